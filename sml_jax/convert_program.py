@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from sml_jax.cli import run_program
 from sml_jax.errors import UserError
-from sml_jax.gin_suggest import did_you_mean
+from sml_jax.flags import FlagParser
 
 if TYPE_CHECKING:
     from sml_jax.models.huggingface_load import Progress as Tell
@@ -36,28 +35,32 @@ _FLAGS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     flags = _parse(argv)
     # Imported here, so that --help and mistakes in flags need not load JAX.
     from sml_jax.models.checkpoint import find_model
+    from sml_jax.models.families import FAMILIES
+    from sml_jax.models.huggingface_save import text_files
 
     source, form = find_model(flags["from"])
     target = Path(flags["to"]).expanduser()
-    texts = Path(flags.get("tokenizer_from") or source).expanduser()
-    if not texts.is_dir():
-        raise UserError(f"--tokenizer_from: there is no folder {texts}")
+    texts = Path(flags.get("tokenizer_from", source)).expanduser()
+    if "tokenizer_from" in flags and not (texts.is_dir() and text_files(texts)):
+        raise UserError(f"--tokenizer_from: {texts} is no folder with a tokenizer's files: give the model's, or none")
     if form == "hugging-face" and "family" in flags:
-        raise UserError("--family is for writing a Hugging Face folder, but --from is one already")
+        raise UserError(
+            "--family says which Hugging Face folder to write, but --from is such a folder, so that one of ours is "
+            "written: leave --family out"
+        )
+    if flags.get("family", "llama") not in FAMILIES:
+        raise UserError(f"--family is {flags['family']!r}; it takes {', '.join(sorted(FAMILIES))}")
     dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
-    convert = _from_hugging_face if form == "hugging-face" else _to_hugging_face
     with _progress(f"converting {source.name}") as progress:
-        convert(source, target, dtype, flags.get("family"), texts, overwrite, progress)
+        if form == "hugging-face":
+            _from_hugging_face(source, target, dtype, texts, overwrite, progress)
+        else:
+            _to_hugging_face(source, target, dtype, flags.get("family"), texts, overwrite, progress)
     kind = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
     print(f"{target}: {kind}")
     return 0
@@ -67,7 +70,6 @@ def _from_hugging_face(
     source: Path,
     target: Path,
     dtype: str | None,
-    family: str | None,
     texts: Path,
     overwrite: bool,
     progress: Tell,
@@ -76,7 +78,6 @@ def _from_hugging_face(
     from sml_jax.models.huggingface_save import copy_text_files
     from sml_jax.models.whole_folder import check_free, whole_folder
 
-    del family
     check_free(target, overwrite=overwrite)
     overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
     model, params = load_model(source, overrides=overrides, progress=progress)
@@ -114,20 +115,10 @@ def _to_hugging_face(
 
 def _parse(argv: Sequence[str]) -> dict[str, str]:
     """The flags that are given, by name."""
-    parser = _Parser(
-        prog="sml-jax convert",
-        description=DESCRIPTION,
-        usage="sml-jax convert --from=DIR --to=DIR [--flag=value ...]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = FlagParser("sml-jax convert", DESCRIPTION, "--from=DIR --to=DIR [--flag=value ...]")
     for name, (metavar, text) in _FLAGS.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
-    namespace, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        near = did_you_mean(name.lstrip("-"), _FLAGS) if name.startswith("-") else "; flags are written --name=value"
-        raise UserError(f"unknown argument {unknown[0]}{near}")
+    namespace = parser.parse_flags(argv, _FLAGS, takes_gin=False)
     flags = {name: value for name, value in vars(namespace).items() if value is not None}
     missing = [f"--{name}=DIR" for name in ("from", "to") if not flags.get(name)]
     if missing:

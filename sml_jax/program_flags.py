@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sml_jax.errors import UserError
+from sml_jax.flags import FlagParser
 from sml_jax.gin_flags import split_gin_flags
-from sml_jax.gin_suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class ProgramFlag:
     required: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def parse_program_flags(
     prog: str, description: str, argv: Sequence[str], extra_flags: Sequence[ProgramFlag] = ()
 ) -> argparse.Namespace:
@@ -53,13 +48,7 @@ def parse_program_flags(
       UserError: an unknown, missing or malformed flag.
       SystemExit: with code 0, after `--help`.
     """
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        usage=f"{prog} --gin_file=FILE [--gin.NAME=VALUE ...] --workdir=DIR [--flag=value ...]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = FlagParser(prog, description, "--gin_file=FILE [--gin.NAME=VALUE ...] --workdir=DIR [--flag=value ...]")
     # These two are taken out before argparse sees the line; they stand here for the help.
     parser.add_argument("--gin_file", metavar="FILE", help="a gin file; may be given again, later files override")
     parser.add_argument(
@@ -70,12 +59,8 @@ def parse_program_flags(
         parser.add_argument(f"--{flag.name}", metavar="VALUE", type=flag.type, default=flag.default, help=flag.help)
 
     gin_flags = split_gin_flags(argv)
-    namespace, unknown = parser.parse_known_args(list(gin_flags.rest))
-    if unknown:
-        known = ["gin_file", "workdir", *(flag.name for flag in extra_flags)]
-        name = unknown[0].partition("=")[0]
-        near = did_you_mean(name.lstrip("-"), known) if name.startswith("-") else "; flags are written --name=value"
-        raise UserError(f"unknown argument {unknown[0]}{near}")
+    known = ["gin_file", "workdir", *(flag.name for flag in extra_flags)]
+    namespace = parser.parse_flags(gin_flags.rest, known, takes_gin=True)
     given = vars(namespace)
     del given["gin_file"], given["gin.NAME"]
     needed = ["workdir", *(flag.name for flag in extra_flags if flag.required)]

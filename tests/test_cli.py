@@ -91,7 +91,7 @@ def test_program_flags():
         (["--workdir=/w", "--checkpoint=/c"], "--gin_file="),
         (["--gin_file=a", "--checkpoint=/c"], "--workdir="),
         (["--gin_file=a", "--workdir=/w"], "--checkpoint="),
-        (["--gin_file=a", "--workdir=/w", "--chekpoint=/c"], "did you mean checkpoint?"),
+        (["--gin_file=a", "--workdir=/w", "--chekpoint=/c"], "did you mean --checkpoint?"),
         (["--gin_file=a", "--workdir=/w", "--checkpoint=/c", "--seed=x"], "seed"),
         (["--gin_file=a", "--workdir=/w", "--checkpoint=/c", "stray"], "--name=value"),
         (["--gin_file", "a"], "with = and no space"),

@@ -85,9 +85,14 @@ def save_hf(
         (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
+def text_files(folder: Path) -> list[Path]:
+    """The tokenizer's files and `generation_config.json`, those that there are."""
+    return sorted({file for pattern in _TEXT_FILES for file in folder.glob(pattern) if file.is_file()})
+
+
 def copy_text_files(source: Path, folder: Path) -> list[str]:
-    """Copies a tokenizer's files and `generation_config.json`, those that there are; returns their names."""
-    found = sorted({file for pattern in _TEXT_FILES for file in source.glob(pattern) if file.is_file()})
+    """Copies `text_files` from one folder to another; returns their names."""
+    found = text_files(source)
     for file in found:
         shutil.copyfile(file, folder / file.name)
     return [file.name for file in found]

@@ -12,8 +12,12 @@ from sml_jax.errors import UserError
 
 
 def check_free(path: str | Path, *, overwrite: bool) -> None:
-    """Raises a UserError if `path` cannot take a new folder: a file, or a folder with something in it."""
+    """Raises a UserError if `path` cannot take a new folder: a file, a folder with something in it, no permission."""
     folder = Path(path).absolute()
+    above = next(parent for parent in folder.parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "no permission" if above.is_dir() else "it is a file"
+        raise UserError(f"cannot write to {above} ({why}): name a folder you may write to")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder that is not there yet")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
