@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -15,7 +14,7 @@ from sml_jax.engine.sampling import Sampling
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import KeyValues
-from sml_jax.parallel.mesh import make_mesh, place_params, row_sharding, row_shards
+from sml_jax.parallel.mesh import everywhere, fetchable, make_mesh, place, place_params, row_sharding, row_shards
 from sml_jax.parallel.programs import programs
 
 
@@ -69,9 +68,11 @@ class Engine:
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed = jnp.asarray(allowed)
+        self._allowed = place(allowed, everywhere(self.mesh))
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
         self._kept = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp"), None, "tensor"))
+        # Made in its parts: the whole need not fit on one device, nor lie in one process.
+        self._empty = jax.jit(kernels.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=self._kept)
         self._extend = jax.jit(
             partial(kernels.extend, model), static_argnums=0, donate_argnums=2, out_shardings=self._kept
         )
@@ -79,7 +80,7 @@ class Engine:
             partial(kernels.decode, model),
             static_argnums=(0, 1, 2, 3),
             donate_argnums=5,
-            out_shardings=(self._kept, None),
+            out_shardings=(self._kept, fetchable(self.mesh)),
         )
         self._ends = tuple(ends)
 
@@ -90,8 +91,7 @@ class Engine:
     def cache(self) -> KeyValues:
         """An empty cache for all rows."""
         most_written = max(*self.chunks, self.budget)
-        cache = kernels.empty_cache(self.model.config, self.rows, self.max_length, most_written)
-        return jax.device_put(cache, self._kept)
+        return self._empty(self.model.config, self.rows, self.max_length, most_written)
 
     def extend(
         self, params: dict, cache: KeyValues, tokens: np.ndarray, start: np.ndarray, count: np.ndarray
@@ -145,7 +145,7 @@ class Engine:
         return next(size for size in self.live if longest <= size)
 
     def _rows(self, array: np.ndarray | jax.Array) -> jax.Array:
-        return jax.device_put(array, row_sharding(self.mesh))
+        return place(array, row_sharding(self.mesh))
 
 
 def _doubling(first: int, last: int) -> tuple[int, ...]:

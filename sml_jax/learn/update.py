@@ -20,7 +20,7 @@ from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.parallel.mesh import place_rows
+from sml_jax.parallel.mesh import fetchable, place, place_rows
 from sml_jax.parallel.programs import programs
 
 Params = Any
@@ -71,10 +71,8 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     lies = jax.tree.leaves(params)[0].sharding
     if isinstance(lies, NamedSharding):
         # Counters go to every device of the parameters' mesh: a checkpoint restores each leaf to where it lay.
-        everywhere = NamedSharding(lies.mesh, PartitionSpec())
-        state = jax.tree.map(
-            lambda x: x if isinstance(x.sharding, NamedSharding) else jax.device_put(x, everywhere), state
-        )
+        whole = NamedSharding(lies.mesh, PartitionSpec())
+        state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else place(x, whole), state)
     return state.with_base(params)
 
 
@@ -127,7 +125,7 @@ class Learner:
         if self._gradients is None:
             check_lora(self._model, whole)
             self._compile(state)
-        gradients = jax.tree.map(lambda x: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding), state.params)
+        gradients = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.params)
         collected = []
         for part in parts:
             if self._mesh is not None:
@@ -147,9 +145,10 @@ class Learner:
     def _compile(self, state: TrainState) -> None:
         """Everything goes out laid out as it came in: left to XLA, the second step could be another program."""
         lies = jax.tree.map(lambda x: x.sharding, state)
+        small = None if self._mesh is None else fetchable(self._mesh)
         add = partial(_add_gradients, self._model, self._reference_model, self._policy_loss)
-        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=(lies.params, None))
-        self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, None))
+        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=(lies.params, small))
+        self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 
 
 def _add_gradients(

@@ -31,7 +31,7 @@ def params_on(model: Decoder, mesh: Mesh | None) -> Any:
     def place(path: tuple, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
         sharding: Sharding
         if mesh is None:
-            sharding = SingleDeviceSharding(jax.devices()[0])
+            sharding = SingleDeviceSharding(jax.local_devices()[0])
         else:
             rules = dict(RULES)
             axes = [rules[axis] if axis is not None else None for axis in spec]

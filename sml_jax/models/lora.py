@@ -155,7 +155,7 @@ def _fresh(model: Decoder, key: jax.Array) -> Params:
 
 def _restore(folder: Path, shapes: Params) -> Params:
     """The adapters on disk, which must be of these shapes, on the first device."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
     try:
         with ocp.StandardCheckpointer() as checkpointer:

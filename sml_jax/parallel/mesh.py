@@ -6,8 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, abstract_params
@@ -27,7 +28,10 @@ RULES: tuple[tuple[str, str | None], ...] = (
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over all devices; one of the sizes may be -1, for what is left."""
+    """A mesh over all devices of all processes; one of the sizes may be -1, for what is left.
+
+    `tensor`, then `fsdp`, stays within a process as far as it goes: JAX lists devices process by process.
+    """
     sizes, devices = [data, fsdp, tensor], jax.device_count()
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
         raise UserError(f"mesh: sizes are {dict(zip(AXES, sizes, strict=True))}; give positive ones, at most one -1")
@@ -49,6 +53,34 @@ def row_shards(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def place(array: Any, sharding: Sharding) -> jax.Array:
+    """An array that every process holds whole, laid out on the mesh: each process gives its own devices their parts.
+
+    Args:
+      array: NumPy or JAX (random keys too), the same in every process; or one that lies on the mesh already.
+      sharding: where to. With one process this is `jax.device_put`.
+    """
+    on_the_mesh = isinstance(array, jax.Array) and not array.is_fully_addressable
+    if sharding.is_fully_addressable or on_the_mesh:
+        return jax.device_put(array, sharding)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = place(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    # Not device_put: it would compare the array between all processes each time.
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def fetchable(mesh: Mesh) -> NamedSharding | None:
+    """How a compiled function's small results go out so that every process can read them; None leaves it to XLA."""
+    return None if everywhere(mesh).is_fully_addressable else everywhere(mesh)
+
+
 def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     """Parameters on the mesh: as they are if they lie on its devices already, else laid out by `RULES`."""
     devices = set(mesh.devices.flat)
@@ -59,17 +91,15 @@ def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
 
 def place_rows(mesh: Mesh, rows: Any) -> Any:
     """Arrays of rows on the mesh: split over `data` and `fsdp` where their number divides, else on every device."""
-    split, everywhere = row_sharding(mesh), NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(
-        lambda leaf: jax.device_put(leaf, everywhere if leaf.shape[0] % row_shards(mesh) else split), rows
-    )
+    split, whole = row_sharding(mesh), everywhere(mesh)
+    return jax.tree.map(lambda leaf: place(leaf, whole if leaf.shape[0] % row_shards(mesh) else split), rows)
 
 
 def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     """Lays parameters out on the mesh by `RULES`; a dimension that does not divide is an error naming it."""
     specs = nn.get_partition_spec(abstract_params(model))
 
-    def place(path: tuple, spec: PartitionSpec, leaf: jax.Array) -> jax.Array:
+    def lay(path: tuple, spec: PartitionSpec, leaf: jax.Array) -> jax.Array:
         rules = dict(RULES)
         physical = PartitionSpec(*(rules[axis] if axis is not None else None for axis in spec))
         for size, axis in zip(leaf.shape, physical, strict=False):
@@ -78,6 +108,6 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
                     f"mesh: parameter {jax.tree_util.keystr(path)} has a dimension of {size}, which {axis}="
                     f"{mesh.shape[axis]} does not divide: choose another {axis}"
                 )
-        return jax.device_put(leaf, NamedSharding(mesh, physical))
+        return place(leaf, NamedSharding(mesh, physical))
 
-    return jax.tree_util.tree_map_with_path(place, specs, params, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
+    return jax.tree_util.tree_map_with_path(lay, specs, params, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
