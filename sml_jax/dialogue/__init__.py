@@ -3,8 +3,9 @@
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.leaks import leaks
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.dialogue.rollout import Played, dialogue_statistics, play, rollout
+from sml_jax.dialogue.rollout import Played, play, rollout
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import ARMS, LanguageTeacher, RetryTeacher, ScriptedTeacher, Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue, Transcript
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.transcript import Dialogue, Record
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.types import Problem, Turn, Verdict
 
 
 @dataclass
@@ -21,6 +19,9 @@ class LiveDialogue:
       other: another problem, for a teacher that knows the wrong one.
       record: the student's context. knowing: the teacher's, private knowledge included.
       revealed: numbers of the shards that a language-model user has revealed, in their order.
+      most_turns: student turns that it may have.
+      over: nobody speaks any more. overlong: for want of room in a context.
+      dropped: why it does not count, "" if it does; see `drops`.
     """
 
     id: int
@@ -38,6 +39,10 @@ class LiveDialogue:
     truncated: int = 0
     unmarked: int = 0
     revealed: list[int] = field(default_factory=list)
+    most_turns: int = 0
+    over: bool = False
+    overlong: bool = False
+    dropped: str = ""
 
     @property
     def solved_turn(self) -> int:
@@ -50,6 +55,10 @@ class LiveDialogue:
         said = [turn.text for turn in self.turns if turn.role == "student"]
         return "\n".join([self.problem.question, *said])
 
+    def drop(self, kind: str, why: str) -> None:
+        """Ends the dialogue and leaves it out, for a reason that opens with its kind."""
+        self.dropped, self.over = f"{kind}: {why}", True
+
     def finished(self, arm: str) -> Dialogue:
         """The dialogue as it stands, for a reader."""
         return Dialogue(
@@ -57,7 +66,7 @@ class LiveDialogue:
             arm=arm,
             turns=tuple(self.turns),
             verdicts=tuple(self.verdicts),
-            solved_turn=self.solved_turn,
+            solved_turn=0 if self.dropped else self.solved_turn,
             tokens=tuple(self.record.tokens),
             leaks=self.leaks,
             redactions=self.redactions,
@@ -65,6 +74,8 @@ class LiveDialogue:
             truncated=self.truncated,
             unmarked=self.unmarked,
             revealed=tuple(self.revealed),
+            overlong=self.overlong,
+            dropped=self.dropped,
         )
 
 
@@ -73,23 +84,3 @@ def open_dialogue(live: LiveDialogue, framing: Framing, static_knowledge: str) -
     live.turns.append(Turn("teacher", live.problem.question))
     live.record.given(framing.student_opening(live.problem.question))
     live.knowing = framing.teacher_opening(live.problem.question, static_knowledge)
-
-
-def required_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
-    """Tokens that the longer side's context may take, if every turn spends its whole budget."""
-    turns, replies = rules.max_turns, rules.max_turns - 1
-    reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
-    student = (
-        max(len(framing.student_opening(p.question)) for p in problems)
-        + turns * (rules.student_tokens + 1)
-        + replies * (reply + len(framing.student_hears([])))
-    )
-    private = rules.private_tokens + len(framing.teacher_reads("-", 0))
-    teacher = (
-        max(len(framing.teacher_opening(p.question, task.static_knowledge(p))) for p in problems)
-        + turns * (rules.student_tokens + len(framing.teacher_hears([])))
-        + replies * (private + len(framing.teacher_begins()) + reply + len(framing.teacher_ends()))
-    )
-    # The question writer reads on from the teacher's context: the verifier's words once more, and the request.
-    writer = private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
-    return max(student, teacher + writer)

@@ -46,6 +46,10 @@ class DialogueRules:
       injection: Q-priming's questions, None for none.
       overlap_verification: the teacher reads the student's turn while it is judged. Worth it where verdicts take long
         (programs run against tests); the teacher's model then also reads turns that end a dialogue.
+      verifier_retries: times that a verifier is asked again about an utterance that it failed on, before the dialogue
+        is dropped.
+      max_context: tokens of either side's context at most; a dialogue that has no room for the next exchange ends
+        after the student's turn. None for room for the longest dialogue that there can be.
     """
 
     max_turns: int = 4
@@ -55,8 +59,12 @@ class DialogueRules:
     guard: LeakGuard = LeakGuard()
     injection: QuestionInjection | None = None
     overlap_verification: bool = False
+    verifier_retries: int = 2
+    max_context: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_turns", "student_tokens", "teacher_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"dialogue: {name} is {getattr(self, name)}; it must be at least 1")
+        least = {"max_turns": 1, "student_tokens": 1, "teacher_tokens": 1, "private_tokens": 0}
+        for name, low in {**least, "verifier_retries": 0, "max_context": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UserError(f"dialogue: {name} is {value}; it must be at least {low}")

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from sml_jax.dialogue.drops import VERIFIER, apart, still
 from sml_jax.dialogue.framing import Framing
+from sml_jax.dialogue.judging import Judged, Unjudged, judge
 from sml_jax.dialogue.leaks import leaks
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
@@ -56,19 +58,27 @@ class TeacherSide:
         known = self.known_problem(live)
         return self._task.static_knowledge(known) if known is not None else ""
 
-    def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> list[list[int]]:
-        """What each dialogue's teacher learns of the student's latest turn, as tokens; nothing for nothing."""
-        known = [self.known_problem(live) for live in lives]
-        verdicts: list[Verdict | None] = [live.verdicts[-1] for live in lives]
-        others = [i for i, (live, problem) in enumerate(zip(lives, known, strict=True)) if problem is live.other]
-        judged = self._task.verify([(lives[i].other, lives[i].turns[-1].text) for i in others])
-        for i, verdict in zip(others, judged, strict=True):
-            verdicts[i] = verdict
-        texts = [
-            self._reads(live, problem, verdict) if problem is not None else ""
-            for live, problem, verdict in zip(lives, known, verdicts, strict=True)
-        ]
-        return [self._framing.teacher_reads(text, self._rules.private_tokens) for text in texts]
+    def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, list[int]]:
+        """What each dialogue's teacher learns of the student's latest turn, as tokens by dialogue; maybe none.
+
+        A dialogue where that fails is dropped, and is not in the result.
+        """
+        known = {live.id: self.known_problem(live) for live in lives}
+        verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
+        others = [live for live in lives if known[live.id] is live.other is not live.problem]
+        items = [(live.other, live.turns[-1].text) for live in others]
+        judged = judge(self._task, items, self._rules.verifier_retries)
+        verdicts |= {live.id: verdict for live, verdict in zip(others, judged, strict=True)}
+        private = {}
+        for live in lives:
+            problem, verdict = known[live.id], verdicts[live.id]
+            if isinstance(verdict, Unjudged):
+                live.drop(VERIFIER, f"on problem {live.other.id}, which the teacher knows: {verdict.error}")
+                continue
+            with apart(live, "writing what the teacher learns"):
+                text = self._reads(live, problem, verdict) if problem is not None else ""
+                private[live.id] = self._framing.teacher_reads(text, self._rules.private_tokens)
+        return private
 
     def _reads(self, live: LiveDialogue, problem: Problem, verdict: Verdict | None) -> str:
         if isinstance(self._teacher, LanguageTeacher):
@@ -80,27 +90,46 @@ class TeacherSide:
         if self.rows is not None:
             self.rows.start(live.row, live.id, live.knowing)
 
-    def prefill(self, lives: Sequence[LiveDialogue]) -> None:
-        """Runs what the teacher has read so far through its model, before it is known whether it will have to speak."""
+    def prefill(self, lives: Sequence[LiveDialogue], heard: Sequence[list[int]]) -> None:
+        """Runs all that the teacher has read through its model, before it is known whether it will have to speak.
+
+        Args:
+          heard: for each dialogue, the turn that is about to be added to what the teacher knows.
+        """
         if self.rows is not None:
-            for live in lives:
-                self.rows.replace(live.row, live.knowing)
+            for live, turn in zip(lives, heard, strict=True):
+                self.rows.replace(live.row, [*live.knowing, *turn])
             self.rows.prefill([live.row for live in lives])
 
     def speak(self, lives: Sequence[LiveDialogue]) -> None:
-        """The teacher's turn in each dialogue: appended to both sides' contexts and to the text."""
-        for live, private in zip(lives, self.dynamic_knowledge(lives), strict=True):
-            live.knowing += private
-        for live, reply in zip(lives, self._replies(lives), strict=True):
-            live.turns.append(Turn("teacher", reply.text))
-            live.revealed += [reply.shard] if reply.shard else []
-            live.knowing += [*self._framing.teacher_begins(), *reply.whole, *self._framing.teacher_ends()]
-            live.record.given(self._framing.student_hears(reply.public))
+        """The teacher's turn in each dialogue: appended to both sides' contexts and to the text.
 
-    def _replies(self, lives: Sequence[LiveDialogue]) -> list[Reply]:
+        A dialogue where that fails is dropped.
+        """
+        private = self.dynamic_knowledge(lives)
+        lives = still(lives)
+        for live in lives:
+            live.knowing += private[live.id]
+        replies = self._replies(lives)
+        for live in still(lives):
+            with apart(live, "writing the teacher's reply"):
+                self._write(live, replies[live.id])
+
+    def _write(self, live: LiveDialogue, reply: Reply) -> None:
+        live.turns.append(Turn("teacher", reply.text))
+        live.revealed += [reply.shard] if reply.shard else []
+        live.knowing += [*self._framing.teacher_begins(), *reply.whole, *self._framing.teacher_ends()]
+        live.record.given(self._framing.student_hears(reply.public))
+
+    def _replies(self, lives: Sequence[LiveDialogue]) -> dict[int, Reply]:
+        """Replies by dialogue; none of one that is dropped over it."""
         if isinstance(self._teacher, LanguageTeacher):
             return self._sample_guarded(lives)
-        return [self._within_budget(live, self._scripted(live)) for live in lives]
+        said = {}
+        for live in lives:
+            with apart(live, "the scripted reply"):
+                said[live.id] = self._within_budget(live, self._scripted(live))
+        return said
 
     def _within_budget(self, live: LiveDialogue, text: str) -> Reply:
         """A given text as tokens, cut where a sampled turn would have been cut."""
@@ -124,7 +153,7 @@ class TeacherSide:
         """Whether a reply gives the answer away. A shard never does: it is a part of the problem's statement."""
         return leaks(live.problem.answer, text, "\n".join([live.public_text, *live.problem.shards]))
 
-    def _sample_guarded(self, lives: Sequence[LiveDialogue]) -> list[Reply]:
+    def _sample_guarded(self, lives: Sequence[LiveDialogue]) -> dict[int, Reply]:
         """Sampled replies. One that leaks, or marks nothing for the student, is sampled again, then replaced."""
         assert self.rows is not None
         said: dict[int, Reply] = {}
@@ -135,23 +164,29 @@ class TeacherSide:
             for live in waiting:
                 self.rows.replace(live.row, [*live.knowing, *self._framing.teacher_begins()])
             sampled = self.rows.sample([live.row for live in waiting], self._rules.teacher_tokens, salt=draw)
-            again = []
             for live, utterance in zip(waiting, sampled, strict=True):
-                reply = self._sampled(live, utterance)
-                if reply is None:
-                    live.unmarked += draw == 0
-                    again.append(live)
-                elif self._leaks(live, reply.text):
-                    live.leaks += draw == 0
-                    again.append(live)
-                else:
-                    live.truncated += not utterance.ended
-                    said[live.row] = reply
-            waiting = again
+                with apart(live, "reading the teacher's reply"):
+                    reply = self._guarded(live, utterance, draw)
+                    if reply is not None:
+                        said[live.id] = reply
+            waiting = [live for live in still(waiting) if live.id not in said]
         for live in waiting:
-            live.redactions += 1
-            said[live.row] = self._replaced(live)
-        return [said[live.row] for live in lives]
+            with apart(live, "replacing the teacher's reply"):
+                live.redactions += 1
+                said[live.id] = self._replaced(live)
+        return said
+
+    def _guarded(self, live: LiveDialogue, utterance: Utterance, draw: int) -> Reply | None:
+        """A sampled turn as a reply; None for one that must not be said."""
+        reply = self._sampled(live, utterance)
+        if reply is None:
+            live.unmarked += draw == 0
+            return None
+        if self._leaks(live, reply.text):
+            live.leaks += draw == 0
+            return None
+        live.truncated += not utterance.ended
+        return reply
 
     def _sampled(self, live: LiveDialogue, utterance: Utterance) -> Reply | None:
         """A sampled turn as a reply; None if it marks nothing that can be said to the student."""

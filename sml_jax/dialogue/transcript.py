@@ -31,6 +31,8 @@ class Transcript:
       solved_turn: int32 [B], the student's first correct turn, from 1; 0 for none.
       turns: int32 [B], turns that the student took.
       group: int32 [B], index of the problem among those given to the rollout.
+      dropped: bool [B], dialogues that something failed in: no student token is marked in them, their reward of 0 is
+        none, and no mean should count them.
     """
 
     tokens: AnyArray
@@ -44,6 +46,7 @@ class Transcript:
     solved_turn: AnyArray
     turns: AnyArray
     group: AnyArray
+    dropped: AnyArray
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Dialogue:
       truncated: turns of either side that ran out of budget before they ended.
       unmarked: teacher turns that held no feedback block where one was asked for; sampled again or replaced.
       revealed: for each reply of a language-model user, the number of the shard that it revealed (the question is 1).
+      overlong: it ended because a context had no room for the next exchange.
+      dropped: why it does not count, opening with "verifier", "problem" or "overlong"; "" for one that counts. The last
+        student turn may then be without a verdict.
     """
 
     problem_id: str
@@ -76,11 +82,13 @@ class Dialogue:
     truncated: int = 0
     unmarked: int = 0
     revealed: tuple[int, ...] = ()
+    overlong: bool = False
+    dropped: str = ""
 
     @property
     def teacher_turns(self) -> int:
         """Replies of the teacher, its statement of the problem not counted."""
-        return sum(turn.role == "teacher" for turn in self.turns) - 1
+        return max(sum(turn.role == "teacher" for turn in self.turns) - 1, 0)
 
 
 class Record:
@@ -108,6 +116,12 @@ class Record:
         """Appends a question that was put in place of the student's turn."""
         self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
+    def unmarked(self) -> Record:
+        """The same tokens as plain context: nothing in them to be trained on."""
+        record = Record()
+        record.given(self.tokens)
+        return record
+
     def _add(
         self,
         tokens: Sequence[int],
@@ -127,9 +141,14 @@ class Record:
 
 
 def transcript(
-    records: Sequence[Record], solved_turn: Sequence[int], turns: Sequence[int], group: Sequence[int]
+    records: Sequence[Record],
+    solved_turn: Sequence[int],
+    turns: Sequence[int],
+    group: Sequence[int],
+    dropped: Sequence[bool],
 ) -> Transcript:
     """Stacks records, padded to the longest."""
+    records = [record.unmarked() if out else record for record, out in zip(records, dropped, strict=True)]
     length = np.array([len(record.tokens) for record in records], np.int32)
     time = int(length.max(initial=1))
 
@@ -140,7 +159,7 @@ def transcript(
             row[: len(values)] = values
         return out
 
-    solved = np.asarray(solved_turn, np.int32)
+    solved = np.where(dropped, 0, np.asarray(solved_turn, np.int32)).astype(np.int32)
     return Transcript(
         tokens=stack("tokens", np.int32),
         length=length,
@@ -153,4 +172,5 @@ def transcript(
         solved_turn=solved,
         turns=np.asarray(turns, np.int32),
         group=np.asarray(group, np.int32),
+        dropped=np.asarray(dropped, bool),
     )

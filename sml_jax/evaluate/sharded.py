@@ -11,7 +11,7 @@ import numpy as np
 
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.sharded import (
     ONE_TURN,
@@ -24,6 +24,7 @@ from sml_jax.dialogue.sharded import (
     replies,
     revealed_by_turn,
 )
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import Teacher
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine

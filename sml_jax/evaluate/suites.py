@@ -9,8 +9,9 @@ from typing import Any
 
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import Teacher, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine

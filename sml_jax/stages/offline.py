@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sml_jax.dialogue.rollout import Played, dialogue_statistics, play
+from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.advantages import group_advantages, group_statistics
 from sml_jax.learn.batches import MicroBatch, micro_batches

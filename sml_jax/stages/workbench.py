@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.live import required_length
+from sml_jax.dialogue.room import context_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue
@@ -78,7 +78,7 @@ class Workbench:
 
         `framing` in place of the training dialogues' own must be of the same tokenizer and family.
         """
-        length = required_length(framing or self.framing, task, list(task.problems(split)), rules)
+        length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
         return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling)
 
     def engine_of(self, length: int, budget: int, sampling: Sampling) -> Engine:

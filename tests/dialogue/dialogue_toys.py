@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.live import required_length
+from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows, Utterance

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.dialogue.framing import Framing, MessageFraming, marked
-from sml_jax.dialogue.live import required_length
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
+from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows

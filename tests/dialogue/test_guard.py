@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 from dialogue_toys import DigitTask, put_on_stage
 
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import LeakGuard
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
 
 REDACTION = LeakGuard().redaction

@@ -8,10 +8,12 @@ import pytest
 from dialogue_toys import DigitTask, put_on_stage
 from test_rollout import expected_rows, private_report
 
-from sml_jax.dialogue.live import LiveDialogue, required_length
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.live import LiveDialogue
+from sml_jax.dialogue.rollout import play
+from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.speakers import QuestionWriter
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher
 from sml_jax.errors import UserError
 from sml_jax.tasks.types import Verdict

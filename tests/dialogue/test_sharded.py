@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sml_jax.dialogue.framing import MessageFraming
 from sml_jax.dialogue.leaks import leaks
-from sml_jax.dialogue.live import required_length
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.dialogue.rollout import dialogue_statistics, play
+from sml_jax.dialogue.rollout import play
+from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard
 from sml_jax.dialogue.sharded import (
     NOW,
@@ -27,6 +27,7 @@ from sml_jax.dialogue.sharded import (
     revealed_by_turn,
     statement,
 )
+from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
