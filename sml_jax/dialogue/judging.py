@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from sml_jax.dialogue.drops import in_one_line
+from sml_jax.parallel.processes import shared_out
 from sml_jax.tasks.types import Problem, Task, Verdict
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     A call that fails is repeated for each half of its items, down to single ones, so that one bad item costs the others
     no parallelism. A single item that fails is retried after a pause, alone.
 
+    Each of several processes judges its share, so that none judges what another host's clock might judge otherwise, and
+    all get the same verdicts.
+
     Args:
       task: whose `verify` may raise, or return too few verdicts or something else.
       items: (problem, utterance) pairs.
@@ -50,6 +56,13 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
       A Verdict or an Unjudged for each item, in order. Nothing that the verifier raises comes through, but for
       what is to end the program (KeyboardInterrupt, SystemExit).
     """
+    if not items:
+        return []
+    return shared_out(partial(_judge, task, retries=retries), items, _to_json, _from_json)
+
+
+def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:
+    """`judge` in this process."""
     if not items:
         return []
     judged = _asked(task, items)
@@ -80,6 +93,14 @@ def judged_aside(task: Task, items: Sequence[Item], retries: int = 2) -> Iterato
     """`judge` in a thread of its own while the body runs; what it yields, called, waits for the verdicts."""
     with ThreadPoolExecutor(1, thread_name_prefix="judge") as aside:
         yield aside.submit(judge, task, items, retries).result
+
+
+def _to_json(judged: Judged) -> list[Any]:
+    return [judged.error] if isinstance(judged, Unjudged) else [judged.correct, judged.attempted, judged.detail]
+
+
+def _from_json(values: list[Any]) -> Judged:
+    return Unjudged(*values) if len(values) == 1 else Verdict(*values)
 
 
 def _by_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
