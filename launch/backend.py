@@ -1,0 +1,160 @@
+"""XManager's side: its list of experiments, its local executor, and an executor for jobs that are described already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.jobs import Job
+from sml_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that a cluster has taken.
+
+    Attributes:
+      name: what the cluster calls it.
+      namespace: of Kubernetes; None for Vertex AI.
+    """
+
+    name: str
+    namespace: str | None = None
+
+
+RETRY = Path(__file__).resolve().parent / "retry.sh"
+
+
+def local_command(job: Job) -> list[str]:
+    """What runs on this machine: the program of this very Python, started again by `retry.sh`, its output kept."""
+    return [str(RETRY), f"--log={log_path(job)}", sys.executable, "-m", "sml_jax", "train", *job.arguments]
+
+
+def log_path(job: Job) -> str:
+    """The file beside the run's folder that keeps what a local run prints."""
+    return f"{job.workdir.rstrip('/')}.log"
+
+
+def default_database() -> Path:
+    """Where XManager's list of experiments is kept unless `--xm_db` says otherwise."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "sml-jax" / "xmanager.sqlite3"
+
+
+def open_xmanager(database: Path) -> None:
+    """Makes XManager ready: parses its flags and says where its database is.
+
+    Args:
+      database: an SQLite file, made if it is not there.
+
+    Raises:
+      UserError: XManager is not installed, or the database cannot be opened.
+    """
+    try:
+        from absl import flags
+        from xmanager import xm_flags  # noqa: F401  (defines the flags)
+        from xmanager.xm_local.storage import database as storage
+    except ImportError as error:
+        raise UserError(f"XManager is not installed ({error}): pip install -e '.[launch]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "db.yaml"
+        settings = f"{{backend: sqlite, db_name: {str(database.absolute())!r}}}"
+        config.write_text(f"sql_connector: sqlite\nsql_connection_settings: {settings}\n")
+        flags.FLAGS(["xm.py", f"--xm_db_yaml_config_path={config}"])
+        try:
+            storage.database()  # read once and kept
+        except Exception as error:
+            raise UserError(f"XManager's database {database}: {' '.join(str(error).split())}; give --xm_db") from error
+
+
+def run_local(title: str, jobs: Sequence[Job], parallel: int) -> list[bool]:
+    """Runs jobs on this machine through XManager and waits for them.
+
+    Args:
+      title: the experiment's name in XManager.
+      jobs: what to run.
+      parallel: how many at a time.
+
+    Returns:
+      For every job, whether it ended well.
+    """
+    from xmanager import xm, xm_local
+
+    async def everything() -> list[bool]:
+        ended_well = [False] * len(jobs)
+        gate = asyncio.Semaphore(parallel)
+
+        async def one(i: int, experiment: Any, executable: Any) -> None:
+            async with gate:
+                name, (_, *arguments) = jobs[i].point or title, local_command(jobs[i])
+                unit = await experiment.add(xm.Job(executable, xm_local.Local(), name=name, args=arguments))
+                with contextlib.suppress(xm.ExperimentUnitError):
+                    await unit.wait_until_complete()
+                    ended_well[i] = True
+
+        try:
+            async with xm_local.create_experiment(experiment_title=title) as experiment:
+                binary = xm.binary(path=str(RETRY), executor_spec=xm_local.Local.Spec())
+                [executable] = experiment.package([binary])
+                await asyncio.gather(*(one(i, experiment, executable) for i in range(len(jobs))))
+        except RuntimeError:  # on leaving, XManager tells of a failed job again
+            if all(ended_well):
+                raise
+        return ended_well
+
+    return asyncio.run(everything())
+
+
+def submit_all(title: str, jobs: Sequence[Job], image: str, submit: Callable[[Job], Submitted]) -> list[str]:
+    """Submits jobs to a cluster, one after the other, as work units of one experiment of XManager's.
+
+    Args:
+      title: the experiment's name in XManager.
+      jobs: what to run.
+      image: the container image, for XManager's books.
+      submit: hands a job to the cluster; raises UserError.
+
+    Returns:
+      What the cluster calls each job.
+
+    Raises:
+      UserError: a job was refused. Those before it have been submitted.
+    """
+    from xmanager import xm, xm_local
+
+    from launch.described import Described, described_image
+
+    submitted: list[str] = []
+    refused: list[UserError] = []
+
+    def submit_one(job: Job) -> Submitted | None:
+        try:
+            done = submit(job)
+        except UserError as error:
+            refused.append(error)
+            return None
+        submitted.append(done.name)
+        return done
+
+    async def everything() -> None:
+        async with xm_local.create_experiment(experiment_title=title) as experiment:
+            for job in jobs:
+                executor = Described(submit=functools.partial(submit_one, job))
+                name, arguments = job.point or title, list(job.arguments)
+                await experiment.add(xm.Job(described_image(image), executor, name=name, args=arguments))
+                if refused:
+                    return
+
+    asyncio.run(everything())
+    if refused:
+        done = f" ({len(submitted)} of {len(jobs)} jobs had been submitted)" if submitted else ""
+        raise UserError(f"{refused[0]}{done}")
+    return submitted
