@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from sml_jax.errors import UserError
+from sml_jax.errors import EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
 from sml_jax.gin_suggest import did_you_mean
 
 # Imported only when run, so that `sml-jax --help` need not load JAX.
@@ -39,8 +39,8 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
       argv: the arguments, without the program's name.
 
     Returns:
-      The exit code: the program's own, 2 after a UserError, 130 after Ctrl-C. Any other exception passes through,
-      since it is a fault of the program.
+      The exit code: the program's own, 2 after a UserError, 75 after Stopped, 130 after Ctrl-C. Any other
+      exception passes through, since it is a fault of the program.
     """
     try:
         return function(argv)
@@ -48,12 +48,15 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
         # Gin appends "In call to configurable ..." lines to whatever is raised below it.
         text = str(error).splitlines() or [""]
         print(f"sml-jax: error: {text[0]}", file=sys.stderr)
-        return 2
+        return EXIT_USER_ERROR
+    except Stopped as stop:
+        print(f"sml-jax: {stop}", file=sys.stderr)
+        return EXIT_STOPPED
     except KeyboardInterrupt:
         print("sml-jax: interrupted", file=sys.stderr)
         return 130
-    except SystemExit as stop:  # `--help`
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except SystemExit as end:  # `--help`
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,3 +22,12 @@ def at_least(settings: object, **least: int) -> None:
         value = getattr(settings, attribute)
         if value is not None and value < low:
             raise UserError(f"{who}: {attribute} is {value!r}; it must be at least {low}")
+
+
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start it again
+EXIT_PEER_LOST = 76
+
+
+class Stopped(Exception):
+    """A run that was asked to stop has saved its state. Programs print its text and exit with `EXIT_STOPPED`."""

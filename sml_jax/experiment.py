@@ -22,8 +22,11 @@ from sml_jax.models.families import run_settings
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.parallel.mesh import make_mesh, place_params
 from sml_jax.runio.folder import RunFolder
+from sml_jax.runio.resume import check_found, check_new
+from sml_jax.runio.stop import stop_request
 from sml_jax.stages.bases import Base, Pretrained
 from sml_jax.stages.chats import Chat, RoleChat
+from sml_jax.stages.order import fingerprint
 from sml_jax.stages.saver import Place, Saver
 from sml_jax.stages.workbench import Stage, Workbench
 from sml_jax.tasks.overlap import check_overlap
@@ -76,21 +79,32 @@ class Experiment:
         at_least(self, rows=1, checkpoint_every=1, samples_shown=0)
         check_arms([self.teacher_arm])
 
-    def train(self, workdir: Path, config_text: str) -> None:
-        """Runs all stages (going on from the last checkpoint in `workdir`), saves the model, evaluates, prints.
+    def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
+        """Runs all stages, saves the model, evaluates, prints. A run found in `workdir` goes on where it was.
+
+        Args:
+          workdir: the run's folder. config_text: the operative configuration.
+          resume: what to do with a run found there, see `runio.resume.RESUME`.
 
         Raises:
           UserError: something that the recipe or its files have wrong, before work begins where that can be known.
+          Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
-        with RunFolder(workdir) as folder:
+        with RunFolder(workdir) as folder, stop_request() as request:
+            check_new(folder, resume)
             saver = Saver(folder.checkpoints_path / "steps")
             try:
+                check_found(folder, saver.found.config if saver.found else None, config_text, resume)
                 work = self._workbench(folder, saver, self._training_task())
+                work.config, work.asked_to_stop = config_text, lambda: request.name
+                if work.model.config.lora is None:
+                    saver.config = work.model.config
                 self._evaluation().check(work)
                 for stage in self.stages:
                     stage.check(work)
                 folder.write_config(config_text)
                 self._run_stages(work)
+                saver.finish()
                 save_model(folder.checkpoints_path / "final", work.model.config, work.params)
                 if work.model.config.lora is not None:
                     save_adapters(folder.checkpoints_path / "adapters", work.model, work.params)
@@ -154,15 +168,8 @@ class Experiment:
 
     def _run_stages(self, work: Workbench) -> None:
         assert work.saver is not None
-        found = work.saver.place()
-        if found and found.stage >= len(self.stages):
-            raise UserError(
-                f"the run in {work.folder.path} stopped in stage {found.stage + 1}, but this recipe has "
-                f"{len(self.stages)}: use another --workdir, or the recipe that it was started with"
-            )
-        work.place = found or Place()
-        work.folder.truncate_after(work.place.total if found else -1)
         console = Console()
+        found = self._go_on(work, console)
         trained, all_of_them = count_params(split_trainable(work.params)[1]), count_params(work.params)
         adapters = f", {trained:,} of them in adapters, which alone are trained" if trained < all_of_them else ""
         console.print(f"{all_of_them:,} parameters{adapters}; run folder {work.folder.path}", soft_wrap=True)
@@ -173,6 +180,31 @@ class Experiment:
                 continue
             if index > work.place.stage:
                 work.place = Place(index, 0, work.place.total)
-            work.stage_name = stage.name
+            work.stage_name, work.needs = stage.name, {}
             work.resumed = found is not None and index == found.stage
             stage.run(work)
+
+    def _go_on(self, work: Workbench, console: Console) -> Place | None:
+        """Puts the workbench and the logs where the newest whole checkpoint was; its place, None for a fresh start."""
+        assert work.saver is not None
+        record = work.saver.found
+        work.problems = fingerprint(work.task.problems("train")) if self.stages else ""
+        if record is not None and record.place.stage >= len(self.stages):
+            raise UserError(
+                f"the run in {work.folder.path} stopped in stage {record.place.stage + 1}, but this recipe has "
+                f"{len(self.stages)}: use another --workdir, or the recipe that it was started with"
+            )
+        if record is not None and record.problems != work.problems:
+            raise UserError(
+                f"the training problems are not those that the run in {work.folder.path} began with "
+                f"({record.problems}; now {work.problems}): give the data it was started with, or another --workdir"
+            )
+        for trouble in work.saver.damaged:
+            console.print(f"warning: {trouble}", soft_wrap=True)
+        if record is None:
+            work.folder.rewind({}, -1)
+            return None
+        work.place, work.scores = record.place, list(record.scores)
+        for trouble in work.folder.rewind(record.logs, record.place.total):
+            console.print(f"warning: {trouble}", soft_wrap=True)
+        return record.place

@@ -6,22 +6,28 @@ import sys
 from collections.abc import Sequence
 
 from sml_jax.cli import run_program
-from sml_jax.program_flags import parse_program_flags
+from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
 DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
 
 The folder --workdir holds config.gin, metrics.jsonl, dialogues.jsonl, eval.json, checkpoints/ and tensorboard/.
-A run that was stopped goes on from its last checkpoint when it is started again with the same --workdir."""
+A run that was stopped goes on from its last checkpoint when it is started again with the same command.
+
+Exit codes: 0 done; 2 something for you to mend; 75 stopped by SIGTERM or SIGINT with its state saved; 76 another
+process of the run was lost. After 75 and 76, start it again."""
+RESUME = ProgramFlag(
+    "resume", "auto: go on if a run is there; must: else it is an error; never: a run there is an error", default="auto"
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
-    flags = parse_program_flags("sml-jax train", DESCRIPTION, argv)
+    flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME])
     # After the flags: --help and a misspelt flag need not wait for JAX.
     from sml_jax.recipes import load_experiment
 
     experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
-    experiment.train(flags.workdir, config)
+    experiment.train(flags.workdir, config, flags.resume)
     return 0
 
 

@@ -48,6 +48,12 @@ class RecordableDialogue(JudgedDialogue, Protocol):
     @property
     def injected_turns(self) -> Sequence[int]: ...
 
+    @property
+    def overlong(self) -> bool: ...
+
+    @property
+    def dropped(self) -> str: ...
+
 
 def dialogue_record(dialogue: RecordableDialogue, step: int, policy: str) -> dict[str, Any]:
     """Everything about one dialogue, in plain Python that JSON takes.
@@ -61,7 +67,9 @@ def dialogue_record(dialogue: RecordableDialogue, step: int, policy: str) -> dic
       `problem_id`, `arm`, `policy`, `step`; `turns`, each with `role` and `text`; `verdicts`, one for each student
       turn, with `correct`, `attempted` and `detail`; `solved_turn` (from 1, 0 for never); `leak` (a teacher turn gave
       the answer away), `leaks` and `redactions`, counts; `injected_turns`, the student turns that hold an injected
-      question; `tokens`, the public conversation as the student's model read it.
+      question; `overlong`, it ended for want of room in a context; `dropped`, why it does not count, "" for one that
+      does (the last student turn may then be without a verdict); `tokens`, the public conversation as the student's
+      model read it.
     """
     return {
         "problem_id": dialogue.problem_id,
@@ -78,5 +86,7 @@ def dialogue_record(dialogue: RecordableDialogue, step: int, policy: str) -> dic
         "leaks": int(dialogue.leaks),
         "redactions": int(dialogue.redactions),
         "injected_turns": [int(turn) for turn in dialogue.injected_turns],
+        "overlong": bool(dialogue.overlong),
+        "dropped": dialogue.dropped,
         "tokens": [int(token) for token in dialogue.tokens],
     }

@@ -45,6 +45,7 @@ class RunFolder:
         self.eval_path = self.path / "eval.json"
         self.checkpoints_path = self.path / "checkpoints"
         self.tensorboard_path = self.path / "tensorboard"
+        self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}
         self._curves: Any = None
         self._first_step_to_redo: int | None = None
@@ -82,20 +83,35 @@ class RunFolder:
         """Writes `eval.json`, replacing an earlier one whole: a reader sees the old or the new, never a part."""
         _replace(self.eval_path, json.dumps(to_json(results), indent=2, allow_nan=False) + "\n")
 
-    def truncate_after(self, step: int) -> None:
-        """Forgets what was written after `step`, for a run that goes on from the checkpoint of that step.
+    def positions(self) -> dict[str, int]:
+        """Length in bytes of each log, all of it safe on disk: where a checkpoint's run has come to in them."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        return {path.name: path.stat().st_size if path.exists() else 0 for path in self._logs}
 
-        Lines of `metrics.jsonl` and `dialogues.jsonl` with a later step go, and so does a torn last line; TensorBoard
-        is told to hide the later points. Call it before the resumed run logs anything. A step of -1 forgets all.
+    def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
+        """Forgets what was logged after a checkpoint, for a run that goes on from it and has logged nothing yet.
 
-        Raises:
-          UserError: a line that is not JSON, or names no step, stands in the middle of a file.
+        Args:
+          positions: of that checkpoint; a log without one is forgotten whole. step: of that checkpoint; TensorBoard is
+            told to hide later points.
+
+        Returns:
+          For each log that has become shorter than it was at the checkpoint, a sentence that says so.
         """
         self.close()
-        for path in (self.metrics_path, self.dialogues_path):
-            if path.exists():
-                _keep_lines(path, lambda record: record["step"] is None or record["step"] <= step)
+        short = []
+        for path in self._logs:
+            if not path.exists():
+                size = 0
+            else:
+                os.truncate(path, min(path.stat().st_size, positions.get(path.name, 0)))
+                _drop_torn_line(path)
+                size = path.stat().st_size
+            if lost := positions.get(path.name, 0) - size:
+                short.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
         self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
+        return short
 
     def forget_evaluation(self) -> None:
         """Drops the dialogues of an earlier evaluation, which are those that name a `suite`."""
@@ -199,7 +215,9 @@ def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
             try:
                 keep = wanted(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path} line {number} is no record of a step: remove that line and resume.") from error
+                raise UserError(
+                    f"{path} line {number} is no record of a dialogue: remove that line and start again"
+                ) from error
             if keep:
                 kept.write(line)
     os.replace(beside, path)

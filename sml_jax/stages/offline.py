@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -18,7 +19,9 @@ from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.runio.display import Progress
+from sml_jax.runio.manifest import digest
 from sml_jax.stages.order import problems_at
+from sml_jax.stages.pieces import Piece, joined, read_piece, write_piece
 from sml_jax.stages.workbench import Workbench
 
 # Dialogue ids of this stage lie apart from those of online stages, so that no two share random keys.
@@ -38,6 +41,7 @@ class Offline:
       aggregation: see `weights.token_weights`.
       micro_rows: dialogues of one micro-batch. buckets: padded lengths, rising; None for powers of two.
       dialogues_kept: dialogues of the rollout that are written to `dialogues.jsonl`.
+      piece: problems whose dialogues are written to disk together: a stopped rollout loses less than a piece.
     """
 
     optimizer: optax.GradientTransformation
@@ -51,10 +55,11 @@ class Offline:
     micro_rows: int = 64
     buckets: tuple[int, ...] | None = None
     dialogues_kept: int = 64
+    piece: int = 512
     name: str = "offline"
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_rows=1, dialogues_kept=0)
+        at_least(self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_rows=1, dialogues_kept=0, piece=1)
         check_aggregation(self.aggregation, f"{self.name}: ")
 
     def check(self, work: Workbench) -> None:
@@ -97,42 +102,60 @@ class Offline:
         work.params = state.params
 
     def _data(self, work: Workbench, rules: DialogueRules, engine: Engine) -> dict[str, np.ndarray]:
-        """The kept dialogues' arrays: from the run's folder if the stage had come so far, else from a rollout."""
-        path = work.folder.path / f"stage{work.place.stage}_{self.name}.npz"
-        if work.resumed and path.is_file():
-            with np.load(path) as saved:
-                return dict(saved)
-        data = self._roll_out(work, rules, engine)
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **data)
+        """The kept dialogues' arrays. Pieces that lie in the run's folder already are not rolled out again.
+
+        They are a function of the configuration and the parameters that the stage began with, so one that is there
+        and whole is the one that would be made.
+        """
+        folder = work.folder.path / f"stage{work.place.stage}_{self.name}"
+        starts = range(0, self.problems, self.piece)
+        paths = [folder / f"{start:08d}.npz" for start in starts]
+        pieces: list[Piece] = []
+        with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
+            for start, path in zip(starts, paths, strict=True):
+                piece = read_piece(path)
+                if piece is None:
+                    piece = self._roll_out(work, rules, engine, start, progress)
+                    write_piece(path, piece)
+                if not work.place.step:  # else the lines are in the logs already
+                    work.note(piece.metrics, piece.dialogues)
+                pieces.append(piece)
+        work.needs = {str(path.relative_to(work.folder.path)): digest(path) for path in paths}
+        data = joined(pieces)
+        if not len(data["length"]):
+            dropped = sum(piece.metrics["dropped"] for piece in pieces)
+            raise UserError(
+                f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped} were dropped), so "
+                "there is nothing to learn from: more problems or turns, or an easier task"
+            )
         return data
 
-    def _roll_out(self, work: Workbench, rules: DialogueRules, engine: Engine) -> dict[str, np.ndarray]:
-        problems = problems_at(work.task.problems("train"), work.seed, 0, self.problems)
-        with Progress(f"{self.name}: dialogues", len(problems) * self.samples) as progress:
+    def _roll_out(self, work: Workbench, rules: DialogueRules, engine: Engine, start: int, progress: Progress) -> Piece:
+        """One piece: the dialogues of problems `start` and on."""
+        problems = problems_at(work.task.problems("train"), work.seed, start, min(self.piece, self.problems - start))
+        before = start * self.samples
+        if not engine.compiled():
             progress.note("compiling...")
             engine.warm_up(work.params)
-            played = play(
-                work.task,
-                problems,
-                work.framing,
-                engine,
-                work.params,
-                work.teacher(work.teacher_arm, engine),
-                rules,
-                seed=work.seed,
-                first_id=FIRST_ID + (work.place.stage << 24),
-                group_size=self.samples,
-                progress=lambda done, total: progress.step(done),
-            )
+        played = play(
+            work.task,
+            problems,
+            work.framing,
+            engine,
+            work.params,
+            work.teacher(work.teacher_arm, engine),
+            rules,
+            seed=work.seed,
+            first_id=FIRST_ID + (work.place.stage << 24) + before,
+            group_size=self.samples,
+            progress=lambda done, total: progress.step(before + done),
+            between_turns=work.leave_if_asked,
+        )
         script = played.transcript
         kept = np.flatnonzero(script.reward > 0)
-        statistics = dialogue_statistics(played.dialogues)
-        counts = {"dialogues": len(script.reward), "kept": len(kept)}
-        work.note(statistics | counts, played.dialogues[: self.dialogues_kept])
-        if not len(kept):
-            raise UserError(
-                f"{self.name}: none of {len(script.reward)} dialogues succeeded, so there is nothing to learn from: "
-                "more problems or turns, or an easier task"
-            )
-        return {name: getattr(script, name)[kept] for name in ("tokens", "length", "student")}
+        return Piece(
+            {name: getattr(script, name)[kept] for name in ("tokens", "length", "student")},
+            dialogue_statistics(played.dialogues)
+            | {"dialogues": len(script.reward), "kept": len(kept), "dropped": int(script.dropped.sum())},
+            work.records(worth_writing(played.dialogues, max(self.dialogues_kept - before, 0)), ahead=1),
+        )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -95,6 +97,7 @@ class Online:
                     seed=work.seed,
                     first_id=step * self.problems * self.group_size,
                     group_size=self.group_size,
+                    between_turns=partial(work.leave_if_asked, state),
                 )
                 rolled = time.monotonic()
                 parts, metrics = self._batch(played, buckets, rules.max_turns * rules.student_tokens)
@@ -110,7 +113,7 @@ class Online:
                     "compiled": float(engine.compiled() + learner.compiled()),
                 }
                 last = step + 1 == self.steps
-                work.step_done(state, metrics, played.dialogues[: self.dialogues_kept], last)
+                work.step_done(state, metrics, worth_writing(played.dialogues, self.dialogues_kept), last)
                 shown = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
                 progress.step(work.place.step, shown)
         work.params = state.params
@@ -123,15 +126,20 @@ class Online:
         `max_tokens` is the most that a student can say in a dialogue, the divisor of aggregation "constant".
 
         Dialogues of a group without variance have advantage 0: without a KL term their gradient is exactly 0, and they
-        are counted, weighed in the denominators, and not computed.
+        are counted, weighed in the denominators, and not computed. Dropped dialogues are in no denominator.
         """
         script = played.transcript
         returns = discounted_returns(jnp.asarray(script.solved_turn), self.discount)
-        advantage = np.asarray(group_advantages(returns, self.group_size, normalize=self.normalize))
-        weights = np.asarray(token_weights(jnp.asarray(script.student), self.aggregation, max_tokens))
-        groups = {name: float(value) for name, value in group_statistics(returns, self.group_size).items()}
-        metrics = {**dialogue_statistics(played.dialogues), **groups, "return": float(np.mean(returns))}
-        chosen = np.flatnonzero(advantage) if self.loss.kl_coef == 0 else np.arange(len(advantage))
+        valid = jnp.asarray(~script.dropped)
+        advantage = np.asarray(group_advantages(returns, self.group_size, normalize=self.normalize, valid=valid))
+        share = valid.astype(jnp.float32)
+        weights = np.asarray(
+            token_weights(jnp.asarray(script.student), self.aggregation, max_tokens, dialogue_weight=share)
+        )
+        groups = {k: float(v) for k, v in group_statistics(returns, self.group_size, valid=valid).items()}
+        mean_return = float(jnp.mean(returns, where=valid))
+        metrics = {**dialogue_statistics(played.dialogues), **groups, "return": mean_return}
+        chosen = np.flatnonzero(advantage if self.loss.kl_coef == 0 else valid)
         metrics["dialogues_trained"] = float(len(chosen))
         if not len(chosen):
             return [], metrics

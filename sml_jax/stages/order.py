@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import grain
@@ -31,3 +32,15 @@ def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) 
     (mixed,) = np.random.SeedSequence(seed).generate_state(1)
     stream = grain.MapDataset.source(problems).shuffle(seed=int(mixed)).repeat()
     return [stream[position] for position in range(start, start + count)]
+
+
+_LOOKED_AT = 256
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """Tells problems from others: their number and a digest of up to 256 of them, evenly spaced."""
+    seen = hashlib.sha256()
+    for position in np.unique(np.linspace(0, len(problems) - 1, min(_LOOKED_AT, len(problems)), dtype=np.int64)):
+        problem = problems[int(position)]
+        seen.update(repr((problem.id, problem.question, problem.answer)).encode("utf-8", "surrogatepass"))
+    return f"{len(problems)} problems, {seen.hexdigest()[:16]}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import optax
 from jax.sharding import Mesh
@@ -16,11 +16,12 @@ from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
+from sml_jax.errors import Stopped
 from sml_jax.learn.update import TrainState, init_state
 from sml_jax.models.decoder import Decoder
 from sml_jax.runio.dialogues import dialogue_record
 from sml_jax.runio.folder import RunFolder
-from sml_jax.stages.saver import Place, Saver
+from sml_jax.stages.saver import Place, Record, Saver
 from sml_jax.tasks.types import Task
 
 
@@ -51,6 +52,10 @@ class Workbench:
       teacher_arm: who teaches in training, see `teachers.ARMS`. retry_text: what the retry arm says.
       place: how far the run has come; `place.step` counts within the stage.
       checkpoint_every: steps between checkpoints.
+      config: the operative configuration. problems: fingerprint of the training problems.
+      asked_to_stop: the name of the signal that asked the run to stop, "" for none.
+      needs: SHA-256 of files in the run's folder that the stage works with.
+      scores: of the steps since the last checkpoint that was due: success of the rollout, or minus the loss.
     """
 
     folder: RunFolder
@@ -69,6 +74,11 @@ class Workbench:
     teacher_arm: str = "feedback"
     place: Place = Place()
     checkpoint_every: int = 25
+    config: str = ""
+    problems: str = ""
+    asked_to_stop: Callable[[], str] = str
+    needs: Mapping[str, str] = field(default_factory=dict)
+    scores: list[float] = field(default_factory=list)
     resumed: bool = False
     stage_name: str = ""
     _engines: dict = field(default_factory=dict)
@@ -110,14 +120,14 @@ class Workbench:
         assert self.saver is not None
         return self.saver.restore(fresh)
 
-    def note(self, metrics: Mapping[str, float], dialogues: Sequence[Dialogue] = ()) -> None:
-        """Logs a rollout before the stage's first step, under that step's number.
+    def records(self, dialogues: Sequence[Dialogue], ahead: int = 0) -> list[dict[str, Any]]:
+        """Records of the student's dialogues, under the number of the step that is `ahead` of the last one done."""
+        return [dialogue_record(dialogue, self.place.total + ahead, "student") for dialogue in dialogues]
 
-        A run that goes on from an earlier checkpoint rolls out again and forgets these lines; one that goes on from a
-        later one keeps them.
-        """
+    def note(self, metrics: Mapping[str, float], records: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Logs a rollout before the stage's first step, under that step's number."""
         self.folder.log_metrics(self.place.total + 1, f"{self.stage_name}_rollout", metrics)
-        self.folder.append_dialogues(dialogue_record(d, self.place.total + 1, "student") for d in dialogues)
+        self.folder.append_dialogues(records)
 
     def step_done(
         self,
@@ -126,10 +136,53 @@ class Workbench:
         dialogues: Sequence[Dialogue] = (),
         last: bool = False,
     ) -> None:
-        """Counts a step, logs it, and writes a checkpoint when one is due or the step was the stage's last."""
+        """Counts a step, logs it, and writes a checkpoint when one is due or the step was the stage's last.
+
+        Raises:
+          Stopped: somebody asked the run to stop; its state is saved.
+          UserError: a checkpoint could not be written.
+        """
         self.place = Place(self.place.stage, self.place.step + 1, self.place.total + 1)
         self.folder.log_metrics(self.place.total, self.stage_name, metrics)
-        self.folder.append_dialogues(dialogue_record(d, self.place.total, "student") for d in dialogues)
+        self.folder.append_dialogues(self.records(dialogues))
+        self.scores.append(float(metrics["success"] if "success" in metrics else -metrics["nll"]))
         if last or self.place.total % self.checkpoint_every == 0:
-            assert self.saver is not None
-            self.saver.save(self.place, state)
+            self.save(state, last)
+            self.scores.clear()
+        self.leave_if_asked(state)
+
+    def save(self, state: TrainState, stage_end: bool = False) -> None:
+        """Writes a checkpoint of the run after the last step done, in the background."""
+        assert self.saver is not None
+        record = Record(
+            self.place,
+            seed=self.seed,
+            config=self.config,
+            problems=self.problems,
+            logs=self.folder.positions(),
+            files=self.needs,
+            scores=tuple(self.scores),
+            stage_end=stage_end,
+        )
+        self.saver.save(record, state)
+
+    def leave_if_asked(self, state: TrainState | None = None) -> None:
+        """Where a run can be left: if somebody asked it to stop, saves what is done and raises.
+
+        Args:
+          state: after the last step done; None where the stage has none yet.
+
+        Raises:
+          Stopped: with what to say to the user.
+        """
+        signal = self.asked_to_stop()
+        if not signal:
+            return
+        assert self.saver is not None
+        if state is not None and self.place.step:
+            self.save(state)
+        self.saver.finish()
+        raise Stopped(
+            f"stopped by {signal} after step {self.place.total}; the same command goes on from there "
+            f"(run folder {self.folder.path})"
+        )

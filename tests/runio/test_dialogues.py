@@ -19,6 +19,8 @@ class Finished:
     leaks: int = 1
     redactions: int = 0
     injected_turns: tuple[int, ...] = ()
+    overlong: bool = True
+    dropped: str = "verifier: \ud800"
 
 
 def test_a_record_holds_all_of_the_dialogue(tmp_path):
@@ -43,6 +45,8 @@ def test_a_record_holds_all_of_the_dialogue(tmp_path):
         "leaks": 1,
         "redactions": 0,
         "injected_turns": [],
+        "overlong": True,
+        "dropped": "verifier: \ud800",
         "tokens": [1, 7],
     }
     # Any text, even half a surrogate pair from byte fallback, makes the way to the file and back.

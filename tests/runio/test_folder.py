@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -62,10 +63,12 @@ def test_a_resumed_run_does_not_double_steps(tmp_path):
         for step in range(1, 6):
             folder.log_metrics(step, "online", {"loss": step})
             folder.append_dialogues([{"step": step, "problem_id": "p"}])
+            if step == 3:
+                positions = folder.positions()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6')
     with RunFolder(tmp_path) as folder:
-        folder.truncate_after(3)
+        assert folder.rewind(positions, 3) == []
         assert [line["step"] for line in lines(folder.dialogues_path)] == [1, 2, 3]
         for step in (4, 5):
             folder.log_metrics(step, "online", {"loss": 10 * step})
@@ -90,17 +93,31 @@ def _purged_step(path: Path) -> int:
     return -1
 
 
-def test_truncating_a_new_folder_does_nothing(tmp_path):
+def test_rewinding_a_new_folder_does_nothing(tmp_path):
     with RunFolder(tmp_path) as folder:
-        folder.truncate_after(0)
+        assert folder.positions() == {"metrics.jsonl": 0, "dialogues.jsonl": 0}
+        assert folder.rewind({}, -1) == []
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("line", ["rubbish", "[1]", '{"loss": 1}', '{"step": "x"}'])
+@pytest.mark.parametrize("cut", [0, 5, 13])
+def test_a_log_that_has_become_shorter_is_named(tmp_path, cut):
+    """What is left of it is whole lines."""
+    with RunFolder(tmp_path) as folder:
+        folder.append_dialogues([{"step": 1}, {"step": 2}])
+        positions = folder.positions()
+    assert positions["dialogues.jsonl"] == 24
+    os.truncate(folder.dialogues_path, cut)
+    (said,) = folder.rewind(positions, 2)
+    assert said == f"{folder.dialogues_path} has lost {24 - cut // 12 * 12} bytes that it had at the checkpoint"
+    assert lines(folder.dialogues_path) == [{"step": 1}][: cut // 12]
+
+
+@pytest.mark.parametrize("line", ["rubbish", "[1"])
 def test_a_foreign_line_is_named(tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl line 2 .*remove"):
-        RunFolder(tmp_path).truncate_after(1)
+    (tmp_path / "dialogues.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
+    with pytest.raises(UserError, match=r"dialogues\.jsonl line 2 .*remove"):
+        RunFolder(tmp_path).forget_evaluation()
 
 
 def test_eval_is_replaced_whole(tmp_path):

@@ -9,13 +9,13 @@ from run_toys import OPTIMIZER, ToyTask, host, same
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.errors import UserError
 from sml_jax.stages import Offline
+from sml_jax.stages.pieces import joined, read_piece
 
 OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_rows=8, dialogues_kept=100)
 
 
 def saved(run, name="offline"):
-    with np.load(run.work.folder.path / f"stage0_{name}.npz") as file:
-        return dict(file)
+    return joined([read_piece(path) for path in sorted((run.work.folder.path / f"stage0_{name}").iterdir())])
 
 
 def test_keeps_the_successful_dialogues_and_fits_the_student_in_them(new_run):

@@ -1,0 +1,65 @@
+"""Manifests: the size and SHA-256 of every file of a folder, so that damage is found before it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+_READERS = 8
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes `manifest.json`: {path below `folder`: [bytes, SHA-256]} of all files in its subfolders."""
+    files = sorted(path for child in folder.iterdir() if child.is_dir() for path in child.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(_READERS) as pool:
+        pairs = zip(files, pool.map(digest, files), strict=True)
+        listed = {str(path.relative_to(folder)): [path.stat().st_size, found] for path, found in pairs}
+    (folder / MANIFEST).write_text(json.dumps(listed))
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with a folder that `write_manifest` was called on; "" if it is as it was."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_text())
+        expected = {str(name): (int(size), str(found)) for name, (size, found) in listed.items()}
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, TypeError, AttributeError):
+        return f"{MANIFEST} cannot be read"
+    for name, (size, _) in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, not {size}"
+    return changed(folder, {name: found for name, (_, found) in expected.items()})
+
+
+def changed(folder: Path, digests: Mapping[str, str]) -> str:
+    """The first file whose content is not what its digest says, in words; "" where all are.
+
+    Args:
+      folder: what the names are relative to. digests: SHA-256 by name.
+    """
+
+    def trouble(item: tuple[str, str]) -> str:
+        name, expected = item
+        try:
+            return "" if digest(folder / name) == expected else f"{name} has changed"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return next(filter(None, pool.map(trouble, digests.items())), "")
