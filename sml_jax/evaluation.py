@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sml_jax.dialogue.drops import kept
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.transcript import Dialogue
@@ -71,7 +72,9 @@ class Evaluation:
         if self.suites:
             results, shown = self._play_suites(work, policies, labeller)
             work.folder.write_eval(results)
-            for base, trained in list(zip(shown["base"], shown["trained"], strict=True))[: self.samples_shown]:
+            pairs = zip(shown["base"], shown["trained"], strict=True)
+            whole = [pair for pair in pairs if len(kept(pair)) == 2]
+            for base, trained in whole[: self.samples_shown]:
                 wide.print(compare_dialogues(base, trained))
             wide.print(closing_table(results))
         if self.sharded:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sml_jax.dialogue.drops import check_some_kept, kept
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
@@ -89,7 +90,13 @@ class ShardedSuite:
         problems = self.view("sharded").problems(self.split)
 
         def longest(texts: Iterable[str]) -> int:
-            return max((len(framing.text(text)) for text in texts), default=0)
+            return max((tokens(text) for text in texts), default=0)
+
+        def tokens(text: str) -> int:
+            try:
+                return len(framing.text(text))
+            except Exception:  # the text's problem will be dropped when it is played
+                return 0
 
         said, private = longest(reply for p in problems for s in self.settings for reply in replies(p, s)), 0
         if user == "language":
@@ -154,24 +161,28 @@ def evaluate_sharded(
         arm=setting,
         progress=progress,
     )
-    solved = np.asarray(played.transcript.solved_turn).reshape(len(problems), suite.simulations)
+    check_some_kept(played.dialogues)
+    counted = kept(played.dialogues)
+    script = played.transcript
+    scores = np.where(script.dropped, np.nan, 100.0 * (script.solved_turn > 0))
     told = [problem for problem in problems for _ in range(suite.simulations)]
     revealed = [
         revealed_by_turn(problem, setting, len(dialogue.verdicts))
         for problem, dialogue in zip(told, played.dialogues, strict=True)
     ]
-    labels = student_labels(played.dialogues, labeller)
+    labels = student_labels(counted, labeller)
     entry = {
-        **aptitude_summary(100.0 * (solved > 0)),
+        **aptitude_summary(scores.reshape(len(problems), suite.simulations)),
+        "dropped": len(played.dialogues) - len(counted),
         "temperature": engine.sampling.temperature,
-        "turns": float(played.transcript.turns.mean()),
+        "turns": float(script.turns[~script.dropped].mean()),
         "cut_short": sum(ShardUser(setting).turns(problem) > rules.max_turns for problem in problems),
         **premature_summary(
             labels,
-            revealed,
-            [1 + len(problem.shards) for problem in told],
+            [by_turn for by_turn, out in zip(revealed, script.dropped, strict=True) if not out],
+            [1 + len(problem.shards) for problem, out in zip(told, script.dropped, strict=True) if not out],
         ),
         "rates": dialogue_statistics(played.dialogues),
-        "behaviour": behaviour_summary(played.dialogues, lambda _: [label for each in labels for label in each]),
+        "behaviour": behaviour_summary(counted, lambda _: [label for each in labels for label in each]),
     }
     return entry, played.dialogues, revealed

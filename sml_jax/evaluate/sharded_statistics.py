@@ -17,7 +17,7 @@ def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
     """P, A90 and U of each instruction over its simulations.
 
     Args:
-      scores: float[I, N], the score of each simulation of each instruction, 0 to 100.
+      scores: float[I, N], the score of each simulation of each instruction, 0 to 100; NaN for one that does not count.
 
     Returns:
       `P`, the mean; `A90`, the 90th percentile: how good the better simulations are; `U`, the 90th minus the 10th
@@ -32,21 +32,23 @@ def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
     table = np.asarray(scores, np.float64)
     if table.ndim != 2 or 0 in table.shape:
         raise UserError(f"scores of shape {table.shape}: give one or more simulations of one or more instructions")
-    low, high = np.percentile(table, [10, 90], axis=1)
-    return {"P": table.mean(axis=1), "A90": high, "U": high - low}
+    low, high = np.nanpercentile(table, [10, 90], axis=1)
+    return {"P": np.nanmean(table, axis=1), "A90": high, "U": high - low}
 
 
 def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
     """What `eval.json` holds of P, A90 and U.
 
     Args:
-      scores: float[I, N], as for `aptitude`.
+      scores: float[I, N], as for `aptitude`. An instruction of which no simulation counts is left out.
 
     Returns:
       `P`, `A90`, `U`: means over instructions; `P_ci95`, `A90_ci95`, `U_ci95`: Student's 95 % intervals over
       instructions within 0 to 100, None for a single instruction; `n`, instructions; `simulations`, of each.
     """
     table = np.asarray(scores, np.float64)
+    if table.ndim == 2 and table.size:
+        table = table[~np.isnan(table).all(axis=1)]
     summary: dict[str, Any] = {}
     for name, values in aptitude(table).items():
         summary[name] = float(values.mean())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sml_jax.dialogue.drops import check_some_kept, kept
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
@@ -67,8 +68,8 @@ def evaluate_arm(
         policy's. rules: the run's. labeller: sorts the student's turns; None for the rules.
 
     Returns:
-      An entry of `eval.json` (success by turn with 95 % Wilson intervals, the gains, rates and behaviour), and the
-      dialogues.
+      An entry of `eval.json` (success by turn with 95 % Wilson intervals, the gains, rates and behaviour, all of the
+      `n` dialogues that count, and how many were `dropped`), and the dialogues, dropped ones among them.
     """
     problems = list(suite.task.problems(suite.split)[: suite.problems])
     if not problems:
@@ -85,9 +86,12 @@ def evaluate_arm(
         arm=arm,
         progress=progress,
     )
+    check_some_kept(played.dialogues)
+    counted = kept(played.dialogues)
     entry = {
-        **success_summary(played.transcript.solved_turn, suite.max_turns),
+        **success_summary([dialogue.solved_turn for dialogue in counted], suite.max_turns),
+        "dropped": len(played.dialogues) - len(counted),
         "rates": dialogue_statistics(played.dialogues),
-        "behaviour": behaviour_summary(played.dialogues, labeller),
+        "behaviour": behaviour_summary(counted, labeller),
     }
     return entry, played.dialogues

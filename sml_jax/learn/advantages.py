@@ -9,18 +9,25 @@ from sml_jax.errors import UserError
 
 
 def group_advantages(
-    rewards: Float[Array, " batch"], group_size: int, *, normalize: bool = True, eps: float = 1e-6
+    rewards: Float[Array, " batch"],
+    group_size: int,
+    *,
+    normalize: bool = True,
+    eps: float = 1e-6,
+    valid: Bool[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """`(r - mean) / (std + eps)` within each group of dialogues on one problem.
 
     A group without variance teaches nothing and gets exactly 0, not a rounding error divided by `eps`. So does a
-    group of one.
+    group of one, or of one that is valid.
 
     Args:
       rewards: f32[B], rewards or returns; each consecutive `group_size` of them form a group.
       group_size: dialogues a problem, g in the paper (8 there).
       normalize: divide by the group's population standard deviation (GRPO); False leaves `r - mean` (Dr. GRPO).
       eps: added to the standard deviation.
+      valid: bool[B], False for rewards that are none (dropped dialogues): they are in no mean and no deviation, and
+        their advantage is 0. None for all valid.
 
     Returns:
       f32[B], in the order of `rewards`.
@@ -31,19 +38,25 @@ def group_advantages(
     References:
       GRPO: section 4.1.2 of arXiv 2402.03300. Dr. GRPO: arXiv 2503.20783.
     """
-    groups = _as_groups(rewards, group_size)
-    advantages = groups - jnp.mean(groups, axis=1, keepdims=True)
+    groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
+    # A group with nothing valid gets some mean, which `counted` takes out again, and no 0 / 0.
+    among = counted | ~jnp.any(counted, axis=1, keepdims=True)
+    advantages = groups - jnp.mean(groups, axis=1, keepdims=True, where=among)
     if normalize:
-        advantages = advantages / (jnp.std(groups, axis=1, keepdims=True) + eps)
-    return jnp.where(_without_variance(groups)[:, None], 0.0, advantages).reshape(-1)
+        advantages = advantages / (jnp.std(groups, axis=1, keepdims=True, where=among) + eps)
+    teaches = counted & ~_without_variance(groups, counted)[:, None]
+    return jnp.where(teaches, advantages, 0.0).reshape(-1)
 
 
-def group_statistics(rewards: Float[Array, " batch"], group_size: int) -> dict[str, Float[Array, ""]]:
+def group_statistics(
+    rewards: Float[Array, " batch"], group_size: int, *, valid: Bool[Array, " batch"] | None = None
+) -> dict[str, Float[Array, ""]]:
     """Counts the groups that give no gradient, so that none is dropped in silence.
 
     Args:
       rewards: f32[B], what `group_advantages` was given; 0 means unsolved.
       group_size: dialogues a problem.
+      valid: bool[B], as there. Groups with nothing valid are not counted.
 
     Returns:
       Scalars (f32): `groups`; `zero_variance`, of which `zero_variance_solved` (every dialogue was solved, with the
@@ -52,18 +65,20 @@ def group_statistics(rewards: Float[Array, " batch"], group_size: int) -> dict[s
     Raises:
       UserError: the batch does not divide into groups of `group_size`.
     """
-    groups = _as_groups(rewards, group_size)
-    flat = _without_variance(groups)
-    solved = flat & (groups[:, 0] > 0)
+    groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
+    there = jnp.any(counted, axis=1)
+    flat = there & _without_variance(groups, counted)
+    solved = flat & (jnp.max(groups, axis=1, where=counted, initial=-jnp.inf) > 0)
     counts = {
         "zero_variance": flat,
         "zero_variance_solved": solved,
         "zero_variance_unsolved": flat & ~solved,
     }
-    statistics = {"groups": jnp.float32(groups.shape[0])}
+    number = jnp.sum(there, dtype=jnp.float32)
+    statistics = {"groups": number}
     for name, which in counts.items():
         statistics[name] = jnp.sum(which, dtype=jnp.float32)
-        statistics[f"{name}_fraction"] = jnp.mean(which, dtype=jnp.float32)
+        statistics[f"{name}_fraction"] = statistics[name] / jnp.maximum(number, 1.0)
     return statistics
 
 
@@ -81,6 +96,17 @@ def _as_groups(rewards: Float[Array, " batch"], group_size: int) -> Float[Array,
     return rewards.astype(jnp.float32).reshape(-1, group_size)
 
 
-def _without_variance(groups: Float[Array, "groups size"]) -> Bool[Array, " groups"]:
+def _as_valid(
+    rewards: Float[Array, " batch"], group_size: int, valid: Bool[Array, " batch"] | None
+) -> Bool[Array, "groups size"]:
+    if valid is None:
+        return jnp.ones((rewards.shape[0] // group_size, group_size), bool)
+    return valid.reshape(-1, group_size)
+
+
+def _without_variance(
+    groups: Float[Array, "groups size"], counted: Bool[Array, "groups size"]
+) -> Bool[Array, " groups"]:
     # Not std == 0: the mean of equal float32 numbers need not equal them.
-    return jnp.max(groups, axis=1) == jnp.min(groups, axis=1)
+    most = jnp.max(groups, axis=1, where=counted, initial=-jnp.inf)
+    return most <= jnp.min(groups, axis=1, where=counted, initial=jnp.inf)

@@ -83,6 +83,49 @@ def test_statistics_count_the_groups_without_variance(case):
         np.testing.assert_allclose(found[name], want[name], rtol=1e-6, err_msg=name)
 
 
+def test_rewards_that_are_none_are_in_no_mean():
+    """By hand. Group one is 1, 0, 0 (the 9 is none): mean 1/3, variance (4 + 1 + 1) / 9 / 3 = 2/9. In group two
+    one reward is left, in group three equal ones are, in group four none is."""
+    none = 9.0
+    rewards = jnp.array([[1, none, 0, 0], [none, 1, none, none], [none, 0.7, 0.7, none], [none] * 4]).reshape(-1)
+    valid, root = rewards != none, 2**0.5
+    found = group_advantages(rewards, 4, valid=valid)
+    np.testing.assert_allclose(found[:4], [root, 0, -root / 2, -root / 2], rtol=1e-5)
+    np.testing.assert_array_equal(found[4:], 0.0)
+    plain = group_advantages(rewards, 4, normalize=False, valid=valid)
+    np.testing.assert_allclose(plain, [2 / 3, 0, -1 / 3, -1 / 3, *[0] * 12], rtol=1e-6)
+    counts = {name: float(value) for name, value in group_statistics(rewards, 4, valid=valid).items()}
+    assert (counts["groups"], counts["zero_variance"]) == (3, 2), "a group of which nothing is left is none"
+    assert (counts["zero_variance_solved"], counts["zero_variance_unsolved"]) == (2, 0)
+    assert counts["zero_variance_fraction"] == pytest.approx(2 / 3)
+    nothing = group_statistics(rewards[12:], 4, valid=valid[12:])
+    assert {float(value) for value in nothing.values()} == {0.0}
+
+
+@settings(deadline=None)
+@given(reward_lists, st.booleans(), st.data())
+def test_valid_rewards_get_what_they_get_among_themselves(case, normalize, data):
+    rewards, size = case
+    valid = data.draw(st.lists(st.booleans(), min_size=len(rewards), max_size=len(rewards)))
+    given_ = [r if v else 5.0 for r, v in zip(rewards, valid, strict=True)]
+    found = group_advantages(jnp.array(given_, jnp.float32), size, normalize=normalize, valid=jnp.array(valid))
+    for start in range(0, len(rewards), size):
+        left = [i for i in range(start, start + size) if valid[i]]
+        want = np.zeros(size)
+        if left:
+            want[[i - start for i in left]] = reference([rewards[i] for i in left], len(left), normalize)
+        np.testing.assert_allclose(found[start : start + size], want, rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(reward_lists, st.booleans())
+def test_all_valid_is_the_same_bit_for_bit(case, normalize):
+    rewards, size = case
+    given_ = jnp.array(rewards, jnp.float32)
+    every = group_advantages(given_, size, normalize=normalize, valid=jnp.ones(len(rewards), bool))
+    np.testing.assert_array_equal(every, group_advantages(given_, size, normalize=normalize))
+
+
 @pytest.mark.parametrize("function", [group_advantages, group_statistics])
 def test_a_batch_that_is_no_whole_number_of_groups_is_refused(function):
     with pytest.raises(UserError, match="7 rewards do not divide into groups of 4"):
