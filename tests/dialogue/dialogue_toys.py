@@ -58,6 +58,19 @@ class DigitTask:
         return f"no, {conversation[-1].text} is wrong"
 
 
+@dataclass(frozen=True)
+class FailingTask(DigitTask):
+    """Runs `fails(items, number of the call)` before it judges; `calls` holds the problem ids of each call."""
+
+    fails: Callable[[Sequence[tuple[Problem, str]], int], None] = lambda items, call: None
+    calls: list[list[str]] = field(default_factory=list)
+
+    def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        self.calls.append([problem.id for problem, _ in items])
+        self.fails(items, len(self.calls))
+        return super().verify(items)
+
+
 def one_device_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "tensor"))
 
