@@ -121,6 +121,9 @@ def parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Seque
         names.refer(override)
     for override in parsed:
         _add_override(names, override)
+    for override in parsed:
+        if not override.macro:
+            names.check_effect(override)
     names.check_given()
     check_types(names)
     for folder in search_paths:

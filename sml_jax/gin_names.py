@@ -104,6 +104,34 @@ class Names:
         in_force = [*self.macros.values(), *self.bound.values()]
         return {m.name: b.place for b in in_force for m in marks(b.value) if isinstance(m, Macro)}
 
+    def check_effect(self, override: Binding) -> None:
+        """Checks that an override changes something: gin lets the value of a narrower scope win.
+
+        Raises:
+          UserError: nothing has its scope, or every use of the thing has a scope that sets the parameter itself.
+        """
+        in_force = [*self.macros.values(), *self.bound.values()]
+        uses = [(mark, b) for b in in_force for mark in marks(b.value) if isinstance(mark, Ref)]
+        scopes = {part for mark, _ in uses for part in mark.scope.split("/") if part}
+        for scope in filter(None, override.scope.split("/")):
+            if scope not in scopes:
+                raise unknown("scope", scope, scopes, override.place)
+        full = self.match(override.selector, override.place).full
+        of_thing = [mark.scope for mark, b in uses if self.resolve(mark.selector, b.unit, b.place).full == full]
+        narrower = [
+            scope
+            for scope, thing, parameter in self.bound
+            if (thing, parameter) == (full, override.parameter) and scope.startswith(f"{override.scope}/".lstrip("/"))
+        ]
+        hidden = [
+            next((s for s in narrower if s and s != override.scope and f"{used}/".startswith(f"{s}/")), None)
+            for used in of_thing
+        ]
+        if hidden and all(hidden):
+            name = f"{self.targets[full].written}.{override.parameter}"
+            better = " or ".join(f"--gin.{scope}/{name}=..." for scope in dict.fromkeys(filter(None, hidden)))
+            raise UserError(f"{override.place}: the gin files set this by a narrower name: write {better}")
+
     def resolve(self, selector: str, unit: Unit, place: str) -> Target:
         """Finds the configurable that `selector` names in a file, and remembers it."""
         target = _look_up(selector, unit, place) if unit.dynamic else self.match(selector, place, unit)
@@ -133,12 +161,14 @@ class Names:
         """Checks, once every file and override is in, that nothing is left open.
 
         Raises:
-          UserError: a macro without a value, or a `%gin.REQUIRED` never given.
+          UserError: a macro without a value or that stands for itself, or a `%gin.REQUIRED` never given.
         """
         for name, place in self.used_macros().items():
             if name not in self.macros and not _is_constant(name):
                 near = did_you_mean(name, self.macros)
                 raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
+        for name in self.macros:
+            self._check_ends(name)
         required = {f"--gin.{n}=...": b.place for n, b in self.macros.items() if b.value == REQUIRED}
         for (scope, full, parameter), binding in self.bound.items():
             if binding.value == REQUIRED:
@@ -147,6 +177,17 @@ class Names:
         if required:
             places = ", ".join(dict.fromkeys(required.values()))
             raise UserError(f"{places}: a value is required and was not given: add {' '.join(required)}")
+
+    def _check_ends(self, name: str) -> None:
+        """Raises UserError if a macro's value leads back to it."""
+        waiting, seen = [name], {name}
+        while waiting:
+            for mark in marks(self.macros[waiting.pop()].value):
+                if isinstance(mark, Macro) and mark.name == name:
+                    raise UserError(f"{self.macros[name].place}: the macro %{name} stands for itself: give it a value")
+                if isinstance(mark, Macro) and mark.name in self.macros and mark.name not in seen:
+                    seen.add(mark.name)
+                    waiting.append(mark.name)
 
 
 def check_parameter(target: Target, parameter: str, place: str) -> None:

@@ -17,9 +17,15 @@ DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference in a value: `@scope/selector` or `@scope/selector()`."""
+    """A reference in a value: `@scope/selector`, the thing itself, or `@scope/selector()`, what it makes."""
 
     selector: str
+    scope: str = ""
+    called: bool = True
+
+    def __repr__(self) -> str:
+        scope = f"{self.scope}/" if self.scope else ""
+        return f"@{scope}{self.selector}{'()' if self.called else ''}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ class Macro:
     """A macro or constant in a value: `%name`."""
 
     name: str
+
+    def __repr__(self) -> str:
+        return f"%{self.name}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ class _Recorder(config_parser.ParserDelegate):
     """Leaves references unresolved, as `Ref` and `Macro`."""
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Ref:
-        return Ref(scoped_configurable_name.rsplit("/", 1)[-1])
+        scope, _, selector = scoped_configurable_name.rpartition("/")
+        return Ref(selector, scope, evaluate)
 
     def macro(self, macro_name: str) -> Macro:
         return Macro(macro_name)
@@ -125,12 +135,18 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
       The file's path.
 
     Raises:
-      UserError: there is no such file; names the nearest ones that exist.
+      UserError: there is no such file, and the nearest ones that exist; or it is a folder.
     """
     for folder in search_paths:
         path = Path(folder, name).expanduser()
         if path.is_file():
             return str(path)
+        if name and path.is_dir():
+            inside = sorted(file.name for file in path.glob("*.gin"))
+            raise UserError(
+                f"{wanted_by}: {name!r} is a folder: name a file in it{', such as ' * bool(inside)}"
+                f"{', '.join(inside[:3])}"
+            )
     known: dict[str, str] = {}
     for folder in search_paths:
         root = Path(folder)
@@ -167,7 +183,7 @@ def _read_file(path: str, search_paths: Sequence[str], out: list[Import | Bindin
         raise UserError(f"{parents[-1]}: includes {path}, which includes it in turn; remove one of the two includes")
     unit = Unit(path)
     try:
-        for statement in config_parser.ConfigParser(Path(path).read_text(encoding="utf-8"), _Recorder()):
+        for statement in config_parser.ConfigParser(_text(path), _Recorder()):
             place = f"{path}:{statement.location.line_num}"
             match statement:
                 case config_parser.IncludeStatement():
@@ -187,7 +203,26 @@ def _read_file(path: str, search_paths: Sequence[str], out: list[Import | Bindin
         raise
     except SyntaxError as error:
         line = (error.text or "").strip()
-        what = re.sub(r"\s+", " ", error.msg)
-        raise UserError(f"{path}:{error.lineno}: not gin: {what} Mend this line: {line}") from error
+        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {line}") from error
     except Exception as error:  # the tokenizer's own errors carry (message, (line, column))
         raise UserError(f"{path}: not gin: {error}; look for a bracket or quote that is never closed") from error
+
+
+def _text(path: str) -> str:
+    """A gin file's text. Gin reads the file again by itself, so that what it cannot take is refused."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): give a gin file, saved as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): give a gin file that you may read") from error
+    if text.startswith("\ufeff"):
+        raise UserError(f"{path} begins with a byte order mark, which gin cannot read: save it as UTF-8 without one")
+    return text
+
+
+def _reason(error: SyntaxError) -> str:
+    """What gin has against a line, without what Python prints of objects."""
+    what = re.sub(r"\s+", " ", error.msg)
+    word = re.search(r"Failed to parse token '(.*)'", what)
+    return f"{word[1]} is no value: text stands in quotes." if word else what

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sml_jax.errors import UserError
-from sml_jax.gin_names import Names, Target
-from sml_jax.gin_reader import Binding, Macro, marks
+from sml_jax.gin_names import Names
+from sml_jax.gin_reader import Binding, Macro, Ref, Unit
 
 _PLAIN = (bool, int, float, str)
+_SEQUENCES = (tuple, list, Sequence)
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a reference stands for, as far as it can be told before anything is made.
+
+    Attributes:
+      written: the reference.
+      type: the class of what a call makes; None if the function does not say.
+      thing: without a call, the class or function itself.
+    """
+
+    written: Ref
+    type: Any = None
+    thing: Any = None
+
+    def __repr__(self) -> str:
+        return repr(self.written)
 
 
 def check_types(names: Names) -> None:
-    """Checks every binding in force whose value holds no reference.
+    """Checks every binding in force.
 
     Raises:
       UserError: a value is of another type than its parameter's annotation.
@@ -24,21 +45,24 @@ def check_types(names: Names) -> None:
     for (_, full, parameter), binding in names.bound.items():
         value, place = _resolved(names, binding)
         target = names.targets[full]
-        hint = _hints(target).get(parameter, Any)
-        if not any(marks(value)) and not fits(value, hint):
-            raise UserError(f"{place}: {target.written}.{parameter} is {value!r}, but it takes {_spelling(hint)}")
+        hint = _hints(target.obj).get(parameter, Any)
+        if not fits(value, hint):
+            what = f"{target.written}.{parameter} is {value!r}, but it takes {_spelling(hint)}"
+            raise UserError(f"{place}: {what}{_cure(value, hint)}")
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a literal may stand where `hint` is annotated; True where the hint says too little to tell."""
-    if hint is Any:
+    """Whether a value may stand where `hint` is annotated; True where the two say too little to tell."""
+    if hint is Any or isinstance(value, Macro):
         return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, choice) for choice in arguments)
+    if isinstance(value, Made):
+        return _made_fits(value, origin or hint)
     if origin is typing.Literal:
         return value in arguments
-    if origin in (tuple, list, Sequence):
+    if origin in _SEQUENCES:
         items = arguments[:1] if origin is not tuple or arguments[-1:] == (...,) else ()
         return isinstance(value, list | tuple) and (not items or all(fits(item, items[0]) for item in value))
     if hint in (None, type(None)):
@@ -49,22 +73,76 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is Path:
         return isinstance(value, str | Path)
-    if isinstance(hint, type) and (hint in _PLAIN or value is None or isinstance(value, _PLAIN)):
-        return hint is object or getattr(hint, "_is_protocol", False) or isinstance(value, hint)
+    if not isinstance(hint, type):
+        return True
+    if hint in _PLAIN or value is None or isinstance(value, (*_PLAIN, list, tuple)):
+        return _is_a(type(value), hint)
     return True
 
 
+def _made_fits(value: Made, hint: Any) -> bool:
+    if value.thing is not None:
+        return hint in (object, type, Callable) or not isinstance(hint, type)
+    made = typing.get_origin(value.type) or value.type
+    if not isinstance(made, type) or not isinstance(hint, type):
+        return True
+    return _is_a(made, hint) or (hint is float and issubclass(made, int))
+
+
+def _is_a(kind: type, hint: type) -> bool:
+    """Whether a class is another, or has all that a protocol names."""
+    if not getattr(hint, "_is_protocol", False):
+        return issubclass(kind, hint)
+    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    wanted = {name for base in hint.__mro__ if getattr(base, "_is_protocol", False) for name in _members(base)}
+    return all(name in fields or hasattr(kind, name) for name in wanted)
+
+
+def _members(protocol: type) -> set[str]:
+    named = {*vars(protocol), *vars(protocol).get("__annotations__", ())}
+    return {name for name in named if not name.startswith("_")}
+
+
 def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
-    """A binding's value with a macro followed to what it stands for, and the place where that is written."""
-    value, place = binding.value, binding.place
+    """A binding's value, macros followed to what they stand for, and the place where that is written."""
+    value, place, unit = binding.value, binding.place, binding.unit
     while isinstance(value, Macro) and value.name in names.macros:
         macro = names.macros[value.name]
-        value, place = macro.value, macro.place
-    return value, place
+        value, place, unit = macro.value, macro.place, macro.unit
+    return _inside(names, value, unit, place), place
 
 
-def _hints(target: Target) -> dict[str, Any]:
-    function = target.obj.__init__ if isinstance(target.obj, type) else target.obj  # type: ignore[misc]
+def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
+    """A value with `Made` for the references in it, and macros followed."""
+    if isinstance(value, Macro) and value.name in names.macros:
+        macro = names.macros[value.name]
+        return _inside(names, macro.value, macro.unit, macro.place)
+    if isinstance(value, list | tuple):
+        return type(value)(_inside(names, item, unit, place) for item in value)
+    if not isinstance(value, Ref):
+        return value
+    thing = names.resolve(value.selector, unit, place).obj
+    if getattr(thing, "__module__", "").split(".")[0] == "gin":
+        return Made(value)  # a singleton is whatever its constructor makes
+    if not value.called:
+        return Made(value, thing=thing)
+    return Made(value, type=thing if isinstance(thing, type) else _hints(thing).get("return"))
+
+
+def _cure(value: Any, hint: Any) -> str:
+    """How the value would be right, where that is plain."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for choice in choices:
+        items = typing.get_args(choice)[:1] if typing.get_origin(choice) in _SEQUENCES else ()
+        if items and fits(value, items[0]) and not isinstance(value, list | tuple):
+            return f": write [{value!r}]" if typing.get_origin(choice) is not tuple else f": write ({value!r},)"
+    stray = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, Made)]
+    loose = [item for item in stray if item.thing is not None]
+    return f": write {loose[0]!r}() for what it makes" if loose else ""
+
+
+def _hints(thing: Any) -> dict[str, Any]:
+    function = thing.__init__ if isinstance(thing, type) else thing  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)
     except Exception:  # an annotation that cannot be read says nothing
@@ -72,4 +150,5 @@ def _hints(target: Target) -> dict[str, Any]:
 
 
 def _spelling(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+    whole = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", whole)
