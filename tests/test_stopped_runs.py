@@ -1,0 +1,56 @@
+"""Runs that are killed or asked to stop, in processes of their own, and start again: they end as if never stopped.
+
+All of them: `pytest -m slow tests/test_stopped_runs.py` (about ten minutes on two quiet cores).
+"""
+
+import random
+import signal
+
+import pytest
+from stopped_runs import differences, start, stop, whole_run
+
+KILLS, TERMS = 20, 5
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return whole_run(tmp_path_factory.mktemp("home"))
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint(tmp_path, whole):
+    folder, _ = whole
+    code = stop(start(tmp_path / "run", folder.parent), signal.SIGKILL, 0.0, writing=tmp_path / "run")
+    assert code == -signal.SIGKILL
+    assert start_again(tmp_path / "run", folder.parent) == 0
+    assert differences(folder, tmp_path / "run") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_killed_at_a_random_moment(tmp_path, whole, number):
+    """Every other one in the middle of writing a checkpoint."""
+    folder, seconds = whole
+    run, draw = tmp_path / "run", random.Random(number)
+    after = draw.uniform(0.2, 1.0) * seconds
+    code = stop(start(run, folder.parent), signal.SIGKILL, after, writing=run if number % 2 else None)
+    print(f"killed after {after:.2f} of {seconds:.2f} s, exit code {code}")
+    assert start_again(run, folder.parent) == 0
+    assert differences(folder, run) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(TERMS))
+def test_a_run_asked_to_stop_at_a_random_moment(tmp_path, whole, number):
+    folder, seconds = whole
+    run, draw = tmp_path / "run", random.Random(100 + number)
+    code = stop(start(run, folder.parent), signal.SIGTERM, draw.uniform(0.35, 0.95) * seconds)
+    print("exit code", code)
+    assert code in (75, 0, -signal.SIGTERM)  # the last: before the run began to listen
+    assert start_again(run, folder.parent) == 0
+    assert differences(folder, run) == []
+
+
+def start_again(run, home):
+    process = start(run, home)
+    process.join()
+    return process.exitcode
