@@ -26,6 +26,7 @@ from sml_jax.runio.resume import check_found, check_new
 from sml_jax.runio.stop import stop_request
 from sml_jax.stages.bases import Base, Pretrained
 from sml_jax.stages.chats import Chat, RoleChat
+from sml_jax.stages.guards import Guards, Watch
 from sml_jax.stages.order import fingerprint
 from sml_jax.stages.saver import Place, Saver
 from sml_jax.stages.workbench import Stage, Workbench
@@ -52,6 +53,7 @@ class Experiment:
       rows: dialogues that run at once.
       data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
       checkpoint_every: steps between checkpoints.
+      guards: what the run warns of, and when it gives up.
       model_labels: the initial model sorts the student's turns in evaluation (chat models); the rules if False.
       samples_shown: problems whose dialogues are printed at the end, base beside trained.
     """
@@ -72,6 +74,7 @@ class Experiment:
     fsdp: int = 1
     tensor: int = 1
     checkpoint_every: int = 25
+    guards: Guards = Guards()
     model_labels: bool = False
     samples_shown: int = 3
 
@@ -159,6 +162,7 @@ class Experiment:
             sampling=self.sampling,
             teacher_arm=self.teacher_arm,
             checkpoint_every=self.checkpoint_every,
+            watch=Watch(self.guards),
         )
 
     def _evaluation(self) -> Evaluation:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
@@ -13,6 +14,7 @@ from sml_jax.evaluate.suites import Suite
 from sml_jax.experiment import Experiment
 from sml_jax.models.checkpoint import load_model
 from sml_jax.stages import Offline, Online
+from sml_jax.stages.guards import Guards
 from sml_jax.stages.workbench import Workbench
 
 ONLINE = Online(OPTIMIZER, steps=5, problems=4, group_size=4, micro_rows=8)
@@ -164,6 +166,30 @@ def test_another_shape_in_the_same_folder(tokenizer, tmp_path):
     wider = dataclasses.replace(experiment.base.config, width=32)
     with pytest.raises(UserError, match=r"does not fit this configuration.*another --workdir"):
         dataclasses.replace(experiment, base=dataclasses.replace(experiment.base, config=wider)).train(tmp_path, "")
+
+
+def test_a_run_whose_steps_are_not_finite_stops_with_its_last_good_state(tokenizer, tmp_path, monkeypatch, capsys):
+    experiment = toy_experiment(tokenizer, [ONLINE], guards=Guards(skipped_steps=2), checkpoint_every=100)
+    experiment.train(tmp_path / "whole", "")
+    poison = Online._batch
+
+    def poisoned(self, *args):
+        parts, metrics = poison(self, *args)
+        self_steps.append(1)
+        if len(self_steps) > 2:
+            parts = [part.replace(advantage=part.advantage * np.nan) for part in parts]
+        return parts, metrics
+
+    self_steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Online, "_batch", poisoned)
+        with pytest.raises(UserError, match="not finite, up to step 4; .*last good state"):
+            experiment.train(tmp_path / "run", "")
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [line["skipped"] for line in lines] == [0, 0, 1, 1] and lines[-1]["gradient_norm"] is None
+    assert "warning: step 3: the step was skipped" in capsys.readouterr().out
+    model, params = load_model(tmp_path / "run" / "checkpoints" / "steps" / "4")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host(params)))
 
 
 @pytest.mark.parametrize(("setting", "value"), [("rows", 0), ("checkpoint_every", 0), ("samples_shown", -1)])

@@ -116,8 +116,9 @@ class Learner:
           parts: at least one micro-batch.
 
         Returns:
-          The new state, and metrics as host floats: those of the loss, `gradient_norm` (before clipping) and
-          `update_norm`.
+          The new state, and metrics as host floats: those of the loss, `gradient_norm` (before clipping),
+          `update_norm`, and `skipped`: 1 where the loss, the gradients or the updated parameters were not finite.
+          Then nothing has changed, the optimiser's moments and count of steps included.
         """
         whole = state.params
         frozen, _ = split_trainable(whole)
@@ -126,13 +127,14 @@ class Learner:
             check_lora(self._model, whole)
             self._compile(state)
         gradients = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.params)
+        loss = place(np.zeros((), np.float32), state.step.sharding)
         collected = []
         for part in parts:
             if self._mesh is not None:
                 part = place_rows(self._mesh, part)
-            gradients, metrics = self._gradients(gradients, state.params, frozen, self._reference, part)
+            (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
             collected.append(metrics)
-        state, norms = self._apply(state, gradients)
+        state, norms = self._apply(state, gradients, loss)
         return state.with_base(whole), {
             **_combine(jax.device_get(collected)),
             **{k: float(v) for k, v in norms.items()},
@@ -147,7 +149,7 @@ class Learner:
         lies = jax.tree.map(lambda x: x.sharding, state)
         small = None if self._mesh is None else fetchable(self._mesh)
         add = partial(_add_gradients, self._model, self._reference_model, self._policy_loss)
-        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=(lies.params, small))
+        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 
 
@@ -155,12 +157,13 @@ def _add_gradients(
     model: Decoder,
     reference_model: Decoder,
     policy_loss: PolicyLoss | None,
-    gradients: Params,
+    total: tuple[Params, jax.Array],
     trainable: Params,
     frozen: Params,
     reference: Params | None,
     part: MicroBatch,
-) -> tuple[Params, Metrics]:
+) -> tuple[tuple[Params, jax.Array], Metrics]:
+    """Adds a micro-batch's gradients and loss to `total`."""
     mask = part.weights > 0
 
     def logprobs(scorer: Decoder, p: Params) -> jax.Array:
@@ -184,14 +187,19 @@ def _add_gradients(
         )
 
     new, metrics = jax.grad(loss, has_aux=True)(trainable)
-    return jax.tree.map(jnp.add, gradients, new), metrics
+    return jax.tree.map(jnp.add, total, (new, metrics["loss"])), metrics
 
 
-def _apply(optimizer: optax.GradientTransformation, state: TrainState, gradients: Params) -> tuple[TrainState, Metrics]:
+def _apply(
+    optimizer: optax.GradientTransformation, state: TrainState, gradients: Params, loss: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """One optimiser step, or none where anything of it is not finite."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     norms = {"gradient_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
-    return TrainState(state.step + 1, params, opt_state), norms
+    finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values(), optax.tree.norm(params)])))
+    new = jax.tree.map(partial(jnp.where, finite), TrainState(state.step + 1, params, opt_state), state)
+    return new, {**norms, "skipped": 1.0 - finite}
 
 
 def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:

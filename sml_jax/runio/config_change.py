@@ -33,9 +33,15 @@ def config_changes(before: str, after: str) -> list[str]:
     lines = []
     for name in sorted(old.keys() | new.keys()):
         one, other = old.get(name, "(not set)"), new.get(name, "(not set)")
-        if one != other and ".".join(name.split("/")[-1].split(".")[-2:]) not in FREE:
+        if one != other and not _free(name):
             lines.append(f"{name}: {one} -> {other}")
     return lines
+
+
+def _free(name: str) -> bool:
+    """`name` is as gin writes it: scope/module.Class.parameter."""
+    *_, owner, parameter = name.split("/")[-1].split(".")
+    return owner == "Guards" or f"{owner}.{parameter}" in FREE
 
 
 def settings(text: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
 
 
 class RunFolder:
@@ -210,11 +211,14 @@ def _drop_torn_line(path: Path) -> None:
 def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     _drop_torn_line(path)
     beside = path.with_name(path.name + ".tmp")
-    with path.open(encoding="utf-8") as lines, beside.open("w", encoding="utf-8", newline="\n") as kept:
+    with path.open("rb") as lines, beside.open("wb") as kept:  # bytes: only "\n" ends a line
         for number, line in enumerate(lines, start=1):
             try:
-                keep = wanted(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+                record = parse_json(line.decode("utf-8"))
+                if not isinstance(record, dict):
+                    raise ValueError("no JSON object")
+                keep = wanted(record)
+            except ValueError as error:
                 raise UserError(
                     f"{path} line {number} is no record of a dialogue: remove that line and start again"
                 ) from error

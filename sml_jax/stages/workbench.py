@@ -16,11 +16,13 @@ from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
-from sml_jax.errors import Stopped
+from sml_jax.errors import Stopped, UserError
 from sml_jax.learn.update import TrainState, init_state
 from sml_jax.models.decoder import Decoder
 from sml_jax.runio.dialogues import dialogue_record
+from sml_jax.runio.display import printable
 from sml_jax.runio.folder import RunFolder
+from sml_jax.stages.guards import Guards, Watch
 from sml_jax.stages.saver import Place, Record, Saver
 from sml_jax.tasks.types import Task
 
@@ -55,6 +57,7 @@ class Workbench:
       config: the operative configuration. problems: fingerprint of the training problems.
       asked_to_stop: the name of the signal that asked the run to stop, "" for none.
       needs: SHA-256 of files in the run's folder that the stage works with.
+      watch: what is said of a step's metrics, and when the run gives up.
       scores: of the steps since the last checkpoint that was due: success of the rollout, or minus the loss.
     """
 
@@ -78,6 +81,7 @@ class Workbench:
     problems: str = ""
     asked_to_stop: Callable[[], str] = str
     needs: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = field(default_factory=lambda: Watch(Guards()))
     scores: list[float] = field(default_factory=list)
     resumed: bool = False
     stage_name: str = ""
@@ -140,16 +144,30 @@ class Workbench:
 
         Raises:
           Stopped: somebody asked the run to stop; its state is saved.
-          UserError: a checkpoint could not be written.
+          UserError: a checkpoint could not be written; or too many steps in a row were skipped.
         """
         self.place = Place(self.place.stage, self.place.step + 1, self.place.total + 1)
         self.folder.log_metrics(self.place.total, self.stage_name, metrics)
         self.folder.append_dialogues(self.records(dialogues))
+        for line in self.watch.step(self.place.total, metrics):
+            print(printable(line), flush=True)  # a live display lets it stand above its line
+        if self.watch.given_up:
+            self._give_up(state)
         self.scores.append(float(metrics["success"] if "success" in metrics else -metrics["nll"]))
         if last or self.place.total % self.checkpoint_every == 0:
             self.save(state, last)
             self.scores.clear()
         self.leave_if_asked(state)
+
+    def _give_up(self, state: TrainState) -> None:
+        assert self.saver is not None
+        self.save(state)
+        self.saver.finish()
+        raise UserError(
+            f"{self.stage_name}: the loss, gradients or parameters of too many steps in a row were not finite, up to "
+            f"step {self.place.total}; the checkpoint of that step holds the last good state. Lower the learning rate "
+            "or clip harder, look at the data, or raise Guards.skipped_steps, in another --workdir"
+        )
 
     def save(self, state: TrainState, stage_end: bool = False) -> None:
         """Writes a checkpoint of the run after the last step done, in the background."""

@@ -1,5 +1,7 @@
 """The update: parts add up to the whole, padding is told by length, and what has no weight changes nothing."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,3 +152,27 @@ def test_compiles_once_a_shape(model, params, batch):
     compiled = learner.compiled()
     step(learner, params, batch, 2, (4, TIME))
     assert compiled == learner.compiled() == 3  # two lengths, and the optimiser's step
+
+
+@pytest.mark.parametrize("broken", ["weights", "advantage", "params"])
+def test_a_step_that_is_not_finite_changes_nothing(model, params, batch, broken):
+    """Neither parameters nor the optimiser's state; the next good step is as if it had never been."""
+    optimizer = optax.adamw(1e-2)
+    learner = Learner(model, optimizer, PolicyLoss())
+    good, metrics = learner.update(init_state(params, optimizer), micro_batches(**batch, rows=3, buckets=(TIME,)))
+    assert metrics["skipped"] == 0
+    kept = host(good)
+    if broken == "params":  # gradients that only overflow the parameters
+        bad = Learner(model, optax.sgd(3e38), PolicyLoss())
+        state, metrics = bad.update(
+            init_state(params, optax.sgd(3e38)), micro_batches(**batch, rows=3, buckets=(TIME,))
+        )
+        assert metrics["skipped"] == 1 and math.isfinite(metrics["gradient_norm"])
+        assert same(host(state.params), host(params)) and int(state.step) == 0
+        return
+    poisoned = batch[broken].copy()
+    poisoned.flat[np.flatnonzero(poisoned)[0]] = np.inf
+    state, metrics = learner.update(good, micro_batches(**{**batch, broken: poisoned}, rows=3, buckets=(TIME,)))
+    assert metrics["skipped"] == 1 and same(host(state), kept) and int(state.step) == 1
+    after, metrics = learner.update(state, micro_batches(**batch, rows=3, buckets=(TIME,)))
+    assert metrics["skipped"] == 0 and int(after.step) == 2 and not same(host(after.params), kept.params)

@@ -1,0 +1,96 @@
+"""What a run warns of, and when it gives up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sml_jax.errors import UserError, at_least
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Thresholds on a step's metrics. All of them are ours; None switches one off.
+
+    A run gives up after `skipped_steps` steps in a row whose loss, gradients or parameters were not finite (each was
+    skipped). The others only warn, above the value or, for `entropy`, below it.
+
+    Attributes:
+      skipped_steps: in a row.
+      logprob_mismatch: mean of |trainer's - sampler's log-probability| over student tokens.
+      entropy: mean of -log-probability of the sampled student tokens, in nats: lower means that the policy hardly
+        varies any more.
+      zero_variance: share of groups whose dialogues all came out the same, which teach nothing.
+      truncated: share of turns that spent their whole budget without an end.
+      leak: share of teacher turns that gave the answer away (and were sampled again).
+      dropped: share of dialogues that were dropped, because of their problem or the verifier.
+      verifier_errors: dialogues of a step that the verifier had no verdict on.
+    """
+
+    skipped_steps: int = 5
+    logprob_mismatch: float | None = 0.05
+    entropy: float | None = 0.01
+    zero_variance: float | None = 0.95
+    truncated: float | None = 0.5
+    leak: float | None = 0.2
+    dropped: float | None = 0.05
+    verifier_errors: float | None = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, skipped_steps=1)
+        for name, value in vars(self).items():
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"guards: {name} is {value}; give 0 or more, or None for no warning")
+
+    def troubles(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """What is over its threshold, in words with what to look at, by metric."""
+        limits = {
+            "logprob_mismatch": (self.logprob_mismatch, "sampler and trainer disagree: use a wider dtype"),
+            "zero_variance_fraction": (self.zero_variance, "most groups teach nothing: easier or harder problems"),
+            "truncated_rate": (self.truncated, "turns do not end: a larger student_tokens or teacher_tokens"),
+            "leak_rate": (self.leak, "the teacher gives answers away: look at its prompt"),
+            "dropped_rate": (self.dropped, "dialogues are dropped: their reasons are in dialogues.jsonl"),
+            "verifier_errors": (self.verifier_errors, "the verifier fails: its error is in the log"),
+        }
+        found = {
+            name: f"{name} {metrics[name]:.3g} is above {limit:.3g}; {cure}"
+            for name, (limit, cure) in limits.items()
+            if limit is not None and metrics.get(name, 0) > limit
+        }
+        if self.entropy is not None and metrics.get("entropy", math.inf) < self.entropy:
+            found["entropy"] = (
+                f"entropy {metrics['entropy']:.3g} is below {self.entropy:.3g}; the student hardly varies: a lower "
+                "learning rate, a KL term, or a higher temperature"
+            )
+        if metrics.get("skipped"):
+            found["skipped"] = "the step was skipped: its loss, gradients or parameters were not finite"
+        return found
+
+
+class Watch:
+    """Follows the metrics of a run: says what is wrong, not at every step, and when to give up.
+
+    Args:
+      guards: thresholds. every: steps until a warning that still holds is said again.
+    """
+
+    def __init__(self, guards: Guards, every: int = 50):
+        self._guards, self._every = guards, every
+        self._said: dict[str, int] = {}
+        self._skipped = 0
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        """What to say after a step: each trouble when it first shows, and again every so often."""
+        self._skipped = self._skipped + 1 if metrics.get("skipped") else 0
+        lines = []
+        for name, text in self._guards.troubles(metrics).items():
+            if name not in self._said or step - self._said[name] >= self._every:
+                self._said[name] = step
+                lines.append(f"warning: step {step}: {text}")
+        return lines
+
+    @property
+    def given_up(self) -> bool:
+        """Whether too many steps in a row were skipped."""
+        return self._skipped >= self._guards.skipped_steps
