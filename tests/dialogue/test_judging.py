@@ -83,7 +83,7 @@ class Wrong(DigitTask):
     ("change", "error"),
     [
         (lambda verdicts, items: verdicts[:-1] if items[-1][0].id == "pd" else verdicts, "verdicts for"),
-        (lambda verdicts, items: [True if p.id == "pd" else v for v, (p, _) in zip(verdicts, items, strict=True)], "a bool"),
+        (lambda verdicts, items: [p.id != "pd" and v for v, (p, _) in zip(verdicts, items, strict=True)], "a bool"),
         (lambda verdicts, items: None if items[-1][0].id == "pd" else verdicts, "TypeError"),
     ],
     ids=["too-few", "no-verdict", "no-list"],
