@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sml_jax.cli import run_program
+from sml_jax.process_flags import PROCESS_FLAGS, group_of
 from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
 DESCRIPTION = """Evaluates a checkpoint with a recipe's suites: success by turn, arm beside arm, base beside trained.
@@ -17,11 +18,14 @@ config.gin, eval.json and dialogues.jsonl."""
 def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     checkpoint = ProgramFlag("checkpoint", "the model: a finished run's folder or a model folder", required=True)
-    flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint])
-    from sml_jax.recipes import load_experiment
+    flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint, *PROCESS_FLAGS])
+    from sml_jax.parallel.joining import joined
 
-    experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
-    experiment.evaluate(flags.checkpoint, flags.workdir, config)
+    with joined(group_of(flags)):
+        from sml_jax.recipes import load_experiment
+
+        experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
+        experiment.evaluate(flags.checkpoint, flags.workdir, config)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,8 +22,10 @@ from sml_jax.models.decoder import count_params
 from sml_jax.models.families import run_settings
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.parallel.mesh import make_mesh, place_params
+from sml_jax.parallel.processes import agree, decided, exchange
 from sml_jax.runio.folder import RunFolder
 from sml_jax.runio.resume import check_found, check_new
+from sml_jax.runio.shared import open_folder
 from sml_jax.runio.stop import stop_request
 from sml_jax.stages.bases import Base, Pretrained
 from sml_jax.stages.chats import Chat, RoleChat
@@ -93,13 +96,15 @@ class Experiment:
           UserError: something that the recipe or its files have wrong, before work begins where that can be known.
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
-        with RunFolder(workdir) as folder, stop_request() as request:
-            check_new(folder, resume)
+        agree("the recipe", config_text)
+        with open_folder(workdir) as folder, stop_request() as request:
+            decided(partial(check_new, folder, resume))
             saver = Saver(folder.checkpoints_path / "steps")
             try:
-                check_found(folder, saver.found.config if saver.found else None, config_text, resume)
+                stored = saver.found.config if saver.found else None
+                decided(partial(check_found, folder, stored, config_text, resume))
                 work = self._workbench(folder, saver, self._training_task())
-                work.config, work.asked_to_stop = config_text, lambda: request.name
+                work.config, work.asked_to_stop = config_text, lambda: next(filter(None, exchange(request.name)), "")
                 if work.model.config.lora is None:
                     saver.config = work.model.config
                 self._evaluation().check(work)
@@ -122,7 +127,8 @@ class Experiment:
             raise UserError(
                 "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded for sharded ones"
             )
-        with RunFolder(workdir) as folder:
+        agree("the recipe", config_text)
+        with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             work = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))._workbench(folder, None)
             model, params = merge_lora(*load_model(checkpoint, work.mesh, run_settings(work.model.config)))
@@ -193,6 +199,7 @@ class Experiment:
         assert work.saver is not None
         record = work.saver.found
         work.problems = fingerprint(work.task.problems("train")) if self.stages else ""
+        agree("the training data", work.problems)
         if record is not None and record.place.stage >= len(self.stages):
             raise UserError(
                 f"the run in {work.folder.path} stopped in stage {record.place.stage + 1}, but this recipe has "

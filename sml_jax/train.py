@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sml_jax.cli import run_program
+from sml_jax.process_flags import PROCESS_FLAGS, group_of
 from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
 DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
@@ -22,12 +23,15 @@ RESUME = ProgramFlag(
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
-    flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME])
+    flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
     # After the flags: --help and a misspelt flag need not wait for JAX.
-    from sml_jax.recipes import load_experiment
+    from sml_jax.parallel.joining import joined
 
-    experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
-    experiment.train(flags.workdir, config, flags.resume)
+    with joined(group_of(flags)):
+        from sml_jax.recipes import load_experiment
+
+        experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
+        experiment.train(flags.workdir, config, flags.resume)
     return 0
 
 

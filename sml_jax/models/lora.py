@@ -118,7 +118,8 @@ def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "adapters", split_lora(params)[1], force=True)
-    (folder / "adapters.json").write_text(model.config.to_json() + "\n")
+    if jax.process_index() == 0:
+        (folder / "adapters.json").write_text(model.config.to_json() + "\n")
 
 
 def load_adapters(path: str | Path, model: Decoder, params: Params) -> tuple[Decoder, Params]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from sml_jax.errors import EXIT_PEER_LOST, EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
@@ -23,6 +25,8 @@ _END_TIMEOUT = 30
 _GRACE = 5.0  # seconds in which an error of one process may turn out to be an error of all
 _LAST_OUT = 12.0  # process 0 holds the store, so it waits so long for the others to go first
 _SILENCE = 5.0  # of the store, once JAX has given it up
+# How the text of XLA's errors begins where a peer may be to blame.
+_STATUS = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def joined(group: Group, lost_after: float = LOST_AFTER) -> Iterator[None]:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
+            processes.agree("the version of JAX", version("jax"))
             yield
         except BaseException as error:
             peers.leave(error)
@@ -212,9 +217,9 @@ class _Peers:
 
 
 def _may_be_a_peers(error: BaseException | None) -> bool:
-    """Whether it may come from a collective or a barrier that a peer did not come to."""
+    """Whether it may come from a collective or a barrier that a peer did not come to: XLA raises these as any type."""
     while error is not None:
-        if isinstance(error, RuntimeError) and type(error).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        if _STATUS.match(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -17,7 +17,17 @@ from sml_jax.errors import UserError
 from sml_jax.parallel import coordination
 from sml_jax.parallel.coordination import process_count, process_id
 
-__all__ = ["agree", "any_process", "broadcast", "exchange", "is_primary", "process_count", "process_id", "shared_out"]
+__all__ = [
+    "agree",
+    "any_process",
+    "broadcast",
+    "decided",
+    "exchange",
+    "is_primary",
+    "process_count",
+    "process_id",
+    "shared_out",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,6 +91,29 @@ def agree(what: str, value: str) -> None:
             f"{what} of process {other[0]} is not that of process 0: give all {len(values)} processes the same recipe, "
             "flags, data and version"
         )
+
+
+def decided(work: Callable[[], Any]) -> Any:
+    """What process 0 finds, in every process: `work` runs there alone. For what is on disk, or what changes it.
+
+    Args:
+      work: returns JSON.
+
+    Raises:
+      UserError: in every process, where `work` raised one.
+    """
+    if process_count() == 1:
+        return work()
+    found: list[Any] = [None, None]
+    if is_primary():
+        try:
+            found = [work(), None]
+        except UserError as error:
+            found = [None, str(error)]
+    result, trouble = broadcast(found)
+    if trouble is not None:
+        raise UserError(trouble)
+    return result
 
 
 def shared_out(

@@ -18,6 +18,7 @@ from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights
+from sml_jax.parallel.processes import any_process, decided, is_primary
 from sml_jax.runio.display import Progress
 from sml_jax.runio.manifest import digest
 from sml_jax.stages.order import problems_at
@@ -114,13 +115,15 @@ class Offline:
         with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
             for start, path in zip(starts, paths, strict=True):
                 piece = read_piece(path)
-                if piece is None:
+                if any_process(piece is None):
                     piece = self._roll_out(work, rules, engine, start, progress)
-                    write_piece(path, piece)
+                    if is_primary():
+                        write_piece(path, piece)
+                assert piece is not None
                 if not work.place.step:  # else the lines are in the logs already
                     work.note(piece.metrics, piece.dialogues)
                 pieces.append(piece)
-        work.needs = {str(path.relative_to(work.folder.path)): digest(path) for path in paths}
+        work.needs = decided(lambda: {str(path.relative_to(work.folder.path)): digest(path) for path in paths})
         data = joined(pieces)
         if not len(data["length"]):
             dropped = sum(piece.metrics["dropped"] for piece in pieces)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 from sml_jax.errors import UserError
 from sml_jax.learn.update import TrainState
 from sml_jax.models.config import DecoderConfig
+from sml_jax.parallel.processes import decided
 from sml_jax.runio.manifest import changed, damage, write_manifest
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_NOTES_BYTES = 200_000  # what lies beside the arrays
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class Record:
         return mean if math.isfinite(mean) else None
 
 
+def _reported_by_us(record: logging.LogRecord) -> bool:
+    """A write that fails is one error of ours; Orbax and asyncio would add a traceback for each of its parts."""
+    return not ("orbax" in record.pathname or "asyncio" in record.pathname) or record.levelno < logging.ERROR
+
+
+for _logger in ("absl", "asyncio"):
+    logging.getLogger(_logger).addFilter(_reported_by_us)
+
+
 class Saver:
     """Keeps a run's last checkpoints, the best one, and the last one of each stage.
 
@@ -84,7 +98,8 @@ class Saver:
     def __init__(self, folder: Path, keep: int = 2):
         self._folder = folder.absolute()
         self.config: DecoderConfig | None = None
-        self.found, self.damaged = _newest(self._folder)
+        found, self.damaged = decided(partial(_newest, self._folder))
+        self.found = None if found is None else _record(found)
         self._saving = 0
         self._saved: Place | None = self.found.place if self.found else None
         self._manager = ocp.CheckpointManager(
@@ -111,6 +126,7 @@ class Saver:
         params, rest = jax.tree.map(jnp.copy, (kept.params, _rest(kept)))
         try:
             self._manager.wait_until_finished()  # `_seal` must know which checkpoint it seals
+            self._check_room(params, rest)
             self._saving = total
             if total in self._manager.all_steps():
                 self._manager.delete(total)
@@ -170,7 +186,7 @@ class Saver:
             self._manager = None
 
     def _seal(self) -> None:
-        """Called by Orbax when a checkpoint's items are whole, before it gets its name."""
+        """Called by Orbax in process 0 when a checkpoint's items are whole, before it gets its name."""
         for folder in (self._folder / f"{self._saving}{_TEMPORARY}", self._folder / str(self._saving)):
             if folder.is_dir():
                 if self.config is not None:
@@ -178,6 +194,13 @@ class Saver:
                 write_manifest(folder)
                 return
         raise FileNotFoundError(f"no checkpoint of step {self._saving} below {self._folder}")
+
+    def _check_room(self, *trees: Any) -> None:
+        """Raises OSError where the disk has no room: sooner, and with fewer words, than writing would."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _NOTES_BYTES
+        free = int(decided(lambda: shutil.disk_usage(self._folder).free))
+        if free < needed:
+            raise OSError(f"it takes {needed / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB")
 
     def _unwritten(self, error: Exception) -> UserError:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -195,6 +218,9 @@ class _Keep(policies.PreservationPolicy):
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         steps = [checkpoint.step for checkpoint in checkpoints]
+        return list(decided(partial(self._preserved, steps)))  # Orbax asks in every process, at the same moment
+
+    def _preserved(self, steps: Sequence[int]) -> list[bool]:
         records = {step: _read(self._folder / str(step)) for step in steps}
         return [step in kept_steps(records, self._last) for step in steps]
 
@@ -215,8 +241,8 @@ def _rest(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "opt_state": state.opt_state}
 
 
-def _newest(folder: Path) -> tuple[Record | None, list[str]]:
-    """The record of the newest checkpoint that is whole, and what is wrong with those after it, which are set aside.
+def _newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint's record, as JSON, and what is wrong with those after it, which are set aside.
 
     Raises:
       UserError: there are checkpoints and none is whole. They are left where they are.
@@ -228,7 +254,7 @@ def _newest(folder: Path) -> tuple[Record | None, list[str]]:
         record = _read(path)
         trouble = damage(path) or ("" if record else "place/metadata cannot be read")
         if record is not None and not trouble and not (trouble := changed(folder.parent.parent, record.files)):
-            return record, [_set_aside(folder / str(bad), why) for bad, why in troubles.items()]
+            return asdict(record), [_set_aside(folder / str(bad), why) for bad, why in troubles.items()]
         troubles[step] = trouble
     if troubles:
         listed = "; ".join(f"step {step}: {why}" for step, why in troubles.items())
@@ -257,10 +283,13 @@ def _free_name(folder: Path, name: str) -> Path:
     return folder / (f"{name}-{taken}" if taken else name)
 
 
+def _record(values: Mapping[str, Any]) -> Record:
+    return Record(**{**values, "place": Place(**values["place"])})
+
+
 def _read(folder: Path) -> Record | None:
     """The record of a checkpoint; None if it is not there or is none."""
     try:
-        values = json.loads((folder / "place" / "metadata").read_text())
-        return Record(**{**values, "place": Place(**values["place"])})
+        return _record(json.loads((folder / "place" / "metadata").read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -1,0 +1,97 @@
+"""Programs that tests start in several processes: `process_programs.py NAME HOST:PORT N I OUT [ARGUMENT ...]`.
+
+Each is a function of what follows; what it returns is written to OUT.I as JSON. No shape is checked here: a process
+starts in half the time.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sml_jax.cli import run_program
+from sml_jax.errors import UserError
+from sml_jax.parallel import processes
+from sml_jax.parallel.joining import Group, joined
+
+LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
+
+
+def words() -> Any:
+    """What processes can tell each other."""
+    me = processes.process_id()
+    found: dict[str, Any] = {
+        "count": processes.process_count(),
+        "primary": processes.is_primary(),
+        "exchange": [processes.exchange({"from": me, "round": n}) for n in range(3)],
+        "long": [len(text) for text in processes.exchange("x" * 1_000_000 * (me + 1))],
+        "broadcast": processes.broadcast(f"of {me}"),
+        "any": [processes.any_process(False), processes.any_process(me == 1)],
+        "shared": processes.shared_out(lambda items: [[i, me] for i in items], [10, 11, 12, 13, 14], list, tuple),
+    }
+    print("said by", me)
+
+    def fail(items: Any) -> Any:
+        if me == 1:
+            raise OSError("no such disk")
+        return items
+
+    try:
+        processes.shared_out(fail, [1, 2], int, int)
+    except RuntimeError as error:
+        found["share"] = str(error)
+    try:
+        processes.agree("the recipe", "same" if me < 1 else "other")
+    except UserError as error:
+        found["agree"] = str(error)
+    return found
+
+
+def error(kind: str, where: str) -> None:
+    """An error in process `where`, or in all; the others wait for ever."""
+    if where == "all" or int(where) == processes.process_id():
+        raise {"user": UserError, "key": KeyError}[kind]("the disk is missing")
+    processes.exchange(None)
+
+
+def waits(how: str) -> None:
+    """Waits for the peers for ever: in the store, in a collective, or only by its own clock."""
+    import jax
+    import jax.numpy as jnp
+
+    mesh = jax.make_mesh((jax.device_count(),), ("x",))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    total = jax.jit(lambda x: x.sum() + 0.0 * x, out_shardings=whole)
+    from sml_jax.parallel.mesh import place
+
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+    numbers = place(jnp.arange(6.0), split)
+    jax.device_get(total(numbers))
+    while True:
+        if how == "store":
+            processes.exchange(None)
+        elif how == "collective":
+            jax.device_get(total(numbers))
+        else:
+            time.sleep(0.05)
+        (Path(sys.argv[5]).parent / f"going.{processes.process_id()}").touch()
+
+
+PROGRAMS = {"words": words, "error": error, "waits": waits}
+
+
+def main(argv: Any) -> int:
+    name, address, count, me, out, *rest = argv
+    with joined(Group(address, int(count), int(me)), LOST_AFTER):
+        result = PROGRAMS[name](*rest)
+        Path(f"{out}.{me}").write_text(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
