@@ -12,7 +12,7 @@ EXECUTORS = ("local", "vertex", "kubernetes")
 _OWN = (
     ProgramFlag("executor", f"where to run: {', '.join(EXECUTORS)}", required=True),
     ProgramFlag("seeds", "a run a seed: --seeds=0,1,2"),
-    ProgramFlag("sweep", "a run a value: --sweep='adamw.learning_rate=[1e-4,3e-4]'; may be given again"),
+    ProgramFlag("sweep", "a run a value: --sweep='online/adamw.learning_rate=[1e-4,3e-4]'; may be given again"),
     ProgramFlag("dry_run", "print the jobs and start none", default="false"),
     ProgramFlag("name", "the experiment's name; the last gin file's if not given"),
     ProgramFlag("parallel", "local: how many runs at a time", type=int, default=1),
@@ -36,7 +36,6 @@ _NEEDED = {
     "vertex": ("image", "topology", "project", "region", "staging_bucket"),
     "kubernetes": ("image", "topology", "namespace", "volume_claim"),
 }
-_SHARED = {flag.name for flag in (*_OWN[:5], *_TRAIN)} | {"xm_db"}
 _ONLY = {
     "local": {"parallel"},
     "vertex": {*_NEEDED["vertex"], "spot", "service_account", "max_hours"},
@@ -76,7 +75,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     for name in sorted({argument.partition("=")[0].removeprefix("--") for argument in rest}):
         if any(name in own for own in _ONLY.values()) and name not in _ONLY[flags.executor]:
             takers = " and ".join(executor for executor, own in _ONLY.items() if name in own)
-            raise UserError(f"--{name} means nothing to --executor={flags.executor}; it is for {takers}")
+            raise UserError(f"--{name} means nothing to --executor={flags.executor}: it is for {takers}")
     if flags.parallel < 1:
         raise UserError(f"--parallel={flags.parallel}: at least 1")
     if not 0 < flags.max_hours <= 24 * 365:

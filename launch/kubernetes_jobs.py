@@ -5,6 +5,7 @@ XManager's own Kubernetes executor sets no TPU resources, volumes or completion 
 hosts, without the JobSet add-on: a process that loses a peer ends by itself (76), so every pod comes back.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from launch.jobs import Job
@@ -132,6 +133,11 @@ def _rules() -> list[dict[str, Any]]:
         codes("Ignore", EXIT_STOPPED, EXIT_PEER_LOST),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
+
+
+def _verbatim(arguments: Sequence[str]) -> list[str]:
+    """Kubernetes puts variables in the place of $(NAME); $$ stands for $."""
+    return [text.replace("$(", "$$(") for text in arguments]
 
 
 def _meeting(name: str, namespace: str, hosts: int) -> list[str]:

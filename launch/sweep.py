@@ -59,7 +59,7 @@ def parse_seeds(text: str) -> Axis:
 
 
 def parse_sweep(text: str) -> Axis:
-    """The axis of `--sweep='adamw.learning_rate=[1e-4,3e-4]'`.
+    """The axis of `--sweep='online/adamw.learning_rate=[1e-4,3e-4]'`.
 
     Args:
       text: `NAME=LIST`, the list in Python's spelling. A text in it that starts with @ or % is a gin reference.
@@ -70,9 +70,9 @@ def parse_sweep(text: str) -> Axis:
     Raises:
       UserError: no name, no list, an empty list, or a value twice.
     """
-    name, _, values = text.partition("=")
+    name, equals, values = text.partition("=")
     place = f"--sweep={text}"
-    if not _NAME.fullmatch(name):
+    if not equals or not _NAME.fullmatch(name):
         raise UserError(f"{place}: write --sweep='NAME=[VALUE, VALUE]', NAME as in --gin.NAME=VALUE")
     try:
         tree = ast.parse(values.strip(), mode="eval").body

@@ -1,7 +1,7 @@
 """Starts a run of `sml-jax train` for every point of a sweep, through XManager:
 
   python launch/xm.py --gin_file=gin/recipes/pocket_math_online.gin --executor=local --workdir=/tmp/sweep \\
-    --seeds=0,1 --sweep='adamw.learning_rate=[1e-4,3e-4]' --dry_run
+    --seeds=0,1 --sweep='online/adamw.learning_rate=[1e-4,3e-4]' --dry_run
 
 On this machine, on Vertex AI or on Kubernetes; see docs/launch.md.
 """
