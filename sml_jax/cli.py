@@ -1,5 +1,6 @@
 """The console script `sml-jax`: picks a program, runs it, and turns its errors into one line and an exit code."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,17 @@ PROGRAMS = {
     "evaluate": ("sml_jax.evaluate_program", "evaluate a checkpoint: success by turn, arm beside arm"),
     "convert": ("sml_jax.convert_program", "convert Hugging Face weights to a model folder, and back"),
 }
+
+# What goes wrong with files however sound the program, and the cure.
+_FOR_THE_USER = {
+    errno.ENOSPC: "make room, and start again",
+    errno.EDQUOT: "make room within your quota, and start again",
+    errno.EROFS: "give a place that you may write to",
+    errno.EACCES: "give a place that you have permission for",
+    errno.EPERM: "give a place that you have permission for",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+_SMALLER = "fewer rows (Experiment.rows, micro_rows), shorter contexts, a smaller model, or more devices"
 
 
 def usage() -> str:
@@ -48,6 +60,21 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
         # Gin appends "In call to configurable ..." lines to whatever is raised below it.
         text = str(error).splitlines() or [""]
         print(f"sml-jax: error: {text[0]}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in _FOR_THE_USER:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"sml-jax: error: cannot read or write{where}: {error.strerror}; {_FOR_THE_USER[error.errno]}",
+            file=sys.stderr,
+        )
+        return EXIT_USER_ERROR
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        first = str(error).splitlines()[0]
+        print(f"sml-jax: error: out of memory ({first}): {_SMALLER}", file=sys.stderr)
         return EXIT_USER_ERROR
     except Stopped as stop:
         print(f"sml-jax: {stop}", file=sys.stderr)

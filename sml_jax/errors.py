@@ -17,12 +17,33 @@ def at_least(settings: object, **least: int) -> None:
     Raises:
       UserError: a value is too small.
     """
-    who = getattr(settings, "name", None) or type(settings).__name__.lower()
     for attribute, low in least.items():
         value = getattr(settings, attribute)
         if value is not None and value < low:
-            raise UserError(f"{who}: {attribute} is {value!r}; it must be at least {low}")
+            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be at least {low}")
 
+
+def within(settings: object, **bounds: tuple[float, float]) -> None:
+    """Checks numbers among the settings of a dataclass against a smallest and a largest value that work.
+
+    Args:
+      settings: an instance; where it has a `name`, errors call it so.
+      bounds: by attribute. NaN is never within; an attribute that is None is left alone.
+
+    Raises:
+      UserError: a value is outside.
+    """
+    for attribute, (low, high) in bounds.items():
+        value = getattr(settings, attribute)
+        if value is not None and not low <= value <= high:
+            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be from {low:,} to {high:,}")
+
+
+def _who(settings: object) -> str:
+    return getattr(settings, "name", None) or type(settings).__name__.lower()
+
+
+SEEDS = (0, 2**32 - 1)
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start it again

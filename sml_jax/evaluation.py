@@ -20,7 +20,7 @@ from sml_jax.evaluate.labels import Labeller
 from sml_jax.evaluate.language_labeller import ANSWER_TOKENS, LanguageLabeller, labelling_length
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite, evaluate_sharded
 from sml_jax.evaluate.sharded_table import sharded_table
-from sml_jax.evaluate.suites import Suite, evaluate_arm
+from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
 from sml_jax.evaluate.tables import closing_table, compare_dialogues
 from sml_jax.runio.dialogues import dialogue_record
 from sml_jax.runio.display import Progress
@@ -47,6 +47,7 @@ class Evaluation:
 
     def check(self, work: Workbench) -> None:
         """Makes every engine that will be needed, so that what does not fit is said before work begins."""
+        check_suites(self.suites)
         for suite in self.suites:
             engine = self._room(work, suite)[1]
             for arm in suite.arms:

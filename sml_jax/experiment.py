@@ -13,7 +13,7 @@ from rich.console import Console
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import check_arms
 from sml_jax.engine.sampling import Sampling
-from sml_jax.errors import UserError, at_least
+from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.sharded import ShardedSuite
 from sml_jax.evaluate.suites import Suite
 from sml_jax.evaluation import Evaluation
@@ -83,7 +83,10 @@ class Experiment:
 
     def __post_init__(self) -> None:
         at_least(self, rows=1, checkpoint_every=1, samples_shown=0)
-        check_arms([self.teacher_arm])
+        within(self, seed=SEEDS)
+        check_arms([self.teacher_arm], "experiment: teacher_arm")
+        if not self.retry_text.strip():
+            raise UserError("experiment: retry_text is empty: give what the arm retry says")
 
     def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
         """Runs all stages, saves the model, evaluates, prints. A run found in `workdir` goes on where it was.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import gin
@@ -9,6 +10,8 @@ import gin
 from sml_jax.errors import UserError
 from sml_jax.experiment import Experiment
 from sml_jax.gin_flags import configured, parse_gin
+
+_MISSING = re.compile(r"(\w+?)(?:\.__init__)?\(\) missing \d+ required .*?: (.*)")
 
 
 def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Experiment, str]:
@@ -25,5 +28,17 @@ def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Expe
     try:
         experiment = make()
     except TypeError as error:
-        raise UserError(f"gin: {str(error).splitlines()[0]}") from error
+        raise UserError(_missing(str(error).splitlines()[0])) from error
+    except RecursionError as error:
+        raise UserError("gin: something is made of itself: look for @references that go in a circle") from error
     return experiment, gin.operative_config_str()
+
+
+def _missing(reason: str) -> str:
+    """What Python says of arguments that nothing binds, as an error about gin files."""
+    found = _MISSING.match(reason)
+    if not found:
+        return f"gin: {reason}"
+    names = re.findall(r"'(\w+)'", found[2])
+    flags = " ".join(f"--gin.{found[1]}.{name}=..." for name in names)
+    return f"gin: {found[1]} is not given {found[2]}: bind it in a gin file, or add {flags}"

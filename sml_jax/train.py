@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sml_jax.cli import run_program
+from sml_jax.errors import UserError
 from sml_jax.process_flags import PROCESS_FLAGS, group_of
 from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
@@ -31,6 +32,11 @@ def main(argv: Sequence[str]) -> int:
         from sml_jax.recipes import load_experiment
 
         experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
+        if not experiment.stages:
+            raise UserError(
+                "the recipe has no stages to train: bind experiment.Experiment.stages (gin/stages), or measure a "
+                "model with sml-jax evaluate"
+            )
         experiment.train(flags.workdir, config, flags.resume)
     return 0
 

@@ -108,9 +108,12 @@ def _load(name: str, needed: Collection[str], known: Collection[str]) -> str:
     path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else Path(name).expanduser()
     try:
         text = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"prompt {name} is not UTF-8 text: save it as UTF-8") from None
     except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
         shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.txt")))
-        raise UserError(f"no prompt {name!r} ({type(error).__name__}): give a path or one of {shipped}") from None
+        raise UserError(f"no prompt {name!r} ({why}): give a path or one of {shipped}") from None
     found = _FIELD.findall(text)
     for mark, field in found:
         if field not in known:
@@ -119,10 +122,10 @@ def _load(name: str, needed: Collection[str], known: Collection[str]) -> str:
     plain = [field for mark, field in found if not mark]
     for field in needed:
         if field not in plain:
-            raise UserError(f"prompt {name} lacks the field {{{{{field}}}}}")
+            raise UserError(f"prompt {name} lacks the field {{{{{field}}}}}: write it where that text is to stand")
     if known in (("utterance",), ("verifier",)) and len(found) != 1:
         raise UserError(f"prompt {name} must hold {{{{{known[0]}}}}} once and no optional parts")
     opened = [field for mark, field in found if mark]
     if len(_PART.findall(text)) * 2 != len(opened):
-        raise UserError(f"prompt {name}: an optional part is not closed: {{{{#name}}}}...{{{{/name}}}}")
+        raise UserError(f"prompt {name}: an optional part is not closed: write {{{{#name}}}}...{{{{/name}}}}")
     return text

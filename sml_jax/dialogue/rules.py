@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError
+from sml_jax.errors import UserError, at_least
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class LeakGuard:
 
     regenerations: int = 2
     redaction: str = "i can not say that"
+
+    def __post_init__(self) -> None:
+        at_least(self, regenerations=0)
+        if not self.redaction.strip():
+            raise UserError("leak guard: redaction is empty: give what stands in the place of a turn that leaks")
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,13 @@ def teacher_for_arm(arm: str, engine: Engine, teacher_params: dict, student_para
     return teachers[arm]
 
 
-def check_arms(arms: Sequence[str]) -> None:
-    """Raises UserError unless each is one of `ARMS` and there is at least one."""
+def check_arms(arms: Sequence[str], where: str = "arms") -> None:
+    """Raises UserError, which names `where` they stand, unless each is one of `ARMS`, once, and there is one."""
+    known = ", ".join(ARMS)
     if not arms:
-        raise UserError(f"no arms are given; take some of {', '.join(ARMS)}")
+        raise UserError(f"{where}: no arms are given; take some of {known}")
     for arm in arms:
         if arm not in ARMS:
-            raise UserError(f"there is no arm {arm!r}; take some of {', '.join(ARMS)}")
+            raise UserError(f"{where}: there is no arm {arm!r}; take some of {known}")
+    if len(set(arms)) < len(arms):
+        raise UserError(f"{where}: an arm stands twice in {tuple(arms)}: give each once")

@@ -26,8 +26,8 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"sampling: temperature is {self.temperature}; give 0 (greedy) or more")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"sampling: temperature is {self.temperature}; give 0 (greedy) or more, such as 1")
         if self.top_k < 0:
             raise UserError(f"sampling: top_k is {self.top_k}; give 0 (all) or more")
         if not 0 < self.top_p <= 1:

@@ -29,7 +29,7 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import Teacher
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError, at_least
+from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary, student_labels
 from sml_jax.evaluate.sharded_statistics import aptitude_summary, premature_summary
 from sml_jax.tasks.types import Task
@@ -70,9 +70,10 @@ class ShardedSuite:
 
     def __post_init__(self) -> None:
         at_least(self, problems=1, simulations=1, max_turns=1)
+        within(self, seed=SEEDS)
         for name, given, known in (("settings", self.settings, SETTINGS), ("users", self.users, USERS)):
-            if not given or any(one not in known for one in given):
-                raise UserError(f"sharded suite: {name} are {given}; take some of {', '.join(known)}")
+            if not given or len(set(given)) < len(given) or any(one not in known for one in given):
+                raise UserError(f"sharded suite: {name} are {given}; take some of {', '.join(known)}, each once")
         if not self.user_prompts.feedback_tag:
             raise UserError("sharded suite: user_prompts need a feedback_tag, within which the user's message stands")
 

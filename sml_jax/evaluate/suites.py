@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,12 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import Teacher, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError, at_least
+from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary
 from sml_jax.evaluate.statistics import success_summary
 from sml_jax.tasks.types import Task
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,29 @@ class Suite:
 
     def __post_init__(self) -> None:
         at_least(self, problems=1, max_turns=1)
-        check_arms(self.arms)
+        within(self, seed=SEEDS)
+        check_arms(self.arms, "suite: arms")
 
     def rules(self, rules: DialogueRules) -> DialogueRules:
         """The run's rules with this suite's turns, and nobody putting questions in."""
         return dataclasses.replace(rules, max_turns=self.max_turns, injection=None)
+
+
+def check_suites(suites: Sequence[Suite]) -> None:
+    """Checks suites that are evaluated together; one that has fewer problems than it asks for is warned of.
+
+    Raises:
+      UserError: two share a name, under which results are kept, or one has no problems.
+    """
+    names = [suite.task.name for suite in suites]
+    for suite, name in zip(suites, names, strict=True):
+        if names.count(name) > 1:
+            raise UserError(f"two suites are of the task {name}, and eval.json has room for one: give each its own")
+        found = len(suite.task.problems(suite.split))
+        if not found:
+            raise UserError(f"{name} has no {suite.split} problems to evaluate on: give it some, or another split")
+        if found < suite.problems:
+            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, found)
 
 
 def evaluate_arm(

@@ -28,13 +28,18 @@ def adamw(
       b1, b2: Adam's decay rates.
 
     Raises:
-      UserError: a setting is negative.
+      UserError: a setting is out of range.
     """
-    positive = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "decay_steps": decay_steps}
-    for name, value in {**positive, "weight_decay": weight_decay}.items():
-        if value < 0:
-            raise UserError(f"adamw: {name} is {value}; it must be at least 0")
-    if clip_norm <= 0:
+    counts = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "decay_steps": decay_steps}
+    for name, value in {**counts, "weight_decay": weight_decay}.items():
+        if not 0 <= value < float("inf"):
+            raise UserError(f"adamw: {name} is {value}; it must be at least 0, and finite")
+    if not 0 <= final_fraction <= 1:
+        raise UserError(f"adamw: final_fraction is {final_fraction}; give a share of learning_rate, from 0 to 1")
+    for name, value in {"b1": b1, "b2": b2}.items():
+        if not 0 <= value < 1:
+            raise UserError(f"adamw: {name} is {value}; give a number from 0 to below 1, such as 0.9")
+    if not clip_norm > 0:
         raise UserError(f"adamw: clip_norm is {clip_norm}; give a norm above 0; a large one never clips")
     if decay_steps:
         schedule = optax.warmup_cosine_decay_schedule(

@@ -60,7 +60,7 @@ class PolicyLoss:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 0:
+            if not 0 <= value < float("inf"):
                 raise UserError(f"policy loss: {name} is {value}: give 0 or a positive number")
 
 

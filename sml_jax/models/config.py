@@ -139,7 +139,14 @@ class DecoderConfig:
         if not self.layer_pattern or set(self.layer_pattern) - {"global", "local"}:
             raise UserError(f'model: layer_pattern is {self.layer_pattern}; it takes "global" and "local"')
         if "local" in self.layer_pattern and self.window < 1:
-            raise UserError("model: local layers need window >= 1")
+            raise UserError(f"model: window is {self.window}; local layers (layer_pattern) need at least 1")
+        if self.scan_unroll < 1:
+            raise UserError(f"model: scan_unroll is {self.scan_unroll}; it must be at least 1")
+        above_zero = ("rope_base", "rope_local_base", "attention_scale", "attention_softcap", "final_softcap")
+        for name in (*above_zero, "norm_eps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"model: {name} is {value}; give a number above 0")
 
     @property
     def local_layers(self) -> tuple[bool, ...]:

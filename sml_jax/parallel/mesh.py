@@ -39,7 +39,10 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         rest = int(np.prod([size for size in sizes if size != -1]))
         sizes[sizes.index(-1)] = max(devices // rest, 1)
     if int(np.prod(sizes)) != devices:
-        raise UserError(f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {devices} devices")
+        raise UserError(
+            f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {devices} devices: give sizes whose product is "
+            f"{devices}, or -1 for one of them"
+        )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
 
 

@@ -20,6 +20,7 @@ from sml_jax.tasks import ExpressionPool
 from sml_jax.tasks.types import Problem, Turn, Verdict
 
 TEST_SHARE = 8  # one problem in eight is a test problem
+MOST_TRAIN, MOST_TEST = 500_000, 50_000  # of some 700,000 and 100,000: drawing the last ones would take for ever
 
 
 def split_of(*numbers: int) -> str:
@@ -55,6 +56,9 @@ class PocketTask:
     def __init__(self, underspecified: bool = False, train_size: int = 50_000, test_size: int = 1_000):
         self.underspecified = underspecified
         self._sizes = {"train": train_size, "test": test_size}
+        for split, most in (("train", MOST_TRAIN), ("test", MOST_TEST)):
+            if not 1 <= self._sizes[split] <= most:
+                raise UserError(f"pocket world: {split}_size is {self._sizes[split]}; give from 1 to {most:,} problems")
         self._problems = cache(lambda split: _draw(self._sizes, split, self._make, f"{self.domain}"))
 
     @property

@@ -46,6 +46,8 @@ class RunFolder:
         self.eval_path = self.path / "eval.json"
         self.checkpoints_path = self.path / "checkpoints"
         self.tensorboard_path = self.path / "tensorboard"
+        files = (self.config_path, self.metrics_path, self.dialogues_path, self.eval_path)
+        _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
         self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}
         self._curves: Any = None
@@ -225,3 +227,16 @@ def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
             if keep:
                 kept.write(line)
     os.replace(beside, path)
+
+
+def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Raises UserError if what stands under a name of the run's own is of another kind, or cannot be written to."""
+    for path in files:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file, but a run writes one there: remove it, or give another --workdir")
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is no folder, but a run makes one there: remove it, or give another --workdir")
+    for path in (*files, *folders):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"cannot write to {path} (no permission): give a --workdir that you may write to")

@@ -38,6 +38,9 @@ class Pretrained:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     lora: LoraConfig | None = None
 
+    def __post_init__(self) -> None:
+        _check_lora(self.config, "Pretrained")
+
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
         """The model and its parameters on `mesh`.
 
@@ -69,6 +72,9 @@ class RandomWeights:
     config: DecoderConfig
     lora: LoraConfig | None = None
 
+    def __post_init__(self) -> None:
+        _check_lora(self.config, "RandomWeights")
+
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
         """The model and its parameters on `mesh`; see `Pretrained.load`."""
         model = Decoder(dataclasses.replace(self.config, lora=self.lora))
@@ -77,6 +83,12 @@ class RandomWeights:
 
 
 Base = Pretrained | RandomWeights
+
+
+def _check_lora(config: DecoderConfig | None, base: str) -> None:
+    """Raises UserError if a base's shape names adapters: they are said in one place, beside it."""
+    if config is not None and config.lora is not None:
+        raise UserError(f"DecoderConfig.lora is given in the configuration of a base: bind {base}.lora in its place")
 
 
 def _check_shape(found: DecoderConfig, wanted: DecoderConfig, path: str) -> None:

@@ -16,6 +16,7 @@ from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
 from sml_jax.learn.update import Learner
 from sml_jax.pocket.corpus import Example
 from sml_jax.runio.display import Progress
+from sml_jax.stages.checks import check_buckets, check_name
 from sml_jax.stages.workbench import Workbench
 from sml_jax.text.chat import ChatFormat
 
@@ -46,8 +47,8 @@ class Corpus:
     name: str = "corpus"
 
     def __post_init__(self) -> None:
-        if not self.buckets or list(self.buckets) != sorted(set(self.buckets)):
-            raise UserError(f"{self.name}: buckets are {self.buckets}; give rising lengths")
+        check_name(self.name)
+        check_buckets(self.name, self.buckets)
         if self.tokens < self.buckets[-1]:
             raise UserError(
                 f"{self.name}: tokens is {self.tokens}, but a step must hold a row of {self.buckets[-1]}, the largest "

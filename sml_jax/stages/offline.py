@@ -21,6 +21,7 @@ from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.parallel.processes import any_process, decided, is_primary
 from sml_jax.runio.display import Progress
 from sml_jax.runio.manifest import digest
+from sml_jax.stages.checks import check_buckets, check_name
 from sml_jax.stages.order import problems_at
 from sml_jax.stages.pieces import Piece, joined, read_piece, write_piece
 from sml_jax.stages.workbench import Workbench
@@ -60,11 +61,14 @@ class Offline:
     name: str = "offline"
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         at_least(self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_rows=1, dialogues_kept=0, piece=1)
         check_aggregation(self.aggregation, f"{self.name}: ")
+        check_buckets(self.name, self.buckets)
 
     def check(self, work: Workbench) -> None:
-        work.engine(work.task, self._rules(work), "train")
+        engine = work.engine(work.task, self._rules(work), "train")
+        check_buckets(self.name, self.buckets, engine.max_length)
 
     def _rules(self, work: Workbench) -> DialogueRules:
         max_turns = work.rules.max_turns if self.max_turns is None else self.max_turns

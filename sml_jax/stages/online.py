@@ -22,6 +22,7 @@ from sml_jax.learn.returns import discounted_returns
 from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.runio.display import Progress
+from sml_jax.stages.checks import check_buckets, check_name
 from sml_jax.stages.order import problems_at
 from sml_jax.stages.workbench import Workbench
 
@@ -58,15 +59,18 @@ class Online:
     name: str = "online"
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if self.group_size < 2:
             raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
         if not 0 <= self.discount <= 1:
             raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
         at_least(self, steps=0, problems=1, max_turns=1, micro_rows=1, dialogues_kept=0)
         check_aggregation(self.aggregation, f"{self.name}: ")
+        check_buckets(self.name, self.buckets)
 
     def check(self, work: Workbench) -> None:
-        work.engine(work.task, self._rules(work), "train")
+        engine = work.engine(work.task, self._rules(work), "train")
+        check_buckets(self.name, self.buckets, engine.max_length)
 
     def _rules(self, work: Workbench) -> DialogueRules:
         return work.rules if self.max_turns is None else dataclasses.replace(work.rules, max_turns=self.max_turns)

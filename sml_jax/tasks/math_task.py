@@ -82,5 +82,8 @@ def problems_of(name: str, problems: Mapping[str, Sequence[Problem]], split: str
         known = " or ".join(f'"{known}"' for known in problems)
         raise UserError(f'{name} has no split "{split}": ask for {known}')
     if not problems[split]:
-        raise UserError(f"the {split} split of {name} is empty: give it a file, or change test_fraction or the limits")
+        raise UserError(
+            f"the {split} split of {name} is empty: give it a file whose rows the other split does not hold, or change "
+            "test_fraction or the limits"
+        )
     return problems[split]

@@ -130,5 +130,7 @@ def _skip(text: str, at: int) -> int:
 def _parse(data: bytes) -> object:
     try:
         return json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return BadRow("not UTF-8 text")
     except (ValueError, RecursionError):
         return BadRow("not JSON")

@@ -46,7 +46,7 @@ def read_rows(
     *,
     most_bad: float = MOST_BAD,
     most_rows: int | None = None,
-    cure: str = "mend the file",
+    cure: str = "mend the file, or give the one that docs/data.md names",
 ) -> Rows[T]:
     """Builds an item from each row of a file, or of every data file below a folder.
 

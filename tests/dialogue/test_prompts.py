@@ -82,5 +82,5 @@ def test_what_cannot_be_is_named(tmp_path, settings: dict, text: str | None, mes
 
 def test_a_file_that_is_no_text(tmp_path) -> None:
     (tmp_path / "mine.txt").write_bytes(b"\xff\xfe{{question}}")
-    with pytest.raises(UserError, match=r"no prompt .*UnicodeDecodeError"):
+    with pytest.raises(UserError, match="is not UTF-8 text: save it as UTF-8"):
         Prompts(student=str(tmp_path / "mine.txt"))

@@ -33,7 +33,7 @@ def test_sizes_are_positive(name: str) -> None:
         ({"head_dim": 5}, r"head_dim is 5; rotary embeddings need an even number"),
         ({"layer_pattern": ()}, r'layer_pattern is \(\); it takes "global" and "local"'),
         ({"layer_pattern": ("global", "wide")}, r"layer_pattern is \('global', 'wide'\)"),
-        ({"layer_pattern": ("local", "global")}, r"local layers need window >= 1"),
+        ({"layer_pattern": ("local", "global")}, r"window is 0; local layers .* need at least 1"),
     ],
 )
 def test_what_cannot_be_is_named(changes: dict, message: str) -> None:

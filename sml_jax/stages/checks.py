@@ -1,0 +1,27 @@
+"""What the settings of several stages have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sml_jax.errors import UserError
+
+
+def check_name(name: str) -> None:
+    """Raises UserError unless a stage's name will do in logs and in names of files."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"stage: name is {name!r}; give letters, digits, and _ . - between them")
+
+
+def check_buckets(stage: str, buckets: Sequence[int] | None, longest: int = 0) -> None:
+    """Raises UserError unless buckets rise and the last of them holds a row of `longest` tokens; None will do."""
+    if buckets is None:
+        return
+    if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):
+        raise UserError(f"{stage}: buckets are {buckets}; give rising lengths, such as (64, 128, 256)")
+    if buckets[-1] < longest:
+        raise UserError(
+            f"{stage}: buckets end at {buckets[-1]}, but dialogues have up to {longest} tokens: add a larger one, or "
+            "set buckets to None"
+        )
