@@ -3,8 +3,13 @@
 All of them: `pytest -m slow tests/test_stopped_runs.py` (about ten minutes on two quiet cores).
 """
 
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from stopped_runs import differences, start, stop, whole_run
@@ -48,6 +53,23 @@ def test_a_run_asked_to_stop_at_a_random_moment(tmp_path, whole, number):
     assert code in (75, 0, -signal.SIGTERM)  # the last: before the run began to listen
     assert start_again(run, folder.parent) == 0
     assert differences(folder, run) == []
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_and_then_read_only(whole):
+    """Each start says what is wrong and exits with 2; once there is room the run ends as one that always had it."""
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespace of one's own is to be had here")
+    home = whole[0].parent
+    command = [*own, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(home)]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    print(done.stdout[-3000:], done.stderr[-3000:])
+    assert done.returncode == 0 and "codes [2, 2, 2, 0]" in done.stdout and "differences []" in done.stdout
+    said = [line for line in done.stderr.splitlines() if line.startswith("sml-jax: error: ")]
+    assert len(said) == 3
+    assert all("make room" in line for line in said[:2]) and "cannot write to workdir" in said[2]
 
 
 def start_again(run, home):

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -15,6 +16,8 @@ import numpy as np
 
 from sml_jax.errors import UserError
 from sml_jax.json_text import parse_json
+from sml_jax.paths import user_path
+from sml_jax.runio.curves import Curves
 
 
 class RunFolder:
@@ -31,7 +34,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path).expanduser().absolute()
+        self.path = user_path(path).absolute()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -50,7 +53,7 @@ class RunFolder:
         _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
         self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}
-        self._curves: Any = None
+        self._curves: Curves | None = None
         self._first_step_to_redo: int | None = None
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
@@ -71,7 +74,7 @@ class RunFolder:
         curves = self._tensorboard()
         for name, value in scalars.items():
             if value is not None:
-                curves.add_scalar(f"{stage}/{name}", value, int(step))
+                curves.add(f"{stage}/{name}", value, int(step))
 
     def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds one line a record (`sml_jax.runio.dialogue_record`) to `dialogues.jsonl`."""
@@ -125,7 +128,8 @@ class RunFolder:
     def close(self) -> None:
         """Writes out and closes every file. Logging again opens them again."""
         while self._files:
-            self._files.popitem()[1].close()
+            with suppress(OSError):  # a line that could not be written was reported then, and is still in the buffer
+                self._files.popitem()[1].close()
         if self._curves is not None:
             self._curves.close()
             self._curves = None
@@ -143,17 +147,27 @@ class RunFolder:
             _drop_torn_line(path)
             self._files[path] = path.open("a", encoding="utf-8", newline="\n")
         # One write of a whole line: a crash between lines tears none.
-        self._files[path].write(json.dumps(to_json(record), allow_nan=False) + "\n")
-        self._files[path].flush()
+        with writing(path):
+            self._files[path].write(json.dumps(to_json(record), allow_nan=False) + "\n")
+            self._files[path].flush()
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self) -> Curves:
         if self._curves is None:
-            # Imported here: it takes a while, and a program that only evaluates needs none.
-            from tensorboardX import SummaryWriter
-
-            self._curves = SummaryWriter(str(self.tensorboard_path), purge_step=self._first_step_to_redo)
+            self._curves = Curves(self.tensorboard_path, self._first_step_to_redo)
             self._first_step_to_redo = None
         return self._curves
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it, a disk that is full or read-only is the user's error, and names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): make room, or see that it can be written to, and start "
+            "again with the same --workdir, which goes on from the last checkpoint"
+        ) from error
 
 
 def to_json(value: Any) -> Any:
@@ -186,11 +200,12 @@ def _scalar(name: str, value: Any) -> float | int | None:
 def _replace(path: Path, text: str) -> None:
     """Writes beside `path`, then swaps in one step."""
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    with writing(path):
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sml_jax.runio.folder import to_json
+from sml_jax.runio.folder import to_json, writing
 
 _ARRAYS = ("tokens", "length", "student")
 
@@ -33,14 +33,15 @@ class Piece:
 
 def write_piece(path: Path, piece: Piece) -> None:
     """Writes a piece; a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     said = json.dumps({"metrics": to_json(piece.metrics), "dialogues": to_json(piece.dialogues)})
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, said=np.array(said), **piece.arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, said=np.array(said), **piece.arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
 
 
 def read_piece(path: Path) -> Piece | None:

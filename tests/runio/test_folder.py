@@ -161,3 +161,24 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 def test_any_nested_value_survives_json(value):
     plain = to_json(value)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff", b"[" * 100_000, b"3", b'"suite"', b"[1]", b"{}\r{}"],
+    ids=["no text", "deep", "3", "text", "list", "two"],
+)
+def test_a_line_that_is_no_record_is_named_and_nothing_is_lost(tmp_path, line):
+    with RunFolder(tmp_path) as folder:
+        content = b'{"step": 1}\n' + line + b"\n"
+        folder.dialogues_path.write_bytes(content)
+        with pytest.raises(UserError, match="line 2 is no record of a dialogue"):
+            folder.forget_evaluation()
+        assert folder.dialogues_path.read_bytes() == content
+
+
+def test_lines_that_are_kept_are_kept_byte_for_byte(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.dialogues_path.write_bytes(b'{"step": 1}\r\n{"suite": "x"}\n {}\n{"torn')
+        folder.forget_evaluation()
+        assert folder.dialogues_path.read_bytes() == b'{"step": 1}\r\n {}\n'

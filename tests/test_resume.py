@@ -1,0 +1,128 @@
+"""Runs that go on where they were, or are refused with the reason; runs that are asked to stop."""
+
+import dataclasses
+import os
+import signal
+
+import pytest
+from run_toys import OPTIMIZER, ToyTask, read_lines, shared_compilations, toy_experiment, write_tokenizer
+from stopped_runs import differences
+
+from sml_jax.errors import Stopped, UserError
+from sml_jax.stages import Offline, Online
+from sml_jax.stages.pieces import read_piece
+from sml_jax.stages.workbench import Workbench
+
+ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_rows=8)
+OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_rows=8, piece=1)
+CONFIG = "online.Online.steps = 3\nexperiment.Experiment.rows = 16\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    with shared_compilations(tmp_path_factory.mktemp("compiled")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tokenizer, tmp_path_factory):
+    """A finished run, and the experiment that made it."""
+    folder = tmp_path_factory.mktemp("whole")
+    experiment = toy_experiment(tokenizer, [OFFLINE, ONLINE], checkpoint_every=1)
+    experiment.train(folder, CONFIG)
+    return experiment, folder
+
+
+def test_what_a_folder_allows(whole, tmp_path):
+    experiment, folder = whole
+    with pytest.raises(UserError, match="holds a run already and --resume=never: give another --workdir"):
+        experiment.train(folder, CONFIG, "never")
+    with pytest.raises(UserError, match="holds no checkpoint and --resume=must: give the --workdir"):
+        experiment.train(tmp_path / "new", CONFIG, "must")
+    with pytest.raises(UserError, match="resume is 'maybe': give one of auto, must, never"):
+        experiment.train(tmp_path / "new", CONFIG, "maybe")
+    assert not list((tmp_path / "new").glob("config.gin"))
+
+
+def test_another_configuration_is_refused_with_the_difference(whole, monkeypatch):
+    experiment, folder = whole
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"another configuration \(online.Online.steps: 3 -> 4\): give another"):
+        experiment.train(folder, CONFIG.replace("= 3", "= 4"))
+    os.rename(folder / "config.gin", folder / "lost.gin")  # the checkpoint knows it too
+    with pytest.raises(UserError, match=r"online.Online.steps: 3 -> 4"):
+        experiment.train(folder, CONFIG.replace("= 3", "= 4"))
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    monkeypatch.setattr(Workbench, "step_done", None)  # a step would fail
+    experiment.train(folder, CONFIG.replace("= 16", "= 32"), "must")  # how it is carried out may change
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_other_problems_are_refused(whole):
+    experiment, folder = whole
+
+    @dataclasses.dataclass(frozen=True)
+    class Other(ToyTask):
+        def problems(self, split):
+            return super().problems(split)[:-1]
+
+    with pytest.raises(UserError, match=r"not those that the run in .* began with \(12 problems, .*; now 11 problems"):
+        dataclasses.replace(experiment, task=Other()).train(folder, CONFIG)
+
+
+class Struck(Exception):
+    """Stands in for a crash."""
+
+
+@pytest.mark.parametrize("turn", [0, 3, 9, 14])
+def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
+    """In the offline stage's rollout, between its steps, and in online rollouts."""
+    experiment, folder = whole
+    leave, turns = Workbench.leave_if_asked, []
+
+    def asked(self, state=None):
+        turns.append(self.place)
+        if len(turns) == turn + 1:
+            signal.raise_signal(signal.SIGTERM)
+        leave(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workbench, "leave_if_asked", asked)
+        with pytest.raises(Stopped, match=rf"stopped by SIGTERM after step {turns[-1].total if turns else ''}"):
+            experiment.train(tmp_path / "run", CONFIG)
+    assert len(turns) == turn + 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    experiment.train(tmp_path / "run", CONFIG)
+    assert differences(folder, tmp_path / "run") == []
+
+
+def test_pieces_of_a_rollout_are_played_once_and_a_damaged_one_again(whole, tmp_path, monkeypatch):
+    experiment, folder = whole
+    rolled, crash = [], [2]
+    roll_out = Offline._roll_out
+
+    def counted(self, work, rules, engine, start, progress):
+        rolled.append(start)
+        if len(rolled) == crash[0] + 1:
+            raise Struck
+        return roll_out(self, work, rules, engine, start, progress)
+
+    monkeypatch.setattr(Offline, "_roll_out", counted)
+    run = tmp_path / "run"
+    with pytest.raises(Struck):
+        experiment.train(run, CONFIG)
+    pieces = sorted((run / "stage0_offline").iterdir())
+    assert [path.name for path in pieces] == ["00000000.npz", "00000001.npz"]
+    data = bytearray(pieces[0].read_bytes())
+    data[len(data) // 2] ^= 255
+    pieces[0].write_bytes(data)
+    assert read_piece(pieces[0]) is None and read_piece(pieces[1]) is not None
+    crash[0] = 100
+    experiment.train(run, CONFIG)
+    assert rolled == [0, 1, 2, 0, 2, 3]
+    assert differences(folder, run) == []
+    assert [line["stage"] for line in read_lines(run / "metrics.jsonl")].count("offline_rollout") == 4
