@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user can mend. Programs print its text on one line and exit with code 2."""
+    """Something the user can mend. Programs print its text on one line and exit with code 2.
+
+    Characters that cannot be printed, such as an end of line in the value that is wrong, become escapes.
+    """
+
+    def __init__(self, text: object = "") -> None:
+        shown = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
+        super().__init__("".join(shown))
 
 
 def at_least(settings: object, **least: int) -> None:
@@ -23,7 +30,7 @@ def at_least(settings: object, **least: int) -> None:
             raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be at least {low}")
 
 
-def within(settings: object, **bounds: tuple[float, float]) -> None:
+def within(settings: object, **bounds: tuple[float | int, float | int]) -> None:
     """Checks numbers among the settings of a dataclass against a smallest and a largest value that work.
 
     Args:
