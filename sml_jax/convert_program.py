@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sml_jax.cli import run_program
 from sml_jax.errors import UserError
 from sml_jax.flags import FlagParser
+from sml_jax.paths import user_path
 
 if TYPE_CHECKING:
     from sml_jax.models.huggingface_load import Progress as Tell
@@ -44,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     from sml_jax.models.huggingface_save import text_files
 
     source, form = find_model(flags["from"])
-    target = Path(flags["to"]).expanduser()
-    texts = Path(flags.get("tokenizer_from", source)).expanduser()
+    target = user_path(flags["to"])
+    texts = user_path(flags.get("tokenizer_from", source))
     if "tokenizer_from" in flags and not (texts.is_dir() and text_files(texts)):
         raise UserError(f"--tokenizer_from: {texts} is no folder with a tokenizer's files: give the model's, or none")
     if form == "hugging-face" and "family" in flags:

@@ -55,8 +55,7 @@ def split_gin_flags(argv: Sequence[str]) -> GinFlags:
         elif flag.startswith("--gin."):
             if not equals or not value:
                 raise UserError(f"{flag} needs a value: write {flag}=VALUE, with = and no space")
-            if not _KEY.fullmatch(flag.removeprefix("--gin.")):
-                raise UserError(f"{flag} is no gin name: write --gin.MACRO=VALUE or --gin.module.Thing.parameter=VALUE")
+            _check_key(flag)
             bindings.append(argument.removeprefix("--gin."))
         else:
             rest.append(argument)
@@ -163,9 +162,15 @@ def _add_search_path(folder: str) -> None:
     gin.add_config_file_search_path(folder)
 
 
+def _check_key(flag: str) -> None:
+    if not _KEY.fullmatch(flag.removeprefix("--gin.")):
+        raise UserError(f"{flag} is no gin name: write --gin.MACRO=VALUE or --gin.module.Thing.parameter=VALUE")
+
+
 def _parse_override(text: str, imports: dict[str, Import]) -> Binding:
     key, _, value = text.partition("=")
     place = f"--gin.{key}"
+    _check_key(place)
     scope, selector, parameter = config_parser.parse_binding_key(key)
     unit = Unit(place, dynamic=True, imports=imports)
     return Binding(unit, place, scope, selector, parameter, parse_literal(quoted(value, place)))

@@ -11,6 +11,7 @@ from gin import config_parser
 
 from sml_jax.errors import UserError
 from sml_jax.gin_suggest import nearest
+from sml_jax.paths import user_path
 
 DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
 
@@ -138,7 +139,7 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
       UserError: there is no such file, and the nearest ones that exist; or it is a folder.
     """
     for folder in search_paths:
-        path = Path(folder, name).expanduser()
+        path = user_path(Path(folder, name))
         if path.is_file():
             return str(path)
         if name and path.is_dir():

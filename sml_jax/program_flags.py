@@ -9,6 +9,7 @@ from typing import Any
 from sml_jax.errors import UserError
 from sml_jax.flags import FlagParser
 from sml_jax.gin_flags import split_gin_flags
+from sml_jax.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,6 @@ def parse_program_flags(
         missing.insert(0, "--gin_file=gin/recipes/...")
     if missing:
         raise UserError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
-    namespace.workdir = namespace.workdir.expanduser()
+    namespace.workdir = user_path(namespace.workdir)
     namespace.gin_files, namespace.gin_bindings = gin_flags.files, gin_flags.bindings
     return namespace

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sml_jax.errors import UserError
+from sml_jax.paths import user_path
 
 FOLDER = Path(__file__).parent.parent / "prompts"
 
@@ -105,8 +106,8 @@ def _around(template: str, name: str) -> tuple[str, str]:
 @lru_cache(maxsize=256)
 def _load(name: str, needed: Collection[str], known: Collection[str]) -> str:
     """A template's text, its fields checked."""
-    path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else Path(name).expanduser()
     try:
+        path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else user_path(name)
         text = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
         raise UserError(f"prompt {name} is not UTF-8 text: save it as UTF-8") from None

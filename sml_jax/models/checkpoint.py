@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
@@ -17,6 +18,7 @@ from sml_jax.models.families import RUN_FIELDS
 from sml_jax.models.huggingface_config import config_from_hf, stored_dtype
 from sml_jax.models.huggingface_load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
 from sml_jax.models.layout import params_on
+from sml_jax.paths import user_path
 
 SHIPPED = {"pocket": Path(__file__).parent.parent / "pocket" / "assets" / "base"}
 
@@ -27,7 +29,8 @@ def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) 
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "params", params, force=True)
-    (folder / "model.json").write_text(config.to_json() + "\n")
+    if jax.process_index() == 0:  # of the arrays, Orbax has each process write its own
+        (folder / "model.json").write_text(config.to_json() + "\n")
 
 
 def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face"]]:
@@ -39,7 +42,7 @@ def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face
     Raises:
       UserError: there is no model at `path`.
     """
-    folder = SHIPPED.get(str(path), Path(path).expanduser()).absolute()
+    folder = (SHIPPED.get(str(path)) or user_path(path)).absolute()
     for ours in (folder, folder / "checkpoints" / "final"):
         if (ours / "model.json").is_file():
             return ours, "sml-jax"

@@ -9,6 +9,7 @@ from pathlib import Path
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.errors import UserError
+from sml_jax.paths import user_path
 from sml_jax.pocket import ASSETS
 from sml_jax.text.chat import simple_format
 from sml_jax.text.families import family_of, message_format
@@ -68,7 +69,7 @@ class FamilyChat:
     @cached_property
     def _messages(self) -> MessageFormat:
         """Read once: a large vocabulary takes seconds."""
-        path = Path(self.tokenizer).expanduser()
+        path = user_path(self.tokenizer)
         folder = path if path.is_dir() else path.parent
         tokenizer = load_tokenizer(path)
         return message_format(self.family or family_of(folder), tokenizer, folder, self.thinking)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sml_jax.errors import UserError
+from sml_jax.paths import user_path
 from sml_jax.tasks.row_files import BadRow, located_rows
 
 __all__ = ["BadRow", "LeftOut", "Rows", "check_unicode", "number_or_text", "read_rows", "text", "texts"]
@@ -70,7 +71,7 @@ def read_rows(
     bad: list[str] = []
     left_out: Counter[str] = Counter()
     total = 0
-    for row in located_rows(Path(path)):
+    for row in located_rows(user_path(path)):
         if most_rows is not None and total == most_rows:
             break
         total += 1
