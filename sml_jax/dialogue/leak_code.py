@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-_PROGRAM = re.compile(
-    r"^[ \t]*(?:(?:async )?def \w+\s*\(|class \w+\s*[:(]|import \w+\s*$|from [\w.]+ import |return\b.*$|for .+ in .+:"
-    r"|while .+:|print\(|\w+ = (?:int\(|list\(|input\())",
+_PROGRAM = re.compile(  # bounded: a line of one word again and again would take the square of its length
+    r"^[ \t]*(?:(?:async )?def \w+\s*\(|class \w+\s*[:(]|import \w+\s*$|from [\w.]+ import |return\b.*$"
+    r"|for .{1,200} in .{1,200}:|while .+:|print\(|\w+ = (?:int\(|list\(|input\())",
     re.MULTILINE,
 )
 _TOKEN = re.compile(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-# A comma belongs to a number only before three digits: "46,47" is two numbers.
-_DIGITS = r"(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
+# A comma belongs to a number only before three digits: "46,47" is two numbers. Without a bound on the digits, reading
+# would take the square of their number, and Python makes no number of more than 4,300.
+_DIGITS = r"(?:(?:[1-9]\d{0,2}(?:,\d{3}){1,50}|\d{1,400})(?:\.\d{1,400})?|\.\d{1,400})"
 _STARTS = r"(?<![\w.^_])"
 _ENDS = r"(?!\w|\.\d|\^)"
 _NUMBER = re.compile(rf"{_STARTS}([-+]?{_DIGITS})(?: (\d+/\d+)|(/\d+))?{_ENDS}(\s?%|\s+per\s?cent\b)?")

@@ -13,6 +13,7 @@ _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^`\n]*)$")
 _INLINE = re.compile(r"^[ \t]*```[ \t]*(?:(?:python|py)3?[ \t]+)?(?P<code>[^`]+)```[ \t]*$")
 _LABELS = {"", "py", "py3", "ipython", "code", "solution"}
 _MOST = 100_000  # characters; a longer utterance is cut
+_MOST_BLOCKS = 64  # of an utterance, the last ones
 _MOST_TRIES = 8
 _MOST_CLOSINGS = 4
 _START = re.compile(
@@ -101,8 +102,8 @@ def _continued(code: str, prefix: str) -> str | None:
 
 
 def _blocks(text: str) -> list[_Block]:
-    """The fenced blocks that may hold Python, in order. Inside a block, a fence that leaves it unparsed may be part
-    of it (in a docstring), so the block then ends at a later one if it parses there."""
+    """The last fenced blocks that may hold Python, in order. A fence that leaves a block unparsed may be part of it (in
+    a docstring), so the block then ends at a later one if it parses there."""
     lines, found, at = text.split("\n"), list[_Block](), 0
     while at < len(lines):
         inline, fence = _INLINE.match(lines[at]), _FENCE.match(lines[at])
@@ -126,7 +127,7 @@ def _blocks(text: str) -> list[_Block]:
         if block is not None and ours and block.text.strip():
             found.append(block)
         at = end + 1
-    return found
+    return found[-_MOST_BLOCKS:]
 
 
 def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:

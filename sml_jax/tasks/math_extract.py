@@ -9,8 +9,8 @@ _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d", "---")
 
 # Every pattern here is linear in what it reads.
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
-_JOINED = re.compile(
-    r"[\s$,;.]*(?:\\\)|\\\]|\\text\{)*[\s,;$]*(?:and|or)?[\s}$,;]*(?:\\\(|\\\[)?[\s$]*(?:[a-z]\s*=\s*)?",
+_JOINED = re.compile(  # possessive: white space fits in many places, and all of them would be tried
+    r"[\s$,;.]*+(?:\\\)|\\\]|\\text\{)*+[\s,;$]*+(?:and|or)?[\s}$,;]*+(?:\\\(|\\\[)?[\s$]*+(?:[a-z]\s*+=\s*+)?",
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"####(?!#)[ \t*:]*")

@@ -1,6 +1,7 @@
 """The leak guard's test against cases judged by hand, real answers, and its promises for any text."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,20 @@ def test_numbers_leak_by_value(gold, said):
     for text in (f"{said}", f"{said:,}", f"{said}.0", f"${said:,}.00"):
         assert leaks(str(gold), f"it is {text}", "") == (gold == said)
         assert leaks(f"{gold:,}", f"{text} it is", "") == (gold == said)
+
+
+def test_a_number_of_thousands_of_digits_is_text():
+    """Python makes no number of more than 4,300 digits from text."""
+    assert not leaks("42", "9" * 5000 + " * 10^3", "")
+    assert leaks("9" * 5000, "so it is " + "9" * 5000, "")
+
+
+@pytest.mark.parametrize(
+    ("gold", "said"),
+    [("42", "1" + ",111" * 25_000 + "x"), ("for" + " in" * 30_000 + "\nx", "x")],
+    ids=["groups of digits", "a line of one word"],
+)
+def test_no_text_takes_the_square_of_its_length(gold, said):
+    start = time.process_time()
+    leaks(gold, said, said)
+    assert time.process_time() - start < 4
