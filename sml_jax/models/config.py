@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
+
+# Far above any model's: what is larger is a slip, which would otherwise end in gigabytes asked for.
+_MOST = 2**31 - 1
+MOST_LAYERS = 2_000
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -129,6 +137,9 @@ class DecoderConfig:
         for name in ("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "hidden", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"model: {name} is {getattr(self, name)}; it must be at least 1")
+            most = MOST_LAYERS if name == "layers" else _MOST
+            if getattr(self, name) > most:
+                raise UserError(f"model: {name} is {getattr(self, name)}; it must be at most {most}")
         if self.heads % self.kv_heads:
             raise UserError(f"model: heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         _one_of("activation", self.activation, ("silu", "gelu"))
@@ -165,31 +176,59 @@ class DecoderConfig:
     def from_json(cls, text: str) -> DecoderConfig:
         """Reads what `to_json` wrote. An unknown or missing field is an error, never ignored."""
         try:
-            values: Mapping[str, Any] = json.loads(text)
-        except json.JSONDecodeError as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise UserError(f"model config: not JSON ({error})") from error
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UserError(f"model config: unknown fields {unknown}; known are {sorted(known)}")
-        rest = {k: v for k, v in values.items() if k not in ("rope_scaling", "layer_pattern", "lora")}
+        values = _object(values, "model config", cls)
+        if "rope_scaling" in values:
+            scaling = _object(values["rope_scaling"], "rope_scaling", RopeScaling)
+            values["rope_scaling"] = RopeScaling(**_typed(scaling, RopeScaling))
+        if values.get("lora") is not None:
+            lora = _object(values["lora"], "lora", LoraConfig)
+            values["lora"] = LoraConfig(**_typed(lora, LoraConfig))
         try:
-            return cls(
-                **rest,
-                rope_scaling=RopeScaling(**values.get("rope_scaling", {})),
-                layer_pattern=tuple(values.get("layer_pattern", ("global",))),
-                lora=_read_lora(values.get("lora")),
-            )
-        except TypeError as error:
+            return cls(**_typed(values, cls))
+        except TypeError as error:  # a field is missing
             raise UserError(f"model config: {str(error).split('__() ')[-1]}") from error
 
 
-def _read_lora(values: Any) -> LoraConfig | None:
-    """The adapters' settings from JSON, where a tuple is a list and 32.0 may be written 32."""
-    if values is None:
-        return None
-    if not isinstance(values, Mapping):
-        raise TypeError("lora takes an object or null")
-    alpha, targets = values.get("alpha", 0.0), values.get("targets", ())
-    typed = {"alpha": float(alpha) if isinstance(alpha, int) else alpha, "targets": tuple(targets)}
-    return LoraConfig(**{**values, **{name: value for name, value in typed.items() if name in values}})
+def _object(value: Any, what: str, kind: type) -> dict[str, Any]:
+    """A JSON object that holds fields of a dataclass and nothing else."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"model config: {what} must be a JSON object")
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise UserError(f"{what}: unknown fields {unknown}; known are {sorted(known)}")
+    return dict(value)
+
+
+def _typed(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """The values, each of its field's type: a tuple is a list in JSON, and 32.0 may be written 32."""
+    hints = typing.get_type_hints(kind)
+    found = {}
+    for name, value in values.items():
+        hint = hints[name]
+        choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if not any(_fits(value, choice) for choice in choices):
+            spelling = " or ".join(_SPELLINGS.get(choice, choice.__name__) for choice in choices)
+            raise UserError(f"model config: {name} is {_shown(value)}; it takes {spelling}")
+        if isinstance(value, list):
+            value = tuple(value)
+        found[name] = float(value) if type(value) is int and float in choices else value
+    return found
+
+
+_SPELLINGS: dict[Any, str] = {type(None): "null", tuple[str, ...]: "a list of texts"}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if kind == tuple[str, ...]:
+        return type(value) is list and all(isinstance(item, str) for item in value)
+    return type(value) is kind
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if value is None or isinstance(value, str | bool | int | float) else type(value).__name__

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig
+from sml_jax.models.config import MOST_LAYERS, DecoderConfig
 from sml_jax.models.families import RUN_FIELDS, Family, canonical, family_named
 from sml_jax.models.huggingface_fields import HARMLESS, Fields
 from sml_jax.models.huggingface_rope import Rope, read_rope, write_rope
@@ -59,6 +59,8 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
         fields.integer("num_attention_heads", *_default(sizes, "num_attention_heads")),
     )
     layers = fields.integer("num_hidden_layers")
+    if layers > MOST_LAYERS:
+        raise fields.error("num_hidden_layers", layers, f"it must be at most {MOST_LAYERS}")
     window, pattern = _read_layer_kinds(fields, family, layers)
     gemma3 = family.model_type == "gemma3_text"
     rope = read_rope(fields, 1e6 if gemma3 else 1e4, 1e4 if gemma3 else None)
@@ -219,7 +221,7 @@ def _read_layer_kinds(fields: Fields, family: Family, layers: int) -> tuple[int,
     listed = fields.take("layer_types", None)
     if listed is None:
         return window, kinds
-    if not isinstance(listed, list) or len(listed) != layers or set(listed) - set(_KINDS):
+    if not isinstance(listed, list) or len(listed) != layers or any(kind not in tuple(_KINDS) for kind in listed):
         raise fields.error("layer_types", listed, f"it must list {layers} of {', '.join(map(repr, _KINDS))}")
     kinds = tuple(_KINDS[kind] for kind in listed)
     if "local" in kinds and not window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -59,7 +60,11 @@ class Fields:
 
     def error(self, name: str, value: Any, why: str) -> UserError:
         """A UserError that names a field and its value."""
-        return UserError(f"{self.where}: {name} is {value!r}; {why}")
+        try:
+            shown = repr(value)
+        except RecursionError:  # lists in lists in lists
+            shown = f"a {type(value).__name__}"
+        return UserError(f"{self.where}: {name} is {shown if len(shown) < 200 else shown[:200] + '...'}; {why}")
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
         """The field as it is, or the default where it is absent or null."""
@@ -73,14 +78,15 @@ class Fields:
     def integer(self, name: str, default: Any = _REQUIRED) -> int:
         """A whole number of at least 1."""
         value = self.take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or value < 1:
             raise self.error(name, value, "it must be a whole number of at least 1")
         return int(value)
 
     def number(self, name: str, default: Any = _REQUIRED) -> float:
         """A number above 0."""
         value = self.take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             raise self.error(name, value, "it must be a number above 0")
         return float(value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.huggingface_names import Placement, placements
 from sml_jax.models.layout import params_on
@@ -38,8 +38,8 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     """The fields of a folder's config.json."""
     path = folder / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: it must hold a JSON object")

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.families import family_of
@@ -105,9 +106,9 @@ def token_ids(folder: Path | None) -> dict[str, Any]:
         if folder is None or not (folder / name).is_file():
             continue
         try:
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
+            values = parse_json((folder / name).read_text(encoding="utf-8"))
             found |= {key: values[key] for key in _TOKEN_IDS if values.get(key) is not None}
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        except (ValueError, AttributeError) as error:
             raise UserError(f"{folder / name}: not a JSON object ({error})") from error
     return found
 

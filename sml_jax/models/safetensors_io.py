@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -60,9 +61,11 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     if not index.is_file():
         return _headers(folder / SINGLE)
     try:
-        files: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files: Mapping[str, str] = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         by_file = {name: _headers(folder / name) for name in sorted(set(files.values()))}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
+    except UserError:
+        raise
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{index}: this is no index of safetensors files ({error!r}); fetch it again") from error
     lost = [name for name, file in files.items() if name not in by_file[file]]
     if lost:

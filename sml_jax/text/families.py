@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 
@@ -206,7 +206,7 @@ def _generation_ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
 
 def _object(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict):

@@ -9,6 +9,8 @@ from pathlib import Path
 import tokenizers
 
 from sml_jax.errors import UserError
+from sml_jax.json_text import parse_json
+from sml_jax.paths import user_path
 from sml_jax.text.markers import is_marker
 from sml_jax.text.tokenizer import (
     SPACE_MARK,
@@ -23,6 +25,8 @@ _KINDS = ("BPE", "Unigram")
 # Stand-ins for what an image encoder yields. Gemma 3's text models have no row for theirs, which is the last token of
 # their tokenizer.json (https://github.com/huggingface/transformers/issues/37011).
 _STAND_INS = ("<image_soft_token>",)
+# Ids that may be without a token, beside three for each token. A slip of the pen would otherwise take gigabytes.
+_SPARE_IDS = 1 << 16
 
 
 class HuggingFaceTokenizer:
@@ -61,6 +65,8 @@ class HuggingFaceTokenizer:
         self._names = {added["content"]: added["id"] for added in spec["added_tokens"] if added["special"]}
         self._unknown = self._unknown_id(spec["model"])
         self._size = max(used) + 1
+        if self._size > 4 * len(used) + _SPARE_IDS:
+            raise UserError(f"{self.path} numbers {len(used)} tokens up to {self._size - 1}: number them in one run")
         self._controls = frozenset(range(self._size)) - used | frozenset(self._names.values()) | self._unknown
         self._space_mark: list[int] = []
         if self.decode(self.encode(SPACE_MARK)) != SPACE_MARK:
@@ -80,7 +86,8 @@ class HuggingFaceTokenizer:
         """The id of the unknown token, if there is one: Unigram gives the id, BPE the name."""
         unknown = model.get("unk_id")
         if unknown is None:
-            unknown = self._tokenizer.token_to_id(model.get("unk_token") or "")
+            name = model.get("unk_token")
+            unknown = self._tokenizer.token_to_id(name) if isinstance(name, str) else None
         return frozenset() if unknown is None else frozenset([unknown])
 
     @property
@@ -133,7 +140,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     Raises:
       UserError: there is none, or it cannot be read.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.exists():
         raise UserError(f"no tokenizer at {path}: give a tokenizer.json, a SentencePiece .model file, or their folder")
     if path.is_dir():
@@ -159,7 +166,7 @@ def _tokenizer_file(folder: Path) -> Path:
 
 def _read(path: Path) -> dict:
     try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
+        spec = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a tokenizer.json file: {_one_line(error)}") from error
     if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
@@ -172,6 +179,8 @@ def _plain(spec: dict, path: Path) -> dict:
     kind = spec["model"].get("type") or ("BPE" if "merges" in spec["model"] else None)
     if kind not in _KINDS:
         raise UserError(f"{path} holds a tokenizer of kind {kind}: only {' and '.join(_KINDS)} can write any text")
+    if kind == "Unigram" and spec["model"].get("unk_id") is None:
+        raise UserError(f"{path} holds a Unigram model without unk_id: give the id of its unknown token")
     vocabulary = spec["model"].get("vocab") if kind == "BPE" else None
     added = [dict(token) for token in spec.get("added_tokens") or []]
     while added and added[-1]["content"] in _STAND_INS and added[-1]["content"] not in (vocabulary or {}):

@@ -97,3 +97,35 @@ def test_an_unknown_activation_is_no_silent_default():
     sizes = dict.fromkeys(("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "hidden", "max_length"), 2)
     with pytest.raises(UserError, match="activation is 'relu'"):
         DecoderConfig(**sizes, activation="relu")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('"layers": 10000000000000', "layers is 10000000000000; it must be at most 2000"),
+        ('"width": 8.0', "width is 8.0; it takes int"),
+        ('"width": true', "width is True; it takes int"),
+        ('"width": "8"', "width is '8'; it takes int"),
+        ('"qk_norm": 1', "qk_norm is 1; it takes bool"),
+        ('"rope_base": NaN', "rope_base is nan; it takes float"),
+        (f'"rope_base": {10**400}', "rope_base is 1000"),
+        ('"rope_local_base": "x"', r"rope_local_base is 'x'; it takes float or null"),
+        ('"layer_pattern": 5', "layer_pattern is 5; it takes"),
+        ('"layer_pattern": [5]', "layer_pattern is list; it takes"),
+        ('"rope_scaling": 5', "rope_scaling must be a JSON object"),
+        ('"rope_scaling": {"factor": "2"}', "factor is '2'; it takes float"),
+        ('"lora": [1]', "lora must be a JSON object"),
+        ('"lora": {"rank": 2.5}', "rank is 2.5; it takes int"),
+        ('"lora": {"targets": 3}', "targets is 3; it takes"),
+    ],
+)
+def test_a_value_of_another_type_is_named(change, said):
+    sizes = json.dumps({name: value for name, value in SIZES.items() if f'"{name}"' not in change})
+    with pytest.raises(UserError, match=said):
+        DecoderConfig.from_json(f"{sizes[:-1]}, {change}}}")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"vocab_size"', "null", '[["vocab_size"]]', "[" * 100_000, ""])
+def test_what_is_no_object_is_said(text):
+    with pytest.raises(UserError, match=r"not JSON|must be a JSON object"):
+        DecoderConfig.from_json(text)

@@ -239,3 +239,27 @@ def test_live_gemma3_with_vision_as_transformers_writes_it() -> None:
     vision = {**values["vision_config"], "num_hidden_layers": 2}
     filled = transformers.AutoConfig.for_model(**{**values, "vision_config": vision}).to_dict()
     assert config_from_hf(filled) == config_from_hf(PUBLISHED["gemma3_12b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("llama", {"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000; it must be at most 2000"),
+        ("llama", {"hidden_size": float("inf")}, "hidden_size is inf; it must be a whole number"),
+        ("llama", {"hidden_size": float("nan")}, "hidden_size is nan; it must be a whole number"),
+        ("llama", {"rms_norm_eps": 10**400}, "rms_norm_eps is 1000.*; it must be a number above 0"),
+        ("gemma3_text", {"layer_types": [[], {}, 3]}, r"layer_types is .*it must list 3 of"),
+    ],
+    ids=["layers", "infinite", "nan", "a large number", "lists in a list"],
+)
+def test_numbers_and_lists_that_no_model_has_are_named(name, changes, said):
+    with pytest.raises(UserError, match=said):
+        config_from_hf(toy(name, **changes))
+
+
+def test_what_is_nested_deeply_is_named():
+    deep: list = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(UserError, match="hidden_size is a list; it must be"):
+        config_from_hf(toy("llama", hidden_size=deep))

@@ -348,8 +348,8 @@ def test_settings_in_json() -> None:
         ({"rank": 0}, "rank is 0"),
         ({"targets": ["mlp"]}, r"targets hold \['mlp'\]"),
         ({"ranks": 8}, "ranks"),
-        ({"targets": None}, "not iterable"),
-        ("all", "lora takes an object or null"),
+        ({"targets": None}, "targets is None; it takes a list of texts"),
+        ("all", "lora must be a JSON object"),
     ],
 )
 def test_settings_in_json_that_cannot_be(lora: Any, said: str) -> None:

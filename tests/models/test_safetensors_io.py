@@ -101,3 +101,18 @@ def test_a_type_that_is_not_supported_is_named(tmp_path: Path) -> None:
     save_file({"q": np.zeros((2, 2), np.int8)}, tmp_path / SINGLE)
     with pytest.raises(UserError, match=r"type other than float32, bfloat16, float16: q is I8"):
         check_tensors(tmp_path, stored_tensors(tmp_path), {"q": (2, 2)}, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"weight_map": {"a": "\\u0000"}}',
+        '{"weight_map": {"a": "\\ud800"}}',
+        '{"weight_map": {"a": []}}',
+    ],
+)
+def test_an_index_that_is_none_is_said(folder: Path, text: str) -> None:
+    (folder / INDEX).write_text(text)
+    with pytest.raises(UserError, match=r"no index of safetensors files|cannot be read|is missing"):
+        stored_tensors(folder)

@@ -287,3 +287,35 @@ def test_a_folder_without_a_tokenizer_and_one_with_several(tmp_path: Path) -> No
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"holds several tokenizers \(a\.model, b\.model\): give the path of one"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", [5, ["x"], {}])
+def test_the_name_of_an_unknown_token_counts_for_nothing_beside_its_id(tmp_path, name):
+    """The library reads none for Unigram, so whatever stands there goes by."""
+    model = {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["b", -1.0]], "unk_token": name}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "model": model}))
+    with pytest.warns(UserWarning, match="loses text"):
+        assert load_tokenizer(tmp_path).encode("b") == [1]
+
+
+def test_a_unigram_model_that_can_write_only_what_it_knows_is_refused(tmp_path):
+    """The library stops at the first character that it does not know."""
+    model = {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0], ["b", -1.0]]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "model": model}))
+    with pytest.raises(UserError, match="without unk_id: give the id"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("last", [10**6, 4 * 10**9])
+def test_ids_with_gaps_of_gigabytes_are_refused(tmp_path, last):
+    """All ids without a token are controls: a set of four thousand million numbers."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": last}, "merges": []}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "model": model}))
+    with pytest.raises(UserError, match=f"numbers 2 tokens up to {last}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_file_nested_deeply_is_no_tokenizer(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_tokenizer(tmp_path)
