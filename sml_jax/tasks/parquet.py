@@ -28,5 +28,6 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH):
                 yield from batch.to_pylist()
-    except (OSError, arrow.ArrowException) as error:
-        raise UserError(f"cannot read {path} ({str(error).splitlines()[0]}): give the path of a Parquet file") from None
+    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:  # a text column need not hold UTF-8
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read {path} ({why}): give the path of a Parquet file") from None

@@ -33,8 +33,11 @@ def signature_of(code: str, name: str) -> str:
     """The line `def name(...):` of a function of the program, "" where it has none."""
     for node in reversed(_functions(code)):
         if node.name == name:
-            returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-            return f"def {name}({ast.unparse(node.args)}){returns}:"
+            try:
+                returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+                return f"def {name}({ast.unparse(node.args)}){returns}:"
+            except RecursionError:  # a default of a thousand terms
+                return ""
     return ""
 
 

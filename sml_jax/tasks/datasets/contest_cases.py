@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
-import pickle
+import pickletools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,8 @@ from sml_jax.tasks.rows import BadRow, check_unicode
 
 # Upstream's largest rows are some tens of megabytes of text.
 _MOST_BYTES = 1 << 28
+# What Python writes before and after the text in a pickle of it.
+_AROUND_TEXT = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP")
 
 
 def cases_of(row: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -91,21 +92,22 @@ def _private(value: object) -> Any:
         data = unpacker.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
         if unpacker.unconsumed_tail:
             raise BadRow(f'field "private_test_cases" unpacks to more than {_MOST_BYTES >> 20} MiB')
-        packed = _TextUnpickler(io.BytesIO(data)).load()
+        packed = _text_in(data)
     except BadRow:
         raise
-    except (binascii.Error, zlib.error, pickle.UnpicklingError, ValueError, EOFError, IndexError, KeyError) as error:
-        raise BadRow(f'field "private_test_cases" cannot be unpacked ({type(error).__name__})') from None
-    except (AttributeError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+    except (binascii.Error, zlib.error, ValueError) as error:
         raise BadRow(f'field "private_test_cases" cannot be unpacked ({type(error).__name__})') from None
     return parse_json(packed, "private_test_cases")
 
 
-class _TextUnpickler(pickle.Unpickler):
-    """Builds only what needs no code: a pickle that names any class or function is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in test cases")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("a persistent object has no place in test cases")
+def _text_in(pickled: bytes) -> str:
+    """The text that a pickle is. Nothing is unpickled: that may run code, and ten bytes may ask for 64 GB of memory."""
+    texts = []
+    for code, argument, _ in pickletools.genops(pickled):
+        if "UNICODE" in code.name:
+            texts.append(argument)
+        elif code.name not in _AROUND_TEXT:
+            raise ValueError(f"{code.name} has no place in test cases")
+    if len(texts) != 1:
+        raise ValueError(f"{len(texts)} texts")
+    return str(texts[0])

@@ -50,6 +50,8 @@ class Harm:
         base64.b64encode(zlib.compress(b"\x80\x04\x8c\xff")).decode(),
         base64.b64encode(zlib.compress(b"")).decode(),
         base64.b64encode(zlib.compress(b"(lp0\nI1\nb.")).decode(),
+        # 64 GB for a place in the unpickler's memory.
+        base64.b64encode(zlib.compress(b"\x80\x02X\x02\x00\x00\x00[]r\xff\xff\xff\x7f00.")).decode(),
         base64.b64encode(b"no zlib").decode(),
         "no base64 \u00e9",
         pack("no json"),
