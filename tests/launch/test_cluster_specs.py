@@ -135,14 +135,9 @@ def test_kubernetes_objects_are_those_of_the_client():
     """Read into the Python client's models and written back, nothing is lost."""
     client = pytest.importorskip("kubernetes.client", reason="needs the extra `launch`")
     api = client.ApiClient()
-
-    class Answer:
-        def __init__(self, item):
-            self.data = json.dumps(item)
-
     job = Job("", "one", "/data/run", ("--gin_file=a.gin",))
     for item in manifests(job, parse_slice("v6e:4x4"), "image", "ns", "claim", spot=True):
-        model = api.deserialize(Answer(item), f"V1{item['kind']}")
+        model = api.deserialize(json.dumps(item), f"V1{item['kind']}", "application/json")
         assert api.sanitize_for_serialization(model) == item
 
 
