@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 from sml_jax.errors import UserError
 from sml_jax.tasks.code_detail import detail_of, difference, shorten
 from sml_jax.tasks.code_problem import CallCase, Case, IoCase
-from sml_jax.tasks.code_process import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, run_child
+from sml_jax.tasks.code_process import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, Run, run_child
+from sml_jax.tasks.sandbox.protection import protection
 from sml_jax.tasks.types import Verdict
 
 _INPUT = 100
@@ -130,7 +132,8 @@ def _run_calls(
         heard.append(words)
         return _returned(words, expected[len(heard) - 1])
 
-    ending = run_child("calls", parts, limits, [case.args for _, case in calls], entry, on_value=on_value)
+    run = Run("calls", parts, calls=[case.args for _, case in calls], entry=entry, on_value=on_value)
+    ending = run_child(run, limits, protection(limits.weak))
     if ending.words == ("passed",) and len(heard) == len(calls):
         return ""
     if ending.at == "the setup" or ending.at == CANDIDATE:
@@ -169,11 +172,11 @@ def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limi
     """What failed; "" where the program printed what it must."""
     expected = case.stdout.encode("utf-8", "replace")
     most = max(limits.file_bytes, 2 * len(expected) + (1 << 16))
-    roomy = Limits(limits.wall_s, limits.cpu_s, limits.memory_bytes, most, limits.open_files)
+    roomy = replace(limits, file_bytes=most)
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
         stdin.write(case.stdin.encode("utf-8", "replace"))
         stdin.flush()
-        ending = run_child("io", parts, roomy, stdin=stdin, stdout=stdout)
+        ending = run_child(Run("io", parts, stdin=stdin, stdout=stdout), roomy, protection(limits.weak))
         stdout.seek(0)
         printed = stdout.read(most)
     where = f"{name} (input {shorten(repr(case.stdin[:_INPUT]), _INPUT)})"

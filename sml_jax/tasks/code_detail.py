@@ -86,6 +86,10 @@ def _how(ending: Ending, limits: Limits, code: str) -> str:
         case ("error", kind, message, line, _):
             text = f"{kind}: {one_line(message, _MESSAGE)}" if message else kind
             return f"{text}{_spot(line, code)}"
+        case ("garbled",):
+            return "it answered with what is no value"
+        case ("full",):
+            return "it wrote too many or too large files"
         case ("missing",):
             return "it defines no such function"
     if ending.status < 0:

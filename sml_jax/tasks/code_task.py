@@ -38,7 +38,7 @@ def judge(problem: CodeProblem, program: str, limits: Limits = DEFAULT_LIMITS) -
     """
     if not problem.tests and not problem.cases:
         raise UserError(f"{problem.id} has neither tests nor cases, so any code would pass: give at least one")
-    verdict = run_tests(program, problem.tests, problem.setup, limits) if problem.tests else None
+    verdict = run_tests(program, problem.tests, problem.setup, limits, problem.entry) if problem.tests else None
     if problem.cases and (verdict is None or verdict.correct):
         verdict = run_cases(program, problem.cases, problem.entry, limits, problem.setup)
     assert verdict is not None

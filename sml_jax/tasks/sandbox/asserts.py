@@ -1,0 +1,120 @@
+"""What a failing `assert` compared, and values as short text. Part of the bare process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ROOM = 200  # characters of one value in a report
+_WORDS = {"Eq": "==", "NotEq": "!=", "Lt": "<", "LtE": "<=", "Gt": ">", "GtE": ">=", "Is": "is", "IsNot": "is not"}
+_WORDS |= {"In": "in", "NotIn": "not in"}
+
+
+def watch(tree: Any) -> list[Any]:
+    """Makes every `assert` of a test keep what it compared, so that a failure can show it.
+
+    `assert f(x) == y` becomes `assert (left := f(x)) == (right := y)`: the same values, found once, in the same order.
+
+    Returns:
+      (the statement, left name, operator or "true" or "false", right name, the right side is the one computed).
+    """
+    import _ast
+
+    def inside(node: Any) -> list[Any]:
+        nodes = [node]
+        for at in nodes:  # grows
+            for field in at._fields:
+                value = getattr(at, field, None)
+                nodes += [
+                    each for each in (value if isinstance(value, list) else [value]) if isinstance(each, _ast.AST)
+                ]
+        return nodes
+
+    def plain(node: Any) -> bool:
+        return not any(isinstance(each, _ast.Name) for each in inside(node))
+
+    found: list[Any] = []
+    for node in [each for each in inside(tree) if isinstance(each, _ast.Assert)]:
+        left, right = f"_left_{len(found)}_", f"_right_{len(found)}_"
+
+        def keep(value: Any, name: str) -> Any:
+            at = {key: getattr(value, key) for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
+            return _ast.NamedExpr(_ast.Name(name, _ast.Store(), **at), value, **at)
+
+        test = node.test
+        if isinstance(test, _ast.Compare) and len(test.ops) == 1:
+            word = _WORDS[type(test.ops[0]).__name__]
+            swapped = plain(test.left) and not plain(test.comparators[0])
+            test.left, test.comparators = keep(test.left, left), [keep(test.comparators[0], right)]
+            found.append((node, left, word, right, swapped))
+        elif isinstance(test, _ast.UnaryOp) and isinstance(test.op, _ast.Not):
+            test.operand = keep(test.operand, left)
+            found.append((node, left, "false", "", False))
+        else:
+            node.test = keep(test, left)
+            found.append((node, left, "true", "", False))
+    return found
+
+
+def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:
+    """Where a test failed, and what it compared there.
+
+    Args:
+      error: what the test raised.
+      asserts: by the name of a test, what `watch` found in it.
+
+    Returns:
+      (the test and its lines as "test 1:2-3" or "", [operator, expected, got] or [] where no `assert` of a test
+      failed).
+    """
+    spot, frame, trace, inner = "", None, error.__traceback__, None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file in asserts:
+            spot, frame = f"{file}:{trace.tb_lineno}", trace.tb_frame
+        inner, trace = trace, trace.tb_next
+    if isinstance(error, AssertionError) and inner is not None and frame is inner.tb_frame:
+        row, _, column, _ = list(frame.f_code.co_positions())[inner.tb_lasti // 2]
+        here = (row or inner.tb_lineno, column or 0)
+        for node, left, word, right, swapped in asserts[frame.f_code.co_filename]:
+            start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+            if start <= here < end and left in frame.f_locals:
+                got, expected = frame.f_locals[left], frame.f_locals.get(right)
+                if swapped and word == "==":
+                    got, expected = expected, got
+                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [word, *pair(expected, got)]
+    return spot, []
+
+
+def pair(expected: Any, got: Any) -> list[str]:
+    """Both values as short text; where that is the same for two long ones, the first place that differs."""
+    texts = [brief(expected), brief(got)]
+    if texts[0] == texts[1] and type(expected) is type(got) and type(got) in (str, list, tuple):
+        try:
+            for at, (one, other) in enumerate(zip(expected, got)):  # noqa: B905
+                if one != other:
+                    return [f"{brief(one)} at index {at}", f"{brief(other)} there"]
+            return [f"a length of {len(expected)}", f"{len(got)}"]
+        except BaseException:
+            pass
+    return texts
+
+
+def brief(value: Any, room: int = _ROOM) -> str:
+    """`repr`, without building all of it for a long value."""
+    kind = type(value)
+    try:
+        if kind is str:
+            return repr(value[:room]) + ("..." if len(value) > room else "")
+        if kind is int and value.bit_length() > 4000:
+            return f"an int of {value.bit_length()} bits"
+        if kind in (list, tuple, set, frozenset, dict) and len(value) > room // 2:
+            first = []
+            for item in value:
+                first.append(f"{brief(item, 40)}: {brief(value[item], 40)}" if kind is dict else brief(item, 40))
+                if sum(map(len, first)) > room:
+                    break
+            return f"{kind.__name__} of {len(value)}: {', '.join(first)[:room]}..."
+        text = repr(value)
+        return text[:room] + ("..." if len(text) > room else "")
+    except BaseException as error:
+        return f"a {kind.__name__} whose repr raises {type(error).__name__}"
