@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.jobs import Job
-from sml_jax.errors import UserError
+from sml_jax.errors import Stopped, UserError
 
 
 @dataclass(frozen=True)
@@ -85,32 +86,55 @@ def run_local(title: str, jobs: Sequence[Job], parallel: int) -> list[bool]:
 
     Returns:
       For every job, whether it ended well.
+
+    Raises:
+      Stopped: SIGINT or SIGTERM came; the runs were told and have ended.
     """
     from xmanager import xm, xm_local
 
-    async def everything() -> list[bool]:
-        ended_well = [False] * len(jobs)
+    ended_well = [False] * len(jobs)
+    units: list[Any] = []
+    stops: list[str] = []
+
+    async def one(i: int, gate: asyncio.Semaphore, experiment: Any, executable: Any) -> None:
+        async with gate:
+            name, (_, *arguments) = jobs[i].point or title, local_command(jobs[i])
+            unit = await experiment.add(xm.Job(executable, xm_local.Local(), name=name, args=arguments))
+            units.append(unit)
+            with contextlib.suppress(xm.ExperimentUnitError):
+                await unit.wait_until_complete()
+                ended_well[i] = True
+
+    async def everything() -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)  # as SIGINT does by itself
         gate = asyncio.Semaphore(parallel)
+        async with xm_local.create_experiment(experiment_title=title) as experiment:
+            binary = xm.binary(path=str(RETRY), executor_spec=xm_local.Local.Spec())
+            [executable] = experiment.package([binary])
+            try:
+                await asyncio.gather(*(one(i, gate, experiment, executable) for i in range(len(jobs))))
+            except asyncio.CancelledError:
+                stops.append("stopped, and the runs with it, their state saved: the same command goes on with them")
+                await _stop(units)
 
-        async def one(i: int, experiment: Any, executable: Any) -> None:
-            async with gate:
-                name, (_, *arguments) = jobs[i].point or title, local_command(jobs[i])
-                unit = await experiment.add(xm.Job(executable, xm_local.Local(), name=name, args=arguments))
-                with contextlib.suppress(xm.ExperimentUnitError):
-                    await unit.wait_until_complete()
-                    ended_well[i] = True
+    try:
+        asyncio.run(everything())
+    except RuntimeError:  # on leaving, XManager tells of a failed job again
+        if all(ended_well):
+            raise
+    if stops:
+        raise Stopped(stops[0])
+    return ended_well
 
-        try:
-            async with xm_local.create_experiment(experiment_title=title) as experiment:
-                binary = xm.binary(path=str(RETRY), executor_spec=xm_local.Local.Spec())
-                [executable] = experiment.package([binary])
-                await asyncio.gather(*(one(i, experiment, executable) for i in range(len(jobs))))
-        except RuntimeError:  # on leaving, XManager tells of a failed job again
-            if all(ended_well):
-                raise
-        return ended_well
 
-    return asyncio.run(everything())
+async def _stop(units: Sequence[Any]) -> None:
+    """Hands SIGTERM to what runs and waits for it; XManager's own way at exit does not wait."""
+    handles = [handle for unit in units for handle in unit._local_execution_handles]
+    for handle in handles:
+        handle.terminate()
+    await asyncio.gather(*(handle.wait() for handle in handles), return_exceptions=True)
 
 
 def submit_all(title: str, jobs: Sequence[Job], image: str, submit: Callable[[Job], Submitted]) -> list[str]:

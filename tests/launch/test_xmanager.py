@@ -3,10 +3,12 @@
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -74,6 +76,26 @@ def test_one_at_a_time_unless_told_otherwise(tmp_path):
     flags = ("--executor=local", f"--workdir={tmp_path}/runs", "--seeds=0,1,2")
     done = run(tmp_path, ["-c", TOYS.format(commands=[lock] * 3)], *flags, RETRY_CRASHES="0")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_stopped_launch_lets_its_runs_save_their_state(sent, tmp_path):
+    """One run is up, the other waits for its turn and never starts."""
+    up, saved = tmp_path / "up", tmp_path / "saved"
+    command = f"trap 'sleep 0.5; echo x >> {saved}; exit 75' TERM; echo x >> {up}; while :; do sleep 0.05; done"
+    flags = [RECIPE, "--executor=local", f"--workdir={tmp_path}/runs", "--seeds=0,1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOYS.format(commands=[command] * 2), *flags], env=env, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(2400):
+        if up.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75 and "the same command goes on" in err and "Traceback" not in err, err
+    assert up.read_text() == saved.read_text() == "x\n"
 
 
 class _Api(BaseHTTPRequestHandler):
