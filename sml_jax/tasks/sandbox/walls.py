@@ -94,6 +94,7 @@ def offers() -> tuple[Walls, ...]:
 def _command(bubblewrap: str) -> tuple[str, ...]:
     """bwrap with nothing in it but what `readable` names, and a small file system of its own to write to."""
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command.append("--as-pid-1")  # when the launcher leaves, all is dead, and no zombie is left for others to reap
     covered: list[str] = []
     for path in sorted([*readable(), interpreter()], key=len):
         if any(path.startswith(one + "/") for one in covered):

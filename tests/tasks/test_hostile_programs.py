@@ -1,0 +1,162 @@
+"""Programs that try to pass without solving, to get out, or to stay: each is judged incorrect, and leaves no trace.
+
+All of them behind the strongest walls that this machine has. Behind the others, and 500 in a row (about 6 minutes):
+    pytest -m slow tests/tasks/test_hostile_programs.py
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from hostile_programs import CONTAINED, FORGED
+
+from sml_jax.tasks import Limits, Verdict, run_tests
+from sml_jax.tasks.code_cases import run_cases
+from sml_jax.tasks.code_problem import CallCase, IoCase
+from sml_jax.tasks.sandbox import protection as protection_module
+from sml_jax.tasks.sandbox.walls import Walls, offers
+
+TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
+LIMITS = Limits(wall_s=6.0, cpu_s=1, memory_bytes=1 << 29)
+PROGRAMS = {**FORGED, **CONTAINED}
+ESCAPED = "sml_jax_escaped"
+REPOSITORY = Path(__file__).parents[2]
+WAYS = [walls for walls in offers() if not walls.weak]
+
+pytestmark = pytest.mark.skipif(not WAYS, reason="this machine has no walls to offer")
+
+
+class Outside:
+    """What programs may not reach: files, sockets that nobody may call, and this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "secret").write_text("s3cret")
+        self.stat = (folder / "secret").stat()
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.port = self.tcp.getsockname()[1]
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", self.port))
+        self.named, self.abstract = (socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(2))
+        self.named.bind(str(folder / "socket"))
+        self.abstract.bind(f"\0sml_jax_{self.port}")
+        for one in (self.named, self.abstract):
+            one.listen()
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: a process that gets away becomes our child
+        self.before = self.held()
+
+    def fill(self, code: str) -> str:
+        words = {"OUT": str(self.folder), "PORT": str(self.port), "PARENT": str(os.getpid())}
+        words |= {"HOME": os.path.expanduser("~"), "REPO": str(REPOSITORY)}
+        for word, value in words.items():
+            code = code.replace(word, value)
+        return code
+
+    def held(self) -> tuple[int, set[str]]:
+        """(open files, children) of this process."""
+        children = "".join(Path(f"/proc/self/task/{t}/children").read_text() for t in os.listdir("/proc/self/task"))
+        return len(os.listdir("/proc/self/fd")), set(children.split())
+
+    def check(self) -> None:
+        """Fails where something got out or stayed."""
+        assert self.held() == self.before
+        called = select.select([self.tcp, self.udp, self.named, self.abstract], [], [], 0)[0]
+        assert called == []
+        assert sorted(one.name for one in self.folder.iterdir()) == ["secret", "socket"]
+        now = (self.folder / "secret").stat()
+        kept = ("st_size", "st_mode", "st_uid", "st_nlink", "st_mtime_ns")
+        assert [getattr(now, name) for name in kept] == [getattr(self.stat, name) for name in kept]
+        places = ("/tmp", "/var/tmp", "/dev/shm", "/", os.path.expanduser("~"), str(REPOSITORY), "/work", os.getcwd())
+        assert [place for place in places if os.path.exists(os.path.join(place, ESCAPED))] == []
+
+    def close(self) -> None:
+        for one in (self.tcp, self.udp, self.named, self.abstract):
+            one.close()
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    (tmp_path / "out").mkdir()
+    protection_module.protection()
+    found = Outside(tmp_path / "out")
+    yield found
+    found.check()
+    found.close()
+    assert list(scratch.iterdir()) == []
+
+
+def behind(walls: Walls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the verifier use these walls."""
+    monkeypatch.setattr(protection_module, "_strongest", lambda: (walls, ""))
+
+
+def judge_all(programs: dict[str, str], outside: Outside, workers: int = 4) -> dict[str, Verdict]:
+    def one(name: str) -> Verdict:
+        start = time.monotonic()
+        verdict = run_tests(outside.fill(programs[name]), TESTS, limits=LIMITS)
+        assert time.monotonic() - start < 60, name
+        return verdict
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(programs, pool.map(one, programs), strict=True))
+
+
+def passed(verdicts: dict[str, Verdict]) -> list[str]:
+    return [name for name, verdict in verdicts.items() if verdict.correct or not verdict.attempted]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(PROGRAMS) > 100
+
+
+def test_those_that_try_for_the_verdict_fail(outside: Outside) -> None:
+    assert passed(judge_all(FORGED, outside)) == []
+
+
+def test_those_that_try_to_get_out_or_stay_are_contained(outside: Outside) -> None:
+    assert passed(judge_all(CONTAINED, outside)) == []
+
+
+def test_a_right_program_passes_beside_them(outside: Outside) -> None:
+    programs = {"right": "def f(x): return x * x + 1", "bomb": CONTAINED["memory_bomb"], "loop": CONTAINED["loop"]}
+    assert passed(judge_all(programs, outside)) == ["right"]
+
+
+@pytest.mark.parametrize(
+    "name", ["daemon", "tcp", "writes_outside", "verdict_on_every_file", "disk_filled", "equal_int"]
+)
+def test_cases_are_judged_behind_the_same_walls(name: str, outside: Outside) -> None:
+    code = outside.fill(PROGRAMS[name])
+    assert not run_cases(code, [CallCase("[3]", "10")], "f", LIMITS).correct
+    assert not run_cases(code, [IoCase("3", "10")], limits=LIMITS).correct
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("walls", WAYS, ids=lambda walls: walls.name)
+def test_behind_every_kind_of_walls(walls: Walls, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind(walls, monkeypatch)
+    assert passed(judge_all(PROGRAMS, outside, workers=2)) == []
+
+
+@pytest.mark.slow
+def test_five_hundred_in_a_row_leave_nothing(outside: Outside) -> None:
+    names = (list(PROGRAMS) * 5)[:500]
+    for start in range(0, 500, 20):
+        batch = {f"{start + at} {name}": PROGRAMS[name] for at, name in enumerate(names[start : start + 20])}
+        assert passed(judge_all(batch, outside)) == []
+        outside.check()
