@@ -106,7 +106,7 @@ class Evaluation:
                     policies[policy],
                     work.teacher(arm, engine),
                     self.rules,
-                    partial(_report, progress, done, f"{name} {arm} {policy}"),
+                    partial(_report, work, progress, done, f"{name} {arm} {policy}"),
                     labeller,
                 )
                 done += len(dialogues)
@@ -137,7 +137,7 @@ class Evaluation:
                     policies[policy],
                     suite.teacher(setting, user, engine, work.initial),
                     rules,
-                    partial(_report, progress, done, f"{name} {setting} {user} {policy}"),
+                    partial(_report, work, progress, done, f"{name} {setting} {user} {policy}"),
                     labeller,
                 )
                 done += len(dialogues)
@@ -184,5 +184,6 @@ class Evaluation:
         return LanguageLabeller(engine, work.initial, messages, tokens)
 
 
-def _report(progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
+def _report(work: Workbench, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
     progress.step(before + ended, {label: ended})
+    work.leave_if_asked()

@@ -55,7 +55,8 @@ class Experiment:
       seed: of everything random.
       rows: dialogues that run at once.
       data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
-      checkpoint_every: steps between checkpoints.
+      checkpoint_every: steps between checkpoints. checkpoints_kept: of the last ones; the best and each stage's last
+        are kept besides.
       guards: what the run warns of, and when it gives up.
       model_labels: the initial model sorts the student's turns in evaluation (chat models); the rules if False.
       samples_shown: problems whose dialogues are printed at the end, base beside trained.
@@ -77,12 +78,13 @@ class Experiment:
     fsdp: int = 1
     tensor: int = 1
     checkpoint_every: int = 25
+    checkpoints_kept: int = 2
     guards: Guards = Guards()
     model_labels: bool = False
     samples_shown: int = 3
 
     def __post_init__(self) -> None:
-        at_least(self, rows=1, checkpoint_every=1, samples_shown=0)
+        at_least(self, rows=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
         within(self, seed=SEEDS)
         check_arms([self.teacher_arm], "experiment: teacher_arm")
         if not self.retry_text.strip():
@@ -102,7 +104,7 @@ class Experiment:
         agree("the recipe", config_text)
         with open_folder(workdir) as folder, stop_request() as request:
             decided(partial(check_new, folder, resume))
-            saver = Saver(folder.checkpoints_path / "steps")
+            saver = Saver(folder.checkpoints_path / "steps", self.checkpoints_kept)
             try:
                 stored = saver.found.config if saver.found else None
                 decided(partial(check_found, folder, stored, config_text, resume))
@@ -121,6 +123,7 @@ class Experiment:
                     save_adapters(folder.checkpoints_path / "adapters", work.model, work.params)
             finally:
                 saver.close()
+            work.saver = None
             if self.suites or self.sharded:
                 self._evaluation().run(work, {"base": work.initial, "trained": work.params})
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 
 import pytest
@@ -9,6 +10,8 @@ from run_toys import OPTIMIZER, ToyTask, read_lines, shared_compilations, toy_ex
 from stopped_runs import differences
 
 from sml_jax.errors import Stopped, UserError
+from sml_jax.evaluate.suites import Suite
+from sml_jax.runio.display import Progress
 from sml_jax.stages import Offline, Online
 from sml_jax.stages.pieces import read_piece
 from sml_jax.stages.workbench import Workbench
@@ -75,11 +78,30 @@ def test_other_problems_are_refused(whole):
         dataclasses.replace(experiment, task=Other()).train(folder, CONFIG)
 
 
+def test_sigterm_is_obeyed_in_the_evaluation(whole, tmp_path, monkeypatch):
+    experiment, folder = whole
+    experiment = dataclasses.replace(experiment, suites=[Suite(ToyTask(), problems=5, max_turns=2)])
+    shutil.copytree(folder, tmp_path / "run")
+    step = Progress.step
+
+    def asked(self, done, values=None):
+        signal.raise_signal(signal.SIGTERM)
+        step(self, done, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "step", asked)
+        with pytest.raises(Stopped, match="stopped by SIGTERM after step 7"):
+            experiment.train(tmp_path / "run", CONFIG)
+    assert not (tmp_path / "run" / "eval.json").exists()
+    experiment.train(tmp_path / "run", CONFIG)
+    assert (tmp_path / "run" / "eval.json").exists()
+
+
 class Struck(Exception):
     """Stands in for a crash."""
 
 
-@pytest.mark.parametrize("turn", [0, 3, 9, 14])
+@pytest.mark.parametrize("turn", [3, 14])
 def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
     experiment, folder = whole

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 # How a run is carried out, not what it computes: these may change between stop and start.
 FREE = (
     "Experiment.checkpoint_every",
+    "Experiment.checkpoints_kept",
     "Experiment.data",
     "Experiment.fsdp",
     "Experiment.guards",

@@ -196,10 +196,10 @@ class Workbench:
         signal = self.asked_to_stop()
         if not signal:
             return
-        assert self.saver is not None
         if state is not None and self.place.step:
             self.save(state)
-        self.saver.finish()
+        if self.saver is not None:
+            self.saver.finish()
         raise Stopped(
             f"stopped by {signal} after step {self.place.total}; the same command goes on from there "
             f"(run folder {self.folder.path})"
