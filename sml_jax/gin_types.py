@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in _SEQUENCES:
         items = arguments[:1] if origin is not tuple or arguments[-1:] == (...,) else ()
         return isinstance(value, list | tuple) and (not items or all(fits(item, items[0]) for item in value))
+    if origin is Mapping:
+        return isinstance(value, dict)
     if hint in (None, type(None)):
         return value is None
     if hint is float:

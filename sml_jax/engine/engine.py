@@ -50,8 +50,8 @@ class Engine:
         if max_length > model.config.max_length:
             raise UserError(
                 f"engine: contexts of {max_length} tokens, but the model's max_length is {model.config.max_length}: "
-                "fewer turns (max_turns), shorter turns (student_tokens, teacher_tokens), a DialogueRules.max_context where "
-                "dialogues end, shorter problems, or a model made for more"
+                "fewer turns (max_turns), shorter turns (student_tokens, teacher_tokens), a DialogueRules.max_context "
+                "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
         if rows % row_shards(self.mesh):

@@ -17,7 +17,7 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.families import RUN_FIELDS
 from sml_jax.models.huggingface_config import config_from_hf, stored_dtype
 from sml_jax.models.huggingface_load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
-from sml_jax.models.layout import params_on
+from sml_jax.models.layout import params_on, shapes_by_path
 from sml_jax.paths import user_path
 
 SHIPPED = {"pocket": Path(__file__).parent.parent / "pocket" / "assets" / "base"}
@@ -89,19 +89,43 @@ def load_model(
     if form == "hugging-face":
         return _load_hf(folder, mesh, overrides or {}, progress)
     try:
-        config = DecoderConfig.from_json((folder / "model.json").read_text())
-    except UserError as error:
-        raise UserError(f"{folder / 'model.json'}: {error}") from error
+        config = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'model.json'}: {error}; copy the model's folder again") from error
     model = Decoder(with_overrides(config, overrides or {}))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            params = checkpointer.restore(folder / "params", params_on(model, mesh))
+            wanted = params_on(model, mesh)
+            stored = checkpointer.metadata(folder / "params").item_metadata
+            if stored is None:
+                raise ValueError("no list of arrays can be read there")
+            _check_params(folder, stored.tree, wanted)
+            params = checkpointer.restore(folder / "params", wanted)
     except (ValueError, KeyError, OSError) as error:
         if isinstance(error, UserError):
             raise
         reason = str(error).splitlines()[0]
-        raise UserError(f"the parameters in {folder} cannot be read as model.json describes them: {reason}") from error
+        raise UserError(
+            f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({reason})"
+        ) from error
     return model, params
+
+
+def _check_params(folder: Path, stored: Any, wanted: Any) -> None:
+    """Compares names and shapes: Orbax would too, but with a page of text and tracebacks of its own."""
+    found, asked = shapes_by_path(stored), shapes_by_path(wanted)
+    other = [
+        f"{name} is {list(found[name])}, not {list(shape)}" if name in found else f"{name} is missing"
+        for name, shape in asked.items()
+        if found.get(name) != shape
+    ]
+    surplus = [f"{name} has no place" for name in found if name not in asked]
+    if other or surplus:
+        listed = "; ".join([*other, *surplus][:5])
+        raise UserError(
+            f"the parameters in {folder} are not of the shape that its model.json says ({listed}): copy both from one "
+            "run"
+        )
 
 
 def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> DecoderConfig:

@@ -72,7 +72,7 @@ class Fields:
         if value is not None:
             return value
         if default is _REQUIRED:
-            raise UserError(f"{self.where}: {name} is missing")
+            raise UserError(f"{self.where}: {name} is missing: fetch the file again")
         return default
 
     def integer(self, name: str, default: Any = _REQUIRED) -> int:
@@ -123,4 +123,4 @@ class Fields:
             self._left.pop(name, None)
         for name, value in self._left.items():
             if value is not None:
-                raise self.error(name, value, "this field is not supported")
+                raise self.error(name, value, "this field is not supported: use a model without it")

@@ -40,9 +40,9 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
+        raise UserError(f"{path}: not JSON ({error}); fetch it again") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: it must hold a JSON object")
+        raise UserError(f"{path}: it must hold a JSON object; fetch it again")
     return values
 
 

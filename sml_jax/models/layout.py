@@ -45,3 +45,11 @@ def params_on(model: Decoder, mesh: Mesh | None) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree_util.tree_map_with_path(place, shapes, specs)
+
+
+def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a tree, by its names with slashes between them."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

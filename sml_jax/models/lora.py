@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.layout import shapes_by_path
 
 Params = dict[str, Any]
 _SUFFIX = "_lora"
@@ -162,19 +163,12 @@ def _restore(folder: Path, shapes: Params) -> Params:
         with ocp.StandardCheckpointer() as checkpointer:
             # Orbax would report shapes that differ too, but leave tracebacks of its own on the terminal.
             stored = checkpointer.metadata(folder / "adapters").item_metadata.tree
-            if _by_path(stored) != _by_path(shapes):
+            if shapes_by_path(stored) != shapes_by_path(shapes):
                 raise ValueError("names or shapes of the arrays differ")
             return checkpointer.restore(folder / "adapters", target)
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"the adapters in {folder} cannot be read as adapters.json describes them: {reason}") from error
-
-
-def _by_path(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
 
 
 def _check_base(folder: Path, saved: DecoderConfig, base: DecoderConfig) -> None:

@@ -110,7 +110,9 @@ def check_tensors(
         if names
     ]
     if problems:
-        raise UserError(f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}")
+        raise UserError(
+            f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}; fetch the whole folder again"
+        )
 
 
 class ShardWriter:

@@ -38,7 +38,13 @@ class RoleChat:
         if prompts is not None:
             raise UserError("prompts are for chat models: bind Experiment.chat to a FamilyChat, or give no prompts")
         path = ASSETS / "pocket.model" if self.tokenizer == "pocket" else Path(self.tokenizer)
-        return simple_format(SentencePieceTokenizer(path))
+        tokenizer = SentencePieceTokenizer(path)
+        try:
+            return simple_format(tokenizer)
+        except UserError as error:
+            raise UserError(
+                f"{error}: give the tokenizer of the base, or bind Experiment.chat to a FamilyChat"
+            ) from error
 
 
 @dataclass(frozen=True)

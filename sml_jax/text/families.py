@@ -208,7 +208,7 @@ def _object(path: Path) -> dict:
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a JSON file: {error}") from error
+        raise UserError(f"{path} is not a JSON file: {error}; fetch it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a JSON object")
     return content

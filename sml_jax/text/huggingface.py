@@ -55,7 +55,9 @@ class HuggingFaceTokenizer:
         except UserError:
             raise
         except Exception as error:  # the library raises nothing narrower
-            raise UserError(f"{self.path} is not a tokenizer.json file that works: {_one_line(error)}") from error
+            raise UserError(
+                f"{self.path} is not a tokenizer.json file that works: {_one_line(error)}; fetch it again"
+            ) from error
         # Special tokens that a text spells are left to the model like any other text.
         self._tokenizer.encode_special_tokens = True
         used = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -168,7 +170,7 @@ def _read(path: Path) -> dict:
     try:
         spec = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a tokenizer.json file: {_one_line(error)}") from error
+        raise UserError(f"{path} is not a tokenizer.json file: {_one_line(error)}; fetch it again") from error
     if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
         raise UserError(f"{path} is not a tokenizer.json file: it has no model (tokenizer_config.json is another file)")
     return spec

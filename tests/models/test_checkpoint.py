@@ -65,7 +65,7 @@ def test_no_model_there(tmp_path: Path) -> None:
 
 def test_no_parameters_there(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(CONFIG.to_json())
-    with pytest.raises(UserError, match=r"cannot be read as model\.json describes them"):
+    with pytest.raises(UserError, match=r"are damaged or not all there: copy the model.s folder again"):
         load_model(tmp_path)
 
 
@@ -76,7 +76,7 @@ def test_parameters_of_another_shape(saved, changes: dict) -> None:
     path, _ = saved
     (path / "model.json").write_text(dataclasses.replace(CONFIG, **changes).to_json())
     try:
-        with pytest.raises(UserError, match=r"cannot be read as model\.json describes them") as caught:
+        with pytest.raises(UserError, match=r"are damaged or not all there: copy the model.s folder again") as caught:
             load_model(path)
     finally:
         (path / "model.json").write_text(CONFIG.to_json())
