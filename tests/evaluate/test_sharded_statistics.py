@@ -63,3 +63,10 @@ def test_premature_answers():
         "premature_dialogues": 1 / 3,
     }
     assert premature_summary([["answer"]], [[2]], [2]) == {"premature_rate": None, "premature_dialogues": 0.0}
+
+
+def test_simulations_that_do_not_count():
+    """By hand: the means of 0, 100 (one is out) and of 100, 100, 100 are 50 and 100; nothing is left of the third."""
+    found = aptitude_summary([[0, np.nan, 100], [100, 100, 100], [np.nan] * 3])
+    assert (found["P"], found["n"]) == (75.0, 2)
+    assert found["A90"] == pytest.approx((90 + 100) / 2) and found["U"] == pytest.approx((80 + 0) / 2)
