@@ -25,6 +25,7 @@ _END_TIMEOUT = 30
 _GRACE = 5.0  # seconds in which an error of one process may turn out to be an error of all
 _LAST_OUT = 12.0  # process 0 holds the store, so it waits so long for the others to go first
 _SILENCE = 5.0  # of the store, once JAX has given it up
+_NOT_FOUND = "the processes of the run did not find each other"
 # How the text of XLA's errors begins where a peer may be to blame.
 _STATUS = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
 
@@ -100,6 +101,11 @@ def _connect(group: Group) -> None:
 
     # JAX would take SIGTERM for itself; a run that is asked to stop saves first.
     jax.config.update("jax_enable_preemption_service", False)
+    cure = (
+        f"see that all {group.num_processes or 'of them'} were started with the same address, and that its port is free"
+    )
+    # JAX aborts the process when it has waited in vain.
+    aborts.delay_aborts(0, lambda: _exit(EXIT_USER_ERROR, f"{_NOT_FOUND} within {_START_TIMEOUT} seconds: {cure}"))
     try:
         jax.distributed.initialize(
             group.coordinator_address,
@@ -111,15 +117,12 @@ def _connect(group: Group) -> None:
         )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        if group.detect and coordination.process_count() == 1:
+        if group.detect and isinstance(error, ValueError):
             raise UserError(
                 f"--distributed=auto found no cluster that JAX knows ({reason}): give --coordinator_address=HOST:PORT, "
                 "--num_processes=N and --process_id=I"
             ) from error
-        raise UserError(
-            f"the processes of the run did not find each other ({reason}): see that all {group.num_processes} were "
-            f"started, with the same --coordinator_address, and that its port is free"
-        ) from error
+        raise UserError(f"{_NOT_FOUND} ({reason}): {cure}") from error
 
 
 class _Peers:
@@ -167,7 +170,7 @@ class _Peers:
             return
         if code == 1:
             traceback.print_exception(error)
-        self._end(code, f"sml-jax: error: {self._names[self._me]}: {text}")
+        self._end(code, f"{self._names[self._me]}: {text}")
 
     def _quietly(self, code: int) -> None:
         """Ends every process but 0, which has something to print."""
@@ -184,7 +187,7 @@ class _Peers:
     def _on_lost(self, peers: list[int]) -> None:
         names = " and ".join(self._names[peer] for peer in peers)
         text = (
-            f"sml-jax: error: {names} {'was' if len(peers) == 1 else 'were'} lost; start the job again and it goes on "
+            f"{names} {'was' if len(peers) == 1 else 'were'} lost; start the job again and it goes on "
             "from the last checkpoint"
         )
         if self._leaving.acquire(blocking=False):
@@ -200,20 +203,29 @@ class _Peers:
             return
         text = said["text"]
         if said["code"] != EXIT_PEER_LOST:
-            text = f"sml-jax: error: {self._names[peer]} ended, and so all do: {text}"
+            text = f"{self._names[peer]} ended, and so all do: {text}"
         self._hearts.say(json.dumps({"code": said["code"], "text": text}).encode())
         self._end(said["code"], text)
 
     def _end(self, code: int, text: str, gone: int = 0) -> NoReturn:
         """Ends the process at once: its main thread may be waiting for a peer for ever."""
-        sys.stderr.flush()
-        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+        _say(text)
         until = time.monotonic() + _LAST_OUT
         while self._me == 0 and time.monotonic() < until and len(self._hearts.left) + 1 + gone < self._count:
             time.sleep(0.05)
         if self._me == 0 and self._hearts.left:
             time.sleep(0.5)  # who has said its last word is gone a moment later
         os._exit(code)
+
+
+def _say(text: str) -> None:
+    sys.stderr.flush()
+    os.write(2, f"sml-jax: error: {text}\n".encode(errors="backslashreplace"))
+
+
+def _exit(code: int, text: str) -> NoReturn:
+    _say(text)
+    os._exit(code)
 
 
 def _may_be_a_peers(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ starts in half the time.
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sml_jax.cli import run_program
 from sml_jax.errors import UserError
-from sml_jax.parallel import processes
+from sml_jax.parallel import heartbeats, joining, processes
 from sml_jax.parallel.joining import Group, joined
 
 LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
@@ -82,12 +83,66 @@ def waits(how: str) -> None:
         (Path(sys.argv[5]).parent / f"going.{processes.process_id()}").touch()
 
 
-PROGRAMS = {"words": words, "error": error, "waits": waits}
+def run(workdir: str, home: str, layout: str, death: str = "") -> None:
+    """A whole toy run: a language model teaches; Q-priming, online SML, evaluation.
+
+    Args:
+      layout: sizes of `data`, `fsdp` and `tensor`. death: WHERE:N:P kills process P at its Nth decoding ("rollout") or
+        its Nth micro-batch ("update").
+    """
+    from run_toys import OPTIMIZER, ToyTask, shared_compilations, toy_experiment
+
+    from sml_jax.dialogue.rules import QuestionInjection
+    from sml_jax.evaluate.suites import Suite
+    from sml_jax.models.config import DecoderConfig
+    from sml_jax.stages import Offline, Online, RandomWeights
+
+    injection = QuestionInjection(0.5)
+    sizes = {"vocab_size": 16, "width": 16, "layers": 1, "heads": 8, "kv_heads": 8, "head_dim": 2, "hidden": 16}
+    experiment = toy_experiment(
+        Path(home) / "toy.model",
+        [
+            Offline(OPTIMIZER, problems=4, samples=4, epochs=1, batch=8, micro_rows=8, piece=2, injection=injection),
+            Online(OPTIMIZER, steps=4, problems=4, group_size=4, micro_rows=8),
+        ],
+        suites=[Suite(ToyTask(), problems=6, max_turns=2)],
+        base=RandomWeights(DecoderConfig(**sizes, max_length=128, tied_embeddings=False)),
+        teacher_arm="feedback",
+        checkpoint_every=1,
+        **dict(zip(("data", "fsdp", "tensor"), map(int, layout.split(",")), strict=True)),
+    )
+    if death:
+        _die_at(*death.split(":"))
+    with shared_compilations(Path(home) / "compiled"):
+        experiment.train(Path(workdir), "# toy\n")
+
+
+def _die_at(where: str, number: str, process: str) -> None:
+    from sml_jax.engine.engine import Engine
+    from sml_jax.learn import update
+
+    if int(process) != processes.process_id():
+        return
+    owner, name = {"rollout": (Engine, "decode"), "update": (update, "place_rows")}[where]
+    works, calls = getattr(owner, name), iter(range(1, int(number)))
+
+    def dies(*args: Any) -> Any:
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return works(*args)
+
+    setattr(owner, name, dies)
+
+
+PROGRAMS = {"words": words, "error": error, "waits": waits, "run": run}
 
 
 def main(argv: Any) -> int:
     name, address, count, me, out, *rest = argv
-    with joined(Group(address, int(count), int(me)), LOST_AFTER):
+    group = Group(address, int(count), int(me)) if int(count) > 1 else Group()
+    if name == "alone":
+        joining._START_TIMEOUT = 3
+    with joined(group, LOST_AFTER if name != "run" else heartbeats.LOST_AFTER):
         result = PROGRAMS[name](*rest)
         Path(f"{out}.{me}").write_text(json.dumps(result))
     return 0

@@ -79,6 +79,17 @@ def test_an_error_ends_all_with_one_message(tmp_path, kind, code, where):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("me", [0, 1])
+def test_peers_that_never_come(tmp_path, me):
+    with started(tmp_path, commands("alone", 2, tmp_path / "found")[me : me + 1], devices=1) as running:
+        (ended,) = ends(running, within=120)
+    told = ended.err.splitlines()[-1]
+    assert ended.code == 2 and told.startswith("sml-jax: error: the processes of the run did not find each other"), (
+        ended
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("how", ["store", "collective", "clock"])
