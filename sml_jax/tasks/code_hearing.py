@@ -115,7 +115,7 @@ class Hearing:
             return
         match _words(line):
             case ("at", part) if part in ("", *(name for name, _ in self._run.parts)):
-                self._claimed_at = part or "case"
+                self._claimed_at = part or ("case" if self._run.mode == "calls" else self._claimed_at)
             case ("value", *words) if self._run.mode == "calls" and not self._late and not self._claim:
                 self._read = 0
                 self._claimed_at = "case"

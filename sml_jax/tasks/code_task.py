@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ from sml_jax.tasks.code_extract import extract_code
 from sml_jax.tasks.code_problem import CallCase, Case, CodeProblem, IoCase
 from sml_jax.tasks.code_process import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.run_tests import run_tests
+from sml_jax.tasks.sandbox.protection import describe
 from sml_jax.tasks.types import Problem, Turn, Verdict
 
 __all__ = ["CallCase", "Case", "CodeProblem", "CodeTask", "IoCase", "judge"]
 
+_LOG = logging.getLogger(__name__)
 NO_CODE = "no program found: one was expected in a ```python block"
 
 
@@ -73,6 +76,7 @@ class CodeTask:
         at_least(self, workers=1)
         self._limits = limits
         self._problems = dict(problems)
+        self._announced = False
         self._places = threading.BoundedSemaphore(self.workers)
         for split, rows in self._problems.items():
             if isinstance(rows, (tuple, list)):  # others may read from disk, and `judge` refuses what is bad in them
@@ -82,6 +86,14 @@ class CodeTask:
     def name(self) -> str:
         """What reports call the task."""
         return self._name
+
+    def protection(self) -> str:
+        """One line that says what keeps programs in here, for the start of a run.
+
+        Raises:
+          UserError: nothing works here but resource limits, and `Limits.weak` does not ask for them.
+        """
+        return describe(self._limits.weak)
 
     def problems(self, split: str) -> Sequence[CodeProblem]:
         """The problems of a split, in a fixed order.
@@ -98,7 +110,7 @@ class CodeTask:
         """Judges one utterance for each problem, in order. A turn without a program was no attempt.
 
         Raises:
-          UserError: a problem is not a `CodeProblem`.
+          UserError: a problem is not a `CodeProblem`, or no protection works here (see `protection`).
           RuntimeError: no process could be started; no verdict is made up for it.
         """
         keys: list[tuple[int, str] | None] = []
@@ -133,6 +145,9 @@ class CodeTask:
     def _judge_all(self, jobs: Sequence[tuple[CodeProblem, str]]) -> list[Verdict]:
         if not jobs:
             return []
+        if not self._announced:
+            self._announced = True
+            _LOG.info(self.protection())
         pool = ThreadPoolExecutor(min(self.workers, len(jobs)), thread_name_prefix="code")
         try:
             return list(pool.map(self._judge_one, jobs))

@@ -91,7 +91,7 @@ def extract_answer(utterance: str) -> str | None:
     for strong in (True, False):
         candidates = [(at, text) for at, text, is_strong in found if is_strong == strong and text.strip()]
         if candidates:
-            return max(candidates)[1].strip()[:ANSWER_CHARACTERS]
+            return max(candidates)[1].strip()[:ANSWER_CHARACTERS].rstrip()
     return _bare_number(utterance)
 
 

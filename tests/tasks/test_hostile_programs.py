@@ -29,7 +29,7 @@ from sml_jax.tasks.sandbox import protection as protection_module
 from sml_jax.tasks.sandbox.walls import Walls, offers
 
 TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
-LIMITS = Limits(wall_s=6.0, cpu_s=1, memory_bytes=1 << 29)
+LIMITS = Limits(wall_s=4.0, cpu_s=1, memory_bytes=1 << 29)
 PROGRAMS = {**FORGED, **CONTAINED}
 ESCAPED = "sml_jax_escaped"
 REPOSITORY = Path(__file__).parents[2]

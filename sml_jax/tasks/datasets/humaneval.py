@@ -11,18 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code_task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
 from sml_jax.tasks.rows import BadRow, read_rows, text
 
 
-def humaneval(path: str | Path, selection: Selection = ALL, data_dir: str | Path | None = None) -> CodeTask:
+def humaneval(
+    path: str | Path,
+    selection: Selection = ALL,
+    data_dir: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> CodeTask:
     """HumanEval from the upstream file.
 
     Args:
       path: `HumanEval.jsonl.gz`, or unpacked.
-      selection: see `Selection`. data_dir: see `prepared.prepared`.
+      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -32,7 +38,7 @@ def humaneval(path: str | Path, selection: Selection = ALL, data_dir: str | Path
         return select("humaneval", {"test": read_rows(path, _problem).items}, selection)
 
     options = {"selection": selection}
-    return CodeTask("humaneval", prepared("humaneval", CodeProblem, (path,), options, read, data_dir))
+    return CodeTask("humaneval", prepared("humaneval", CodeProblem, (path,), options, read, data_dir), limits)
 
 
 def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:

@@ -16,6 +16,7 @@ from typing import Any
 
 from sml_jax.errors import UserError
 from sml_jax.tasks.code_cases import CONTEST_SETUP
+from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code_task import CallCase, CodeProblem, CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.prepared import prepared
@@ -31,6 +32,7 @@ def live_code_bench(
     end_date: str | None = None,
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
     """LiveCodeBench from the upstream files.
 
@@ -59,7 +61,7 @@ def live_code_bench(
         return select("live_code_bench", {"test": problems}, selection)
 
     options = {"dates": (start_date, end_date), "selection": selection}
-    return CodeTask("live_code_bench", prepared("live_code_bench", CodeProblem, paths, options, read, data_dir))
+    return CodeTask("live_code_bench", prepared("live_code_bench", CodeProblem, paths, options, read, data_dir), limits)
 
 
 def _day(value: str | None, name: str, default: date) -> date:

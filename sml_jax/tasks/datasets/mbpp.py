@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.errors import UserError
+from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code_task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of
 from sml_jax.tasks.datasets.prepared import prepared
@@ -31,6 +32,7 @@ def mbpp(
     challenge_tests: bool = False,
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
     """MBPP from the upstream file.
 
@@ -38,7 +40,7 @@ def mbpp(
       path: `mbpp.jsonl`.
       shown_tests: how many tests a question ends with; with none of them nothing may tell the function's name.
       challenge_tests: programs must pass `challenge_test_list` too; those are never shown.
-      selection: see `Selection`. data_dir: see `prepared.prepared`.
+      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -55,7 +57,7 @@ def mbpp(
         return select("mbpp", splits, selection, key=_statement)
 
     options = {"shown_tests": shown_tests, "challenge_tests": challenge_tests, "selection": selection}
-    return CodeTask("mbpp", prepared("mbpp", CodeProblem, (path,), options, read, data_dir))
+    return CodeTask("mbpp", prepared("mbpp", CodeProblem, (path,), options, read, data_dir), limits)
 
 
 def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) -> tuple[str, CodeProblem]:

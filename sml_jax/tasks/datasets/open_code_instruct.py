@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code_task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 from sml_jax.tasks.datasets.contest_cases import parse_json
@@ -28,6 +29,7 @@ def open_code_instruct(
     most_rows: int | None = None,
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
     """OpenCodeInstruct from the upstream files.
 
@@ -36,7 +38,7 @@ def open_code_instruct(
       test_fraction: the share held out, by the hash of the text.
       min_test_score: a problem whose own answer passes a smaller share of its tests is left out.
       most_rows: rows read, from the start; None for all, which takes tens of gigabytes of memory.
-      selection: see `Selection`. data_dir: see `prepared.prepared`.
+      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
 
     Raises:
       UserError: pyarrow is missing, a file cannot be read, or too many rows are bad.
@@ -58,7 +60,7 @@ def open_code_instruct(
 
     options = {"test": test_fraction, "score": min_test_score, "rows": most_rows, "selection": selection}
     problems = prepared("open_code_instruct", CodeProblem, (path,), options, read, data_dir)
-    return CodeTask("open_code_instruct", problems)
+    return CodeTask("open_code_instruct", problems, limits)
 
 
 def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:

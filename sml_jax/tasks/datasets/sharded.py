@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.tasks.code_cases import CONTEST_SETUP
+from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code_task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.gsm8k import worked
@@ -76,6 +77,7 @@ def sharded_code(
     name_function: bool = True,
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
     """The programming problems of a file in the sharded format.
 
@@ -83,7 +85,7 @@ def sharded_code(
       path: the file.
       name_function: shard 1 is followed by the name that the function must have. Upstream, nobody says it, and the
         first function of an attempt is renamed before it is tested.
-      selection: see `Selection`. data_dir: see `prepared.prepared`.
+      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -115,7 +117,7 @@ def sharded_code(
         return select("sharded_code", {"test": read_rows(path, build).items}, selection)
 
     options = {"name_function": name_function, "selection": selection}
-    return CodeTask("sharded_code", prepared("sharded_code", CodeProblem, (path,), options, read, data_dir))
+    return CodeTask("sharded_code", prepared("sharded_code", CodeProblem, (path,), options, read, data_dir), limits)
 
 
 def _of_task(row: Mapping[str, Any], task: str) -> None:

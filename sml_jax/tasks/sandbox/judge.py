@@ -112,7 +112,11 @@ class _Judge(peer.Peer):
             return super().ask(*request)
         except peer.Gone:
             self._say("end", "gone")
-        except (wire.Garbled, MemoryError):
+        except wire.Garbled:
+            self._say("end", "garbled")
+        except MemoryError as error:
+            if hasattr(error, "_far_line_"):  # the code's own
+                raise
             self._say("end", "garbled")
         os._exit(1)
 

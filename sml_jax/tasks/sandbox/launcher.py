@@ -21,6 +21,9 @@ def main(request: dict[str, Any]) -> None:
     """Runs one request; see `sandbox.run`."""
     import select
 
+    if request["walls"]["seccomp"]:
+        import ctypes  # noqa: F401 - once here, not in each child
+
     files = request["files"]
     scratch = request["scratch"] or os.getcwd()
     os.chdir(scratch)
@@ -106,7 +109,7 @@ def _watch(
         if files["control"] in ready:
             word = os.read(files["control"], 1)
             if word == b"L":
-                for child in children:
+                for child in [child for child, role in children.items() if role == "code"]:
                     os.kill(child, _signal.SIGXCPU)
             else:
                 _kill(children)
