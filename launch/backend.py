@@ -91,14 +91,17 @@ def run_local(title: str, jobs: Sequence[Job], parallel: int) -> list[bool]:
       Stopped: SIGINT or SIGTERM came; the runs were told and have ended.
     """
     from xmanager import xm, xm_local
+    from xmanager.xm_local import executables
 
+    # XManager runs `sh -c COMMAND` and sends signals to that shell; with `exec` it is the program that gets them.
+    executable = executables.LocalBinary(name="sml-jax", command="exec")
     ended_well = [False] * len(jobs)
     units: list[Any] = []
     stops: list[str] = []
 
-    async def one(i: int, gate: asyncio.Semaphore, experiment: Any, executable: Any) -> None:
+    async def one(i: int, gate: asyncio.Semaphore, experiment: Any) -> None:
         async with gate:
-            name, (_, *arguments) = jobs[i].point or title, local_command(jobs[i])
+            name, arguments = jobs[i].point or title, local_command(jobs[i])
             unit = await experiment.add(xm.Job(executable, xm_local.Local(), name=name, args=arguments))
             units.append(unit)
             with contextlib.suppress(xm.ExperimentUnitError):
@@ -111,10 +114,8 @@ def run_local(title: str, jobs: Sequence[Job], parallel: int) -> list[bool]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)  # as SIGINT does by itself
         gate = asyncio.Semaphore(parallel)
         async with xm_local.create_experiment(experiment_title=title) as experiment:
-            binary = xm.binary(path=str(RETRY), executor_spec=xm_local.Local.Spec())
-            [executable] = experiment.package([binary])
             try:
-                await asyncio.gather(*(one(i, gate, experiment, executable) for i in range(len(jobs))))
+                await asyncio.gather(*(one(i, gate, experiment) for i in range(len(jobs))))
             except asyncio.CancelledError:
                 stops.append("stopped, and the runs with it, their state saved: the same command goes on with them")
                 await _stop(units)

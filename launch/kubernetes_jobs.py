@@ -100,7 +100,10 @@ def submit(objects: list[dict[str, Any]], context: str | None = None) -> None:
     from urllib3.exceptions import HTTPError
 
     try:
-        config.load_config(context=context)
+        if context:
+            config.load_kube_config(context=context)
+        else:
+            config.load_config()  # a kubeconfig, else the pod's own account
     except config.ConfigException as error:
         raise UserError(f"no Kubernetes cluster is configured: {' '.join(str(error).split())}") from error
     calls = {"Service": client.CoreV1Api().create_namespaced_service, "Job": client.BatchV1Api().create_namespaced_job}
