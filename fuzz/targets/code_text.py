@@ -1,0 +1,95 @@
+"""Programs found in what a student says, what is said about them, and outputs compared."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from fuzz.campaign import Target
+from fuzz.source import MOST_CHARACTERS, Source, odd_value
+from sml_jax.tasks.code_cases import first_difference, same_output, same_value
+from sml_jax.tasks.code_detail import difference, hint, one_line, shorten
+from sml_jax.tasks.code_extract import extract_code, parse_python
+from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
+
+WORDS = (
+    *("```", "```python\n", "```py\n", "\n```\n", "~~~\n", "````", "```text\n", "``` x = 1 ```\n", "def f(x):\n"),
+    *("    return x\n", "return x\n", "def g(a, b=2):\n", "class Solution:\n", "  def f(self):\n", "import os\n"),
+    *("from math import *\n", "@cache\n", "x = 1\n", "f(x)\n", "x()\n", "print(x)\n", "if x:\n", "for i in x:\n"),
+    *("async def h():\n", "    await x\n", "yield\n", "lambda", "'''", '"""', "#", "\\", "\n", "    ", "\t", "("),
+    *(")", "[", "]", "{", "}", ":", "-", "not ", "+1", "f'{", "Here is the code:\n"),
+)
+_NUMBERS = (
+    "1",
+    "1.0",
+    "01",
+    "1e3",
+    "1E+999999",
+    "-0",
+    "0",
+    "nan",
+    "sNaN",
+    "inf",
+    "Infinity",
+    "1_000",
+    "YES",
+    " ",
+    "\n",
+    "\t",
+    "\r\n",
+)
+_ENTRIES = ("", "f", "g", "Solution", "x y", "\x00")
+_PREFIXES = ("", "def f(x):\n", 'import os\ndef f(x):\n    """Doc."""\n', "def f(\n", "x = (")
+
+
+def _check_programs(source: Source) -> None:
+    longest = MOST_CHARACTERS if source.flag(6) else 2_000
+    utterance = source.pumped(WORDS, longest) if source.flag(4) else source.text(WORDS, 40, longest)
+    entry, prefix = source.pick(_ENTRIES), source.pick(_PREFIXES)
+    start = time.process_time()
+    code = extract_code(utterance, entry, prefix)
+    used = time.process_time() - start
+    assert code is None or code.startswith(prefix.rstrip()), "the prefix is lost"
+    assert used < 3.0 + 5e-5 * len(utterance), f"{used:.1f} s for {len(utterance)} characters"
+    program = source.text(WORDS[8:], 20, 500)
+    tree = parse_python(program)
+    if (
+        tree is not None
+        and any(getattr(node, "name", "") == "f" for node in tree.body)
+        and not set("`~\r") & set(program)
+    ):
+        found = extract_code(f"Here it is.\n```python\n{program.strip(chr(10))}\n```\nDone.", "f")
+        assert found is not None and parse_python(found) is not None, "a fenced program is not found"
+    assert isinstance(unfence(utterance), str)
+    found_entry = entry_of(utterance, [program])
+    assert isinstance(signature_of(utterance, found_entry or "f"), str)
+
+
+def _check_details(source: Source) -> None:
+    one, other, most = source.text(WORDS, 10, 3000), source.text(WORDS, 10, 3000), source.integer(3, 400)
+    assert len(shorten(one, most)) <= most
+    line = one_line(one, most)
+    assert len(line) <= most and len(line.splitlines()) < 2
+    assert hint(f"{one} failed: {difference(one, other)}") and hint(other)
+
+
+def _check_outputs(source: Source) -> None:
+    one, other = source.text(_NUMBERS, 12, 30_000), source.text(_NUMBERS, 12, 30_000)
+    assert same_output(one, one), f"{one!r} is not like itself"
+    assert same_output(one, other) == same_output(other, one)
+    assert same_output(one, f"\n {one} \n")
+    at = first_difference(one, other)
+    assert at is None or at >= 0
+    value, second = odd_value(source), odd_value(source)
+    assert isinstance(same_value(value, second), bool)
+    assert same_value(value, json.loads(json.dumps(value))) or value != value or "NaN" in json.dumps(value)
+
+
+def check(source: Source) -> None:
+    """One case."""
+    source.pick((_check_programs, _check_programs, _check_details, _check_outputs))(source)
+
+
+def target() -> Target:
+    """The text side of the code verifier."""
+    return Target("code_text", check, cpu_s=30.0)
