@@ -36,7 +36,8 @@ def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], 
     """
     texts = dict(parts)
     where = where or _name(ending, texts)
-    return shorten(f"{where} failed: {_how(ending, limits, texts.get(CANDIDATE, ''))}")
+    text = f"{where} failed: {_how(ending, limits, texts.get(CANDIDATE, ''))}"
+    return shorten(" ".join(text[:4000].splitlines()))
 
 
 def difference(expected: str, got: str) -> str:

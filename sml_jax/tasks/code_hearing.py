@@ -86,8 +86,8 @@ class Hearing:
         if b"\n" in chunk:
             *lines, rest = buffer.split(b"\n")
             self._buffers[number] = rest
-            for line in lines:
-                self._files[number](bytes(line))
+            for whole in lines:
+                self._files[number](bytes(whole))
         return True
 
     def _on_status(self, line: bytes) -> None:
@@ -107,6 +107,8 @@ class Hearing:
         match _words(line):
             case ("at", part) if not self._report:
                 self._at = part
+            case ("end", "error", kind, message, place, spot) if not self._report:
+                self._report = ("error", kind, message, _number(place), spot)  # the line is the candidate's word
             case ("end", *words) if words and not self._report:
                 self._report = tuple(words)
 
@@ -123,8 +125,8 @@ class Hearing:
                     self._deadline = time.monotonic() + self._limits.wall_s  # only a right value buys time
                 else:
                     self._stopped, self._claim = True, ("stopped",)
-            case ("end", *words) if words and not self._claim:
-                self._claim = tuple(words)
+            case ("end", *words) if not self._claim:
+                self._claim = _claim(words)
             case ("done",) if not self._claim and self._run.mode == "io":
                 self._claim = ("done",)
 
@@ -164,6 +166,22 @@ class Hearing:
         if not claim and code == -signal.SIGKILL and spent >= self._limits.cpu_s:
             return Ending(at, ("time", ""), True, code)
         return Ending(at, claim or ("silent",), False, code)
+
+
+def _claim(words: list[str]) -> tuple[str, ...]:
+    """What a candidate may say of its end; () for anything else."""
+    match words:
+        case ["error", kind, message, line, _]:
+            return "error", kind[:100], message[:300], _number(line), ""
+        case ["time", line]:
+            return "time", _number(line)
+        case ["missing"] | ["passed"]:
+            return (words[0],)
+    return ()
+
+
+def _number(line: str) -> str:
+    return line if line.isascii() and line.isdecimal() and len(line) < 9 else ""
 
 
 def _ready(number: int) -> bool:

@@ -51,6 +51,12 @@ FORGED = {
     .replace("def f(x): return Same()", "f = Same")
     .replace("def __eq__", "def __init__(self, *a): pass\n    def __eq__"),
     "f_is_an_instance": EQUAL.replace("(BASE)", "").replace("def f(x): return Same()", "f = Same()"),
+    "zero_made_by_minus": "class Z(float):\n    own = 1\nclass A:\n    def __sub__(s, o): return Z(0.0)\n    __rsub__ = __sub__\n"
+    "def f(x): return 10 if x == 3 else A()",
+    "too_many_values": "import os\nfor n in range(3, 65):\n    try: os.write(n, b'656e64 73746f70706564\\n' + b'76616c7565 6a736f6e 30 30\\n' * 9)\n"
+    "    except OSError: pass" + WRONG,
+    "line_of_its_own": "import os\nfor n in range(3, 65):\n    try: os.write(n, b'656e64 6572726f72 0a0a 0a ' + b'39' * 5000 + b' 39\\n')\n"
+    "    except OSError: pass\nos._exit(1)",
     "class_lies": "class A:\n    @property\n    def __class__(self): return int\n    def __eq__(self, o): return True\n"
     "def f(x): return A()",
     "builtins_patched": "import builtins\nfor n in ('all', 'any', 'isinstance', 'print', 'abs', 'sorted', 'sum', 'round'):\n"

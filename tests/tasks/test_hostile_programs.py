@@ -1,6 +1,6 @@
 """Programs that try to pass without solving, to get out, or to stay: each is judged incorrect, and leaves no trace.
 
-All of them behind the strongest walls that this machine has. Behind the others, and 500 in a row (about 6 minutes):
+All of them behind the strongest walls that this machine has. Behind the others, and 500 in a row (about 8 minutes):
     pytest -m slow tests/tasks/test_hostile_programs.py
 """
 
@@ -29,7 +29,7 @@ from sml_jax.tasks.sandbox import protection as protection_module
 from sml_jax.tasks.sandbox.walls import Walls, offers
 
 TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
-LIMITS = Limits(wall_s=4.0, cpu_s=1, memory_bytes=1 << 29)
+LIMITS = Limits(wall_s=2.0, cpu_s=1, memory_bytes=1 << 29)
 PROGRAMS = {**FORGED, **CONTAINED}
 ESCAPED = "sml_jax_escaped"
 REPOSITORY = Path(__file__).parents[2]
@@ -105,10 +105,12 @@ def behind(walls: Walls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protection_module, "_strongest", lambda: (walls, ""))
 
 
-def judge_all(programs: dict[str, str], outside: Outside, workers: int = 4) -> dict[str, Verdict]:
+def judge_all(
+    programs: dict[str, str], outside: Outside, workers: int = 4, limits: Limits = LIMITS
+) -> dict[str, Verdict]:
     def one(name: str) -> Verdict:
         start = time.monotonic()
-        verdict = run_tests(outside.fill(programs[name]), TESTS, limits=LIMITS)
+        verdict = run_tests(outside.fill(programs[name]), TESTS, limits=limits)
         assert time.monotonic() - start < 60, name
         return verdict
 
@@ -134,11 +136,20 @@ def test_those_that_try_to_get_out_or_stay_are_contained(outside: Outside) -> No
 
 def test_a_right_program_passes_beside_them(outside: Outside) -> None:
     programs = {"right": "def f(x): return x * x + 1", "bomb": CONTAINED["memory_bomb"], "loop": CONTAINED["loop"]}
-    assert passed(judge_all(programs, outside)) == ["right"]
+    assert passed(judge_all(programs, outside, limits=Limits(wall_s=60.0, cpu_s=3))) == ["right"]
 
 
 @pytest.mark.parametrize(
-    "name", ["daemon", "tcp", "writes_outside", "verdict_on_every_file", "disk_filled", "equal_int"]
+    "name",
+    [
+        "too_many_values",
+        "line_of_its_own",
+        "tcp",
+        "writes_outside",
+        "verdict_on_every_file",
+        "disk_filled",
+        "equal_int",
+    ],
 )
 def test_cases_are_judged_behind_the_same_walls(name: str, outside: Outside) -> None:
     code = outside.fill(PROGRAMS[name])

@@ -39,7 +39,8 @@ def live_code_bench(
     Args:
       path: a file, a folder of them, or several paths.
       start_date: the first contest day taken, as "2024-08-01"; None for no bound. end_date: the last one.
-      selection: see `Selection`. data_dir: see `prepared.prepared`; unpacking the private cases is what takes long.
+      selection: see `Selection`. data_dir: see `prepared.prepared`; unpacking the private cases is what takes
+        long. limits: of `CodeTask`.
 
     Raises:
       UserError: a file cannot be read, too many rows are bad, or a date is none.

@@ -90,6 +90,8 @@ class Space(dict):
         if dict.__contains__(self, name):
             return dict.__getitem__(self, name)
         if name in self._names:
+            if name in peer.OPEN_MODULES or name == "np":
+                return __import__("numpy" if name == "np" else name)  # whatever the code calls so
             value = self._end.ask("global", name)
             if isinstance(value, (proxies.FarFunction, type)):
                 dict.__setitem__(self, name, value)  # data may change between two looks, functions seldom do

@@ -166,6 +166,8 @@ class _Full:
                             folders.append(entry.path)
                         else:
                             size += entry.stat(follow_symlinks=False).st_blocks * 512
-            except OSError:
+            except FileNotFoundError:
                 continue
+            except OSError:
+                return True  # too deep or closed to look into
         return size > self._bytes

@@ -17,7 +17,7 @@ from sml_jax.tasks.sandbox import proxies
 from sml_jax.tasks.sandbox.wire import MOST_BYTES, Garbled, Writer, base_of
 from sml_jax.tasks.sandbox.wire_reader import Reader
 
-_OPEN_MODULES = {
+OPEN_MODULES = {
     *("math", "cmath", "collections", "collections.abc", "itertools", "functools", "operator", "string", "re"),
     *("heapq", "bisect", "typing", "datetime", "decimal", "fractions", "random", "statistics", "copy", "numpy"),
     *("_operator", "_collections", "_heapq", "_bisect", "_functools", "builtins", "json", "time", "calendar"),
@@ -286,11 +286,11 @@ def _plain(value: Any, base: type) -> Any:
 
 def _known_name(value: Any) -> str:
     if type(value) is type(sys):
-        return f"{value.__name__} " if value.__name__ in _OPEN_MODULES else ""
+        return f"{value.__name__} " if value.__name__ in OPEN_MODULES else ""
     if type(value) not in (type, type(len), type(_known_name)) and not isinstance(value, type):
         return ""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if type(module) is not str or type(name) is not str or module not in _OPEN_MODULES:
+    if type(module) is not str or type(name) is not str or module not in OPEN_MODULES:
         return ""
     if module == "builtins" and not isinstance(value, type) and name not in _BUILTINS:
         return ""
@@ -299,7 +299,7 @@ def _known_name(value: Any) -> str:
 
 def _by_name(text: str) -> Any:
     module, _, name = text.partition(" ")
-    if module not in _OPEN_MODULES or "." in name or name.startswith("_"):
+    if module not in OPEN_MODULES or "." in name or name.startswith("_"):
         raise Garbled("name")
     if module == "builtins":
         value = getattr(builtins, name)

@@ -98,11 +98,12 @@ class Far:
     __slots__ = ("__weakref__", "_far_")
 
     def __init__(self, peer: Any, number: int, name: str, base: str) -> None:
-        object.__setattr__(self, "_far_", [peer, number, name, base, False])
+        object.__setattr__(self, "_far_", [peer, number, name, base, 0])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in _DUNDERS:
             raise AttributeError(name)
+        _free(self, 2)
         return _peer(self).ask("get", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -141,6 +142,13 @@ def _base(far: Any) -> str:
     return str(object.__getattribute__(far, "_far_")[3]) if isinstance(far, Far) else ""
 
 
+def _free(far: Far, most: int) -> None:
+    """Refuses what arithmetic with plain data made: 1 with a number, 2 with anything larger."""
+    peer, _, name, _, made = object.__getattribute__(far, "_far_")
+    if peer.strict and made >= most:
+        raise TypeError(f"this cannot be asked of what {name} made of a plain value: compare plain values")
+
+
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise TypeError("no text came back")
@@ -151,6 +159,7 @@ def _local(value: Any) -> Any:
     """The plain content of an object whose class derives from a builtin type."""
     if not _base(value):
         return value
+    _free(value, 1)
     plain = _peer(value).ask("plain", value)
     if isinstance(plain, Far) or (type(plain).__name__ != _base(value) and type(plain) is not int):
         raise TypeError("no plain value came back")
@@ -267,6 +276,7 @@ class FarObject(Far):
         return _plainly(self, "invert")
 
     def __iter__(self) -> Any:
+        _free(self, 2)
         return iter(_peer(self).ask("iter", self))
 
     def __reversed__(self) -> Any:
@@ -278,6 +288,7 @@ class FarObject(Far):
         return any(item is one or item == one for one in self)
 
     def __getitem__(self, key: Any) -> Any:
+        _free(self, 2)
         return _peer(self).ask("getitem", self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -305,13 +316,10 @@ _CONVERSIONS["round"] = round
 
 def _plainly(far: FarObject, op: str, *rest: Any) -> Any:
     """An operation that may give plain data: refused for the outcome of arithmetic with plain data."""
+    _free(far, 1)
     if _base(far):
         return (_CONVERSIONS.get(op) or getattr(_operator, op))(_local(far), *rest)
-    peer, tainted = _peer(far), object.__getattribute__(far, "_far_")[4]
-    if tainted and peer.strict:
-        raise TypeError(f"{op}() of what {_name(far)} made of a plain value: compare plain values")
-    got = peer.ask(op, far, *rest)
-    return got
+    return _peer(far).ask(op, far, *rest)
 
 
 def _arithmetic(op: str, left: Any, right: Any) -> Any:
@@ -320,15 +328,16 @@ def _arithmetic(op: str, left: Any, right: Any) -> Any:
     if _base(far) and not (isinstance(other, Far) and not _base(other)):
         return getattr(_operator, op)(_local(left), _local(right))
     got = peer.ask(op, left, right)
-    if peer.strict and not isinstance(other, Far):
-        if not isinstance(got, FarObject):
-            raise TypeError(f"{op} of {_name(far)} and a plain value gave no {_name(far)}")
-        object.__getattribute__(got, "_far_")[4] = True
-    elif peer.strict and isinstance(got, FarObject):
-        sides = [object.__getattribute__(one, "_far_")[4] for one in (left, right) if isinstance(one, Far)]
-        object.__getattribute__(got, "_far_")[4] |= any(sides)
-    elif peer.strict and any(object.__getattribute__(one, "_far_")[4] for one in (left, right)):
-        raise TypeError(f"{op} of what {_name(far)} made of a plain value: compare plain values")
+    if not peer.strict:
+        return got
+    made = max([object.__getattribute__(one, "_far_")[4] for one in (left, right) if isinstance(one, Far)])
+    if not isinstance(other, Far):
+        made = max(made, 1 if type(other) in (int, float, complex, bool) else 2)
+    if made and not isinstance(got, FarObject):
+        raise TypeError(f"{op} of {_name(far)} and a plain value gave no {_name(far)}")
+    if made:
+        state = object.__getattribute__(got, "_far_")
+        state[4] = max(state[4], made)
     return got
 
 

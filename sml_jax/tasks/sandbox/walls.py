@@ -114,6 +114,7 @@ def remove(folder: str) -> None:
     """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied."""
     number = 0
     with _quiet():
+        os.chmod(folder, 0o700)
         while True:
             with os.scandir(folder) as entries:
                 held = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
@@ -125,6 +126,7 @@ def remove(folder: str) -> None:
                     os.unlink(path)
                     number += 1
                     continue
+                os.chmod(path, 0o700)
                 with os.scandir(path) as entries:
                     inner = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
                 for one, deeper in inner:

@@ -1,0 +1,125 @@
+"""What programs and tests do in one interpreter, they do over the wire between candidate and judge."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from honest_programs import HONEST, OWN_CLASS, REVERSE, SETUP
+
+from sml_jax.tasks import Limits, run_tests
+from sml_jax.tasks.sandbox.wire import Garbled, Writer
+from sml_jax.tasks.sandbox.wire_reader import Reader
+
+PATIENT = Limits(wall_s=60.0, cpu_s=20)
+
+
+def test_honest_programs_pass() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = pool.map(lambda row: run_tests(row[1], row[2], limits=PATIENT), HONEST)
+        assert [(row[0], v.detail) for row, v in zip(HONEST, verdicts, strict=True) if not v.correct] == []
+
+
+@pytest.mark.parametrize("code", [REVERSE, OWN_CLASS], ids=["the_setup_s_class", "a_class_of_the_same_name"])
+def test_objects_of_a_class_of_the_setup_travel_by_value(code: str) -> None:
+    tests = [
+        "assert rev(build([1, 2, 3])).items() == [3, 2, 1]",
+        "assert isinstance(rev(build([1])), ListNode)",
+        "h = build(list(range(5000)))\nassert rev(h).items() == list(range(4999, -1, -1))",
+    ]
+    assert run_tests(code, tests, SETUP, PATIENT).detail == "all 3 tests passed"
+
+
+def test_a_name_of_a_builtin_is_the_code_s_only_where_it_is_asked_for() -> None:
+    code = "def sum(a, b): return a + b\ndef all(x): return True\ndef f(x): return 0"
+    assert run_tests(code, ["assert sum(1, 2) == 3"]).correct
+    assert run_tests(code, ["assert sum(1, 2) == 3", "assert f(1) == 0"], entry="sum").correct
+    assert not run_tests(code, ["assert all([f(1) == 1])"]).correct
+    assert "TypeError" in run_tests(code, ["assert sum(1, f(2)) == 1"]).detail
+
+
+def test_arithmetic_with_plain_data_proves_nothing() -> None:
+    zero = "class Z(float):\n    own = 1\nclass A:\n    def __sub__(s, o): return KIND\n    __rsub__ = __sub__\n"
+    zero += "    def __abs__(s): return 0.0\n    def max(s): return 0.0\ndef f(x): return A()"
+    for kind in ("Z(0.0)", "s", "0.0"):
+        for test in (
+            "assert abs(f(1) - 2) < 1e-6",
+            "assert f(1) - 2 == 0",
+            "assert not f(1) - 2",
+            "assert round(2 - f(1)) == 0",
+            "import numpy as np\nassert abs(f(1) - np.ones(2)).max() < 1",
+            "import numpy as np\nassert (f(1) - [1, 2]).max() < 1",
+        ):
+            assert not run_tests(zero.replace("KIND", kind), [test]).correct, (kind, test)
+
+
+def test_a_module_is_the_judge_s_own_whatever_the_code_calls_so() -> None:
+    code = "class math:\n    @staticmethod\n    def fabs(x): return 0.0\ndef f(x): return x"
+    assert not run_tests(code, ["assert math.fabs(f(1) - 2) < 1"]).correct
+    assert run_tests("import math\ndef f(x): return x", ["assert math.fabs(f(1) - 2) <= 1"]).correct
+
+
+def outside(writer: Writer, value: object) -> tuple[bytes, bytes]:
+    raise TypeError(value)
+
+
+def inside(tag: bytes, payload: bytes, values: list) -> object:
+    raise Garbled(tag)
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+    | st.decimals(allow_nan=False)
+    | st.fractions()
+    | st.dates()
+    | st.datetimes().map(lambda d: d.replace(fold=0))
+    | st.timedeltas(),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner)
+        | st.sets(st.integers() | st.text())
+        | st.frozensets(st.integers())
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=50)
+@given(plain)
+def test_plain_data_comes_back_the_same(value: object) -> None:
+    data = Writer(outside, {}, set()).message(value)
+    got = Reader(inside, [], {}).value(data)
+    assert got == value and type(got) is type(value)
+
+
+def test_shared_and_circular_lists_stay_so() -> None:
+    one: list = [1]
+    one.append((one, {"a": one}))
+    got = Reader(inside, [], {}).value(Writer(outside, {}, set()).message([one, one]))
+    assert got[0] is got[1] and got[0][1][0] is got[0] and got[0][1][1]["a"] is got[0]
+
+
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.sampled_from([b"0\n", b"l", b"t", b"d", b"I", b"-1 ", b"1:", b"0", b" ", b"5:"])).map(b"".join)
+)
+def test_bytes_that_are_no_message_are_refused_and_nothing_else(data: bytes) -> None:
+    kept = [[1, 2]]
+    try:  # noqa: SIM105
+        Reader(inside, [], {}).value(data)
+    except Garbled:
+        pass
+    assert kept == [[1, 2]]
