@@ -11,7 +11,8 @@ from sml_jax.errors import UserError
 from sml_jax.experiment import Experiment
 from sml_jax.gin_flags import configured, parse_gin
 
-_MISSING = re.compile(r"(\w+?)(?:\.__init__)?\(\) missing \d+ required .*?: (.*)")
+_MISSING = re.compile(r"missing (?:\d+|a) required .*?: (.*)")
+_BY_GIN = re.compile(r"In call to configurable '(?:\w+\.)*(\w+)'")
 
 
 def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Experiment, str]:
@@ -28,7 +29,7 @@ def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Expe
     try:
         experiment = make()
     except TypeError as error:
-        raise UserError(_missing(str(error).splitlines()[0])) from error
+        raise UserError(_missing(str(error))) from error
     except RecursionError as error:
         raise UserError("gin: something is made of itself: look for @references that go in a circle") from error
     return experiment, gin.operative_config_str()
@@ -36,9 +37,9 @@ def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Expe
 
 def _missing(reason: str) -> str:
     """What Python says of arguments that nothing binds, as an error about gin files."""
-    found = _MISSING.match(reason)
-    if not found:
-        return f"gin: {reason}"
-    names = re.findall(r"'(\w+)'", found[2])
-    flags = " ".join(f"--gin.{found[1]}.{name}=..." for name in names)
-    return f"gin: {found[1]} is not given {found[2]}: bind it in a gin file, or add {flags}"
+    first = reason.splitlines()[0]
+    found, thing = _MISSING.search(first), _BY_GIN.search(reason)  # gin's words stand on later lines
+    if not found or not thing:
+        return f"gin: {first}"
+    flags = " ".join(f"--gin.{thing[1]}.{name}=..." for name in re.findall(r"'(\w+)'", found[1]))
+    return f"gin: {thing[1]} is not given {found[1]}: bind it in a gin file, or add {flags}"

@@ -54,8 +54,11 @@ class Engine:
                 "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
-        if rows % row_shards(self.mesh):
-            raise UserError(f"engine: {rows} rows do not divide over {row_shards(self.mesh)} shards of the mesh")
+        shards = row_shards(self.mesh)
+        if rows % shards:
+            raise UserError(
+                f"engine: {rows} rows do not divide over {shards} shards of the mesh: give a multiple of {shards}"
+            )
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling = sampling or Sampling()
         self.chunks = tuple(chunks)
