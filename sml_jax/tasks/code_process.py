@@ -7,6 +7,7 @@ import functools
 import inspect
 import marshal
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -164,7 +165,17 @@ class _Open:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Waits until the launcher has left, which it does once all is dead; past ten seconds, kills it."""
     try:
-        process.wait(_END_S)
+        if hasattr(os, "pidfd_open"):  # without it, `wait` with a timeout sleeps between looks
+            handle = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                poll.poll(_END_S * 1e3)
+            finally:
+                os.close(handle)
+            process.wait(0.01)
+        else:
+            process.wait(_END_S)
     except BaseException as error:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
