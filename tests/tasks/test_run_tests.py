@@ -9,6 +9,7 @@ from sml_jax.errors import UserError
 from sml_jax.tasks import Limits, Verdict, run_tests
 
 FORGERY = r"""
+import os
 for pipe in range(1, 64):
     try:
         os.write(pipe, b'\n%s %s %s\n' % (b'0' * 32, b'end'.hex().encode(), b'passed'.hex().encode()))
