@@ -142,7 +142,7 @@ def test_any_room_at_all(data, chat, engine, params):
         student_tokens=data.draw(st.integers(1, 9)),
         teacher_tokens=data.draw(st.integers(1, 9)),
         private_tokens=data.draw(st.integers(0, 14)),
-        guard=LeakGuard(data.draw(st.integers(0, 2)), "no " * data.draw(st.integers(0, 8))),
+        guard=LeakGuard(data.draw(st.integers(0, 2)), "no " * data.draw(st.integers(1, 8))),
         injection=data.draw(st.sampled_from([None, QuestionInjection(0.75)])),
         overlap_verification=data.draw(st.booleans()),
     )
