@@ -34,8 +34,10 @@ _BELOW_100 = rf"(?:(?:{_any(_TENS)})(?:[ -](?:{_any(_ONES)})\b)?|{_any(_TEENS)}|
 _BELOW_1000 = rf"(?:(?:{_any(_ONES)}|{_any(_TEENS)}|a)[ -]hundred(?:(?: and)? {_BELOW_100}\b)?|{_BELOW_100})"
 _THOUSANDS = rf"(?:(?:{_BELOW_1000}|a)[ -]thousand(?:,?(?: and)? {_BELOW_1000}\b)?|{_BELOW_1000}|a dozen)"
 _PART = rf"(?:(?:a|one)[ -](?:half|quarter)|(?:{_any(_ONES)})[ -](?:{_any(_PARTS)})s?)"
+# ASCII: else the long s, U+017F, is a small "S", and in no word that we know.
 _SPELLED = re.compile(
-    rf"(?<![\w-])(?=[a-z])(minus |negative )?(?:({_PART})|({_THOUSANDS})( and {_PART})?)(?! as\b)(?!\w)", re.IGNORECASE
+    rf"(?<![\w-])(?a:(?=[a-z])(minus |negative )?(?:({_PART})|({_THOUSANDS})( and {_PART})?)(?! as\b))(?!\w)",
+    re.IGNORECASE,
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _DASHES = str.maketrans(dict.fromkeys("\u2212\u2013\u2010\u2011\ufe63", "-") | dict.fromkeys("\xa0\u2009\u202f", " "))

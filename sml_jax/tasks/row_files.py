@@ -29,7 +29,8 @@ class Row:
     Attributes:
       file: it stands in. number: of its line, or of the row where the format has no lines, from 1.
       value: what was read; a BadRow where that was impossible.
-      label: its number, after the file's name below the folder where a folder is read; unique in what is read.
+      label: its number (the second of a line's is "3.2"), after the file's name below the folder where a folder is
+        read; unique in what is read.
     """
 
     file: str
@@ -50,11 +51,20 @@ def located_rows(path: Path) -> Iterator[Row]:
             raise UserError(f"cannot read {path}: the folder holds no file that ends in {', '.join(_SUFFIXES)}")
         for file in files:
             name = file.relative_to(path).as_posix().partition(".")[0]
-            for number, value in _numbered(file):
-                yield Row(str(file), number, value, f"{name}:{number}")
+            for number, label, value in _labelled(file):
+                yield Row(str(file), number, value, f"{name}:{label}")
     else:
-        for number, value in _numbered(path):
-            yield Row(str(path), number, value, str(number))
+        for number, label, value in _labelled(path):
+            yield Row(str(path), number, value, label)
+
+
+def _labelled(path: Path) -> Iterator[tuple[int, str, object]]:
+    """Number, label and value of each row: an array may hold all its elements in one line."""
+    before, same = 0, 0
+    for number, value in _numbered(path):
+        same = same + 1 if number == before else 1
+        before = number
+        yield number, str(number) if same == 1 else f"{number}.{same}", value
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, object]]:

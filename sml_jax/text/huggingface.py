@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import tokenizers
@@ -49,17 +50,16 @@ class HuggingFaceTokenizer:
         if not self.path.is_file():
             raise UserError(f"no tokenizer at {self.path}: give the path of a tokenizer.json file")
         spec = _read(self.path)
-        try:
+        with _own_errors(self.path):
             spec = _plain(spec, self.path)
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
-        except UserError:
-            raise
-        except Exception as error:  # the library raises nothing narrower
-            raise UserError(
-                f"{self.path} is not a tokenizer.json file that works: {_one_line(error)}; fetch it again"
-            ) from error
-        # Special tokens that a text spells are left to the model like any other text.
-        self._tokenizer.encode_special_tokens = True
+            # Special tokens that a text spells are left to the model like any other text.
+            self._tokenizer.encode_special_tokens = True
+            self._number(spec)
+        warn_if_lossy(self, self.path)
+
+    def _number(self, spec: dict) -> None:
+        """Finds the controls, and a way to write a literal U+2581, by trying it."""
         used = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
         if not used:
             raise UserError(f"{self.path} holds no tokens: give the tokenizer.json of a trained model")
@@ -73,7 +73,6 @@ class HuggingFaceTokenizer:
         self._space_mark: list[int] = []
         if self.decode(self.encode(SPACE_MARK)) != SPACE_MARK:
             self._space_mark = byte_tokens(SPACE_MARK, self._tokenizer.token_to_id)
-        warn_if_lossy(self, self.path)
 
     def _check_numbers(self, added_tokens: list[dict]) -> None:
         """The library numbers added tokens itself and does not say when the file has it otherwise."""
@@ -220,5 +219,20 @@ def _without_prefix(part: dict | None) -> dict | None:
     return plain
 
 
-def _one_line(error: Exception) -> str:
+@contextmanager
+def _own_errors(path: Path) -> Iterator[None]:
+    """Within it, whatever the library raises says that the file is at fault; a panic of Rust is no Exception."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(
+            f"{path} is not a tokenizer.json file that works: {_one_line(error)}; fetch it again"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())

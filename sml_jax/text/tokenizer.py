@@ -75,6 +75,8 @@ class SentencePieceTokenizer:
             # Two, because a text that is encoded in parts has a front only once.
             self._inside = _processor(model, dummy_prefix=False)
             self._processor = _processor(model, dummy_prefix=True) if dummy_prefix else self._inside
+            for token in range(self._processor.get_piece_size()):
+                self._processor.id_to_piece(token)  # a ValueError for one that is no text
         except (RuntimeError, OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} is not a SentencePiece model ({error}): give the model's tokenizer.json if it has one"

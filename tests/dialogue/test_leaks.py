@@ -262,3 +262,11 @@ def test_no_text_takes_the_square_of_its_length(gold, said):
     start = time.process_time()
     leaks(gold, said, said)
     assert time.process_time() - start < 4
+
+
+@pytest.mark.parametrize("said", ["one half\u017f", "\u017fix", "f\u0131ve", "twenty-\u017even", "two \u212aings"])
+def test_letters_that_fold_to_others_make_no_number_word(said):
+    """The long s is "S" in small for a pattern without case, and not for `str.lower`."""
+    for gold in ("1/2", "6", "5", "27"):
+        assert not leaks(gold, f"it is {said}", "")
+    assert leaks("27", "it is TWENTY-SEVEN", "") and leaks("1/2", "it is One Half", "")

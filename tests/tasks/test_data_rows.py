@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
 from sml_jax.tasks import parquet
+from sml_jax.tasks.jsonl import JsonlTask
 from sml_jax.tasks.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts
 
 OBJECTS = [{"n": i, "t": f"row {i} \u00e9"} for i in range(30)]
@@ -36,7 +37,7 @@ def written(path: Path, content: str | bytes) -> Path:
         ("zipped-without-saying-so.jsonl", gzip.compress(LINES.encode(), mtime=0), range(1, 31)),
         ("a.json", json.dumps(OBJECTS, indent=1).encode(), range(2, 120, 4)),
         ("a.json", ("[" + LINES.replace("\n", ",\n") + "]").encode(), range(1, 31)),
-        ("a.json.gz", gzip.compress(json.dumps(OBJECTS).encode(), mtime=0), [1] * 30),
+        ("a.json.gz", gzip.compress(json.dumps(OBJECTS).encode(), mtime=0), ["1", *(f"1.{n}" for n in range(2, 31))]),
         ("lines.json", LINES.encode(), range(1, 31)),
     ],
 )
@@ -178,3 +179,14 @@ def test_arrays_and_lines_hold_the_same_rows(tmp_path_factory, rows: list[dict])
     lines = written(folder / "a.jsonl", "\n".join(json.dumps(row) for row in rows))
     read = [read_rows(path, lambda row, label: row).items for path in (array, lines)]
     assert read[0] == read[1] == tuple(rows)
+
+
+def test_an_array_in_one_line_keeps_all_its_rows(tmp_path):
+    """All of them were called 1, and all but the first left out as its copies."""
+    rows = [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(5)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    found = read_rows(tmp_path / "rows.json", lambda row, label: (label, row["answer"])).items
+    assert found == (("1", "1"), ("1.2", "2"), ("1.3", "3"), ("1.4", "4"), ("1.5", "5"))
+    assert len(JsonlTask(tmp_path / "rows.json", test_fraction=0).problems("train")) == 5
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    assert read_rows(tmp_path / "rows.json", lambda row, label: label).items[:2] == ("2", "6")

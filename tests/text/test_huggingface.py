@@ -319,3 +319,16 @@ def test_a_file_nested_deeply_is_no_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="nested too deeply"):
         load_tokenizer(tmp_path)
+
+
+def test_a_panic_of_the_library_is_an_error_of_one_line(tmp_path):
+    """It is no Exception: a prefix longer than the pieces makes the library count below zero."""
+    model = {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2},
+        "merges": [["a", "b"]],
+        "continuing_subword_prefix": "##",
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "model": model}))
+    with pytest.raises(UserError, match=r"not a tokenizer\.json file that works"):
+        load_tokenizer(tmp_path)

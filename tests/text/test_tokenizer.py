@@ -168,3 +168,10 @@ def test_a_model_without_bytes_leaves_unknown_characters_out_and_says_so(tmp_pat
     tokens = tokenizer.encode("the\U0001f4a5 answer")
     assert not set(tokens) & tokenizer.control_ids()
     assert tokenizer.decode(tokens) == "the answer"
+
+
+def test_a_model_with_a_piece_that_is_no_text_is_refused(tmp_path):
+    model = toys.write_gemma(tmp_path)
+    model.write_bytes(model.read_bytes().replace(b"answer", b"answ\xff\xfe"[:6]))
+    with pytest.raises(UserError, match="not a SentencePiece model"):
+        SentencePieceTokenizer(model)
