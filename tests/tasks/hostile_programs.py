@@ -184,7 +184,7 @@ CONTAINED = {
     "dev_shm_filled": ESCAPE + "attempt(lambda: open('/dev/shm/sml_jax_escaped', 'wb').write(bytes(1 << 19)))\n"
     "attempt(lambda: os.memfd_create('x'))",
     "loop": "while True: pass",
-    "loop_in_c": "9**9**9",
+    "loop_in_c": "x = 9**9**9\ndef f(x): return 0",
     "regex": "import re\nre.match('(a*)*$', 'a' * 64 + 'b')",
     "sleep": "import time\ntime.sleep(987)",
     "stop": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
