@@ -34,7 +34,7 @@ from sml_jax.stages.order import fingerprint
 from sml_jax.stages.saver import Place, Saver
 from sml_jax.stages.workbench import Stage, Workbench
 from sml_jax.tasks.overlap import check_overlap
-from sml_jax.tasks.types import Task
+from sml_jax.tasks.types import RunsPrograms, Task
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Experiment:
             try:
                 stored = saver.found.config if saver.found else None
                 decided(partial(check_found, folder, stored, config_text, resume))
+                self._say_protection()
                 work = self._workbench(folder, saver, self._training_task())
                 work.config, work.asked_to_stop = config_text, lambda: next(filter(None, exchange(request.name)), "")
                 if work.model.config.lora is None:
@@ -134,6 +135,7 @@ class Experiment:
                 "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded for sharded ones"
             )
         agree("the recipe", config_text)
+        self._say_protection()
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             work = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))._workbench(folder, None)
@@ -144,6 +146,12 @@ class Experiment:
             folder.write_config(config_text)
             work.params = params = place_params(work.mesh, work.model, params)
             self._evaluation().run(work, {"base": work.initial, "trained": params})
+
+    def _say_protection(self) -> None:
+        """Prints what keeps programs in that a model wrote; raises a UserError where they would run unguarded."""
+        tasks = [self.task, *(suite.task for suite in self.suites), *(suite.task for suite in self.sharded)]
+        for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
+            print(line, flush=True)
 
     def _training_task(self) -> Task:
         """The task without the training problems that are evaluated on."""

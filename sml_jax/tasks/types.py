@@ -81,3 +81,12 @@ class Task(Protocol):
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         """What a scripted teacher says next. `conversation` ends with the student's turn that `verdict` judges."""
         ...
+
+
+@runtime_checkable
+class RunsPrograms(Protocol):
+    """A task whose verifier runs programs that a model wrote."""
+
+    def protection(self) -> str:
+        """One line that says what keeps them in on this machine. Raises a UserError where nothing that may do."""
+        ...
