@@ -5,7 +5,7 @@ XManager's own Kubernetes executor sets no TPU resources, volumes or completion 
 hosts, without the JobSet add-on: a process that loses a peer ends by itself (76), so every pod comes back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.jobs import Job
@@ -106,7 +106,10 @@ def submit(objects: list[dict[str, Any]], context: str | None = None) -> None:
             config.load_config()  # a kubeconfig, else the pod's own account
     except config.ConfigException as error:
         raise UserError(f"no Kubernetes cluster is configured: {' '.join(str(error).split())}") from error
-    calls = {"Service": client.CoreV1Api().create_namespaced_service, "Job": client.BatchV1Api().create_namespaced_job}
+    calls: dict[str, Callable[..., Any]] = {
+        "Service": client.CoreV1Api().create_namespaced_service,
+        "Job": client.BatchV1Api().create_namespaced_job,
+    }
     for item in objects:
         name, kind = item["metadata"]["name"], item["kind"]
         try:

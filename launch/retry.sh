@@ -43,6 +43,7 @@ while :; do
   started=$SECONDS
   "$@" &
   child=$!
+  if [[ -n $stopping ]]; then kill -s TERM "$child" 2>/dev/null; fi # it came before `child` was known
   wait "$child"
   code=$?
   # A signal ends `wait` before the command has ended; 127: it had ended, and `code` is its own.

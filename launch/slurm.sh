@@ -21,18 +21,21 @@ fail() {
 
 # Within the job: `slurm.sh --in_job ARGUMENT ...`.
 in_job() {
-  local distributed=() step='' code=0
+  local distributed=() step='' signalled='' again code=0
   if ((${SLURM_JOB_NUM_NODES:-1} > 1)); then distributed=(--distributed=auto); fi
+  # Slurm signals this script alone (--signal=B:, and scancel --batch); srun hands SIGTERM on to every process.
+  trap 'signalled=yes; if [[ -n $step ]]; then kill -TERM "$step" 2>/dev/null; fi' TERM
   # --kill-on-bad-exit=0: the others learn of a lost process by themselves, and leave with 76.
   srun --ntasks-per-node=1 --kill-on-bad-exit=0 sml-jax train "$@" "${distributed[@]}" &
   step=$!
-  # Slurm signals this script alone (--signal=B:, and scancel --batch); srun hands SIGTERM on to every process.
-  trap 'kill -TERM "$step" 2>/dev/null; signalled=yes' TERM
-  signalled=yes
+  if [[ -n $signalled ]]; then kill -TERM "$step"; fi  # it came before `step` was known
+  wait "$step" || code=$?
+  # A signal ends `wait` before the step has ended; 127: it had ended, and `code` is its own.
   while [[ -n $signalled ]]; do
     signalled=
-    code=0
-    wait "$step" || code=$?
+    again=0
+    wait "$step" || again=$?
+    if ((again != 127)); then code=$again; fi
   done
   if ((code == 75 || code == 76)); then
     if ((${SLURM_RESTART_COUNT:-0} >= ${MAX_REQUEUES:-100})); then
