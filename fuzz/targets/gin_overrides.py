@@ -7,6 +7,7 @@ import io
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,22 @@ def _same(left: object, right: object) -> bool:
     return bool(left == right) and type(left) is type(right)
 
 
+def _without_places(function: Callable[[], Any]) -> Any:
+    """What a function returns; a UserError without the lines that gin puts below it, which programs do not print."""
+    try:
+        return function()
+    except UserError as error:
+        first, *others = str(error).split("\n")
+        assert all(line.startswith("  In call to configurable") for line in others), str(error)
+        raise UserError(first) from error
+
+
 def _check_overrides(source: Source) -> None:
     bindings = [f"{source.pick(_KEYS)}={source.text(_VALUES, 4, 6000)}" for _ in range(source.integer(1, 3))]
     if source.flag(4):
         bindings.append(f"{source.text(_KEYS, 3, 60)}={source.text(_VALUES, 2, 200)}")
     if source.flag(3):
-        allowed(lambda: load_experiment([_RECIPE], bindings))
+        allowed(lambda: _without_places(lambda: load_experiment([_RECIPE], bindings)))
         return
     error = allowed(lambda: parse_gin([_RECIPE], bindings))
     if isinstance(error, UserError):
