@@ -4,6 +4,7 @@ import types
 from pathlib import Path
 
 import pytest
+from gin.utils import augment_exception_message_and_reraise
 
 from sml_jax import cli
 from sml_jax.errors import UserError
@@ -45,7 +46,8 @@ def test_unknown_program_is_one_line_and_code_2(argv, part, capsys):
 
 def test_user_error_is_one_line_without_what_gin_appends(train, capsys):
     def main(argv):
-        raise UserError("the context is too short; give --gin.CONTEXT=512\n  In call to configurable 'run'")
+        error = UserError("the context is too short; give --gin.CONTEXT=512")
+        augment_exception_message_and_reraise(error, "\n  In call to configurable 'run'")
 
     train(main)
     assert cli.main(["train"]) == 2

@@ -106,6 +106,7 @@ KINDS = {
     for binding, *takes in (
         ("Online.steps='a'", "int"),
         ("Online.steps=1e3", "int"),
+        ("STEPS=many", "int"),  # through the macro
         ("Online.steps=True", "int"),
         ("Online.steps=None", "int"),
         ("Online.normalize=1", "bool"),

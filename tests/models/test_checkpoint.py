@@ -76,7 +76,7 @@ def test_parameters_of_another_shape(saved, changes: dict) -> None:
     path, _ = saved
     (path / "model.json").write_text(dataclasses.replace(CONFIG, **changes).to_json())
     try:
-        with pytest.raises(UserError, match=r"are damaged or not all there: copy the model.s folder again") as caught:
+        with pytest.raises(UserError, match=r"are not of the shape that its model\.json says") as caught:
             load_model(path)
     finally:
         (path / "model.json").write_text(CONFIG.to_json())
