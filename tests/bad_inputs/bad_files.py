@@ -116,6 +116,10 @@ class Files:
         texts = [f"--gin.{text}" for text in (*given, *small, *bindings)]
         return ["train", *files, f"--workdir={self['run']}", *texts]
 
+    def base(self) -> tuple[str, str]:
+        """Bindings that read `PLAIN`'s model in place of making it, which takes longer."""
+        return "Experiment.base=@bases.Pretrained()", f"Pretrained.path={self.run}"
+
     def jsonl(self, train: object, test: object = None, *bindings: str) -> list[str]:
         """Trains on plain rows: a path, or rows to write."""
         paths = []
@@ -126,7 +130,7 @@ class Files:
 
     def evaluate(self, checkpoint: object, *bindings: str) -> list[str]:
         """Evaluates a checkpoint by `PLAIN`."""
-        return ["evaluate", *self.train(*bindings)[1:], f"--checkpoint={checkpoint}"]
+        return ["evaluate", *self.train(*self.base(), *bindings)[1:], f"--checkpoint={checkpoint}"]
 
     def convert(self, source: object, *flags: str) -> list[str]:
         """Converts a model."""

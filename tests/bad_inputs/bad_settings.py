@@ -62,13 +62,16 @@ ALONE = {
     "DecoderConfig.norm_eps=-1.0": ("norm_eps is -1.0", ABOVE_0),
     "DecoderConfig.scan_unroll=0": ("scan_unroll is 0", "at least 1"),
     "RoleChat.tokenizer=no.model": ("no tokenizer at no.model", "give the path of a SentencePiece"),
-    # These need the model.
-    "DecoderConfig.max_length=64": ("the model's max_length is 64", "fewer turns .max_turns."),
+}
+# What is seen only beside the model; spaces part bindings.
+WITH_MODEL = {
+    "Pretrained.overrides={'max_length':64}": ("the model's max_length is 64", "fewer turns .max_turns."),
     "DialogueRules.max_turns=400": ("contexts of 23173 tokens", "fewer turns .max_turns."),
-    "Online.buckets=(8, 16)": ("online: buckets end at 16", "add a larger one"),
+    "Online.buckets=(8,16)": ("online: buckets end at 16", "add a larger one"),
     "Experiment.rows=12": ("12 rows do not divide over 8 shards", "give a multiple of 8"),
     "Experiment.model_labels=True": ("model_labels is for chat models", "bind Experiment.chat"),
-    "Experiment.suites=[@suites.Suite(), @suites.Suite()]": ("two suites are of the task pocket_math", "give each"),
+    "Experiment.suites=[@suites.Suite(),@suites.Suite()]": ("two suites are of the task pocket_math", "give each"),
+    "Experiment.data=1 Experiment.fsdp=1 Experiment.tensor=8": ("which tensor=8 does not divide", "another"),
 }
 LORA = "DecoderConfig.lora=@config.LoraConfig()"
 WITH_OTHERS = {
@@ -82,9 +85,9 @@ WITH_OTHERS = {
     ),
     ("DialogueRules.guard=@rules.LeakGuard()", "LeakGuard.regenerations=-1"): ("regenerations is -1", "at least 0"),
     ("DialogueRules.guard=@rules.LeakGuard()", "LeakGuard.redaction=''"): ("redaction is empty", "give what stands"),
-    ("Experiment.data=1", "Experiment.fsdp=1", "Experiment.tensor=8"): ("which tensor=8 does not divide", "another"),
 }
 TABLE = {
     **{one: Bad(lambda f, one=one: f.train(one), *said) for one, said in ALONE.items()},
+    **{one: Bad(lambda f, one=one: f.train(*f.base(), *one.split()), *said) for one, said in WITH_MODEL.items()},
     **{" ".join(more): Bad(lambda f, more=more: f.train(*more), *said) for more, said in WITH_OTHERS.items()},
 }

@@ -84,7 +84,7 @@ def test_bad_input(table, name, shared, tmp_path, monkeypatch, capsys, caplog):
             for row in (
                 ("flags", "two workdirs"),
                 ("gin", "macros in a circle"),
-                ("settings", "DecoderConfig.max_length=64"),
+                ("settings", "DialogueRules.max_turns=400"),
                 ("data", "another column"),
                 ("models", "model.json of another width"),
                 ("models", "parameters cut"),
