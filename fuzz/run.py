@@ -94,7 +94,8 @@ def main(argv: Sequence[str]) -> int:
 
     _write_corpus(corpus, options.seed)
     flags = [f"-seed={options.seed + 1}", f"-max_len={_LONGEST}", "-len_control=0", "-rss_limit_mb=0"]
-    flags += ["-timeout=1000000", "-verbosity=0", "-detect_leaks=0"]  # times are kept in `campaign`
+    # Times, and what is found, are kept in `campaign`.
+    flags += ["-timeout=1000000", "-verbosity=0", "-detect_leaks=0", f"-artifact_prefix={corpus}/"]
     cover.Setup([sys.argv[0], *flags, str(corpus)], one)
     cover.Fuzz()
     raise AssertionError("unreachable: the fuzzer ends the process")
