@@ -48,7 +48,7 @@ def open_folder(path: str | os.PathLike[str]) -> RunFolder:
     """
     folder = RunFolder(path) if is_primary() else SilentFolder(path)
     if process_count() > 1:
-        name = broadcast(f".shared-{os.getpid()}-{secrets.token_hex(4)}")
+        name, where = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
         sign = folder.path / name
         if is_primary():
             sign.touch()
@@ -58,7 +58,7 @@ def open_folder(path: str | os.PathLike[str]) -> RunFolder:
             sign.unlink()
         if not all(seen):
             raise UserError(
-                f"process {seen.index(False)} does not see the files that process 0 writes to {folder.path}: give a "
+                f"process {seen.index(False)} does not see the files that process 0 writes to {where}: give a "
                 "--workdir on a disk that all processes share"
             )
     return folder

@@ -60,6 +60,21 @@ def error(kind: str, where: str) -> None:
     processes.exchange(None)
 
 
+def folder(path: str, shared: str) -> list[str]:
+    """Opens a run's folder that all share, or not, and writes there; what the folder holds."""
+    from sml_jax.runio.shared import open_folder
+
+    with open_folder(Path(path) / ("" if shared == "shared" else str(processes.process_id()))) as opened:
+        opened.write_config(f"of {processes.process_id()}")
+        opened.log_metrics(1, "online", {"of": processes.process_id()})
+        opened.append_dialogues([{"of": processes.process_id()}])
+        opened.write_eval({"of": processes.process_id()})
+        opened.forget_evaluation()
+        processes.exchange(None)
+        found = [opened.config_path.read_text(), opened.metrics_path.read_text(), opened.dialogues_path.read_text()]
+        return [*found, opened.eval_path.read_text(), *sorted(p.name for p in opened.path.iterdir())]
+
+
 def waits(how: str) -> None:
     """Waits for the peers for ever: in the store, in a collective, or only by its own clock."""
     import jax
@@ -134,7 +149,7 @@ def _die_at(where: str, number: str, process: str) -> None:
     setattr(owner, name, dies)
 
 
-PROGRAMS = {"words": words, "error": error, "waits": waits, "run": run}
+PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "run": run}
 
 
 def main(argv: Any) -> int:

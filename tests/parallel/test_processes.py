@@ -79,6 +79,32 @@ def test_an_error_ends_all_with_one_message(tmp_path, kind, code, where):
 
 
 @pytest.mark.slow
+def test_only_process_0_writes_to_the_folder_of_a_run(tmp_path):
+    lines = commands("folder", 2, tmp_path / "found", str(tmp_path / "run"), "shared")
+    with started(tmp_path, lines, devices=1) as running:
+        assert [e.code for e in ends(running, within=120)] == [0, 0]
+    found = [json.loads((tmp_path / f"found.{p}").read_text()) for p in range(2)]
+    assert found[0] == found[1]
+    assert found[0] == [
+        "of 0",
+        '{"step": 1, "stage": "online", "of": 0}\n',
+        '{"of": 0}\n',
+        '{\n  "of": 0\n}\n',
+        *("config.gin", "dialogues.jsonl", "eval.json", "metrics.jsonl", "tensorboard"),
+    ]
+
+
+@pytest.mark.slow
+def test_a_folder_that_not_all_share(tmp_path):
+    lines = commands("folder", 2, tmp_path / "found", str(tmp_path / "run"), "apart")
+    with started(tmp_path, lines, devices=1) as running:
+        ended = ends(running, within=120)
+    assert [e.code for e in ended] == [2, 2]
+    assert "sml-jax: error: process 1 does not see the files that process 0 writes to " in ended[0].err
+    assert not ended[1].err and not list((tmp_path / "run").glob("*/.*"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("me", [0, 1])
 def test_peers_that_never_come(tmp_path, me):
     with started(tmp_path, commands("alone", 2, tmp_path / "found")[me : me + 1], devices=1) as running:
