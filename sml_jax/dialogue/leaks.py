@@ -15,7 +15,7 @@ from sml_jax.dialogue.leak_numbers import Mention, mentions, number, plain_numbe
 _COMMON = frozenset({"yes", "no", "true", "false", "even", "odd", "none", "all", "both", "always", "never"})
 _ENOUGH = 200  # A number repeated more often than this is not looked at one by one.
 _UNIT = r"(?: (?!pi\b|sqrt|infinity)[a-z²³/]{2,}){1,3}"
-_BETWEEN = re.compile(r"[\s,;&(){}\[\]]*(?:\b(?:and|or)\b)?[\s(){}]*(?:[a-z]\s*=\s*)?", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s,;&(){}\[\]]*+(?:\b(?:and|or)\b)?[\s(){}]*+(?:[a-z]\s*+=\s*+)?", re.IGNORECASE)
 
 
 def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:

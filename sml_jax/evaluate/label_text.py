@@ -7,6 +7,12 @@ import re
 FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*_]*\s+|\n+")
 BULLET = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.)])\s+")
+_RUN = re.compile(r"\W{60,}|[^\s\W]{200,}|\S{400,}")
+
+
+def without_runs(text: str) -> str:
+    """The text with overlong words and runs of signs or blanks cut short, of whose length rules take the square."""
+    return _RUN.sub(lambda run: run[0][:60], text)
 
 
 def sentences(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from sml_jax.errors import UserError
 from sml_jax.evaluate.label_hedges import hedges
 from sml_jax.evaluate.label_questions import asked, is_short
 from sml_jax.evaluate.label_rules import declines, is_missing
+from sml_jax.evaluate.label_text import without_runs
 from sml_jax.runio.dialogues import JudgedDialogue
 
 __all__ = [
@@ -55,7 +56,7 @@ def label_turn(utterance: str, attempted: bool) -> Label:
     References:
       The turn categories of arXiv 2505.06120, which a language model assigns there.
     """
-    utterance = utterance.replace("\u2019", "'")
+    utterance = without_runs(utterance.replace("\u2019", "'"))
     if is_missing(utterance):
         return "missing"
     if hedges(utterance):

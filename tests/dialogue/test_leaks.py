@@ -255,8 +255,12 @@ def test_a_number_of_thousands_of_digits_is_text():
 
 @pytest.mark.parametrize(
     ("gold", "said"),
-    [("42", "1" + ",111" * 25_000 + "x"), ("for" + " in" * 30_000 + "\nx", "x")],
-    ids=["groups of digits", "a line of one word"],
+    [
+        ("42", "1" + ",111" * 25_000 + "x"),
+        ("for" + " in" * 30_000 + "\nx", "x"),
+        ("(3, 4)", "(3" + " " * 90_000 + "x 4)"),
+    ],
+    ids=["groups of digits", "a line of one word", "blanks within a tuple"],
 )
 def test_no_text_takes_the_square_of_its_length(gold, said):
     start = time.process_time()
