@@ -101,7 +101,7 @@ class Struck(Exception):
     """Stands in for a crash."""
 
 
-@pytest.mark.parametrize("turn", [3, 14])
+@pytest.mark.parametrize("turn", [pytest.param(3, marks=pytest.mark.slow), 14])
 def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
     experiment, folder = whole

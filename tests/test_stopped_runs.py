@@ -22,7 +22,8 @@ def whole(tmp_path_factory):
     return whole_run(tmp_path_factory.mktemp("home"))
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint(tmp_path, whole):
+@pytest.mark.slow
+def test_a_run_killed_while_it_writes_its_first_checkpoint(tmp_path, whole):
     folder, _ = whole
     code = stop(start(tmp_path / "run", folder.parent), signal.SIGKILL, 0.0, writing=tmp_path / "run")
     assert code == -signal.SIGKILL
