@@ -114,7 +114,8 @@ def test_no_gradient_of_a_weights_size_is_computed(params: dict, batch: list[Mic
     def shapes(model: Decoder, trainable: dict, frozen: dict) -> set[tuple[int, ...]]:
         model = Decoder(dataclasses.replace(model.config, remat=remat))
         part = jax.tree.map(jnp.asarray, batch[0])
-        traced = jax.make_jaxpr(lambda t: _add_gradients(model, model, None, t, t, frozen, None, part))(trainable)
+        total = (trainable, jnp.zeros(()))
+        traced = jax.make_jaxpr(lambda t: _add_gradients(model, model, None, total, t, frozen, None, part))(trainable)
         return set(products(traced.jaxpr))
 
     base, adapters = split_lora(params)
