@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sml_jax.parallel.joining import Group
 
 
-def _auto(text: str) -> str:
+def auto(text: str) -> str:
     if text != "auto":
         raise ValueError("it takes auto alone")
     return text
@@ -21,7 +21,7 @@ PROCESS_FLAGS = (
     ProgramFlag("coordinator_address", "several processes: HOST:PORT of process 0, with a port that is free there"),
     ProgramFlag("num_processes", "several processes: how many there are", type=int),
     ProgramFlag("process_id", "several processes: the number of this one, from 0", type=int),
-    ProgramFlag("distributed", "auto: several processes, found by JAX on a TPU pod or under Slurm", type=_auto),
+    ProgramFlag("distributed", "auto: several processes, found by JAX on a TPU pod or under Slurm", type=auto),
 )
 
 

@@ -1,6 +1,6 @@
 """Whole runs in two processes: the same as in one with all the devices, and the same after one of the two was killed.
 
-`pytest -m slow tests/parallel/test_process_runs.py` (about twenty minutes on two quiet cores).
+`pytest -m slow tests/parallel/test_process_runs.py` (75 minutes on two cores that others kept busy too).
 """
 
 import math
@@ -21,7 +21,7 @@ from sml_jax.models.checkpoint import load_model
 pytestmark = pytest.mark.slow
 LAYOUTS = {"data": "8,1,1", "fsdp": "1,8,1", "tensor": "1,1,8"}
 SMALL = "2,1,2"  # of four devices, for runs that are killed
-PATIENCE = 900  # seconds; a run takes about 40 on two quiet cores
+PATIENCE = 900  # seconds
 
 
 @pytest.fixture(scope="module")
