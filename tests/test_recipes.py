@@ -113,7 +113,7 @@ def test_a_recipe_reads_and_its_head_says_how_to_run_it(recipe, tmp_path):
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(r, marks=() if r.stem == "pocket_math_online" else pytest.mark.slow, id=r.stem) for r in POCKET],
+    [pytest.param(r, marks=pytest.mark.slow, id=r.stem) for r in POCKET],
 )
 def test_a_pocket_recipe_in_little(recipe, tmp_path):
     _, domain, kind = recipe.stem.split("_", 2)

@@ -106,7 +106,6 @@ class Saver:
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 create=True,
-                cleanup_tmp_directories=True,
                 preservation_policy=_Keep(self._folder, keep),
                 async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
             ),
@@ -247,6 +246,8 @@ def _newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     Raises:
       UserError: there are checkpoints and none is whole. They are left where they are.
     """
+    for leftover in folder.glob(f"*{_TEMPORARY}*"):  # here, since Orbax would do it beside the first write
+        shutil.rmtree(leftover)
     troubles: dict[int, str] = {}
     steps = [int(path.name) for path in folder.glob("*") if re.fullmatch(r"\d+", path.name)]
     for step in sorted(steps, reverse=True):

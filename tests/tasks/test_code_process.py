@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -70,7 +71,10 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     limits = Limits(wall_s=60.0, cpu_s=1)
 
     def held() -> tuple[int, str]:
-        children = "".join(Path(f"/proc/self/task/{t}/children").read_text() for t in os.listdir("/proc/self/task"))
+        children = ""
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+                children += Path(f"/proc/self/task/{thread}/children").read_text()
         return len(os.listdir("/proc/self/fd")), children
 
     before = held()

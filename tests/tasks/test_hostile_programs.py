@@ -6,6 +6,7 @@ All of them behind the strongest walls that this machine has. Behind the others,
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -66,7 +67,10 @@ class Outside:
 
     def held(self) -> tuple[int, set[str]]:
         """(open files, children) of this process."""
-        children = "".join(Path(f"/proc/self/task/{t}/children").read_text() for t in os.listdir("/proc/self/task"))
+        children = ""
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+                children += Path(f"/proc/self/task/{thread}/children").read_text()
         return len(os.listdir("/proc/self/fd")), set(children.split())
 
     def check(self) -> None:
