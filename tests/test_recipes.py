@@ -142,7 +142,7 @@ def chat_model(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(r, marks=() if r.stem == "math_online" else pytest.mark.slow, id=r.stem) for r in PAPER],
+    [pytest.param(r, marks=pytest.mark.slow, id=r.stem) for r in PAPER],
 )
 def test_a_paper_recipe_in_little(recipe, chat_model, tmp_path):
     """Every stage on files of the public form and a chat model on disk, adapters trained, from beginning to end."""
