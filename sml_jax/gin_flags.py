@@ -91,7 +91,13 @@ def default_search_paths() -> tuple[str, str]:
     return ".", str(Path(sml_jax.__path__[0]).parent)
 
 
-def parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Sequence[str] | None = None) -> None:
+def parse_gin(
+    files: Sequence[str],
+    bindings: Sequence[str],
+    search_paths: Sequence[str] | None = None,
+    *,
+    stand_in: str | None = None,
+) -> tuple[str, ...]:
     """Sets gin's configuration, afresh, from files and then from overrides, and locks it.
 
     Args:
@@ -99,6 +105,10 @@ def parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Seque
       bindings: overrides, `scope/module.Thing.parameter=VALUE` or `MACRO=VALUE`; `module.` may be left out where
         that is clear. Each must name a thing that the files bind or refer to, or a macro that they define or use.
       search_paths: folders; `default_search_paths()` if None.
+      stand_in: a text in place of every value that is required and not given; None makes that an error.
+
+    Returns:
+      The names of the values that `stand_in` stands for.
 
     Raises:
       UserError: anything wrong with the files or the overrides, on one line, with the cure.
@@ -123,6 +133,10 @@ def parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Seque
     for override in parsed:
         if not override.macro:
             names.check_effect(override)
+    missing = tuple(names.required()) if stand_in is not None else ()
+    if missing:
+        parse_gin(files, [*bindings, *(f"{name}={stand_in!r}" for name in missing)], search_paths)
+        return missing
     names.check_given()
     check_types(names)
     for folder in search_paths:
@@ -136,6 +150,7 @@ def parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Seque
         gin.finalize()
     except Exception as error:  # what the checks above do not know; gin's place is on the lines that follow
         raise UserError("gin: " + re.sub(r"\s+", " ", str(error))) from error
+    return ()
 
 
 def configured(function: Callable[..., Any]) -> Callable[..., Any]:

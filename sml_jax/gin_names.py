@@ -169,14 +169,20 @@ class Names:
                 raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
         for name in self.macros:
             self._check_ends(name)
-        required = {f"--gin.{n}=...": b.place for n, b in self.macros.items() if b.value == REQUIRED}
+        required = self.required()
+        if required:
+            places = ", ".join(dict.fromkeys(required.values()))
+            flags = " ".join(f"--gin.{name}=..." for name in required)
+            raise UserError(f"{places}: a value is required and was not given: add {flags}")
+
+    def required(self) -> dict[str, str]:
+        """What stands as `%gin.REQUIRED`: names as `--gin.NAME` takes them, each with its place."""
+        required = {name: binding.place for name, binding in self.macros.items() if binding.value == REQUIRED}
         for (scope, full, parameter), binding in self.bound.items():
             if binding.value == REQUIRED:
                 key = "/".join(filter(None, [scope, self.targets[full].written]))
-                required[f"--gin.{key}.{parameter}=..."] = binding.place
-        if required:
-            places = ", ".join(dict.fromkeys(required.values()))
-            raise UserError(f"{places}: a value is required and was not given: add {' '.join(required)}")
+                required[f"{key}.{parameter}"] = binding.place
+        return required
 
     def _check_ends(self, name: str) -> None:
         """Raises UserError if a macro's value leads back to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -27,12 +28,12 @@ RULES: tuple[tuple[str, str | None], ...] = (
 )
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over all devices of all processes; one of the sizes may be -1, for what is left.
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any] | None = None) -> Mesh:
+    """A mesh over all devices of all processes (or `over` these); one of the sizes may be -1, for what is left.
 
     `tensor`, then `fsdp`, stays within a process as far as it goes: JAX lists devices process by process.
     """
-    sizes, devices = [data, fsdp, tensor], jax.device_count()
+    sizes, devices = [data, fsdp, tensor], jax.device_count() if over is None else len(over)
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
         raise UserError(f"mesh: sizes are {dict(zip(AXES, sizes, strict=True))}; give positive ones, at most one -1")
     if -1 in sizes:
@@ -43,7 +44,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
             f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {devices} devices: give sizes whose product is "
             f"{devices}, or -1 for one of them"
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3, devices=over)
 
 
 def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
