@@ -1,0 +1,70 @@
+"""The machine's own ceiling: a float32 matrix product and a copy, by jax or by torch."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+from setting import Setting
+from side import Run, serve
+
+WIDE, COPIED = 2048, 1 << 28  # bytes: beyond any cache
+
+
+def jax_product(s: Setting) -> Run:
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.asarray(np.random.default_rng(0).normal(size=(WIDE, WIDE)).astype(np.float32))
+    product = jax.jit(jnp.matmul)
+    return _timed(lambda: product(a, a).block_until_ready(), 2 * WIDE**3 / 1e9)
+
+
+def torch_product(s: Setting) -> Run:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    a = torch.as_tensor(np.random.default_rng(0).normal(size=(WIDE, WIDE)).astype(np.float32))
+    return _timed(lambda: a @ a, 2 * WIDE**3 / 1e9)
+
+
+def jax_copy(s: Setting) -> Run:
+    import jax
+    import jax.numpy as jnp
+
+    held = [jnp.ones(COPIED // 4, jnp.float32)]
+    # A plain copy may be left out by the compiler; without donation most of the time goes into fresh pages.
+    negate = jax.jit(jnp.negative, donate_argnums=0)
+
+    def call() -> None:
+        held[0] = negate(held[0]).block_until_ready()
+
+    return _timed(call, 2 * COPIED / 1e9)
+
+
+def torch_copy(s: Setting) -> Run:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    a, b = torch.ones(COPIED // 4), torch.zeros(COPIED // 4)
+    return _timed(lambda: b.copy_(a), 2 * COPIED / 1e9)
+
+
+def _timed(call, units: float, times: int = 5) -> Run:
+    """The best of a few: a ceiling. Bytes read and bytes written both count."""
+    call()
+
+    def run(seed: int) -> dict[str, float]:
+        best = float("inf")
+        for _ in range(times):
+            started = time.perf_counter()
+            call()
+            best = min(best, time.perf_counter() - started)
+        return {"units": units, "seconds": best}
+
+    return run
+
+
+if __name__ == "__main__":
+    serve({"jax_product": jax_product, "torch_product": torch_product, "jax_copy": jax_copy, "torch_copy": torch_copy})

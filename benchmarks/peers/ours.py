@@ -1,0 +1,170 @@
+"""sml-jax: the same works with its engine and learner. One small function a work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from setting import Setting
+from side import Run, check_samples, serve
+
+from sml_jax.engine import Engine, Rows
+from sml_jax.learn import group_advantages, token_weights
+from sml_jax.learn.batches import micro_batches
+from sml_jax.learn.optimizers import adamw
+from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.models import Decoder, DecoderConfig, init_params
+
+
+def qwen3(s: Setting) -> tuple[Decoder, dict]:
+    """A model with random weights."""
+    config = DecoderConfig(
+        vocab_size=s.vocab,
+        width=s.width,
+        layers=s.layers,
+        heads=s.heads,
+        kv_heads=s.kv_heads,
+        head_dim=s.head_dim,
+        hidden=s.hidden,
+        max_length=4096,
+        rope_base=1e6,
+        qk_norm=True,
+        tied_embeddings=False,
+    )
+    model = Decoder(config)
+    return model, init_params(model, jax.random.key(0))
+
+
+def engine_of(s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int]) -> Engine:
+    """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token."""
+    return Engine(model, rows=rows, max_length=length, budget=budget, ends=ends)
+
+
+def sample(s: Setting, rows: int) -> Run:
+    """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
+    model, params = qwen3(s)
+    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1]), s.prompt_rows(rows)
+
+    def run(seed: int) -> dict[str, float]:
+        said = Rows(engine, params, jax.random.key(seed))
+        for row in range(rows):
+            said.start(row, row, prompts[row].tolist())
+        out = said.sample(range(rows), s.sample)
+        lengths = np.array([len(turn.tokens) for turn in out])
+        check_samples(lengths, s.sample, np.concatenate([turn.logprobs for turn in out]))
+        return {"units": float(lengths.sum()), "mean_length": float(lengths.mean())}
+
+    return run
+
+
+def dialogue(s: Setting, ends: Sequence[int], total: int) -> Run:
+    """`total` dialogues of `turns` turns, `rows` at once, each turn continuing from the row's cache."""
+    model, params = qwen3(s)
+    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends)
+
+    def run(seed: int) -> dict[str, float]:
+        units, said = 0, Rows(engine, params, jax.random.key(seed))
+        for start in range(0, total, s.rows):
+            live = range(min(s.rows, total - start))
+            prompts = s.prompt_rows(len(live), seed=start)
+            for row in live:
+                said.start(row, start + row, prompts[row].tolist())
+            for turn in range(s.turns):
+                out = said.sample(live, s.said)
+                lengths = np.array([len(turn.tokens) for turn in out])
+                check_samples(lengths, s.said, np.concatenate([turn.logprobs for turn in out]))
+                units += int(lengths.sum())
+                if turn + 1 < s.turns:
+                    for row, reply in zip(live, s.replies(len(live), turn).tolist(), strict=True):
+                        said.append(row, reply)
+        return {"units": float(units), "mean_length": units / (total * s.turns)}
+
+    return run
+
+
+def grpo(s: Setting) -> Run:
+    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    model, params = qwen3(s)
+    length = s.prompt + s.sample
+    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1]), s.prompt_rows()
+    optimizer = adamw(1e-5)
+    learner, state = Learner(model, optimizer, PolicyLoss()), init_state(params, optimizer)
+
+    def run(seed: int) -> dict[str, float]:
+        nonlocal state
+        started = time.perf_counter()
+        said = Rows(engine, state.params, jax.random.key(seed))
+        for row in range(s.rows):
+            said.start(row, row, prompts[row].tolist())
+        out = said.sample(range(s.rows), s.sample)
+        rolled = time.perf_counter()
+        tokens, mask = np.zeros((s.rows, length), np.int32), np.zeros((s.rows, length), bool)
+        logprob, ends = np.zeros((s.rows, length), np.float32), np.zeros(s.rows, np.int32)
+        for row, turn in enumerate(out):
+            ends[row] = len(said.context(row))
+            tokens[row, : ends[row]] = said.context(row)
+            mask[row, s.prompt : ends[row]] = True
+            logprob[row, s.prompt : ends[row]] = turn.logprobs
+        check_samples(mask.sum(1), s.sample, logprob[mask])
+        rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in out], jnp.float32)
+        advantage, weights = group_advantages(rewards, s.samples), token_weights(jnp.asarray(mask))
+        parts = micro_batches(
+            tokens, ends, np.asarray(weights), logprob, np.asarray(advantage), min(s.rows, 64), [length]
+        )
+        state, metrics = learner.update(state, parts)
+        jax.block_until_ready(state.params)
+        assert metrics["skipped"] == 0 and metrics["update_norm"] > 0, metrics
+        return {
+            "units": 1.0,
+            "mean_length": float(mask.sum(1).mean()),
+            "rollout_seconds": rolled - started,
+            "logprob_mismatch": metrics["logprob_mismatch"],
+        }
+
+    return run
+
+
+def recompiles(s: Setting) -> Run:
+    """What changed numbers of rows, prompt lengths and budgets cost after a warm-up."""
+    model, params = qwen3(s)
+    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1])
+    engine.warm_up(params)
+    rng = np.random.default_rng(0)
+
+    def call(rows: int, length: int, steps: int) -> None:
+        said = Rows(engine, params, jax.random.key(0))
+        for row in range(rows):
+            said.start(row, row, rng.integers(1, s.vocab, length).tolist())
+        said.sample(range(rows), steps)
+
+    def run(seed: int) -> dict[str, float]:
+        rows = max(2, s.rows - 3 * seed - 3)
+        changes = [(rows, s.prompt, s.said), (rows, 2 * s.prompt, s.said), (rows, s.prompt, max(1, s.said - 3 - seed))]
+        before, slow = engine.compiled(), []
+        for change in changes:
+            took = []
+            for _ in range(2):
+                started = time.perf_counter()
+                call(*change)
+                took.append(time.perf_counter() - started)
+            slow.append(took[0] - took[1])
+        compiled = float(engine.compiled() - before)
+        return {"units": compiled, "seconds": float(np.mean(slow)), "programs": compiled}
+
+    return run
+
+
+WORKS = {
+    "sample_logprobs": lambda s: sample(s, s.rows),
+    "one": lambda s: sample(s, 1),
+    "dialogue": lambda s: dialogue(s, [1], s.rows),
+    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues),
+    "grpo": grpo,
+    "recompiles": recompiles,
+}
+
+if __name__ == "__main__":
+    serve(WORKS, warm_ups=2)

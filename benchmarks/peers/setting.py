@@ -1,0 +1,74 @@
+"""What every side is asked to do, in numbers. Known to all sides: imports the standard library and NumPy alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A model's shape and the works' sizes. The defaults are those that results are reported for.
+
+    Attributes:
+      width, layers, heads, kv_heads, head_dim, hidden, vocab: Qwen 3's skeleton, embeddings not tied, QK norm.
+      prompts, samples: rows are `prompts * samples`, `samples` dialogues a prompt.
+      prompt: tokens of a prompt. sample: tokens sampled where nothing ends a row.
+      turns, said, given: of a dialogue: student turns, the most tokens of each, tokens that the teacher gives back.
+      dialogues: played where student turns are of random length.
+      peer_dialogues: of those, how many a peer plays in one repeat. A peer that plays batch after batch needs time in
+        proportion, so its rate is that of all.
+      ends: tokens of the vocabulary that end a student's turn where lengths are random. A random model says each of
+        its tokens about as often, so 197 of 4,096 give turns of 1 to 32 tokens with mean 16.5, a uniform draw's.
+    """
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    kv_heads: int = 8
+    head_dim: int = 32
+    hidden: int = 1024
+    vocab: int = 4096
+    prompts: int = 8
+    samples: int = 8
+    prompt: int = 64
+    sample: int = 128
+    turns: int = 4
+    said: int = 32
+    given: int = 32
+    dialogues: int = 512
+    peer_dialogues: int = 512
+    ends: int = 197
+
+    @property
+    def rows(self) -> int:
+        """Dialogues at once."""
+        return self.prompts * self.samples
+
+    @property
+    def dialogue_tokens(self) -> int:
+        """The longest context of a dialogue, the teacher's last reply left out: nobody samples after it."""
+        return self.prompt + self.turns * (self.said + self.given) - self.given
+
+    def end_ids(self) -> list[int]:
+        """Tokens that end a turn of random length: spread over the vocabulary, never token 0, which peers pad with."""
+        return [1 + (i * (self.vocab - 1)) // self.ends for i in range(self.ends)]
+
+    def prompt_rows(self, rows: int | None = None, seed: int = 0) -> np.ndarray:
+        """int32 [rows, prompt]: each prompt `samples` times in a row. Tokens are never 0."""
+        rows = self.rows if rows is None else rows
+        unique = np.random.default_rng(seed).integers(1, self.vocab, (-(-rows // self.samples), self.prompt))
+        return np.repeat(unique, self.samples, axis=0)[:rows].astype(np.int32)
+
+    def replies(self, rows: int, turn: int) -> np.ndarray:
+        """int32 [rows, given]: what the teacher says after the student's `turn`-th turn."""
+        return np.random.default_rng(1000 + turn).integers(1, self.vocab, (rows, self.given)).astype(np.int32)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Setting:
+        return cls(**json.loads(text))

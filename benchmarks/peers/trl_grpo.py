@@ -1,0 +1,110 @@
+"""TRL's GRPOTrainer: rollout with transformers' `generate`, update with torch's AdamW, on the CPU."""
+
+from __future__ import annotations
+
+import os
+import queue
+import tempfile
+import threading
+
+import numpy as np
+import torch
+from datasets import Dataset
+from hf import qwen3
+from setting import Setting
+from side import Run, check_samples, serve
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+
+def numbers(vocab: int) -> PreTrainedTokenizerFast:
+    """A tokenizer whose texts are token ids with spaces between. Token 0 pads and ends."""
+    words = Tokenizer(models.WordLevel({str(i): i for i in range(vocab)}, unk_token="0"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="0", eos_token="0", padding_side="left")
+
+
+class Gate(TrainerCallback):
+    """Lets the trainer take one step whenever asked to, and says when it has."""
+
+    def __init__(self):
+        self.go, self.done = queue.SimpleQueue(), queue.SimpleQueue()
+
+    def on_step_begin(self, args, state, control, **_):
+        self.go.get()
+
+    def on_step_end(self, args, state, control, **_):
+        self.done.put(None)
+
+
+def grpo(s: Setting) -> Run:
+    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    seen: list[np.ndarray] = []
+
+    def reward(completion_ids, **_) -> list[float]:
+        seen.append(np.array([len(row) for row in completion_ids]))
+        return [float(np.mean(np.asarray(row) < s.vocab // 2)) for row in completion_ids]
+
+    rows = [" ".join(map(str, row)) for row in s.prompt_rows()[:: s.samples]]
+    model, gate = qwen3(s).train(), Gate()
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=reward,
+        train_dataset=Dataset.from_dict({"prompt": rows}),
+        processing_class=numbers(s.vocab),
+        callbacks=[gate],
+        args=GRPOConfig(
+            output_dir=tempfile.mkdtemp(),
+            per_device_train_batch_size=s.rows,
+            num_generations=s.samples,
+            max_completion_length=s.sample,
+            max_steps=1_000_000,
+            learning_rate=1e-5,
+            beta=0.0,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            # Token 0 ends a row in training; rows are to run their full length, as the other sides' do.
+            generation_kwargs={"eos_token_id": None},
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        ),
+    )
+    torch.set_num_threads(os.cpu_count() or 1)
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            trainer.train()
+        except BaseException as error:
+            failure.append(error)
+            gate.done.put(None)
+            raise
+
+    threading.Thread(target=work, daemon=True).start()
+    first = {name: p.detach().clone() for name, p in model.named_parameters() if name.endswith("lm_head.weight")}
+
+    def run(seed: int) -> dict[str, float]:
+        seen.clear()
+        gate.go.put(None)
+        gate.done.get()
+        if failure:
+            raise failure[0]
+        lengths = np.concatenate(seen)
+        assert len(lengths) == s.rows, lengths
+        check_samples(lengths, s.sample)
+        assert any(not torch.equal(p, dict(model.named_parameters())[name]) for name, p in first.items())
+        return {"units": 1.0, "mean_length": float(lengths.mean())}
+
+    return run
+
+
+if __name__ == "__main__":
+    serve({"grpo": grpo}, warm_ups=1)

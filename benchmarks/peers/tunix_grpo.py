@@ -1,0 +1,92 @@
+"""Google's Tunix: GRPOLearner with its own ("vanilla") rollout."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from setting import Setting
+from side import Run, check_samples, serve
+from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
+from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
+from tunix.rl.rollout.base_rollout import RolloutConfig
+from tunix_sampler import NEVER, Numbers, qwen3, texts
+
+
+def grpo(s: Setting) -> Run:
+    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    seen: list[np.ndarray] = []
+
+    def reward(prompts, completions, **_) -> list[float]:
+        rows = [np.array(text.split(), int) for text in completions]
+        seen.append(np.array([len(row) for row in rows]))
+        return [float(np.mean(row < s.vocab // 2)) for row in rows]
+
+    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
+    model = qwen3(s)
+    cluster = RLCluster(
+        actor=model,
+        tokenizer=Numbers(),
+        cluster_config=ClusterConfig(
+            role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
+            training_config=RLTrainingConfig(
+                actor_optimizer=optax.adamw(1e-5),
+                eval_every_n_steps=1_000_000,
+                max_steps=1_000_000,
+                pbar_description=None,
+            ),
+            rollout_config=RolloutConfig(
+                max_tokens_to_generate=s.sample,
+                max_prompt_length=s.prompt,
+                kv_cache_size=s.prompt + s.sample,
+                temperature=1.0,
+                top_p=1.0,
+                eos_tokens=[NEVER],
+            ),
+        ),
+    )
+    learner = GRPOLearner(cluster, GRPOConfig(num_generations=s.samples, beta=0.0), reward)
+    go: queue.SimpleQueue = queue.SimpleQueue()
+    done: queue.SimpleQueue = queue.SimpleQueue()
+
+    def batches():
+        prompts = texts(s.prompt_rows()[:: s.samples])
+        while True:
+            go.get()
+            yield {"prompts": np.array(prompts)}
+            # Asked for the next: the update was sent off; it is over when its parameters are there.
+            jax.block_until_ready(jax.tree.leaves(nnx.state(cluster.actor_trainer.model)))
+            done.put(time.perf_counter())
+
+    def work() -> None:
+        try:
+            learner.train(batches())
+        except BaseException as error:
+            done.put(error)
+            raise
+
+    threading.Thread(target=work, daemon=True).start()
+
+    def run(seed: int) -> dict[str, float]:
+        seen.clear()
+        started = time.perf_counter()
+        go.put(None)
+        finished = done.get()
+        if isinstance(finished, BaseException):
+            raise finished
+        lengths = np.concatenate(seen)
+        assert len(lengths) == s.rows, lengths
+        check_samples(lengths, s.sample)
+        return {"units": 1.0, "seconds": finished - started, "mean_length": float(lengths.mean())}
+
+    return run
+
+
+if __name__ == "__main__":
+    serve({"grpo": grpo}, warm_ups=2)

@@ -1,0 +1,168 @@
+"""The benchmark that runs other libraries beside ours: its table, its workers' pipe, and our side of every work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PEERS = Path(__file__).resolve().parents[1] / "benchmarks" / "peers"
+sys.path.insert(0, str(PEERS))
+import table  # noqa: E402
+from setting import Setting  # noqa: E402
+from works import WORKS  # noqa: E402
+
+sys.path.remove(str(PEERS))
+
+TINY = Setting(
+    width=32,
+    layers=1,
+    heads=2,
+    kv_heads=2,
+    head_dim=16,
+    hidden=32,
+    vocab=128,
+    prompts=2,
+    samples=2,
+    prompt=8,
+    sample=6,
+    turns=2,
+    said=4,
+    given=4,
+    dialogues=6,
+    ends=30,
+)
+BY_KEY = {work.key: work for work in WORKS}
+
+
+def repeats(units: float, *seconds: float) -> list[dict[str, float]]:
+    return [{"units": units, "seconds": value} for value in seconds]
+
+
+def test_a_rate_is_the_median_of_repeats_and_the_ratio_says_how_much_faster_ours_is():
+    work = BY_KEY["a"]
+    answers = {
+        "sml-jax": repeats(100, 1.0, 0.5, 0.1),  # 100, 200, 1000 tokens/s
+        "HF generate": repeats(100, 2.0, 2.0, 4.0),  # 50, 50, 25
+        "Tunix sampler": repeats(100, 1.25),  # 80
+    }
+    rows = {row["side"]: row for row in table.summary(work, answers)}
+    assert set(rows) == set(answers)
+    assert rows["sml-jax"]["median"] == 200 and (rows["sml-jax"]["low"], rows["sml-jax"]["high"]) == (100, 1000)
+    assert rows["HF generate"]["ratio"] == 4 and rows["Tunix sampler"]["ratio"] == 2.5
+    assert table.best_ratio(work, list(rows.values())) == 2.5
+    text = table.markdown(work, list(rows.values()))
+    assert "| HF generate | 50 | 25 to 50 | 2 | 4.00x |" in text and "best peer: 2.50x (aim: 2.0x)" in text
+
+
+def test_where_seconds_are_reported_fewer_are_better():
+    work = BY_KEY["e"]
+    answers = {"sml-jax": repeats(1, 4.0), "TRL GRPOTrainer": repeats(1, 12.0), "Tunix GRPOLearner": repeats(1, 10.0)}
+    rows = table.summary(work, answers)
+    assert [row["median"] for row in rows] == [4, 12, 10]
+    assert table.best_ratio(work, rows) == 2.5
+
+
+def test_counts_have_no_ratio_and_a_side_that_failed_is_left_out():
+    rows = table.summary(BY_KEY["f"], {"sml-jax": repeats(0, 0.01), "Tunix sampler": repeats(3, 2.0)})
+    assert [row["median"] for row in rows] == [0, 3] and table.best_ratio(BY_KEY["f"], rows) is None
+    rows = table.summary(BY_KEY["a"], {"sml-jax": [], "Tunix sampler": repeats(3, 2.0)})
+    assert [row["side"] for row in rows] == ["Tunix sampler"] and rows[0]["ratio"] is None
+
+
+def test_every_aim_is_measured_against_at_least_two_peers():
+    assert {w.key: w.aim for w in WORKS if w.aim} == {"a": 2.0, "b": 2.5, "c": 4.0, "d": 1.5, "e": 2.0}
+    for work in WORKS:
+        assert len({side.name for side in work.sides}) == len(work.sides)
+        if work.aim:
+            assert [side.ours for side in work.sides].count(True) == 1
+            assert {side.place for side in work.sides} == {"ours", "torch", "tunix"}
+
+
+def test_all_sides_get_the_same_prompts_and_ends_that_give_the_mean_of_a_uniform_draw():
+    setting = Setting()
+    prompts = setting.prompt_rows()
+    assert prompts.shape == (64, 64) and prompts.min() > 0 and prompts.max() < setting.vocab
+    assert (prompts[:8] == prompts[0]).all() and (prompts[8] != prompts[0]).any()
+    assert (Setting.from_json(setting.to_json()).prompt_rows() == prompts).all()
+    ends = setting.end_ids()
+    assert len(set(ends)) == setting.ends and 0 not in ends and max(ends) < setting.vocab
+    stays = 1 - setting.ends / setting.vocab
+    mean = sum(stays**i for i in range(setting.said))
+    assert mean == pytest.approx((1 + setting.said) / 2, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def our_answers() -> dict[str, dict[str, float]]:
+    """Each of our works, built and run once on a tiny shape by one process that is given them one after the other."""
+    script = (
+        "import json, sys, setting, ours\n"
+        "s = setting.Setting.from_json(sys.argv[1])\n"
+        "print(json.dumps({name: work(s)(3) for name, work in ours.WORKS.items()}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, TINY.to_json()],
+        cwd=PEERS,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_one_device(),
+    )
+    assert done.returncode == 0, done.stderr
+    answers: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return answers
+
+
+def _one_device() -> dict[str, str]:
+    import os
+
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+
+
+def test_our_side_does_all_that_it_is_asked_for(our_answers):
+    rows, spoken = TINY.rows, TINY.turns * TINY.said
+    assert rows * TINY.sample * 0.8 <= our_answers["sample_logprobs"]["units"] <= rows * TINY.sample
+    assert our_answers["one"]["units"] <= TINY.sample
+    assert rows * spoken * 0.8 <= our_answers["dialogue"]["units"] <= rows * spoken
+    assert TINY.dialogues * TINY.turns <= our_answers["random"]["units"] < TINY.dialogues * spoken
+    assert 1 <= our_answers["random"]["mean_length"] < TINY.said
+
+
+def test_our_grpo_step_trains_on_log_probs_that_are_the_samplers_own(our_answers):
+    assert our_answers["grpo"]["units"] == 1 and our_answers["grpo"]["logprob_mismatch"] < 1e-4
+
+
+def test_ours_compiles_nothing_when_rows_lengths_and_budgets_change(our_answers):
+    assert our_answers["recompiles"]["units"] == 0
+
+
+def test_a_worker_warms_up_then_runs_once_for_each_line():
+    script = (
+        "import side\n"
+        "side.serve({'work': lambda s: lambda seed: print('noise') or {'units': float(seed)}}, warm_ups=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "work", TINY.to_json()],
+        cwd=PEERS,
+        input="run\nrun\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers[0]["ready"] and [a["units"] for a in answers[1:]] == [2, 3]
+    assert all(a["seconds"] >= 0 for a in answers[1:]) and "noise" in done.stderr
+
+
+@pytest.mark.parametrize("lengths, logprobs", [([0, 3], None), ([3, 5], None), ([3, 4], [0.5]), ([3, 4], [np.nan])])
+def test_samples_that_are_not_what_was_asked_for_stop_a_side(lengths, logprobs):
+    sys.path.insert(0, str(PEERS))
+    try:
+        from side import check_samples
+    finally:
+        sys.path.remove(str(PEERS))
+    check_samples(np.array([1, 4]), 4, np.array([-1.0, 0.0]))
+    with pytest.raises(SystemExit):
+        check_samples(np.array(lengths), 4, None if logprobs is None else np.array(logprobs))
