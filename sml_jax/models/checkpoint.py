@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import jax
 import orbax.checkpoint as ocp
@@ -74,8 +74,8 @@ def load_model(
         with the package: "pocket".
       mesh: where to lay the parameters out; None for the first device. They go straight there: host memory stays
         within the largest tensor and some 200 MB.
-      overrides: fields of the configuration to change, of those that do not change what is computed: dtype,
-        param_dtype, max_length, remat, scan_unroll.
+      overrides: fields of the configuration to change, of those that do not change what is computed: attention,
+        dtype, param_dtype, max_length, remat, scan_unroll.
       progress: is told of each tensor of a Hugging Face folder.
 
     Returns:
@@ -134,10 +134,11 @@ def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> Decod
     Raises:
       UserError: another field, or a value of another type.
     """
+    kinds = get_type_hints(DecoderConfig)
     for name, value in overrides.items():
         if name not in RUN_FIELDS:
             raise UserError(f"{name!r} of a model on disk cannot be changed; these can: {', '.join(RUN_FIELDS)}")
-        if type(value) is not type(getattr(config, name)):
+        if type(value) not in (get_args(kinds[name]) or (kinds[name],)):
             raise UserError(f"{name} is {value!r}; it takes a value like {getattr(config, name)!r}")
     return dataclasses.replace(config, **overrides)
 

@@ -39,6 +39,12 @@ class RopeScaling:
         _one_of("rope_scaling.kind", self.kind, ("none", "linear", "llama3"))
 
 
+# How whole rows may attend to themselves: see `models.attention`.
+ATTENTIONS = ("auto", "xla", "cudnn", "splash")
+
+# What may be computed again in the backward pass.
+REMATS = ("none", "layer", "dots")
+
 # The projections of a layer that an adapter may sit on.
 LORA_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
 
@@ -95,8 +101,11 @@ class DecoderConfig:
       norm_plus_one: norm weights are stored as an offset from one (Gemma).
       embedding_scale: embeddings are multiplied by sqrt(width) (Gemma).
       tied_embeddings: the output layer is the embedding's transpose.
+      attention: how whole rows attend to themselves (`models.attention`): "auto" for the device's best way, "xla",
+        "cudnn" or "splash".
       dtype: of the computation, "float32" or "bfloat16". Parameters keep `param_dtype`.
-      remat: recompute a layer's inside in the backward pass: it then keeps one activation a layer.
+      remat: what the backward pass computes again. False or "none": nothing. True or "layer": a layer's inside, so that
+        one activation a layer is kept. "dots": all but the results of products with weights, which are kept.
       scan_unroll: layers unrolled in each step of the scan over layers.
       lora: adapters on the layers' projections, the only parameters that are then trained; None for none. Give them to
         a model with `lora.add_lora`.
@@ -126,9 +135,10 @@ class DecoderConfig:
     norm_eps: float = 1e-6
     embedding_scale: bool = False
     tied_embeddings: bool = True
+    attention: str = "auto"
     dtype: str = "float32"
     param_dtype: str = "float32"
-    remat: bool = False
+    remat: bool | str = False
     scan_unroll: int = 1
     lora: LoraConfig | None = None
 
@@ -143,8 +153,11 @@ class DecoderConfig:
         if self.heads % self.kv_heads:
             raise UserError(f"model: heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         _one_of("activation", self.activation, ("silu", "gelu"))
+        _one_of("attention", self.attention, ATTENTIONS)
         _one_of("dtype", self.dtype, ("float32", "bfloat16"))
         _one_of("param_dtype", self.param_dtype, ("float32", "bfloat16"))
+        if not isinstance(self.remat, bool):
+            _one_of("remat", self.remat, REMATS)
         if self.head_dim % 2:
             raise UserError(f"model: head_dim is {self.head_dim}; rotary embeddings need an even number")
         if not self.layer_pattern or set(self.layer_pattern) - {"global", "local"}:

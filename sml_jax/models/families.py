@@ -61,7 +61,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 # Fields that say how a model is run or kept, not which function it computes.
-RUN_FIELDS = ("dtype", "param_dtype", "max_length", "remat", "scan_unroll")
+RUN_FIELDS = ("attention", "dtype", "param_dtype", "max_length", "remat", "scan_unroll")
 
 
 def run_settings(config: DecoderConfig) -> dict[str, object]:

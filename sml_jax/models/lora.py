@@ -24,7 +24,7 @@ from sml_jax.models.layout import shapes_by_path
 Params = dict[str, Any]
 _SUFFIX = "_lora"
 # What does not change the shape of a model's parameters or what they mean: adapters fit whatever it is.
-_FREE_FIELDS = ("lora", "max_length", "dtype", "param_dtype", "remat", "scan_unroll")
+_FREE_FIELDS = ("lora", "max_length", "attention", "dtype", "param_dtype", "remat", "scan_unroll")
 
 
 def split_lora(params: Params) -> tuple[Params, Params]:

@@ -29,7 +29,7 @@ class Pretrained:
         package.
       config: the shape that the model must have (`gin/models`), whose settings of computation it then takes on; None
         for whatever is at `path`.
-      overrides: settings of computation to change: dtype, param_dtype, max_length, remat, scan_unroll.
+      overrides: settings of computation to change: attention, dtype, param_dtype, max_length, remat, scan_unroll.
       lora: adapters to train in place of the weights; None trains the weights.
     """
 

@@ -56,6 +56,7 @@ ALONE = {
     "DecoderConfig.head_dim=7": ("head_dim is 7", "even number"),
     "DecoderConfig.activation=relu": ("activation is 'relu'", "it takes 'silu', 'gelu'"),
     "DecoderConfig.dtype=float16": ("dtype is 'float16'", "it takes 'float32'"),
+    "DecoderConfig.attention=flash": ("attention is 'flash'", "it takes 'auto', 'xla', 'cudnn', 'splash'"),
     "DecoderConfig.layer_pattern=('sideways',)": ("layer_pattern is", 'it takes "global" and "local"'),
     "DecoderConfig.layer_pattern=('local',)": ("window is 0", "need at least 1"),
     "DecoderConfig.rope_base=0.0": ("rope_base is 0.0", ABOVE_0),

@@ -1,0 +1,103 @@
+"""Self-attention on TPUs: the splash kernel of Pallas, which never holds a row's scores and skips masked blocks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, PartitionSpec
+from jaxtyping import Array, Float
+
+# Of the chip's vector registers: heads and sequences are padded to multiples of it.
+LANES = 128
+# Larger blocks hold more of the chip's vector memory and gain nothing more.
+_LARGEST_BLOCK = 512
+
+
+def splash_attention(
+    query: Float[Array, "batch time heads dim"],
+    key: Float[Array, "batch time kv_heads dim"],
+    value: Float[Array, "batch time kv_heads dim"],
+    *,
+    window: int,
+    scale: float,
+    softcap: float | None = None,
+    mesh: AbstractMesh | None = None,
+    interpret: bool = False,
+) -> Float[Array, "batch time heads dim"]:
+    """Causal grouped-query attention of right-padded rows by the splash kernel.
+
+    Args:
+      query, key, value: keys rotated; `heads` is a multiple of `kv_heads`.
+      window: tokens that a query sees, itself included; 0 for all before it.
+      scale: factor of the scores.
+      softcap: tanh cap of the scores, None for none.
+      mesh: of the arrays. The compiler cannot split a kernel by itself: rows go over `data` and `fsdp`, heads over
+        `tensor`, as far as these divide them. None on one device.
+      interpret: runs the kernel as plain JAX, on any device, for tests.
+
+    Returns:
+      In the query's dtype. What lies past a row's end is finite and means nothing.
+    """
+    time, dim = query.shape[1], query.shape[3]
+    length = _padded(time)
+    # The kernel has no scale. Keys added at the end are ahead of every live query.
+    arrays = [_pad(x, length) for x in (query * jnp.asarray(scale, query.dtype), key, value)]
+    attend = partial(_attend, window=window if window < time else 0, softcap=softcap, interpret=interpret)
+    if mesh is not None:
+        spec = _split(mesh, query.shape[0], key.shape[2])
+        # A kernel does not say what its outputs vary over, so that this cannot be checked.
+        attend = jax.shard_map(attend, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)
+    return attend(*arrays)[:, :time, :, :dim]
+
+
+def _attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, *, window: int, softcap: float | None, interpret: bool
+) -> jax.Array:
+    """Attention of [batch, time, heads, dim] arrays on one device, padded as the kernel wants them."""
+    # Imported here: only TPUs need it.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    time, heads = query.shape[1:3]
+    block = max(size for size in range(LANES, _LARGEST_BLOCK + 1, LANES) if time % size == 0)
+    mask = masks.LocalMask((time, time), (window - 1, 0), 0) if window else masks.CausalMask((time, time))
+    kernel = kernels.make_splash_mha(
+        masks.MultiHeadMask([mask] * heads),
+        block_sizes=kernels.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
+        head_shards=1,
+        q_seq_shards=1,
+        attn_logits_soft_cap=softcap,
+        interpret=interpret,
+    )
+    return jax.vmap(kernel)(*(x.swapaxes(1, 2) for x in (query, key, value))).swapaxes(1, 2)
+
+
+def _padded(time: int) -> int:
+    """The length that a row is padded to: long ones to more, so that large blocks divide them."""
+    step = LANES if time <= 8 * LANES else 2 * LANES if time <= 32 * LANES else _LARGEST_BLOCK
+    return -(-time // step) * step
+
+
+def _pad(x: jax.Array, length: int) -> jax.Array:
+    """Zeros at the end of time, up to `length`, and of the head, up to whole lanes; they change no score."""
+    return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0), (0, -x.shape[3] % LANES)))
+
+
+def _split(mesh: AbstractMesh, rows: int, kv_heads: int) -> PartitionSpec:
+    """How [rows, time, heads, dim] arrays lie on the mesh, by the project's axes and as far as the sizes divide."""
+    sizes = dict(mesh.shape)
+    over = tuple(axis for axis in ("data", "fsdp") if axis in sizes)
+    shards = 1
+    for axis in over:
+        shards *= sizes[axis]
+    tensor = "tensor" if kv_heads % sizes.get("tensor", 1) == 0 and "tensor" in sizes else None
+    return PartitionSpec(over if over and rows % shards == 0 else None, None, tensor, None)
