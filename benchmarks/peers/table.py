@@ -20,7 +20,9 @@ def values(work: Work, repeats: Repeats) -> list[float]:
 
 
 def summary(work: Work, answers: Mapping[str, Repeats]) -> list[dict[str, object]]:
-    """A row a side: name, median, lowest, highest, and `ratio`: how many times as fast ours is.
+    """A row a side: name, median, lowest, highest, `ratio` (how many times as fast ours is) and what was around.
+
+    `others` is the most cores that other processes kept busy in any of its repeats: far above 0, the timing is none.
 
     Args:
       work: what was done. answers: each side's repeats, by name.
@@ -44,6 +46,7 @@ def summary(work: Work, answers: Mapping[str, Repeats]) -> list[dict[str, object
                 "ratio": ratio,
                 "seconds": statistics.median(r["seconds"] for r in answers[name]),
                 "mean_length": statistics.mean(lengths) if lengths else None,
+                "others": max((r["others"] for r in answers[name] if "others" in r), default=None),
             }
         )
     return rows
@@ -62,15 +65,14 @@ def markdown(work: Work, rows: Sequence[Mapping[str, object]]) -> str:
     lines = [
         f"**{work.key}. {work.title}** ({work.unit}, median of {most})",
         "",
-        "| side | median | lowest to highest | seconds a repeat | ours is |",
-        "| --- | --- | --- | --- | --- |",
+        "| side | median | lowest to highest | seconds a repeat | cores busy with others | ours is |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}x"
-        low, high = number(row["low"]), number(row["high"])
-        lines.append(
-            f"| {row['side']} | {number(row['median'])} | {low} to {high} | {number(row['seconds'])} | {ratio} |"
-        )
+        median, low, high, seconds = (number(row[name]) for name in ("median", "low", "high", "seconds"))
+        others = "" if row["others"] is None else number(row["others"])
+        lines.append(f"| {row['side']} | {median} | {low} to {high} | {seconds} | {others} | {ratio} |")
     best = best_ratio(work, rows)
     if best is not None:
         lines += ["", f"Ours against the best peer: {best:.2f}x (aim: {work.aim}x)."]

@@ -89,6 +89,7 @@ WORKS = (
             _hf("generate, cache carried, 64 rows", "random_carried"),
             _hf("model in a loop by hand, 64 rows", "random_loop"),
             _hf("model in a loop by hand, 256 rows", "random_loop_wide"),
+            Side("HF continuous batching, 64 rows", "torch", "hf_continuous.py", "random"),
             _tunix("sampler, 64 rows", "random"),
             _tunix("sampler, 256 rows", "random_wide"),
         ),
