@@ -12,6 +12,7 @@ from sml_jax.gin_suggest import did_you_mean
 PROGRAMS = {
     "train": ("sml_jax.train", "run the training stages of a recipe, evaluate, and print the table"),
     "evaluate": ("sml_jax.evaluate_program", "evaluate a checkpoint: success by turn, arm beside arm"),
+    "plan": ("sml_jax.plan_program", "compile a recipe for a TPU slice without one: memory, work, speed, what fits"),
     "convert": ("sml_jax.convert_program", "convert Hugging Face weights to a model folder, and back"),
 }
 

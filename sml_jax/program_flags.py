@@ -32,7 +32,7 @@ class ProgramFlag:
 
 
 def parse_program_flags(
-    prog: str, description: str, argv: Sequence[str], extra_flags: Sequence[ProgramFlag] = ()
+    prog: str, description: str, argv: Sequence[str], extra_flags: Sequence[ProgramFlag] = (), *, workdir: bool = True
 ) -> argparse.Namespace:
     """Parses a program's command line.
 
@@ -41,6 +41,7 @@ def parse_program_flags(
       description: what it does, for the help.
       argv: the arguments, without the program's name.
       extra_flags: the program's own flags.
+      workdir: whether the program has a run's folder.
 
     Returns:
       A namespace with `gin_files` and `gin_bindings` (tuples of str), `workdir` (Path), and each extra flag by name.
@@ -49,27 +50,31 @@ def parse_program_flags(
       UserError: an unknown, missing or malformed flag.
       SystemExit: with code 0, after `--help`.
     """
-    parser = FlagParser(prog, description, "--gin_file=FILE [--gin.NAME=VALUE ...] --workdir=DIR [--flag=value ...]")
+    folder = "--workdir=DIR " if workdir else ""
+    parser = FlagParser(prog, description, f"--gin_file=FILE [--gin.NAME=VALUE ...] {folder}[--flag=value ...]")
     # These two are taken out before argparse sees the line; they stand here for the help.
     parser.add_argument("--gin_file", metavar="FILE", help="a gin file; may be given again, later files override")
     parser.add_argument(
         "--gin.NAME", metavar="VALUE", help="overrides a value: --gin.STEPS=5, --gin.online.Online.steps=5"
     )
-    parser.add_argument("--workdir", metavar="DIR", type=Path, help="the run's folder; a run found there goes on")
+    if workdir:
+        parser.add_argument("--workdir", metavar="DIR", type=Path, help="the run's folder; a run found there goes on")
     for flag in extra_flags:
         parser.add_argument(f"--{flag.name}", metavar="VALUE", type=flag.type, default=flag.default, help=flag.help)
 
     gin_flags = split_gin_flags(argv)
-    known = ["gin_file", "workdir", *(flag.name for flag in extra_flags)]
+    folders = ["workdir"] if workdir else []
+    known = ["gin_file", *folders, *(flag.name for flag in extra_flags)]
     namespace = parser.parse_flags(gin_flags.rest, known, takes_gin=True)
     given = vars(namespace)
     del given["gin_file"], given["gin.NAME"]
-    needed = ["workdir", *(flag.name for flag in extra_flags if flag.required)]
+    needed = [*folders, *(flag.name for flag in extra_flags if flag.required)]
     missing = [f"--{name}=..." for name in needed if given[name] is None]
     if not gin_flags.files:
         missing.insert(0, "--gin_file=gin/recipes/...")
     if missing:
         raise UserError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
-    namespace.workdir = user_path(namespace.workdir)
+    if workdir:
+        namespace.workdir = user_path(namespace.workdir)
     namespace.gin_files, namespace.gin_bindings = gin_flags.files, gin_flags.bindings
     return namespace

@@ -1,0 +1,86 @@
+"""Compiling a program ahead of time, and what its compiler says of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sml_jax.plan.chips import GIB
+from sml_jax.plan.counting import Count, count
+from sml_jax.plan.hlo import parse
+from sml_jax.plan.kernels import Program
+from sml_jax.plan.work import traced_flops
+
+# "... required for HLO temporaries (57.95G) exceeds ..." and "Used 20.12G of 15.75G hbm": GiB.
+_WANTED = re.compile(r"temporaries \(([\d.]+)([KMGT])\)|Used ([\d.]+)([KMGT]) of")
+_UNITS = {"K": 2.0**10, "M": 2.0**20, "G": float(GIB), "T": 2.0**40}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one device while a program runs, as its compiler counts them (padding included)."""
+
+    arguments: float
+    outputs: float
+    temporaries: float
+    aliased: float
+
+    @property
+    def total(self) -> float:
+        """What is there at once: outputs in the place of donated arguments count once."""
+        return self.arguments + self.outputs + self.temporaries - self.aliased
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program as compiled.
+
+    Attributes:
+      memory: None where the compiler gave up for want of memory. wanted: bytes that it then asked for (of temporaries
+        alone, or of everything), where it said so.
+      work: of one call on one device; None where it was not compiled.
+      useful_flops: of one call on all devices together, as traced: nothing done twice.
+      seconds: that compiling took.
+    """
+
+    memory: Memory | None
+    wanted: float | None
+    work: Count | None
+    useful_flops: float
+    seconds: float
+
+
+def compile_program(program: Program) -> Compiled:
+    """Compiles a program for the devices that its arguments lie on."""
+    started = time.monotonic()
+    traced = program.jitted.trace(*program.args)
+    useful = traced_flops(traced.jaxpr, program.open_trips)
+    try:
+        compiled = traced.lower().compile()
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
+    work = count(parse(compiled.as_text()), program.open_trips)
+    return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
+
+
+def _memory(compiled: Any) -> Memory:
+    stats = compiled.memory_analysis()
+    return Memory(
+        float(stats.argument_size_in_bytes),
+        float(stats.output_size_in_bytes),
+        float(stats.temp_size_in_bytes),
+        float(stats.alias_size_in_bytes),
+    )
+
+
+def wanted_bytes(message: str) -> float | None:
+    """The bytes that a compiler says it would need; None if it does not."""
+    found = _WANTED.search(message)
+    if not found:
+        return None
+    number, unit = (found[1], found[2]) if found[1] else (found[3], found[4])
+    return float(number) * _UNITS[unit]

@@ -1,0 +1,130 @@
+"""What a recipe asks of the machine, without its data and weights: shapes, numbers of calls, optimisers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import optax
+
+from sml_jax.engine.sampling import Sampling
+from sml_jax.learn.update import PolicyLoss
+from sml_jax.models.config import DecoderConfig
+
+
+@dataclass(frozen=True)
+class Dialogues:
+    """Dialogues that are rolled out together, every one as long as they can be.
+
+    Attributes:
+      name: for the table.
+      length: tokens of context that there is room for.
+      number: dialogues. turns: student turns of each.
+      student_tokens, teacher_tokens: budgets of a turn.
+      student_opening, teacher_opening: given tokens that open each side's context.
+      student_reply, teacher_turn: given tokens that each side reads in an exchange.
+      teacher: a language model teaches, and has a cache of its own. writer: Q-priming's writer has one too.
+    """
+
+    name: str
+    length: int
+    number: int
+    turns: int
+    student_tokens: int
+    teacher_tokens: int
+    student_opening: int
+    teacher_opening: int
+    student_reply: int
+    teacher_turn: int
+    teacher: bool
+    writer: bool = False
+
+    @property
+    def budget(self) -> int:
+        """The most tokens of a sampled turn of either side."""
+        return max(self.student_tokens, self.teacher_tokens)
+
+    @property
+    def caches(self) -> dict[str, bool]:
+        """Which sides have a cache."""
+        return {"student": True, "teacher": self.teacher, "question writer": self.writer}
+
+    def sampled_turns(self) -> list[tuple[int, int]]:
+        """(turns, budget of each) of the sides that sample."""
+        sides = [(self.turns, self.student_tokens)]
+        if self.teacher:
+            sides.append((self.turns - 1, self.teacher_tokens))
+        return sides
+
+    def given(self, chunk: int) -> int:
+        """Calls of `extend`, at `chunk` tokens each, that a wave of dialogues makes."""
+
+        def calls(tokens: int) -> int:
+            return math.ceil(tokens / chunk)
+
+        replies = self.turns - 1
+        total = calls(self.student_opening) + replies * calls(self.student_reply)
+        if self.teacher:
+            total += calls(self.teacher_opening) + replies * calls(self.teacher_turn)
+        return total
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a stage's learner does for one batch of dialogues (or one step on text).
+
+    Attributes:
+      name: for the table.
+      optimizer: from optax. policy_loss: None for supervised fine-tuning.
+      rows: of a micro-batch. length: the longest bucket.
+      dialogues: that go through it, passes counted. steps: optimiser steps.
+    """
+
+    name: str
+    optimizer: optax.GradientTransformation
+    policy_loss: PolicyLoss | None
+    rows: int
+    length: int
+    dialogues: int
+    steps: int
+
+    @property
+    def micro_batches(self) -> int:
+        return math.ceil(self.dialogues / self.rows)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe's work.
+
+    Attributes:
+      model: with its adapters, if they are trained.
+      rows: dialogues that run at once. data, fsdp, tensor: sizes of the mesh, -1 for the rest.
+      stages: pairs of a rollout and an update; either may be missing.
+      evaluation: the longest dialogues that are evaluated, None for none.
+      assumptions: what was assumed, for the reader.
+    """
+
+    model: DecoderConfig
+    rows: int
+    data: int
+    fsdp: int
+    tensor: int
+    sampling: Sampling
+    stages: tuple[tuple[Dialogues | None, Update | None], ...]
+    evaluation: Dialogues | None
+    assumptions: tuple[str, ...]
+
+
+def changed(job: Job, **settings: Any) -> Job:
+    """The job with other settings: fields of its own, `remat` of its model, or `micro_rows` of every stage."""
+    micro_rows, remat = settings.pop("micro_rows", None), settings.pop("remat", None)
+    job = dataclasses.replace(job, **settings)
+    if micro_rows is not None:
+        stages = ((d, dataclasses.replace(u, rows=micro_rows) if u else None) for d, u in job.stages)
+        job = dataclasses.replace(job, stages=tuple(stages))
+    if remat is not None:
+        job = dataclasses.replace(job, model=dataclasses.replace(job.model, remat=remat))
+    return job

@@ -1,0 +1,263 @@
+"""The programs of a job, with abstract arguments laid out on a mesh. The one place that knows the owners' signatures.
+
+The engine's and the learner's own functions are compiled, jitted as these jit them; nothing of the job is written here
+a second time but their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sml_jax.engine import kernels
+from sml_jax.engine.engine import STEPS, Engine
+from sml_jax.engine.sampling import Sampling
+from sml_jax.engine.weights import take_apart, weight_shardings
+from sml_jax.errors import UserError
+from sml_jax.learn.batches import micro_batches
+from sml_jax.learn.update import Learner, TrainState
+from sml_jax.models.decoder import Decoder
+from sml_jax.models.layout import params_on
+from sml_jax.models.lora import split_trainable
+from sml_jax.parallel.mesh import everywhere, row_sharding, row_shards
+from sml_jax.plan.job import Dialogues, Job, Update
+
+CHUNKS = (16, 64)  # the engine's own default
+ENDS = 2  # how many tokens end a turn, about; they cost nothing
+
+Arrays = Any  # a tree of jax.ShapeDtypeStruct, each with a sharding
+
+
+@dataclass(frozen=True)
+class Program:
+    """A jitted function and what it is called with.
+
+    Attributes:
+      name: for the table.
+      key: two of one key, model and mesh are the same program.
+      jitted, args: `jitted.lower(*args)` compiles it.
+      covers: kinds of the resident state that are among its arguments.
+      calls: for one batch of dialogues.
+      open_trips: how often its loop runs in a call, where that is not fixed; None for the most.
+      unrolled: its layers stand one after another, so that a deep model takes long to compile.
+    """
+
+    name: str
+    key: Hashable
+    jitted: Any
+    args: tuple[Any, ...]
+    covers: tuple[str, ...]
+    calls: int
+    open_trips: int | None = None
+    unrolled: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What runs while the same state is resident.
+
+    Attributes:
+      state: arrays by kind, resident all the time. dialogues: that it handles; 0 for none.
+    """
+
+    name: str
+    state: Mapping[str, Arrays]
+    programs: tuple[Program, ...]
+    dialogues: int = 0
+
+
+def phases(job: Job, mesh: Mesh) -> list[Phase]:
+    """Every phase of a job on a mesh: rollouts, updates, evaluation.
+
+    Raises:
+      UserError: a dimension of a parameter that the mesh does not divide.
+    """
+    model = Decoder(job.model)
+    params = params_on(model, mesh)
+    frozen, trainable = split_trainable(params)
+    both = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
+    found = []
+    for dialogues, update in job.stages:
+        state: dict[str, Arrays] = dict(both)
+        train_state = _train_state(update, trainable, mesh) if update else None
+        if train_state is not None:
+            state["optimiser"] = (train_state.step, train_state.opt_state)
+        if dialogues is not None:
+            found.append(_rollout(job, model, mesh, dialogues, state, f"{dialogues.name}: rollout"))
+        if update is not None and train_state is not None:
+            found.append(_update(model, mesh, update, state, train_state, params))
+    if job.evaluation is not None:
+        found.append(_rollout(job, model, mesh, job.evaluation, both, job.evaluation.name))
+    return found
+
+
+def _on(sharding: NamedSharding, tree: Any) -> Arrays:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+class _Unplaced(Engine):
+    """An engine's jitted functions for devices that hold no arrays."""
+
+    def __init__(self, model: Decoder, rows: int, budget: int, sampling: Sampling, mesh: Mesh):
+        self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
+        self.shards, self.steps = row_shards(mesh), min(budget, STEPS)
+        if rows % self.shards:
+            raise UserError(
+                f"engine: {rows} rows do not divide over {self.shards} shards of the mesh: give a multiple of "
+                f"{self.shards}"
+            )
+        self._ends = tuple(range(ENDS))
+        self._compile()
+
+
+def _rollout(
+    job: Job, model: Decoder, mesh: Mesh, dialogues: Dialogues, state: Mapping[str, Arrays], name: str
+) -> Phase:
+    """As `Engine` runs it: weights and caches of its own for each side, calls of all rows at the longest capacity."""
+    engine = _Unplaced(model, job.rows, dialogues.budget, job.sampling, mesh)
+    rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
+    params = state["student's parameters"]
+    by_rows, kept = row_sharding(mesh), NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "tensor"))
+    cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, length + max(chunk, steps))))
+    new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, chunk)))
+    weights = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(partial(take_apart, model), params),
+        weight_shardings(model, mesh),
+    )
+    own: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
+    own |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
+    numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
+    flags = _on(by_rows, jax.ShapeDtypeStruct((rows,), bool))
+    tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
+    keys = _on(by_rows, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)))
+    leave = _on(everywhere(mesh), jax.ShapeDtypeStruct((), jnp.int32))
+    allowed = _on(everywhere(mesh), jax.ShapeDtypeStruct((model.config.vocab_size,), bool))
+    waves = -(-dialogues.number // rows)
+    given = waves * dialogues.given(chunk)
+    sampled = waves * sum(turns * -(-budget // steps) for turns, budget in dialogues.sampled_turns())
+    size = (rows, length)
+    both = ("student's weights", "student's cache")
+    programs = (
+        Program(
+            "weights for the engine",
+            "weights",
+            engine._weights,
+            (params,),
+            ("student's parameters", "student's weights"),
+            1 + dialogues.teacher,
+            unrolled=True,
+        ),
+        Program(
+            f"extend by {chunk} behind {length}",
+            ("extend", size, chunk),
+            engine._extend,
+            (weights, cache, None, tokens, numbers, numbers),
+            both,
+            given,
+            unrolled=True,
+        ),
+        Program(
+            f"write {chunk} behind {length}",
+            ("write", size, chunk),
+            engine._write,
+            (cache, new, None, numbers, flags),
+            ("student's cache",),
+            given,
+            unrolled=True,
+        ),
+        Program(
+            f"decode {steps} behind {length}",
+            ("decode", size, steps, job.sampling),
+            engine._decode,
+            (weights, cache, None, numbers, numbers, numbers, keys, leave, allowed),
+            both,
+            sampled,
+            steps,
+            unrolled=True,
+        ),
+    )
+    return Phase(name, {**state, **own}, programs, dialogues.number)
+
+
+def _train_state(update: Update, trainable: Arrays, mesh: Mesh) -> TrainState:
+    """As `init_state` makes it: moments lie as their parameters do, counters on every device."""
+    whole = everywhere(mesh)
+    shapes = jax.eval_shape(update.optimizer.init, trainable)
+    opt_state = optax.tree.map_params(
+        update.optimizer,
+        lambda leaf, parameter: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parameter.sharding),
+        shapes,
+        trainable,
+        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+    )
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32, sharding=whole), trainable, opt_state)
+
+
+def _update(
+    model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState, params: Arrays
+) -> Phase:
+    frozen, trainable = split_trainable(params)
+    reference = params if update.policy_loss is not None and update.policy_loss.kl_coef > 0 else None
+    learner = Learner(model, update.optimizer, update.policy_loss, reference, mesh)
+    learner._make(params, train_state)
+    loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere(mesh))
+    gradients = trainable
+    part = jax.tree.map(partial(_laid_out, mesh), _micro_batch(update))
+    own = ("student's parameters", "gradients")
+    return Phase(
+        f"{update.name}: update",
+        {**state, "gradients": gradients},
+        (
+            Program(
+                f"gradients of {update.rows} x {update.length}",
+                ("gradients", update.rows, update.length, update.policy_loss),
+                learner._gradients,
+                ((gradients, loss), train_state.params, frozen, reference, part),
+                (*own, "frozen parameters") if reference is not None else own,
+                update.micro_batches,
+            ),
+            Program(
+                "optimiser's step",
+                ("step", id(update.optimizer)),
+                learner._apply,
+                (train_state, gradients, loss),
+                (*own, "optimiser"),
+                update.steps,
+            ),
+        ),
+    )
+
+
+def _micro_batch(update: Update) -> Any:
+    """A full micro-batch, made by the learner's own function."""
+    rows, length = update.rows, update.length
+    ones = np.ones((rows, length), np.float32)
+    lengths = np.full(rows, length, np.int32)
+    return micro_batches(
+        np.zeros((rows, length), np.int32), lengths, ones, ones, np.ones(rows, np.float32), rows, [length]
+    )[0]
+
+
+def _laid_out(mesh: Mesh, leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+    """As `place_rows` places it."""
+    sharding = everywhere(mesh) if leaf.shape[0] % row_shards(mesh) else row_sharding(mesh)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def shard_bytes(tree: Arrays) -> float:
+    """Bytes of a tree's arrays on one device."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.sharding.shard_shape(leaf.shape)
+        dtype = jnp.uint32 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype
+        total += int(np.prod(shape)) * jnp.dtype(dtype).itemsize
+    return float(total)

@@ -1,0 +1,165 @@
+"""A plan for a person, and the same as one JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sml_jax.plan.chips import GIB
+from sml_jax.plan.report import Kernel, PhasePlan, Plan, fits
+from sml_jax.plan.search import Found
+
+
+def as_json(plan: Plan, found: Found | None) -> dict[str, Any]:
+    """The whole plan: bytes and seconds of one chip, FLOPs of one chip and (useful) of all."""
+    return {
+        **_plan(plan),
+        "nearest": None if found is None else {"settings": found.flags, "compiled": found.tried, **_plan(found.plan)},
+    }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "topology": plan.topology,
+        "chips": _chips(plan),
+        "mesh": plan.mesh,
+        "memory_limit": plan.limit,
+        "fits": plan.fits,
+        "layers_compiled": plan.depths,
+        "assumptions": list(plan.job.assumptions),
+        "phases": [_phase(phase, plan.limit) for phase in plan.phases],
+        "dialogues_per_hour": plan.dialogues_per_hour(),
+    }
+
+
+def _phase(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "fits": fits(phase, limit),
+        "dialogues": phase.dialogues,
+        "needs": phase.needs,
+        "memory": {**phase.state, "temporaries": phase.temporaries},
+        "peak": phase.peak.program.name if phase.peak else None,
+        "seconds": phase.seconds,
+        "kernels": [_kernel(kernel) for kernel in phase.kernels],
+    }
+
+
+def _kernel(kernel: Kernel) -> dict[str, Any]:
+    work, memory = kernel.compiled.work, kernel.compiled.memory
+    return {
+        "name": kernel.program.name,
+        "calls": kernel.program.calls,
+        "memory": None if memory is None else {**vars(memory), "total": memory.total},
+        "wanted": kernel.compiled.wanted,
+        "needs": kernel.needs,
+        "flops": None if work is None else work.flops,
+        "useful_flops": kernel.compiled.useful_flops,
+        "memory_bytes": None if work is None else work.bytes,
+        "collective_bytes": None if work is None else work.by_kind(),
+        "limits": kernel.limits,
+        "seconds": kernel.seconds,
+        "binds": kernel.binds or None,
+        "compile_seconds": kernel.compiled.seconds,
+    }
+
+
+def show(plan: Plan, found: Found | None, console: Console) -> None:
+    """Prints tables of memory, of work and of speed, and what to change."""
+    mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    console.print(f"{plan.topology}: {_chips(plan)} chips, {mesh}", style="bold")
+    for line in plan.job.assumptions:
+        console.print(f"assumed: {line}", soft_wrap=True)
+    if plan.depths:
+        console.print(
+            f"rollout programs were compiled with {plan.depths[0]} and {plan.depths[1]} layers and scaled to "
+            f"{plan.job.model.layers} (--layers=all compiles them whole)",
+            soft_wrap=True,
+        )
+    console.print(_memory_table(plan))
+    console.print(_work_table(plan))
+    for name, rate in plan.dialogues_per_hour().items():
+        if rate is not None:
+            console.print(f"{name}: at most {rate:,.0f} dialogues an hour, every call at its peak", soft_wrap=True)
+    if plan.fits:
+        room = "" if plan.limit is None else f" in {plan.limit / GIB:.2f} GiB a chip"
+        console.print(f"it fits{room}", style="green")
+        return
+    console.print("it does not fit", style="red")
+    for phase in plan.phases:
+        if not fits(phase, plan.limit):
+            console.print(f"  {phase.name}: {_why(phase, plan.limit)}", soft_wrap=True)
+    if found is None:
+        console.print("no setting near it was found that does; try fewer rows, shorter contexts or another chip")
+        return
+    flags = "  ".join(f"{name}={value}" for name, value in found.flags.items())
+    console.print(f"the nearest found that does (compiled, as was everything above): {flags}", soft_wrap=True)
+    show(found.plan, None, console)
+
+
+def _why(phase: PhasePlan, limit: float | None) -> str:
+    peak = phase.peak
+    if peak is None or phase.needs is None or limit is None:
+        return "its compiler ran out of memory"
+    return f"{_gib(phase.needs)} GiB during {peak.program.name!r}, and there are {_gib(limit)}"
+
+
+def _memory_table(plan: Plan) -> Table:
+    kinds = list(dict.fromkeys(kind for phase in plan.phases for kind in phase.state))
+    table = Table(title="memory of a chip, GiB", title_justify="left")
+    table.add_column("")
+    for phase in plan.phases:
+        table.add_column(phase.name, justify="right")
+    for kind in kinds:
+        table.add_row(kind, *(_gib(phase.state.get(kind)) for phase in plan.phases))
+    table.add_row("temporaries", *(_gib(phase.temporaries) for phase in plan.phases), end_section=True)
+    table.add_row("together", *(_gib(phase.needs) for phase in plan.phases))
+    table.add_row("there is", *(_gib(plan.limit) for _ in plan.phases))
+    table.add_row("largest during", *(phase.peak.program.name if phase.peak else "" for phase in plan.phases))
+    return table
+
+
+def _work_table(plan: Plan) -> Table:
+    table = Table(title="work of a chip, one call", title_justify="left")
+    table.add_column("program")
+    for name in ("calls", "GFLOP", "done twice", "memory GB", "links GB", "most of them", "ms", "binds"):
+        table.add_column(name, justify="right")
+    for phase in plan.phases:
+        for kernel in phase.kernels:
+            table.add_row(f"{phase.name}: {kernel.program.name}", *_work_row(kernel, _chips(plan)))
+    return table
+
+
+def _work_row(kernel: Kernel, chips: int) -> list[str]:
+    work, useful = kernel.compiled.work, kernel.compiled.useful_flops
+    calls = f"{kernel.program.calls:,}"
+    if work is None:
+        return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
+    kinds = work.by_kind()
+    sent = sum(kinds.values())
+    most = max(kinds, key=lambda kind: kinds[kind]) if sent else ""
+    again = work.flops * chips / useful if useful else 1.0
+    time = "" if kernel.seconds is None else f"{kernel.seconds * 1e3:,.2f}"
+    return [
+        calls,
+        f"{work.flops / 1e9:,.1f}",
+        f"x {again:.2f}" if again > 1.02 else "",
+        f"{work.bytes / 1e9:,.2f}",
+        f"{sent / 1e9:,.2f}" if sent else "",
+        most,
+        time,
+        kernel.binds,
+    ]
+
+
+def _gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.2f}"
+
+
+def _chips(plan: Plan) -> int:
+    total = 1
+    for size in plan.mesh.values():
+        total *= size
+    return total

@@ -1,0 +1,87 @@
+"""Devices of a slice that is not there, and the mesh on them. The one place that touches libtpu."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from sml_jax.errors import UserError
+from sml_jax.gin_suggest import nearest
+from sml_jax.plan.chips import CHIPS, Chip, chips_in
+
+_MISSING = "planning for a TPU needs its compiler, libtpu: pip install 'sml-jax[plan]'"
+
+
+def parse_topology(text: str) -> tuple[Chip, str | None]:
+    """Reads a topology's name.
+
+    Args:
+      text: "v5e:4x8", a slice; "v5e", any slice of that kind; "cpu:8", simulated devices.
+
+    Returns:
+      The chip, and the slice's name, None for any.
+
+    Raises:
+      UserError: a name that is not known, with those that are.
+    """
+    kind, colon, shape = text.strip().lower().partition(":")
+    if kind not in CHIPS:
+        raise UserError(f"--topology={text}: no such kind; there are {', '.join(CHIPS)}, such as v5e:4x8")
+    chip = CHIPS[kind]
+    if not colon:
+        return chip, None
+    known = shape in chip.slices or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,3}", shape))
+    if not known:
+        near = nearest(shape, chip.slices)
+        hint = f"did you mean {kind}:{near[0]}? " if near else ""
+        raise UserError(f"--topology={text}: no such slice; {hint}there are {', '.join(chip.topologies)}")
+    return chip, f"{kind}:{shape}"
+
+
+def prepare(topology: str) -> None:
+    """Sets this process up to compile for a topology. Call it before JAX starts a backend.
+
+    JAX itself runs on the CPU, also where there is an accelerator: nothing is computed.
+    """
+    kind, _, shape = topology.partition(":")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    with contextlib.suppress(RuntimeError):  # a backend runs already: then its devices must do
+        jax.config.update("jax_platforms", "cpu")
+        if kind == "cpu":
+            jax.config.update("jax_num_cpu_devices", int(shape or CHIPS["cpu"].slices[-1]))
+
+
+def devices_of(topology: str) -> Sequence[Any]:
+    """The devices of a slice.
+
+    Raises:
+      UserError: libtpu is not installed or does not know the slice, or there are not as many simulated devices.
+    """
+    kind, _, shape = topology.partition(":")
+    if kind == "cpu":
+        devices = jax.devices("cpu")
+        if len(devices) < chips_in(topology):
+            raise UserError(
+                f"--topology={topology}: this process has {len(devices)} simulated devices: set XLA_FLAGS="
+                f"--xla_force_host_platform_device_count={shape}"
+            )
+        return devices[: chips_in(topology)]
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(_MISSING)
+    # libtpu would ask the cloud's metadata server which TPU this is, and wait; these answer in its place.
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    from jax.experimental import topologies
+
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"--topology={topology}: libtpu gives no such slice ({first})") from error
