@@ -24,8 +24,17 @@ def grpo_token_loss(
     clip_high: float = 0.2,
     kl_coef: float = 0.0,
     ref_logprob: Float[Array, "batch time"] | None = None,
+    mismatch_cap: float | int | None = None,
 ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
     """The clipped policy loss of each token, `-min(ratio A, clip(ratio) A) + kl_coef KL`.
+
+    With `mismatch_cap` it is `min(trainer / sampler, mismatch_cap)` times the policy term, where the two probabilities
+    are those that one and the same policy gave the token: as the trainer computes it and as the sampler did, with
+    other kernels, another precision or another batch. The old policy's log-probs by the trainer need no forward pass of
+    their own: on the first update of a batch they are `logprob` itself, so that is taken, held fixed, and the ratio in
+    the clip is 1 (its gradient is the policy gradient). This is exact on the first update after a rollout, which is the
+    only one that the stages take, and however it is cut into micro-batches. On a second update of the same batch the
+    weight would hold the policy's change as well as the mismatch, and nothing would be clipped but the weight.
 
     Knows no mask: every position must hold finite numbers (`grpo_loss` sees to it). No gradient goes into
     `old_logprob`, `advantage` or `ref_logprob`, so `old_logprob=logprob` is the on-policy update.
@@ -38,17 +47,22 @@ def grpo_token_loss(
       clip_high: and above at `1 + clip_high` (apart from `clip_low`: DAPO's clip-higher).
       kl_coef: weight of the KL to the reference; 0 in the paper.
       ref_logprob: [B, T], under the reference policy.
+      mismatch_cap: the most that a token counts for where the trainer finds it likelier than the sampler did; None
+        takes `old_logprob` as the old policy's, mismatch and all. The KL term is not weighted.
 
     Returns:
-      f32[B, T] losses, and arrays [B, T]: `ratio`; `clipped` (bool, the clip holds and the policy term gives no
-      gradient); `kl`, the k3 estimate `exp(d) - d - 1` with `d = ref_logprob - logprob`, 0 without a reference.
+      f32[B, T] losses, and arrays [B, T]: `ratio`, of `logprob` to `old_logprob`; `clipped` (bool, the clip holds and
+      the policy term gives no gradient); `kl`, the k3 estimate `exp(d) - d - 1` with `d = ref_logprob - logprob`, 0
+      without a reference.
       Log-ratios are held within +-20.
 
     Raises:
-      UserError: a coefficient is negative, or `kl_coef` is positive without a reference.
+      UserError: a coefficient is negative, `kl_coef` is positive without a reference, or `mismatch_cap` is not above 0.
 
     References:
-      GRPO: equations 3 and 4 of arXiv 2402.03300. Two clips: section 3.1 of DAPO, arXiv 2503.14476.
+      GRPO: equations 3 and 4 of arXiv 2402.03300. Two clips: section 3.1 of DAPO, arXiv 2503.14476. Truncated weights
+      between sampler and trainer: "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training", Yao et al.
+      2025, fengyao.notion.site/off-policy-rl; the truncation: Ionides, Truncated Importance Sampling, 2008.
     """
     for name, value in (("clip_low", clip_low), ("clip_high", clip_high), ("kl_coef", kl_coef)):
         if value < 0:
@@ -57,11 +71,19 @@ def grpo_token_loss(
         raise UserError(
             f"kl_coef is {kl_coef} but there is no ref_logprob: score the reference policy or set kl_coef 0."
         )
+    if mismatch_cap is not None and not mismatch_cap > 0:
+        raise UserError(f"mismatch_cap is {mismatch_cap}: give a number above 0, such as 2, or None for no weights.")
     logprob = logprob.astype(jnp.float32)
     weight = jax.lax.stop_gradient(advantage.astype(jnp.float32))[:, None]
     ratio = jnp.exp(_bounded(logprob - jax.lax.stop_gradient(old_logprob.astype(jnp.float32))))
-    clipped = ((ratio > 1 + clip_high) & (weight > 0)) | ((ratio < 1 - clip_low) & (weight < 0))
-    loss = -jnp.minimum(ratio * weight, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * weight)
+    if mismatch_cap is None:
+        clipped = ((ratio > 1 + clip_high) & (weight > 0)) | ((ratio < 1 - clip_low) & (weight < 0))
+        loss = -jnp.minimum(ratio * weight, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * weight)
+    else:
+        # 1, with the gradient of a ratio: no clip can hold.
+        fresh = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
+        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * fresh * weight
+        clipped = jnp.zeros_like(ratio, bool)
     kl = jnp.zeros_like(ratio)
     if ref_logprob is not None:
         gap = _bounded(jax.lax.stop_gradient(ref_logprob.astype(jnp.float32)) - logprob)
@@ -84,11 +106,13 @@ def grpo_loss(
     aggregation: str = "sequence",
     max_tokens: int | None = None,
     weights: Float[Array, "batch time"] | None = None,
+    mismatch_cap: float | int | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
     """The GRPO loss of a batch of dialogues. What stands where the mask is False, NaN included, has no influence.
 
     Args:
-      logprob, old_logprob, advantage, clip_low, clip_high, kl_coef, ref_logprob: see `grpo_token_loss`.
+      logprob, old_logprob, advantage, clip_low, clip_high, kl_coef, ref_logprob, mismatch_cap: see
+        `grpo_token_loss`.
       mask: bool[B, T], True at the student's tokens.
       aggregation, max_tokens: see `token_weights`.
       weights: [B, T], this slice of `token_weights` over the whole batch, for gradient accumulation; then
@@ -98,7 +122,8 @@ def grpo_loss(
       The loss (f32 scalar) and metrics (f32 scalars): `loss`, which adds up over slices that carry `weights`;
       means over the student tokens `kl`, `clip_fraction_low`, `clip_fraction_high`, `ratio_mean`,
       `logprob_mismatch` (`|logprob - old_logprob|`: sampler against trainer on the first update) and `entropy` (the
-      estimate `-logprob`); maxima `ratio_max` and `logprob_mismatch_max`; and the count `student_tokens`.
+      estimate `-logprob`); maxima `ratio_max` and `logprob_mismatch_max`; and the count `student_tokens`. With
+      `mismatch_cap` also `mismatch_capped`, the part of the student tokens whose weight is the cap.
 
     Raises:
       UserError: see `grpo_token_loss` and `token_weights`.
@@ -114,6 +139,7 @@ def grpo_loss(
         clip_high=clip_high,
         kl_coef=kl_coef,
         ref_logprob=None if ref_logprob is None else _live(ref_logprob, mask),
+        mismatch_cap=mismatch_cap,
     )
     loss = jnp.sum(weights * token_loss)
     ratio, clipped = parts["ratio"], parts["clipped"]
@@ -130,6 +156,8 @@ def grpo_loss(
         "entropy": _mean(-logprob, mask),
         "student_tokens": jnp.sum(mask, dtype=jnp.float32),
     }
+    if mismatch_cap is not None:
+        metrics["mismatch_capped"] = _mean(ratio > mismatch_cap, mask)
     return loss, metrics
 
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.errors import UserError
 from sml_jax.learn.batches import AnyArray, MicroBatch
-from sml_jax.learn.logprobs import token_logprobs
+from sml_jax.learn.logprobs import LOGIT_NUMBERS, decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
@@ -57,11 +57,16 @@ class PolicyLoss:
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_coef: float = 0.0
+    mismatch_cap: float | int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value < float("inf"):
+        for name in ("clip_low", "clip_high", "kl_coef"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
                 raise UserError(f"policy loss: {name} is {value}: give 0 or a positive number")
+        if self.mismatch_cap is not None and not 0 < self.mismatch_cap < float("inf"):
+            raise UserError(
+                f"policy loss: mismatch_cap is {self.mismatch_cap}: give a number above 0, or None for no weights"
+            )
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
@@ -89,6 +94,7 @@ class Learner:
       mesh: devices that the rows of micro-batches are split over; None where the parameters lie on one device.
       reference: parameters of the KL term's reference policy, with or without adapters; needed where
         `policy_loss.kl_coef` is positive.
+      logit_numbers: the most logits that a device holds at a time (see `logprobs.hidden_logprobs`).
     """
 
     def __init__(
@@ -98,9 +104,10 @@ class Learner:
         policy_loss: PolicyLoss | None = None,
         reference: Params | None = None,
         mesh: Mesh | None = None,
+        logit_numbers: int = LOGIT_NUMBERS,
     ):
         self.optimizer = optimizer
-        self._mesh = mesh
+        self._mesh, self._numbers = mesh, logit_numbers
         self._reference = reference if policy_loss is not None and policy_loss.kl_coef > 0 else None
         self._model, self._policy_loss = model, policy_loss
         adapted = self._reference is not None and split_lora(self._reference)[1]
@@ -123,9 +130,7 @@ class Learner:
         whole = state.params
         frozen, _ = split_trainable(whole)
         state = state.trainable()
-        if self._gradients is None:
-            check_lora(self._model, whole)
-            self._compile(state)
+        self._make(whole, state)
         gradients = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.params)
         loss = place(np.zeros((), np.float32), state.step.sharding)
         collected = []
@@ -140,20 +145,50 @@ class Learner:
             **{k: float(v) for k, v in norms.items()},
         }
 
+    def warm_up(self, state: TrainState, rows: int, buckets: Sequence[int]) -> TrainState:
+        """Compiles the programs of micro-batches of `rows` rows, one a bucket, and of the optimiser's step.
+
+        Args:
+          state: consumed, as by `update`.
+          rows: of a micro-batch.
+          buckets: padded lengths that will come.
+
+        Returns:
+          The same state, bit for bit: the step that was taken is one that `update` skips.
+        """
+        for time in buckets:
+            ids, zeros = np.zeros((rows, time), np.int32), np.zeros((rows, time), np.float32)
+            weights = zeros.copy()
+            weights[0, 1:2] = np.inf  # no finite loss: the step is skipped
+            full, ones = np.full(rows, time, np.int32), np.ones(rows, np.float32)
+            empty = MicroBatch(ids, full, weights, zeros, ones)
+            state, _ = self.update(state, [empty])
+        return state
+
     def compiled(self) -> int:
         """How many programs have been compiled so far."""
         return programs(self._gradients) + programs(self._apply) if self._gradients is not None else 0
 
-    def _compile(self, state: TrainState) -> None:
-        """Everything goes out laid out as it came in: left to XLA, the second step could be another program."""
+    def _make(self, whole: Params, state: TrainState) -> None:
+        """The jitted functions. What comes in goes out laid out alike: left to XLA, step two could be a new program."""
+        if self._gradients is not None:
+            return
+        check_lora(self._model, whole)
         lies = jax.tree.map(lambda x: x.sharding, state)
         small = None if self._mesh is None else fetchable(self._mesh)
-        add = partial(_add_gradients, self._model, self._reference_model, self._policy_loss)
+        add = partial(
+            add_gradients,
+            self._model,
+            self._reference_model,
+            self._policy_loss,
+            mesh=self._mesh,
+            numbers=self._numbers,
+        )
         self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 
 
-def _add_gradients(
+def add_gradients(
     model: Decoder,
     reference_model: Decoder,
     policy_loss: PolicyLoss | None,
@@ -162,13 +197,17 @@ def _add_gradients(
     frozen: Params,
     reference: Params | None,
     part: MicroBatch,
+    *,
+    mesh: Mesh | None = None,
+    numbers: int = LOGIT_NUMBERS,
 ) -> tuple[tuple[Params, jax.Array], Metrics]:
     """Adds a micro-batch's gradients and loss to `total`."""
     mask = part.weights > 0
 
     def logprobs(scorer: Decoder, p: Params) -> jax.Array:
-        logits: Any = scorer.apply(p, part.tokens, part.length)
-        return token_logprobs(logits, part.tokens)
+        return decoder_logprobs(
+            scorer, p, part.tokens, part.length, mask, mesh=mesh, numbers=numbers, trained=not frozen
+        )
 
     def loss(p: Params) -> tuple[jax.Array, Metrics]:
         logprob = logprobs(model, join_lora(frozen, p))
@@ -182,6 +221,7 @@ def _add_gradients(
             clip_low=policy_loss.clip_low,
             clip_high=policy_loss.clip_high,
             kl_coef=policy_loss.kl_coef,
+            mismatch_cap=policy_loss.mismatch_cap,
             ref_logprob=None if reference is None else jax.lax.stop_gradient(logprobs(reference_model, reference)),
             weights=part.weights,
         )

@@ -14,7 +14,7 @@ from sml_jax.errors import UserError
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import Learner, PolicyLoss, _add_gradients, init_state
+from sml_jax.learn.update import Learner, PolicyLoss, add_gradients, init_state
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, count_params, init_params
 from sml_jax.models.lora import join_lora, split_lora
@@ -115,7 +115,7 @@ def test_no_gradient_of_a_weights_size_is_computed(params: dict, batch: list[Mic
         model = Decoder(dataclasses.replace(model.config, remat=remat))
         part = jax.tree.map(jnp.asarray, batch[0])
         total = (trainable, jnp.zeros(()))
-        traced = jax.make_jaxpr(lambda t: _add_gradients(model, model, None, total, t, frozen, None, part))(trainable)
+        traced = jax.make_jaxpr(lambda t: add_gradients(model, model, None, total, t, frozen, None, part))(trainable)
         return set(products(traced.jaxpr))
 
     base, adapters = split_lora(params)

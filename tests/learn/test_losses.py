@@ -18,6 +18,7 @@ from sml_jax.learn import (
     token_logprobs,
     token_weights,
 )
+from sml_jax.learn.update import PolicyLoss
 
 MAX_TOKENS = 11
 
@@ -339,3 +340,46 @@ def test_what_cannot_be_meant_is_refused():
         sft_loss(logprob, mask, aggregation="mean")
     with pytest.raises(UserError, match="give dialogue_weight to token_weights"):
         sft_loss(logprob, mask, weights=token_weights(mask), dialogue_weight=advantage)
+
+
+def test_mismatch_weights_by_hand():
+    """The trainer finds the tokens 1.5, 4 and 0.5 times as likely as the sampler did; none counts more than double."""
+    logprob = jnp.log(jnp.array([[0.3, 0.4, 0.2]]))
+    sampler = jnp.log(jnp.array([[0.2, 0.1, 0.4]]))
+    advantage = jnp.array([-3.0])
+
+    def losses(x, **settings):
+        return grpo_token_loss(x, sampler, advantage, **settings)
+
+    found, parts = losses(logprob, mismatch_cap=2.0)
+    np.testing.assert_allclose(found, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(parts["ratio"], [[1.5, 4.0, 0.5]], rtol=1e-6)
+    # The gradient of each is weight * A: no clip stops the third, which the plain loss leaves out (0.5 < 0.8, A < 0).
+    slope = jax.grad(lambda x: losses(x, mismatch_cap=2.0)[0].sum())(logprob)
+    np.testing.assert_allclose(slope, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
+    plain = jax.grad(lambda x: losses(x)[0].sum())(logprob)
+    np.testing.assert_allclose(plain, [[3 * 1.5, 3 * 4.0, 0.0]], rtol=1e-6)
+
+    _, metrics = grpo_loss(logprob, sampler, advantage, jnp.array([[True, True, False]]), mismatch_cap=2.0)
+    assert metrics["mismatch_capped"] == 0.5 and metrics["clip_fraction_high"] == 0
+    assert metrics["ratio_max"] == pytest.approx(4.0)
+
+
+def test_mismatch_weights_leave_the_kl_term_and_a_matching_sampler_alone():
+    logprob, reference = jnp.log(jnp.array([[0.3, 0.4]])), jnp.log(jnp.array([[0.25, 0.5]]))
+    settings = {"kl_coef": 0.7, "ref_logprob": reference}
+
+    def gradient(old, cap, advantage):
+        loss = lambda x: grpo_token_loss(x, old, jnp.array([advantage]), mismatch_cap=cap, **settings)[0].sum()  # noqa: E731
+        return jax.grad(loss)(logprob)
+
+    np.testing.assert_allclose(gradient(logprob, 1.5, 2.0), gradient(logprob, None, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(gradient(logprob - 1.0, 1.5, 0.0), gradient(logprob, None, 0.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0, float("nan")])
+def test_mismatch_cap_out_of_range(cap):
+    with pytest.raises(UserError, match=r"mismatch_cap is .*: give a number above 0"):
+        grpo_token_loss(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones(1), mismatch_cap=cap)
+    with pytest.raises(UserError, match=r"mismatch_cap is .*: give a number above 0"):
+        PolicyLoss(mismatch_cap=cap)
