@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import KeyValues, Layer, Past, RMSNorm
+from sml_jax.models.products import float32_product
 
 
 class Decoder(nn.Module):
@@ -26,7 +27,7 @@ class Decoder(nn.Module):
             embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.width**-0.5), ("vocab", "embed")),
         )
         self.layers = nn.scan(
-            nn.remat(Layer, prevent_cse=False) if c.remat else Layer,
+            _remade(c.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, 0, nn.broadcast, nn.broadcast, nn.broadcast),
@@ -42,6 +43,7 @@ class Decoder(nn.Module):
                 dtype=c.compute_dtype,
                 param_dtype=c.param_dtype,
                 kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "vocab")),
+                dot_general=lambda x, kernel, *_, **__: float32_product(x, kernel),
             )
 
     def __call__(
@@ -94,9 +96,21 @@ class Decoder(nn.Module):
     def logits(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch vocab"]:
         """Output layer, float32, with the final soft cap."""
         c = self.config
-        out = self.embedding.attend(hidden) if c.tied_embeddings else self.output(hidden)
-        out = out.astype(jnp.float32)
+        if c.tied_embeddings:
+            table = self.embedding.embedding.astype(c.compute_dtype)
+            out = float32_product(hidden.astype(c.compute_dtype), table.T)
+        else:
+            out = self.output(hidden)
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap
+
+
+def _remade(remat: bool | str) -> type[Layer]:
+    """The layer that computes its inside again in the backward pass, as `DecoderConfig.remat` says."""
+    if remat in (False, "none"):
+        return Layer
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    again: type[Layer] = nn.remat(Layer, prevent_cse=False, policy=policy)
+    return again
 
 
 def init_params(model: Decoder, key: jax.Array) -> dict:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_decoder import numpy_logits
 
+from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_params
 from sml_jax.parallel.mesh import RULES
@@ -169,5 +170,28 @@ def test_remat_and_unrolling_change_no_gradient() -> None:
         return jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(Decoder(config).apply(p, tokens)))))(params)
 
     plain = gradient(BASE)
-    other = gradient(dataclasses.replace(BASE, remat=True, scan_unroll=2))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), plain, other)
+    for remat in (True, "layer", "dots", "none"):
+        other = gradient(dataclasses.replace(BASE, remat=remat, scan_unroll=2))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), plain, other)
+
+
+def test_remat_decides_what_the_backward_pass_keeps() -> None:
+    """Gradients to the parameters: "dots" multiplies by weights as often as no remat does, "layer" again."""
+    params = made()[1]
+    tokens = jnp.ones((2, 8), jnp.int32)
+
+    def products(remat: bool | str) -> int:
+        model = Decoder(dataclasses.replace(BASE, remat=remat))
+        return str(jax.make_jaxpr(jax.grad(lambda p: jnp.sum(model.apply(p, tokens))))(params)).count("dot_general[")
+
+    assert products(False) == products("none") < products("dots") < products("layer") == products(True)
+
+
+def test_remat_takes_names_and_what_older_files_say() -> None:
+    for remat in (True, False, "none", "layer", "dots"):
+        config = dataclasses.replace(BASE, remat=remat)
+        assert DecoderConfig.from_json(config.to_json()) == config
+    with pytest.raises(UserError, match="remat is 'all'; it takes 'none', 'layer', 'dots'"):
+        dataclasses.replace(BASE, remat="all")
+    with pytest.raises(UserError, match="remat is 1; it takes"):
+        DecoderConfig.from_json(BASE.to_json().replace('"remat": false', '"remat": 1'))
