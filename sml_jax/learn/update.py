@@ -74,10 +74,10 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     trainable = jax.tree.map(jnp.copy, split_trainable(params)[1])
     state = TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
     lies = jax.tree.leaves(params)[0].sharding
-    if isinstance(lies, NamedSharding):
-        # Counters go to every device of the parameters' mesh: a checkpoint restores each leaf to where it lay.
-        whole = NamedSharding(lies.mesh, PartitionSpec())
-        state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else place(x, whole), state)
+    # Counters go to every device of the parameters' mesh: a checkpoint restores each leaf to where it lay. On one
+    # device all is put where it is, as an update leaves it: what lies there by default would be another program's.
+    whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else lies
+    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else place(x, whole), state)
     return state.with_base(params)
 
 

@@ -154,6 +154,37 @@ def test_compiles_once_a_shape(model, params, batch):
     assert compiled == learner.compiled() == 3  # two lengths, and the optimiser's step
 
 
+@pytest.mark.parametrize("loss", [None, PolicyLoss(mismatch_cap=2.0)])
+def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss):
+    """Whatever the lengths, the number of rows left over and how many tokens are trained; and it changes nothing."""
+    optimizer = optax.adamw(1e-2)
+    learner = Learner(model, optimizer, loss)
+    state = learner.warm_up(init_state(params, optimizer), 4, (4, TIME))
+    assert same(host(state), host(init_state(params, optimizer)))
+    assert learner.compiled() == 3
+    for rows in (1, 3, 6):
+        few = {name: value[:rows] for name, value in batch.items()}
+        few["weights"] = few["weights"] * (np.arange(TIME) < 2 * rows)
+        state, metrics = learner.update(state, micro_batches(**few, rows=4, buckets=(4, TIME)))
+        assert metrics["skipped"] == 0
+    assert learner.compiled() == 3 and int(state.step) == 3
+
+
+def test_state_and_gradients_are_updated_in_place(model, params, batch):
+    """The compiled programs write parameters, moments and summed gradients where the old ones lay."""
+    optimizer = optax.adamw(1e-2)
+    learner = Learner(model, optimizer)
+    state = init_state(params, optimizer)
+    learner.update(jax.tree.map(jnp.copy, state), micro_batches(**batch, rows=6, buckets=(TIME,)))
+    held = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree))  # noqa: E731
+    part = jax.tree.map(jnp.asarray, micro_batches(**batch, rows=6, buckets=(TIME,))[0])
+    total = (params, jnp.zeros(()))
+    add = learner._gradients.lower(total, params, {}, None, part).compile().memory_analysis()
+    assert add.alias_size_in_bytes >= held(params)
+    apply = learner._apply.lower(state, params, jnp.zeros(())).compile().memory_analysis()
+    assert apply.alias_size_in_bytes >= held(state) - 16  # but for the counters
+
+
 @pytest.mark.parametrize("broken", ["weights", "advantage", "params"])
 def test_a_step_that_is_not_finite_changes_nothing(model, params, batch, broken):
     """Neither parameters nor the optimiser's state; the next good step is as if it had never been."""
