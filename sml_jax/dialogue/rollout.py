@@ -1,4 +1,8 @@
-"""The rollout: student and teacher take turns in many dialogues at once, until a correct answer or the turn limit."""
+"""The rollout: student and teacher take turns in many dialogues at once, until a correct answer or the turn limit.
+
+Every dialogue goes at its own pace. The two sides' models are called by turns, each for all dialogues that wait for it:
+while one side's call runs on the devices, the host reads, judges and writes what the other side said.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,23 @@ from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.tasks.types import Problem, Task
 
+LEAVE = 0.25  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
 STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from its own keys
 
 
 @dataclass(frozen=True)
 class Played:
-    """A rollout's result: arrays for the learner, dialogues for people (same order), tokens run through each side."""
+    """A rollout's result: arrays for the learner, dialogues for people (same order).
+
+    Attributes:
+      forwarded: tokens that went through each side's model. copied: those of openings that another dialogue of the same
+        problem had run through it, by side.
+    """
 
     transcript: Transcript
     dialogues: tuple[Dialogue, ...]
     forwarded: dict[str, int]
+    copied: dict[str, int]
 
 
 def play(
@@ -53,7 +64,7 @@ def play(
     """Plays `group_size` dialogues about each problem.
 
     Rows are shared out in order; a row whose dialogue has ended takes the next one. The dialogues do not depend on how
-    many rows there are: every draw comes from the seed, the dialogue's id and a position.
+    many rows there are, or on when each is served: every draw comes from the seed, the dialogue's id and a position.
 
     Args:
       task: verifies, and knows what the teacher knows. problems: of that task.
@@ -104,9 +115,9 @@ def play(
             if progress is not None:
                 progress(len(lives) - len(active), total)
 
-    while active or len(lives) < total:
-        if between_turns is not None:
-            between_turns()
+    def opened() -> list[LiveDialogue]:
+        """New dialogues in the free rows."""
+        new = []
         while free and (index := next(coming, None)) is not None:
             group = index // group_size
             other = problems[(group + 1) % len(problems)]
@@ -119,17 +130,25 @@ def play(
                 side.open(live)
                 if writer is not None:
                     writer.open(live)
+                new.append(live)
             settle()
-        if active:
-            student.speak(active)
-            for live in still(active):
-                live.over = live.solved_turn > 0 or len(live.verdicts) == live.most_turns
-                if not live.over and not room.for_exchange(live):
-                    live.over = live.overlong = True
-            settle()
-        if active:
-            side.speak(active)
-            settle()
+        return new
+
+    while active or len(lives) < total:
+        if between_turns is not None:
+            between_turns()
+        student.begin(opened())
+        at = {live.row: live for live in active}
+        rows.dispatch(LEAVE)
+        student.begin(side.finish(at))  # what the teacher's last call said, read while the student's runs
+        side.dispatch(LEAVE)
+        said = student.finish(at)  # judged while the teacher's call runs
+        for live in still(said):
+            live.over = live.solved_turn > 0 or len(live.verdicts) == live.most_turns
+            if not live.over and not room.for_exchange(live):
+                live.over = live.overlong = True
+        student.begin(side.begin([live for live in said if not live.over]))
+        settle()
 
     dialogues = tuple(live.finished(arm) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
@@ -145,6 +164,7 @@ def play(
         ),
         dialogues,
         forwarded,
+        {"student": rows.copied, "teacher": side.rows.copied if side.rows else 0},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -42,6 +42,7 @@ class TeacherSide:
     def __init__(self, teacher: Teacher, task: Task, framing: Framing, rules: DialogueRules, key: jax.Array):
         self._teacher, self._task, self._framing, self._rules = teacher, task, framing, rules
         self.rows = Rows(teacher.engine, teacher.params, key) if isinstance(teacher, LanguageTeacher) else None
+        self._draws: dict[int, int] = {}  # by dialogue: how often its reply was drawn before the draw under way
 
     def turns(self, problem: Problem) -> int:
         """Student turns of a dialogue about this problem, at most."""
@@ -101,35 +102,72 @@ class TeacherSide:
                 self.rows.replace(live.row, [*live.knowing, *turn])
             self.rows.prefill([live.row for live in lives])
 
-    def speak(self, lives: Sequence[LiveDialogue]) -> None:
-        """The teacher's turn in each dialogue: appended to both sides' contexts and to the text.
+    def begin(self, lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
+        """Lets the teacher answer in these dialogues: a model in its next calls, a script at once.
 
-        A dialogue where that fails is dropped.
+        Returns:
+          The dialogues that are answered already. One where something fails is dropped.
         """
         private = self.dynamic_knowledge(lives)
         lives = still(lives)
         for live in lives:
             live.knowing += private[live.id]
-        replies = self._replies(lives)
-        for live in still(lives):
-            with apart(live, "writing the teacher's reply"):
-                self._write(live, replies[live.id])
+        if self.rows is not None:
+            for live in lives:
+                self._draw(live, 0)
+            return []
+        for live in lives:
+            with apart(live, "the scripted reply"):
+                reply = self._within_budget(live, self._scripted(live))
+                self._write(live, reply)
+        return still(lives)
+
+    def dispatch(self, leave: float) -> None:
+        """Starts a call of the model for the dialogues that wait for it; see `Rows.dispatch`."""
+        if self.rows is not None:
+            self.rows.dispatch(leave)
+
+    def finish(self, lives: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
+        """Waits for the call under way. A reply that leaks, or marks nothing to say, is drawn again, then replaced.
+
+        Args:
+          lives: the dialogue of each row.
+
+        Returns:
+          Dialogues whose reply is there, in both sides' contexts and in the text.
+        """
+        ended = [] if self.rows is None else [(lives[row], said) for row, said in self.rows.collect().items()]
+        answered = []
+        for live, utterance in ended:
+            draw, reply = self._draws.pop(live.id), None
+            with apart(live, "reading the teacher's reply"):
+                reply = self._guarded(live, utterance, draw)
+            if not live.dropped and reply is None:
+                if draw < self._rules.guard.regenerations:
+                    self._draw(live, draw + 1)
+                    continue
+                with apart(live, "replacing the teacher's reply"):
+                    live.redactions += 1
+                    reply = self._replaced(live)
+            if not live.dropped:
+                assert reply is not None
+                with apart(live, "writing the teacher's reply"):
+                    self._write(live, reply)
+                    answered.append(live)
+        return answered
+
+    def _draw(self, live: LiveDialogue, draw: int) -> None:
+        """Lets the model speak from what it knows now; each draw from the same place is another."""
+        assert self.rows is not None
+        self._draws[live.id] = draw
+        self.rows.replace(live.row, [*live.knowing, *self._framing.teacher_begins()])
+        self.rows.begin(live.row, self._rules.teacher_tokens, salt=draw)
 
     def _write(self, live: LiveDialogue, reply: Reply) -> None:
         live.turns.append(Turn("teacher", reply.text))
         live.revealed += [reply.shard] if reply.shard else []
         live.knowing += [*self._framing.teacher_begins(), *reply.whole, *self._framing.teacher_ends()]
         live.record.given(self._framing.student_hears(reply.public))
-
-    def _replies(self, lives: Sequence[LiveDialogue]) -> dict[int, Reply]:
-        """Replies by dialogue; none of one that is dropped over it."""
-        if isinstance(self._teacher, LanguageTeacher):
-            return self._sample_guarded(lives)
-        said = {}
-        for live in lives:
-            with apart(live, "the scripted reply"):
-                said[live.id] = self._within_budget(live, self._scripted(live))
-        return said
 
     def _within_budget(self, live: LiveDialogue, text: str) -> Reply:
         """A given text as tokens, cut where a sampled turn would have been cut."""
@@ -152,29 +190,6 @@ class TeacherSide:
     def _leaks(self, live: LiveDialogue, text: str) -> bool:
         """Whether a reply gives the answer away. A shard never does: it is a part of the problem's statement."""
         return leaks(live.problem.answer, text, "\n".join([live.public_text, *live.problem.shards]))
-
-    def _sample_guarded(self, lives: Sequence[LiveDialogue]) -> dict[int, Reply]:
-        """Sampled replies. One that leaks, or marks nothing for the student, is sampled again, then replaced."""
-        assert self.rows is not None
-        said: dict[int, Reply] = {}
-        waiting = list(lives)
-        for draw in range(1 + self._rules.guard.regenerations):
-            if not waiting:
-                break
-            for live in waiting:
-                self.rows.replace(live.row, [*live.knowing, *self._framing.teacher_begins()])
-            sampled = self.rows.sample([live.row for live in waiting], self._rules.teacher_tokens, salt=draw)
-            for live, utterance in zip(waiting, sampled, strict=True):
-                with apart(live, "reading the teacher's reply"):
-                    reply = self._guarded(live, utterance, draw)
-                    if reply is not None:
-                        said[live.id] = reply
-            waiting = [live for live in still(waiting) if live.id not in said]
-        for live in waiting:
-            with apart(live, "replacing the teacher's reply"):
-                live.redactions += 1
-                said[live.id] = self._replaced(live)
-        return said
 
     def _guarded(self, live: LiveDialogue, utterance: Utterance, draw: int) -> Reply | None:
         """A sampled turn as a reply; None for one that must not be said."""

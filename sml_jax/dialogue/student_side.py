@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sml_jax.dialogue.drops import VERIFIER, apart, still
@@ -45,11 +45,24 @@ class StudentSide:
         """Gives the row's context to this dialogue."""
         self.rows.start(live.row, live.id, live.record.tokens)
 
-    def speak(self, lives: Sequence[LiveDialogue]) -> None:
-        """One turn in each dialogue, with its verdict; a dialogue where that fails is dropped."""
+    def begin(self, lives: Sequence[LiveDialogue]) -> None:
+        """Lets the student speak in these dialogues: in the next calls of the model."""
         for live in lives:
             self.rows.append(live.row, live.record.tokens[len(self.rows.context(live.row)) :])
-        said = self._sampled(lives)
+            self.rows.begin(live.row, self._rules.student_tokens)
+
+    def finish(self, lives: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
+        """Waits for the call under way; the turns that ended in it, with their verdicts.
+
+        Args:
+          lives: the dialogue of each row.
+
+        Returns:
+          Dialogues whose turn has ended; one where something failed is among them, dropped.
+        """
+        utterances = self.rows.collect()
+        ended = [lives[row] for row in utterances]
+        said = self._read(ended, list(utterances.values()))
         for one, verdict in zip(said, self._judged(said), strict=True):
             self._judge(one.live, verdict)
         self._put_questions([one for one in said if not one.live.dropped])
@@ -57,9 +70,9 @@ class StudentSide:
             if not one.live.dropped:
                 with apart(one.live, "writing the student's turn"):
                     self._write(one)
+        return ended
 
-    def _sampled(self, lives: Sequence[LiveDialogue]) -> list[_Said]:
-        utterances = self.rows.sample([live.row for live in lives], self._rules.student_tokens)
+    def _read(self, lives: Sequence[LiveDialogue], utterances: Sequence[Utterance]) -> list[_Said]:
         said = []
         for live, utterance in zip(lives, utterances, strict=True):
             with apart(live, "reading the student's turn"):

@@ -1,36 +1,47 @@
-"""The kernels compiled for a few shapes, and the rows that they run on."""
+"""The kernels compiled for a few shapes, and what chooses among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.engine import kernels
-from sml_jax.engine.sampling import Sampling
+from sml_jax.engine.kernels import Cache
+from sml_jax.engine.sampling import Sampling, turn_keys
+from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
+from sml_jax.models.cached_attention import KeyValues
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.layers import KeyValues
 from sml_jax.parallel.mesh import everywhere, fetchable, make_mesh, place, place_params, row_sharding, row_shards
 from sml_jax.parallel.programs import programs
 
+STEPS = 32  # the most tokens that a row samples in one call: then the others get their chance
+
 
 class Engine:
-    """Jitted `extend` and `decode` for a model at a fixed number of rows; every shape comes from a short list.
+    """Jitted kernels for a model at a fixed number of rows; every shape comes from a short list.
+
+    A call works on all rows or on some of them (`widths`), and reads caches that are as long as the longest row needs
+    (`live`). The caches of one set of rows begin short and grow.
 
     Args:
       model: the decoder.
-      rows: contexts that run at once; a multiple of the mesh's data * fsdp.
+      rows: contexts that are held at once; a multiple of the mesh's data * fsdp.
       max_length: the longest context in tokens.
       budget: the most tokens of one sampled turn.
       ends: tokens that end a turn.
       forbidden: tokens that are never sampled.
       sampling: temperature, top-k, top-p.
       chunks: numbers of given tokens that one `extend` takes, rising.
-      live: live parts of the cache that are read, rising; by default the powers of two from 64 to max_length.
+      live: tokens that caches have room for, rising; by default powers of two and half-way between them, from 64 on.
+      widths: rows of each shard that one call works on, rising; by default all, and half, a quarter and a
+        sixteenth of them where that is at least 8.
+      steps: the most tokens that one `decode` samples in a row.
       mesh: devices; by default all of them on `data`.
     """
 
@@ -45,6 +56,8 @@ class Engine:
         sampling: Sampling | None = None,
         chunks: Sequence[int] = (16, 64),
         live: Sequence[int] | None = None,
+        widths: Sequence[int] | None = None,
+        steps: int = STEPS,
         mesh: Mesh | None = None,
     ):
         if max_length > model.config.max_length:
@@ -54,107 +67,166 @@ class Engine:
                 "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
-        shards = row_shards(self.mesh)
-        if rows % shards:
+        self.shards = row_shards(self.mesh)
+        if rows % self.shards:
             raise UserError(
-                f"engine: {rows} rows do not divide over {shards} shards of the mesh: give a multiple of {shards}"
+                f"engine: {rows} rows do not divide over {self.shards} shards of the mesh: give a multiple of "
+                f"{self.shards}"
             )
+        each = rows // self.shards
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
-        self.sampling = sampling or Sampling()
+        self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
         self.chunks = tuple(chunks)
-        self.live = tuple(live) if live else _doubling(64, max_length)
-        for name, sizes in (("chunks", self.chunks), ("live", self.live)):
+        self.live = tuple(live) if live else _lengths(64, max_length)
+        self.widths = tuple(widths) if widths else _widths(each)
+        for name, sizes in (("chunks", self.chunks), ("live", self.live), ("widths", self.widths)):
             if not sizes or list(sizes) != sorted(set(sizes)):
                 raise UserError(f"engine: {name} are {sizes}; give rising sizes")
         if self.live[-1] < max_length:
             raise UserError(f"engine: live ends at {self.live[-1]}, but contexts have up to {max_length} tokens")
+        if self.widths[-1] != each:
+            raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
+        # A kernel writes whole windows, the last of which may begin at the last token.
+        self.capacities = (*self.live[:-1], self.live[-1] + max(self.chunks[0], self.steps))
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
             raise UserError("engine: an end of turn must be a token that can be sampled")
         self._allowed = place(allowed, everywhere(self.mesh))
-        # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
-        self._kept = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp"), None, "tensor"))
-        # Made in its parts: the whole need not fit on one device, nor lie in one process.
-        self._empty = jax.jit(kernels.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=self._kept)
-        self._extend = jax.jit(
-            partial(kernels.extend, model), static_argnums=0, donate_argnums=2, out_shardings=self._kept
-        )
-        self._decode = jax.jit(
-            partial(kernels.decode, model),
-            static_argnums=(0, 1, 2, 3),
-            donate_argnums=5,
-            out_shardings=(self._kept, fetchable(self.mesh)),
-        )
         self._ends = tuple(ends)
+        self._compile()
 
-    def place(self, params: dict) -> dict:
-        """Parameters on this engine's mesh."""
-        return place_params(self.mesh, self.model, params)
+    def _compile(self) -> None:
+        """Jitted functions; nothing is compiled before they are called."""
+        # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
+        kept = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp"), "tensor"))
+        both: Any = (kept, kept)
+        model, whole = self.model, (KeyValues(*both),) * self.model.config.layers
+        self._weights = jax.jit(partial(take_apart, model), out_shardings=weight_shardings(model, self.mesh))
+        # Made in its parts: the whole need not fit on one device, nor lie in one process.
+        self._empty = jax.jit(kernels.empty_cache, static_argnums=(0, 1, 2), out_shardings=whole)
+        self._grow = jax.jit(partial(kernels.grow), static_argnums=1, out_shardings=kept)
+        self._keys = jax.jit(partial(turn_keys))
+        self._copy = jax.jit(partial(kernels.copy), donate_argnums=0, out_shardings=whole)
+        self._extend = jax.jit(partial(kernels.extend, model), out_shardings=whole)
+        self._write = jax.jit(partial(kernels.write, self.shards), donate_argnums=0, out_shardings=whole)
+        self._decode = jax.jit(
+            partial(kernels.decode, model, self.shards, self.steps, self.sampling, self._ends),
+            donate_argnums=1,
+            out_shardings=(whole, fetchable(self.mesh)),
+        )
 
-    def cache(self) -> KeyValues:
-        """An empty cache for all rows."""
-        most_written = max(*self.chunks, self.budget)
-        return self._empty(self.model.config, self.rows, self.max_length, most_written)
+    def place(self, params: Any) -> Weights:
+        """Parameters as the kernels take them, on this engine's mesh. Weights are given back as they are."""
+        return params if isinstance(params, Weights) else self._weights(place_params(self.mesh, self.model, params))
+
+    def cache(self, capacity: int | None = None) -> Cache:
+        """An empty cache for all rows, of the longest capacity or a given one."""
+        return self._empty(self.model.config, self.rows, capacity or self.capacities[-1])
+
+    def fitted(self, cache: Cache, needed: int) -> Cache:
+        """The cache with room for `needed` tokens in a row; it is consumed if it has to grow.
+
+        It grows a size at a time, so that few programs are needed, and an array at a time, so that old and new never
+        stand side by side whole.
+        """
+        for capacity in self.capacities:
+            if cache[0].keys.shape[2] >= needed:
+                break
+            if cache[0].keys.shape[2] < capacity:
+                parts = [list(layer) for layer in cache]
+                del cache
+                for part in parts:
+                    for i in range(len(part)):
+                        part[i] = self._grow(part[i], capacity)
+                cache = tuple(KeyValues(*part) for part in parts)
+        return cache
 
     def extend(
-        self, params: dict, cache: KeyValues, tokens: np.ndarray, start: np.ndarray, count: np.ndarray
-    ) -> KeyValues:
-        """`kernels.extend` with the smallest live part that will do."""
-        live = self._live_for(int(start.max()))
-        return self._extend(live, params, cache, *map(self._rows, (tokens, start, count)))
+        self,
+        params: Any,
+        cache: Cache,
+        tokens: np.ndarray,
+        start: np.ndarray,
+        count: np.ndarray,
+        rows: np.ndarray | None = None,
+    ) -> Cache:
+        """`kernels.extend` and `write`; rows are numbers within their shard, [shards, one of the widths]."""
+        numbers, at = self._numbers(rows), self._rows(start)
+        new = self._extend(self.place(params), cache, numbers, self._rows(tokens), at, self._rows(count))
+        return self._write(cache, new, numbers, at, self._rows(count > 0))
+
+    def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray) -> Cache:
+        """`kernels.copy`, within each shard."""
+        return self._copy(cache, self._numbers(source), self._numbers(target))
 
     def decode(
         self,
-        params: dict,
-        cache: KeyValues,
+        params: Any,
+        cache: Cache,
         last: np.ndarray,
         start: np.ndarray,
         limit: np.ndarray,
         keys: jax.Array,
-    ) -> tuple[KeyValues, kernels.Sampled]:
-        """`kernels.decode` with the smallest live part that will do."""
-        live = self._live_for(int(start.max()))
-        return self._decode(
-            live,
-            self.budget,
-            self.sampling,
-            self._ends,
-            params,
-            cache,
-            *map(self._rows, (last, start, limit)),
-            self._rows(keys),
-            self._allowed,
-        )
+        rows: np.ndarray | None = None,
+        leave: int | None = None,
+    ) -> tuple[Cache, kernels.Sampled]:
+        """`kernels.decode`; without `leave` it goes on until all rows are done or the steps are."""
+        leave = len(last) if leave is None else leave
+        placed = [self._rows(array) for array in (last, start, limit, keys)]
+        leaving = place(np.int32(leave), everywhere(self.mesh))
+        return self._decode(self.place(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
 
-    def chunk_for(self, pending: int) -> int:
-        """Tokens to append in one go when the fullest row waits with `pending`."""
-        return next((size for size in self.chunks if pending <= size), self.chunks[-1])
+    def keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
+        """`sampling.turn_keys` for the rows of a call."""
+        keys: jax.Array = self._keys(seed_key, salts, dialogue_ids)
+        return keys
 
-    def warm_up(self, params: dict) -> None:
+    def chunk_for(self, pending: int, cached: int = 0) -> int:
+        """Tokens to append in one go where `pending` wait after those that are cached: a window that fits the cache."""
+        fitting = [size for size in self.chunks if cached + size <= self.capacities[-1]]
+        return next((size for size in fitting if pending <= size), fitting[-1])
+
+    def width_for(self, rows: int) -> int:
+        """Rows of each shard that a call works on, for the shard with the most of them."""
+        return next(size for size in self.widths if rows <= size)
+
+    def warm_up(self, params: Any) -> None:
         """Compiles every shape there is by running each kernel on rows that it leaves as they are."""
-        params, cache, zeros = self.place(params), self.cache(), np.zeros(self.rows, np.int32)
-        keys = jax.random.split(jax.random.key(0), self.rows)
-        for live in self.live:
-            start = np.full(self.rows, min(live, self.max_length), np.int32)
-            for size in self.chunks:
-                cache = self.extend(params, cache, np.zeros((self.rows, size), np.int32), start, zeros)
-            cache, _ = self.decode(params, cache, zeros, start, zeros, keys)
+        weights, cache = self.place(params), self.cache(self.capacities[0])
+        for capacity in self.capacities:
+            cache = self.fitted(cache, capacity)
+            for width in self.widths:
+                rows = None if width == self.widths[-1] else np.full((self.shards, width), self.widths[-1], np.int32)
+                zeros = np.zeros(self.shards * width, np.int32)
+                for size in self.chunks:
+                    if size <= capacity:
+                        cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
+                keys = self.keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
+                if self.steps <= capacity:
+                    cache, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
+                nobody = np.full((self.shards, width), self.widths[-1], np.int32)
+                cache = self.copy(cache, nobody, nobody)
 
     def compiled(self) -> int:
         """How many programs have been compiled so far."""
-        return programs(self._extend) + programs(self._decode)
+        return sum(map(programs, (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)))
 
-    def _live_for(self, longest: int) -> int:
-        return next(size for size in self.live if longest <= size)
-
-    def _rows(self, array: np.ndarray | jax.Array) -> jax.Array:
+    def _rows(self, array: Any) -> jax.Array:
         return place(array, row_sharding(self.mesh))
 
+    def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
+        return None if rows is None else self._rows(rows)
 
-def _doubling(first: int, last: int) -> tuple[int, ...]:
+
+def _widths(rows: int) -> tuple[int, ...]:
+    return tuple(sorted({rows, *(rows // n for n in (2, 4, 16) if rows // n >= 8)}))
+
+
+def _lengths(first: int, last: int) -> tuple[int, ...]:
+    """Powers of two from the first on, those half-way between them, and the last."""
     sizes = []
     while first < last:
-        sizes.append(first)
+        sizes += [first, first + first // 2]
         first *= 2
-    return (*sizes, last)
+    return (*(size for size in sizes if size < last), last)

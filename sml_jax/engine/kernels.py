@@ -1,12 +1,16 @@
-"""The two kernels of every dialogue: `extend` appends given tokens, `decode` samples until each row's turn ends.
+"""The kernels of every dialogue: `extend` appends given tokens, `decode` samples turns, `copy` shares an opening.
 
 A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens; a kernel is given
 the tokens after these. The last token of a row is always left out of the cache until something follows it, so every
 token goes through the model once, and only decoding computes logits.
+
+Layers are unrolled and each has arrays of its own: a decoding step is bound by memory, and slicing stacked layers or
+the live part of a longer cache would copy what the step only has to read.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -16,11 +20,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits
+from sml_jax.engine.weights import Weights
+from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.layers import KeyValues, Past
+from sml_jax.models.layers import Layer
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
+Cache = tuple[KeyValues, ...]
+"""For each layer, keys and values [rows, kv_heads, capacity, head_dim]."""
 
 
 @flax.struct.dataclass
@@ -28,106 +36,134 @@ class Sampled:
     """What `decode` sampled. Slots from `count` on are meaningless.
 
     Attributes:
-      tokens: int32 [batch, budget], the end-of-turn token included.
+      tokens: int32 [batch, steps], the end-of-turn token included.
       count: int32 [batch], tokens sampled.
-      ended: bool [batch], the last of them is an end of turn; if not, the budget ran out.
-      logprob: float32 [batch, budget], of each token under the model at temperature 1, nothing forbidden.
-      sampling_logprob: float32 [batch, budget], under the distribution that it was drawn from.
+      ended: bool [batch], the last of them is an end of turn; if not, the limit or the steps ran out.
+      logprob: float32 [batch, steps], of each token under the model at temperature 1, nothing forbidden.
+      sampling_logprob: float32 [batch, steps], under the distribution that it was drawn from.
     """
 
-    tokens: Int[AnyArray, "batch budget"]
+    tokens: Int[AnyArray, "batch steps"]
     count: Int[AnyArray, " batch"]
     ended: Bool[AnyArray, " batch"]
-    logprob: Float[AnyArray, "batch budget"]
-    sampling_logprob: Float[AnyArray, "batch budget"]
+    logprob: Float[AnyArray, "batch steps"]
+    sampling_logprob: Float[AnyArray, "batch steps"]
 
 
-def empty_cache(config: DecoderConfig, rows: int, length: int, most_written: int) -> KeyValues:
-    """A cache for `rows` contexts of up to `length` tokens: [rows, layers, kv_heads, slots, head_dim], zeros.
+def empty_cache(config: DecoderConfig, rows: int, capacity: int) -> Cache:
+    """A cache for `rows` contexts of up to `capacity` tokens, zeros.
 
-    Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not. Behind
-    the contexts lie `most_written` spare slots, the most that a kernel writes at once.
+    Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not.
     """
-    shape = (rows, config.layers, config.kv_heads, length + most_written, config.head_dim)
-    return KeyValues(jnp.zeros(shape, config.compute_dtype), jnp.zeros(shape, config.compute_dtype))
+    shape = (rows, config.kv_heads, capacity, config.head_dim)
+
+    def zeros() -> jax.Array:
+        return jnp.zeros(shape, config.compute_dtype)
+
+    return tuple(KeyValues(zeros(), zeros()) for _ in range(config.layers))
+
+
+def grow(kept: jax.Array, capacity: int) -> jax.Array:
+    """One array of a cache with room for more tokens."""
+    return jnp.pad(kept, ((0, 0), (0, 0), (0, capacity - kept.shape[2]), (0, 0)))
+
+
+def copy(cache: Cache, source: Int[Array, "shards few"], target: Int[Array, "shards few"]) -> Cache:
+    """Copies whole rows within each shard; a target past the shard's rows copies nothing.
+
+    Args:
+      cache: donate it.
+      source, target: rows counted within their shard.
+    """
+    whole = jnp.full((target.size,), True)
+    start = jnp.zeros(target.size, jnp.int32)
+    return write(source.shape[0], cache, _select(cache, source), target, start, whole)
 
 
 def extend(
     model: Decoder,
-    live: int,
-    params: dict,
-    cache: KeyValues,
+    weights: Weights,
+    cache: Cache,
+    rows: Int[Array, "shards few"] | None,
     tokens: Int[Array, "batch time"],
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
-) -> KeyValues:
-    """Appends given tokens to rows.
+) -> Cache:
+    """Runs given tokens through the model, after what their rows' caches hold; `write` puts them there.
+
+    The two are apart, since one program would write a layer before it has read the next, into copies of whole caches.
 
     Args:
-      model: the decoder. live: static; cache slots that are read, at least max(start).
-      params: the decoder's.
-      cache: the rows' caches; donate it.
-      tokens: new tokens, right padded. start: tokens that a row's cache holds. count: new tokens, 0 to leave a row be.
+      model: the decoder.
+      weights: the decoder's, see `engine.weights`.
+      cache: the rows' caches.
+      rows: which rows, counted within their shard, as many in each; a number past the shard's rows is nobody's. None
+        for all rows in order.
+      tokens: new tokens of these rows, right padded. start: tokens that a row's cache holds. count: new tokens, 0 to
+        leave a row be.
 
     Returns:
-      The caches with the new tokens' keys and values at start .. start + count - 1.
+      The new tokens' keys and values, of each layer.
     """
     positions, valid = _span(start, count, tokens.shape[1])
-    _, new = _hidden(model, params, tokens, positions, valid, (_kept(cache, start, live),))
-    return _write(cache, new, start, count)
+    _, new = _hidden(model, weights, tokens, positions, valid, (_kept(_select(cache, rows), start),))
+    return new
 
 
 def decode(
     model: Decoder,
-    live: int,
-    budget: int,
+    shards: int,
+    steps: int,
     sampling: Sampling,
     ends: tuple[int, ...],
-    params: dict,
-    cache: KeyValues,
+    weights: Weights,
+    cache: Cache,
+    rows: Int[Array, "shards few"] | None,
     last: Int[Array, " batch"],
     start: Int[Array, " batch"],
     limit: Int[Array, " batch"],
     keys: jax.Array,
+    leave: Int[Array, ""],
     allowed: Bool[Array, " vocab"],
-) -> tuple[KeyValues, Sampled]:
-    """Samples each row's turn; stops when every row has ended its turn or spent its limit.
+) -> tuple[Cache, Sampled]:
+    """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `leave` says.
+
+    A row that is stopped in the middle of its turn goes on in the next call as if nothing had been.
 
     Args:
-      model: the decoder. live: static; cache slots that are read, at least max(start). budget: static; the most
-        tokens of any row. sampling: static. ends: static; tokens that end a turn.
-      params: the decoder's.
+      model: the decoder. shards, rows: see `write`. steps: static; the most tokens of any row. sampling: static.
+        ends: static; tokens that end a turn.
+      weights: the decoder's.
       cache: the rows' caches; donate it. It is only read while the loop runs: new keys and values gather in a buffer
-        of the loop's own and are written once at its end.
+        of the loop's own and are written once at its end. It must have room for `steps` tokens after each start.
       last: each row's last token, not yet in its cache. start: tokens that are.
-      limit: tokens that a row may sample, at most `budget`; 0 leaves it be.
-      keys: each row's random key. allowed: tokens that may be said.
+      limit: tokens that a row may sample; 0 leaves it be.
+      keys: each row's random key.
+      leave: rows that have come to their end or limit in this call when the loop stops.
+      allowed: tokens that may be said.
 
     Returns:
       Caches that hold all but the last sampled token of each row, and the samples.
     """
     config, batch = model.config, last.shape[0]
-    kept = _kept(cache, start, live)
-    shape = (batch, budget)
-    slots = jnp.arange(budget, dtype=jnp.int32)
+    kept = _kept(_select(cache, rows), start)
+    shape = (batch, steps)
+    slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(ends, jnp.int32)
+    asked = limit > 0
 
     def unfinished(carry: tuple) -> jax.Array:
         step, running = carry[0], carry[2]
-        return (step < budget) & jnp.any(running)
+        return (step < steps) & jnp.any(running) & (jnp.sum(asked & ~running) < leave)
 
     def step_fn(carry: tuple) -> tuple:
         step, token, running, fresh, out = carry
         position = start + step
-        said = Past(
-            fresh,
-            start[:, None] + slots,
-            jnp.broadcast_to(slots < step, shape),
-        )
+        # The token itself is in this segment too: read before it is written, the buffer would be copied each time.
+        said = Past(fresh, start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step)
         one = jnp.ones((batch, 1), bool)
-        hidden, new = _hidden(model, params, token[:, None], position[:, None], one, (kept, said))
-        fresh = jax.tree.map(lambda all_, one: jax.lax.dynamic_update_slice_in_dim(all_, one, step, 3), fresh, new)
-        logits: Any = model.apply(params, hidden[:, 0], method="logits")
+        hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, (kept, said))
+        logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
         offered = sampling_logits(logits, allowed, sampling)
         chosen = sample(keys, position + 1, offered)
         is_end = jnp.any(chosen[:, None] == end_ids, axis=-1)
@@ -152,17 +188,30 @@ def decode(
         logprob=jnp.zeros(shape, jnp.float32),
         sampling_logprob=jnp.zeros(shape, jnp.float32),
     )
-    said = jnp.zeros((config.layers, batch, config.kv_heads, budget, config.head_dim), config.compute_dtype)
-    carry = (jnp.zeros((), jnp.int32), last, limit > 0, KeyValues(said, said), nothing)
+    carry = (jnp.zeros((), jnp.int32), last, asked, empty_cache(config, batch, steps), nothing)
     _, _, _, fresh, out = jax.lax.while_loop(unfinished, step_fn, carry)
-    return _write(cache, fresh, start, jnp.asarray(out.count)), out
+    return write(shards, cache, fresh, rows, start, jnp.asarray(out.count) > 0), out
 
 
 def _hidden(
-    model: Decoder, params: dict, tokens: jax.Array, positions: jax.Array, valid: jax.Array, past: tuple[Past, ...]
-) -> tuple[jax.Array, KeyValues]:
-    result: Any = model.apply(params, tokens, positions, valid, past, method="hidden")
-    return result
+    model: Decoder,
+    weights: Weights,
+    tokens: jax.Array,
+    positions: jax.Array,
+    valid: jax.Array,
+    past: tuple[Past, ...],
+) -> tuple[jax.Array, Cache]:
+    """`Decoder.hidden`, layer by layer: final hidden states, and the new tokens' keys and values of each layer."""
+    run: Any = Layer(model.config).apply
+    slots = tuple(segment[1:] for segment in past)
+    x: Any = model.apply(weights.outside, tokens, method="embed")
+    new = []
+    for i, is_local in enumerate(model.config.local_layers):
+        kept = tuple(segment.kv[i] for segment in past)
+        x, fresh = run(weights.layers[i], x, kept, jnp.asarray(is_local), positions, valid, slots)
+        new.append(fresh)
+    normed: Any = model.apply(weights.outside, x, method="finish")
+    return normed, tuple(new)
 
 
 def _span(start: jax.Array, count: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
@@ -171,22 +220,59 @@ def _span(start: jax.Array, count: jax.Array, size: int) -> tuple[jax.Array, jax
     return start[:, None] + slots, slots < count[:, None]
 
 
-def _kept(cache: KeyValues, start: jax.Array, live: int) -> Past:
-    """The live part of the caches as a segment to look back at, layers first as the model wants them."""
-    positions = jnp.broadcast_to(jnp.arange(live, dtype=jnp.int32), (start.shape[0], live))
-    layers_first = jax.tree.map(lambda kept: kept[:, :, :, :live].swapaxes(0, 1), cache)
-    return Past(layers_first, positions, positions < start[:, None])
+def _kept(cache: Cache, start: jax.Array) -> Past:
+    """Caches as a segment to look back at."""
+    capacity = cache[0].keys.shape[2]
+    positions = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), (start.shape[0], capacity))
+    return Past(cache, positions, positions < start[:, None])
 
 
-def _write(cache: KeyValues, new: KeyValues, start: jax.Array, count: jax.Array) -> KeyValues:
-    """Writes all new slots of a row at its start. What lies past `count` is not valid and is written over later.
+def _select(cache: Cache, rows: jax.Array | None) -> Cache:
+    """These rows' caches, as arrays of their own; rows that are nobody's hold something."""
+    if rows is None:
+        return cache
 
-    A row without new tokens is left alone: its slots go to the spare ones.
+    def take(kept: jax.Array) -> jax.Array:
+        by_shard = kept.reshape(rows.shape[0], -1, *kept.shape[1:])
+        few = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
+        return few.reshape(-1, *kept.shape[1:])
+
+    return jax.tree.map(take, cache)
+
+
+def write(
+    shards: int,
+    cache: Cache,
+    new: Cache,
+    rows: Int[Array, "shards few"] | None,
+    start: Int[Array, " batch"],
+    writes: Bool[Array, " batch"],
+) -> Cache:
+    """Writes all new slots of a row at its start. What lies past its tokens is not valid and is written over later.
+
+    Args:
+      shards: static; parts that the rows of the cache are split into.
+      cache: donate it. It must have room for all new slots after each row's start.
+      new: keys and values of some slots, from `extend` or `decode`.
+      rows: see `extend`. start: where a row's window begins.
+      writes: rows that do; others, and rows that are nobody's, are left alone: their place lies past the last row,
+        which drops it.
     """
-    spare = cache.keys.shape[3] - new.keys.shape[3]
-    slot = jnp.where(count > 0, start, spare)
+    size = cache[0].keys.shape[0] // shards
+    if rows is None:
+        rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
+    at = jnp.stack([jnp.where(writes.reshape(rows.shape), rows, size), start.reshape(rows.shape)], axis=-1)
+    windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, 2))
 
-    def write(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice_in_dim(kept, fresh.astype(kept.dtype), at, 2)
+    def scatter(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:
+        drop = jax.lax.GatherScatterMode.FILL_OR_DROP
+        return jax.lax.scatter(kept, at, fresh, windows, unique_indices=True, mode=drop)
 
-    return jax.tree.map(lambda kept, fresh: jax.vmap(write, (0, 1, 0))(kept, fresh, slot), cache, new)
+    def place(kept: jax.Array, fresh: jax.Array) -> jax.Array:
+        fresh = fresh.astype(kept.dtype)
+        if shards == 1:
+            return scatter(kept, fresh, at[0])
+        by_shard = kept.reshape(shards, -1, *kept.shape[1:]), fresh.reshape(shards, -1, *fresh.shape[1:])
+        return jax.vmap(scatter)(by_shard[0], by_shard[1], at).reshape(kept.shape)
+
+    return jax.tree.map(place, cache, new)

@@ -1,17 +1,24 @@
-"""One side's contexts on the host: what each row says so far, how much of it is cached, and sampling its next turn."""
+"""One side's contexts on the host: what each row says so far, how much of it is cached, and sampling its next turn.
+
+Rows go at their own pace: those that are to speak are begun, and each call of the model takes all of them some tokens
+on, until enough of them have come to the end of their turn.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.sampling import row_keys
+from sml_jax.engine.kernels import Sampled
 from sml_jax.errors import UserError
+
+SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,17 @@ class Utterance:
     ended: bool
 
 
+@dataclass
+class _Turn:
+    """A turn under way: what may still be said of it, and what has been."""
+
+    left: int
+    salt: int
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    sampling_logprobs: list[float] = field(default_factory=list)
+
+
 class Rows:
     """Contexts of one side of the dialogues. Appending is free; tokens go through the model before the next sample.
 
@@ -32,18 +50,28 @@ class Rows:
       key: random key of the run's seed and of this side.
     """
 
-    def __init__(self, engine: Engine, params: dict, key: jax.Array):
-        self._engine, self._params, self._key = engine, engine.place(params), key
-        self._cache = engine.cache()
+    def __init__(self, engine: Engine, params: Any, key: jax.Array):
+        self._engine, self._weights, self._key = engine, engine.place(params), key
+        self._cache = engine.cache(engine.capacities[0])
         self._contexts: list[list[int]] = [[] for _ in range(engine.rows)]
         self._cached = np.zeros(engine.rows, np.int32)
         self._ids = np.zeros(engine.rows, np.uint32)
+        self._openings: list[tuple[int, ...]] = [()] * engine.rows
+        self._holders: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._turns: dict[int, _Turn] = {}
+        self._under_way: tuple[list[int], np.ndarray, Sampled] | None = None
         self.forwarded = 0  # tokens that went through the model, padding aside
+        self.copied = 0  # tokens whose keys and values were copied from a row with the same opening
 
     def start(self, row: int, dialogue_id: int, tokens: Sequence[int]) -> None:
-        """Gives a row to a new dialogue, whose context opens with `tokens`."""
+        """Gives a row to a new dialogue, whose context opens with `tokens`.
+
+        Where a row of the same shard has the same opening in its cache, it is copied and not run through the model.
+        """
         self._contexts[row], self._cached[row], self._ids[row] = [], 0, dialogue_id
+        self._turns.pop(row, None)
         self.append(row, tokens)
+        self._openings[row] = tuple(self._contexts[row])
 
     def append(self, row: int, tokens: Sequence[int]) -> None:
         """Appends given tokens to a row."""
@@ -76,69 +104,185 @@ class Rows:
         """A row's tokens."""
         return self._contexts[row]
 
+    @property
+    def speaking(self) -> int:
+        """Rows whose turn is under way."""
+        return len(self._turns)
+
+    def begin(self, row: int, limit: int, salt: int = 0) -> None:
+        """Lets a row speak its next turn, in the calls of `advance` that follow.
+
+        Args:
+          row: its context must not be empty.
+          limit: tokens of the turn at most; also the row's room.
+          salt: another draw from the same place takes another salt.
+        """
+        if not self._contexts[row]:
+            raise UserError("a context must hold a token before its turn can be sampled")
+        most = min(limit, self._engine.budget, self.room(row))
+        if most < 1:
+            raise UserError(f"no room to sample a turn in a context of {self._engine.max_length}: raise max_length")
+        self._turns[row] = _Turn(most, salt)
+
+    def dispatch(self, leave: float = 1.0) -> None:
+        """Starts one call of the model for the rows that are speaking, which `collect` waits for.
+
+        Args:
+          leave: the call ends when this share of them have ended their turn, or after the engine's steps.
+        """
+        assert self._under_way is None
+        rows = sorted(self._turns)
+        if not rows:
+            return
+        engine = self._engine
+        self.prefill(rows)
+        self._fit(rows, engine.steps)
+        order, numbers = self._chosen(rows)
+        last, limit, salts = (np.zeros(len(order), np.int32) for _ in range(3))
+        for i, row in enumerate(order):
+            if row >= 0 and row in self._turns:
+                last[i], turn = self._contexts[row][-1], self._turns[row]
+                limit[i], salts[i] = turn.left, turn.salt
+        keys = engine.keys(self._key, salts, self._ids[order])
+        starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
+        self._cache, out = engine.decode(
+            self._weights, self._cache, last, starts, limit, keys, numbers, math.ceil(leave * len(rows))
+        )
+        self._under_way = rows, order, out
+
+    def collect(self) -> dict[int, Utterance]:
+        """Waits for the call that was started. The turns that ended in it, by row; all rows' contexts have grown."""
+        if self._under_way is None:
+            return {}
+        (rows, order, out), self._under_way = self._under_way, None
+        out = jax.device_get(out)
+        place = {int(row): i for i, row in enumerate(order) if row >= 0}
+        finished = {}
+        for row in rows:
+            i, turn = place[row], self._turns[row]
+            n = int(out.count[i])
+            tokens = out.tokens[i, :n].tolist()
+            turn.tokens += tokens
+            turn.logprobs += out.logprob[i, :n].tolist()
+            turn.sampling_logprobs += out.sampling_logprob[i, :n].tolist()
+            turn.left -= n
+            self._contexts[row].extend(tokens)
+            self._cached[row] += n
+            self.forwarded += n
+            if out.ended[i] or not turn.left:
+                del self._turns[row]
+                finished[row] = Utterance(
+                    tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(out.ended[i])
+                )
+        return finished
+
     def sample(self, rows: Sequence[int], limit: int, salt: int = 0) -> list[Utterance]:
         """Samples the next turn of `rows` and appends it.
 
         Args:
-          rows: which. Their contexts must not be empty.
-          limit: tokens of a turn at most; also the row's room.
-          salt: another draw from the same place takes another salt.
+          rows: which. Nobody else may be speaking.
+          limit, salt: see `begin`.
 
         Returns:
           An utterance for each of `rows`, in their order.
         """
-        engine = self._engine
-        self.prefill(rows)
-        last, limits = np.zeros(engine.rows, np.int32), np.zeros(engine.rows, np.int32)
         for row in rows:
-            last[row] = self._contexts[row][-1]
-            limits[row] = min(limit, engine.budget, self.room(row))
-            if limits[row] < 1:
-                raise UserError(f"no room to sample a turn in a context of {engine.max_length}: raise max_length")
-        key = jax.random.fold_in(self._key, salt)
-        self._cache, out = engine.decode(
-            self._params, self._cache, last, self._starts(rows), limits, row_keys(key, jnp.asarray(self._ids))
-        )
-        out = jax.device_get(out)
-        utterances = []
-        for row in rows:
-            n = int(out.count[row])
-            utterance = Utterance(
-                tuple(out.tokens[row, :n].tolist()),
-                tuple(out.logprob[row, :n].tolist()),
-                tuple(out.sampling_logprob[row, :n].tolist()),
-                bool(out.ended[row]),
-            )
-            self._contexts[row].extend(utterance.tokens)
-            self._cached[row] += n
-            self.forwarded += n
-            utterances.append(utterance)
-        return utterances
-
-    def _starts(self, rows: Sequence[int]) -> np.ndarray:
-        """Cached tokens of `rows`; 0 elsewhere, so that an idle row's length costs the others nothing."""
-        starts = np.zeros_like(self._cached)
-        starts[list(rows)] = self._cached[list(rows)]
-        return starts
+            self.begin(row, limit, salt)
+        said: dict[int, Utterance] = {}
+        while self._turns:
+            self.dispatch()
+            said |= self.collect()
+        return [said[row] for row in rows]
 
     def prefill(self, rows: Sequence[int]) -> None:
-        """Puts all but the last token of each row's context into its cache; `sample` does it too."""
-        engine = self._engine
+        """Puts all but the last token of each row's context into its cache; `dispatch` does it too.
+
+        Of rows with the same opening, one goes first and the others copy it.
+        """
         for row in rows:  # a rewound row may have its last token cached, which decoding is to be given
-            self._cached[row] = min(self._cached[row], max(len(self._contexts[row]) - 1, 0))
+            if not self._contexts[row]:
+                raise UserError("a context must hold a token before its turn can be sampled")
+            self._cached[row] = min(self._cached[row], len(self._contexts[row]) - 1)
+        followers = self._followers(rows)
+        self._extend([row for row in rows if row not in followers])
+        if followers:
+            self._copy(followers)
+            self._extend(list(followers))
+
+    def _extend(self, rows: Sequence[int]) -> None:
+        """Runs what `rows` wait with through the model."""
+        engine = self._engine
         while True:
             waiting = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
-            if min(waiting.values(), default=0) < 0:
-                raise UserError("a context must hold a token before its turn can be sampled")
-            most = max(waiting.values(), default=0)
-            if most == 0:
+            sizes = {row: engine.chunk_for(n, int(self._cached[row])) for row, n in waiting.items() if n > 0}
+            if not sizes:
                 return
-            size = engine.chunk_for(most)
-            tokens, count = np.zeros((engine.rows, size), np.int32), np.zeros(engine.rows, np.int32)
-            for row, n in waiting.items():
-                n, at = min(n, size), int(self._cached[row])
-                tokens[row, :n] = self._contexts[row][at : at + n]
-                count[row] = n
-            self._cache = engine.extend(self._params, self._cache, tokens, self._starts(rows), count)
-            self._cached += count
+            # Rows that wait with much do not make the others' windows longer.
+            size = max(sizes.values())
+            waiting = {row: waiting[row] for row in sizes if sizes[row] == size}
+            self._fit(list(waiting), size)
+            order, numbers = self._chosen(sorted(waiting))
+            tokens, count = np.zeros((len(order), size), np.int32), np.zeros(len(order), np.int32)
+            for i, row in enumerate(order):
+                if row >= 0 and row in waiting:
+                    n, at = min(waiting[row], size), int(self._cached[row])
+                    tokens[i, :n] = self._contexts[row][at : at + n]
+                    count[i] = n
+            starts = np.where(count > 0, self._cached[order], 0).astype(np.int32)
+            self._cache = engine.extend(self._weights, self._cache, tokens, starts, count, numbers)
+            np.add.at(self._cached, order[count > 0], count[count > 0])
             self.forwarded += int(count.sum())
+
+    def _followers(self, rows: Sequence[int]) -> dict[int, int]:
+        """Rows with nothing cached that can copy their opening, and from where: a row that has it or is about to."""
+        followers = {}
+        for row in rows:
+            opening = self._openings[row]
+            if self._cached[row] or len(opening) < SHARED or tuple(self._contexts[row][: len(opening)]) != opening:
+                continue
+            key = (self._shard(row), opening)
+            holder = self._holders.get(key)
+            if holder is None or holder == row or not self._holds(holder, opening):
+                self._holders[key] = row
+            elif holder in rows or self._cached[holder] >= len(opening) - 1:
+                followers[row] = holder
+        return followers
+
+    def _holds(self, row: int, opening: tuple[int, ...]) -> bool:
+        """Whether a row begins with this opening, in its cache or soon."""
+        return self._openings[row] == opening and tuple(self._contexts[row][: len(opening)]) == opening
+
+    def _copy(self, followers: dict[int, int]) -> None:
+        """Copies the openings of other rows."""
+        each = self._engine.widths[-1]
+        order, numbers = self._chosen(sorted(followers))
+        target = np.arange(self._engine.rows).reshape(-1, each) % each if numbers is None else numbers
+        chosen = np.array([row in followers for row in order]).reshape(target.shape)
+        target = np.where(chosen, target, each).astype(np.int32)
+        source = np.array([followers.get(int(row), 0) % each for row in order], np.int32).reshape(target.shape)
+        self._cache = self._engine.copy(self._cache, source, target)
+        for row, holder in followers.items():
+            n = min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            self._cached[row] = n
+            self.copied += n
+
+    def _chosen(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """A call's rows: their numbers, -1 for nobody; and the same within their shards, None for all rows in order."""
+        engine, each = self._engine, self._engine.widths[-1]
+        by_shard: list[list[int]] = [[] for _ in range(engine.shards)]
+        for row in rows:
+            by_shard[row // each].append(row)
+        width = engine.width_for(max(map(len, by_shard)))
+        if width == each:
+            return np.arange(engine.rows), None
+        order = np.full((engine.shards, width), -1)
+        for shard, some in enumerate(by_shard):
+            order[shard, : len(some)] = some
+        return order.reshape(-1), np.where(order >= 0, order % each, each).astype(np.int32)
+
+    def _fit(self, rows: Sequence[int], more: int) -> None:
+        """Makes room in the caches for a window of `more` slots after what is cached."""
+        self._cache = self._engine.fitted(self._cache, int(self._cached[list(rows)].max()) + more)
+
+    def _shard(self, row: int) -> int:
+        return row // self._engine.widths[-1]

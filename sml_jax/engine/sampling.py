@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,12 +73,36 @@ def row_keys(seed_key: jax.Array, dialogue_ids: UInt32[Array, " batch"]) -> jax.
     return jax.vmap(jax.random.fold_in, (None, 0))(seed_key, dialogue_ids)
 
 
+def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UInt32[Array, " batch"]) -> jax.Array:
+    """A key for each turn: `row_keys`, where rows have salts of their own."""
+    return jax.vmap(lambda salt, one: jax.random.fold_in(jax.random.fold_in(seed_key, salt), one))(salts, dialogue_ids)
+
+
 def sample(
     keys: jax.Array, positions: Int[Array, " batch"], logits: Float[Array, "batch vocab"]
 ) -> Int[Array, " batch"]:
-    """Draws a token for each row; the token's key comes from its dialogue's key and its position in the context."""
+    """Draws a token for each row; the token's key comes from its dialogue's key and its position in the context.
+
+    Two uniform numbers a token pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on
+    every logit would draw from the same distribution with as many random numbers as there are tokens.
+    """
     token_keys = jax.vmap(jax.random.fold_in)(keys, positions)
-    return jax.vmap(jax.random.categorical)(token_keys, logits).astype(jnp.int32)
+    uniform: Any = jax.vmap(partial(jax.random.uniform, shape=(2,)))(token_keys)
+    batch, vocab = logits.shape
+    size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
+    padded = jnp.pad(logits, ((0, 0), (0, -vocab % size)), constant_values=-jnp.inf)
+    shares = jnp.exp(padded - jnp.max(logits, axis=-1, keepdims=True)).reshape(batch, -1, size)
+    block = _drawn(jnp.sum(shares, axis=-1), uniform[:, 0])
+    inside = jnp.take_along_axis(shares, block[:, None, None], axis=1)[:, 0]
+    return (block * size + _drawn(inside, uniform[:, 1])).astype(jnp.int32)
+
+
+def _drawn(shares: Float[Array, "batch n"], uniform: Float[Array, " batch"]) -> Int[Array, " batch"]:
+    """The index whose share of the row's sum holds the uniform number; never one without a share."""
+    edges = jnp.cumsum(shares, axis=-1)
+    total = edges[:, -1]
+    at = jnp.minimum(uniform * total, jnp.nextafter(total, jnp.zeros_like(total)))  # uniform * total may round up
+    return jnp.sum(edges <= at[:, None], axis=-1)
 
 
 def logprob_of(logits: Float[Array, "batch vocab"], tokens: Int[Array, " batch"]) -> Float[Array, " batch"]:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.layers import KeyValues, Layer, Past, RMSNorm
+from sml_jax.models.layers import Layer, RMSNorm
 from sml_jax.models.products import float32_product
 
 
@@ -84,14 +85,22 @@ class Decoder(nn.Module):
         Returns:
           The final hidden states, normed, and the new tokens' keys and values [layers, batch, kv_heads, time, dim].
         """
+        x = self.embed(tokens)
+        past_kv = tuple(segment.kv for segment in past)
+        slots = tuple(segment[1:] for segment in past)
+        x, new = self.layers(x, past_kv, jnp.asarray(self.config.local_layers), positions, valid, slots)
+        return self.finish(x), new
+
+    def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time width"]:
+        """What the first layer is given."""
         c = self.config
         x = self.embedding(tokens)
-        if c.embedding_scale:
-            x = x * jnp.asarray(c.width**0.5, x.dtype)
-        past_kv = tuple(segment.kv for segment in past)
-        slots = tuple((segment.positions, segment.valid) for segment in past)
-        x, new = self.layers(x, past_kv, jnp.asarray(c.local_layers), positions, valid, slots)
-        return self.final_norm(x), new
+        return x * jnp.asarray(c.width**0.5, x.dtype) if c.embedding_scale else x
+
+    def finish(self, x: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
+        """The final norm of what the last layer gives."""
+        normed: jax.Array = self.final_norm(x)
+        return normed
 
     def logits(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch vocab"]:
         """Output layer, float32, with the final soft cap."""

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from sml_jax.models.attention import self_attention
+from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, put
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.rope import frequencies, rotate
-
-
-class KeyValues(NamedTuple):
-    """Keys (rotated) and values. Arrays are [batch, kv_heads, time, head_dim], with a leading [layers] when stacked."""
-
-    keys: jax.Array
-    values: jax.Array
-
-
-class Past(NamedTuple):
-    """Tokens that new ones may look back at, for every layer.
-
-    Attributes:
-      kv: stacked keys and values [layers, batch, kv_heads, time, head_dim].
-      positions: position of each slot in its row's context.
-      valid: which slots hold a token; told by length, never by token id.
-    """
-
-    kv: KeyValues
-    positions: Int[Array, "batch time"]
-    valid: Bool[Array, "batch time"]
-
-
-def visible(
-    query_positions: Int[Array, "batch query"],
-    key_positions: Int[Array, "batch key"],
-    key_valid: Bool[Array, "batch key"],
-    is_local: Bool[Array, ""],
-    window: int,
-) -> Bool[Array, "batch query key"]:
-    """The attention mask: a query sees valid keys at or before it; in a local layer only the last `window`."""
-    ahead = query_positions[:, :, None] - key_positions[:, None, :]
-    near = jnp.logical_or(~is_local, ahead < window) if window else True
-    return key_valid[:, None, :] & (ahead >= 0) & near
 
 
 class RMSNorm(nn.Module):
@@ -162,26 +130,19 @@ class Attention(nn.Module):
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
         new = KeyValues(key.swapaxes(1, 2), value.swapaxes(1, 2))
-        segments = (*past, Past(new, positions, valid))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
-        # [batch, kv_heads, queries of the group, time, dim]: each kv head serves heads / kv_heads queries.
-        grouped = query.reshape(*query.shape[:2], c.kv_heads, -1, c.head_dim).transpose(0, 2, 3, 1, 4)
-        scores = []
-        for segment in segments:
-            score = jnp.einsum("bhgsd,bhtd->bhgst", grouped, segment.kv.keys.astype(grouped.dtype)) * scale
-            score = score.astype(jnp.float32)
-            if c.attention_softcap is not None:
-                score = jnp.tanh(score / c.attention_softcap) * c.attention_softcap
-            mask = visible(positions, segment.positions, segment.valid, is_local, c.window)
-            scores.append(jnp.where(mask[:, None, None], score, -1e30))
-        weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(c.compute_dtype)
-        out, at = jnp.zeros((), c.compute_dtype), 0
-        for segment in segments:
-            size = segment.kv.values.shape[2]
-            part = weights[..., at : at + size]
-            out = out + jnp.einsum("bhgst,bhtd->bshgd", part, segment.kv.values.astype(part.dtype))
-            at += size
-        out = out.reshape(*query.shape)
+        if not past:
+            kind = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
+            rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
+            out = self_attention(query, key, value, kind, implementation=c.attention, **rule)
+        else:
+            segments = (*past, Past(new, positions, valid))
+            if past[-1].slot is not None:
+                new = put(past[-1].kv, new, past[-1].slot)
+                segments = (*past[:-1], past[-1]._replace(kv=new))
+            out = cached_attention(
+                query, segments, positions, is_local, window=c.window, scale=scale, softcap=c.attention_softcap
+            )
         y = nn.DenseGeneral(
             c.width,
             axis=(-2, -1),
@@ -237,7 +198,7 @@ class Layer(nn.Module):
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
-        past_slots: tuple[tuple[Int[Array, "batch _"], Bool[Array, "batch _"]], ...],
+        past_slots: tuple[tuple[Any, ...], ...],
     ) -> tuple[Float[Array, "batch time width"], KeyValues]:
         c = self.config
 

@@ -146,18 +146,21 @@ def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) 
         roles = {framing.open_student[-1]: "student", framing.open_teacher[-1]: "teacher", framing.ask[-1]: "writer"}
 
     class SpeakingRows(Rows):
-        def sample(self, rows: Sequence[int], limit: int, salt: int = 0) -> list[Utterance]:
-            utterances = []
-            for row in rows:
-                context = self.context(row)
-                heard = Heard(role or roles[context[-1]], int(self._ids[row]), tuple(context), salt, limit)
+        def dispatch(self, leave: float = 1.0) -> None:
+            pass
+
+        def collect(self) -> dict[int, Utterance]:
+            utterances = {}
+            for row in sorted(self._turns):
+                turn, context = self._turns.pop(row), self.context(row)
+                heard = Heard(role or roles[context[-1]], int(self._ids[row]), tuple(context), turn.salt, turn.left)
                 stage.heard.append(heard)
                 said = say(heard)
                 whole = [*(framing.text(said) if isinstance(said, str) else said), *framing.ends[:1]]
-                tokens = tuple(whole[:limit])
+                tokens = tuple(whole[: turn.left])
                 context.extend(tokens)
                 numbers = tuple(-float(i + 1) for i in range(len(tokens)))
-                utterances.append(Utterance(tokens, numbers, tuple(2 * n for n in numbers), len(whole) <= limit))
+                utterances[row] = Utterance(tokens, numbers, tuple(2 * n for n in numbers), len(whole) <= turn.left)
             return utterances
 
     return SpeakingRows

@@ -56,7 +56,7 @@ def run(chat, rules, engine, params):
             params,
             teachers[teacher] if isinstance(teacher, str) else teacher,
             dataclasses.replace(rules, **changes),
-            seed=13,
+            seed=1,
             group_size=GROUP,
         )
         if key is not None:
@@ -67,7 +67,7 @@ def run(chat, rules, engine, params):
 
 
 def assert_only_dropped(clean, played, dropped):
-    """`dropped` are the numbers of the dialogues that are out; the others are bit for bit those of `clean`."""
+    """`dropped` are the numbers of the dialogues that are out; the others are those of `clean`, token for token."""
     one, other = clean.transcript, played.transcript
     assert not one.dropped.any() and np.flatnonzero(other.dropped).tolist() == list(dropped)
     for i in range(len(one.length)):
@@ -82,8 +82,10 @@ def assert_only_dropped(clean, played, dropped):
         assert played.dialogues[i] == clean.dialogues[i]
         for name in ("length", "reward", "solved_turn", "turns", "group"):
             assert getattr(one, name)[i] == getattr(other, name)[i]
-        for name in ("tokens", "student", "injected", "logprob", "sampling_logprob", "turn"):
+        for name in ("tokens", "student", "injected", "turn"):
             np.testing.assert_array_equal(getattr(one, name)[i, :n], getattr(other, name)[i, :n], name)
+        for name in ("logprob", "sampling_logprob"):  # their last digits depend on who is in a row's call
+            np.testing.assert_allclose(getattr(one, name)[i, :n], getattr(other, name)[i, :n], rtol=1e-5)
 
 
 def fails_on(*said, problem=PROBLEMS[BAD].id):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
-from sml_jax.learn.logprobs import token_logprobs
+from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.pocket import ASSETS
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import SentencePieceTokenizer
@@ -275,8 +275,8 @@ def random_words(model, params, tmp_path_factory):
 
 def test_the_trainer_finds_the_samplers_logprobs(random_words, model, params) -> None:
     script = random_words(overlap=False, rows=8).transcript
-    logits = jax.jit(model.apply)(params, script.tokens, script.length)
-    again = np.asarray(token_logprobs(logits, jax.numpy.asarray(script.tokens)))
+    score = jax.jit(partial(decoder_logprobs, model))  # as the update does
+    again = np.asarray(score(params, *map(jax.numpy.asarray, (script.tokens, script.length, script.student))))
     assert script.student.sum() > 50
     np.testing.assert_allclose(script.logprob[script.student], again[script.student], atol=1e-4)
 
@@ -286,9 +286,9 @@ def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> N
     for module, kept in contexts.items():
 
         class Counted(Rows):
-            def sample(self, rows, limit, salt=0, kept=kept):
-                utterances = super().sample(rows, limit, salt)
-                for row in rows:
+            def collect(self, kept=kept):
+                utterances = super().collect()
+                for row in utterances:
                     old, new = kept.get(int(self._ids[row]), []), list(self.context(row))
                     assert new[: len(old)] == old, "a context only grows"
                     kept[int(self._ids[row])] = new
@@ -298,7 +298,8 @@ def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> N
     monkeypatch.setattr(sys.modules["sml_jax.dialogue.speakers"], "leaks", lambda *_: False)
     played = random_words(overlap=False, rows=4)
     for side, module in (("student", "rollout"), ("teacher", "speakers")):
-        assert played.forwarded[side] == sum(len(context) - 1 for context in contexts[module].values())
+        went = played.forwarded[side] + played.copied[side]
+        assert went == sum(len(context) - 1 for context in contexts[module].values())
 
 
 def test_judging_while_the_teacher_reads_changes_no_dialogue(random_words) -> None:

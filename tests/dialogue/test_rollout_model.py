@@ -4,7 +4,7 @@ depend on seed and id alone, and private knowledge that does not cross."""
 import dataclasses
 import itertools
 import sys
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher
 from sml_jax.engine.rows import Rows
-from sml_jax.learn.logprobs import token_logprobs
+from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.models.decoder import init_params
 
 SEED = 3
@@ -76,9 +76,9 @@ def test_the_dialogues_are_a_fair_sample(sixteen, primed, rules):
 @pytest.mark.parametrize("which", ["sixteen", "primed"])
 def test_the_trainer_finds_the_samplers_logprobs(request, model, params, which):
     script = request.getfixturevalue(which).transcript
-    logits = jax.jit(model.apply)(params, script.tokens, script.length)
-    again = np.asarray(token_logprobs(logits, jax.numpy.asarray(script.tokens)))
     mine = script.student & ~script.injected
+    score = jax.jit(partial(decoder_logprobs, model))  # as the update does
+    again = np.asarray(score(params, *map(jax.numpy.asarray, (script.tokens, script.length, mine))))
     assert mine.sum() > 100
     np.testing.assert_allclose(script.logprob[mine], again[mine], atol=1e-4)
     # Most tokens are forbidden, so the sampling distribution has more mass on each that is not.
@@ -135,10 +135,14 @@ class CountedRows(Rows):
 
     log: list
 
-    def sample(self, rows, limit, salt=0):
-        before = [(self.context(row)[-1], int(self._ids[row]), list(self.context(row))) for row in rows]
-        utterances = super().sample(rows, limit, salt)
-        self.log += [(*b, list(u.tokens)) for b, u in zip(before, utterances, strict=True)]
+    def begin(self, row, limit, salt=0):
+        super().begin(row, limit, salt)
+        self.before = getattr(self, "before", {})
+        self.before[row] = (self.context(row)[-1], int(self._ids[row]), list(self.context(row)))
+
+    def collect(self):
+        utterances = super().collect()
+        self.log += [(*self.before[row], list(u.tokens)) for row, u in utterances.items()]
         return utterances
 
 
@@ -163,13 +167,15 @@ def test_every_token_goes_through_each_side_once(monkeypatch, chat, rules, run, 
                 # Drawn again at once, a turn needs its opening's last token again; other words after it do not.
                 taken_back += 0 if kept else len(said) - (later != context)
             expected += len(turns[-1][0]) + len(turns[-1][1]) - 1 if turns else 0
-        assert played.forwarded[side] == expected + taken_back
+        assert played.forwarded[side] + played.copied[side] == expected + taken_back
         assert (taken_back > 0) == ((case, side) in (("guarded", "teacher"), ("primed", "student"))) or case == "primed"
     if case == "plain":
         # The same number from what the learner sees: a last turn that was cut has an end that nobody reads.
         script = played.transcript
         cut = ~script.student[np.arange(16), script.length - 1]
-        assert played.forwarded["student"] == int(script.length.sum()) - 16 - cut.sum()
+        went = played.forwarded["student"] + played.copied["student"]
+        assert went == int(script.length.sum()) - 16 - cut.sum()
+        assert played.copied["student"] > 0 and played.copied["teacher"] > 0, "of each group's opening"
 
 
 @pytest.mark.parametrize("decay", [None, 0.0, 1.0])

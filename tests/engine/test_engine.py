@@ -16,16 +16,20 @@ from sml_jax.parallel.mesh import shard_params
 
 @pytest.mark.parametrize(("rows", "mesh"), [(4, (1, 1, 1)), (8, (2, 2, 2))], ids=str)
 def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh) -> None:
-    engine = make_engine(rows, mesh, live=(16, 64))
+    shards = mesh[0] * mesh[1]
+    engine = make_engine(rows, mesh, live=(16, 64), widths=(1, rows // shards))
     laid = shard_params(engine.mesh, model, params)
     engine.warm_up(laid)
     compiled = engine.compiled()
-    assert compiled == 2 * 2 + 2  # extend by live part and chunk, decode by live part
+    # By length and width: two chunks read and written, decode and copy. By width: keys. And from length to length.
+    assert compiled == 2 * 2 * (2 * 2 + 1 + 1) + 2 + 1
     rng = np.random.default_rng(0)
+    opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
     for seed in range(4):
         side = Rows(engine, laid, jax.random.key(seed))
         for row in range(rows):
-            side.start(row, row, rng.integers(0, 14, rng.integers(1, 12)).tolist())
+            own = rng.integers(0, 14, rng.integers(1, 12)).tolist()
+            side.start(row, row, opening if rng.random() < 0.5 else own)
         for _ in range(4):
             chosen = rng.permutation(rows)[: rng.integers(1, rows + 1)].tolist()
             side.sample(chosen, int(rng.integers(1, 9)))
@@ -34,20 +38,38 @@ def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows,
     assert engine.compiled() == compiled
 
 
-def test_the_smallest_live_part_that_will_do(make_engine) -> None:
-    engine = make_engine(live=(16, 64))
-    assert [engine._live_for(n) for n in (0, 16, 17, 64)] == [16, 16, 64, 64]
+def test_the_smallest_that_will_do(make_engine, params) -> None:
+    engine = make_engine(live=(16, 64), widths=(1, 4))
+    assert engine.capacities == (16, 72)
     assert [engine.chunk_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
+    assert [engine.width_for(n) for n in (1, 2, 4)] == [1, 4, 4]
+    cache = engine.cache(16)
+    for needed, capacity in ((16, 16), (17, 72), (3, 72)):
+        cache = engine.fitted(cache, needed)
+        assert cache[0].keys.shape == (4, 2, capacity, 8)
 
 
-def test_live_parts_double_up_to_the_longest_context() -> None:
+def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
+    engine = make_engine(live=(16, 64))
+    filled = jax.tree.map(lambda x: x + jax.numpy.arange(x.size).reshape(x.shape), engine.cache(16))
+    before = jax.device_get(filled)
+    for kept, was in zip(jax.tree.leaves(engine.fitted(filled, 17)), jax.tree.leaves(before), strict=True):
+        np.testing.assert_array_equal(kept[:, :, :16], was)
+        assert not np.asarray(kept[:, :, 16:]).any()
+
+
+def test_lengths_go_up_to_the_longest_context() -> None:
     model = Decoder(dataclasses.replace(CONFIG, max_length=300))
 
     def live(length: int) -> tuple[int, ...]:
         return Engine(model, 1, length, 4, (END,), mesh=mesh_of(1, 1, 1)).live
 
-    assert live(300) == (64, 128, 256, 300)
-    assert live(128) == (64, 128)
+    def widths(rows: int) -> tuple[int, ...]:
+        return Engine(model, rows, 40, 4, (END,), mesh=mesh_of(1, 1, 1)).widths
+
+    assert (widths(64), widths(16), widths(128), widths(4)) == ((16, 32, 64), (8, 16), (8, 32, 64, 128), (4,))
+    assert live(300) == (64, 96, 128, 192, 256, 300)
+    assert live(128) == (64, 96, 128)
     assert live(40) == (40,)
 
 
@@ -56,6 +78,7 @@ def test_live_parts_double_up_to_the_longest_context() -> None:
     [
         ({"max_length": 65}, "contexts of 65 tokens, but the model's max_length is 64"),
         ({"rows": 6, "mesh": (2, 2, 1)}, "6 rows do not divide over 4 shards of the mesh"),
+        ({"widths": (1, 2)}, "widths end at 2, but a shard has 4 rows"),
         ({"ends": ()}, "an end of turn must be a token that can be sampled"),
         ({"forbidden": (END,)}, "an end of turn must be a token that can be sampled"),
     ],
