@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sml_jax.cli import run_program
 from sml_jax.errors import UserError
@@ -22,13 +22,13 @@ not; 2 something for you to mend."""
 GB = 1e9
 
 
-def _choice(*choices: str) -> type:
+def _choice(*choices: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if text not in choices:
             raise ValueError(f"it takes {' or '.join(choices)}")
         return text
 
-    return check  # type: ignore[return-value]
+    return check
 
 
 FLAGS = (

@@ -31,7 +31,7 @@ class Count:
     bytes: float = 0.0
     collectives: Collectives = field(default_factory=dict)
 
-    def add(self, other: Count, times: float = 1) -> None:
+    def add(self, other: Count, times: int = 1) -> None:
         self.flops += other.flops * times
         self.bytes += other.bytes * times
         for key, moved in other.collectives.items():
@@ -99,7 +99,7 @@ class _Counter:
     def _flops(self, where: Computation, instruction: Instruction) -> float:
         if instruction.opcode == "fusion":
             inner = self._module.computations[instruction.called("calls")[0]]
-            return sum(self._flops(inner, part) for part in inner.instructions.values())
+            return float(sum(self._flops(inner, part) for part in inner.instructions.values()))
         return product_flops(where, instruction)
 
     def _collectives(self, where: Computation, instruction: Instruction) -> Mapping[tuple[str, str], float]:

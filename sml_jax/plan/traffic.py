@@ -52,7 +52,7 @@ def call_bytes(module: Module, where: Computation, instruction: Instruction) -> 
             for i, shapes in enumerate(operands)
             if any(shape.main_bytes for shape in shapes)
         )
-        return read + (_stored(module, inner) if written else 0.0)
+        return float(read + (_stored(module, inner) if written else 0.0))
     if opcode == "dynamic-update-slice":
         changed = sum(shape.main_bytes for shape in operands[1])
         return float(changed + (operands[1][0].bytes if written else 0))
@@ -105,7 +105,7 @@ def _stored(module: Module, inner: Computation) -> float:
     """Bytes that a fusion writes: of a result that is an operand with a slice put in, the slice."""
     root = inner.root
     results = [inner.instructions[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    return sum(_stored_by(module, inner, result) for result in results)
+    return float(sum(_stored_by(module, inner, result) for result in results))
 
 
 def _stored_by(module: Module, inner: Computation, result: Instruction) -> float:

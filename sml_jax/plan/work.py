@@ -17,7 +17,7 @@ def traced_flops(jaxpr: Any, open_trips: int | None = None) -> float:
       open_trips: how often a while loop's body runs, of which a trace does not tell; None for once.
     """
     inner = jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr
-    return sum(_equation(equation, open_trips) for equation in inner.eqns)
+    return float(sum(_equation(equation, open_trips) for equation in inner.eqns))
 
 
 def _equation(equation: Any, open_trips: int | None) -> float:
@@ -37,7 +37,7 @@ def _equation(equation: Any, open_trips: int | None) -> float:
     times = {"scan": given.get("length", 1), "while": open_trips or 1}.get(name, 1)
     if name == "pallas_call":
         times = math.prod(given["grid_mapping"].grid)
-    return times * sum(traced_flops(inner, open_trips) for inner in _inner(given))
+    return float(times * sum(traced_flops(inner, open_trips) for inner in _inner(given)))
 
 
 def _inner(given: dict[str, Any]) -> Iterator[Any]:
