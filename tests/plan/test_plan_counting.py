@@ -1,0 +1,191 @@
+"""Work counted in compiled programs: loops by their trips, products in every form, bytes of collectives."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from plan_toys import forward_flops, tiny_config
+
+from sml_jax.models.decoder import Decoder, init_params
+from sml_jax.parallel.mesh import make_mesh
+from sml_jax.plan.collectives import group_size
+from sml_jax.plan.counting import count
+from sml_jax.plan.hlo import parse, shapes_in
+from sml_jax.plan.work import traced_flops
+
+F32 = jnp.float32
+
+
+def counted(function, *args, open_trips=None, **jit):
+    traced = jax.jit(function, **jit).trace(*args)
+    return count(parse(traced.lower().compile().as_text()), open_trips), traced_flops(traced.jaxpr, open_trips)
+
+
+def array(*shape, sharding=None):
+    return jax.ShapeDtypeStruct(shape, F32, sharding=sharding)
+
+
+def test_a_product_is_two_for_each_pair():
+    found, traced = counted(lambda a, b: a @ b, array(8, 32), array(32, 16))
+    assert found.flops == traced == 2 * 8 * 32 * 16
+    assert found.bytes == 4 * (8 * 32 + 32 * 16 + 8 * 16)
+
+
+@pytest.mark.parametrize("length", [1, 7, 48])
+def test_a_scan_counts_as_often_as_it_runs(length):
+    """XLA's own cost analysis takes the body once."""
+
+    def body(carry, weight):
+        return jnp.tanh(carry @ weight), None
+
+    found, traced = counted(lambda x, w: jax.lax.scan(body, x, w)[0], array(8, 16), array(length, 16, 16))
+    assert found.flops == traced == length * 2 * 8 * 16 * 16
+    # A step reads its own layer's weights, not all of them.
+    assert found.bytes < length * 4 * (16 * 16 + 20 * 8 * 16)
+
+
+def test_loops_within_loops_multiply():
+    def inner(carry, _):
+        return carry @ carry, None
+
+    def outer(carry, _):
+        return jax.lax.scan(inner, carry, None, length=3)[0], None
+
+    found, traced = counted(lambda x: jax.lax.scan(outer, x, None, length=5)[0], array(8, 8))
+    assert found.flops == traced == 15 * 2 * 8**3
+
+
+def test_a_loop_that_something_computed_may_end_counts_as_told():
+    def go_on(carry):
+        return (carry[0] < 20) & jnp.any(carry[1] < 1e6)
+
+    def step(carry):
+        return carry[0] + 1, carry[1] @ carry[1]
+
+    def run(x):
+        return jax.lax.while_loop(go_on, step, (jnp.int32(0), x))
+
+    assert counted(run, array(8, 8))[0].flops == 20 * 2 * 8**3  # the most
+    told, traced = counted(run, array(8, 8), open_trips=4)
+    assert told.flops == traced == 4 * 2 * 8**3
+
+
+@pytest.mark.parametrize("start,stop,stride", [(0, 10, 1), (4, 10, 1), (0, 10, 3)])
+def test_trips_from_where_a_counter_starts_and_by_what_it_steps(start, stop, stride):
+    text = f"""HloModule m
+
+%body (s: (s32[], f32[8,8])) -> (s32[], f32[8,8]) {{
+  %s = (s32[], f32[8,8]{{1,0}}) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %by = s32[]{{:T(128)}} constant({stride})
+  %next = s32[] add(%i, %by)
+  %x = f32[8,8]{{1,0}} get-tuple-element(%s), index=1
+  %y = f32[8,8]{{1,0:T(8,128)S(1)}} dot(%x, %x), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}
+  ROOT %t = (s32[], f32[8,8]{{1,0}}) tuple(%next, %y)
+}}
+
+%condition (s: (s32[], f32[8,8])) -> pred[] {{
+  %s = (s32[], f32[8,8]{{1,0}}) parameter(0)
+  %limit = s32[] constant({stop})
+  %i = s32[] get-tuple-element(%s), index=0
+  ROOT %lt = pred[] compare(%i, %limit), direction=LT
+}}
+
+ENTRY %main (x: f32[8,8]) -> (s32[], f32[8,8]) {{
+  %x = f32[8,8]{{1,0}} parameter(0)
+  %first = s32[] constant({start})
+  %from = s32[] copy(%first)
+  %t = (s32[], f32[8,8]{{1,0}}) tuple(%from, %x)
+  ROOT %loop = (s32[], f32[8,8]{{1,0}}) while(%t), condition=%condition, body=%body
+}}
+"""
+    found = count(parse(text), open_trips=1)  # the condition is exact, so `open_trips` changes nothing
+    trips = len(range(start, stop, stride))
+    assert found.flops == trips * 2 * 8**3
+
+
+def test_products_of_batches_that_a_tpu_writes_as_convolutions():
+    """Spatial dimensions that stand for batches meet only their own; padding is no work."""
+    text = """HloModule m
+
+ENTRY %main (a: bf16[16,64,32], b: bf16[16,32,8]) -> bf16[16,64,8] {
+  %a = bf16[16,64,32]{2,1,0:T(8,128)(2,1)} parameter(0)
+  %b = bf16[16,32,8]{2,1,0:T(8,128)(2,1)} parameter(1)
+  ROOT %c = bf16[16,64,8]{2,1,0} convolution(%a, %b), window={size=16 stride=15 pad=0_0 lhs_dilate=16}, \
+dim_labels=0bf_0io->0bf
+}
+"""
+    assert count(parse(text)).flops == 2 * 16 * 64 * 32 * 8
+
+
+def test_a_product_with_a_vector_that_became_a_sum_still_counts():
+    text = """HloModule m
+
+%add (p: f32[], q: f32[]) -> f32[] {
+  %p = f32[] parameter(0)
+  %q = f32[] parameter(1)
+  ROOT %r = f32[] add(%p, %q)
+}
+
+%fused (w: f32[32,16], v: f32[16]) -> f32[32] {
+  %w = f32[32,16]{1,0} parameter(0)
+  %v = f32[16]{0} parameter(1)
+  %wide = f32[32,16]{1,0} broadcast(%v), dimensions={1}
+  %each = f32[32,16]{1,0} multiply(%w, %wide), metadata={op_name="jit(f)/dot_general"}
+  %zero = f32[] constant(0)
+  ROOT %sum = f32[32]{0} reduce(%each, %zero), dimensions={1}, to_apply=%add, metadata={op_name="jit(f)/dot_general"}
+}
+
+ENTRY %main (w: f32[32,16], v: f32[16]) -> f32[32] {
+  %w = f32[32,16]{1,0} parameter(0)
+  %v = f32[16]{0:S(1)} parameter(1)
+  ROOT %f = f32[32]{0} fusion(%w, %v), kind=kLoop, calls=%fused
+}
+"""
+    found = count(parse(text))
+    assert found.flops == 2 * 32 * 16
+    assert found.bytes == 4 * (32 * 16 + 32)  # the vector lies in on-chip memory
+
+
+def test_bytes_between_devices():
+    mesh = make_mesh(1, 8, 1)
+    split = NamedSharding(mesh, PartitionSpec("fsdp"))
+    whole = NamedSharding(mesh, PartitionSpec())
+    x = array(64, 128, sharding=split)
+    gathered, _ = counted(lambda a: a * 2, x, out_shardings=whole)
+    assert gathered.by_kind() == {"all-gather": 4 * 64 * 128 * 7 / 8}
+    summed, _ = counted(lambda a: jnp.sum(a, axis=0), x, out_shardings=whole)
+    assert summed.by_kind() == {"all-reduce": 2 * 4 * 128 * 7 / 8}
+
+
+def test_how_many_take_part():
+    assert group_size("replica_groups={{0,1,2},{3,4,5}}") == 3
+    assert group_size("replica_groups=[4,8]<=[32]") == 8
+    assert group_size("replica_groups=mesh['axis_0'=4,'axis_1'=8] {'axis_1'}") == 8
+    assert group_size("replica_groups=mesh['a'=32] {'a':(1)4}") == 4
+
+
+def test_shapes_with_their_memory_space():
+    one, two = shapes_in("(bf16[2,3]{1,0:T(8,128)(2,1)S(1)}, pred[])")
+    assert (one.bytes, one.main_bytes, two.bytes) == (12, 0, 1)
+
+
+def test_a_decoders_forward_and_backward_match_a_hand_count():
+    """Forward, then twice as much for both gradients of every product."""
+    config, rows, time = tiny_config(scan_unroll=1, attention="xla"), 4, 16
+    model = Decoder(config)
+    params = jax.tree.map(lambda x: array(*x.shape), jax.eval_shape(partial(init_params, model, jax.random.key(0))))
+    tokens = jax.ShapeDtypeStruct((rows, time), jnp.int32)
+    by_hand = forward_flops(config, rows, time, time)
+    found, traced = counted(model.apply, params, tokens)
+    assert found.flops == pytest.approx(by_hand, rel=0.05)
+    assert traced == pytest.approx(by_hand, rel=0.05)
+
+    def loss(p, t):
+        return jnp.sum(model.apply(p, t))
+
+    found, traced = counted(jax.grad(loss), params, tokens)
+    assert traced == pytest.approx(3 * by_hand, rel=0.05)
+    assert found.flops == pytest.approx(3 * by_hand, rel=0.05)
