@@ -48,6 +48,7 @@ class Program:
       calls: for one batch of dialogues.
       open_trips: how often its loop runs in a call, where that is not fixed; None for the most.
       unrolled: its layers stand one after another, so that a deep model takes long to compile.
+      makes: kinds of the resident state that are its result, and no argument.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Program:
     calls: int
     open_trips: int | None = None
     unrolled: bool = False
+    makes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,10 @@ def _rollout(
             "weights",
             engine._weights,
             (params,),
-            ("student's parameters", "student's weights"),
+            ("student's parameters",),
             1 + dialogues.teacher,
             unrolled=True,
+            makes=("student's weights",),
         ),
         Program(
             f"extend by {chunk} behind {length}",

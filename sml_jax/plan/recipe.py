@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from sml_jax.stages.offline import Offline
 from sml_jax.stages.online import Online
 from sml_jax.tasks.types import Task
 
+_EXPERIMENT = f"{Experiment.__module__}.{Experiment.__qualname__}"
 _SCRIPTED = ("retry", "scripted")
 NOT_GIVEN = "not given: sml-jax plan assumes its size"
 
@@ -60,11 +60,9 @@ def _without_data(
     missing: Sequence[str], opening: int
 ) -> tuple[Experiment, list[tuple[Framing, Suite]], tuple[str, ...]]:
     """The experiment with a stand-in for its tasks, which gin then does not make."""
-    task = AssumedTask()
-    suites, assumed = _suites(task)
+    assumed = _stand_in(AssumedTask())
     try:
-        # By position: gin would make what it binds to a keyword, though it then drops it. A copy makes references.
-        experiment = configured(Experiment)(task, copy.deepcopy(_bound("stages")), suites, ())
+        experiment = configured(Experiment)()
     except TypeError as error:
         raise UserError(f"gin: {str(error).splitlines()[0]}") from error
     not_given = f" ({', '.join(missing)} not given)" if missing else ""
@@ -73,26 +71,34 @@ def _without_data(
         f"problem was read{not_given}",
         *assumed,
     )
-    return experiment, [(AssumedFraming(opening), suite) for suite in suites], told
+    return experiment, [(AssumedFraming(opening), suite) for suite in experiment.suites], told
 
 
-def _suites(task: Task) -> tuple[tuple[Suite, ...], tuple[str, ...]]:
-    """The suites that the files bind, with `task` in the place of theirs; what of them cannot be planned."""
-    suites: list[Suite] = []
-    bound = _bound("suites")
-    for reference in bound if isinstance(bound, list | tuple) else [None]:
-        make = getattr(reference, "scoped_configurable_fn", None)
-        suite = make(task) if make is not None else None
-        if not isinstance(suite, Suite):
-            return (), ("evaluation is left out: Experiment.suites is not a list of suites",)
-        suites.append(suite)
-    left_out = ("sharded suites are left out",) if _bound("sharded") else ()
-    return tuple(suites), left_out
+def _stand_in(task: Task) -> tuple[str, ...]:
+    """Binds `task` in the place of every task that would read data; returns what is left out of the plan."""
+    left_out = []
+    with gin.unlock_config():
+        _bind("", _EXPERIMENT, "task", task)
+        suites = _bound("suites")
+        if isinstance(suites, list | tuple) and all(hasattr(suite, "scopes") for suite in suites):
+            for suite in suites:
+                _bind("/".join(suite.scopes), suite.selector, "task", task)
+        elif suites:
+            left_out.append("evaluation is left out: Experiment.suites is not written as a list of suites")
+            _bind("", _EXPERIMENT, "suites", ())
+        if _bound("sharded"):
+            left_out.append("sharded suites are left out")
+            _bind("", _EXPERIMENT, "sharded", ())
+    return tuple(left_out)
+
+
+def _bind(scope: str, selector: str, parameter: str, value: Any) -> None:
+    gin.bind_parameter((scope, selector, parameter), value)
 
 
 def _bound(parameter: str) -> Any:
     try:
-        return gin.query_parameter(f"{Experiment.__module__}.{Experiment.__qualname__}.{parameter}")
+        return gin.query_parameter(f"{_EXPERIMENT}.{parameter}")
     except ValueError:  # nothing binds it
         return ()
 

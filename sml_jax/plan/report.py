@@ -27,15 +27,12 @@ class Kernel:
     """A program in its phase.
 
     Attributes:
-      alive: bytes of resident state that are not among its arguments. covered: of those that are.
       needs: bytes of a device while it runs, all that is alive counted; None where the compiler did not say.
       limits: seconds of one call that each of `BINDS` takes at its peak; empty where there is no peak or no program.
     """
 
     program: Program
     compiled: Compiled
-    alive: float
-    covered: float
     needs: float | None
     limits: dict[str, float]
 
@@ -67,8 +64,7 @@ class PhasePlan:
     @property
     def temporaries(self) -> float | None:
         """What the peak program needs beyond the state: activations, copies, results, padding."""
-        peak = self.peak
-        return None if peak is None or peak.needs is None else peak.needs - peak.alive - peak.covered
+        return None if self.needs is None else self.needs - sum(self.state.values())
 
     @property
     def needs(self) -> float | None:
@@ -202,9 +198,12 @@ def state_bytes(job: Job, topology: str) -> float:
 
 def _kernel(program: Program, compiled: Compiled, state: dict[str, float], chip: Chip) -> Kernel:
     covered = sum(state[kind] for kind in program.covers)
-    alive = sum(state.values()) - covered
-    own = compiled.wanted if compiled.memory is None else compiled.memory.total
-    return Kernel(program, compiled, alive, covered, None if own is None else own + alive, _limits(compiled, chip))
+    alive = sum(size for kind, size in state.items() if kind not in (*program.covers, *program.makes))
+    memory, needs = compiled.memory, compiled.wanted
+    if memory is not None:
+        # An argument that the program does not use is dropped from it, and is there all the same.
+        needs = memory.total + max(covered - memory.arguments, 0.0)
+    return Kernel(program, compiled, None if needs is None else needs + alive, _limits(compiled, chip))
 
 
 def _limits(compiled: Compiled, chip: Chip) -> dict[str, float]:

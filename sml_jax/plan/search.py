@@ -185,7 +185,7 @@ def _temporaries(phase: PhasePlan) -> float:
     return max(phase.temporaries or 0.0, 0.0)
 
 
-def _rows_each(job: Job, shards: int) -> float:
+def _rows_each(job: Job, shards: int) -> float | int:
     """Rows of a micro-batch that a device works on: all of them where they do not divide."""
     rows = max((update.rows for _, update in job.stages if update), default=1)
     return rows if rows % shards else rows / shards

@@ -20,14 +20,12 @@ class AssumedFraming:
     Attributes:
       opening: tokens that open either side's context, the problem and the teacher's knowledge among them.
       around: tokens around an utterance.
+      tokenizer: there is none.
     """
 
     opening: int
     around: int = AROUND
-
-    @property
-    def tokenizer(self) -> Any:
-        raise NotImplementedError("a stand-in has no tokenizer")
+    tokenizer: Any = None
 
     @property
     def ends(self) -> tuple[int, ...]:

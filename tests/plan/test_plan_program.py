@@ -1,0 +1,187 @@
+"""A whole plan on simulated devices, its search, and what a user may get wrong."""
+
+import importlib.util
+import json
+
+import jax
+import pytest
+from plan_toys import tiny_config, tiny_job
+
+from sml_jax.errors import UserError
+from sml_jax.parallel.mesh import make_mesh
+from sml_jax.plan import report, topology
+from sml_jax.plan.chips import CHIPS, chips_in
+from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
+from sml_jax.plan.counting import Count
+from sml_jax.plan.job import changed
+from sml_jax.plan.kernels import phases, shard_bytes
+from sml_jax.plan.recipe import read_job
+from sml_jax.plan.scaling import few_layers, scaled
+from sml_jax.plan.search import nearest
+from sml_jax.plan.table import as_json
+from sml_jax.plan_program import main
+
+GEMMA = ["gin/models/gemma3_12b.gin", "gin/recipes/math_online.gin"]
+
+
+@pytest.fixture(scope="module")
+def cache():
+    """Programs that several tests compile."""
+    return {}
+
+
+def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
+    plan = report.make_plan(tiny_job(), "cpu:8", cache=cache)
+    assert plan.fits and plan.mesh == {"data": 1, "fsdp": 8, "tensor": 1}
+    for phase in plan.phases:
+        for kernel in phase.kernels:
+            memory, covered = kernel.compiled.memory, sum(phase.state[kind] for kind in kernel.program.covers)
+            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.program.makes)
+            if any(name in kernel.program.name for name in ("decode", "gradients", "step", "weights")):
+                # What is no state among the arguments (tokens, lengths) is small.
+                assert 0 <= memory.arguments - covered <= 8192, kernel.program.name
+                assert kernel.needs == memory.total + others
+            else:  # weights that a program does not use are there all the same
+                assert memory.total + others <= kernel.needs <= memory.total + others + covered
+        assert phase.needs == pytest.approx(sum(phase.state.values()) + phase.temporaries)
+    text = json.loads(json.dumps(as_json(plan, None)))
+    assert [phase["name"] for phase in text["phases"]] == ["online: rollout", "online: update"]
+    assert text["nearest"] is None and text["dialogues_per_hour"] == {"online": None}  # no peaks of a simulated device
+    decode = text["phases"][0]["kernels"][-1]
+    # Two turns of the student and one of the teacher, 8 tokens each, in 2 waves of 8 dialogues: a call for each.
+    assert decode["calls"] == 2 * 3 and decode["flops"] > 0
+    assert sum(decode["collective_bytes"].values()) > 0
+
+
+def test_what_does_not_fit_gets_a_setting_that_was_compiled_and_does(cache):
+    job = tiny_job()
+    roomy = report.make_plan(job, "cpu:8", cache=cache)
+    limit = 0.8 * max(phase.needs for phase in roomy.phases)
+    plan = report.make_plan(job, "cpu:8", limit, cache)
+    assert not plan.fits
+    found = nearest(plan, cache, tries=8)
+    assert found is not None and found.plan.fits and found.flags
+    again = report.make_plan(found.plan.job, found.plan.topology, limit, cache)
+    assert all(phase.needs <= limit for phase in again.phases)
+    assert nearest(report.make_plan(job, "cpu:8", 1000.0, cache), cache, tries=2) is None
+
+
+def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
+    """11.77e9 float32 parameters, twice, Adam's two moments and gradients, over 8 devices; two sides' caches."""
+    job = read_job(GEMMA, [])
+    assert job.stages[0][0].length == 7736 and job.evaluation.turns == 10
+    found = phases(changed(job, rows=8), make_mesh(1, 8, 1))
+    rollout, update, evaluation = ({k: shard_bytes(v) for k, v in phase.state.items()} for phase in found)
+    parameters = 11_766_034_176 * 4 / 8
+    assert rollout["student's parameters"] == rollout["frozen parameters"] == parameters
+    assert rollout["optimiser"] == pytest.approx(2 * parameters, rel=1e-6)
+    assert update["gradients"] == parameters and "student's cache" not in update
+    assert rollout["student's weights"] == pytest.approx(parameters / 2, rel=1e-3)  # in bfloat16
+    per_token = 2 * 48 * 8 * 256 * 2
+    assert rollout["student's cache"] == (7736 + 64) * per_token
+    assert "optimiser" not in evaluation
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"),
+    [
+        (["--topology=v4:2x2"], "there are v5e, v5p, v6e, cpu"),
+        (["--topology=v5e:3x3"], "there are v5e:1x1"),
+        (["--topology=v5p:2x2x3"], "did you mean v5p:2x2x"),
+        (["--topology=cpu:0"], "no such slice"),
+        (["--topology=cpu:8", "--format=xml"], "format"),
+        (["--topology=cpu:8", "--memory_gb=-1"], "at least 0"),
+        (["--topology=cpu:8", "--prompt_tokens=0"], "at least 1"),
+        ([], "--topology="),
+    ],
+    ids=["kind", "slice", "near", "none", "format", "memory", "prompt", "missing"],
+)
+def test_flags_that_will_not_do(argv, part):
+    with pytest.raises(UserError) as caught:
+        main([*(f"--gin_file={file}" for file in GEMMA), *argv])
+    assert part in str(caught.value)
+
+
+def test_without_the_tpu_compiler_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'sml-jax\[plan\]'"):
+        topology.devices_of("v5e:2x2")
+
+
+def test_more_simulated_devices_than_there_are():
+    with pytest.raises(UserError, match="xla_force_host_platform_device_count=16"):
+        topology.devices_of("cpu:16")
+
+
+def test_slices():
+    assert topology.parse_topology("V5E:4x8") == (CHIPS["v5e"], "v5e:4x8")
+    assert topology.parse_topology("v5p") == (CHIPS["v5p"], None)
+    assert chips_in("v5p:2x2x4") == 16
+    for chip in CHIPS.values():
+        sizes = [chips_in(name) for name in chip.topologies]
+        assert sizes == sorted(sizes)
+
+
+def test_what_a_compiler_says_it_wanted():
+    text = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (57.95G) exceeds"
+    )
+    assert wanted_bytes(text) == pytest.approx(57.95 * 2**30)
+    assert wanted_bytes("Ran out of memory in memory space hbm. Used 20.12G of 15.75G hbm.") == 20.12 * 2**30
+    assert wanted_bytes("RESOURCE_EXHAUSTED") is None
+
+
+@pytest.mark.slow
+def test_a_deep_program_is_on_the_line_through_two_shallow_ones(cache):
+    """Compiled at 4 and 8 layers and scaled to 14, against the same compiled at 14: `pytest -m slow tests/plan`."""
+    assert few_layers(tiny_config(layers=12)) is None
+    config = tiny_config(layers=14)
+    assert few_layers(config) == (4, 8)
+    job = tiny_job(config)
+    mesh = make_mesh(1, 8, 1)
+    rollout = report.make_plan(job, "cpu:8", cache=cache).phases[0]
+    index = next(i for i, kernel in enumerate(rollout.kernels) if "write" in kernel.program.name)
+    exact = report.compile_program(phases(job, mesh)[0].programs[index])
+    assert rollout.kernels[index].compiled.memory.total == pytest.approx(exact.memory.total, rel=0.02)
+    assert rollout.kernels[index].compiled.work.bytes == pytest.approx(exact.work.bytes, rel=0.02)
+
+
+def test_scaling_is_linear_and_keeps_what_was_not_compiled():
+    one = Compiled(Memory(10.0, 2.0, 4.0, 1.0), None, Count(100.0, 50.0, {("all-gather", "1"): 8.0}), 90.0, 1.0)
+    two = Compiled(Memory(20.0, 4.0, 4.0, 2.0), None, Count(200.0, 90.0, {("all-gather", "7"): 16.0}), 180.0, 1.0)
+    deep = scaled(one, two, 4, 8, 16)
+    assert deep.memory == Memory(40.0, 8.0, 4.0, 4.0) and deep.work.flops == 400.0 and deep.useful_flops == 360.0
+    assert deep.work.by_kind() == {"all-gather": 32.0}
+    lost = Compiled(None, 50.0, None, 180.0, 1.0)
+    assert scaled(one, lost, 4, 8, 16).wanted == 50.0 + 2 * (50.0 - one.memory.total)
+
+
+def test_roofline_takes_the_slowest_of_three():
+    chip = CHIPS["v5e"]
+    work = Count(chip.flops * 2, chip.bandwidth * 3, {("all-gather", "1"): chip.links})
+    kernel = report._kernel(
+        phases(tiny_job(), make_mesh(1, 8, 1))[0].programs[0],
+        Compiled(Memory(1.0, 1.0, 1.0, 0.0), None, work, 1.0, 0.0),
+        {"student's parameters": 1.0, "student's weights": 1.0},
+        chip,
+    )
+    assert kernel.limits == {"arithmetic": 2.0, "memory": 3.0, "links": 1.0}
+    assert kernel.seconds == 3.0 and kernel.binds == "memory"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: sml-jax[plan]")
+def test_a_small_model_for_a_tpu_slice():
+    """FLOPs against what was traced: `pytest -m slow tests/plan/test_plan_program.py`."""
+    assert jax.default_backend() == "cpu"
+    job = tiny_job(tiny_config(layers=2, width=256, head_dim=128, hidden=512, vocab_size=1024, dtype="bfloat16"), 16)
+    plan = report.make_plan(job, "v5e:2x4")
+    assert plan.fits and plan.limit == 15.75 * 2**30
+    for phase in plan.phases:
+        for kernel in phase.kernels:
+            useful = kernel.compiled.useful_flops
+            assert kernel.needs >= kernel.compiled.memory.total
+            if useful and "extend" not in kernel.program.name:  # whose last layer's output nobody asks for
+                assert kernel.compiled.work.flops * 8 == pytest.approx(useful, rel=0.05), kernel.program.name
+            assert kernel.seconds
+    assert plan.dialogues_per_hour()["online"] > 0
