@@ -21,7 +21,7 @@ from sml_jax.models.checkpoint import load_model, save_model
 from sml_jax.models.decoder import count_params
 from sml_jax.models.families import run_settings
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
-from sml_jax.parallel.mesh import make_mesh, place_params
+from sml_jax.parallel.mesh import MeshShape, make_mesh, place_params
 from sml_jax.parallel.processes import agree, decided, exchange
 from sml_jax.runio.folder import RunFolder
 from sml_jax.runio.resume import check_found, check_new
@@ -55,6 +55,8 @@ class Experiment:
       seed: of everything random.
       rows: dialogues that run at once.
       data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
+      rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
+        are laid out anew before each. None for the same.
       checkpoint_every: steps between checkpoints. checkpoints_kept: of the last ones; the best and each stage's last
         are kept besides.
       guards: what the run warns of, and when it gives up.
@@ -77,6 +79,7 @@ class Experiment:
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    rollout_mesh: MeshShape | None = None
     checkpoint_every: int = 25
     checkpoints_kept: int = 2
     guards: Guards = Guards()
@@ -170,6 +173,7 @@ class Experiment:
             folder=folder,
             saver=saver,
             mesh=mesh,
+            rollout_mesh=make_mesh(**dataclasses.asdict(self.rollout_mesh)) if self.rollout_mesh else None,
             model=model,
             framing=framing,
             task=task or self.task,

@@ -6,7 +6,8 @@ from pathlib import Path
 _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
-os.environ["JAX_PLATFORMS"] = "cpu"
+# Another platform is for tests that say so: they skip elsewhere.
+os.environ["JAX_PLATFORMS"] = os.environ.get("SML_JAX_TEST_PLATFORM", "cpu")
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402

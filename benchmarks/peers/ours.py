@@ -11,6 +11,7 @@ import numpy as np
 from setting import Setting
 from side import Run, check_samples, serve
 
+from sml_jax.dialogue.rollout import LEAVE
 from sml_jax.engine import Engine, Rows
 from sml_jax.learn import group_advantages, token_weights
 from sml_jax.learn.batches import micro_batches
@@ -39,14 +40,23 @@ def qwen3(s: Setting) -> tuple[Decoder, dict]:
 
 
 def engine_of(s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int]) -> Engine:
-    """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token."""
-    return Engine(model, rows=rows, max_length=length, budget=budget, ends=ends)
+    """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token.
+
+    Cache lengths, windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
+    """
+    live = [*range(96, length, 32), length]
+    widths = sorted({max(rows // n, 1) for n in (1, 2, 4, 16)})
+    chunks = sorted({16, s.given, s.prompt})
+    return Engine(
+        model, rows=rows, max_length=length, budget=budget, ends=ends, live=live, widths=widths, chunks=chunks
+    )
 
 
 def sample(s: Setting, rows: int) -> Run:
     """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
     model, params = qwen3(s)
     engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1]), s.prompt_rows(rows)
+    engine.warm_up(params)
 
     def run(seed: int) -> dict[str, float]:
         said = Rows(engine, params, jax.random.key(seed))
@@ -61,26 +71,39 @@ def sample(s: Setting, rows: int) -> Run:
 
 
 def dialogue(s: Setting, ends: Sequence[int], total: int) -> Run:
-    """`total` dialogues of `turns` turns, `rows` at once, each turn continuing from the row's cache."""
+    """`total` dialogues of `turns` turns, `rows` at once, each at its own pace: a turn that ends is answered, and a
+    dialogue that ends makes room for the next, while others still speak.
+    """
     model, params = qwen3(s)
     engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends)
+    engine.warm_up(params)
+    prompts = s.prompt_rows(total)
+    replies = [s.replies(s.rows, turn).tolist() for turn in range(s.turns)]
 
     def run(seed: int) -> dict[str, float]:
-        units, said = 0, Rows(engine, params, jax.random.key(seed))
-        for start in range(0, total, s.rows):
-            live = range(min(s.rows, total - start))
-            prompts = s.prompt_rows(len(live), seed=start)
-            for row in live:
-                said.start(row, start + row, prompts[row].tolist())
-            for turn in range(s.turns):
-                out = said.sample(live, s.said)
-                lengths = np.array([len(turn.tokens) for turn in out])
-                check_samples(lengths, s.said, np.concatenate([turn.logprobs for turn in out]))
-                units += int(lengths.sum())
-                if turn + 1 < s.turns:
-                    for row, reply in zip(live, s.replies(len(live), turn).tolist(), strict=True):
-                        said.append(row, reply)
-        return {"units": float(units), "mean_length": units / (total * s.turns)}
+        said, lengths, logprobs = Rows(engine, params, jax.random.key(seed)), [], []
+        coming, free, taken = iter(range(total)), list(range(s.rows))[::-1], [0] * s.rows
+        while True:
+            while free and (number := next(coming, None)) is not None:
+                row = free.pop()
+                taken[row] = 0
+                said.start(row, number, prompts[number].tolist())
+                said.begin(row, s.said)
+            if not said.speaking:
+                break
+            said.dispatch(LEAVE)
+            for row, turn in said.collect().items():
+                lengths.append(len(turn.tokens))
+                logprobs += turn.logprobs
+                taken[row] += 1
+                if taken[row] == s.turns:
+                    free.append(row)
+                else:
+                    said.append(row, replies[taken[row] - 1][row])
+                    said.begin(row, s.said)
+        assert len(lengths) == total * s.turns
+        check_samples(np.array(lengths), s.said, np.array(logprobs))
+        return {"units": float(sum(lengths)), "mean_length": float(np.mean(lengths))}
 
     return run
 

@@ -38,9 +38,9 @@ class Engine:
       forbidden: tokens that are never sampled.
       sampling: temperature, top-k, top-p.
       chunks: numbers of given tokens that one `extend` takes, rising.
-      live: tokens that caches have room for, rising; by default powers of two and half-way between them, from 64 on.
-      widths: rows of each shard that one call works on, rising; by default all, and half, a quarter and a
-        sixteenth of them where that is at least 8.
+      live: tokens that caches have room for, rising; by default the powers of two from 64 on. More of them read less
+        and take longer to compile.
+      widths: rows of each shard that one call works on, rising; by default all and, if it is at least 8, a quarter.
       steps: the most tokens that one `decode` samples in a row.
       mesh: devices; by default all of them on `data`.
     """
@@ -77,7 +77,7 @@ class Engine:
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
         self.chunks = tuple(chunks)
-        self.live = tuple(live) if live else _lengths(64, max_length)
+        self.live = tuple(live) if live else _doubling(64, max_length)
         self.widths = tuple(widths) if widths else _widths(each)
         for name, sizes in (("chunks", self.chunks), ("live", self.live), ("widths", self.widths)):
             if not sizes or list(sizes) != sorted(set(sizes)):
@@ -87,7 +87,8 @@ class Engine:
         if self.widths[-1] != each:
             raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
         # A kernel writes whole windows, the last of which may begin at the last token.
-        self.capacities = (*self.live[:-1], self.live[-1] + max(self.chunks[0], self.steps))
+        with_windows = self.live[-1] + max(self.chunks[0], self.steps)
+        self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
@@ -220,13 +221,12 @@ class Engine:
 
 
 def _widths(rows: int) -> tuple[int, ...]:
-    return tuple(sorted({rows, *(rows // n for n in (2, 4, 16) if rows // n >= 8)}))
+    return (rows // 4, rows) if rows // 4 >= 8 else (rows,)
 
 
-def _lengths(first: int, last: int) -> tuple[int, ...]:
-    """Powers of two from the first on, those half-way between them, and the last."""
+def _doubling(first: int, last: int) -> tuple[int, ...]:
     sizes = []
     while first < last:
-        sizes += [first, first + first // 2]
+        sizes.append(first)
         first *= 2
-    return (*(size for size in sizes if size < last), last)
+    return (*sizes, last)

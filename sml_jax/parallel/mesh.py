@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +27,15 @@ RULES: tuple[tuple[str, str | None], ...] = (
     ("head_dim", None),
     ("layers", None),
 )
+
+
+@dataclass(frozen=True)
+class MeshShape:
+    """Sizes of a mesh over all devices; see `make_mesh`."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any] | None = None) -> Mesh:
@@ -86,9 +96,18 @@ def fetchable(mesh: Mesh) -> NamedSharding | None:
 
 
 def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
-    """Parameters on the mesh: as they are if they lie on its devices already, else laid out by `RULES`."""
+    """Parameters on the mesh: as they are if they lie on it already, else laid out by `RULES`.
+
+    Another mesh may be one of the same devices: a rollout is often best served by more `tensor` than an update.
+    """
     devices = set(mesh.devices.flat)
-    if all(isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices for leaf in jax.tree.leaves(params)):
+
+    def lies_there(leaf: Any) -> bool:
+        if not isinstance(leaf, jax.Array) or leaf.sharding.device_set != devices:
+            return False
+        return not isinstance(leaf.sharding, NamedSharding) or leaf.sharding.mesh == mesh
+
+    if all(map(lies_there, jax.tree.leaves(params))):
         return params
     return shard_params(mesh, model, params)
 

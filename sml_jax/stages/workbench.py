@@ -48,7 +48,8 @@ class Workbench:
     """The run as a stage sees it.
 
     Attributes:
-      mesh: devices. model, framing, task, rules, seed, rows: as configured; `rows` dialogues run at once.
+      mesh: devices. rollout_mesh: the same devices as rollouts split them, None for the same mesh.
+      model, framing, task, rules, seed, rows: as configured; `rows` dialogues run at once.
       initial: parameters of the initial student: the frozen teacher's. params: the student's at this moment.
       sampling: of both sides.
       teacher_arm: who teaches in training, see `teachers.ARMS`. retry_text: what the retry arm says.
@@ -73,6 +74,7 @@ class Workbench:
     seed: int
     rows: int
     retry_text: str
+    rollout_mesh: Mesh | None = None
     sampling: Sampling = Sampling()
     teacher_arm: str = "feedback"
     place: Place = Place()
@@ -107,7 +109,7 @@ class Workbench:
                 ends=self.framing.ends,
                 forbidden=[*self.framing.unspeakable(), *range(vocabulary, self.model.config.vocab_size)],
                 sampling=sampling,
-                mesh=self.mesh,
+                mesh=self.rollout_mesh or self.mesh,
             )
         return self._engines[key]
 

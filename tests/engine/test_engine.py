@@ -1,6 +1,7 @@
 """Shapes come from a short list: after the warm-up nothing is compiled, whatever lengths and turns."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import shard_params
+from sml_jax.parallel.mesh import everywhere, place, shard_params
 
 
 @pytest.mark.parametrize(("rows", "mesh"), [(4, (1, 1, 1)), (8, (2, 2, 2))], ids=str)
@@ -22,7 +23,7 @@ def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows,
     engine.warm_up(laid)
     compiled = engine.compiled()
     # By length and width: two chunks read and written, decode and copy. By width: keys. And from length to length.
-    assert compiled == 2 * 2 * (2 * 2 + 1 + 1) + 2 + 1
+    assert compiled == 3 * 2 * (2 * 2 + 1 + 1) + 2 + 2
     rng = np.random.default_rng(0)
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
     for seed in range(4):
@@ -40,11 +41,11 @@ def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows,
 
 def test_the_smallest_that_will_do(make_engine, params) -> None:
     engine = make_engine(live=(16, 64), widths=(1, 4))
-    assert engine.capacities == (16, 72)
+    assert engine.capacities == (16, 64, 72)
     assert [engine.chunk_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
     assert [engine.width_for(n) for n in (1, 2, 4)] == [1, 4, 4]
     cache = engine.cache(16)
-    for needed, capacity in ((16, 16), (17, 72), (3, 72)):
+    for needed, capacity in ((16, 16), (17, 64), (65, 72), (3, 72)):
         cache = engine.fitted(cache, needed)
         assert cache[0].keys.shape == (4, 2, capacity, 8)
 
@@ -58,7 +59,7 @@ def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
         assert not np.asarray(kept[:, :, 16:]).any()
 
 
-def test_lengths_go_up_to_the_longest_context() -> None:
+def test_lengths_double_up_to_the_longest_context() -> None:
     model = Decoder(dataclasses.replace(CONFIG, max_length=300))
 
     def live(length: int) -> tuple[int, ...]:
@@ -67,10 +68,11 @@ def test_lengths_go_up_to_the_longest_context() -> None:
     def widths(rows: int) -> tuple[int, ...]:
         return Engine(model, rows, 40, 4, (END,), mesh=mesh_of(1, 1, 1)).widths
 
-    assert (widths(64), widths(16), widths(128), widths(4)) == ((16, 32, 64), (8, 16), (8, 32, 64, 128), (4,))
-    assert live(300) == (64, 96, 128, 192, 256, 300)
-    assert live(128) == (64, 96, 128)
+    assert (widths(64), widths(16), widths(4)) == ((16, 64), (16,), (4,))
+    assert live(300) == (64, 128, 256, 300)
+    assert live(128) == (64, 128)
     assert live(40) == (40,)
+    assert Engine(model, 1, 300, 4, (END,), mesh=mesh_of(1, 1, 1)).capacities == (64, 128, 256, 316)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,33 @@ def test_lengths_go_up_to_the_longest_context() -> None:
 def test_settings_that_cannot_be(make_engine, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_engine(**changes)
+
+
+@pytest.mark.parametrize("mesh", [(4, 1, 2), (2, 2, 2)], ids=str)
+def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
+    """Rows are chosen, written and copied within their shard: what devices exchange holds no slot of a cache."""
+    engine = make_engine(16, mesh, widths=(2, 16 // (mesh[0] * mesh[1])))
+    few, capacity = 2 * engine.shards, engine.capacities[-1]
+    assert capacity == 72  # no other dimension's size
+    weights, cache, zeros = engine.place(params), engine.cache(), np.zeros(few, np.int32)
+    rows = engine._rows(np.zeros((engine.shards, 2), np.int32))
+    keys = engine._rows(engine.keys(jax.random.key(0), zeros, zeros.astype(np.uint32)))
+    start, window, leave = (
+        engine._rows(zeros),
+        engine._rows(np.zeros((few, 8), np.int32)),
+        place(np.int32(1), everywhere(engine.mesh)),
+    )
+    lowered = {
+        "copy": engine._copy.lower(cache, rows, rows),
+        "extend": engine._extend.lower(weights, cache, rows, window, start, start),
+        "decode": engine._decode.lower(weights, cache, rows, start, start, start, keys, leave, engine._allowed),
+    }
+    moved = {}
+    for name, program in lowered.items():
+        text = program.compile().as_text()
+        assert f",{capacity}," in text, "the caches are in the text"
+        moved[name] = re.findall(
+            r"= (\S+) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(", text
+        )
+        assert not [shape for shape in moved[name] if f"{capacity}" in re.split(r"[\[\],{}]", shape)]
+    assert not moved["copy"] and moved["decode"]

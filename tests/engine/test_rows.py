@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from engine_toys import END, FORBIDDEN
+from engine_toys import END, FORBIDDEN, mesh_of
 
 from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
@@ -64,6 +64,67 @@ def test_the_same_seed_says_the_same_whatever_rows_and_devices(rows, make_engine
     expected = played(rows, {d: row for row, d in enumerate(dialogues)})[0]
     places = dict(zip(dialogues, [size - 1, 0, 2, size // 2 - 1] if size > 4 else [3, 0, 2, 1], strict=True))
     assert played(Rows(engine, laid, jax.random.key(0)), places)[0] == expected
+
+
+@pytest.mark.parametrize("mesh", [(4, 1, 2), (8, 1, 1), (2, 2, 2)], ids=str)
+def test_weights_move_from_the_updates_mesh_to_the_rollouts(rows, make_engine, model, params, mesh) -> None:
+    from sml_jax.parallel.mesh import shard_params
+
+    engine = make_engine(8, mesh)
+    laid = shard_params(mesh_of(1, 8, 1), model, params)
+    for leaf in jax.tree.leaves(engine.place(laid)):
+        assert leaf.sharding.mesh == engine.mesh
+    places = {d: row for row, d in enumerate([21, 22, 23, 24])}
+    assert played(Rows(engine, laid, jax.random.key(0)), places)[0] == played(rows, places)[0]
+
+
+def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -> None:
+    """Turns begun at different times, and stopped in the middle again and again, are the turns of one call."""
+    engine = make_engine(4, steps=3, widths=(1, 2, 4))
+    in_step = played(Rows(make_engine(4), params, jax.random.key(0)), {d: row for row, d in enumerate((41, 42, 43))})
+    rows, turns = Rows(engine, params, jax.random.key(0)), {d: given_turns(d) for d in (41, 42, 43)}
+    said: dict[int, list[list[int]]] = {d: [] for d in turns}
+    logprobs: dict[int, dict[int, float]] = {d: {} for d in turns}
+    waiting = [41, 42, 43]  # one more begins in each round
+    for _ in range(99):
+        if waiting:
+            d = waiting.pop(0)
+            rows.start(d - 41, d, turns[d][0])
+            rows.begin(d - 41, 6)
+        if not rows.speaking:
+            break
+        rows.dispatch(0.3)
+        for row, utterance in rows.collect().items():
+            d = row + 41
+            said[d].append(list(utterance.tokens))
+            first = len(rows.context(row)) - len(utterance.tokens)
+            logprobs[d] |= {first + i: lp for i, lp in enumerate(utterance.logprobs)}
+            if len(said[d]) < 4:
+                rows.append(row, turns[d][len(said[d])])
+                rows.begin(row, 6)
+    assert said == in_step[0]
+    for d, by_position in logprobs.items():
+        assert by_position == pytest.approx(in_step[1][d], abs=1e-5)
+
+
+def test_an_opening_is_run_once_for_all_that_share_it(make_engine, params, scores_of) -> None:
+    opening = [1, 3, 4, 6, 7, 8, 1, 0, 3, 4, 6]
+    rows = Rows(make_engine(4, widths=(1, 2, 4)), params, jax.random.key(0))
+    for row in range(3):
+        rows.start(row, row, opening)
+    rows.start(3, 3, opening[:-1])
+    said = rows.sample(range(4), 6)
+    assert rows.copied == 2 * (len(opening) - 1)
+    assert rows.forwarded == len(opening) - 1 + len(opening) - 2 + sum(len(u.tokens) for u in said)
+    rows.start(1, 9, opening)  # from a row that has gone on since
+    again = rows.sample([1], 6)[0]
+    assert rows.copied == 3 * (len(opening) - 1)
+    rows.rewind(0, 4)  # nobody else holds it now but rows 1 and 2
+    rows.start(3, 10, opening)
+    last = rows.sample([3], 6)[0]
+    contexts = [rows.context(1), rows.context(3)]
+    for utterance, scores in zip((again, last), scores_of(contexts), strict=True):
+        np.testing.assert_allclose(utterance.logprobs, scores[len(opening) :], atol=1e-4)
 
 
 def test_company_and_a_used_row_change_nothing(rows) -> None:

@@ -104,6 +104,7 @@ def test_greedy_tokens_and_their_log_probabilities_through_the_cache(name: str, 
         sampling=Sampling(temperature=0.0),
         chunks=(CHUNK,),
         live=(128,),
+        steps=GREEDY,
         mesh=one,
     )
     held, start = engine.cache(), np.zeros(3, np.int32)
