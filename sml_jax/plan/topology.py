@@ -76,6 +76,7 @@ def devices_of(topology: str) -> Sequence[Any]:
         raise UserError(_MISSING)
     # libtpu would ask the cloud's metadata server which TPU this is, and wait; these answer in its place.
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so that several may plan at once
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     from jax.experimental import topologies
