@@ -72,7 +72,8 @@ def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
     assert job.stages[0][0].length == 7736 and job.evaluation.turns == 10
     found = phases(changed(job, rows=8), make_mesh(1, 8, 1))
     rollout, update, evaluation = ({k: shard_bytes(v) for k, v in phase.state.items()} for phase in found)
-    parameters = 11_766_034_176 * 4 / 8
+    whole = 48 * 2 * 256  # norms of queries and keys, which no axis splits
+    parameters = 4 * ((11_766_034_176 - whole) / 8 + whole)
     assert rollout["student's parameters"] == rollout["frozen parameters"] == parameters
     assert rollout["optimiser"] == pytest.approx(2 * parameters, rel=1e-6)
     assert update["gradients"] == parameters and "student's cache" not in update
