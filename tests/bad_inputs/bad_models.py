@@ -104,7 +104,7 @@ BASES = {
         lambda f: base(f"Pretrained.path={f.write('x', '')}")(f), "no model at .*x", "give a folder"
     ),
     "an override of the shape": Bad(
-        base("Pretrained.overrides={'width': 3}"), "'width' of a model", "these can: dtype"
+        base("Pretrained.overrides={'width': 3}"), "'width' of a model", "these can: attention, dtype"
     ),
     "an override of another kind": Bad(base("Pretrained.overrides={'max_length': 'x'}"), "is 'x'", "a value like 512"),
     "overrides in a list": Bad(
