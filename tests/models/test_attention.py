@@ -275,7 +275,7 @@ def test_splash_compiles_for_a_tpu_slice() -> None:
 
 
 def test_cudnn_equals_the_reference() -> None:
-    """The tests' own platform is the CPU: run `SML_JAX_TEST_PLATFORM=cuda pytest tests/models/test_attention.py -k cudnn`."""
+    """`SML_JAX_TEST_PLATFORM=cuda pytest tests/models/test_attention.py -k cudnn`, on a GPU."""
     if jax.default_backend() != "gpu" or attention._cuda_generation() < 8:
         pytest.skip("needs an NVIDIA GPU (Ampere or later) and JAX with CUDA; there is none here")
     given_arrays = arrays(2, 300, 4, 2, 64, jnp.bfloat16)
