@@ -26,7 +26,7 @@ from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.tasks.types import Problem, Task
 
-LEAVE = 0.25  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
+LEAVE = 0.5  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
 STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from its own keys
 
 
