@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from sml_jax.engine import kernels
 from sml_jax.engine.kernels import Cache
@@ -17,7 +17,16 @@ from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
 from sml_jax.models.cached_attention import KeyValues
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import everywhere, fetchable, make_mesh, place, place_params, row_sharding, row_shards
+from sml_jax.parallel.mesh import (
+    cache_sharding,
+    everywhere,
+    fetchable,
+    make_mesh,
+    place,
+    place_params,
+    row_sharding,
+    row_shards,
+)
 from sml_jax.parallel.programs import programs
 
 STEPS = 32  # the most tokens that a row samples in one call: then the others get their chance
@@ -100,7 +109,7 @@ class Engine:
     def _compile(self) -> None:
         """Jitted functions; nothing is compiled before they are called."""
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
-        kept = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp"), "tensor"))
+        kept = cache_sharding(self.mesh)
         both: Any = (kept, kept)
         model, whole = self.model, (KeyValues(*both),) * self.model.config.layers
         self._weights = jax.jit(partial(take_apart, model), out_shardings=weight_shardings(model, self.mesh))

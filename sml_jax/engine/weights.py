@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.models.decoder import Decoder, abstract_params
-from sml_jax.parallel.mesh import RULES
+from sml_jax.parallel.mesh import by_rules
 
 _CAST = ("kernel", "bias", "embedding")  # what modules would cast at each use; norms and adapters stay as they are
 
@@ -42,11 +42,10 @@ def take_apart(model: Decoder, params: Any) -> Weights:
 
 def weight_shardings(model: Decoder, mesh: Mesh) -> Weights:
     """Where each array of the Weights lies on a mesh, by the logical axis rules: a tree of NamedSharding."""
-    specs, rules = nn.get_partition_spec(abstract_params(model)), dict(RULES)
+    specs = nn.get_partition_spec(abstract_params(model))
 
     def lay(spec: PartitionSpec, stacked: bool) -> NamedSharding:
-        axes = [rules[axis] if axis is not None else None for axis in spec]
-        return NamedSharding(mesh, PartitionSpec(*axes[stacked:]))
+        return NamedSharding(mesh, PartitionSpec(*tuple(by_rules(spec))[stacked:]))
 
     is_spec = {"is_leaf": lambda leaf: isinstance(leaf, PartitionSpec)}
     inner = specs["params"]

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.decoder import Decoder, abstract_params
-from sml_jax.parallel.mesh import RULES, row_sharding, row_shards
+from sml_jax.parallel.mesh import by_rules, row_sharding, row_shards
 
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]
@@ -273,10 +273,9 @@ def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _head_specs(model: Decoder, name: str) -> Any:
     """Where the output layer lies, but for the axes that rows are split over."""
-    rules = {axis: None if at in ("data", "fsdp") else at for axis, at in RULES}
     specs = nn.get_partition_spec(abstract_params(model))["params"][name]
     return jax.tree.map(
-        lambda spec: PartitionSpec(*(None if axis is None else rules[axis] for axis in spec)),
+        lambda spec: PartitionSpec(*(None if axis in ("data", "fsdp") else axis for axis in by_rules(spec))),
         specs,
         is_leaf=lambda spec: isinstance(spec, PartitionSpec),
     )

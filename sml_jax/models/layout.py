@@ -23,7 +23,7 @@ def params_on(model: Decoder, mesh: Mesh | None) -> Any:
       UserError: a dimension that the mesh does not divide, naming the parameter.
     """
     # Imported here, since the mesh's room stands above this one.
-    from sml_jax.parallel.mesh import RULES
+    from sml_jax.parallel.mesh import by_rules
 
     boxed = abstract_params(model)
     shapes, specs = nn.unbox(boxed), nn.get_partition_spec(boxed)
@@ -33,15 +33,14 @@ def params_on(model: Decoder, mesh: Mesh | None) -> Any:
         if mesh is None:
             sharding = SingleDeviceSharding(jax.local_devices()[0])
         else:
-            rules = dict(RULES)
-            axes = [rules[axis] if axis is not None else None for axis in spec]
-            for size, axis in zip(leaf.shape, axes, strict=False):
+            physical = by_rules(spec)
+            for size, axis in zip(leaf.shape, physical, strict=False):
                 if axis is not None and size % mesh.shape[axis]:
                     raise UserError(
                         f"mesh: parameter {jax.tree_util.keystr(path)} has a dimension of {size}, which {axis}="
                         f"{mesh.shape[axis]} does not divide: choose another {axis}"
                     )
-            sharding = NamedSharding(mesh, PartitionSpec(*axes))
+            sharding = NamedSharding(mesh, physical)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree_util.tree_map_with_path(place, shapes, specs)

@@ -57,9 +57,20 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3, devices=over)
 
 
+def by_rules(spec: PartitionSpec) -> PartitionSpec:
+    """A spec of logical axes as one of mesh axes, by `RULES`."""
+    rules = dict(RULES)
+    return PartitionSpec(*(rules[axis] if axis is not None else None for axis in spec))
+
+
 def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Splits the rows, which are array dimension `axis`, over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), ("data", "fsdp")))
+
+
+def cache_sharding(mesh: Mesh) -> NamedSharding:
+    """Splits caches [rows, kv_heads, ...]: rows as everywhere, heads over `tensor`."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "tensor"))
 
 
 def row_shards(mesh: Mesh) -> int:
@@ -123,8 +134,7 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     specs = nn.get_partition_spec(abstract_params(model))
 
     def lay(path: tuple, spec: PartitionSpec, leaf: jax.Array) -> jax.Array:
-        rules = dict(RULES)
-        physical = PartitionSpec(*(rules[axis] if axis is not None else None for axis in spec))
+        physical = by_rules(spec)
         for size, axis in zip(leaf.shape, physical, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(

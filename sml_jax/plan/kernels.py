@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from sml_jax.engine import kernels
 from sml_jax.engine.engine import STEPS, Engine
@@ -27,7 +27,7 @@ from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import params_on
 from sml_jax.models.lora import split_trainable
-from sml_jax.parallel.mesh import everywhere, row_sharding, row_shards
+from sml_jax.parallel.mesh import cache_sharding, everywhere, row_sharding, row_shards
 from sml_jax.plan.job import Dialogues, Job, Update
 
 CHUNKS = (16, 64)  # the engine's own default
@@ -127,7 +127,7 @@ def _rollout(
     engine = _Unplaced(model, job.rows, dialogues.budget, job.sampling, mesh)
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
     params = state["student's parameters"]
-    by_rows, kept = row_sharding(mesh), NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "tensor"))
+    by_rows, kept = row_sharding(mesh), cache_sharding(mesh)
     cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, length + max(chunk, steps))))
     new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, chunk)))
     weights = jax.tree.map(
