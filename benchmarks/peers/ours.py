@@ -1,7 +1,11 @@
-"""sml-jax: the same works with its engine and learner. One small function a work."""
+"""sml-jax: the same works with its engine and learner. One small function a work.
+
+Each core is a device with rows of its own, as a chip of a pod is (see `works.CORES`).
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -18,6 +22,7 @@ from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, PolicyLoss, init_state
 from sml_jax.models import Decoder, DecoderConfig, init_params
+from sml_jax.parallel.mesh import make_mesh, place_params
 
 
 def qwen3(s: Setting) -> tuple[Decoder, dict]:
@@ -39,16 +44,28 @@ def qwen3(s: Setting) -> tuple[Decoder, dict]:
     return model, init_params(model, jax.random.key(0))
 
 
-def engine_of(s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int]) -> Engine:
+def engine_of(
+    s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int], pace: bool = False
+) -> Engine:
     """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token.
 
     Cache lengths, windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
     """
     live = [*range(96, length, 32), length]
-    widths = sorted({max(rows // n, 1) for n in (1, 2, 4, 16)})
+    shards = math.gcd(rows, jax.device_count())
+    each = rows // shards
+    widths = sorted({max(each // n, 1) for n in (1, 2, 4, 16)}) if pace else [each]
     chunks = sorted({16, s.given, s.prompt})
     return Engine(
-        model, rows=rows, max_length=length, budget=budget, ends=ends, live=live, widths=widths, chunks=chunks
+        model,
+        rows=rows,
+        max_length=length,
+        budget=budget,
+        ends=ends,
+        live=live,
+        widths=widths,
+        chunks=chunks,
+        mesh=make_mesh(over=jax.devices()[:shards]),
     )
 
 
@@ -75,7 +92,7 @@ def dialogue(s: Setting, ends: Sequence[int], total: int) -> Run:
     dialogue that ends makes room for the next, while others still speak.
     """
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends)
+    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends, pace=True)
     engine.warm_up(params)
     prompts = s.prompt_rows(total)
     replies = [s.replies(s.rows, turn).tolist() for turn in range(s.turns)]
@@ -114,7 +131,9 @@ def grpo(s: Setting) -> Run:
     length = s.prompt + s.sample
     engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1]), s.prompt_rows()
     optimizer = adamw(1e-5)
-    learner, state = Learner(model, optimizer, PolicyLoss()), init_state(params, optimizer)
+    mesh = engine.mesh
+    learner = Learner(model, optimizer, PolicyLoss(), mesh=mesh)
+    state = init_state(place_params(mesh, model, params), optimizer)
 
     def run(seed: int) -> dict[str, float]:
         nonlocal state
@@ -153,7 +172,7 @@ def grpo(s: Setting) -> Run:
 def recompiles(s: Setting) -> Run:
     """What changed numbers of rows, prompt lengths and budgets cost after a warm-up."""
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1])
+    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], pace=True)
     engine.warm_up(params)
     rng = np.random.default_rng(0)
 

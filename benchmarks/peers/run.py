@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, side: Side, python: Path, setting: Setting, log: Path):
         self.side, self._log = side, log
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
-        environment.pop("XLA_FLAGS", None)  # a test's eight simulated devices are no fair machine
+        environment["XLA_FLAGS"] = side.xla  # and not a test's eight simulated devices
         with open(log, "w") as errors:
             self._process = subprocess.Popen(
                 [str(python), str(HERE / side.script), side.work, setting.to_json()],

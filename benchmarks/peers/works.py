@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# XLA's fusions by YNNPACK, and products on several threads, cost more than they save at these shapes.
+_LEAN = "--xla_cpu_multi_thread_eigen=false --xla_cpu_experimental_ynn_fusion_type="
 
 
 @dataclass(frozen=True)
 class Side:
-    """One process: `script` asked for `work`, run by the Python of environment `place` ("ours": the one at hand)."""
+    """One process: `script` asked for `work`, run by the Python of environment `place` ("ours": the one at hand).
+
+    Attributes:
+      xla: flags of XLA for it.
+    """
 
     name: str
     place: str
     script: str
     work: str
+    xla: str = ""
 
     @property
     def ours(self) -> bool:
@@ -44,12 +54,12 @@ def _hf(name: str, work: str) -> Side:
     return Side(f"HF {name}", "torch", "hf.py", work)
 
 
-def _tunix(name: str, work: str) -> Side:
-    return Side(f"Tunix {name}", "tunix", "tunix_sampler.py", work)
+def _tunix(name: str, work: str, xla: str = "") -> Side:
+    return Side(f"Tunix {name}", "tunix", "tunix_sampler.py", work, xla)
 
 
 def _ours(work: str) -> Side:
-    return Side("sml-jax", "ours", "ours.py", work)
+    return Side("sml-jax", "ours", "ours.py", work, f"--xla_force_host_platform_device_count={CORES} {_LEAN}")
 
 
 WORKS = (
@@ -64,6 +74,7 @@ WORKS = (
             _hf("generate", "sample_logprobs"),
             _hf("model in a loop by hand", "sample_loop_logprobs"),
             _tunix("sampler", "sample_logprobs"),
+            _tunix("sampler, our XLA flags", "sample_logprobs", _LEAN),
         ),
     ),
     Work(
@@ -99,7 +110,13 @@ WORKS = (
         "1 row, prompt 64, sample 128",
         "tokens/s",
         1.5,
-        (_ours("one"), _hf("generate", "one"), _hf("model in a loop by hand", "one_loop"), _tunix("sampler", "one")),
+        (
+            _ours("one"),
+            _hf("generate", "one"),
+            _hf("model in a loop by hand", "one_loop"),
+            _tunix("sampler", "one"),
+            _tunix("sampler, our XLA flags", "one", _LEAN),
+        ),
     ),
     Work(
         "e",

@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from sml_jax.models.attention import self_attention
 from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, put
 from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.gating import gated
+from sml_jax.models.products import projection as dot
 from sml_jax.models.rope import frequencies, rotate
 
 
@@ -113,6 +115,7 @@ class Attention(nn.Module):
                     ("embed", axis, "head_dim"),
                 ),
                 bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axis, "head_dim")),
+                dot_general=dot,
                 name=name,
             )(x)
             return _adapted(c, name, x, y, ("embed",), (axis, "head_dim"))
@@ -153,6 +156,7 @@ class Attention(nn.Module):
                 nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"),
                 ("heads", "head_dim", "embed"),
             ),
+            dot_general=dot,
             name="out",
         )(out)
         return _adapted(c, "out", out, y, ("heads", "head_dim"), ("embed",)), new
@@ -175,13 +179,13 @@ class GatedMLP(nn.Module):
                 dtype=c.compute_dtype,
                 param_dtype=c.param_dtype,
                 kernel_init=nn.with_logical_partitioning(init, axes),
+                dot_general=dot,
                 name=name,
             )(x)
             return _adapted(c, name, x, y, axes[:1], axes[1:])
 
         gate = dense("gate", x, c.hidden, ("embed", "mlp"), 1.0)
-        gate = jax.nn.silu(gate) if c.activation == "silu" else jax.nn.gelu(gate, approximate=True)
-        inner = gate * dense("up", x, c.hidden, ("embed", "mlp"), 1.0)
+        inner = gated(c.activation, gate, dense("up", x, c.hidden, ("embed", "mlp"), 1.0))
         return dense("down", inner, c.width, ("mlp", "embed"), 1.0 / (2 * c.layers))
 
 

@@ -1,6 +1,9 @@
-"""Matrix products whose results are wanted more exactly than their factors are kept."""
+"""Matrix products of activations and a kernel, whose backward pass is written by hand."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,3 +32,40 @@ def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[j
 
 
 float32_product.defvjp(_forward, _backward)
+
+
+def projection(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
+    """`jax.lax.dot_general` for flax's dense layers: the last dimensions of x by the first of the kernel.
+
+    The kernel's gradient sums over tokens, for which a CPU makes a transposed copy of the product's left factor:
+    autodiff puts the gradient there, even where it is the wider by far. Here it is the narrower of the two.
+    """
+    (inner, first), batch = dimension_numbers
+    assert tuple(inner) == tuple(range(x.ndim - len(inner), x.ndim)) and tuple(first) == tuple(range(len(first)))
+    assert batch == ((), ()) and all(value is None for value in options.values())
+    return _projection(len(inner), x, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _projection(inner: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.tensordot(x, kernel, inner)
+
+
+def _projection_forward(inner: int, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return jnp.tensordot(x, kernel, inner), (x, kernel)  # seen by remat policies, as a call of itself would not be
+
+
+def _projection_backward(
+    inner: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    tokens, outer = tuple(range(x.ndim - inner)), kernel.ndim - inner
+    ends = [(*range(array.ndim - outer, array.ndim),) for array in (gradient, kernel)]
+    d_x = jnp.tensordot(gradient, kernel, ends)
+    if x.size <= gradient.size:
+        return d_x, jnp.tensordot(x, gradient, (tokens, tokens))
+    turned = jnp.tensordot(gradient, x, (tokens, tokens))
+    return d_x, turned.transpose(*range(outer, kernel.ndim), *range(outer))
+
+
+_projection.defvjp(_projection_forward, _projection_backward)

@@ -1,10 +1,12 @@
 """verify_math on pairs of answers that a person judged, each said in several ways."""
 
 import random
+from contextlib import closing
 
 import pytest
 from math_pairs import EQUAL, SAID, UNEQUAL
 
+from sml_jax.tasks.math_process import EquivalencePool
 from sml_jax.tasks.verify_math import verify_math, verify_math_many
 
 WAYS = (r"\boxed{%s}", "The answer is %s.", "First 3 + 4 = 7.\n#### %s", "**Final answer:** %s")
@@ -58,6 +60,13 @@ def test_pairs(pairs, right: bool) -> None:
     assert [pair for pair, verdict in zip(said, verdicts, strict=True) if verdict.correct != right] == []
     if right:
         assert all(verdict.attempted for verdict in verdicts)
+
+
+def test_a_verdict_does_not_depend_on_what_was_judged_before() -> None:
+    """ln x is ln |x| where x is positive: a draw of points that happens to hold no other would take them for equal."""
+    with closing(EquivalencePool(workers=1)) as pool:
+        told = [pool.ask(rf"\ln|{name}|", rf"\ln {name}", 60.0) for name in "abcdfghjkmnpqrstuvwxyz"]
+    assert not any(told)
 
 
 @pytest.mark.parametrize(("gold", "utterance", "right"), SAID)
