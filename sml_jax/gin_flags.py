@@ -22,6 +22,8 @@ from sml_jax.gin_suggest import unknown
 from sml_jax.gin_types import check_types
 
 _KEY = re.compile(r"[A-Za-z_]\w*([./][A-Za-z_]\w*)*")
+# What the files last read bind or refer to: gin itself also knows what earlier ones in this process did.
+_named: set[Callable[..., Any]] = set()
 _NOT_PYTHON = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
@@ -150,6 +152,8 @@ def parse_gin(
         gin.finalize()
     except Exception as error:  # what the checks above do not know; gin's place is on the lines that follow
         raise UserError("gin: " + re.sub(r"\s+", " ", str(error))) from error
+    _named.clear()
+    _named.update(target.obj for target in names.targets.values())
     return ()
 
 
@@ -165,11 +169,10 @@ def configured(function: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
       UserError: the files given neither bind nor refer to it.
     """
-    try:
-        return gin.get_configurable(function)
-    except Exception as error:
+    if function not in _named:
         name = f"{function.__module__.split('.')[-1]}.{function.__qualname__}"
-        raise UserError(f"no --gin_file configures {name}: give a recipe, e.g. one of gin/recipes/*.gin") from error
+        raise UserError(f"no --gin_file configures {name}: give a recipe, e.g. one of gin/recipes/*.gin")
+    return gin.get_configurable(function)
 
 
 @functools.cache  # gin keeps these for good, so once each

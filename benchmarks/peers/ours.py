@@ -51,10 +51,10 @@ def engine_of(
 
     Cache lengths, windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
     """
-    live = [*range(96, length, 32), length]
+    live = [*range(96, length, 64 if pace else 32), length]
     shards = math.gcd(rows, jax.device_count())
     each = rows // shards
-    widths = sorted({max(each // n, 1) for n in (1, 2, 4, 16)}) if pace else [each]
+    widths = sorted({max(each // n, 1) for n in (1, 2, 4)}) if pace else [each]
     chunks = sorted({16, s.given, s.prompt})
     return Engine(
         model,

@@ -29,6 +29,7 @@ from sml_jax.parallel.mesh import (
 )
 from sml_jax.parallel.programs import programs
 
+CHUNKS = (16, 64)  # numbers of given tokens that one call takes
 STEPS = 32  # the most tokens that a row samples in one call: then the others get their chance
 
 
@@ -63,7 +64,7 @@ class Engine:
         ends: Sequence[int],
         forbidden: Sequence[int] = (),
         sampling: Sampling | None = None,
-        chunks: Sequence[int] = (16, 64),
+        chunks: Sequence[int] = CHUNKS,
         live: Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         steps: int = STEPS,
@@ -77,12 +78,7 @@ class Engine:
             )
         self.mesh = mesh or make_mesh()
         self.shards = row_shards(self.mesh)
-        if rows % self.shards:
-            raise UserError(
-                f"engine: {rows} rows do not divide over {self.shards} shards of the mesh: give a multiple of "
-                f"{self.shards}"
-            )
-        each = rows // self.shards
+        each = rows_of_a_shard(rows, self.mesh)
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
         self.chunks = tuple(chunks)
@@ -95,8 +91,7 @@ class Engine:
             raise UserError(f"engine: live ends at {self.live[-1]}, but contexts have up to {max_length} tokens")
         if self.widths[-1] != each:
             raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
-        # A kernel writes whole windows, the last of which may begin at the last token.
-        with_windows = self.live[-1] + max(self.chunks[0], self.steps)
+        with_windows = longest_capacity(self.live[-1], self.chunks, self.steps)
         self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
@@ -227,6 +222,21 @@ class Engine:
 
     def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         return None if rows is None else self._rows(rows)
+
+
+def rows_of_a_shard(rows: int, mesh: Mesh) -> int:
+    """Rows that each of the mesh's row shards holds. Raises UserError if they do not divide."""
+    shards = row_shards(mesh)
+    if rows % shards:
+        raise UserError(
+            f"engine: {rows} rows do not divide over {shards} shards of the mesh: give a multiple of {shards}"
+        )
+    return rows // shards
+
+
+def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
+    """Slots of the longest cache: a kernel writes whole windows, the last of which may begin at the last token."""
+    return length + max(chunks[0], steps)
 
 
 def _widths(rows: int) -> tuple[int, ...]:

@@ -123,10 +123,22 @@ def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     return shard_params(mesh, model, params)
 
 
+def filled_rows(mesh: Mesh, rows: int) -> int:
+    """A number of rows, rounded up to a multiple of the mesh's row shards."""
+    return rows + -rows % row_shards(mesh)
+
+
 def place_rows(mesh: Mesh, rows: Any) -> Any:
-    """Arrays of rows on the mesh: split over `data` and `fsdp` where their number divides, else on every device."""
-    split, whole = row_sharding(mesh), everywhere(mesh)
-    return jax.tree.map(lambda leaf: place(leaf, whole if leaf.shape[0] % row_shards(mesh) else split), rows)
+    """Arrays of rows on the mesh, split over `data` and `fsdp` and filled up with rows of zeros until these divide.
+
+    Whole on every device, rows that do not divide would be computed by each of them.
+    """
+
+    def laid(leaf: np.ndarray) -> jax.Array:
+        more = filled_rows(mesh, len(leaf)) - len(leaf)
+        return place(np.pad(leaf, ((0, more),) + ((0, 0),) * (leaf.ndim - 1)), row_sharding(mesh))
+
+    return jax.tree.map(laid, rows)
 
 
 def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:

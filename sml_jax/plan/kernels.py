@@ -18,19 +18,17 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from sml_jax.engine import kernels
-from sml_jax.engine.engine import STEPS, Engine
+from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, rows_of_a_shard
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.weights import take_apart, weight_shardings
-from sml_jax.errors import UserError
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import params_on
 from sml_jax.models.lora import split_trainable
-from sml_jax.parallel.mesh import cache_sharding, everywhere, row_sharding, row_shards
+from sml_jax.parallel.mesh import cache_sharding, everywhere, filled_rows, row_sharding, row_shards
 from sml_jax.plan.job import Dialogues, Job, Update
 
-CHUNKS = (16, 64)  # the engine's own default
 ENDS = 2  # how many tokens end a turn, about; they cost nothing
 
 Arrays = Any  # a tree of jax.ShapeDtypeStruct, each with a sharding
@@ -111,11 +109,7 @@ class _Unplaced(Engine):
     def __init__(self, model: Decoder, rows: int, budget: int, sampling: Sampling, mesh: Mesh):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
         self.shards, self.steps = row_shards(mesh), min(budget, STEPS)
-        if rows % self.shards:
-            raise UserError(
-                f"engine: {rows} rows do not divide over {self.shards} shards of the mesh: give a multiple of "
-                f"{self.shards}"
-            )
+        rows_of_a_shard(rows, mesh)
         self._ends = tuple(range(ENDS))
         self._compile()
 
@@ -128,7 +122,8 @@ def _rollout(
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
     params = state["student's parameters"]
     by_rows, kept = row_sharding(mesh), cache_sharding(mesh)
-    cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, length + max(chunk, steps))))
+    capacity = longest_capacity(length, CHUNKS, steps)
+    cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, capacity)))
     new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, chunk)))
     weights = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -252,8 +247,8 @@ def _micro_batch(update: Update) -> Any:
 
 def _laid_out(mesh: Mesh, leaf: np.ndarray) -> jax.ShapeDtypeStruct:
     """As `place_rows` places it."""
-    sharding = everywhere(mesh) if leaf.shape[0] % row_shards(mesh) else row_sharding(mesh)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    shape = filled_rows(mesh, leaf.shape[0]), *leaf.shape[1:]
+    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=row_sharding(mesh))
 
 
 def shard_bytes(tree: Arrays) -> float:

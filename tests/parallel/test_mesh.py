@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.parallel.mesh import make_mesh, row_sharding, row_shards, shard_params
+from sml_jax.parallel.mesh import make_mesh, place_rows, row_sharding, row_shards, shard_params
 
 MODEL = Decoder(
     DecoderConfig(vocab_size=12, width=8, layers=2, heads=4, kv_heads=2, head_dim=4, hidden=16, max_length=16)
@@ -84,3 +84,12 @@ def test_logits_are_the_same_on_every_layout(params) -> None:
 def test_a_dimension_that_does_not_divide_is_named(params) -> None:
     with pytest.raises(UserError, match=r"parameter .*'key'.* has a dimension of 2, which tensor=4 does not divide"):
         shard_params(make_mesh(1, 2, 4), MODEL, params)
+
+
+def test_rows_that_do_not_divide_are_filled_up_and_split() -> None:
+    mesh = make_mesh(2, 2, 2)
+    tokens, length = place_rows(mesh, (np.arange(15).reshape(5, 3), np.arange(5)))
+    assert tokens.shape == (8, 3) and length.shape == (8,)
+    assert tokens.sharding == row_sharding(mesh) and tokens.addressable_shards[0].data.shape == (2, 3)
+    np.testing.assert_array_equal(tokens[:5], np.arange(15).reshape(5, 3))
+    assert not tokens[5:].any() and not length[5:].any()
