@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 
@@ -51,21 +52,29 @@ def _projection(inner: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.tensordot(x, kernel, inner)
 
 
-def _projection_forward(inner: int, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return jnp.tensordot(x, kernel, inner), (x, kernel)  # seen by remat policies, as a call of itself would not be
+def _projection_forward(inner: int, x: Any, kernel: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+    """Keeps what the gradients need that are asked for: nothing of x where the kernel is frozen."""
+    kept = x.value if kernel.perturbed else None, kernel.value if x.perturbed else None
+    return jnp.tensordot(x.value, kernel.value, inner), kept  # by remat policies a call of itself would not be seen
 
 
-def _projection_backward(
-    inner: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _projection_backward(inner: int, kept: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
     x, kernel = kept
-    tokens, outer = tuple(range(x.ndim - inner)), kernel.ndim - inner
-    ends = [(*range(array.ndim - outer, array.ndim),) for array in (gradient, kernel)]
-    d_x = jnp.tensordot(gradient, kernel, ends)
-    if x.size <= gradient.size:
-        return d_x, jnp.tensordot(x, gradient, (tokens, tokens))
-    turned = jnp.tensordot(gradient, x, (tokens, tokens))
-    return d_x, turned.transpose(*range(outer, kernel.ndim), *range(outer))
+    if isinstance(gradient, SymbolicZero):
+        return None, None
+    d_x = d_kernel = None
+    if kernel is not None:
+        outer = kernel.ndim - inner
+        ends = [(*range(array.ndim - outer, array.ndim),) for array in (gradient, kernel)]
+        d_x = jnp.tensordot(gradient, kernel, ends)
+    if x is not None:
+        tokens = tuple(range(x.ndim - inner))
+        if x.size <= gradient.size:
+            d_kernel = jnp.tensordot(x, gradient, (tokens, tokens))
+        else:
+            turned, outer = jnp.tensordot(gradient, x, (tokens, tokens)), gradient.ndim - len(tokens)
+            d_kernel = turned.transpose(*range(outer, turned.ndim), *range(outer))
+    return d_x, d_kernel
 
 
-_projection.defvjp(_projection_forward, _projection_backward)
+_projection.defvjp(_projection_forward, _projection_backward, symbolic_zeros=True)

@@ -79,7 +79,7 @@ def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
     assert update["gradients"] == parameters and "student's cache" not in update
     assert rollout["student's weights"] == pytest.approx(parameters / 2, rel=1e-3)  # in bfloat16
     per_token = 2 * 48 * 8 * 256 * 2
-    assert rollout["student's cache"] == (7736 + 64) * per_token
+    assert rollout["student's cache"] == (7736 + 32) * per_token
     assert "optimiser" not in evaluation
 
 
