@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -44,18 +45,28 @@ def qwen3(s: Setting) -> tuple[Decoder, dict]:
     return model, init_params(model, jax.random.key(0))
 
 
+@dataclass(frozen=True)
+class Finer:
+    """Shapes to compile: slots from one cache length to the next, None for an engine's own; parts of the rows that a
+    call may take.
+    """
+
+    step: int | None = 32
+    parts: tuple[int, ...] = (1, 4)
+
+
 def engine_of(
-    s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int], pace: bool = False
+    s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int], finer: Finer
 ) -> Engine:
     """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token.
 
     Cache lengths, windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
     """
-    live = [*range(96, length, 64 if pace else 32), length]
+    live = [*range(64, length, finer.step), length] if finer.step else None
     shards = math.gcd(rows, jax.device_count())
     each = rows // shards
-    widths = sorted({max(each // n, 1) for n in (1, 2, 4)}) if pace else [each]
-    chunks = sorted({16, s.given, s.prompt})
+    widths = sorted({max(each // n, 1) for n in finer.parts})
+    chunks = sorted({s.given, s.prompt})
     return Engine(
         model,
         rows=rows,
@@ -72,7 +83,7 @@ def engine_of(
 def sample(s: Setting, rows: int) -> Run:
     """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
     model, params = qwen3(s)
-    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1]), s.prompt_rows(rows)
+    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], Finer()), s.prompt_rows(rows)
     engine.warm_up(params)
 
     def run(seed: int) -> dict[str, float]:
@@ -87,12 +98,12 @@ def sample(s: Setting, rows: int) -> Run:
     return run
 
 
-def dialogue(s: Setting, ends: Sequence[int], total: int) -> Run:
+def dialogue(s: Setting, ends: Sequence[int], total: int, finer: Finer, leave: float = LEAVE) -> Run:
     """`total` dialogues of `turns` turns, `rows` at once, each at its own pace: a turn that ends is answered, and a
     dialogue that ends makes room for the next, while others still speak.
     """
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends, pace=True)
+    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends, finer)
     engine.warm_up(params)
     prompts = s.prompt_rows(total)
     replies = [s.replies(s.rows, turn).tolist() for turn in range(s.turns)]
@@ -108,7 +119,7 @@ def dialogue(s: Setting, ends: Sequence[int], total: int) -> Run:
                 said.begin(row, s.said)
             if not said.speaking:
                 break
-            said.dispatch(LEAVE)
+            said.dispatch(leave)
             for row, turn in said.collect().items():
                 lengths.append(len(turn.tokens))
                 logprobs += turn.logprobs
@@ -129,7 +140,7 @@ def grpo(s: Setting) -> Run:
     """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
     model, params = qwen3(s)
     length = s.prompt + s.sample
-    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1]), s.prompt_rows()
+    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1], Finer()), s.prompt_rows()
     optimizer = adamw(1e-5)
     mesh = engine.mesh
     learner = Learner(model, optimizer, PolicyLoss(), mesh=mesh)
@@ -153,9 +164,9 @@ def grpo(s: Setting) -> Run:
         check_samples(mask.sum(1), s.sample, logprob[mask])
         rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in out], jnp.float32)
         advantage, weights = group_advantages(rewards, s.samples), token_weights(jnp.asarray(mask))
-        parts = micro_batches(
-            tokens, ends, np.asarray(weights), logprob, np.asarray(advantage), min(s.rows, 64), [length]
-        )
+        weigh = np.asarray(weights), logprob, np.asarray(advantage)
+        group = np.arange(s.rows) // s.samples
+        parts = micro_batches(tokens, ends, *weigh, min(s.rows, 64), [length], group=group, share=s.samples)
         state, metrics = learner.update(state, parts)
         jax.block_until_ready(state.params)
         assert metrics["skipped"] == 0 and metrics["update_norm"] > 0, metrics
@@ -172,7 +183,7 @@ def grpo(s: Setting) -> Run:
 def recompiles(s: Setting) -> Run:
     """What changed numbers of rows, prompt lengths and budgets cost after a warm-up."""
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], pace=True)
+    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], Finer(64))
     engine.warm_up(params)
     rng = np.random.default_rng(0)
 
@@ -202,8 +213,8 @@ def recompiles(s: Setting) -> Run:
 WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
     "one": lambda s: sample(s, 1),
-    "dialogue": lambda s: dialogue(s, [1], s.rows),
-    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues),
+    "dialogue": lambda s: dialogue(s, [1], s.rows, Finer()),
+    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues, Finer(64, (1, 2, 4, 8, 32)), 0.25),
     "grpo": grpo,
     "recompiles": recompiles,
 }

@@ -116,8 +116,7 @@ class Engine:
         self._extend = jax.jit(partial(kernels.extend, model), out_shardings=whole)
         self._write = jax.jit(partial(kernels.write, self.shards), donate_argnums=0, out_shardings=whole)
         self._decode = jax.jit(
-            partial(kernels.decode, model, self.shards, self.steps, self.sampling, self._ends),
-            donate_argnums=1,
+            partial(kernels.decode, model, self.steps, self.sampling, self._ends),
             out_shardings=(whole, fetchable(self.mesh)),
         )
 
@@ -157,9 +156,15 @@ class Engine:
         rows: np.ndarray | None = None,
     ) -> Cache:
         """`kernels.extend` and `write`; rows are numbers within their shard, [shards, one of the widths]."""
-        numbers, at = self._numbers(rows), self._rows(start)
-        new = self._extend(self.place(params), cache, numbers, self._rows(tokens), at, self._rows(count))
-        return self._write(cache, new, numbers, at, self._rows(count > 0))
+        numbers, at, counts = self._numbers(rows), self._rows(start), self._rows(count)
+        new = self._extend(self.place(params), cache, numbers, self._rows(tokens), at, counts)
+        return self._write(cache, new, numbers, at, counts)
+
+    def write(
+        self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
+    ) -> Cache:
+        """`kernels.write` of what `decode` gave."""
+        return self._write(cache, new, self._numbers(rows), self._rows(start), self._rows(count))
 
     def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray) -> Cache:
         """`kernels.copy`, within each shard."""
@@ -196,6 +201,11 @@ class Engine:
         """Rows of each shard that a call works on, for the shard with the most of them."""
         return next(size for size in self.widths if rows <= size)
 
+    def width_of_some(self, rows: int) -> int:
+        """Rows of each shard that the first of several calls takes, so that together they work on few besides."""
+        whole = self.width_for(rows)
+        return whole if 4 * whole <= 5 * rows else max((size for size in self.widths if size <= rows), default=whole)
+
     def warm_up(self, params: Any) -> None:
         """Compiles every shape there is by running each kernel on rows that it leaves as they are."""
         weights, cache = self.place(params), self.cache(self.capacities[0])
@@ -208,8 +218,9 @@ class Engine:
                     if size <= capacity:
                         cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
                 keys = self.keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
+                new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
                 if self.steps <= capacity:
-                    cache, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
+                    cache = self.write(cache, new, zeros, zeros, rows)
                 nobody = np.full((self.shards, width), self.widths[-1], np.int32)
                 cache = self.copy(cache, nobody, nobody)
 

@@ -1,4 +1,5 @@
-"""The kernels of every dialogue: `extend` appends given tokens, `decode` samples turns, `copy` shares an opening.
+"""The kernels of every dialogue: `extend` runs given tokens through the model, `decode` samples turns, `write` puts
+either's keys and values into the cache, `copy` shares an opening.
 
 A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens; a kernel is given
 the tokens after these. The last token of a row is always left out of the cache until something follows it, so every
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits
+from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
 from sml_jax.engine.weights import Weights
 from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
@@ -75,9 +76,8 @@ def copy(cache: Cache, source: Int[Array, "shards few"], target: Int[Array, "sha
       cache: donate it.
       source, target: rows counted within their shard.
     """
-    whole = jnp.full((target.size,), True)
     start = jnp.zeros(target.size, jnp.int32)
-    return write(source.shape[0], cache, _select(cache, source), target, start, whole)
+    return write(source.shape[0], cache, _select(cache, source), target, start, start + 1)
 
 
 def extend(
@@ -112,7 +112,6 @@ def extend(
 
 def decode(
     model: Decoder,
-    shards: int,
     steps: int,
     sampling: Sampling,
     ends: tuple[int, ...],
@@ -131,11 +130,11 @@ def decode(
     A row that is stopped in the middle of its turn goes on in the next call as if nothing had been.
 
     Args:
-      model: the decoder. shards, rows: see `write`. steps: static; the most tokens of any row. sampling: static.
+      model: the decoder. rows: see `extend`. steps: static; the most tokens of any row. sampling: static.
         ends: static; tokens that end a turn.
       weights: the decoder's.
-      cache: the rows' caches; donate it. It is only read while the loop runs: new keys and values gather in a buffer
-        of the loop's own and are written once at its end. It must have room for `steps` tokens after each start.
+      cache: the rows' caches. They are only read: new keys and values gather in a buffer of the loop's own, so that
+        caches need room for them only when `write` puts them there.
       last: each row's last token, not yet in its cache. start: tokens that are.
       limit: tokens that a row may sample; 0 leaves it be.
       keys: each row's random key.
@@ -143,7 +142,8 @@ def decode(
       allowed: tokens that may be said.
 
     Returns:
-      Caches that hold all but the last sampled token of each row, and the samples.
+      Keys and values of each row's `steps` slots from its start on, which hold all but its last sampled token, and
+      the samples.
     """
     config, batch = model.config, last.shape[0]
     kept = _kept(_select(cache, rows), start)
@@ -151,10 +151,14 @@ def decode(
     slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(ends, jnp.int32)
     asked = limit > 0
+    # Outside the loop, where all numbers are made in a few operations and not in as many at every step.
+    uniform = draws(keys, start[:, None] + 1 + slots)
 
     def unfinished(carry: tuple) -> jax.Array:
         step, running = carry[0], carry[2]
-        return (step < steps) & jnp.any(running) & (jnp.sum(asked & ~running) < leave)
+        # One sum for both counts: on several devices it is the only thing that a step exchanges.
+        going, done = jnp.sum(jnp.stack([running, asked & ~running]), axis=1, dtype=jnp.int32)
+        return (step < steps) & (going > 0) & (done < leave)
 
     def step_fn(carry: tuple) -> tuple:
         step, token, running, fresh, out = carry
@@ -165,7 +169,7 @@ def decode(
         hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, (kept, said))
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
         offered = sampling_logits(logits, allowed, sampling)
-        chosen = sample(keys, position + 1, offered)
+        chosen = sample(jax.lax.dynamic_index_in_dim(uniform, step, 1, keepdims=False), offered)
         is_end = jnp.any(chosen[:, None] == end_ids, axis=-1)
 
         def put(array: jax.Array, value: jax.Array) -> jax.Array:
@@ -190,7 +194,7 @@ def decode(
     )
     carry = (jnp.zeros((), jnp.int32), last, asked, empty_cache(config, batch, steps), nothing)
     _, _, _, fresh, out = jax.lax.while_loop(unfinished, step_fn, carry)
-    return write(shards, cache, fresh, rows, start, jnp.asarray(out.count) > 0), out
+    return fresh, out
 
 
 def _hidden(
@@ -246,7 +250,7 @@ def write(
     new: Cache,
     rows: Int[Array, "shards few"] | None,
     start: Int[Array, " batch"],
-    writes: Bool[Array, " batch"],
+    count: Int[Array, " batch"],
 ) -> Cache:
     """Writes all new slots of a row at its start. What lies past its tokens is not valid and is written over later.
 
@@ -255,13 +259,13 @@ def write(
       cache: donate it. It must have room for all new slots after each row's start.
       new: keys and values of some slots, from `extend` or `decode`.
       rows: see `extend`. start: where a row's window begins.
-      writes: rows that do; others, and rows that are nobody's, are left alone: their place lies past the last row,
-        which drops it.
+      count: new tokens of a row. Where there are none, and where a row is nobody's, nothing is written: its place lies
+        past the last row, which drops it.
     """
     size = cache[0].keys.shape[0] // shards
     if rows is None:
         rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
-    at = jnp.stack([jnp.where(writes.reshape(rows.shape), rows, size), start.reshape(rows.shape)], axis=-1)
+    at = jnp.stack([jnp.where(count.reshape(rows.shape) > 0, rows, size), start.reshape(rows.shape)], axis=-1)
     windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, 2))
 
     def scatter(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.kernels import Sampled
+from sml_jax.engine.kernels import Cache, Sampled
 from sml_jax.errors import UserError
 
 SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
@@ -42,6 +42,18 @@ class _Turn:
     sampling_logprobs: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call of the model that was started: its rows, and where each stands in the call (see `_chosen`)."""
+
+    rows: list[int]
+    order: np.ndarray
+    numbers: np.ndarray | None
+    start: np.ndarray
+    new: Cache
+    out: Sampled
+
+
 class Rows:
     """Contexts of one side of the dialogues. Appending is free; tokens go through the model before the next sample.
 
@@ -59,7 +71,7 @@ class Rows:
         self._openings: list[tuple[int, ...]] = [()] * engine.rows
         self._holders: dict[tuple[int, tuple[int, ...]], int] = {}
         self._turns: dict[int, _Turn] = {}
-        self._under_way: tuple[list[int], np.ndarray, Sampled] | None = None
+        self._under_way: _Call | None = None
         self.forwarded = 0  # tokens that went through the model, padding aside
         self.copied = 0  # tokens whose keys and values were copied from a row with the same opening
 
@@ -136,7 +148,6 @@ class Rows:
             return
         engine = self._engine
         self.prefill(rows)
-        self._fit(rows, engine.steps)
         order, numbers = self._chosen(rows)
         last, limit, salts = (np.zeros(len(order), np.int32) for _ in range(3))
         for i, row in enumerate(order):
@@ -145,18 +156,20 @@ class Rows:
                 limit[i], salts[i] = turn.left, turn.salt
         keys = engine.keys(self._key, salts, self._ids[order])
         starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
-        self._cache, out = engine.decode(
-            self._weights, self._cache, last, starts, limit, keys, numbers, math.ceil(leave * len(rows))
-        )
-        self._under_way = rows, order, out
+        leaving = math.ceil(leave * len(rows))
+        new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, leaving)
+        self._under_way = _Call(rows, order, numbers, starts, new, out)
 
     def collect(self) -> dict[int, Utterance]:
         """Waits for the call that was started. The turns that ended in it, by row; all rows' contexts have grown."""
         if self._under_way is None:
             return {}
-        (rows, order, out), self._under_way = self._under_way, None
-        out = jax.device_get(out)
-        place = {int(row): i for i, row in enumerate(order) if row >= 0}
+        call, self._under_way = self._under_way, None
+        rows, out = call.rows, jax.device_get(call.out)
+        # Only now: what a call writes need not be there while it runs, and would be read all along.
+        cache = self._engine.fitted(self._cache, int(call.start.max()) + self._engine.steps)
+        self._cache = self._engine.write(cache, call.new, call.start, out.count, call.numbers)
+        place = {int(row): i for i, row in enumerate(call.order) if row >= 0}
         finished = {}
         for row in rows:
             i, turn = place[row], self._turns[row]
@@ -219,9 +232,10 @@ class Rows:
                 return
             # Rows that wait with much do not make the others' windows longer.
             size = max(sizes.values())
-            waiting = {row: waiting[row] for row in sizes if sizes[row] == size}
-            self._fit(list(waiting), size)
-            order, numbers = self._chosen(sorted(waiting))
+            few = self._few([row for row in sizes if sizes[row] == size])
+            waiting = {row: waiting[row] for row in few}
+            self._fit(few, size)
+            order, numbers = self._chosen(few)
             tokens, count = np.zeros((len(order), size), np.int32), np.zeros(len(order), np.int32)
             for i, row in enumerate(order):
                 if row >= 0 and row in waiting:
@@ -266,12 +280,22 @@ class Rows:
             self._cached[row] = n
             self.copied += n
 
+    def _few(self, rows: Sequence[int]) -> list[int]:
+        """Those of `rows` that the next of several calls takes, so that no call works on many more than wait for it."""
+        by_shard = self._by_shard(rows)
+        width = self._engine.width_of_some(max(map(len, by_shard)))
+        return [row for some in by_shard for row in some[:width]]
+
+    def _by_shard(self, rows: Sequence[int]) -> list[list[int]]:
+        by_shard: list[list[int]] = [[] for _ in range(self._engine.shards)]
+        for row in rows:
+            by_shard[self._shard(row)].append(row)
+        return by_shard
+
     def _chosen(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """A call's rows: their numbers, -1 for nobody; and the same within their shards, None for all rows in order."""
         engine, each = self._engine, self._engine.widths[-1]
-        by_shard: list[list[int]] = [[] for _ in range(engine.shards)]
-        for row in rows:
-            by_shard[row // each].append(row)
+        by_shard = self._by_shard(rows)
         width = engine.width_for(max(map(len, by_shard)))
         if width == each:
             return np.arange(engine.rows), None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,16 +77,19 @@ def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UI
     return jax.vmap(lambda salt, one: jax.random.fold_in(jax.random.fold_in(seed_key, salt), one))(salts, dialogue_ids)
 
 
-def sample(
-    keys: jax.Array, positions: Int[Array, " batch"], logits: Float[Array, "batch vocab"]
-) -> Int[Array, " batch"]:
-    """Draws a token for each row; the token's key comes from its dialogue's key and its position in the context.
+def draws(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, "batch time 2"]:
+    """Two uniform numbers for each token, from its dialogue's key and its position in the context."""
+    token_keys = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)))(keys, positions)
+    uniform: jax.Array = jax.vmap(jax.vmap(partial(jax.random.uniform, shape=(2,))))(token_keys)
+    return uniform
 
-    Two uniform numbers a token pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on
-    every logit would draw from the same distribution with as many random numbers as there are tokens.
+
+def sample(uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]) -> Int[Array, " batch"]:
+    """Draws a token for each row with its numbers from `draws`.
+
+    They pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on every logit would draw
+    from the same distribution with as many random numbers as there are tokens.
     """
-    token_keys = jax.vmap(jax.random.fold_in)(keys, positions)
-    uniform: Any = jax.vmap(partial(jax.random.uniform, shape=(2,)))(token_keys)
     batch, vocab = logits.shape
     size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
     padded = jnp.pad(logits, ((0, 0), (0, -vocab % size)), constant_values=-jnp.inf)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.decoder import Decoder, abstract_params
+from sml_jax.models.shared_start import SharedStart
 from sml_jax.parallel.mesh import by_rules, row_sharding, row_shards
 
 Params = Any
@@ -136,6 +137,7 @@ def decoder_logprobs(
     mesh: Mesh | None = None,
     numbers: int = LOGIT_NUMBERS,
     trained: bool = True,
+    shared: SharedStart | None = None,
 ) -> Float[Array, "batch time"]:
     """`hidden_logprobs` under a decoder.
 
@@ -145,12 +147,16 @@ def decoder_logprobs(
       mask, numbers: see `hidden_logprobs`.
       mesh: that rows and parameters lie on; None for one device.
       trained: whether the output layer gets a gradient; with adapters it does not.
+      shared: blocks of rows begin alike, and the model computes their start once.
 
     Returns:
       f32[B, T], aligned with `tokens`; 0 where the mask is False and at the first token of a row.
     """
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-    hidden: Any = model.apply(params, tokens, positions, positions < length[:, None], (), method="hidden")
+    inputs = tokens, positions, positions < length[:, None]
+    packed = inputs if shared is None else map(shared.pack, inputs)
+    hidden: Any = model.apply(params, *packed, (), shared, method="hidden")[0]
+    hidden = hidden if shared is None else shared.unpack(hidden)
     name = "embedding" if model.config.tied_embeddings else "output"
 
     def head(p: Params, states: jax.Array) -> jax.Array:
@@ -159,7 +165,7 @@ def decoder_logprobs(
 
     layout = None if mesh is None else HeadLayout(mesh, _head_specs(model, name))
     return hidden_logprobs(
-        head, params["params"][name], hidden[0], tokens, mask, layout=layout, numbers=numbers, trained=trained
+        head, params["params"][name], hidden, tokens, mask, layout=layout, numbers=numbers, trained=trained
     )
 
 

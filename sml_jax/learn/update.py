@@ -15,12 +15,12 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.errors import UserError
-from sml_jax.learn.batches import AnyArray, MicroBatch
+from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
 from sml_jax.learn.logprobs import LOGIT_NUMBERS, decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.parallel.mesh import fetchable, place, place_rows
+from sml_jax.parallel.mesh import fetchable, filled_rows, place, place_rows, row_shards
 from sml_jax.parallel.programs import programs
 
 Params = Any
@@ -136,7 +136,8 @@ class Learner:
         collected = []
         for part in parts:
             if self._mesh is not None:
-                part = place_rows(self._mesh, part)
+                each = filled_rows(self._mesh, len(part.tokens)) // row_shards(self._mesh)
+                part = place_rows(self._mesh, in_blocks_of(part, each))
             (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
             collected.append(metrics)
         state, norms = self._apply(state, gradients, loss)
@@ -206,7 +207,15 @@ def add_gradients(
 
     def logprobs(scorer: Decoder, p: Params) -> jax.Array:
         return decoder_logprobs(
-            scorer, p, part.tokens, part.length, mask, mesh=mesh, numbers=numbers, trained=not frozen
+            scorer,
+            p,
+            part.tokens,
+            part.length,
+            mask,
+            mesh=mesh,
+            numbers=numbers,
+            trained=not frozen,
+            shared=part.shared,
         )
 
     def loss(p: Params) -> tuple[jax.Array, Metrics]:

@@ -11,6 +11,7 @@ from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import Layer, RMSNorm
 from sml_jax.models.products import float32_product
+from sml_jax.models.shared_start import SharedStart
 
 
 class Decoder(nn.Module):
@@ -31,7 +32,7 @@ class Decoder(nn.Module):
             _remade(c.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, 0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(0, 0, *[nn.broadcast] * 4),
             length=c.layers,
             unroll=c.scan_unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
@@ -73,6 +74,7 @@ class Decoder(nn.Module):
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
         past: tuple[Past, ...],
+        shared: SharedStart | None = None,
     ) -> tuple[Float[Array, "batch time width"], KeyValues]:
         """Runs new tokens against kept ones.
 
@@ -81,6 +83,7 @@ class Decoder(nn.Module):
           positions: of each in its row's whole context.
           valid: which are tokens at all.
           past: segments of kept tokens; none for a fresh row.
+          shared: the arrays are packed, blocks of rows with a common start (see `SharedStart`); for fresh rows alone.
 
         Returns:
           The final hidden states, normed, and the new tokens' keys and values [layers, batch, kv_heads, time, dim].
@@ -88,7 +91,7 @@ class Decoder(nn.Module):
         x = self.embed(tokens)
         past_kv = tuple(segment.kv for segment in past)
         slots = tuple(segment[1:] for segment in past)
-        x, new = self.layers(x, past_kv, jnp.asarray(self.config.local_layers), positions, valid, slots)
+        x, new = self.layers(x, past_kv, jnp.asarray(self.config.local_layers), positions, valid, slots, shared)
         return self.finish(x), new
 
     def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time width"]:

@@ -15,6 +15,7 @@ from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.gating import gated
 from sml_jax.models.products import projection as dot
 from sml_jax.models.rope import frequencies, rotate
+from sml_jax.models.shared_start import SharedStart
 
 
 class RMSNorm(nn.Module):
@@ -101,6 +102,7 @@ class Attention(nn.Module):
         valid: Bool[Array, "batch time"],
         past: tuple[Past, ...],
         is_local: Bool[Array, ""],
+        shared: SharedStart | None = None,
     ) -> tuple[Float[Array, "batch time width"], KeyValues]:
         c = self.config
 
@@ -137,8 +139,12 @@ class Attention(nn.Module):
         if not past:
             kind = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
             rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
+            if shared is not None:
+                query, key, value = map(shared.unpack, (query, key, value))
             out = self_attention(query, key, value, kind, implementation=c.attention, **rule)
+            out = out if shared is None else shared.pack(out)
         else:
+            assert shared is None
             segments = (*past, Past(new, positions, valid))
             if past[-1].slot is not None:
                 new = put(past[-1].kv, new, past[-1].slot)
@@ -203,6 +209,7 @@ class Layer(nn.Module):
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
         past_slots: tuple[tuple[Any, ...], ...],
+        shared: SharedStart | None = None,
     ) -> tuple[Float[Array, "batch time width"], KeyValues]:
         c = self.config
 
@@ -210,7 +217,8 @@ class Layer(nn.Module):
             return RMSNorm(c.norm_eps, c.norm_plus_one, name=name)(y)
 
         past = tuple(Past(kv, *slots) for kv, slots in zip(past_kv, past_slots, strict=True))
-        y, new = Attention(c, name="attention")(norm("attention_norm", x), positions, valid, past, is_local)
+        normed = norm("attention_norm", x)
+        y, new = Attention(c, name="attention")(normed, positions, valid, past, is_local, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
         y = GatedMLP(c, name="mlp")(norm("mlp_norm", x))
         return x + (norm("mlp_post_norm", y) if c.post_norms else y), new

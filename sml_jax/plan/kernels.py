@@ -124,7 +124,6 @@ def _rollout(
     by_rows, kept = row_sharding(mesh), cache_sharding(mesh)
     capacity = longest_capacity(length, CHUNKS, steps)
     cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, capacity)))
-    new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, chunk)))
     weights = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(partial(take_apart, model), params),
@@ -133,7 +132,6 @@ def _rollout(
     own: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
     own |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
-    flags = _on(by_rows, jax.ShapeDtypeStruct((rows,), bool))
     tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
     keys = _on(by_rows, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)))
     leave = _on(everywhere(mesh), jax.ShapeDtypeStruct((), jnp.int32))
@@ -143,6 +141,19 @@ def _rollout(
     sampled = waves * sum(turns * -(-budget // steps) for turns, budget in dialogues.sampled_turns())
     size = (rows, length)
     both = ("student's weights", "student's cache")
+
+    def writes(slots: int, times: int) -> Program:
+        new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, slots)))
+        return Program(
+            f"write {slots} behind {length}",
+            ("write", size, slots),
+            engine._write,
+            (cache, new, None, numbers, numbers),
+            ("student's cache",),
+            times,
+            unrolled=True,
+        )
+
     programs = (
         Program(
             "weights for the engine",
@@ -163,15 +174,7 @@ def _rollout(
             given,
             unrolled=True,
         ),
-        Program(
-            f"write {chunk} behind {length}",
-            ("write", size, chunk),
-            engine._write,
-            (cache, new, None, numbers, flags),
-            ("student's cache",),
-            given,
-            unrolled=True,
-        ),
+        writes(chunk, given),
         Program(
             f"decode {steps} behind {length}",
             ("decode", size, steps, job.sampling),
@@ -182,6 +185,7 @@ def _rollout(
             steps,
             unrolled=True,
         ),
+        writes(steps, sampled),
     )
     return Phase(name, {**state, **own}, programs, dialogues.number)
 

@@ -41,6 +41,8 @@ class Online:
       loss: clips and KL.
       max_turns: student turns of a dialogue; None for the run's rules.
       micro_rows: dialogues of one micro-batch. buckets: padded lengths, rising; None for powers of two.
+      share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
+        it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
       dialogues_kept: dialogues of each step that are written to `dialogues.jsonl`.
     """
 
@@ -54,6 +56,7 @@ class Online:
     loss: PolicyLoss = PolicyLoss()
     max_turns: int | None = None
     micro_rows: int = 64
+    share: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_kept: int = 2
     name: str = "online"
@@ -64,7 +67,7 @@ class Online:
             raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
         if not 0 <= self.discount <= 1:
             raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
-        at_least(self, steps=0, problems=1, max_turns=1, micro_rows=1, dialogues_kept=0)
+        at_least(self, steps=0, problems=1, max_turns=1, micro_rows=1, share=1, dialogues_kept=0)
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
@@ -155,5 +158,7 @@ class Online:
             advantage[chosen],
             self.micro_rows,
             buckets,
+            group=script.group[chosen],
+            share=self.share,
         )
         return parts, metrics

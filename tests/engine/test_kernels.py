@@ -39,8 +39,8 @@ def filled(engine, params, rows: list[list[int]], chunk: int, cache=None):
 def decoded(engine, params, rows: list[list[int]], limit: list[int], chunk: int = 8, seed: int = 0):
     cache, start = filled(engine, params, rows, chunk)
     last = np.array([row[-1] for row in rows], np.int32)
-    cache, out = engine.decode(params, cache, last, start, np.array(limit, np.int32), keys_of(seed))
-    return cache, jax.device_get(out)
+    new, out = engine.decode(params, cache, last, start, np.array(limit, np.int32), keys_of(seed))
+    return engine.write(cache, new, start, np.asarray(out.count)), jax.device_get(out)
 
 
 def said(out) -> list[list[int]]:
@@ -73,7 +73,8 @@ def test_a_row_with_nothing_to_append_or_to_sample_is_left_as_it_is(make_engine,
     at, count = start * np.array([0, 1, 1, 1], np.int32), np.array([0, 3, 0, 8], np.int32)
     cache = engine.extend(params, cache, np.ones((4, 8), np.int32), at, count)
     idle = np.array([0, 3, 0, 30], np.int32)
-    cache, out = engine.decode(params, cache, np.ones(4, np.int32), idle, np.array([0, 5, 0, 5], np.int32), keys_of(0))
+    new, out = engine.decode(params, cache, np.ones(4, np.int32), idle, np.array([0, 5, 0, 5], np.int32), keys_of(0))
+    cache = engine.write(cache, new, idle, np.asarray(out.count))
     assert out.count[0] == out.count[2] == 0 and not out.ended[0] and not out.ended[2]
     for kept, was in zip(jax.tree.leaves(jax.device_get(cache)), jax.tree.leaves(before), strict=True):
         for row in (0, 2):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from sml_jax.engine.sampling import Sampling, logprob_of, row_keys, sample, sampling_logits
+from sml_jax.engine.sampling import Sampling, draws, logprob_of, row_keys, sample, sampling_logits
 from sml_jax.errors import UserError
 
 PROBABILITY = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
@@ -62,6 +62,11 @@ def test_settings_that_cannot_be(settings_: dict, message: str) -> None:
         Sampling(**settings_)
 
 
+def sampled(keys: jax.Array, positions: jax.Array, logits: jax.Array) -> jax.Array:
+    """A token for each row at its position."""
+    return sample(draws(keys, positions[:, None])[:, 0], logits)
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=4, top_p=0.9)])
 def test_draws_follow_the_distribution(sampling: Sampling) -> None:
     n = 4000
@@ -69,7 +74,7 @@ def test_draws_follow_the_distribution(sampling: Sampling) -> None:
     # Half of the draws differ in their dialogue, half in their position.
     ids = np.r_[np.arange(n // 2), np.zeros(n // 2)].astype(np.uint32)
     positions = np.r_[np.zeros(n // 2), 1 + np.arange(n // 2)].astype(np.int32)
-    drawn = sample(row_keys(jax.random.key(3), jnp.asarray(ids)), jnp.asarray(positions), offered)
+    drawn = sampled(row_keys(jax.random.key(3), jnp.asarray(ids)), jnp.asarray(positions), offered)
     expected = distribution(sampling)
     counts = np.bincount(np.asarray(drawn), minlength=5)
     assert counts[expected == 0].sum() == 0
@@ -84,20 +89,20 @@ def test_a_draw_depends_on_its_dialogue_and_position_alone(order: list[int], row
     keys = row_keys(jax.random.key(0), jnp.arange(6, dtype=jnp.uint32))
     positions = jnp.asarray([0, 1, 2, 3, 4, 5], jnp.int32)
     logits = jax.random.normal(jax.random.key(1), (6, 50))
-    drawn = np.asarray(sample(keys, positions, logits))
+    drawn = np.asarray(sampled(keys, positions, logits))
     shuffled = row_keys(jax.random.key(0), jnp.asarray(order, jnp.uint32))
     at = np.array(order)
-    np.testing.assert_array_equal(sample(shuffled, positions[at], logits[at]), drawn[at])
+    np.testing.assert_array_equal(sampled(shuffled, positions[at], logits[at]), drawn[at])
 
 
 def test_other_seeds_dialogues_and_positions_draw_otherwise() -> None:
-    def draws(seed: int, first_id: int, position: int) -> list[int]:
+    def said(seed: int, first_id: int, position: int) -> list[int]:
         keys = row_keys(jax.random.key(seed), jnp.arange(first_id, first_id + 20, dtype=jnp.uint32))
-        return np.asarray(sample(keys, jnp.full(20, position, jnp.int32), jnp.zeros((20, 1000)))).tolist()
+        return np.asarray(sampled(keys, jnp.full(20, position, jnp.int32), jnp.zeros((20, 1000)))).tolist()
 
-    one = draws(0, 0, 0)
+    one = said(0, 0, 0)
     assert len(set(one)) > 15
-    for other in (draws(1, 0, 0), draws(0, 100, 0), draws(0, 0, 1)):
+    for other in (said(1, 0, 0), said(0, 100, 0), said(0, 0, 1)):
         assert sum(a == b for a, b in zip(one, other, strict=True)) <= 2
 
 

@@ -1,0 +1,151 @@
+"""Rows that begin alike give the same update whether their start is computed once or in each."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_toys import host
+
+from sml_jax.learn.batches import in_blocks_of, micro_batches
+from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.decoder import Decoder, init_params
+from sml_jax.models.shared_start import SharedStart
+from sml_jax.parallel.mesh import make_mesh, place_params
+
+SGD = optax.sgd(1.0)  # the step is the gradient
+SIZES = {"vocab_size": 40, "width": 16, "heads": 4, "kv_heads": 2, "head_dim": 8, "hidden": 32, "max_length": 64}
+# A global and a local layer, whose window ends within what is shared.
+CONFIGS = {
+    "plain": DecoderConfig(layers=2, **SIZES),
+    "windows": DecoderConfig(layers=2, layer_pattern=("local", "global"), window=12, qk_norm=True, **SIZES),
+    "remat": DecoderConfig(layers=2, remat="dots", **SIZES),
+}
+
+
+def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int = 40) -> dict:
+    """Groups that open alike and go on at random, of random lengths; their gradient weighs 0 in the opening."""
+    rng = np.random.default_rng(0)
+    rows = problems * each
+    tokens = rng.integers(1, 40, (rows, longest))
+    tokens[:, :opening] = np.repeat(rng.integers(1, 40, (problems, opening)), each, axis=0)
+    length = rng.integers(opening + 3, longest + 1, rows)
+    place = np.arange(longest)
+    live = place < length[:, None]
+    weights = np.where(live & (place >= opening), rng.uniform(0.5, 1.5, tokens.shape) / tokens.size, 0)
+    return {
+        "tokens": np.where(live, tokens, 0),
+        "length": length,
+        "weights": weights,
+        "old_logprob": np.where(weights > 0, -3.0, 0.0),
+        "advantage": rng.normal(size=rows),
+        "group": np.repeat(np.arange(problems), each),
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "loss", "mesh"),
+    [("plain", None, None), ("windows", PolicyLoss(kl_coef=0.3), None), ("remat", PolicyLoss(), (2, 2, 2))],
+)
+def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tuple | None) -> None:
+    model = Decoder(CONFIGS[config])
+    params = init_params(model, jax.random.key(1))
+    reference = jax.tree.map(lambda leaf: leaf * 1.05, params)
+    laid = None
+    if mesh is not None:
+        laid = make_mesh(*mesh)
+        params, reference = (place_params(laid, model, p) for p in (params, reference))
+    ends = []
+    for share in (1, 4):
+        parts = micro_batches(**dialogues(), rows=32, buckets=(40,), share=share)
+        assert [part.shared for part in parts] == [SharedStart(4, 16) if share == 4 else None]
+        learner = Learner(model, SGD, loss, reference, laid)
+        state, metrics = learner.update(init_state(params, SGD), parts)
+        ends.append((host(state.params), metrics))
+    (plain, before), (shared, after) = ends
+    assert before["gradient_norm"] > 1e-3
+    assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), plain, shared)
+
+
+def test_the_start_is_computed_once() -> None:
+    """The compiled update has the fewer FLOPs that fewer tokens ask for."""
+    model = Decoder(DecoderConfig(**{**SIZES, "layers": 1, "width": 64, "hidden": 512}, scan_unroll=1))
+    params = init_params(model, jax.random.key(1))
+    found = []
+    for share in (1, 4):
+        (part,) = micro_batches(**dialogues(longest=32, opening=24), rows=32, buckets=(32,), share=share)
+        tokens = jax.numpy.asarray(part.tokens)
+        tokens = tokens if part.shared is None else part.shared.pack(tokens)
+        run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, t > 0, (), shared, method="hidden")[0])
+        found.append(run.lower(params, tokens).compile().cost_analysis()["flops"])
+    # 8 blocks of 24 + 4 * 8 tokens for 32 rows of 32.
+    assert found[1] / found[0] == pytest.approx(8 * 56 / (32 * 32), abs=0.05)
+
+
+@settings(max_examples=25)
+@given(
+    lengths=st.lists(st.integers(20, 40), min_size=1, max_size=24),
+    groups=st.integers(1, 4),
+    share=st.integers(1, 6),
+    rows=st.sampled_from([4, 6, 12]),
+    seed=st.integers(0, 9),
+)
+def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, share: int, rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, groups, len(lengths))
+    opening = rng.integers(1, 9, (groups, 18))
+    tokens = rng.integers(1, 9, (len(lengths), 40))
+    tokens[:, :18] = opening[group]
+    length = np.array(lengths)
+    live = np.arange(40) < length[:, None]
+    names = np.arange(1.0, len(lengths) + 1)
+    parts = micro_batches(
+        tokens * live, length, live * 1.0, -1.0 * live, names, rows, (32, 40), group=group, share=share
+    )
+    found = []
+    for part in parts:
+        assert part.tokens.shape[0] == rows
+        common = 0 if part.shared is None else part.shared.tokens
+        size = 1 if part.shared is None else part.shared.rows
+        assert share % size == 0 and rows % size == 0 and common <= part.length[part.length > 0].min()
+        for block in range(0, rows, size):
+            mine = [i for i in range(block, block + size) if part.length[i]]
+            assert not mine or mine[0] == block  # the start is read from a block's first row
+            assert len({group[int(part.advantage[i]) - 1] for i in mine}) <= 1
+            assert all((part.tokens[i, :common] == part.tokens[block, :common]).all() for i in mine)
+        for i in np.flatnonzero(part.length):
+            at = int(part.advantage[i]) - 1
+            found.append(at)
+            time = part.tokens.shape[1]
+            np.testing.assert_array_equal(part.tokens[i], (tokens * live)[at, :time])
+            np.testing.assert_array_equal(part.weights[i], live[at, :time])
+            assert part.length[i] == length[at]
+    assert sorted(found) == list(range(len(lengths)))
+
+
+@settings(max_examples=12)
+@given(blocks=st.integers(1, 3), rows=st.integers(1, 4), start=st.integers(0, 4), more=st.integers(1, 4))
+def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: int) -> None:
+    shared = SharedStart(rows, start)
+    whole = np.random.default_rng(0).normal(size=(blocks, rows, start + more, 2))
+    whole[:, :, :start] = whole[:, :1, :start]
+    whole = whole.reshape(-1, start + more, 2).astype(np.float32)
+    packed = shared.pack(jax.numpy.asarray(whole))
+    assert packed.shape == (blocks, start + rows * more, 2)
+    np.testing.assert_array_equal(shared.unpack(packed), whole)
+
+
+def test_blocks_shrink_to_what_a_device_holds() -> None:
+    (part,) = micro_batches(**dialogues(2), rows=16, buckets=(40,), share=8)
+    assert part.shared == SharedStart(8, 16)
+    assert in_blocks_of(part, 12).shared == SharedStart(4, 16)
+    assert in_blocks_of(part, 3).shared is None
+
+
+def test_rows_that_begin_otherwise_share_nothing() -> None:
+    other = np.random.default_rng(1).integers(1, 40, (16, 40))
+    (part,) = micro_batches(**{**dialogues(2), "tokens": other}, rows=16, buckets=(40,), share=8)
+    assert part.shared is None
