@@ -113,7 +113,13 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
 
     def updated(out: Any, state: Any, parts: Any) -> tuple[int, int]:
         parameters["count"] = sum(leaf.size for leaf in jax.tree.leaves(out[0].params))
-        return sum(int(part.length.sum()) for part in parts), sum(part.tokens.size for part in parts)
+        slots = 0
+        for part in parts:
+            slots += part.tokens.size
+            if part.shared is not None:  # the start of a block's rows is computed once
+                blocks = len(part.tokens) // part.shared.rows
+                slots -= part.shared.tokens * (len(part.tokens) - blocks)
+        return sum(int(part.length.sum()) for part in parts), slots
 
     def nothing(*args: Any) -> tuple[int, int]:
         return 0, 0
@@ -121,6 +127,7 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
     for owner, name, shown, count in (
         (Engine, "decode", "decode", decoded),
         (Engine, "extend", "extend and write", extended),
+        (Engine, "write", "write what was sampled", nothing),
         (Engine, "copy", "copy openings", nothing),
         (Engine, "fitted", "grow caches", nothing),
         (Engine, "keys", "random keys", nothing),

@@ -18,6 +18,7 @@ from side import Run, check_samples, serve
 
 from sml_jax.dialogue.rollout import LEAVE
 from sml_jax.engine import Engine, Rows
+from sml_jax.engine.engine import STEPS
 from sml_jax.learn import group_advantages, token_weights
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.optimizers import adamw
@@ -48,11 +49,12 @@ def qwen3(s: Setting) -> tuple[Decoder, dict]:
 @dataclass(frozen=True)
 class Finer:
     """Shapes to compile: slots from one cache length to the next, None for an engine's own; parts of the rows that a
-    call may take.
+    call may take; tokens that one call samples at most.
     """
 
     step: int | None = 32
     parts: tuple[int, ...] = (1, 4)
+    steps: int = STEPS
 
 
 def engine_of(
@@ -76,6 +78,7 @@ def engine_of(
         live=live,
         widths=widths,
         chunks=chunks,
+        steps=finer.steps,
         mesh=make_mesh(over=jax.devices()[:shards]),
     )
 
@@ -214,7 +217,7 @@ WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
     "one": lambda s: sample(s, 1),
     "dialogue": lambda s: dialogue(s, [1], s.rows, Finer()),
-    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues, Finer(64, (1, 2, 4, 8, 32)), 0.25),
+    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues, Finer(96, (1, 4, 32), 16), 0.2),
     "grpo": grpo,
     "recompiles": recompiles,
 }

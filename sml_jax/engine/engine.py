@@ -50,7 +50,8 @@ class Engine:
       chunks: numbers of given tokens that one `extend` takes, rising.
       live: tokens that caches have room for, rising; by default the powers of two from 64 on. More of them read less
         and take longer to compile.
-      widths: rows of each shard that one call works on, rising; by default all and, if it is at least 8, a quarter.
+      widths: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
+        sixteenth, where that is at least 4.
       steps: the most tokens that one `decode` samples in a row.
       mesh: devices; by default all of them on `data`.
     """
@@ -251,7 +252,7 @@ def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
 
 
 def _widths(rows: int) -> tuple[int, ...]:
-    return (rows // 4, rows) if rows // 4 >= 8 else (rows,)
+    return tuple(size for size in (rows // 16, rows // 4) if size >= 4 and rows >= 32) + (rows,)
 
 
 def _doubling(first: int, last: int) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ def test_the_smallest_that_will_do(make_engine, params) -> None:
     assert engine.capacities == (16, 64, 72)
     assert [engine.chunk_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
     assert [engine.width_for(n) for n in (1, 2, 4)] == [1, 4, 4]
+    assert [engine.width_of_some(n) for n in (1, 2, 3, 4)] == [1, 1, 1, 4]
     cache = engine.cache(16)
     for needed, capacity in ((16, 16), (17, 64), (65, 72), (3, 72)):
         cache = engine.fitted(cache, needed)
@@ -68,7 +69,7 @@ def test_lengths_double_up_to_the_longest_context() -> None:
     def widths(rows: int) -> tuple[int, ...]:
         return Engine(model, rows, 40, 4, (END,), mesh=mesh_of(1, 1, 1)).widths
 
-    assert (widths(64), widths(16), widths(4)) == ((16, 64), (16,), (4,))
+    assert (widths(64), widths(32), widths(16), widths(4)) == ((4, 16, 64), (8, 32), (16,), (4,))
     assert live(300) == (64, 128, 256, 300)
     assert live(128) == (64, 128)
     assert live(40) == (40,)

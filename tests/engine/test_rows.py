@@ -107,6 +107,21 @@ def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -
         assert by_position == pytest.approx(in_step[1][d], abs=1e-5)
 
 
+def test_given_tokens_go_through_in_calls_of_few_more_rows_than_wait(make_engine, params, monkeypatch) -> None:
+    engine = make_engine(4, widths=(1, 2, 4))
+    rows, sizes, extend = Rows(engine, params, jax.random.key(0)), [], engine.extend
+
+    def counted(weights, cache, tokens, *rest):
+        sizes.append(len(tokens))
+        return extend(weights, cache, tokens, *rest)
+
+    monkeypatch.setattr(engine, "extend", counted)
+    for row in range(3):
+        rows.start(row, row, [3, 4, 6, 7, 1 + row])
+    rows.prefill(range(3))
+    assert sizes == [2, 1] and rows.forwarded == 12
+
+
 def test_an_opening_is_run_once_for_all_that_share_it(make_engine, params, scores_of) -> None:
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3, 4, 6]
     rows = Rows(make_engine(4, widths=(1, 2, 4)), params, jax.random.key(0))
