@@ -252,7 +252,8 @@ def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
 
 
 def _widths(rows: int) -> tuple[int, ...]:
-    return tuple(size for size in (rows // 16, rows // 4) if size >= 4 and rows >= 32) + (rows,)
+    parts = (rows // 16, rows // 4) if rows >= 32 else ()
+    return (*(size for size in parts if size >= 4), rows)
 
 
 def _doubling(first: int, last: int) -> tuple[int, ...]:
