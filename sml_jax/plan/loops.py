@@ -53,7 +53,8 @@ def _all_needed(module: Module, where: Computation, root: Instruction) -> tuple[
         # A fused condition: its parameters are the caller's operands, so look only at comparisons of plain constants.
         inner = module.computations[root.called("calls")[0]]
         found, exact = _all_needed(module, inner, inner.root)
-        return [_unfused(where, root, inner, compare) for compare in found], exact
+        unfused = (_unfused(where, root, inner, compare) for compare in found)
+        return [compare for compare in unfused if compare is not None], exact
     if root.opcode == "compare":
         return [root], True
     if root.opcode == "and":
@@ -64,16 +65,21 @@ def _all_needed(module: Module, where: Computation, root: Instruction) -> tuple[
     return [], False
 
 
-def _unfused(where: Computation, fusion: Instruction, inner: Computation, compare: Instruction) -> Instruction:
-    """A comparison within a fusion, with the fusion's operands in place of its parameters."""
+def _unfused(where: Computation, fusion: Instruction, inner: Computation, compare: Instruction) -> Instruction | None:
+    """A comparison within a fusion, with the fusion's operands in place of its parameters.
+
+    None where it compares something else than these and constants: something that is computed bounds no loop.
+    """
     names = []
     for name in compare.operands:
         found = _through(inner, name)
         if found.opcode == "parameter":
             names.append(fusion.operands[int(found.inside)])
-        else:
+        elif found.opcode == "constant":
             where.instructions.setdefault(found.name, found)
             names.append(found.name)
+        else:
+            return None
     return Instruction(
         compare.name, "compare", compare.shapes, tuple(names), compare.inside, compare.rest, compare.root
     )
