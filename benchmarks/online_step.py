@@ -113,13 +113,9 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
 
     def updated(out: Any, state: Any, parts: Any) -> tuple[int, int]:
         parameters["count"] = sum(leaf.size for leaf in jax.tree.leaves(out[0].params))
-        slots = 0
-        for part in parts:
-            slots += part.tokens.size
-            if part.shared is not None:  # the start of a block's rows is computed once
-                blocks = len(part.tokens) // part.shared.rows
-                slots -= part.shared.tokens * (len(part.tokens) - blocks)
-        return sum(int(part.length.sum()) for part in parts), slots
+        # The start of a block's rows is computed once.
+        packed = [p.tokens if p.shared is None else jax.eval_shape(p.shared.pack, p.tokens) for p in parts]
+        return sum(int(part.length.sum()) for part in parts), sum(tokens.size for tokens in packed)
 
     def nothing(*args: Any) -> tuple[int, int]:
         return 0, 0
