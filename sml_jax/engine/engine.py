@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.engine import kernels
 from sml_jax.engine.kernels import Cache
@@ -78,7 +78,7 @@ class Engine:
                 "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
-        self.shards = row_shards(self.mesh)
+        self.shards, self.loops = row_shards(self.mesh), loops(self.mesh)
         each = rows_of_a_shard(rows, self.mesh)
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
@@ -116,10 +116,8 @@ class Engine:
         self._copy = jax.jit(partial(kernels.copy), donate_argnums=0, out_shardings=whole)
         self._extend = jax.jit(partial(kernels.extend, model), out_shardings=whole)
         self._write = jax.jit(partial(kernels.write, self.shards), donate_argnums=0, out_shardings=whole)
-        self._decode = jax.jit(
-            partial(kernels.decode, model, self.steps, self.sampling, self._ends),
-            out_shardings=(whole, fetchable(self.mesh)),
-        )
+        decode = partial(kernels.decode, model, self.steps, self.sampling, self._ends)
+        self._decode = jax.jit(_in_loops(decode, self.mesh), out_shardings=(whole, fetchable(self.mesh)))
 
     def place(self, params: Any) -> Weights:
         """Parameters as the kernels take them, on this engine's mesh. Weights are given back as they are."""
@@ -180,12 +178,15 @@ class Engine:
         limit: np.ndarray,
         keys: jax.Array,
         rows: np.ndarray | None = None,
-        leave: int | None = None,
+        leave: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
-        """`kernels.decode`; without `leave` it goes on until all rows are done or the steps are."""
-        leave = len(last) if leave is None else leave
+        """`kernels.decode`, with a number to `leave` at for each of its `loops`.
+
+        Without these it goes on until all rows are done or the steps are.
+        """
+        leave = np.full(self.loops, len(last), np.int32) if leave is None else leave
         placed = [self._rows(array) for array in (last, start, limit, keys)]
-        leaving = place(np.int32(leave), everywhere(self.mesh))
+        leaving = place(leave, loop_sharding(self.mesh))
         return self._decode(self.place(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
 
     def keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
@@ -234,6 +235,28 @@ class Engine:
 
     def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         return None if rows is None else self._rows(rows)
+
+
+def loops(mesh: Mesh) -> int:
+    """Parts of the rows that decode in loops of their own, of which none waits for another at a step.
+
+    As many as `data` has, but one where `fsdp` or `tensor` splits weights: XLA (of jaxlib 0.10.2) cannot partition a
+    program for these within a `shard_map` over `data`.
+    """
+    return mesh.shape["data"] if mesh.shape["fsdp"] == mesh.shape["tensor"] == 1 else 1
+
+
+def loop_sharding(mesh: Mesh) -> NamedSharding:
+    """Where each loop's own number lies."""
+    return NamedSharding(mesh, PartitionSpec("data")) if loops(mesh) > 1 else everywhere(mesh)
+
+
+def _in_loops(decode: Any, mesh: Mesh) -> Any:
+    """`decode` of all rows, or of each loop's."""
+    if loops(mesh) == 1:
+        return decode
+    whole, parts = PartitionSpec(), PartitionSpec("data")
+    return jax.shard_map(decode, mesh=mesh, in_specs=(whole, *[parts] * 7, whole), out_specs=parts, check_vma=False)
 
 
 def rows_of_a_shard(rows: int, mesh: Mesh) -> int:

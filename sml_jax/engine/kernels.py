@@ -122,7 +122,7 @@ def decode(
     start: Int[Array, " batch"],
     limit: Int[Array, " batch"],
     keys: jax.Array,
-    leave: Int[Array, ""],
+    leave: Int[Array, " 1"],
     allowed: Bool[Array, " vocab"],
 ) -> tuple[Cache, Sampled]:
     """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `leave` says.
@@ -138,7 +138,8 @@ def decode(
       last: each row's last token, not yet in its cache. start: tokens that are.
       limit: tokens that a row may sample; 0 leaves it be.
       keys: each row's random key.
-      leave: rows that have come to their end or limit in this call when the loop stops.
+      leave: rows that have come to their end or limit in this call when the loop stops; one number, in an array so that
+        each of several loops can be given its own.
       allowed: tokens that may be said.
 
     Returns:
@@ -156,9 +157,9 @@ def decode(
 
     def unfinished(carry: tuple) -> jax.Array:
         step, running = carry[0], carry[2]
-        # One sum for both counts: on several devices it is the only thing that a step exchanges.
+        # One sum for both counts: devices that are in one loop exchange it at each step.
         going, done = jnp.sum(jnp.stack([running, asked & ~running]), axis=1, dtype=jnp.int32)
-        return (step < steps) & (going > 0) & (done < leave)
+        return (step < steps) & (going > 0) & (done < leave[0])
 
     def step_fn(carry: tuple) -> tuple:
         step, token, running, fresh, out = carry

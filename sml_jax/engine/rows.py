@@ -6,7 +6,6 @@ on, until enough of them have come to the end of their turn.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +139,8 @@ class Rows:
         """Starts one call of the model for the rows that are speaking, which `collect` waits for.
 
         Args:
-          leave: the call ends when this share of them have ended their turn, or after the engine's steps.
+          leave: the call ends, each of its loops for itself, when this share of the loop's rows have ended their turn,
+            or after the engine's steps.
         """
         assert self._under_way is None
         rows = sorted(self._turns)
@@ -156,7 +156,8 @@ class Rows:
                 limit[i], salts[i] = turn.left, turn.salt
         keys = engine.keys(self._key, salts, self._ids[order])
         starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
-        leaving = math.ceil(leave * len(rows))
+        speaking = np.array([len(some) for some in self._by_shard(rows)]).reshape(engine.loops, -1).sum(1)
+        leaving = np.ceil(leave * speaking).astype(np.int32)
         new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, leaving)
         self._under_way = _Call(rows, order, numbers, starts, new, out)
 

@@ -126,6 +126,21 @@ def test_the_loop_stops_when_all_turns_have_ended(make_engine, params) -> None:
     assert (out.logprob[:, 0] < -0.1).all()
 
 
+def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
+    """The first two rows' part leaves with its first row, after two tokens; the other goes on to its limits."""
+    engine, stopped = make_engine(mesh=(2, 1, 1)), 0
+    cache, start = filled(engine, params, contexts(), 8)
+    last, limit = np.array([row[-1] for row in contexts()], np.int32), np.array([2, 8, 7, 7], np.int32)
+    for seed in range(6):
+        _, out = engine.decode(params, cache, last, start, limit, keys_of(seed), leave=np.array([1, 2], np.int32))
+        out = jax.device_get(out)
+        first = min(n for n, done in zip(out.count[:2], (out.ended | (out.count == limit))[:2], strict=True) if done)
+        assert (out.count[:2] == first).all() and first <= 2
+        assert (out.ended | (out.count == limit))[2:].all()
+        stopped += out.count[2:].max() > first and not out.ended[1]
+    assert stopped
+
+
 def test_the_padding_id_may_be_sampled_and_is_kept_and_seen(make_engine, params, scores_of) -> None:
     engine = make_engine(forbidden=tuple(t for t in range(CONFIG.vocab_size) if t not in (0, END)))
     rows = contexts()
