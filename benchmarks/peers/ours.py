@@ -101,19 +101,19 @@ def sample(s: Setting, rows: int) -> Run:
     return run
 
 
-def dialogue(s: Setting, ends: Sequence[int], total: int, finer: Finer, leave: float = LEAVE) -> Run:
+def dialogue(s: Setting, rows: int, ends: Sequence[int], total: int, finer: Finer, leave: float = LEAVE) -> Run:
     """`total` dialogues of `turns` turns, `rows` at once, each at its own pace: a turn that ends is answered, and a
     dialogue that ends makes room for the next, while others still speak.
     """
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, s.dialogue_tokens, s.said, ends, finer)
+    engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, ends, finer)
     engine.warm_up(params)
     prompts = s.prompt_rows(total)
-    replies = [s.replies(s.rows, turn).tolist() for turn in range(s.turns)]
+    replies = [s.replies(rows, turn).tolist() for turn in range(s.turns)]
 
     def run(seed: int) -> dict[str, float]:
         said, lengths, logprobs = Rows(engine, params, jax.random.key(seed)), [], []
-        coming, free, taken = iter(range(total)), list(range(s.rows))[::-1], [0] * s.rows
+        coming, free, taken = iter(range(total)), list(range(rows))[::-1], [0] * rows
         while True:
             while free and (number := next(coming, None)) is not None:
                 row = free.pop()
@@ -216,8 +216,8 @@ def recompiles(s: Setting) -> Run:
 WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
     "one": lambda s: sample(s, 1),
-    "dialogue": lambda s: dialogue(s, [1], s.rows, Finer()),
-    "random": lambda s: dialogue(s, s.end_ids(), s.dialogues, Finer(96, (1, 4, 32), 16), 0.2),
+    "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, Finer()),
+    "random": lambda s: dialogue(s, 2 * s.rows, s.end_ids(), s.dialogues, Finer(96, (1, 4, 16, 64), 16), 0.2),
     "grpo": grpo,
     "recompiles": recompiles,
 }
