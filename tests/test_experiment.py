@@ -63,11 +63,18 @@ def stable(line):
 
 @pytest.mark.parametrize(
     ("stages", "stops"),
-    [([ONLINE], (3,)), ([OFFLINE], (5,)), ([QPRIMING, dataclasses.replace(ONLINE, steps=3)], (1, 5))],
+    [
+        ([ONLINE], (3,)),
+        pytest.param([OFFLINE], (5,), marks=pytest.mark.slow),
+        pytest.param([QPRIMING, dataclasses.replace(ONLINE, steps=3)], (1, 5), marks=pytest.mark.slow),
+    ],
     ids=["online", "offline", "qpriming"],
 )
 def test_a_stopped_run_ends_as_one_that_was_never_stopped(tokenizer, tmp_path, monkeypatch, stages, stops):
-    """Property 6, bit for bit; and no line of the metrics or dialogues is lost or doubled."""
+    """Property 6, bit for bit; and no line of the metrics or dialogues is lost or doubled.
+
+    All three kinds of stage: `pytest -m "slow or not slow" tests/test_experiment.py -k never_stopped`.
+    """
     experiment = toy_experiment(tokenizer, stages)
     experiment.train(tmp_path / "whole", "")
     for steps in stops:

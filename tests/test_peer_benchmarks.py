@@ -121,7 +121,9 @@ def _one_device() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
 
 
+@pytest.mark.slow
 def test_our_side_does_all_that_it_is_asked_for(our_answers):
+    """Two minutes for this and the next two: `pytest -m slow tests/test_peer_benchmarks.py`."""
     rows, spoken = TINY.rows, TINY.turns * TINY.said
     assert rows * TINY.sample * 0.8 <= our_answers["sample_logprobs"]["units"] <= rows * TINY.sample
     assert our_answers["one"]["units"] <= TINY.sample
@@ -130,10 +132,12 @@ def test_our_side_does_all_that_it_is_asked_for(our_answers):
     assert 1 <= our_answers["random"]["mean_length"] < TINY.said
 
 
+@pytest.mark.slow
 def test_our_grpo_step_trains_on_log_probs_that_are_the_samplers_own(our_answers):
     assert our_answers["grpo"]["units"] == 1 and our_answers["grpo"]["logprob_mismatch"] < 1e-4
 
 
+@pytest.mark.slow
 def test_ours_compiles_nothing_when_rows_lengths_and_budgets_change(our_answers):
     assert our_answers["recompiles"]["units"] == 0
 

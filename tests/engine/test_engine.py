@@ -15,15 +15,18 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.parallel.mesh import place, shard_params
 
 
-@pytest.mark.parametrize(("rows", "mesh"), [(4, (1, 1, 1)), (8, (2, 2, 2))], ids=str)
-def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh) -> None:
+@pytest.mark.parametrize(
+    ("rows", "mesh", "chunks", "live"), [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))], ids=str
+)
+def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh, chunks, live) -> None:
     shards = mesh[0] * mesh[1]
-    engine = make_engine(rows, mesh, live=(16, 64), widths=(1, rows // shards))
+    engine = make_engine(rows, mesh, live=live, chunks=chunks, widths=(1, rows // shards))
     laid = shard_params(engine.mesh, model, params)
     engine.warm_up(laid)
     compiled = engine.compiled()
-    # By length and width: two chunks read and written, decode and copy. By width: keys. And from length to length.
-    assert compiled == 3 * 2 * (2 * 2 + 1 + 1) + 2 + 2
+    # By length and width: chunks read and written, decode and copy. By width: keys. And from length to length.
+    lengths = len(engine.capacities)
+    assert lengths == len(live) + 1 and compiled == lengths * 2 * (2 * len(chunks) + 1 + 1) + 2 + lengths - 1
     rng = np.random.default_rng(0)
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
     for seed in range(4):
