@@ -176,8 +176,9 @@ def test_a_paper_recipe_in_little(recipe, chat_model, tmp_path):
     assert not any("<|im_" in turn["text"] or "<think>" in turn["text"] for turns in said for turn in turns)
 
 
+@pytest.mark.slow
 def test_jsonl_recipe_on_rows_of_gsm8k(real_data, tmp_path):
-    """Eight rows for training and four for evaluation, from beginning to end."""
+    """Eight rows to train on, four for evaluation, from beginning to end: `pytest -m slow tests/test_recipes.py`."""
     for split, count in (("train", 8), ("test", 4)):
         rows = (real_data / "gsm8k" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(True)
         (tmp_path / f"{split}.jsonl").write_text("".join(sorted(rows, key=len)[:count]), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -125,9 +127,11 @@ def _remade(remat: bool | str) -> type[Layer]:
     return again
 
 
+@partial(jax.jit, static_argnums=0)
 def init_params(model: Decoder, key: jax.Array) -> dict:
-    """Random parameters, `{"params": ...}`, without their axis names."""
-    return nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
+    """Random parameters, `{"params": ...}`, without their axis names, from one compiled program for each model."""
+    made: dict = nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
+    return made
 
 
 def abstract_params(model: Decoder) -> dict:

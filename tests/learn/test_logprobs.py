@@ -121,7 +121,7 @@ def test_a_head_that_is_not_trained_gets_no_gradient():
     _, pull = jax.vjp(score, params, hidden)
     _, pull_fixed = jax.vjp(partial(score, trained=False), params, hidden)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(pull_fixed(slopes)[0]))
-    np.testing.assert_array_equal(pull_fixed(slopes)[1], pull(slopes)[1])
+    np.testing.assert_allclose(pull_fixed(slopes)[1], pull(slopes)[1], atol=1e-6)  # another program: other last digits
 
 
 def test_no_array_of_all_logits():

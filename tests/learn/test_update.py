@@ -38,15 +38,24 @@ def sft(model):
 
 
 @pytest.fixture(scope="module")
+def policy(model):
+    return Learner(model, SGD, PolicyLoss())
+
+
+@pytest.fixture(scope="module")
+def kl(model, params):
+    return Learner(model, SGD, PolicyLoss(kl_coef=0.3), reference=jax.tree.map(lambda leaf: leaf * 1.1, params))
+
+
+@pytest.fixture(scope="module")
 def batch(model, params):
     """Six rows of random tokens whose odd positions are the student's, off-policy by a little."""
     rng = np.random.default_rng(0)
     live = np.arange(TIME) < LENGTHS[:, None]
     tokens = np.where(live, rng.integers(1, 12, (6, TIME)), 0)
     student = live & (np.arange(TIME) % 2 == 1)
-    old = np.asarray(
-        token_logprobs(model.apply(params, jnp.asarray(tokens), jnp.asarray(LENGTHS)), jnp.asarray(tokens))
-    )
+    logits = jax.jit(model.apply)(params, jnp.asarray(tokens), jnp.asarray(LENGTHS))
+    old = np.asarray(jax.jit(token_logprobs)(logits, jnp.asarray(tokens)))
     return {
         "tokens": tokens,
         "length": LENGTHS,
@@ -67,9 +76,9 @@ def assert_close(one, other, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol), one, other)
 
 
-@pytest.mark.parametrize("loss", [None, PolicyLoss(kl_coef=0.3)])
-def test_micro_batches_add_up_to_the_whole(model, params, batch, loss):
-    learner = Learner(model, SGD, loss, reference=jax.tree.map(lambda leaf: leaf * 1.1, params))
+@pytest.mark.parametrize("name", ["sft", "kl"])
+def test_micro_batches_add_up_to_the_whole(params, batch, name, request):
+    learner = request.getfixturevalue(name)
     whole, metrics = step(learner, params, batch, 6)
     assert metrics["gradient_norm"] > 1e-3 and not same(whole, params)
     # Four rows and two, of one length each.
@@ -81,11 +90,12 @@ def test_micro_batches_add_up_to_the_whole(model, params, batch, loss):
 def test_known_gradient(model, params, batch, sft):
     """The update is that of the plain formula: minus the gradient of the weighted negative log-likelihood."""
 
+    @jax.jit
     def loss(p):
         logprobs = token_logprobs(model.apply(p, jnp.asarray(batch["tokens"])), jnp.asarray(batch["tokens"]))
         return -jnp.sum(logprobs * batch["weights"])
 
-    want = jax.tree.map(lambda p, g: p - g, params, jax.grad(loss)(params))
+    want = jax.tree.map(lambda p, g: p - g, params, jax.jit(jax.grad(loss))(params))
     after, metrics = step(sft, params, batch, 3)
     assert_close(after, want)
     assert metrics["loss"] == pytest.approx(float(loss(params)), rel=1e-5)
@@ -123,20 +133,17 @@ def test_a_student_token_whose_id_is_the_padding_is_trained_on(params, sft):
     assert unchanged and metrics["student_tokens"] == 0 and metrics["gradient_norm"] == 0
 
 
-def test_rows_without_advantage_need_not_be_computed(model, params, batch):
+def test_rows_without_advantage_need_not_be_computed(params, batch, policy, kl):
     """Without a KL term they may be left out, for their weights were made with them there; with one they may not."""
     chosen = np.flatnonzero(batch["advantage"])
     fewer = {name: value[chosen] for name, value in batch.items()}
-    plain = Learner(model, SGD, PolicyLoss())
-    assert_close(step(plain, params, batch, 3)[0], step(plain, params, fewer, 3)[0])
-    kl = Learner(model, SGD, PolicyLoss(kl_coef=0.3), reference=jax.tree.map(lambda leaf: leaf * 1.1, params))
+    assert_close(step(policy, params, batch, 3)[0], step(policy, params, fewer, 3)[0])
     with pytest.raises(AssertionError):
         assert_close(step(kl, params, batch, 3)[0], step(kl, params, fewer, 3)[0], atol=1e-5)
 
 
-def test_no_advantage_no_change(model, params, batch):
-    learner = Learner(model, SGD, PolicyLoss())
-    after, metrics = step(learner, params, {**batch, "advantage": np.zeros(6)}, 3)
+def test_no_advantage_no_change(params, batch, policy):
+    after, metrics = step(policy, params, {**batch, "advantage": np.zeros(6)}, 3)
     assert same(after, host(params)) and metrics["gradient_norm"] == 0
 
 
@@ -185,22 +192,26 @@ def test_state_and_gradients_are_updated_in_place(model, params, batch):
     assert apply.alias_size_in_bytes >= held(state) - 16  # but for the counters
 
 
-@pytest.mark.parametrize("broken", ["weights", "advantage", "params"])
-def test_a_step_that_is_not_finite_changes_nothing(model, params, batch, broken):
-    """Neither parameters nor the optimiser's state; the next good step is as if it had never been."""
+def test_a_step_that_overflows_the_parameters_alone_changes_nothing(model, params, batch):
+    bad = Learner(model, optax.sgd(3e38), PolicyLoss())
+    state, metrics = bad.update(init_state(params, optax.sgd(3e38)), micro_batches(**batch, rows=3, buckets=(TIME,)))
+    assert metrics["skipped"] == 1 and math.isfinite(metrics["gradient_norm"])
+    assert same(host(state.params), host(params)) and int(state.step) == 0
+
+
+@pytest.fixture(scope="module")
+def adam(model):
     optimizer = optax.adamw(1e-2)
-    learner = Learner(model, optimizer, PolicyLoss())
+    return optimizer, Learner(model, optimizer, PolicyLoss())
+
+
+@pytest.mark.parametrize("broken", ["weights", "advantage"])
+def test_a_step_that_is_not_finite_changes_nothing(params, batch, adam, broken):
+    """Neither parameters nor the optimiser's state; the next good step is as if it had never been."""
+    optimizer, learner = adam
     good, metrics = learner.update(init_state(params, optimizer), micro_batches(**batch, rows=3, buckets=(TIME,)))
     assert metrics["skipped"] == 0
     kept = host(good)
-    if broken == "params":  # gradients that only overflow the parameters
-        bad = Learner(model, optax.sgd(3e38), PolicyLoss())
-        state, metrics = bad.update(
-            init_state(params, optax.sgd(3e38)), micro_batches(**batch, rows=3, buckets=(TIME,))
-        )
-        assert metrics["skipped"] == 1 and math.isfinite(metrics["gradient_norm"])
-        assert same(host(state.params), host(params)) and int(state.step) == 0
-        return
     poisoned = batch[broken].copy()
     poisoned.flat[np.flatnonzero(poisoned)[0]] = np.inf
     state, metrics = learner.update(good, micro_batches(**{**batch, broken: poisoned}, rows=3, buckets=(TIME,)))

@@ -56,11 +56,8 @@ FAMILIES = {
 
 def noisy(params: dict, seed: int = 1) -> dict:
     """Parameters moved off their initial values, so that norms and biases that start at 0 or 1 show."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    return tree.unflatten(
-        [leaf + 0.2 * jax.random.normal(key, leaf.shape, leaf.dtype) for leaf, key in zip(leaves, keys, strict=True)]
-    )
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), leaf.dtype), params)
 
 
 Apply = Callable[..., jax.Array]
@@ -69,7 +66,7 @@ Apply = Callable[..., jax.Array]
 def made(**changes: Any) -> tuple[Apply, dict]:
     """The jitted forward pass of a variant of `BASE`, and moved parameters."""
     model = Decoder(dataclasses.replace(BASE, **changes))
-    return jax.jit(model.apply), noisy(jax.jit(lambda: init_params(model, jax.random.key(0)))())
+    return jax.jit(model.apply), noisy(init_params(model, jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,12 @@ def base():
     return chat, engine, params
 
 
-@pytest.fixture(scope="module", params=["pocket_math", "pocket_code"])
+@pytest.fixture(scope="module", params=["pocket_math", pytest.param("pocket_code", marks=pytest.mark.slow)])
 def dialogues(request, base):
-    """The base as student against itself as teacher, and against one that only says to try again."""
+    """The base as student against itself as teacher, and against one that only says to try again.
+
+    On both tasks, half a minute each: `pytest -m "slow or not slow" tests/pocket/test_base.py`.
+    """
     chat, engine, params = base
     task = pocket_task(request.param)
     problems = task.problems("test")[:PROBLEMS]
