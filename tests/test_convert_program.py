@@ -18,7 +18,7 @@ CONFIG = DecoderConfig(vocab_size=11, width=8, layers=2, heads=2, kv_heads=1, he
 def folders(tmp_path_factory) -> tuple[Path, Path]:
     """A finished run's folder, and the same model as a Hugging Face folder with a tokenizer."""
     base = tmp_path_factory.mktemp("models")
-    params = jax.jit(lambda: init_params(Decoder(CONFIG), jax.random.key(0)))()
+    params = init_params(Decoder(CONFIG), jax.random.key(0))
     save_model(base / "run" / "checkpoints" / "final", CONFIG, params)
     save_hf(base / "hf", CONFIG, params)
     (base / "hf" / "tokenizer.json").write_text("{}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from sml_jax.engine import kernels
 from sml_jax.engine.kernels import Cache
@@ -21,6 +21,8 @@ from sml_jax.parallel.mesh import (
     cache_sharding,
     everywhere,
     fetchable,
+    loop_sharding,
+    loops,
     make_mesh,
     place,
     place_params,
@@ -78,7 +80,7 @@ class Engine:
                 "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
-        self.shards, self.loops = row_shards(self.mesh), loops(self.mesh)
+        self.shards = row_shards(self.mesh)
         each = rows_of_a_shard(rows, self.mesh)
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
@@ -180,11 +182,11 @@ class Engine:
         rows: np.ndarray | None = None,
         leave: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
-        """`kernels.decode`, with a number to `leave` at for each of its `loops`.
+        """`kernels.decode`, with a number to `leave` at for each of the mesh's `loops`.
 
         Without these it goes on until all rows are done or the steps are.
         """
-        leave = np.full(self.loops, len(last), np.int32) if leave is None else leave
+        leave = np.full(loops(self.mesh), len(last), np.int32) if leave is None else leave
         placed = [self._rows(array) for array in (last, start, limit, keys)]
         leaving = place(leave, loop_sharding(self.mesh))
         return self._decode(self.place(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
@@ -235,20 +237,6 @@ class Engine:
 
     def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         return None if rows is None else self._rows(rows)
-
-
-def loops(mesh: Mesh) -> int:
-    """Parts of the rows that decode in loops of their own, of which none waits for another at a step.
-
-    As many as `data` has, but one where `fsdp` or `tensor` splits weights: XLA (of jaxlib 0.10.2) cannot partition a
-    program for these within a `shard_map` over `data`.
-    """
-    return mesh.shape["data"] if mesh.shape["fsdp"] == mesh.shape["tensor"] == 1 else 1
-
-
-def loop_sharding(mesh: Mesh) -> NamedSharding:
-    """Where each loop's own number lies."""
-    return NamedSharding(mesh, PartitionSpec("data")) if loops(mesh) > 1 else everywhere(mesh)
 
 
 def _in_loops(decode: Any, mesh: Mesh) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.kernels import Cache, Sampled
 from sml_jax.errors import UserError
+from sml_jax.parallel.mesh import loops
 
 SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
 
@@ -156,7 +157,7 @@ class Rows:
                 limit[i], salts[i] = turn.left, turn.salt
         keys = engine.keys(self._key, salts, self._ids[order])
         starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
-        speaking = np.array([len(some) for some in self._by_shard(rows)]).reshape(engine.loops, -1).sum(1)
+        speaking = (limit > 0).reshape(loops(engine.mesh), -1).sum(1)
         leaving = np.ceil(leave * speaking).astype(np.int32)
         new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, leaving)
         self._under_way = _Call(rows, order, numbers, starts, new, out)

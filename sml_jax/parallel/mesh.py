@@ -78,6 +78,20 @@ def row_shards(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def loops(mesh: Mesh) -> int:
+    """Parts of the rows that decode in loops of their own, of which none waits for another at a step.
+
+    As many as `data` has, but one where `fsdp` or `tensor` splits weights: XLA (of jaxlib 0.10.2) cannot partition a
+    program for these within a `shard_map` over `data`.
+    """
+    return mesh.shape["data"] if mesh.shape["fsdp"] == mesh.shape["tensor"] == 1 else 1
+
+
+def loop_sharding(mesh: Mesh) -> NamedSharding:
+    """Where each loop's own number lies."""
+    return NamedSharding(mesh, PartitionSpec("data")) if loops(mesh) > 1 else everywhere(mesh)
+
+
 def place(array: Any, sharding: Sharding) -> jax.Array:
     """An array that every process holds whole, laid out on the mesh: each process gives its own devices their parts.
 

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from sml_jax.engine import kernels
-from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, loop_sharding, loops, rows_of_a_shard
+from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, rows_of_a_shard
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.weights import take_apart, weight_shardings
 from sml_jax.learn.batches import micro_batches
@@ -26,7 +26,15 @@ from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import params_on
 from sml_jax.models.lora import split_trainable
-from sml_jax.parallel.mesh import cache_sharding, everywhere, filled_rows, row_sharding, row_shards
+from sml_jax.parallel.mesh import (
+    cache_sharding,
+    everywhere,
+    filled_rows,
+    loop_sharding,
+    loops,
+    row_sharding,
+    row_shards,
+)
 from sml_jax.plan.job import Dialogues, Job, Update
 
 ENDS = 2  # how many tokens end a turn, about; they cost nothing
@@ -108,7 +116,7 @@ class _Unplaced(Engine):
 
     def __init__(self, model: Decoder, rows: int, budget: int, sampling: Sampling, mesh: Mesh):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
-        self.shards, self.loops, self.steps = row_shards(mesh), loops(mesh), min(budget, STEPS)
+        self.shards, self.steps = row_shards(mesh), min(budget, STEPS)
         rows_of_a_shard(rows, mesh)
         self._ends = tuple(range(ENDS))
         self._compile()
@@ -134,7 +142,7 @@ def _rollout(
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
     tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
     keys = _on(by_rows, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)))
-    leave = _on(loop_sharding(mesh), jax.ShapeDtypeStruct((engine.loops,), jnp.int32))
+    leave = _on(loop_sharding(mesh), jax.ShapeDtypeStruct((loops(mesh),), jnp.int32))
     allowed = _on(everywhere(mesh), jax.ShapeDtypeStruct((model.config.vocab_size,), bool))
     waves = -(-dialogues.number // rows)
     given = waves * dialogues.given(chunk)

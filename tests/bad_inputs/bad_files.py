@@ -156,7 +156,7 @@ class Files:
             config = DecoderConfig(
                 vocab_size=388, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, hidden=16, max_length=256
             )
-            params = jax.jit(lambda: init_params(Decoder(config), jax.random.key(0)))()
+            params = init_params(Decoder(config), jax.random.key(0))
             save_model(folder / "checkpoints" / "final", config, params)
         return folder
 

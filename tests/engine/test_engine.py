@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
-from sml_jax.engine.engine import Engine, loop_sharding
+from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import place, shard_params
+from sml_jax.parallel.mesh import loop_sharding, loops, place, shard_params
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     start, window, leave = (
         engine._rows(zeros),
         engine._rows(np.zeros((few, 8), np.int32)),
-        place(np.ones(engine.loops, np.int32), loop_sharding(engine.mesh)),
+        place(np.ones(loops(engine.mesh), np.int32), loop_sharding(engine.mesh)),
     )
     lowered = {
         "copy": engine._copy.lower(cache, rows, rows),

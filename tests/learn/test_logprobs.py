@@ -118,10 +118,16 @@ def test_what_is_not_asked_for_is_not_scored():
 def test_a_head_that_is_not_trained_gets_no_gradient():
     params, hidden, tokens, mask, slopes = random_case(1, 2, 5, 0.7)
     score = partial(hidden_logprobs, output, tokens=tokens, mask=mask, numbers=3 * VOCABULARY)
-    _, pull = jax.vjp(score, params, hidden)
-    _, pull_fixed = jax.vjp(partial(score, trained=False), params, hidden)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(pull_fixed(slopes)[0]))
-    np.testing.assert_allclose(pull_fixed(slopes)[1], pull(slopes)[1], atol=1e-6)  # another program: other last digits
+    # Optimised as users' programs are: only so are the two programs' sums the same to the last bit.
+    full = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
+    def gradients(trained, params, hidden):
+        return jax.vjp(partial(score, trained=trained), params, hidden)[1](slopes)
+
+    compiled = jax.jit(gradients, static_argnums=0, compiler_options=full)
+    whole, fixed = compiled(True, params, hidden), compiled(False, params, hidden)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(fixed[0]))
+    np.testing.assert_array_equal(fixed[1], whole[1])
 
 
 def test_no_array_of_all_logits():

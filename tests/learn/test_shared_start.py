@@ -20,9 +20,8 @@ SIZES = {"vocab_size": 40, "width": 16, "heads": 4, "kv_heads": 2, "head_dim": 8
 # A global and a local layer, whose window ends within what is shared.
 CONFIGS = {
     "plain": DecoderConfig(layers=2, **SIZES),
-    "windows and remat": DecoderConfig(
-        layers=2, layer_pattern=("local", "global"), window=12, qk_norm=True, remat="dots", **SIZES
-    ),
+    "windows": DecoderConfig(layers=2, layer_pattern=("local", "global"), window=12, qk_norm=True, **SIZES),
+    "remat": DecoderConfig(layers=2, remat="dots", **SIZES),
 }
 
 
@@ -48,7 +47,7 @@ def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int 
 
 @pytest.mark.parametrize(
     ("config", "loss", "mesh"),
-    [("plain", None, None), ("windows and remat", PolicyLoss(kl_coef=0.3), (2, 2, 2))],
+    [("plain", None, None), ("windows", PolicyLoss(kl_coef=0.3), None), ("remat", PolicyLoss(), (2, 2, 2))],
 )
 def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tuple | None) -> None:
     model = Decoder(CONFIGS[config])

@@ -167,7 +167,7 @@ def test_remat_and_unrolling_change_no_gradient() -> None:
         return jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(Decoder(config).apply(p, tokens)))))(params)
 
     plain = gradient(BASE)
-    for remat in ("layer", "dots"):  # True is "layer", and "none" is False: the next test
+    for remat in (True, "layer", "dots", "none"):
         other = gradient(dataclasses.replace(BASE, remat=remat, scan_unroll=2))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), plain, other)
 

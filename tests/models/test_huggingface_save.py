@@ -21,7 +21,7 @@ CONFIG = DecoderConfig(
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    return jax.jit(lambda: init_params(Decoder(CONFIG), jax.random.key(0)))()
+    return init_params(Decoder(CONFIG), jax.random.key(0))
 
 
 def same(a: dict, b: dict) -> None:

@@ -18,7 +18,7 @@ MODEL = Decoder(
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    return jax.jit(lambda: init_params(MODEL, jax.random.key(0)))()
+    return init_params(MODEL, jax.random.key(0))
 
 
 @pytest.mark.parametrize(
