@@ -5,7 +5,8 @@ turn `--said` tokens are sampled and `--given` are answered, at once in all rows
 Nothing is prefilled again, so what grows with the number of turns is what attention reads.
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
-        --xla_cpu_experimental_ynn_fusion_type=" python benchmarks/turns.py
+        --xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=tree_reduction_rewriter" \\
+        python benchmarks/turns.py
 """
 
 from __future__ import annotations

@@ -6,8 +6,12 @@ import os
 from dataclasses import dataclass
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# XLA's fusions by YNNPACK, and products on several threads, cost more than they save at these shapes.
-_LEAN = "--xla_cpu_multi_thread_eigen=false --xla_cpu_experimental_ynn_fusion_type="
+# XLA's fusions by YNNPACK, products on several threads and sums taken apart into trees cost more than they save at
+# these shapes.
+_LEAN = (
+    "--xla_cpu_multi_thread_eigen=false --xla_cpu_experimental_ynn_fusion_type= "
+    "--xla_disable_hlo_passes=tree_reduction_rewriter"
+)
 
 
 @dataclass(frozen=True)

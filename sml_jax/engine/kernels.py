@@ -170,7 +170,7 @@ def decode(
         hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, (kept, said))
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
         offered = sampling_logits(logits, allowed, sampling)
-        chosen = sample(jax.lax.dynamic_index_in_dim(uniform, step, 1, keepdims=False), offered)
+        chosen, sampling_logprob = sample(jax.lax.dynamic_index_in_dim(uniform, step, 1, keepdims=False), offered)
         is_end = jnp.any(chosen[:, None] == end_ids, axis=-1)
 
         def put(array: jax.Array, value: jax.Array) -> jax.Array:
@@ -181,7 +181,7 @@ def decode(
             count=out.count + running,
             ended=out.ended | (running & is_end),
             logprob=put(out.logprob, logprob_of(logits, chosen)),
-            sampling_logprob=put(out.sampling_logprob, logprob_of(offered, chosen)),
+            sampling_logprob=put(out.sampling_logprob, sampling_logprob),
         )
         running = running & ~is_end & (step + 1 < limit)
         return step + 1, chosen, running, fresh, out

@@ -84,19 +84,29 @@ def draws(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, 
     return uniform
 
 
-def sample(uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]) -> Int[Array, " batch"]:
+def sample(
+    uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]
+) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
     """Draws a token for each row with its numbers from `draws`.
 
     They pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on every logit would draw
     from the same distribution with as many random numbers as there are tokens.
+
+    Returns:
+      The tokens, and the log-probability of each under softmax(logits), of which the draw has the sum already.
     """
     batch, vocab = logits.shape
     size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
     padded = jnp.pad(logits, ((0, 0), (0, -vocab % size)), constant_values=-jnp.inf)
-    shares = jnp.exp(padded - jnp.max(logits, axis=-1, keepdims=True)).reshape(batch, -1, size)
-    block = _drawn(jnp.sum(shares, axis=-1), uniform[:, 0])
+    highest = jnp.max(logits, axis=-1, keepdims=True)
+    shares = jnp.exp(padded - highest).reshape(batch, -1, size)
+    sums = jnp.sum(shares, axis=-1)
+    block = _drawn(sums, uniform[:, 0])
     inside = jnp.take_along_axis(shares, block[:, None, None], axis=1)[:, 0]
-    return (block * size + _drawn(inside, uniform[:, 1])).astype(jnp.int32)
+    token = block * size + _drawn(inside, uniform[:, 1])
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)
+    logprob = chosen - highest - jnp.log(jnp.sum(sums, axis=-1, keepdims=True))
+    return token.astype(jnp.int32), logprob[:, 0]
 
 
 def _drawn(shares: Float[Array, "batch n"], uniform: Float[Array, " batch"]) -> Int[Array, " batch"]:

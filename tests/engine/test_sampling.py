@@ -64,7 +64,7 @@ def test_settings_that_cannot_be(settings_: dict, message: str) -> None:
 
 def sampled(keys: jax.Array, positions: jax.Array, logits: jax.Array) -> jax.Array:
     """A token for each row at its position."""
-    return sample(draws(keys, positions[:, None])[:, 0], logits)
+    return sample(draws(keys, positions[:, None])[:, 0], logits)[0]
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=4, top_p=0.9)])
@@ -109,3 +109,14 @@ def test_other_seeds_dialogues_and_positions_draw_otherwise() -> None:
 def test_log_probability_of_a_token() -> None:
     logits = jnp.concatenate([LOGITS + 7, LOGITS])
     np.testing.assert_allclose(logprob_of(logits, jnp.asarray([1, 4])), np.log([0.3, 0.05]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.5, top_k=20), Sampling(temperature=0.0)])
+def test_a_draw_comes_with_its_log_probability(sampling: Sampling) -> None:
+    """Of a vocabulary that fills no whole number of blocks, with tokens that may not be said and large logits."""
+    logits = 40 * jax.random.normal(jax.random.key(1), (64, 50))
+    offered = sampling_logits(logits, jnp.arange(50) % 3 > 0, sampling)
+    keys = row_keys(jax.random.key(0), jnp.arange(64, dtype=jnp.uint32))
+    tokens, logprob = sample(draws(keys, jnp.zeros((64, 1), jnp.int32))[:, 0], offered)
+    np.testing.assert_allclose(logprob, logprob_of(offered, tokens), rtol=1e-5, atol=1e-5)
+    assert (np.asarray(tokens) % 3 > 0).all()

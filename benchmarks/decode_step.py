@@ -1,0 +1,65 @@
+"""What a step of decoding takes: the benchmarks' model of 8.4 M parameters, rows whose contexts fill three quarters of
+their caches, one call of `--steps` steps a repeat. XLA_FLAGS are yours to set (see "On a CPU" in docs/engine.md).
+
+    XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
+        --xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=tree_reduction_rewriter" \\
+        python benchmarks/decode_step.py --rows=64 --capacity=192
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+from ours import qwen3
+from setting import Setting
+
+from sml_jax.engine import Engine
+from sml_jax.parallel.mesh import make_mesh
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("rows", 64), ("capacity", 192), ("steps", 32), ("repeats", 10)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    flags = parser.parse_args()
+    model, params = qwen3(Setting())
+    devices = math.gcd(flags.rows, jax.device_count())
+    engine = Engine(
+        model,
+        rows=flags.rows,
+        max_length=flags.capacity,
+        budget=flags.steps,
+        ends=[1],
+        live=[flags.capacity],
+        steps=flags.steps,
+        mesh=make_mesh(over=jax.devices()[:devices]),
+    )
+    weights, cache = engine.place(params), engine.cache(flags.capacity)
+    tokens = np.full(flags.rows, 5, np.int32)
+    start, limit = np.full_like(tokens, 3 * flags.capacity // 4), np.full_like(tokens, flags.steps)
+    keys = engine.keys(jax.random.key(0), tokens, np.arange(flags.rows, dtype=np.uint32))
+    took = []
+    for _ in range(flags.repeats + 1):
+        started = time.perf_counter()
+        _, out = engine.decode(weights, cache, tokens, start, limit, keys)
+        jax.block_until_ready(out)
+        seconds = time.perf_counter() - started
+        took.append(1e3 * seconds / int(out.count.max()))  # rows that come to an end by chance may make it shorter
+    median, least = statistics.median(took[1:]), min(took[1:])
+    print(
+        f"{flags.rows} rows on {devices} devices, caches of {flags.capacity}: {median:.2f} ms a step, least {least:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
