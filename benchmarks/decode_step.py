@@ -9,7 +9,6 @@ their caches, one call of `--steps` steps a repeat. XLA_FLAGS are yours to set (
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 import time
@@ -20,11 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
-from ours import qwen3
+from ours import Finer, engine_of, qwen3
 from setting import Setting
-
-from sml_jax.engine import Engine
-from sml_jax.parallel.mesh import make_mesh
 
 
 def main() -> None:
@@ -33,17 +29,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     flags = parser.parse_args()
     model, params = qwen3(Setting())
-    devices = math.gcd(flags.rows, jax.device_count())
-    engine = Engine(
-        model,
-        rows=flags.rows,
-        max_length=flags.capacity,
-        budget=flags.steps,
-        ends=[1],
-        live=[flags.capacity],
-        steps=flags.steps,
-        mesh=make_mesh(over=jax.devices()[:devices]),
-    )
+    shape = Finer(step=flags.capacity, steps=flags.steps)
+    engine = engine_of(Setting(), model, flags.rows, flags.capacity, flags.steps, [1], shape)
     weights, cache = engine.place(params), engine.cache(flags.capacity)
     tokens = np.full(flags.rows, 5, np.int32)
     start, limit = np.full_like(tokens, 3 * flags.capacity // 4), np.full_like(tokens, flags.steps)
@@ -56,9 +43,8 @@ def main() -> None:
         seconds = time.perf_counter() - started
         took.append(1e3 * seconds / int(out.count.max()))  # rows that come to an end by chance may make it shorter
     median, least = statistics.median(took[1:]), min(took[1:])
-    print(
-        f"{flags.rows} rows on {devices} devices, caches of {flags.capacity}: {median:.2f} ms a step, least {least:.2f}"
-    )
+    where = f"{flags.rows} rows on {engine.mesh.size} devices, caches of {flags.capacity}"
+    print(f"{where}: {median:.2f} ms a step, least {least:.2f}")
 
 
 if __name__ == "__main__":

@@ -83,10 +83,10 @@ def engine_of(
     )
 
 
-def sample(s: Setting, rows: int, finer: Finer = Finer()) -> Run:
+def sample(s: Setting, rows: int) -> Run:
     """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
     model, params = qwen3(s)
-    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], finer), s.prompt_rows(rows)
+    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], Finer()), s.prompt_rows(rows)
     engine.warm_up(params)
 
     def run(seed: int) -> dict[str, float]:
@@ -215,7 +215,7 @@ def recompiles(s: Setting) -> Run:
 
 WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
-    "one": lambda s: sample(s, 1, Finer(steps=64)),
+    "one": lambda s: sample(s, 1),
     "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, Finer()),
     "random": lambda s: dialogue(s, 2 * s.rows, s.end_ids(), s.dialogues, Finer(96, (1, 4, 16, 64), 16), 0.2),
     "grpo": grpo,
