@@ -27,8 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rows", 64), ("capacity", 192), ("steps", 32), ("repeats", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--attention", choices=("native", "xla"), default="native", help="over the caches")
     flags = parser.parse_args()
-    model, params = qwen3(Setting())
+    model, params = qwen3(Setting(), flags.attention)
     shape = Finer(step=flags.capacity, steps=flags.steps)
     engine = engine_of(Setting(), model, flags.rows, flags.capacity, flags.steps, [1], shape)
     weights, cache = engine.place(params), engine.cache(flags.capacity)

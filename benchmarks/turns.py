@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
     settings = {turns: dataclasses.replace(Setting(), turns=turns, **sizes) for turns in TURNS}
-    runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(None, (1,))) for turns, s in settings.items()}
+    runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(parts=(1,))) for turns, s in settings.items()}
     took: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
         for turns, run in runs.items():

@@ -27,8 +27,8 @@ from sml_jax.models import Decoder, DecoderConfig, init_params
 from sml_jax.parallel.mesh import make_mesh, place_params
 
 
-def qwen3(s: Setting) -> tuple[Decoder, dict]:
-    """A model with random weights."""
+def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:
+    """A model with random weights, with the attention that an engine of it is to have."""
     config = DecoderConfig(
         vocab_size=s.vocab,
         width=s.width,
@@ -41,6 +41,7 @@ def qwen3(s: Setting) -> tuple[Decoder, dict]:
         rope_base=1e6,
         qk_norm=True,
         tied_embeddings=False,
+        attention=attention,
     )
     model = Decoder(config)
     return model, init_params(model, jax.random.key(0))
@@ -52,7 +53,7 @@ class Finer:
     call may take; tokens that one call samples at most.
     """
 
-    step: int | None = 32
+    step: int | None = None
     parts: tuple[int, ...] = (1, 4)
     steps: int = STEPS
 
@@ -62,7 +63,7 @@ def engine_of(
 ) -> Engine:
     """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token.
 
-    Cache lengths, windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
+    Windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
     """
     live = [*range(64, length, finer.step), length] if finer.step else None
     shards = math.gcd(rows, jax.device_count())
@@ -217,7 +218,7 @@ WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
     "one": lambda s: sample(s, 1),
     "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, Finer()),
-    "random": lambda s: dialogue(s, 2 * s.rows, s.end_ids(), s.dialogues, Finer(96, (1, 4, 16, 64), 16), 0.2),
+    "random": lambda s: dialogue(s, 2 * s.rows, s.end_ids(), s.dialogues, Finer(None, (1, 4, 8, 16, 64), 16), 0.25),
     "grpo": grpo,
     "recompiles": recompiles,
 }

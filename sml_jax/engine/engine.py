@@ -15,7 +15,8 @@ from sml_jax.engine.kernels import Cache
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
-from sml_jax.models.cached_attention import KeyValues
+from sml_jax.models.attention import choose
+from sml_jax.models.cached_attention import KeyValues, time_axis
 from sml_jax.models.decoder import Decoder
 from sml_jax.parallel.mesh import (
     cache_sharding,
@@ -50,8 +51,8 @@ class Engine:
       forbidden: tokens that are never sampled.
       sampling: temperature, top-k, top-p.
       chunks: numbers of given tokens that one `extend` takes, rising.
-      live: tokens that caches have room for, rising; by default the powers of two from 64 on. More of them read less
-        and take longer to compile.
+      live: tokens that caches have room for, rising; by default the powers of two from 64 on, or one size where
+        attention is "native". More of them read less and take longer to compile.
       widths: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
         sixteenth, where that is at least 4.
       steps: the most tokens that one `decode` samples in a row.
@@ -85,7 +86,9 @@ class Engine:
         self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
         self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
         self.chunks = tuple(chunks)
-        self.live = tuple(live) if live else _doubling(64, max_length)
+        # What is not held is not read by the native way, which has nothing to gain from shorter caches.
+        own = (max_length,) if model.config.attention == "native" else _doubling(64, max_length)
+        self.live = tuple(live) if live else own
         self.widths = tuple(widths) if widths else _widths(each)
         for name, sizes in (("chunks", self.chunks), ("live", self.live), ("widths", self.widths)):
             if not sizes or list(sizes) != sorted(set(sizes)):
@@ -106,20 +109,29 @@ class Engine:
 
     def _compile(self) -> None:
         """Jitted functions; nothing is compiled before they are called."""
+        c = self.model.config
+        choose(c.attention, self.mesh.devices.flat[0].platform, c.compute_dtype, c.head_dim, c.attention_softcap)
+        if c.attention == "native" and loops(self.mesh) != self.mesh.size:
+            raise UserError(
+                'engine: attention "native" is of one core, and the mesh splits rows or heads by fsdp or tensor: give '
+                'rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "auto"'
+            )
+        self._axis = time_axis(c.attention)
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
-        kept = cache_sharding(self.mesh)
+        kept = cache_sharding(self.mesh, self._axis)
         both: Any = (kept, kept)
         model, whole = self.model, (KeyValues(*both),) * self.model.config.layers
         self._weights = jax.jit(partial(take_apart, model), out_shardings=weight_shardings(model, self.mesh))
         # Made in its parts: the whole need not fit on one device, nor lie in one process.
         self._empty = jax.jit(kernels.empty_cache, static_argnums=(0, 1, 2), out_shardings=whole)
-        self._grow = jax.jit(partial(kernels.grow), static_argnums=1, out_shardings=kept)
+        self._grow = jax.jit(partial(kernels.grow, self._axis), static_argnums=1, out_shardings=kept)
         self._keys = jax.jit(partial(turn_keys))
-        self._copy = jax.jit(partial(kernels.copy), donate_argnums=0, out_shardings=whole)
-        self._extend = jax.jit(partial(kernels.extend, model), out_shardings=whole)
-        self._write = jax.jit(partial(kernels.write, self.shards), donate_argnums=0, out_shardings=whole)
+        self._copy = jax.jit(partial(kernels.copy, self._axis), donate_argnums=0, out_shardings=whole)
+        self._extend = jax.jit(_in_loops(partial(kernels.extend, model), self.mesh, 5), out_shardings=whole)
+        write = partial(kernels.write, self.shards, self._axis)
+        self._write = jax.jit(write, donate_argnums=0, out_shardings=whole)
         decode = partial(kernels.decode, model, self.steps, self.sampling, self._ends)
-        self._decode = jax.jit(_in_loops(decode, self.mesh), out_shardings=(whole, fetchable(self.mesh)))
+        self._decode = jax.jit(_in_loops(decode, self.mesh, 7, 1), out_shardings=(whole, fetchable(self.mesh)))
 
     def place(self, params: Any) -> Weights:
         """Parameters as the kernels take them, on this engine's mesh. Weights are given back as they are."""
@@ -136,9 +148,9 @@ class Engine:
         stand side by side whole.
         """
         for capacity in self.capacities:
-            if cache[0].keys.shape[2] >= needed:
+            if cache[0].keys.shape[self._axis] >= needed:
                 break
-            if cache[0].keys.shape[2] < capacity:
+            if cache[0].keys.shape[self._axis] < capacity:
                 parts = [list(layer) for layer in cache]
                 del cache
                 for part in parts:
@@ -167,9 +179,9 @@ class Engine:
         """`kernels.write` of what `decode` gave."""
         return self._write(cache, new, self._numbers(rows), self._rows(start), self._rows(count))
 
-    def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray) -> Cache:
+    def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
         """`kernels.copy`, within each shard."""
-        return self._copy(cache, self._numbers(source), self._numbers(target))
+        return self._copy(cache, self._numbers(source), self._numbers(target), np.int32(slots))
 
     def decode(
         self,
@@ -226,7 +238,7 @@ class Engine:
                 if self.steps <= capacity:
                     cache = self.write(cache, new, zeros, zeros, rows)
                 nobody = np.full((self.shards, width), self.widths[-1], np.int32)
-                cache = self.copy(cache, nobody, nobody)
+                cache = self.copy(cache, nobody, nobody, 1)
 
     def compiled(self) -> int:
         """How many programs have been compiled so far."""
@@ -239,12 +251,13 @@ class Engine:
         return None if rows is None else self._rows(rows)
 
 
-def _in_loops(decode: Any, mesh: Mesh) -> Any:
-    """`decode` of all rows, or of each loop's."""
+def _in_loops(kernel: Any, mesh: Mesh, parts: int, whole: int = 0) -> Any:
+    """A kernel of all rows or of each loop's, of weights, `parts` arguments that are split and `whole` that are not."""
     if loops(mesh) == 1:
-        return decode
-    whole, parts = PartitionSpec(), PartitionSpec("data")
-    return jax.shard_map(decode, mesh=mesh, in_specs=(whole, *[parts] * 7, whole), out_specs=parts, check_vma=False)
+        return kernel
+    everywhere, split = PartitionSpec(), PartitionSpec("data")
+    specs = (everywhere, *[split] * parts, *[everywhere] * whole)
+    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
 
 
 def rows_of_a_shard(rows: int, mesh: Mesh) -> int:

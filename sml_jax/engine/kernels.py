@@ -22,14 +22,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
 from sml_jax.engine.weights import Weights
-from sml_jax.models.cached_attention import KeyValues, Past
+from sml_jax.models.cached_attention import KeyValues, Past, time_axis
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
 Cache = tuple[KeyValues, ...]
-"""For each layer, keys and values [rows, kv_heads, capacity, head_dim]."""
+"""For each layer, keys and values [rows, kv_heads, capacity, head_dim]; see `cached_attention.time_axis`."""
 
 
 @flax.struct.dataclass
@@ -56,7 +56,9 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int) -> Cache:
 
     Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not.
     """
-    shape = (rows, config.kv_heads, capacity, config.head_dim)
+    some = [config.kv_heads, config.head_dim]
+    some.insert(time_axis(config.attention) - 1, capacity)
+    shape = (rows, *some)
 
     def zeros() -> jax.Array:
         return jnp.zeros(shape, config.compute_dtype)
@@ -64,20 +66,40 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int) -> Cache:
     return tuple(KeyValues(zeros(), zeros()) for _ in range(config.layers))
 
 
-def grow(kept: jax.Array, capacity: int) -> jax.Array:
-    """One array of a cache with room for more tokens."""
-    return jnp.pad(kept, ((0, 0), (0, 0), (0, capacity - kept.shape[2]), (0, 0)))
+def grow(axis: int, kept: jax.Array, capacity: int) -> jax.Array:
+    """One array of a cache with room for more tokens; `axis` counts them."""
+    return jnp.pad(kept, [(0, capacity - size if i == axis else 0) for i, size in enumerate(kept.shape)])
 
 
-def copy(cache: Cache, source: Int[Array, "shards few"], target: Int[Array, "shards few"]) -> Cache:
-    """Copies whole rows within each shard; a target past the shard's rows copies nothing.
+COPIED = 32  # slots of a row that are copied at a time
+
+
+def copy(
+    axis: int,
+    cache: Cache,
+    source: Int[Array, "shards few"],
+    target: Int[Array, "shards few"],
+    slots: Int[Array, ""],
+) -> Cache:
+    """Copies the first slots of rows within each shard; a target past the shard's rows copies nothing.
 
     Args:
-      cache: donate it.
+      axis: static; see `write`. cache: donate it.
       source, target: rows counted within their shard.
+      slots: how many, rounded up to windows of `COPIED`: one program for all lengths.
     """
-    start = jnp.zeros(target.size, jnp.int32)
-    return write(source.shape[0], cache, _select(cache, source), target, start, start + 1)
+    room = cache[0].keys.shape[axis]
+    size = min(COPIED, room)
+    count = jnp.ones(target.size, jnp.int32)
+
+    def window(i: jax.Array, cache: Cache) -> Cache:
+        # The last window of a cache begins where it still fits.
+        at = jnp.minimum(i * size, room - size)
+        part = jax.tree.map(partial(jax.lax.dynamic_slice_in_dim, start_index=at, slice_size=size, axis=axis), cache)
+        few = _select(part, source)
+        return write(source.shape[0], axis, cache, few, target, at * count, count)
+
+    return jax.lax.fori_loop(0, (slots + size - 1) // size, window, cache)
 
 
 def extend(
@@ -106,7 +128,7 @@ def extend(
       The new tokens' keys and values, of each layer.
     """
     positions, valid = _span(start, count, tokens.shape[1])
-    _, new = _hidden(model, weights, tokens, positions, valid, (_kept(_select(cache, rows), start),))
+    _, new = _hidden(model, weights, tokens, positions, valid, (_kept(model, cache, rows, start),))
     return new
 
 
@@ -147,7 +169,7 @@ def decode(
       the samples.
     """
     config, batch = model.config, last.shape[0]
-    kept = _kept(_select(cache, rows), start)
+    kept = _kept(model, cache, rows, start)
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(ends, jnp.int32)
@@ -225,11 +247,13 @@ def _span(start: jax.Array, count: jax.Array, size: int) -> tuple[jax.Array, jax
     return start[:, None] + slots, slots < count[:, None]
 
 
-def _kept(cache: Cache, start: jax.Array) -> Past:
-    """Caches as a segment to look back at."""
-    capacity = cache[0].keys.shape[2]
+def _kept(model: Decoder, cache: Cache, rows: jax.Array | None, start: jax.Array) -> Past:
+    """These rows' caches as a segment to look back at."""
+    if model.config.attention != "native":  # which reads rows where they lie
+        cache, rows = _select(cache, rows), None
+    capacity = cache[0].keys.shape[time_axis(model.config.attention)]
     positions = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), (start.shape[0], capacity))
-    return Past(cache, positions, positions < start[:, None])
+    return Past(cache, positions, positions < start[:, None], rows=rows)
 
 
 def _select(cache: Cache, rows: jax.Array | None) -> Cache:
@@ -247,6 +271,7 @@ def _select(cache: Cache, rows: jax.Array | None) -> Cache:
 
 def write(
     shards: int,
+    axis: int,
     cache: Cache,
     new: Cache,
     rows: Int[Array, "shards few"] | None,
@@ -257,6 +282,7 @@ def write(
 
     Args:
       shards: static; parts that the rows of the cache are split into.
+      axis: static; the one that counts slots, see `time_axis`.
       cache: donate it. It must have room for all new slots after each row's start.
       new: keys and values of some slots, from `extend` or `decode`.
       rows: see `extend`. start: where a row's window begins.
@@ -267,7 +293,7 @@ def write(
     if rows is None:
         rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
     at = jnp.stack([jnp.where(count.reshape(rows.shape) > 0, rows, size), start.reshape(rows.shape)], axis=-1)
-    windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, 2))
+    windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, axis))
 
     def scatter(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:
         drop = jax.lax.GatherScatterMode.FILL_OR_DROP

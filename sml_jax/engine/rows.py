@@ -276,9 +276,12 @@ class Rows:
         chosen = np.array([row in followers for row in order]).reshape(target.shape)
         target = np.where(chosen, target, each).astype(np.int32)
         source = np.array([followers.get(int(row), 0) % each for row in order], np.int32).reshape(target.shape)
-        self._cache = self._engine.copy(self._cache, source, target)
-        for row, holder in followers.items():
-            n = min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
+        held = {
+            row: min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            for row, holder in followers.items()
+        }
+        self._cache = self._engine.copy(self._cache, source, target, max(held.values()))
+        for row, n in held.items():
             self._cached[row] = n
             self.copied += n
 

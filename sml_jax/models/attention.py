@@ -86,7 +86,7 @@ def self_attention(
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
       implementation: "xla" (any device), "cudnn" (NVIDIA), "splash" (TPU), or "auto": the device's own, but "xla" where
-        that cannot take the dtype, the head size or the soft cap.
+        that cannot take the dtype, the head size or the soft cap. "native" (CPU) is "xla" here and C++ over caches.
 
     Returns:
       In the query's dtype. What lies past a row's end is finite and means nothing.
@@ -136,13 +136,23 @@ def choose(implementation: str, platform: str, dtype: jnp.dtype, head_dim: int, 
         "xla": None,
         "splash": None if platform == "tpu" else f"it runs on TPUs, and this computation is for {platform}",
         "cudnn": _cudnn_obstacle(platform, dtype, head_dim, softcap),
+        "native": _native_obstacle(platform, dtype, head_dim),
     }
     if implementation == "auto":
         fast = {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")
         return fast if obstacles[fast] is None else "xla"
     if obstacles[implementation] is not None:
         raise UserError(f"model: attention is {implementation!r}, but {obstacles[implementation]}: {_CURE}")
-    return implementation
+    return "xla" if implementation == "native" else implementation
+
+
+def _native_obstacle(platform: str, dtype: jnp.dtype, head_dim: int) -> str | None:
+    """Why the C++ for caches cannot run, None if it can."""
+    if platform != "cpu":
+        return f"it runs on CPUs, and this computation is for {platform}"
+    if dtype != jnp.float32:
+        return f"it takes float32, and the model's dtype is {jnp.dtype(dtype).name}"
+    return f"its heads have a multiple of 16 numbers, and the model's have {head_dim}" if head_dim % 16 else None
 
 
 def _cudnn_obstacle(platform: str, dtype: jnp.dtype, head_dim: int, softcap: float | None) -> str | None:

@@ -14,7 +14,10 @@ _NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that
 
 
 class KeyValues(NamedTuple):
-    """Keys (rotated) and values: [batch, kv_heads, time, head_dim], with a leading [layers] where stacked."""
+    """Keys (rotated) and values: [batch, kv_heads, time, head_dim], with a leading [layers] where stacked.
+
+    For the native way [batch, time, kv_heads, head_dim]: see `time_axis`.
+    """
 
     keys: jax.Array
     values: jax.Array
@@ -29,17 +32,24 @@ class Past(NamedTuple):
       valid: which slots hold a token; told by length, never by token id.
       slot: where the new tokens are put into this segment, which says that they are there already; the new keys and
         values are then the whole segment's. For a loop, which can so keep one buffer and never copy it.
+      rows: which of the rows of `kv` the batch is, None for all in order; for the native way alone.
     """
 
     kv: Any
     positions: Int[Array, "batch time"]
     valid: Bool[Array, "batch time"]
     slot: Any = None
+    rows: Any = None
 
 
-def put(kv: KeyValues, new: KeyValues, slot: jax.Array) -> KeyValues:
-    """Keys and values with new ones written from `slot` on."""
-    return jax.tree.map(partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=2), kv, new)
+def time_axis(attention: str) -> int:
+    """The axis of kept keys and values that counts tokens, for a value of `DecoderConfig.attention`."""
+    return 1 if attention == "native" else 2
+
+
+def put(kv: KeyValues, new: KeyValues, slot: jax.Array, axis: int) -> KeyValues:
+    """Keys and values with new ones written from `slot` on; `axis` counts slots."""
+    return jax.tree.map(partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis), kv, new)
 
 
 def visible(

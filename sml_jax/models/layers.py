@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.attention import self_attention
-from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, put
+from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, put, time_axis
+from sml_jax.models.cached_attention_native import native_cached_attention
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.gating import gated
 from sml_jax.models.products import projection as dot
@@ -134,11 +135,12 @@ class Attention(nn.Module):
             frequency = jnp.where(is_local, local, frequency)
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
-        new = KeyValues(key.swapaxes(1, 2), value.swapaxes(1, 2))
+        axis = time_axis(c.attention)
+        new = KeyValues(*(jnp.moveaxis(array, 1, axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
+        rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
         if not past:
             kind = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
-            rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
             if shared is not None:
                 query, key, value = map(shared.unpack, (query, key, value))
             out = self_attention(query, key, value, kind, implementation=c.attention, **rule)
@@ -147,11 +149,10 @@ class Attention(nn.Module):
             assert shared is None
             segments = (*past, Past(new, positions, valid))
             if past[-1].slot is not None:
-                new = put(past[-1].kv, new, past[-1].slot)
+                new = put(past[-1].kv, new, past[-1].slot, axis)
                 segments = (*past[:-1], past[-1]._replace(kv=new))
-            out = cached_attention(
-                query, segments, positions, is_local, window=c.window, scale=scale, softcap=c.attention_softcap
-            )
+            attend = native_cached_attention if c.attention == "native" else cached_attention
+            out = attend(query, segments, positions, is_local, **rule)
         y = nn.DenseGeneral(
             c.width,
             axis=(-2, -1),

@@ -68,9 +68,10 @@ def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*([None] * axis), ("data", "fsdp")))
 
 
-def cache_sharding(mesh: Mesh) -> NamedSharding:
+def cache_sharding(mesh: Mesh, time_axis: int = 2) -> NamedSharding:
     """Splits caches [rows, kv_heads, ...]: rows as everywhere, heads over `tensor`."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "tensor"))
+    heads = (None, "tensor") if time_axis == 1 else ("tensor",)
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *heads))
 
 
 def row_shards(mesh: Mesh) -> int:

@@ -112,7 +112,7 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
         place(np.ones(loops(engine.mesh), np.int32), loop_sharding(engine.mesh)),
     )
     lowered = {
-        "copy": engine._copy.lower(cache, rows, rows),
+        "copy": engine._copy.lower(cache, rows, rows, np.int32(1)),
         "extend": engine._extend.lower(weights, cache, rows, window, start, start),
         "decode": engine._decode.lower(weights, cache, rows, start, start, start, keys, leave, engine._allowed),
     }

@@ -1,0 +1,1 @@
+"""C++ for CPUs, built at first use and called through `jax.ffi`."""

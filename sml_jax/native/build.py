@@ -1,0 +1,54 @@
+"""Builds the C++ of this folder with the machine's own compiler, for its own instructions, and hands it to XLA."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from sml_jax.errors import UserError
+
+SOURCE = Path(__file__).with_name("attend.cc")
+TARGET = "sml_jax_attend"
+_CURE = 'install one (Debian: apt install g++), name one in CXX, or set DecoderConfig.attention = "auto"'
+# No -ffast-math: g++ would link code that changes how the whole process rounds tiny numbers.
+_FLAGS = (
+    *("-std=c++17", "-O3", "-fPIC", "-shared", "-march=native"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+)
+
+
+@cache
+def load() -> None:
+    """Makes `TARGET` known to XLA. Takes seconds the first time in a process; leaves no files.
+
+    Raises:
+      UserError: there is no C++ compiler, or it failed.
+    """
+    compiler = shlex.split(os.environ.get("CXX", "")) or [_found()]
+    with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
+        built = Path(folder) / "attend.so"
+        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(built)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            raise UserError(f'attention "native": cannot run {compiler[0]!r} ({error.strerror}): {_CURE}') from error
+        if done.returncode:
+            said = "\n".join(done.stderr.splitlines()[:20])
+            raise UserError(f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{said}')
+        library = ctypes.CDLL(str(built))  # stays mapped when the file is gone
+    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.SmlJaxAttend), platform="cpu")
+
+
+def _found() -> str:
+    found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if found is None:
+        raise UserError(f'attention "native" needs a C++ compiler, and there is none here: {_CURE}')
+    return found

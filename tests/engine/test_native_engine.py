@@ -1,0 +1,51 @@
+"""An engine whose caches are read by compiled C++ says what any other does."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from engine_toys import CONFIG, END, mesh_of
+
+from sml_jax.engine import Engine, Rows
+from sml_jax.errors import UserError
+from sml_jax.models.decoder import Decoder, init_params
+
+OPENING = list(range(1, 12)) * 4
+
+
+def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Rows, list]:
+    """Three turns of rows of several lengths, of which some begin alike."""
+    model = Decoder(replace(CONFIG, head_dim=16, attention=attention, max_length=128))
+    params = init_params(model, jax.random.key(0))
+    engine = Engine(
+        model, rows, 128, 8, (END,), chunks=(4, 8), widths=(1, rows // (mesh[0] * mesh[1])), mesh=mesh_of(*mesh)
+    )
+    side, said = Rows(engine, params, jax.random.key(1)), []
+    for row in range(rows):
+        side.start(row, row, OPENING if row % 2 else [1 + row, 3] * (1 + row))
+    for turn in range(3):
+        said += side.sample(range(rows), 8)
+        for row in range(turn, rows):
+            side.append(row, [5, 4, 3, 2, 1][: 1 + row % 5])
+    return side, said
+
+
+@pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 4), ((4, 1, 1), 16)], ids=str)
+def test_it_says_what_the_plain_engine_says(mesh, rows) -> None:
+    (plain, expected), (native, got) = (talk(attention, mesh, rows) for attention in ("xla", "native"))
+    assert [turn.tokens for turn in got] == [turn.tokens for turn in expected]
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+    assert native.copied == plain.copied > 32, "openings longer than a window of copying were copied"
+
+
+def test_it_compiles_one_length() -> None:
+    side, _ = talk("native", (1, 1, 1), 4)
+    assert len(side._engine.capacities) == 1
+
+
+@pytest.mark.parametrize("mesh", [(1, 2, 1), (1, 1, 2)], ids=str)
+def test_a_mesh_that_splits_more_than_rows_over_data_is_refused(mesh) -> None:
+    with pytest.raises(UserError, match="a mesh of data alone"):
+        talk("native", mesh, 4)
