@@ -87,11 +87,13 @@ def engine_of(
 def sample(s: Setting, rows: int) -> Run:
     """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
     model, params = qwen3(s)
-    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], Finer()), s.prompt_rows(rows)
-    engine.warm_up(params)
+    shape = Finer(steps=s.sample)  # in one call: nobody waits for a row that ends
+    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], shape), s.prompt_rows(rows)
+    weights = engine.place(params)
+    engine.warm_up(weights)
 
     def run(seed: int) -> dict[str, float]:
-        said = Rows(engine, params, jax.random.key(seed))
+        said = Rows(engine, weights, jax.random.key(seed))
         for row in range(rows):
             said.start(row, row, prompts[row].tolist())
         out = said.sample(range(rows), s.sample)
@@ -108,12 +110,13 @@ def dialogue(s: Setting, rows: int, ends: Sequence[int], total: int, finer: Fine
     """
     model, params = qwen3(s)
     engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, ends, finer)
-    engine.warm_up(params)
+    weights = engine.place(params)
+    engine.warm_up(weights)
     prompts = s.prompt_rows(total)
     replies = [s.replies(rows, turn).tolist() for turn in range(s.turns)]
 
     def run(seed: int) -> dict[str, float]:
-        said, lengths, logprobs = Rows(engine, params, jax.random.key(seed)), [], []
+        said, lengths, logprobs = Rows(engine, weights, jax.random.key(seed)), [], []
         coming, free, taken = iter(range(total)), list(range(rows))[::-1], [0] * rows
         while True:
             while free and (number := next(coming, None)) is not None:

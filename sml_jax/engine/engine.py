@@ -103,7 +103,7 @@ class Engine:
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed = place(allowed, everywhere(self.mesh))
+        self._allowed = None if allowed.all() else place(allowed, everywhere(self.mesh))
         self._ends = tuple(ends)
         self._compile()
 

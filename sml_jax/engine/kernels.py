@@ -145,7 +145,7 @@ def decode(
     limit: Int[Array, " batch"],
     keys: jax.Array,
     leave: Int[Array, " 1"],
-    allowed: Bool[Array, " vocab"],
+    allowed: Bool[Array, " vocab"] | None,
 ) -> tuple[Cache, Sampled]:
     """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `leave` says.
 
@@ -162,7 +162,7 @@ def decode(
       keys: each row's random key.
       leave: rows that have come to their end or limit in this call when the loop stops; one number, in an array so that
         each of several loops can be given its own.
-      allowed: tokens that may be said.
+      allowed: tokens that may be said; None for any.
 
     Returns:
       Keys and values of each row's `steps` slots from its start on, which hold all but its last sampled token, and
@@ -174,6 +174,7 @@ def decode(
     slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(ends, jnp.int32)
     asked = limit > 0
+    as_it_is = allowed is None and sampling == Sampling()  # so that the two log-probabilities are one
     # Outside the loop, where all numbers are made in a few operations and not in as many at every step.
     uniform = draws(keys, start[:, None] + 1 + slots)
 
@@ -202,7 +203,7 @@ def decode(
             tokens=put(out.tokens, chosen),
             count=out.count + running,
             ended=out.ended | (running & is_end),
-            logprob=put(out.logprob, logprob_of(logits, chosen)),
+            logprob=put(out.logprob, sampling_logprob if as_it_is else logprob_of(logits, chosen)),
             sampling_logprob=put(out.sampling_logprob, sampling_logprob),
         )
         running = running & ~is_end & (step + 1 < limit)

@@ -40,20 +40,20 @@ class Sampling:
 
 
 def sampling_logits(
-    logits: Float[Array, "batch vocab"], allowed: Bool[Array, " vocab"], sampling: Sampling
+    logits: Float[Array, "batch vocab"], allowed: Bool[Array, " vocab"] | None, sampling: Sampling
 ) -> Float[Array, "batch vocab"]:
     """Logits of the sampling distribution: -inf where a token cannot be sampled.
 
     Args:
       logits: the model's, float32.
-      allowed: tokens that may be said at all.
+      allowed: tokens that may be said at all; None for any.
       sampling: temperature, then top-k, then top-p over what is left.
     """
-    logits = jnp.where(allowed, logits, -jnp.inf)
+    logits = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
     if sampling.greedy:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
-    logits = logits / sampling.temperature
+    logits = logits if sampling.temperature == 1 else logits / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
         logits = jnp.where(logits >= least, logits, -jnp.inf)

@@ -47,10 +47,10 @@ def said(out) -> list[list[int]]:
     return [row[:n].tolist() for row, n in zip(out.tokens, out.count, strict=True)]
 
 
-@pytest.mark.parametrize("chunk", [4, 8])
-def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(make_engine, params, scores_of, chunk) -> None:
+@pytest.mark.parametrize(("chunk", "forbidden"), [(4, (FORBIDDEN,)), (8, (FORBIDDEN,)), (8, ())])
+def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(make_engine, params, scores_of, chunk, forbidden) -> None:
     rows = contexts()
-    _, out = decoded(make_engine(), params, rows, [8, 8, 8, 8], chunk)
+    _, out = decoded(make_engine(forbidden=forbidden), params, rows, [8, 8, 8, 8], chunk)
     scores = scores_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
     assert out.count.sum() > 8
     for row, n, got, score in zip(rows, out.count, out.logprob, scores, strict=True):
