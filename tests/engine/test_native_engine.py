@@ -1,5 +1,6 @@
 """An engine whose caches are read by compiled C++ says what any other does."""
 
+import shutil
 from dataclasses import replace
 
 import jax
@@ -10,6 +11,8 @@ from engine_toys import CONFIG, END, mesh_of
 from sml_jax.engine import Engine, Rows
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, init_params
+
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 
 OPENING = list(range(1, 12)) * 4
 

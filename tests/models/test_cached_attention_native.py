@@ -1,6 +1,7 @@
 """The C++ for caches against the plain way, whose masks say what it leaves unread."""
 
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from sml_jax.models.attention import choose
 from sml_jax.models.cached_attention import KeyValues, Past, cached_attention
 from sml_jax.models.cached_attention_native import native_cached_attention
 from sml_jax.native import build
+
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 
 # heads, kv_heads, dim, time, slot (None: the window is the new tokens), window, local, softcap
 SHAPES = {
