@@ -24,6 +24,8 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Rows, l
     engine = Engine(
         model, rows, 128, 8, (END,), chunks=(4, 8), widths=(1, rows // (mesh[0] * mesh[1])), mesh=mesh_of(*mesh)
     )
+    engine.warm_up(params)
+    compiled = engine.compiled()
     side, said = Rows(engine, params, jax.random.key(1)), []
     for row in range(rows):
         side.start(row, row, OPENING if row % 2 else [1 + row, 3] * (1 + row))
@@ -31,6 +33,7 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Rows, l
         said += side.sample(range(rows), 8)
         for row in range(turn, rows):
             side.append(row, [5, 4, 3, 2, 1][: 1 + row % 5])
+    assert engine.compiled() == compiled, "something was compiled after the warm-up"
     return side, said
 
 
