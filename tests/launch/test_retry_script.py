@@ -49,7 +49,9 @@ def test_a_signal_reaches_the_command_and_nothing_is_started_after(sent, tmp_pat
     said = tmp_path / "said"
     saving = f"trap 'sleep 0.3; echo saved >> {said}; exit 75' TERM"
     script = f"{saving}; echo up >> {said}; while :; do sleep 0.05; done"
-    process = subprocess.Popen([RETRY, f"--log={tmp_path}/a/log", "bash", "-c", script], env=FAST)
+    command = [RETRY, f"--log={tmp_path}/a/log", "bash", "-c", script]
+    # Tests that a shell runs in the background ignore SIGINT, and would hand that on.
+    process = subprocess.Popen(command, env=FAST, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for _ in range(200):
         if said.exists():
             break
