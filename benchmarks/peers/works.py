@@ -8,11 +8,11 @@ from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _CPU = Path("/proc/cpuinfo")
-WIDE = _CPU.exists() and "avx512f" in _CPU.read_text()
+_WIDE = _CPU.exists() and "avx512f" in _CPU.read_text()
 # Products on several threads and sums taken apart into trees cost more than they save at these shapes, and so do XLA's
 # fusions by YNNPACK where a CPU has no AVX-512; where it has, XLA uses half of its width unless it is told.
 _LEAN = "--xla_cpu_multi_thread_eigen=false --xla_disable_hlo_passes=tree_reduction_rewriter " + (
-    "--xla_cpu_prefer_vector_width=512" if WIDE else "--xla_cpu_experimental_ynn_fusion_type="
+    "--xla_cpu_prefer_vector_width=512" if _WIDE else "--xla_cpu_experimental_ynn_fusion_type="
 )
 
 

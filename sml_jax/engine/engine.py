@@ -110,12 +110,14 @@ class Engine:
     def _compile(self) -> None:
         """Jitted functions; nothing is compiled before they are called."""
         c = self.model.config
-        choose(c.attention, self.mesh.devices.flat[0].platform, c.compute_dtype, c.head_dim, c.attention_softcap)
-        if c.attention == "native" and loops(self.mesh) != self.mesh.size:
-            raise UserError(
-                'engine: attention "native" is of one core, and the mesh splits rows or heads by fsdp or tensor: give '
-                'rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "auto"'
-            )
+        if c.attention == "native":  # the other ways are of whole rows, which an engine has none of
+            choose(c.attention, self.mesh.devices.flat[0].platform, c.compute_dtype, c.head_dim, c.attention_softcap)
+            if loops(self.mesh) != self.mesh.size:
+                raise UserError(
+                    'engine: attention "native" is of one core, and the mesh splits rows or heads by fsdp or tensor: '
+                    "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
+                    '"auto"'
+                )
         self._axis = time_axis(c.attention)
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
         kept = cache_sharding(self.mesh, self._axis)

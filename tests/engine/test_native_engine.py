@@ -44,11 +44,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows) -> None:
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
     assert native.copied == plain.copied > 32, "openings longer than a window of copying were copied"
-
-
-def test_it_compiles_one_length() -> None:
-    side, _ = talk("native", (1, 1, 1), 4)
-    assert len(side._engine.capacities) == 1
+    assert len(native._engine.capacities) == 1 < len(plain._engine.capacities), "one length of caches"
 
 
 @pytest.mark.parametrize("mesh", [(1, 2, 1), (1, 1, 2)], ids=str)
