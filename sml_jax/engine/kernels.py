@@ -26,6 +26,8 @@ from sml_jax.models.cached_attention import KeyValues, Past, time_axis
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
+from sml_jax.models.native_product import native_product, pays
+from sml_jax.models.products import projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
 Cache = tuple[KeyValues, ...]
@@ -169,6 +171,8 @@ def decode(
       the samples.
     """
     config, batch = model.config, last.shape[0]
+    if config.attention == "native" and pays(batch):
+        model = model.clone(product=native_product)
     kept = _kept(model, cache, rows, start)
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
@@ -230,7 +234,7 @@ def _hidden(
     past: tuple[Past, ...],
 ) -> tuple[jax.Array, Cache]:
     """`Decoder.hidden`, layer by layer: final hidden states, and the new tokens' keys and values of each layer."""
-    run: Any = Layer(model.config).apply
+    run: Any = Layer(model.config, model.product or projection).apply
     slots = tuple(segment[1:] for segment in past)
     x: Any = model.apply(weights.outside, tokens, method="embed")
     new = []

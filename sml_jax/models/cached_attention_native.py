@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.cached_attention import Past
-from sml_jax.native.build import TARGET, load
+from sml_jax.models.native_product import pays
+from sml_jax.native.build import ATTEND, load
 
 
 def native_cached_attention(
@@ -39,7 +40,7 @@ def native_cached_attention(
     load()
     slot = jnp.zeros((), jnp.int32) if said.slot is None else jnp.asarray(said.slot, jnp.int32)
     rows = jnp.arange(query.shape[0], dtype=jnp.int32) if kept.rows is None else kept.rows.reshape(-1)
-    out: jax.Array = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(query.shape, query.dtype))(
+    out: jax.Array = jax.ffi.ffi_call(ATTEND, jax.ShapeDtypeStruct(query.shape, query.dtype))(
         query,
         *kept.kv,
         rows,
@@ -50,5 +51,6 @@ def native_cached_attention(
         window=np.int64(window),
         scale=np.float32(scale),
         softcap=np.float32(softcap or 0),
+        shared=pays(query.shape[0]),
     )
     return out

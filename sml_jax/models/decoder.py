@@ -12,14 +12,19 @@ from jaxtyping import Array, Bool, Float, Int
 from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import Layer, RMSNorm
-from sml_jax.models.products import float32_product
+from sml_jax.models.products import Product, float32_product, projection
 from sml_jax.models.shared_start import SharedStart
 
 
 class Decoder(nn.Module):
-    """A causal language model. A pure function of its parameters: caches go in and out as arguments."""
+    """A causal language model. A pure function of its parameters: caches go in and out as arguments.
+
+    Attributes:
+      product: how activations and kernels are multiplied where not as usual, which is None.
+    """
 
     config: DecoderConfig
+    product: Product | None = None
 
     def setup(self) -> None:
         c = self.config
@@ -38,7 +43,7 @@ class Decoder(nn.Module):
             length=c.layers,
             unroll=c.scan_unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
-        )(c)
+        )(c, self.product or projection)
         self.final_norm = RMSNorm(c.norm_eps, c.norm_plus_one)
         if not c.tied_embeddings:
             self.output = nn.Dense(
@@ -47,7 +52,7 @@ class Decoder(nn.Module):
                 dtype=c.compute_dtype,
                 param_dtype=c.param_dtype,
                 kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "vocab")),
-                dot_general=lambda x, kernel, *_, **__: float32_product(x, kernel),
+                dot_general=self.product or (lambda x, kernel, *_, **__: float32_product(x, kernel)),
             )
 
     def __call__(
@@ -112,7 +117,11 @@ class Decoder(nn.Module):
         c = self.config
         if c.tied_embeddings:
             table = self.embedding.embedding.astype(c.compute_dtype)
-            out = float32_product(hidden.astype(c.compute_dtype), table.T)
+            hidden = hidden.astype(c.compute_dtype)
+            if self.product is None:
+                out = float32_product(hidden, table.T)
+            else:
+                out = self.product(hidden, table, (((hidden.ndim - 1,), (1,)), ((), ())))
         else:
             out = self.output(hidden)
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap

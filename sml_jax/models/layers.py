@@ -14,7 +14,7 @@ from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, p
 from sml_jax.models.cached_attention_native import native_cached_attention
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.gating import gated
-from sml_jax.models.products import projection as dot
+from sml_jax.models.products import Product, projection
 from sml_jax.models.rope import frequencies, rotate
 from sml_jax.models.shared_start import SharedStart
 
@@ -94,6 +94,7 @@ class Attention(nn.Module):
     """Grouped-query attention over segments of kept tokens and the new ones themselves."""
 
     config: DecoderConfig
+    product: Product = projection
 
     @nn.compact
     def __call__(
@@ -107,7 +108,7 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "batch time width"], KeyValues]:
         c = self.config
 
-        def projection(name: str, heads: int, axis: str) -> Float[Array, "batch time heads dim"]:
+        def heads_of(name: str, heads: int, axis: str) -> Float[Array, "batch time heads dim"]:
             y = nn.DenseGeneral(
                 (heads, c.head_dim),
                 use_bias=c.qkv_bias,
@@ -118,14 +119,14 @@ class Attention(nn.Module):
                     ("embed", axis, "head_dim"),
                 ),
                 bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axis, "head_dim")),
-                dot_general=dot,
+                dot_general=self.product,
                 name=name,
             )(x)
             return _adapted(c, name, x, y, ("embed",), (axis, "head_dim"))
 
-        query = projection("query", c.heads, "heads")
-        key = projection("key", c.kv_heads, "kv_heads")
-        value = projection("value", c.kv_heads, "kv_heads")
+        query = heads_of("query", c.heads, "heads")
+        key = heads_of("key", c.kv_heads, "kv_heads")
+        value = heads_of("value", c.kv_heads, "kv_heads")
         if c.qk_norm:
             query = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="query_norm")(query)
             key = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="key_norm")(key)
@@ -163,7 +164,7 @@ class Attention(nn.Module):
                 nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"),
                 ("heads", "head_dim", "embed"),
             ),
-            dot_general=dot,
+            dot_general=self.product,
             name="out",
         )(out)
         return _adapted(c, "out", out, y, ("heads", "head_dim"), ("embed",)), new
@@ -173,6 +174,7 @@ class GatedMLP(nn.Module):
     """down(act(gate(x)) * up(x))."""
 
     config: DecoderConfig
+    product: Product = projection
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
@@ -186,7 +188,7 @@ class GatedMLP(nn.Module):
                 dtype=c.compute_dtype,
                 param_dtype=c.param_dtype,
                 kernel_init=nn.with_logical_partitioning(init, axes),
-                dot_general=dot,
+                dot_general=self.product,
                 name=name,
             )(x)
             return _adapted(c, name, x, y, axes[:1], axes[1:])
@@ -197,9 +199,14 @@ class GatedMLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP with their norms, in the shape that `nn.scan` wants."""
+    """Attention and MLP with their norms, in the shape that `nn.scan` wants.
+
+    Attributes:
+      product: how activations and kernels are multiplied.
+    """
 
     config: DecoderConfig
+    product: Product = projection
 
     @nn.compact
     def __call__(
@@ -219,7 +226,7 @@ class Layer(nn.Module):
 
         past = tuple(Past(kv, *slots) for kv, slots in zip(past_kv, past_slots, strict=True))
         normed = norm("attention_norm", x)
-        y, new = Attention(c, name="attention")(normed, positions, valid, past, is_local, shared)
+        y, new = Attention(c, self.product, name="attention")(normed, positions, valid, past, is_local, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
-        y = GatedMLP(c, name="mlp")(norm("mlp_norm", x))
+        y = GatedMLP(c, self.product, name="mlp")(norm("mlp_norm", x))
         return x + (norm("mlp_post_norm", y) if c.post_norms else y), new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
+
+Product = Callable[..., jax.Array]
+"""What flax's dense layers take for `dot_general`."""
 
 
 @jax.custom_vjp

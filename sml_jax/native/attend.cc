@@ -1,4 +1,4 @@
-// Attention of new tokens over a cache and over each other, for one core: each row reads the slots that it holds and no
+// Attention of new tokens over a cache and over each other: each row reads the slots that it holds and no
 // more, where a product over whole caches reads as far as the longest row's. float32; the softmax in two passes.
 //
 // Built by build.py; called through jax.ffi by models/cached_attention_native.py, which says what the shapes are.
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "crew.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -50,11 +51,12 @@ struct Slots {
 };
 
 struct Problem {
-  int64_t time, heads, dim, kv_heads, window;  // window: 0 where the whole context is seen
-  float scale, softcap;                        // softcap: 0 for none
-  int64_t group() const { return heads / kv_heads; }
-  int64_t queries() const { return time * group(); }  // of a kv head
-  int64_t stride() const { return kv_heads * dim; }   // from slot to slot
+  int64_t time, heads, dim, all_kv_heads, window;  // window: 0 where the whole context is seen
+  float scale, softcap;                            // softcap: 0 for none
+  int64_t kv_heads;                                // that one core works on
+  int64_t group() const { return heads / all_kv_heads; }
+  int64_t queries() const { return time * group(); }     // of a kv head
+  int64_t stride() const { return all_kv_heads * dim; }  // from slot to slot
 };
 
 // score[j][q] = key[j] . query[q] for kSlots neighbouring slots and kLanes queries; `turned` is [dim, lines], as are
@@ -261,30 +263,41 @@ void Row(const Problem& p, const float* query, const Slots& kept, const Slots& f
 using Array = ffi::Buffer<ffi::F32>;
 using Numbers = ffi::Buffer<ffi::S32>;
 
-ffi::Error Attend(Array query, Array keys, Array values, Numbers rows, Numbers start, Array fresh_keys,
+ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, Numbers rows, Numbers start, Array fresh_keys,
                   Array fresh_values, Numbers slot, ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out,
-                  int64_t window, float scale, float softcap) {
+                  int64_t window, float scale, float softcap, bool shared) {
   const auto q = query.dimensions(), k = keys.dimensions(), f = fresh_keys.dimensions();
+  const int64_t all = k[0], capacity = k[1], kv_heads = k[2], room = f[1], at = slot.typed_data()[0];
+  const int64_t parts = shared ? std::clamp<int64_t>(sml_jax::Crew::Size(pool) / q[0], 1, kv_heads) : 1;
   const bool local = is_local.typed_data()[0];
-  const Problem p{q[1], q[2], q[3], k[2], local ? window : 0, scale, softcap};
-  const int64_t all = k[0], capacity = k[1], room = f[1], at = slot.typed_data()[0];
-  if (p.dim % 16 || f[0] != q[0] || at < 0 || at + p.time > room) return ffi::Error::InvalidArgument("attend: shapes");
-  const auto attend = p.dim == 32    ? Row<32>
-                      : p.dim == 64  ? Row<64>
-                      : p.dim == 128 ? Row<128>
-                      : p.dim == 256 ? Row<256>
-                                     : Row<0>;
-  for (int64_t i = 0; i < q[0]; ++i) {
+  const Problem whole{q[1], q[2], q[3], kv_heads, local ? window : 0, scale, softcap, kv_heads};
+  if (whole.dim % 16 || f[0] != q[0] || at < 0 || at + whole.time > room)
+    return ffi::Error::InvalidArgument("attend: shapes");
+  const auto attend = whole.dim == 32    ? Row<32>
+                      : whole.dim == 64  ? Row<64>
+                      : whole.dim == 128 ? Row<128>
+                      : whole.dim == 256 ? Row<256>
+                                         : Row<0>;
+  // Some heads of a row.
+  const auto run = [&](int64_t part) {
+    const int64_t i = part / parts, first = kv_heads * (part % parts) / parts;
+    Problem p = whole;
+    p.kv_heads = kv_heads * (part % parts + 1) / parts - first;
     const int64_t row = std::clamp<int64_t>(rows.typed_data()[i], 0, all - 1);
     const int64_t held = std::clamp<int64_t>(start.typed_data()[i], 0, capacity);
     // What no query of a local layer sees is not read.
     const int64_t from = p.window ? std::clamp<int64_t>(held + at - p.window + 1, 0, held) : 0;
-    const int64_t old = (row * capacity + from) * p.stride(), said = i * room * p.stride();
+    const int64_t old = (row * capacity + from) * p.stride() + first * p.dim;
+    const int64_t said = i * room * p.stride() + first * p.dim;
     const Slots kept{keys.typed_data() + old, values.typed_data() + old, held - from};
     const Slots fresh{fresh_keys.typed_data() + said, fresh_values.typed_data() + said, at + p.time};
-    const int64_t place = i * p.time * p.heads * p.dim;
+    const int64_t place = (i * p.time * p.heads + first * p.group()) * p.dim;
     attend(p, query.typed_data() + place, kept, fresh, at, out->typed_data() + place);
-  }
+  };
+  if (shared)
+    sml_jax::TheCrew().Run(pool, parts * q[0], run);
+  else
+    for (int64_t i = 0; i < q[0]; ++i) run(i);
   return ffi::Error::Success();
 }
 
@@ -292,6 +305,7 @@ ffi::Error Attend(Array query, Array keys, Array values, Numbers rows, Numbers s
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(SmlJaxAttend, Attend,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Arg<Array>()
                                   .Arg<Array>()
                                   .Arg<Array>()
@@ -304,4 +318,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(SmlJaxAttend, Attend,
                                   .Ret<Array>()
                                   .Attr<int64_t>("window")
                                   .Attr<float>("scale")
-                                  .Attr<float>("softcap"));
+                                  .Attr<float>("softcap")
+                                  .Attr<bool>("shared"));

@@ -15,8 +15,8 @@ import jax
 
 from sml_jax.errors import UserError
 
-SOURCE = Path(__file__).with_name("attend.cc")
-TARGET = "sml_jax_attend"
+ATTEND, MULTIPLY = "sml_jax_attend", "sml_jax_multiply"
+_SOURCES = [str(Path(__file__).with_name(name)) for name in ("attend.cc", "multiply.cc")]
 _CURE = 'install one (Debian: apt install g++), name one in CXX, or set DecoderConfig.attention = "auto"'
 # No -ffast-math: g++ would link code that changes how the whole process rounds tiny numbers.
 _FLAGS = (
@@ -27,15 +27,15 @@ _FLAGS = (
 
 @cache
 def load() -> None:
-    """Makes `TARGET` known to XLA. Takes seconds the first time in a process; leaves no files.
+    """Makes `ATTEND` and `MULTIPLY` known to XLA. Takes seconds the first time in a process; leaves no files.
 
     Raises:
       UserError: there is no C++ compiler, or it failed.
     """
     compiler = shlex.split(os.environ.get("CXX", "")) or [_found()]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
-        built = Path(folder) / "attend.so"
-        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(built)]
+        built = Path(folder) / "native.so"
+        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *_SOURCES, "-o", str(built)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
@@ -44,7 +44,8 @@ def load() -> None:
             said = "\n".join(done.stderr.splitlines()[:20])
             raise UserError(f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{said}')
         library = ctypes.CDLL(str(built))  # stays mapped when the file is gone
-    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.SmlJaxAttend), platform="cpu")
+    for name, handler in ((ATTEND, library.SmlJaxAttend), (MULTIPLY, library.SmlJaxMultiply)):
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
 def _found() -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
-from sml_jax.engine import Engine, Rows
+from sml_jax.engine import Engine, Rows, kernels
 from sml_jax.errors import UserError
+from sml_jax.models import native_product
 from sml_jax.models.decoder import Decoder, init_params
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
@@ -38,12 +39,23 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Rows, l
 
 
 @pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 4), ((4, 1, 1), 16)], ids=str)
-def test_it_says_what_the_plain_engine_says(mesh, rows) -> None:
+def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
+    multiplied = []
+
+    def multiply(x, *args, **options):
+        multiplied.append(x.shape[0])
+        return native_product.native_product(x, *args, **options)
+
+    monkeypatch.setattr(native_product, "_cores", lambda: 2)
+    monkeypatch.setattr(kernels, "native_product", multiply)
     (plain, expected), (native, got) = (talk(attention, mesh, rows) for attention in ("xla", "native"))
     assert [turn.tokens for turn in got] == [turn.tokens for turn in expected]
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
     assert native.copied == plain.copied > 32, "openings longer than a window of copying were copied"
+    assert set(multiplied) == ({1, 4} if mesh == (1, 1, 1) else set()), (
+        "cores share the products of one device's few rows"
+    )
     assert len(native._engine.capacities) == 1 < len(plain._engine.capacities), "one length of caches"
 
 

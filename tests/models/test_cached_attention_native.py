@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sml_jax.errors import UserError
+from sml_jax.models import native_product
 from sml_jax.models.attention import choose
 from sml_jax.models.cached_attention import KeyValues, Past, cached_attention
 from sml_jax.models.cached_attention_native import native_cached_attention
@@ -88,6 +89,22 @@ def test_nothing_is_read_but_what_a_row_holds(shape) -> None:
     clean, dirty = (given(*sizes, garbage=garbage) for garbage in (0.0, np.nan))
     outs = [native_cached_attention(*one, jnp.asarray(local), **rule) for one in (clean, dirty)]
     np.testing.assert_array_equal(*outs)
+
+
+@pytest.mark.parametrize("few", [1, 2, 4])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_rows_that_cores_share_are_the_same(monkeypatch, shape, few) -> None:
+    """Heads of a row are shared where there are few rows; nothing is summed over heads."""
+    *sizes, window, local, softcap = shape
+    monkeypatch.setattr(native_product, "_cores", lambda: 2)
+    rule = {"window": window, "scale": 0.4, "softcap": softcap}
+    query, (past, new), positions = given(*sizes)
+    whole = native_cached_attention(query, (past, new), positions, jnp.asarray(local), **rule)
+    past = past._replace(rows=past.rows[:, 1 : 1 + few])
+    new = new._replace(kv=jax.tree.map(lambda x: x[1 : 1 + few], new.kv))
+    part = slice(1, 1 + few)
+    got = native_cached_attention(query[part], (past, new), positions[part], jnp.asarray(local), **rule)
+    np.testing.assert_array_equal(got, whole[part])
 
 
 def test_a_known_answer_where_all_scores_are_equal() -> None:
