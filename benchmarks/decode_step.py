@@ -1,8 +1,9 @@
 """What a step of decoding takes: the benchmarks' model of 8.4 M parameters, rows whose contexts fill three quarters of
-their caches, one call of `--steps` steps a repeat. XLA_FLAGS are yours to set (see "On a CPU" in docs/engine.md).
+their caches, one call of `--steps` steps a repeat. XLA_FLAGS are yours to set (these: for
+a CPU with AVX-512; see "On a CPU" in docs/engine.md).
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
-        --xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=tree_reduction_rewriter" \\
+        --xla_disable_hlo_passes=tree_reduction_rewriter --xla_cpu_prefer_vector_width=512" \\
         python benchmarks/decode_step.py --rows=64 --capacity=192
 """
 
@@ -12,6 +13,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,16 +24,23 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from ours import Finer, engine_of, qwen3
 from setting import Setting
 
+from sml_jax.models import native_product
 
-def main() -> None:
+
+def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rows", 64), ("capacity", 192), ("steps", 32), ("repeats", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--attention", choices=("native", "xla"), default="native", help="over the caches")
-    flags = parser.parse_args()
-    model, params = qwen3(Setting(), flags.attention)
+    parser.add_argument(
+        "--one_core", action="store_true", help="few rows' work is not shared by cores (XLA's products)"
+    )
+    flags, setting = parser.parse_args(argv), setting or Setting()
+    if flags.one_core:
+        native_product.FEW = 0
+    model, params = qwen3(setting, flags.attention)
     shape = Finer(step=flags.capacity, steps=flags.steps)
-    engine = engine_of(Setting(), model, flags.rows, flags.capacity, flags.steps, [1], shape)
+    engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shape)
     weights, cache = engine.place(params), engine.cache(flags.capacity)
     tokens = np.full(flags.rows, 5, np.int32)
     start, limit = np.full_like(tokens, 3 * flags.capacity // 4), np.full_like(tokens, flags.steps)

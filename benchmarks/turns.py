@@ -2,10 +2,12 @@
 
 Model, rows and way of playing are those of work b in `benchmarks/peers`, with an engine's own sizes of caches: every
 turn `--said` tokens are sampled and `--given` are answered, at once in all rows. Repeats go round the numbers of turns.
-Nothing is prefilled again, so what grows with the number of turns is what attention reads.
+Nothing is prefilled again, so what grows with the number of turns is what attention reads. Beside it stands the least
+that this takes: the cost at 2 turns and, at the speed at which this machine reads memory, what decoding reads of caches
+beyond that of 2 turns. XLA_FLAGS are yours to set, see `decode_step.py`.
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
-        --xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=tree_reduction_rewriter" \\
+        --xla_disable_hlo_passes=tree_reduction_rewriter --xla_cpu_prefer_vector_width=512" \\
         python benchmarks/turns.py
 """
 
@@ -13,10 +15,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
@@ -24,15 +31,36 @@ import ours
 from setting import Setting
 
 TURNS = (2, 4, 8, 16)
+READ = 1 << 28  # bytes of a core's array: beyond any cache
 
 
-def main() -> None:
+def bytes_read(s: Setting) -> float:
+    """Of caches in float32, for one sampled token on average: all slots of its row, its own included."""
+    slots = s.prompt + (s.turns - 1) / 2 * (s.said + s.given) + (s.said + 1) / 2
+    return slots * s.layers * 2 * s.kv_heads * s.head_dim * 4
+
+
+def reading_speed(size: int = READ, repeats: int = 5) -> float:
+    """Bytes a second that all cores together read from memory, at best."""
+    cores = os.cpu_count() or 1
+    arrays = [np.ones(size // 4, np.float32) for _ in range(cores)]
+    best = float("inf")
+    with ThreadPoolExecutor(cores) as pool:
+        for _ in range(repeats):
+            started = time.perf_counter()
+            list(pool.map(lambda array: array[: len(array) // 2] @ array[len(array) // 2 :], arrays))
+            best = min(best, time.perf_counter() - started)
+    return size * cores / best
+
+
+def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("prompts", 8), ("samples", 8), ("said", 32), ("given", 32), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
-    settings = {turns: dataclasses.replace(Setting(), turns=turns, **sizes) for turns in TURNS}
+    settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
+    speed = reading_speed()
     runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(parts=(1,))) for turns, s in settings.items()}
     took: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
@@ -41,12 +69,16 @@ def main() -> None:
             tokens = run(repeat)["units"]
             if repeat:  # the first is a warm-up
                 took[turns].append((time.perf_counter() - started) / tokens)
-    shortest = statistics.median(took[TURNS[0]])
+    print(f"memory is read at {speed / 1e9:.1f} GB/s")
+    shortest, least_read = statistics.median(took[TURNS[0]]), bytes_read(settings[TURNS[0]])
     for turns, seconds in took.items():
         median, longest = statistics.median(seconds), settings[turns].dialogue_tokens
         spread = f"{min(seconds) * 1e3:.3f} to {max(seconds) * 1e3:.3f}"
+        read = bytes_read(settings[turns])
+        least = 1 + (read - least_read) / speed / shortest
         print(f"{turns:3} turns, contexts up to {longest:5}: {median * 1e3:.3f} ms a sampled token ({spread}), "
-              f"{median / shortest:.2f} times that of {TURNS[0]} turns")  # fmt: skip
+              f"{median / shortest:.2f} times that of {TURNS[0]} turns; {read / 1e6:.1f} MB of caches read a token, "
+              f"at least {least:.2f} times")  # fmt: skip
 
 
 if __name__ == "__main__":

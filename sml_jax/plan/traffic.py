@@ -24,14 +24,7 @@ _FREE = {
     "domain",
     "send",
     "recv",
-    "copy-done",
     "async-update",
-    "async-done",
-    "all-gather-done",
-    "all-reduce-done",
-    "collective-permute-done",
-    "send-done",
-    "recv-done",
 }
 _SLICES = ("dynamic-slice", "gather", "slice")
 _VIEWS = ("bitcast", "reshape", "get-tuple-element", "copy", "convert", "transpose")
@@ -41,7 +34,11 @@ _NO_WORK = ("AssumeGatherIndicesInBound", "Sharding", "AllocateBuffer", "SliceTo
 def call_bytes(module: Module, where: Computation, instruction: Instruction) -> float:
     """Bytes of one instruction that runs by itself (not within a fusion); loops and calls are the caller's."""
     opcode = instruction.opcode
-    if opcode in _FREE or (opcode == "custom-call" and any(f'"{name}"' in instruction.rest for name in _NO_WORK)):
+    if (
+        opcode in _FREE
+        or opcode.endswith("-done")
+        or (opcode == "custom-call" and any(f'"{name}"' in instruction.rest for name in _NO_WORK))
+    ):
         return 0.0
     operands = [where.instructions[name].shapes for name in instruction.operands]
     written = float(sum(shape.main_bytes for shape in instruction.shapes))
@@ -58,9 +55,10 @@ def call_bytes(module: Module, where: Computation, instruction: Instruction) -> 
         return float(changed + (operands[1][0].bytes if written else 0))
     if opcode == "scatter":
         return 3.0 * sum(shape.bytes for shape in operands[-1]) if written else 0.0
-    if opcode in _SLICES:
-        taken = sum(shape.bytes for shape in instruction.shapes)
-        return written + (taken if _in_main(operands[0]) else 0.0)
+    if opcode.removesuffix("-start") in _SLICES:
+        result = instruction.shapes[len(operands) :][:1] if opcode.endswith("-start") else instruction.shapes
+        taken = sum(shape.bytes for shape in result)
+        return float(sum(shape.main_bytes for shape in result) + (taken if _in_main(operands[0]) else 0))
     if opcode.endswith("-start"):  # its result names its operand beside what it makes
         made = (
             instruction.shapes[:1] if opcode == "copy-start" else instruction.shapes[len(operands) : 2 * len(operands)]

@@ -149,6 +149,23 @@ ENTRY %main (w: f32[32,16], v: f32[16]) -> f32[32] {
     assert found.bytes == 4 * (32 * 16 + 32)  # the vector lies in on-chip memory
 
 
+def test_a_slice_that_is_fetched_ahead_is_read_once_and_no_more_than_it():
+    """A TPU's compiler brings pieces of a cache into on-chip memory while something else runs."""
+    text = """HloModule m
+
+ENTRY %main (a: s8[1048576]) -> (s8[4096], s8[4096]) {
+  %a = s8[1048576]{0:T(1024)(128)(4,1)} parameter(0)
+  %begun = ((s8[1048576]{0:T(1024)(128)(4,1)}), s8[4096]{0:T(1024)(128)(4,1)S(1)}, s32[]{:S(2)}) slice-start(%a), \
+slice={[0:4096]}
+  %here = s8[4096]{0:T(1024)(128)(4,1)S(1)} slice-done(%begun)
+  %again = ((s8[1048576]{0}), s8[4096]{0}, s32[]{:S(2)}) slice-start(%a), slice={[4096:8192]}
+  %there = s8[4096]{0} slice-done(%again)
+  ROOT %both = (s8[4096]{0:S(1)}, s8[4096]{0}) tuple(%here, %there)
+}
+"""
+    assert count(parse(text)).bytes == 4096 + 2 * 4096  # the second is also written to main memory
+
+
 def test_bytes_between_devices():
     mesh = make_mesh(1, 8, 1)
     split = NamedSharding(mesh, PartitionSpec("fsdp"))
