@@ -12,6 +12,7 @@ import optax
 from sml_jax.engine.sampling import Sampling
 from sml_jax.learn.update import PolicyLoss
 from sml_jax.models.config import DecoderConfig
+from sml_jax.parallel.mesh import MeshShape
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Job:
     Attributes:
       model: with its adapters, if they are trained.
       rows: dialogues that run at once. data, fsdp, tensor: sizes of the mesh, -1 for the rest.
+      rollout_mesh: another shape of it for rollouts and evaluation, None for the same.
       stages: pairs of a rollout and an update; either may be missing.
       evaluation: the longest dialogues that are evaluated, None for none.
       assumptions: what was assumed, for the reader.
@@ -116,6 +118,7 @@ class Job:
     stages: tuple[tuple[Dialogues | None, Update | None], ...]
     evaluation: Dialogues | None
     assumptions: tuple[str, ...]
+    rollout_mesh: MeshShape | None = None
 
 
 def changed(job: Job, **settings: Any) -> Job:

@@ -54,7 +54,7 @@ class Program:
       calls: for one batch of dialogues.
       open_trips: how often its loop runs in a call, where that is not fixed; None for the most.
       unrolled: its layers stand one after another, so that a deep model takes long to compile.
-      makes: kinds of the resident state that are its result, and no argument.
+      later: kinds of the resident state that are its result, or come after it, and are not there while it runs.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Program:
     calls: int
     open_trips: int | None = None
     unrolled: bool = False
-    makes: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,20 @@ class Phase:
     dialogues: int = 0
 
 
-def phases(job: Job, mesh: Mesh) -> list[Phase]:
+def phases(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase]:
     """Every phase of a job on a mesh: rollouts, updates, evaluation.
 
+    Args:
+      rollout_mesh: the same devices as rollouts and evaluation split them; None for the same mesh.
+
     Raises:
-      UserError: a dimension of a parameter that the mesh does not divide.
+      UserError: a dimension of a parameter that a mesh does not divide.
     """
     model = Decoder(job.model)
     params = params_on(model, mesh)
     frozen, trainable = split_trainable(params)
     both = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
+    rolls = rollout_mesh or mesh
     found = []
     for dialogues, update in job.stages:
         state: dict[str, Arrays] = dict(both)
@@ -99,12 +103,16 @@ def phases(job: Job, mesh: Mesh) -> list[Phase]:
         if train_state is not None:
             state["optimiser"] = (train_state.step, train_state.opt_state)
         if dialogues is not None:
-            found.append(_rollout(job, model, mesh, dialogues, state, f"{dialogues.name}: rollout"))
+            found.append(_rollout(job, model, rolls, dialogues, state, f"{dialogues.name}: rollout"))
         if update is not None and train_state is not None:
             found.append(_update(model, mesh, update, state, train_state, params))
     if job.evaluation is not None:
-        found.append(_rollout(job, model, mesh, job.evaluation, both, job.evaluation.name))
+        found.append(_rollout(job, model, rolls, job.evaluation, both, job.evaluation.name))
     return found
+
+
+def _shardings(tree: Arrays) -> list[Any]:
+    return [leaf.sharding for leaf in jax.tree.leaves(tree)]
 
 
 def _on(sharding: NamedSharding, tree: Any) -> Arrays:
@@ -128,8 +136,10 @@ def _rollout(
     """As `Engine` runs it: weights and caches of its own for each side, calls of all rows at the longest capacity."""
     engine = _Unplaced(model, job.rows, dialogues.budget, job.sampling, mesh)
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
-    params = state["student's parameters"]
-    by_rows, kept = row_sharding(mesh), cache_sharding(mesh)
+    resident = state["student's parameters"]
+    params = params_on(model, mesh)
+    laid_anew = _shardings(params) != _shardings(resident)  # a copy, which is there beside those of the update
+    by_rows, kept = row_sharding(mesh), cache_sharding(mesh, engine._axis)
     capacity = longest_capacity(length, CHUNKS, steps)
     cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, capacity)))
     weights = jax.tree.map(
@@ -138,6 +148,9 @@ def _rollout(
         weight_shardings(model, mesh),
     )
     own: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
+    # The teacher's cache is made before the student's weights are, but has room for a few tokens until it needs more.
+    small = job.model.attention != "native"
+    empty = [kind for kind in own if small or kind == "student's cache"]
     own |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
     tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
@@ -168,10 +181,10 @@ def _rollout(
             "weights",
             engine._weights,
             (params,),
-            ("student's parameters",),
+            () if laid_anew else ("student's parameters",),
             1 + dialogues.teacher,
             unrolled=True,
-            makes=("student's weights",),
+            later=("student's weights", *empty),
         ),
         Program(
             f"extend by {chunk} behind {length}",

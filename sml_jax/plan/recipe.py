@@ -161,6 +161,7 @@ def _job(
         stages=tuple(stages),
         evaluation=max(evaluated, key=lambda d: d.length, default=None),
         assumptions=(*assumed, "every dialogue takes all its turns and is trained on"),
+        rollout_mesh=run.rollout_mesh,
     )
 
 

@@ -86,6 +86,7 @@ class Plan:
       limit: bytes of a device that programs may use, None for no limit.
       complete: every program was compiled; a plan that stopped early at what does not fit is not.
       depths: numbers of layers that programs with unrolled layers were compiled with, None for all.
+      rollout_mesh: that of rollouts and evaluation, if another.
     """
 
     job: Job
@@ -96,6 +97,7 @@ class Plan:
     phases: tuple[PhasePlan, ...]
     complete: bool
     depths: tuple[int, int] | None
+    rollout_mesh: dict[str, int] | None = None
 
     @property
     def fits(self) -> bool:
@@ -146,11 +148,11 @@ def make_plan(
     chip = CHIPS[topology.partition(":")[0]]
     limit = chip.memory if limit is None else limit
     cache = {} if cache is None else cache
-    mesh = make_mesh(job.data, job.fsdp, job.tensor, devices_of(topology))
-    compiler = _Compiler(job, mesh, topology, cache, tell, whole)
+    meshes = meshes_of(job, topology)
+    compiler = _Compiler(job, meshes, topology, cache, tell, whole)
     planned: list[PhasePlan] = []
     complete = True
-    for number, phase in enumerate(phases(job, mesh)):
+    for number, phase in enumerate(phases(job, *meshes)):
         kernels: list[Kernel] = []
         state = {kind: shard_bytes(tree) for kind, tree in phase.state.items()}
         for index, program in enumerate(phase.programs):
@@ -161,14 +163,30 @@ def make_plan(
         planned.append(PhasePlan(phase.name, phase.dialogues, state, tuple(kernels)))
         if not complete:
             break
-    return Plan(job, topology, chip, dict(mesh.shape), limit, tuple(planned), complete, compiler.depths)
+    shape, rollouts = (dict(mesh.shape) if mesh else None for mesh in meshes)
+    assert shape is not None
+    return Plan(job, topology, chip, shape, limit, tuple(planned), complete, compiler.depths, rollouts)
+
+
+def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:
+    """The mesh of the job's updates and, if it is another, that of its rollouts.
+
+    Raises:
+      UserError: the slice or a mesh on it cannot be made.
+    """
+    devices = devices_of(topology)
+    shape = job.rollout_mesh
+    mesh = make_mesh(job.data, job.fsdp, job.tensor, devices)
+    return mesh, make_mesh(shape.data, shape.fsdp, shape.tensor, devices) if shape else None
 
 
 class _Compiler:
     """Compiles each program once; one with many layers in a row at two small depths, from which it is scaled."""
 
-    def __init__(self, job: Job, mesh: Mesh, topology: str, cache: Cache, tell: Told, whole: bool):
-        self._job, self._mesh, self._topology, self._cache, self._tell = job, mesh, topology, cache, tell
+    def __init__(
+        self, job: Job, meshes: tuple[Mesh, Mesh | None], topology: str, cache: Cache, tell: Told, whole: bool
+    ):
+        self._job, self._meshes, self._topology, self._cache, self._tell = job, meshes, topology, cache, tell
         self.depths = None if whole else few_layers(job.model)
         self._shallow: list[tuple[DecoderConfig, list[Phase]]] = []
 
@@ -178,12 +196,13 @@ class _Compiler:
         if not self._shallow:
             for depth in self.depths:
                 model = dataclasses.replace(self._job.model, layers=depth)
-                self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), self._mesh)))
+                self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), *self._meshes)))
         two = [self._compiled(model, found[number], found[number].programs[index]) for model, found in self._shallow]
         return scaled(two[0], two[1], *self.depths, self._job.model.layers)
 
     def _compiled(self, model: DecoderConfig, phase: Phase, program: Program) -> Compiled:
-        key = (self._topology, tuple(self._mesh.shape.items()), model, program.key)
+        shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
+        key = (self._topology, shapes, model, program.key)
         if key not in self._cache:
             self._tell(f"{self._topology}: {phase.name}: {program.name}, {model.layers} layers")
             self._cache[key] = compile_program(program)
@@ -192,13 +211,12 @@ class _Compiler:
 
 def state_bytes(job: Job, topology: str) -> float:
     """The most that is resident in any phase, programs' own needs aside: nothing is compiled."""
-    mesh = make_mesh(job.data, job.fsdp, job.tensor, devices_of(topology))
-    return max(sum(map(shard_bytes, phase.state.values())) for phase in phases(job, mesh))
+    return max(sum(map(shard_bytes, phase.state.values())) for phase in phases(job, *meshes_of(job, topology)))
 
 
 def _kernel(program: Program, compiled: Compiled, state: dict[str, float], chip: Chip) -> Kernel:
     covered = sum(state[kind] for kind in program.covers)
-    alive = sum(size for kind, size in state.items() if kind not in (*program.covers, *program.makes))
+    alive = sum(size for kind, size in state.items() if kind not in (*program.covers, *program.later))
     memory, needs = compiled.memory, compiled.wanted
     if memory is not None:
         # An argument that the program does not use is dropped from it, and is there all the same.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sml_jax.errors import UserError
+from sml_jax.parallel.mesh import MeshShape
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, changed
 from sml_jax.plan.report import Cache, PhasePlan, Plan, Told, make_plan, state_bytes
@@ -110,6 +111,8 @@ def flags_of(plan: Plan, other: Plan) -> dict[str, str]:
             found[f"--gin.Experiment.{name}"] = str(getattr(new, name))
     if new.model.remat != old.model.remat:
         found["--gin.DecoderConfig.remat"] = str(new.model.remat)
+    if new.rollout_mesh != old.rollout_mesh and new.rollout_mesh is not None:
+        found |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
     rows, before = ([update.rows for _, update in job.stages if update] for job in (new, old))
     if rows != before:
         found["micro_rows of the stage"] = str(rows[0])
@@ -134,13 +137,20 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
 
 
 def _splits(job: Job, chips: int) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Meshes that split the parameters over all chips, with more or less of it over `tensor`; and the one asked for."""
+    """Meshes that split the parameters over all chips, with more or less of it over `tensor`; and the one asked for.
+
+    Where rollouts have a mesh of their own, either is changed alone.
+    """
     yield 0.0, {}
     heads = job.model.kv_heads
     for tensor in (1, 2, 4, 8, 16):
         split = {"data": 1, "fsdp": -1, "tensor": tensor}
-        if chips % tensor == 0 and heads % tensor == 0 and any(getattr(job, k) != v for k, v in split.items()):
+        if chips % tensor or heads % tensor:
+            continue
+        if any(getattr(job, k) != v for k, v in split.items()):
             yield 1.5, split
+        if job.rollout_mesh not in (None, MeshShape(**split)):
+            yield 1.5, {"rollout_mesh": MeshShape(**split)}
 
 
 def _micro_rows(rows: int, shards: int) -> Iterator[tuple[float, dict[str, Any]]]:
@@ -153,8 +163,8 @@ def _micro_rows(rows: int, shards: int) -> Iterator[tuple[float, dict[str, Any]]
         yield 1.0 + (0.1 if option == shards else 0.0), {"micro_rows": option}
 
 
-def _sizes(job: Job, chips: int) -> tuple[int, int]:
-    """(parts that rows are split into, parts that parameters are split into)."""
+def _sizes(job: Job | MeshShape, chips: int) -> tuple[int, int]:
+    """(parts that rows are split into, parts that parameters are split into), of a job's updates or of a mesh."""
     sizes = [job.data, job.fsdp, job.tensor]
     known = 1
     for size in sizes:
@@ -168,13 +178,15 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
     job = changed(plan.job, **candidate.settings)
     old, new = _sizes(plan.job, chips_in(plan.topology)), _sizes(job, chips_in(candidate.topology))
     chips = chips_in(plan.topology) / chips_in(candidate.topology)
-    caches = job.rows / plan.job.rows * chips
+    was, becomes = (
+        _sizes(one.rollout_mesh or one, chips_in(topology))[1]
+        for one, topology in ((plan.job, plan.topology), (job, candidate.topology))
+    )
+    factor = {"cache": job.rows / plan.job.rows * chips, "weights": was / becomes}
     found = {}
     for phase in plan.phases:
-        state = sum(
-            size * (caches if kind.endswith("cache") else old[1] / new[1]) for kind, size in phase.state.items()
-        )
-        share = caches if phase.dialogues else _rows_each(job, new[0]) / _rows_each(plan.job, old[0])
+        state = sum(size * factor.get(kind.split()[-1], old[1] / new[1]) for kind, size in phase.state.items())
+        share = factor["cache"] if phase.dialogues else _rows_each(job, new[0]) / _rows_each(plan.job, old[0])
         if job.model.remat and not plan.job.model.remat and not phase.dialogues:
             share /= 2
         found[phase.name] = (state + (_temporaries(phase) * share)) * correction.get(phase.name, 1.0)

@@ -25,6 +25,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "topology": plan.topology,
         "chips": _chips(plan),
         "mesh": plan.mesh,
+        "rollout_mesh": plan.rollout_mesh,
         "memory_limit": plan.limit,
         "fits": plan.fits,
         "layers_compiled": plan.depths,
@@ -68,8 +69,8 @@ def _kernel(kernel: Kernel) -> dict[str, Any]:
 
 def show(plan: Plan, found: Found | None, console: Console) -> None:
     """Prints tables of memory, of work and of speed, and what to change."""
-    mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
-    console.print(f"{plan.topology}: {_chips(plan)} chips, {mesh}", style="bold")
+    rollouts = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
+    console.print(f"{plan.topology}: {_chips(plan)} chips, {_shape(plan.mesh)}{rollouts}", style="bold")
     for line in plan.job.assumptions:
         console.print(f"assumed: {line}", soft_wrap=True)
     if plan.depths:
@@ -152,6 +153,10 @@ def _work_row(kernel: Kernel, chips: int) -> list[str]:
         time,
         kernel.binds,
     ]
+
+
+def _shape(mesh: dict[str, int]) -> str:
+    return " x ".join(f"{name} {size}" for name, size in mesh.items())
 
 
 def _gib(size: float | None) -> str:

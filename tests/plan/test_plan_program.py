@@ -1,14 +1,18 @@
 """A whole plan on simulated devices, its search, and what a user may get wrong."""
 
+import dataclasses
 import importlib.util
 import json
 
 import jax
 import pytest
-from plan_toys import tiny_config, tiny_job
+from jax.sharding import PartitionSpec
+from plan_toys import matrices, tiny_config, tiny_job
 
+from sml_jax.engine.weights import weight_shardings
 from sml_jax.errors import UserError
-from sml_jax.parallel.mesh import make_mesh
+from sml_jax.models.decoder import Decoder
+from sml_jax.parallel.mesh import MeshShape, make_mesh
 from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
@@ -17,7 +21,7 @@ from sml_jax.plan.job import changed
 from sml_jax.plan.kernels import phases, shard_bytes
 from sml_jax.plan.recipe import read_job
 from sml_jax.plan.scaling import few_layers, scaled
-from sml_jax.plan.search import nearest
+from sml_jax.plan.search import flags_of, nearest
 from sml_jax.plan.table import as_json
 from sml_jax.plan_program import main
 
@@ -36,7 +40,7 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
     for phase in plan.phases:
         for kernel in phase.kernels:
             memory, covered = kernel.compiled.memory, sum(phase.state[kind] for kind in kernel.program.covers)
-            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.program.makes)
+            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.program.later)
             if any(name in kernel.program.name for name in ("decode", "gradients", "step", "weights")):
                 # What is no state among the arguments (tokens, lengths) is small.
                 assert 0 <= memory.arguments - covered <= 8192, kernel.program.name
@@ -51,6 +55,46 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
     # Two turns of the student and one of the teacher, 8 tokens each, in 2 waves of 8 dialogues: a call for each.
     assert decode["calls"] == write["calls"] == 2 * 3 and decode["flops"] > write["flops"] == 0
     assert sum(decode["collective_bytes"].values()) > 0
+
+
+def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
+    """Weights and caches by `rollout_mesh`, and the parameters, laid out anew for it, beside those of the update."""
+    config = tiny_config(layers=1, kv_heads=4)
+    job = tiny_job(config)
+    shared, apart = (
+        report.make_plan(changed(job, rollout_mesh=shape), "cpu:8", cache=cache)
+        for shape in (None, MeshShape(data=2, fsdp=1, tensor=4))
+    )
+    assert shared.rollout_mesh is None and apart.rollout_mesh == {"data": 2, "fsdp": 1, "tensor": 4}
+    (rollout, update), (plain, _) = apart.phases, shared.phases
+    assert update.state == shared.phases[1].state, "the update stays on its own mesh"
+    cache_bytes = rollout.state["student's cache"]
+    assert cache_bytes == plain.state["student's cache"] == 8 * (48 + 16) * 2 * 4 * 16 * 4 / 8
+    layout = weight_shardings(Decoder(config), make_mesh(2, 1, 4))
+    whole = 4 * (config.vocab_size * config.width + matrices(config))  # all but the norms are split by 4
+    norms = 4 * (3 * config.width + 2 * config.head_dim * config.qk_norm)
+    assert rollout.state["student's weights"] == whole / 4 + norms
+    assert layout.layers[0]["params"]["mlp"]["up"]["kernel"].spec == PartitionSpec("fsdp", "tensor")
+    laid = rollout.kernels[0]
+    assert laid.program.covers == () and laid.compiled.memory.arguments >= whole / 4
+    later = sum(rollout.state[kind] for kind in ("student's weights", "student's cache", "teacher's cache"))
+    assert laid.needs == laid.compiled.memory.total + sum(rollout.state.values()) - later, "caches come after weights"
+    assert plain.kernels[0].program.covers == ("student's parameters",)
+    decode, before = rollout.kernels[-2], plain.kernels[-2]
+    assert "all-reduce" in decode.compiled.work.by_kind() and decode.compiled.work != before.compiled.work
+    assert as_json(apart, None)["rollout_mesh"] == apart.rollout_mesh
+    other = dataclasses.replace(apart, job=changed(apart.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4)))
+    assert flags_of(apart, other) == {
+        "--gin.MeshShape.data": "1",
+        "--gin.MeshShape.fsdp": "-1",
+        "--gin.MeshShape.tensor": "4",
+    }
+
+
+def test_a_recipes_rollout_mesh_reaches_its_plan():
+    bindings = ["Experiment.rollout_mesh=@mesh.MeshShape()", "MeshShape.data=-1", "MeshShape.tensor=8"]
+    assert read_job(GEMMA, bindings).rollout_mesh == MeshShape(data=-1, fsdp=1, tensor=8)
+    assert read_job(GEMMA, []).rollout_mesh is None
 
 
 def test_what_does_not_fit_gets_a_setting_that_was_compiled_and_does(cache):
