@@ -102,7 +102,8 @@ class DecoderConfig:
       embedding_scale: embeddings are multiplied by sqrt(width) (Gemma).
       tied_embeddings: the output layer is the embedding's transpose.
       attention: how whole rows attend to themselves (`models.attention`): "auto" for the device's best way, "xla",
-        "cudnn" or "splash". "native" is a CPU's "xla", and C++ where new tokens look back at caches.
+        "cudnn" or "splash". "native" is a CPU's "xla", and C++ where new tokens look back at caches
+        and where one device multiplies few rows.
       dtype: of the computation, "float32" or "bfloat16". Parameters keep `param_dtype`.
       remat: what the backward pass computes again. False or "none": nothing. True or "layer": a layer's inside, so that
         one activation a layer is kept. "dots": all but the results of products with weights, which are kept.

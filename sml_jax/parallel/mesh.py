@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from sml_jax.errors import UserError
@@ -43,18 +44,25 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
 
     `tensor`, then `fsdp`, stays within a process as far as it goes: JAX lists devices process by process.
     """
-    sizes, devices = [data, fsdp, tensor], jax.device_count() if over is None else len(over)
+    sizes, count = [data, fsdp, tensor], jax.device_count() if over is None else len(over)
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
         raise UserError(f"mesh: sizes are {dict(zip(AXES, sizes, strict=True))}; give positive ones, at most one -1")
     if -1 in sizes:
         rest = int(np.prod([size for size in sizes if size != -1]))
-        sizes[sizes.index(-1)] = max(devices // rest, 1)
-    if int(np.prod(sizes)) != devices:
+        sizes[sizes.index(-1)] = max(count // rest, 1)
+    if int(np.prod(sizes)) != count:
         raise UserError(
-            f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {devices} devices: give sizes whose product is "
-            f"{devices}, or -1 for one of them"
+            f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {count} devices: give sizes whose product is "
+            f"{count}, or -1 for one of them"
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3, devices=over)
+    types = (jax.sharding.AxisType.Auto,) * 3
+    try:
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=over)
+    except NotImplementedError:
+        # A TPU's torus has no axes of these sizes (data 4 x fsdp 4 x tensor 8 on 8 x 16 chips): let an axis be split.
+        devices = jax.devices() if over is None else over
+        laid = mesh_utils.create_device_mesh(tuple(sizes), devices, allow_split_physical_axes=True)
+        return Mesh(laid, AXES, axis_types=types)
 
 
 def by_rules(spec: PartitionSpec) -> PartitionSpec:

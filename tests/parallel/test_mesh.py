@@ -53,6 +53,20 @@ def test_sizes_that_cannot_be(sizes: tuple[int, ...], message: str) -> None:
         make_mesh(*sizes)
 
 
+def test_sizes_that_no_axes_of_a_torus_have_split_one(monkeypatch) -> None:
+    """As on a v6e:8x16 for data 4 x fsdp 4 x tensor 8, of which JAX says that it has no assignment."""
+
+    def no_assignment(*args, **options):
+        raise NotImplementedError("Failed to find assignment for logical_axis_index 1 of size 4")
+
+    plain = make_mesh(2, 2, 2)
+    monkeypatch.setattr(jax, "make_mesh", no_assignment)
+    split = make_mesh(2, 2, 2)
+    assert split.shape == plain.shape and split.axis_types == plain.axis_types
+    assert set(split.devices.flat) == set(jax.devices())
+    assert make_mesh(over=jax.devices()[:4]).shape["data"] == 4
+
+
 def test_rows_are_split_over_data_and_fsdp() -> None:
     mesh = make_mesh(2, 2, 2)
     placed = jax.device_put(jnp.arange(24.0).reshape(8, 3), row_sharding(mesh))

@@ -2,13 +2,15 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
-from run_toys import OPTIMIZER, RULES, ToyTask, host, same
+from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 
 from sml_jax.errors import UserError
 from sml_jax.learn.update import PolicyLoss
-from sml_jax.stages import Online
+from sml_jax.parallel.mesh import MeshShape
+from sml_jax.stages import Online, RandomWeights
 from sml_jax.stages.workbench import Workbench
 
 ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_rows=8, dialogues_kept=2)
@@ -45,6 +47,25 @@ def test_a_line_and_dialogues_for_every_step_and_nothing_compiled_after_the_firs
     written = run.dialogues()
     assert [d["step"] for d in written] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert all(d["policy"] == "student" for d in written)
+
+
+def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokenizer):
+    """The update over `fsdp`; rollouts on the same mesh, then with rows over `data` and heads over `tensor`."""
+    plain = toy_experiment(tokenizer)
+    base = RandomWeights(dataclasses.replace(plain.base.config, kv_heads=2))
+    ends, said = [], []
+    for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
+        run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher_arm="feedback")
+        run.work._engines = {}
+        ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_kept=100)))
+        assert {dict(engine.mesh.shape)["tensor"] for engine in run.work._engines.values()} == {2 if shape else 1}
+        assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.work.params)} == {4}
+        said.append(run.dialogues())
+        lines = run.metrics()
+        assert sum(line["dialogues_trained"] for line in lines) and len({line["compiled"] for line in lines}) == 1
+        assert all(line["logprob_mismatch_max"] < 1e-4 for line in lines if line["dialogues_trained"])
+    assert said[0] == said[1] and len(said[0]) == 60
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
 
 
 def test_steps_take_their_own_problems(new_run):
