@@ -12,7 +12,8 @@ import numpy as np
 from sml_jax.native.build import MULTIPLY, load
 
 FEW = 4
-"""Rows up to which a product is bound by reading its kernel: above, XLA's are as fast (`benchmarks/decode_step.py`)."""
+"""Rows up to which a product is bound by reading its kernel; with more, less and less is gained ("On a CPU" in
+docs/engine.md)."""
 
 
 def pays(rows: int) -> bool:

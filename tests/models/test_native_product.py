@@ -13,6 +13,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from sml_jax.models import native_product as module
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.native_product import FEW, native_product, pays
 from sml_jax.parallel.mesh import make_mesh
 
@@ -47,6 +49,17 @@ def test_several_dimensions_are_summed_over_and_come_out() -> None:
     x, kernel = some(2, 1, 4, 16), some(4, 16, 3, 8)
     got = native_product(x, kernel, (((2, 3), (0, 1)), ((), ())))
     np.testing.assert_allclose(got, jnp.tensordot(x, kernel, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_with_these_products_is_the_same_model(tied) -> None:
+    config = DecoderConfig(
+        vocab_size=70, width=32, layers=2, heads=4, kv_heads=2, head_dim=16, hidden=48, tied_embeddings=tied
+    )
+    plain = Decoder(config)
+    params, tokens = init_params(plain, jax.random.key(0)), jnp.array([[3, 69]])
+    logits = plain.clone(product=native_product).apply(params, tokens)
+    np.testing.assert_allclose(logits, plain.apply(params, tokens), atol=1e-5)
 
 
 SUMS = """
