@@ -18,6 +18,8 @@ namespace {
 
 constexpr int kLanes = 32;  // queries side by side, where several see a head's keys
 
+constexpr int64_t kAhead = 8;  // slots that are asked for before they are read
+
 constexpr float kNever = -1e30f;  // a score that no softmax counts
 
 // exp for x <= 0, to about 2 ulp; vectorises, where a call of the C library's does not.
@@ -106,18 +108,27 @@ void BlendAll(const Problem& p, const float* weight, int64_t lines, const Slots&
   }
 }
 
+// Asks for a slot of some heads. Left to itself a core looks ahead no further than a page of 4 KB; nor need weights make
+// room in the caches for what is read once a step.
+inline void Fetch(const Problem& p, const float* array, int64_t slot, int64_t count) {
+  if (slot >= count) return;
+  for (int64_t d = 0; d < p.kv_heads * p.dim; d += 16) __builtin_prefetch(array + slot * p.stride() + d, 0, 0);
+}
+
 // score[h][q][j], with `width` slots a line, for a few queries: each number of a head is a lane, and memory is read in
 // one go.
 template <int kDim>
 void ScoresOfFew(const Problem& p, const float* query, const Slots& slots, float* score, int64_t width) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries();
-  for (int64_t j = 0; j < slots.count; ++j)
+  for (int64_t j = 0; j < slots.count; ++j) {
+    Fetch(p, slots.keys, j + kAhead, slots.count);
     for (int64_t h = 0; h < p.kv_heads; ++h)
       for (int64_t q = h * queries; q < (h + 1) * queries; ++q) {
         float sum = 0;
         for (int64_t d = 0; d < dim; ++d) sum += query[q * dim + d] * slots.keys[j * p.stride() + h * dim + d];
         score[q * width + j] = sum;
       }
+  }
 }
 
 // out[h][q] += sum over kSlots slots of weight[h][q][j] value[j][h].
@@ -136,8 +147,10 @@ void BlendOfFew(const Problem& p, const float* weight, int64_t width, const floa
 template <int kDim>
 void BlendAllOfFew(const Problem& p, const float* weight, int64_t width, const Slots& slots, float* out) {
   int64_t j = 0;
-  for (; j + 4 <= slots.count; j += 4)
+  for (; j + 4 <= slots.count; j += 4) {
+    for (int64_t i = 0; i < 4; ++i) Fetch(p, slots.values, j + kAhead + i, slots.count);
     BlendOfFew<kDim, 4>(p, weight + j, width, slots.values + j * p.stride(), out);
+  }
   for (; j < slots.count; ++j) BlendOfFew<kDim, 1>(p, weight + j, width, slots.values + j * p.stride(), out);
 }
 
