@@ -3,8 +3,8 @@
 Model, rows and way of playing are those of work b in `benchmarks/peers`, with an engine's own sizes of caches: every
 turn `--said` tokens are sampled and `--given` are answered, at once in all rows. Repeats go round the numbers of turns.
 Nothing is prefilled again, so what grows with the number of turns is what attention reads. Beside it stands the least
-that this takes: the cost at 2 turns and, at the speed at which this machine reads memory, what decoding reads of caches
-beyond that of 2 turns. XLA_FLAGS are yours to set, see `decode_step.py`.
+that this takes: the cost at 2 turns and, at the speed at which this machine's memory moves bytes, what decoding reads of
+caches beyond that of 2 turns. XLA_FLAGS are yours to set, see `decode_step.py`.
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
         --xla_disable_hlo_passes=tree_reduction_rewriter --xla_cpu_prefer_vector_width=512" \\
@@ -31,7 +31,7 @@ import ours
 from setting import Setting
 
 TURNS = (2, 4, 8, 16)
-READ = 1 << 28  # bytes of a core's array: beyond any cache
+ARRAY = 1 << 28  # bytes of each core's: beyond any cache
 
 
 def bytes_read(s: Setting) -> float:
@@ -40,17 +40,17 @@ def bytes_read(s: Setting) -> float:
     return slots * s.layers * 2 * s.kv_heads * s.head_dim * 4
 
 
-def reading_speed(size: int = READ, repeats: int = 5) -> float:
-    """Bytes a second that all cores together read from memory, at best."""
+def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
+    """Bytes a second that all cores together read and write where each negates an array of its own, at best."""
     cores = os.cpu_count() or 1
     arrays = [np.ones(size // 4, np.float32) for _ in range(cores)]
     best = float("inf")
     with ThreadPoolExecutor(cores) as pool:
         for _ in range(repeats):
             started = time.perf_counter()
-            list(pool.map(lambda array: array[: len(array) // 2] @ array[len(array) // 2 :], arrays))
+            list(pool.map(lambda array: np.negative(array, out=array), arrays))
             best = min(best, time.perf_counter() - started)
-    return size * cores / best
+    return 2 * size * cores / best
 
 
 def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     args = parser.parse_args(argv)
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
     settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
-    speed = reading_speed()
+    speed = memory_speed()
     runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(parts=(1,))) for turns, s in settings.items()}
     took: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
             tokens = run(repeat)["units"]
             if repeat:  # the first is a warm-up
                 took[turns].append((time.perf_counter() - started) / tokens)
-    print(f"memory is read at {speed / 1e9:.1f} GB/s")
+    print(f"memory moves {speed / 1e9:.1f} GB/s")
     shortest, least_read = statistics.median(took[TURNS[0]]), bytes_read(settings[TURNS[0]])
     for turns, seconds in took.items():
         median, longest = statistics.median(seconds), settings[turns].dialogue_tokens

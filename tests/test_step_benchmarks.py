@@ -29,15 +29,15 @@ def test_bytes_of_caches_that_a_token_reads_by_hand():
     assert turns.bytes_read(replace(one, layers=3)) == 3 * turns.bytes_read(one)
 
 
-def test_memory_is_read_at_some_speed():
-    assert 1e8 < turns.reading_speed(1 << 22, 2) < 1e13
+def test_memory_moves_at_some_speed():
+    assert 1e8 < turns.memory_speed(1 << 22, 2) < 1e13
 
 
 @needs_compiler
 def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
     turns.main(["--prompts=2", "--samples=2", "--said=4", "--given=4", "--repeats=1"], TINY)
     speed, *lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"memory is read at [\d.]+ GB/s", speed)
+    assert re.fullmatch(r"memory moves [\d.]+ GB/s", speed)
     found = [
         re.match(r" *(\d+) turns, contexts up to +(\d+): ([\d.]+) ms .* ([\d.]+) times that", line) for line in lines
     ]

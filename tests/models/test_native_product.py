@@ -54,7 +54,15 @@ def test_several_dimensions_are_summed_over_and_come_out() -> None:
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_model_with_these_products_is_the_same_model(tied) -> None:
     config = DecoderConfig(
-        vocab_size=70, width=32, layers=2, heads=4, kv_heads=2, head_dim=16, hidden=48, tied_embeddings=tied
+        vocab_size=70,
+        width=32,
+        layers=2,
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        hidden=48,
+        max_length=16,
+        tied_embeddings=tied,
     )
     plain = Decoder(config)
     params, tokens = init_params(plain, jax.random.key(0)), jnp.array([[3, 69]])
