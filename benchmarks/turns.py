@@ -3,7 +3,7 @@
 Model, rows and way of playing are those of work b in `benchmarks/peers`, with an engine's own sizes of caches: every
 turn `--said` tokens are sampled and `--given` are answered, at once in all rows. Repeats go round the numbers of turns.
 Nothing is prefilled again, so what grows with the number of turns is what attention reads. Beside it stands the least
-that this takes: the cost at 2 turns and, at the speed at which this machine's memory moves bytes, what decoding reads of
+that this takes: the cost at 2 turns and, at the speed at which the machine's memory moves bytes, what decoding reads of
 caches beyond that of 2 turns. XLA_FLAGS are yours to set, see `decode_step.py`.
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\

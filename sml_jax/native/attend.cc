@@ -16,7 +16,12 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int kLanes = 32;  // queries side by side, where several see a head's keys
+constexpr int kLanes = 16;  // queries side by side, where several see a head's keys
+
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+inline Lanes& At(float* place) { return *reinterpret_cast<Lanes*>(place); }
+inline const Lanes& At(const float* place) { return *reinterpret_cast<const Lanes*>(place); }
 
 constexpr int64_t kAhead = 8;  // slots that are asked for before they are read
 
@@ -61,27 +66,36 @@ struct Problem {
   int64_t stride() const { return all_kv_heads * dim; }  // from slot to slot
 };
 
-// score[j][q] = key[j] . query[q] for kSlots neighbouring slots and kLanes queries; `turned` is [dim, lines], as are
+// score[j][q] = key[j] . query[q] for kSlots neighbouring slots and kWide queries; `turned` is [dim, lines], as are
 // the scores [slots, lines].
-template <int kDim, int kSlots>
+template <int kDim, int kSlots, int kWide>
 void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, int64_t lines, float* score) {
   const int64_t dim = kDim ? kDim : dim_;
-  float sum[kSlots][kLanes] = {};
+  constexpr int kParts = kWide / kLanes;
+  Lanes sum[kSlots][kParts] = {};
   for (int64_t d = 0; d < dim; ++d)
     for (int j = 0; j < kSlots; ++j)
-      for (int q = 0; q < kLanes; ++q) sum[j][q] += keys[j * stride + d] * turned[d * lines + q];
-  for (int j = 0; j < kSlots; ++j) std::memcpy(score + j * lines, sum[j], sizeof sum[j]);
+      for (int q = 0; q < kParts; ++q) sum[j][q] += keys[j * stride + d] * At(turned + d * lines + q * kLanes);
+  for (int j = 0; j < kSlots; ++j)
+    for (int q = 0; q < kParts; ++q) At(score + j * lines + q * kLanes) = sum[j][q];
+}
+
+// For all slots; so many at a time that there is enough to do while a sum waits for its last product.
+template <int kDim, int kSlots, int kWide>
+void ScoresOf(const Problem& p, const float* turned, int64_t lines, const Slots& slots, float* score) {
+  int64_t j = 0;
+  for (; j + kSlots <= slots.count; j += kSlots)
+    Dots<kDim, kSlots, kWide>(turned, slots.keys + j * p.stride(), p.stride(), p.dim, lines, score + j * lines);
+  for (; j < slots.count; ++j)
+    Dots<kDim, 1, kWide>(turned, slots.keys + j * p.stride(), p.stride(), p.dim, lines, score + j * lines);
 }
 
 template <int kDim>
 void Scores(const Problem& p, const float* turned, int64_t lines, const Slots& slots, float* score) {
-  int64_t j = 0;
-  for (; j + 4 <= slots.count; j += 4)
-    for (int64_t q = 0; q < lines; q += kLanes)
-      Dots<kDim, 4>(turned + q, slots.keys + j * p.stride(), p.stride(), p.dim, lines, score + j * lines + q);
-  for (; j < slots.count; ++j)
-    for (int64_t q = 0; q < lines; q += kLanes)
-      Dots<kDim, 1>(turned + q, slots.keys + j * p.stride(), p.stride(), p.dim, lines, score + j * lines + q);
+  int64_t q = 0;
+  for (; q + 2 * kLanes <= lines; q += 2 * kLanes)
+    ScoresOf<kDim, 4, 2 * kLanes>(p, turned + q, lines, slots, score + q);
+  if (q < lines) ScoresOf<kDim, 4, kLanes>(p, turned + q, lines, slots, score + q);
 }
 
 // out[q] += sum over j of weight[j][q] value[j], for kQueries queries and kWidth of a head's numbers.
