@@ -10,18 +10,15 @@
 #include <vector>
 
 #include "crew.h"
+#include "lanes.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
+using sml_jax::At;
+using sml_jax::kLanes;
+using sml_jax::Lanes;
 
 namespace {
-
-constexpr int kLanes = 16;  // queries side by side, where several see a head's keys
-
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-inline Lanes& At(float* place) { return *reinterpret_cast<Lanes*>(place); }
-inline const Lanes& At(const float* place) { return *reinterpret_cast<const Lanes*>(place); }
 
 constexpr int64_t kAhead = 8;  // slots that are asked for before they are read
 

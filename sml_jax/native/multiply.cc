@@ -8,17 +8,15 @@
 #include <cstring>
 
 #include "crew.h"
+#include "lanes.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
+using sml_jax::At;
+using sml_jax::kLanes;
+using sml_jax::Lanes;
 
 namespace {
-
-constexpr int kLanes = 16;
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-inline Lanes& At(float* place) { return *reinterpret_cast<Lanes*>(place); }
-inline const Lanes& At(const float* place) { return *reinterpret_cast<const Lanes*>(place); }
 
 constexpr int64_t kLines = 8;     // of the kernel, read side by side
 constexpr int64_t kColumns = 64;  // of a core, at least: memory is read in stretches
