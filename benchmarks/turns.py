@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import ours
 from setting import Setting
+from works import CORES
 
 TURNS = (2, 4, 8, 16)
 ARRAY = 1 << 28  # bytes of each core's: beyond any cache
@@ -42,15 +42,14 @@ def bytes_read(s: Setting) -> float:
 
 def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
     """Bytes a second that all cores together read and write where each negates an array of its own, at best."""
-    cores = os.cpu_count() or 1
-    arrays = [np.ones(size // 4, np.float32) for _ in range(cores)]
+    arrays = [np.ones(size // 4, np.float32) for _ in range(CORES)]
     best = float("inf")
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(CORES) as pool:
         for _ in range(repeats):
             started = time.perf_counter()
             list(pool.map(lambda array: np.negative(array, out=array), arrays))
             best = min(best, time.perf_counter() - started)
-    return 2 * size * cores / best
+    return 2 * size * CORES / best
 
 
 def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import jax
 import numpy as np
 
+from sml_jax.cores import cores
 from sml_jax.native.build import MULTIPLY, load
 
 FEW = 4
@@ -19,7 +19,7 @@ docs/engine.md)."""
 def pays(rows: int) -> bool:
     """Whether `native_product` is the faster, where the caller's program is one device's: no other needs its cores."""
     alone = jax.sharding.get_abstract_mesh().size <= 1  # in a shard_map, the mesh that its loops run on
-    return rows <= FEW and alone and _cores() > 1
+    return rows <= FEW and alone and cores() > 1
 
 
 def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
@@ -41,8 +41,3 @@ def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **op
     made = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer)), np.float32)
     out: jax.Array = jax.ffi.ffi_call(MULTIPLY, made)(rows, flat, turned=turned)
     return out.reshape(*x.shape[: x.ndim - len(inner)], *outer)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

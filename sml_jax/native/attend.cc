@@ -1,5 +1,5 @@
-// Attention of new tokens over a cache and over each other: each row reads the slots that it holds and no
-// more, where a product over whole caches reads as far as the longest row's. float32; the softmax in two passes.
+// Attention of new tokens over a cache and over each other: each row reads the slots that it holds and no more,
+// where a product over whole caches reads as far as the longest row's. float32; the softmax in two passes.
 //
 // Built by build.py; called through jax.ffi by models/cached_attention_native.py, which says what the shapes are.
 
@@ -21,7 +21,6 @@ using sml_jax::Lanes;
 namespace {
 
 constexpr int64_t kAhead = 8;  // slots that are asked for before they are read
-
 constexpr float kNever = -1e30f;  // a score that no softmax counts
 
 // exp for x <= 0, to about 2 ulp; vectorises, where a call of the C library's does not.
@@ -119,8 +118,8 @@ void BlendAll(const Problem& p, const float* weight, int64_t lines, const Slots&
   }
 }
 
-// Asks for a slot of some heads. Left to itself a core looks ahead no further than a page of 4 KB; nor need weights make
-// room in the caches for what is read once a step.
+// Asks for a slot of some heads, line by line of 64 bytes. Left to itself a core looks ahead no further than a page of
+// 4 KB; nor need weights make room in the caches for what is read once a step.
 inline void Fetch(const Problem& p, const float* array, int64_t slot, int64_t count) {
   if (slot >= count) return;
   for (int64_t d = 0; d < p.kv_heads * p.dim; d += 16) __builtin_prefetch(array + slot * p.stride() + d, 0, 0);
@@ -287,8 +286,8 @@ void Row(const Problem& p, const float* query, const Slots& kept, const Slots& f
 using Array = ffi::Buffer<ffi::F32>;
 using Numbers = ffi::Buffer<ffi::S32>;
 
-ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, Numbers rows, Numbers start, Array fresh_keys,
-                  Array fresh_values, Numbers slot, ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out,
+ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, Numbers rows, Numbers start,
+                  Array fresh_keys, Array fresh_values, Numbers slot, ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out,
                   int64_t window, float scale, float softcap, bool shared) {
   const auto q = query.dimensions(), k = keys.dimensions(), f = fresh_keys.dimensions();
   const int64_t all = k[0], capacity = k[1], kv_heads = k[2], room = f[1], at = slot.typed_data()[0];

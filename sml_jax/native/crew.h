@@ -23,7 +23,7 @@ class Crew {
     return std::clamp<int64_t>(pool.num_threads(), 1, 8);
   }
 
-  // Runs parts 0 to `parts` - 1, each once, and returns when all are done. Several callers at once: the first is helped.
+  // Runs parts 0 to `parts` - 1, each once, and returns when all are done. Of several callers one is helped.
   template <typename Pool>
   void Run(Pool& pool, int64_t parts, const std::function<void(int64_t)>& run) {
     const std::unique_lock<std::mutex> alone(mutex_, std::try_to_lock);

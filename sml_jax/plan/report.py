@@ -163,9 +163,9 @@ def make_plan(
         planned.append(PhasePlan(phase.name, phase.dialogues, state, tuple(kernels)))
         if not complete:
             break
-    shape, rollouts = (dict(mesh.shape) if mesh else None for mesh in meshes)
-    assert shape is not None
-    return Plan(job, topology, chip, shape, limit, tuple(planned), complete, compiler.depths, rollouts)
+    mesh, rolls = meshes
+    rollouts = dict(rolls.shape) if rolls else None
+    return Plan(job, topology, chip, dict(mesh.shape), limit, tuple(planned), complete, compiler.depths, rollouts)
 
 
 def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:

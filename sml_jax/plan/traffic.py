@@ -41,7 +41,8 @@ def call_bytes(module: Module, where: Computation, instruction: Instruction) -> 
     ):
         return 0.0
     operands = [where.instructions[name].shapes for name in instruction.operands]
-    written = float(sum(shape.main_bytes for shape in instruction.shapes))
+    made = _made(instruction)
+    written = float(sum(shape.main_bytes for shape in made))
     if opcode == "fusion":
         inner = module.computations[instruction.called("calls")[0]]
         read = sum(
@@ -56,15 +57,17 @@ def call_bytes(module: Module, where: Computation, instruction: Instruction) -> 
     if opcode == "scatter":
         return 3.0 * sum(shape.bytes for shape in operands[-1]) if written else 0.0
     if opcode.removesuffix("-start") in _SLICES:
-        result = instruction.shapes[len(operands) :][:1] if opcode.endswith("-start") else instruction.shapes
-        taken = sum(shape.bytes for shape in result)
-        return float(sum(shape.main_bytes for shape in result) + (taken if _in_main(operands[0]) else 0))
-    if opcode.endswith("-start"):  # its result names its operand beside what it makes
-        made = (
-            instruction.shapes[:1] if opcode == "copy-start" else instruction.shapes[len(operands) : 2 * len(operands)]
-        )
-        written = float(sum(shape.main_bytes for shape in made))
+        taken = sum(shape.bytes for shape in made)
+        return written + (taken if _in_main(operands[0]) else 0.0)
     return written + sum(shape.main_bytes for shapes in operands for shape in shapes)
+
+
+def _made(instruction: Instruction) -> tuple[Shape, ...]:
+    """What it makes; the result of what only begins names its operands beside that."""
+    if not instruction.opcode.endswith("-start"):
+        return instruction.shapes
+    count = len(instruction.operands)
+    return instruction.shapes[:1] if instruction.opcode == "copy-start" else instruction.shapes[count : 2 * count]
 
 
 def _in_main(shapes: tuple[Shape, ...]) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import threading
 import time
 from functools import lru_cache
 
+from sml_jax.cores import cores
 from sml_jax.errors import UserError
 from sml_jax.tasks.expression_pool import LineWorker
 
@@ -250,8 +250,7 @@ class EquivalencePool:
 
 def worker_count() -> int:
     """Processes that a pool has by default."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(cores, 16))
+    return max(2, min(cores(), 16))
 
 
 @lru_cache(maxsize=1)

@@ -46,7 +46,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
         multiplied.append(x.shape[0])
         return native_product.native_product(x, *args, **options)
 
-    monkeypatch.setattr(native_product, "_cores", lambda: 2)
+    monkeypatch.setattr(native_product, "cores", lambda: 2)
     monkeypatch.setattr(kernels, "native_product", multiply)
     (plain, expected), (native, got) = (talk(attention, mesh, rows) for attention in ("xla", "native"))
     assert [turn.tokens for turn in got] == [turn.tokens for turn in expected]

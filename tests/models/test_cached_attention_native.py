@@ -96,7 +96,7 @@ def test_nothing_is_read_but_what_a_row_holds(shape) -> None:
 def test_rows_that_cores_share_are_the_same(monkeypatch, shape, few) -> None:
     """Heads of a row are shared where there are few rows; nothing is summed over heads."""
     *sizes, window, local, softcap = shape
-    monkeypatch.setattr(native_product, "_cores", lambda: 2)
+    monkeypatch.setattr(native_product, "cores", lambda: 2)
     rule = {"window": window, "scale": 0.4, "softcap": softcap}
     query, (past, new), positions = given(*sizes)
     whole = native_cached_attention(query, (past, new), positions, jnp.asarray(local), **rule)

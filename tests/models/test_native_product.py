@@ -102,7 +102,7 @@ def test_callers_at_once_do_not_disturb_each_other() -> None:
 
 
 def test_where_it_pays(monkeypatch) -> None:
-    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.setattr(module, "cores", lambda: 2)
     assert pays(1) and pays(FEW) and not pays(FEW + 1)
     seen = []
 
@@ -113,5 +113,5 @@ def test_where_it_pays(monkeypatch) -> None:
     everyone, rows = make_mesh(), PartitionSpec("data")
     jax.jit(jax.shard_map(loop, mesh=everyone, in_specs=rows, out_specs=rows))(jnp.zeros(everyone.size))
     assert seen == [everyone.size == 1], "devices of one mesh would take each other's cores"
-    monkeypatch.setattr(module, "_cores", lambda: 1)
+    monkeypatch.setattr(module, "cores", lambda: 1)
     assert not pays(1), "with one core there is nothing to share"
