@@ -29,7 +29,7 @@ def test_bytes_of_caches_that_a_token_reads_by_hand():
     assert turns.bytes_read(replace(one, layers=3)) == 3 * turns.bytes_read(one)
 
 
-def test_memory_moves_at_some_speed():
+def test_memory_is_read_at_some_speed():
     assert 1e8 < turns.memory_speed(1 << 22, 2) < 1e13
 
 
@@ -37,13 +37,13 @@ def test_memory_moves_at_some_speed():
 def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
     turns.main(["--prompts=2", "--samples=2", "--said=4", "--given=4", "--repeats=1"], TINY)
     speed, *lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"memory moves [\d.]+ GB/s", speed)
+    assert re.fullmatch(r"memory is read at [\d.]+ GB/s", speed)
     found = [
         re.match(r" *(\d+) turns, contexts up to +(\d+): ([\d.]+) ms .* ([\d.]+) times that", line) for line in lines
     ]
     assert [int(one[1]) for one in found] == list(turns.TURNS)
     assert [int(one[2]) for one in found] == [8 + 8 * n - 4 for n in turns.TURNS]
-    assert found[0][4] == "1.00" and lines[0].endswith("at least 1.00 times")
+    assert found[0][4] == "1.00"
     assert all(float(one[3]) > 0 for one in found)
 
 
