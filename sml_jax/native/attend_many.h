@@ -52,10 +52,10 @@ void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, 
   for (int64_t d = 0; d < dim; ++d) {
     if (d < kSlots * dim / kFetched) __builtin_prefetch(keys + ahead + d % kSlots * stride + d / kSlots * kFetched);
     for (int j = 0; j < kSlots; ++j)
-      for (int q = 0; q < kParts; ++q) sum[j][q] += keys[j * stride + d] * At(turned + d * kLines + q * kLanes);
+      for (int q = 0; q < kParts; ++q) sum[j][q] += keys[j * stride + d] * Load(turned + d * kLines + q * kLanes);
   }
   for (int j = 0; j < kSlots; ++j)
-    for (int q = 0; q < kParts; ++q) At(score + j * kLines + q * kLanes) = sum[j][q];
+    for (int q = 0; q < kParts; ++q) Store(score + j * kLines + q * kLanes, sum[j][q]);
 }
 
 // out[d][q] = out[d][q] fade[q] + sum over j of weight[j][q] value[j][d] for kWidth of a head's numbers.
@@ -65,29 +65,35 @@ void Blend(const float* weight, const float* fade, const float* values, int64_t 
   constexpr int kParts = kLines / kLanes;
   Lanes sum[kWidth][kParts];
   for (int d = 0; d < kWidth; ++d)
-    for (int q = 0; q < kParts; ++q) sum[d][q] = At(out + d * kLines + q * kLanes) * At(fade + q * kLanes);
+    for (int q = 0; q < kParts; ++q) sum[d][q] = Load(out + d * kLines + q * kLanes) * Load(fade + q * kLanes);
   for (int64_t j = 0; j < count; ++j) {
     __builtin_prefetch(values + ahead + j * stride);
     for (int d = 0; d < kWidth; ++d)
-      for (int q = 0; q < kParts; ++q) sum[d][q] += values[j * stride + d] * At(weight + j * kLines + q * kLanes);
+      for (int q = 0; q < kParts; ++q) sum[d][q] += values[j * stride + d] * Load(weight + j * kLines + q * kLanes);
   }
   for (int d = 0; d < kWidth; ++d)
-    for (int q = 0; q < kParts; ++q) At(out + d * kLines + q * kLanes) = sum[d][q];
+    for (int q = 0; q < kParts; ++q) Store(out + d * kLines + q * kLanes, sum[d][q]);
 }
 
 // Scores to weights, relative to the highest score so far; fade[q] is by how much what was gathered before loses.
 template <int kLines>
 void Weigh(float* score, int64_t count, Queries<kLines>& queries, float* fade) {
   for (int q = 0; q < kLines; q += kLanes) {
-    Lanes highest = At(queries.highest + q), total = {};
+    const Lanes before = Load(queries.highest + q);
+    Lanes highest = before, total = {};
     for (int64_t j = 0; j < count; ++j) {
-      const Lanes s = At(score + j * kLines + q);
+      const Lanes s = Load(score + j * kLines + q);
       highest = s > highest ? s : highest;
     }
-    At(fade + q) = Exp(At(queries.highest + q) - highest);
-    At(queries.highest + q) = highest;
-    for (int64_t j = 0; j < count; ++j) total += At(score + j * kLines + q) = Exp(At(score + j * kLines + q) - highest);
-    At(queries.total + q) = At(queries.total + q) * At(fade + q) + total;
+    for (int64_t j = 0; j < count; ++j) {
+      const Lanes weight = Exp(Load(score + j * kLines + q) - highest);
+      total += weight;
+      Store(score + j * kLines + q, weight);
+    }
+    const Lanes less = Exp(before - highest);
+    Store(fade + q, less);
+    Store(queries.highest + q, highest);
+    Store(queries.total + q, Load(queries.total + q) * less + total);
   }
 }
 

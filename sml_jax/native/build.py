@@ -29,17 +29,13 @@ _FLAGS = (
 def load() -> None:
     """Makes `ATTEND` and `MULTIPLY` known to XLA. Takes seconds the first time in a process; leaves no files.
 
-    The compiler is what CXX names, with flags that go before those given here (`CXX="g++ -march=x86-64-v3"`), or the
-    first that is found.
-
     Raises:
       UserError: there is no C++ compiler, or it failed.
     """
     compiler = shlex.split(os.environ.get("CXX", "")) or [_found()]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
         built = Path(folder) / "native.so"
-        flags = [*_FLAGS, *compiler[1:], "-isystem", jax.ffi.include_dir()]
-        command = [compiler[0], *flags, *_SOURCES, "-o", str(built)]
+        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *_SOURCES, "-o", str(built)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:

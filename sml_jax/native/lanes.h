@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <cstring>
+
 namespace sml_jax {
 
 // As many as a vector register holds: compilers split longer vectors badly. kSums: of so many sums, what is added to them
@@ -15,9 +17,14 @@ constexpr int kLanes = 4, kSums = 16;
 #else
 constexpr int kLanes = 4, kSums = 8;
 #endif
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 
-inline Lanes& At(float* place) { return *reinterpret_cast<Lanes*>(place); }
-inline const Lanes& At(const float* place) { return *reinterpret_cast<const Lanes*>(place); }
+inline Lanes Load(const float* place) {
+  Lanes lanes;
+  std::memcpy(&lanes, place, sizeof lanes);  // from anywhere: what no type says rightly to both g++ and clang
+  return lanes;
+}
+
+inline void Store(float* place, Lanes lanes) { std::memcpy(place, &lanes, sizeof lanes); }
 
 }  // namespace sml_jax

@@ -12,9 +12,10 @@
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
-using sml_jax::At;
 using sml_jax::kLanes;
 using sml_jax::Lanes;
+using sml_jax::Load;
+using sml_jax::Store;
 
 namespace {
 
@@ -38,9 +39,9 @@ void Lines(const Problem& p, int64_t i, int64_t from, int64_t to, float* out) {
     float* sum = out + b * outer;
     int64_t c = from;
     for (; c + kLanes <= to; c += kLanes) {
-      Lanes even = At(sum + c), odd = {};
-      for (int64_t l = 0; l < kCount; ++l) (l % 2 ? odd : even) += x[l] * At(line + l * outer + c);
-      At(sum + c) = even + odd;
+      Lanes even = Load(sum + c), odd = {};
+      for (int64_t l = 0; l < kCount; ++l) (l % 2 ? odd : even) += x[l] * Load(line + l * outer + c);
+      Store(sum + c, even + odd);
     }
     for (; c < to; ++c)
       for (int64_t l = 0; l < kCount; ++l) sum[c] += x[l] * line[l * outer + c];
