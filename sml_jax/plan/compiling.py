@@ -11,7 +11,7 @@ from sml_jax.plan.chips import GIB
 from sml_jax.plan.counting import Count, count
 from sml_jax.plan.hlo import parse
 from sml_jax.plan.kernels import Program
-from sml_jax.plan.work import traced_flops
+from sml_jax.plan.work import kernel_flops, traced_flops
 
 # "... required for HLO temporaries (57.95G) exceeds ..." and "Used 20.12G of 15.75G hbm": GiB.
 _WANTED = re.compile(r"temporaries \(([\d.]+)([KMGT])\)|Used ([\d.]+)([KMGT]) of")
@@ -63,7 +63,7 @@ def compile_program(program: Program) -> Compiled:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
-    work = count(parse(compiled.as_text()), program.open_trips)
+    work = count(parse(compiled.as_text()), program.open_trips, kernel_flops(traced.jaxpr))
     return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
 
 

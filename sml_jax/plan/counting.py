@@ -45,22 +45,23 @@ class Count:
         return kinds
 
 
-def count(module: Module, open_trips: int | None = None) -> Count:
+def count(module: Module, open_trips: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
     """Counts a program's work.
 
     Args:
       module: as compiled for one device of many.
       open_trips: how often loops run that something computed may end; None for the most that they can.
+      kernels: FLOPs of a call of those that say none themselves, by name.
 
     Raises:
       ValueError: a loop whose trips cannot be told.
     """
-    return _Counter(module, open_trips).computation(module.computations[module.entry])
+    return _Counter(module, open_trips, kernels or {}).computation(module.computations[module.entry])
 
 
 class _Counter:
-    def __init__(self, module: Module, open_trips: int | None):
-        self._module, self._open_trips = module, open_trips
+    def __init__(self, module: Module, open_trips: int | None, kernels: Mapping[str, float]):
+        self._module, self._open_trips, self._kernels = module, open_trips, kernels
         self._done: dict[str, Count] = {}
 
     def computation(self, where: Computation) -> Count:
@@ -100,7 +101,7 @@ class _Counter:
         if instruction.opcode == "fusion":
             inner = self._module.computations[instruction.called("calls")[0]]
             return float(sum(self._flops(inner, part) for part in inner.instructions.values()))
-        return product_flops(where, instruction)
+        return product_flops(where, instruction, self._kernels)
 
     def _collectives(self, where: Computation, instruction: Instruction) -> Mapping[tuple[str, str], float]:
         if instruction.opcode == "fusion":

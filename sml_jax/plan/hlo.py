@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "bf16": 16, "c64": 64, "c128": 128}
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+_END = re.compile(r"^\}(, execution_thread=.*)?\s*$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 _SHAPE = re.compile(r"(\w+)\[([\d,<=]*)\](\{[^{}]*\})?")
 _SPACE = re.compile(r"S\((\d+)\)")
@@ -126,13 +127,13 @@ def parse(text: str) -> Module:
     """
     computations: dict[str, Computation] = {}
     current, entry = None, ""
-    for line in text.splitlines():
+    for line in _joined(text):
         if current is None:
             header = _HEADER.match(line)
             if header:
                 current = computations.setdefault(header[2], Computation(header[2]))
                 entry = header[2] if header[1] else entry
-        elif line.startswith("}"):
+        elif _END.match(line):
             current = None
         elif found := _INSTRUCTION.match(line):
             instruction = _instruction(found[2], found[3], bool(found[1]))
@@ -140,6 +141,22 @@ def parse(text: str) -> Module:
     if not entry:
         raise ValueError("no entry computation: this is not the text of a compiled program")
     return Module(computations, entry)
+
+
+def _joined(text: str) -> Iterator[str]:
+    """Lines, but an instruction's attributes are one: a kernel's may be written over several, one of which begins as a
+    computation ends (splash attention's "}}").
+    """
+    whole, inside = "", False
+    for line in text.splitlines():
+        if inside and not (_END.match(line) or _INSTRUCTION.match(line)):
+            whole += " " + line
+            continue
+        if whole:
+            yield whole
+        whole = line
+        inside = bool(_HEADER.match(line)) or (inside and not _END.match(line))
+    yield whole
 
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:

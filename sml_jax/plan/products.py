@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,11 +17,14 @@ _COST = re.compile(r'"flops":\s*"?(\d+)')
 _WINDOW = re.compile(r"window=\{([^}]*)\}")
 
 
-def product_flops(where: Computation, instruction: Instruction) -> float:
+def product_flops(where: Computation, instruction: Instruction, kernels: Mapping[str, float]) -> float:
     """FLOPs of one instruction: 0 for all that is no product. Loops and fusions are the caller's to follow.
 
     Compilers turn products into convolutions (TPU), into library calls, or, where a factor is a vector, into a sum of
     elementwise products, which still says that it came from `dot_general`.
+
+    Args:
+      kernels: FLOPs of a call of those that state none, by name (`kernel_flops`).
     """
     if instruction.opcode == "dot":
         return _dot(where, instruction)
@@ -28,7 +32,7 @@ def product_flops(where: Computation, instruction: Instruction) -> float:
         return _convolution(where, instruction)
     if instruction.opcode == "custom-call":
         stated = _COST.search(instruction.rest)  # a kernel's own estimate
-        return float(stated[1]) if stated else 0.0
+        return float(stated[1]) if stated else kernels.get(re.sub(r"(\.\d+|\.clone)*$", "", instruction.name), 0.0)
     if instruction.opcode == "reduce" and "dot_general" in instruction.op_name.rsplit("/", 1)[-1]:
         return 2.0 * _shape(where, instruction.operands[0]).size
     return 0.0

@@ -37,7 +37,22 @@ def _equation(equation: Any, open_trips: int | None) -> float:
     times = {"scan": given.get("length", 1), "while": open_trips or 1}.get(name, 1)
     if name == "pallas_call":
         times = math.prod(given["grid_mapping"].grid)
+    if name == "shard_map":  # what is traced is one device's
+        times = math.prod(given["mesh"].shape[axis] for axis in given["newly_manual_axes"])
     return float(times * sum(traced_flops(inner, open_trips) for inner in _inner(given)))
+
+
+def kernel_flops(jaxpr: Any) -> dict[str, float]:
+    """FLOPs of one call of each Pallas kernel in a traced function, by the kernel's name: compiled, they are opaque."""
+    inner = jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr
+    found: dict[str, float] = {}
+    for equation in inner.eqns:
+        if equation.primitive.name == "pallas_call":
+            found[equation.params["name"]] = _equation(equation, None)
+        else:
+            for part in _inner(equation.params):
+                found |= kernel_flops(part)
+    return found
 
 
 def _inner(given: dict[str, Any]) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import pallas as pl
 from jax.sharding import NamedSharding, PartitionSpec
 from plan_toys import forward_flops, tiny_config
 
@@ -13,7 +14,7 @@ from sml_jax.parallel.mesh import make_mesh
 from sml_jax.plan.collectives import group_size
 from sml_jax.plan.counting import count
 from sml_jax.plan.hlo import parse, shapes_in
-from sml_jax.plan.work import traced_flops
+from sml_jax.plan.work import kernel_flops, traced_flops
 
 F32 = jnp.float32
 
@@ -164,6 +165,65 @@ slice={[0:4096]}
 }
 """
     assert count(parse(text)).bytes == 4096 + 2 * 4096  # the second is also written to main memory
+
+
+WITH_A_KERNEL = """
+HloModule with_a_kernel
+
+ENTRY %main (x: f32[8,16], w: f32[16,4]) -> f32[8,4] {
+  %x = f32[8,16]{1,0} parameter(0)
+  %kernel.3 = f32[8,16]{1,0} custom-call(%x), frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 128}"
+}}, metadata={op_name="jit(f)/kernel/pallas_call"}
+  %w = f32[16,4]{1,0} parameter(1)
+  ROOT %dot.1 = f32[8,4]{1,0} dot(%kernel.3, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+"""
+
+
+def test_a_kernel_whose_attributes_take_several_lines_ends_no_computation():
+    """As splash attention's are printed: what comes after it counts, and the kernel what was traced of it."""
+    module = parse(WITH_A_KERNEL)
+    kernel = module.computations["main"].instructions["kernel.3"]
+    assert list(module.computations["main"].instructions) == ["x", "kernel.3", "w", "dot.1"]
+    assert kernel.op_name == "jit(f)/kernel/pallas_call"
+    product = 2 * 8 * 16 * 4
+    assert count(module).flops == product
+    assert count(module, kernels={"kernel": 100.0, "other": 7.0}).flops == product + 100
+
+
+def test_a_function_of_one_devices_part_counts_for_all():
+    """What `jax.shard_map` is given is one device's; axes that it leaves alone split its parts no further."""
+    mesh = make_mesh(2, 4, 1)
+    given = PartitionSpec("data", None)
+    x = array(8, 16, sharding=NamedSharding(mesh, given))
+    w = array(16, 4, sharding=NamedSharding(mesh, PartitionSpec()))
+
+    def part(a, b):
+        return a @ b
+
+    of_two = jax.shard_map(part, mesh=mesh, in_specs=(given, PartitionSpec()), out_specs=given, axis_names={"data"})
+    assert traced_flops(jax.jit(of_two).trace(x, w).jaxpr) == 2 * 8 * 16 * 4
+
+
+def test_what_a_kernel_does_is_traced_by_its_name():
+    def multiply(a, b, out):
+        out[...] = a[...] @ b[...]
+
+    call = pl.pallas_call(multiply, jax.ShapeDtypeStruct((8, 4), F32), name="multiply", interpret=True)
+    grid = pl.pallas_call(
+        multiply,
+        jax.ShapeDtypeStruct((8, 4), F32),
+        grid=(3,),
+        in_specs=[pl.BlockSpec((8, 16), lambda i: (0, 0)), pl.BlockSpec((16, 4), lambda i: (0, 0))],
+        out_specs=pl.BlockSpec((8, 4), lambda i: (0, 0)),
+        name="thrice",
+        interpret=True,
+    )
+    once = 2 * 8 * 16 * 4
+    jaxpr = jax.jit(lambda a, b: (call(a, b), grid(a, b))).trace(array(8, 16), array(16, 4)).jaxpr
+    assert kernel_flops(jaxpr) == {"multiply": once, "thrice": 3 * once}
+    assert traced_flops(jaxpr) == 4 * once
 
 
 def test_bytes_between_devices():
