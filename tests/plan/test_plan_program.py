@@ -214,10 +214,9 @@ def test_roofline_takes_the_slowest_of_three():
     assert kernel.seconds == 3.0 and kernel.binds == "memory"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: sml-jax[plan]")
 def test_a_small_model_for_a_tpu_slice():
-    """FLOPs against what was traced: `pytest -m slow tests/plan/test_plan_program.py`."""
+    """FLOPs against what was traced, kernels and collectives in a TPU's own form."""
     assert jax.default_backend() == "cpu"
     job = tiny_job(tiny_config(layers=2, width=256, head_dim=128, hidden=512, vocab_size=1024, dtype="bfloat16"), 16)
     plan = report.make_plan(job, "v5e:2x4")
