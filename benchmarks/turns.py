@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import ours
 from setting import Setting
-from works import CORES
+
+from sml_jax.cores import cores
 
 TURNS = (2, 4, 8, 16)
 ARRAY = 1 << 28  # bytes of each core's: beyond any cache
@@ -42,14 +43,15 @@ def bytes_read(s: Setting) -> float:
 
 def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
     """Bytes a second that all cores together read where each looks for the largest number of an array, at best."""
-    arrays = [np.ones(size // 4, np.float32) for _ in range(CORES)]
+    count = cores()
+    arrays = [np.ones(size // 4, np.float32) for _ in range(count)]
     best = float("inf")
-    with ThreadPoolExecutor(CORES) as pool:
+    with ThreadPoolExecutor(count) as pool:
         for _ in range(repeats):
             started = time.perf_counter()
             list(pool.map(np.max, arrays))
             best = min(best, time.perf_counter() - started)
-    return size * CORES / best
+    return size * count / best
 
 
 def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from sml_jax.cores import cores
+
+CORES = cores()
 _CPU = Path("/proc/cpuinfo")
 _WIDE = _CPU.exists() and "avx512f" in _CPU.read_text()
 # Products on several threads and sums taken apart into trees cost more than they save at these shapes, and so do XLA's

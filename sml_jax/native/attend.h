@@ -12,22 +12,26 @@ namespace sml_jax {
 constexpr float kNever = -1e30f;  // a score that no softmax counts
 constexpr int64_t kFetched = 16;  // numbers that come from memory at once: 64 bytes
 
-// exp for x <= 0, to about 2 ulp; vectorises, where a call of the C library's does not.
-inline float Exp(float x) {
-  x = std::max(x, -87.0f);
-  const float n = __builtin_rintf(x * 1.44269504088896341f);
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
+// exp(x - n log 2) where n is near x / log 2, to about 2 ulp; of a number or of lanes.
+template <typename Number>
+inline Number ExpBeside(Number x, Number n) {
+  const Number r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Number p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
+  return p * r * r + r + 1.0f;
+}
+
+// exp for x <= 0; vectorises, where a call of the C library's does not.
+inline float Exp(float x) {
+  x = std::max(x, -87.0f);
+  const float n = __builtin_rintf(x * 1.44269504088896341f);
   const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof power);
-  return p * power;
+  return ExpBeside(x, n) * power;
 }
 
 inline float SoftCap(float score, float cap) {

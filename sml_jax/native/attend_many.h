@@ -23,14 +23,7 @@ inline Lanes Exp(Lanes x) {
   x = x > -87.0f ? x : -87.0f;
   const Whole whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Whole);
   const Lanes n = __builtin_convertvector(whole, Lanes);
-  const Lanes r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Lanes p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return p * reinterpret_cast<Lanes>((whole + 127) << 23);
+  return ExpBeside(x, n) * reinterpret_cast<Lanes>((whole + 127) << 23);
 }
 
 // kLines queries of one kv head, and what they have gathered: out[d][q] over the slots so far, their weights added up in

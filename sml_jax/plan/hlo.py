@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "bf16": 16, "c64": 64, "c128": 128}
@@ -125,38 +125,28 @@ def parse(text: str) -> Module:
     Raises:
       ValueError: there is no program in the text.
     """
-    computations: dict[str, Computation] = {}
-    current, entry = None, ""
-    for line in _joined(text):
-        if current is None:
+    bodies: dict[str, list[str]] = {}
+    body, entry = None, ""
+    for line in text.splitlines():
+        if body is None:
             header = _HEADER.match(line)
             if header:
-                current = computations.setdefault(header[2], Computation(header[2]))
+                body = bodies.setdefault(header[2], [])
                 entry = header[2] if header[1] else entry
         elif _END.match(line):
-            current = None
-        elif found := _INSTRUCTION.match(line):
-            instruction = _instruction(found[2], found[3], bool(found[1]))
-            current.instructions[instruction.name] = instruction
+            body = None
+        elif _INSTRUCTION.match(line):
+            body.append(line)
+        elif body:  # a kernel's attributes take several lines; splash attention's last, "}}", begins as a body ends
+            body[-1] += " " + line
     if not entry:
         raise ValueError("no entry computation: this is not the text of a compiled program")
-    return Module(computations, entry)
+    return Module({name: Computation(name, _instructions(lines)) for name, lines in bodies.items()}, entry)
 
 
-def _joined(text: str) -> Iterator[str]:
-    """Lines, but an instruction's attributes are one: a kernel's may be written over several, one of which begins as a
-    computation ends (splash attention's "}}").
-    """
-    whole, inside = "", False
-    for line in text.splitlines():
-        if inside and not (_END.match(line) or _INSTRUCTION.match(line)):
-            whole += " " + line
-            continue
-        if whole:
-            yield whole
-        whole = line
-        inside = bool(_HEADER.match(line)) or (inside and not _END.match(line))
-    yield whole
+def _instructions(lines: list[str]) -> dict[str, Instruction]:
+    found = (_INSTRUCTION.match(line) for line in lines)
+    return {one[2]: _instruction(one[2], one[3], bool(one[1])) for one in found if one}
 
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:
