@@ -157,8 +157,8 @@ def split_parts(text: str) -> list[str]:
 
 
 def _signs(part: str) -> list[str]:
-    r"""`a \pm b` as its two values, `a + b` and `a - b`."""
-    if part.count("\\pm") != 1:
+    r"""`a \pm b` as its two values, `a + b` and `a - b`; the sign alone is no value."""
+    if part.count("\\pm") != 1 or part == "\\pm":
         return [part]
     before, _, behind = part.partition("\\pm")
     plus = "+" if re.search(r"[\w})]\s*$", before) and not before.rstrip().endswith("=") else ""
