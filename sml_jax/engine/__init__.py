@@ -1,7 +1,8 @@
 """Rows of growing contexts: appending given tokens and sampling turns, with caches that live across turns."""
 
+from sml_jax.engine.caches import empty_cache
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.kernels import Sampled, decode, empty_cache, extend
+from sml_jax.engine.kernels import Sampled, decode, extend
 from sml_jax.engine.rows import Rows, Utterance
 from sml_jax.engine.sampling import Sampling
 

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from sml_jax.engine import kernels
-from sml_jax.engine.kernels import Cache
+from sml_jax.engine import caches, kernels
+from sml_jax.engine.caches import Cache, CacheLayout, aligned
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
 from sml_jax.models.attention import choose
-from sml_jax.models.cached_attention import KeyValues, time_axis
+from sml_jax.models.cached_attention import KeyValues
 from sml_jax.models.decoder import Decoder
 from sml_jax.parallel.mesh import (
     cache_sharding,
@@ -99,6 +99,7 @@ class Engine:
             raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
         with_windows = longest_capacity(self.live[-1], self.chunks, self.steps)
         self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
+        self.layout = CacheLayout.of(model.config, with_windows, max(self.chunks[-1], self.steps))
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
@@ -118,21 +119,21 @@ class Engine:
                     "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
                     '"auto"'
                 )
-        self._axis = time_axis(c.attention)
+        layout = self.layout
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
-        kept = cache_sharding(self.mesh, self._axis)
+        kept = cache_sharding(self.mesh, layout.axis)
         both: Any = (kept, kept)
         model, whole = self.model, (KeyValues(*both),) * self.model.config.layers
         self._weights = jax.jit(partial(take_apart, model), out_shardings=weight_shardings(model, self.mesh))
         # Made in its parts: the whole need not fit on one device, nor lie in one process.
-        self._empty = jax.jit(kernels.empty_cache, static_argnums=(0, 1, 2), out_shardings=whole)
-        self._grow = jax.jit(partial(kernels.grow, self._axis), static_argnums=1, out_shardings=kept)
+        self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=whole)
+        self._grow = jax.jit(partial(caches.grow, layout.axis), static_argnums=(1, 2), out_shardings=kept)
         self._keys = jax.jit(partial(turn_keys))
-        self._copy = jax.jit(partial(kernels.copy, self._axis), donate_argnums=0, out_shardings=whole)
-        self._extend = jax.jit(_in_loops(partial(kernels.extend, model), self.mesh, 5), out_shardings=whole)
-        write = partial(kernels.write, self.shards, self._axis)
+        self._copy = jax.jit(partial(caches.copy, layout), donate_argnums=0, out_shardings=whole)
+        self._extend = jax.jit(_in_loops(partial(kernels.extend, model, layout), self.mesh, 5), out_shardings=whole)
+        write = partial(caches.write, self.shards, layout)
         self._write = jax.jit(write, donate_argnums=0, out_shardings=whole)
-        decode = partial(kernels.decode, model, self.steps, self.sampling, self._ends)
+        decode = partial(kernels.decode, model, layout, self.steps, self.sampling, self._ends)
         self._decode = jax.jit(_in_loops(decode, self.mesh, 7, 1), out_shardings=(whole, fetchable(self.mesh)))
 
     def place(self, params: Any) -> Weights:
@@ -141,7 +142,7 @@ class Engine:
 
     def cache(self, capacity: int | None = None) -> Cache:
         """An empty cache for all rows, of the longest capacity or a given one."""
-        return self._empty(self.model.config, self.rows, capacity or self.capacities[-1])
+        return self._empty(self.model.config, self.rows, capacity or self.capacities[-1], self.layout)
 
     def fitted(self, cache: Cache, needed: int) -> Cache:
         """The cache with room for `needed` tokens in a row; it is consumed if it has to grow.
@@ -149,15 +150,18 @@ class Engine:
         It grows a size at a time, so that few programs are needed, and an array at a time, so that old and new never
         stand side by side whole.
         """
+        layout = self.layout
         for capacity in self.capacities:
-            if cache[0].keys.shape[self._axis] >= needed:
+            if layout.room(cache) >= needed:
                 break
-            if cache[0].keys.shape[self._axis] < capacity:
+            if layout.room(cache) < capacity:
                 parts = [list(layer) for layer in cache]
                 del cache
-                for part in parts:
-                    for i in range(len(part)):
-                        part[i] = self._grow(part[i], capacity)
+                for layer, part in enumerate(parts):
+                    was, slots = part[0].shape[layout.axis], layout.slots(layer, capacity)
+                    before = layout.spare if layout.round(layer, slots) else 0
+                    for i in range(len(part) if slots > was else 0):
+                        part[i] = self._grow(part[i], slots, before)
                 cache = tuple(KeyValues(*part) for part in parts)
         return cache
 
@@ -170,7 +174,7 @@ class Engine:
         count: np.ndarray,
         rows: np.ndarray | None = None,
     ) -> Cache:
-        """`kernels.extend` and `write`; rows are numbers within their shard, [shards, one of the widths]."""
+        """`kernels.extend` and `caches.write`; rows are numbers within their shard, [shards, one of the widths]."""
         numbers, at, counts = self._numbers(rows), self._rows(start), self._rows(count)
         new = self._extend(self.place(params), cache, numbers, self._rows(tokens), at, counts)
         return self._write(cache, new, numbers, at, counts)
@@ -178,11 +182,11 @@ class Engine:
     def write(
         self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
     ) -> Cache:
-        """`kernels.write` of what `decode` gave."""
+        """`caches.write` of what `decode` gave."""
         return self._write(cache, new, self._numbers(rows), self._rows(start), self._rows(count))
 
     def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
-        """`kernels.copy`, within each shard."""
+        """`caches.copy`, within each shard."""
         return self._copy(cache, self._numbers(source), self._numbers(target), np.int32(slots))
 
     def decode(
@@ -273,8 +277,11 @@ def rows_of_a_shard(rows: int, mesh: Mesh) -> int:
 
 
 def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
-    """Slots of the longest cache: a kernel writes whole windows, the last of which may begin at the last token."""
-    return length + max(chunks[0], steps)
+    """Slots of the longest cache: a kernel writes whole windows, the last of which may begin at the last token.
+
+    Rounded up, see `caches.aligned`.
+    """
+    return aligned(length + max(chunks[0], steps))
 
 
 def _widths(rows: int) -> tuple[int, ...]:

@@ -1,5 +1,5 @@
-"""The kernels of every dialogue: `extend` runs given tokens through the model, `decode` samples turns, `write` puts
-either's keys and values into the cache, `copy` shares an opening.
+"""The kernels of every dialogue: `extend` runs given tokens through the model, `decode` samples turns; of `caches`,
+`write` puts either's keys and values into the cache and `copy` shares an opening.
 
 A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens; a kernel is given
 the tokens after these. The last token of a row is always left out of the cache until something follows it, so every
@@ -11,7 +11,7 @@ the live part of a longer cache would copy what the step only has to read.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -20,18 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, looked_back_at
 from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
 from sml_jax.engine.weights import Weights
-from sml_jax.models.cached_attention import KeyValues, Past, time_axis
-from sml_jax.models.config import DecoderConfig
+from sml_jax.models.cached_attention import Past
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
 from sml_jax.models.native_product import native_product, pays
 from sml_jax.models.products import projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
-Cache = tuple[KeyValues, ...]
-"""For each layer, keys and values [rows, kv_heads, capacity, head_dim]; see `cached_attention.time_axis`."""
 
 
 @flax.struct.dataclass
@@ -53,59 +51,9 @@ class Sampled:
     sampling_logprob: Float[AnyArray, "batch steps"]
 
 
-def empty_cache(config: DecoderConfig, rows: int, capacity: int) -> Cache:
-    """A cache for `rows` contexts of up to `capacity` tokens, zeros.
-
-    Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not.
-    """
-    some = [config.kv_heads, config.head_dim]
-    some.insert(time_axis(config.attention) - 1, capacity)
-    shape = (rows, *some)
-
-    def zeros() -> jax.Array:
-        return jnp.zeros(shape, config.compute_dtype)
-
-    return tuple(KeyValues(zeros(), zeros()) for _ in range(config.layers))
-
-
-def grow(axis: int, kept: jax.Array, capacity: int) -> jax.Array:
-    """One array of a cache with room for more tokens; `axis` counts them."""
-    return jnp.pad(kept, [(0, capacity - size if i == axis else 0) for i, size in enumerate(kept.shape)])
-
-
-COPIED = 32  # slots of a row that are copied at a time
-
-
-def copy(
-    axis: int,
-    cache: Cache,
-    source: Int[Array, "shards few"],
-    target: Int[Array, "shards few"],
-    slots: Int[Array, ""],
-) -> Cache:
-    """Copies the first slots of rows within each shard; a target past the shard's rows copies nothing.
-
-    Args:
-      axis: static; see `write`. cache: donate it.
-      source, target: rows counted within their shard.
-      slots: how many, rounded up to windows of `COPIED`: one program for all lengths.
-    """
-    room = cache[0].keys.shape[axis]
-    size = min(COPIED, room)
-    count = jnp.ones(target.size, jnp.int32)
-
-    def window(i: jax.Array, cache: Cache) -> Cache:
-        # The last window of a cache begins where it still fits.
-        at = jnp.minimum(i * size, room - size)
-        part = jax.tree.map(partial(jax.lax.dynamic_slice_in_dim, start_index=at, slice_size=size, axis=axis), cache)
-        few = _select(part, source)
-        return write(source.shape[0], axis, cache, few, target, at * count, count)
-
-    return jax.lax.fori_loop(0, (slots + size - 1) // size, window, cache)
-
-
 def extend(
     model: Decoder,
+    layout: CacheLayout,
     weights: Weights,
     cache: Cache,
     rows: Int[Array, "shards few"] | None,
@@ -118,7 +66,7 @@ def extend(
     The two are apart, since one program would write a layer before it has read the next, into copies of whole caches.
 
     Args:
-      model: the decoder.
+      model: the decoder. layout: of the caches.
       weights: the decoder's, see `engine.weights`.
       cache: the rows' caches.
       rows: which rows, counted within their shard, as many in each; a number past the shard's rows is nobody's. None
@@ -130,12 +78,14 @@ def extend(
       The new tokens' keys and values, of each layer.
     """
     positions, valid = _span(start, count, tokens.shape[1])
-    _, new = _hidden(model, weights, tokens, positions, valid, (_kept(model, cache, rows, start),))
+    kept = looked_back_at(layout, cache, rows, start, model.config.attention == "native")
+    _, new = _hidden(model, weights, tokens, positions, valid, [(past,) for past in kept])
     return new
 
 
 def decode(
     model: Decoder,
+    layout: CacheLayout,
     steps: int,
     sampling: Sampling,
     ends: tuple[int, ...],
@@ -154,7 +104,7 @@ def decode(
     A row that is stopped in the middle of its turn goes on in the next call as if nothing had been.
 
     Args:
-      model: the decoder. rows: see `extend`. steps: static; the most tokens of any row. sampling: static.
+      model: the decoder. layout, rows: see `extend`. steps: static; the most tokens of any row. sampling: static.
         ends: static; tokens that end a turn.
       weights: the decoder's.
       cache: the rows' caches. They are only read: new keys and values gather in a buffer of the loop's own, so that
@@ -173,7 +123,7 @@ def decode(
     config, batch = model.config, last.shape[0]
     if config.attention == "native" and pays(batch):
         model = model.clone(product=native_product)
-    kept = _kept(model, cache, rows, start)
+    kept = looked_back_at(layout, cache, rows, start, config.attention == "native")
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(ends, jnp.int32)
@@ -192,9 +142,10 @@ def decode(
         step, token, running, fresh, out = carry
         position = start + step
         # The token itself is in this segment too: read before it is written, the buffer would be copied each time.
-        said = Past(fresh, start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step)
+        here = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
         one = jnp.ones((batch, 1), bool)
-        hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, (kept, said))
+        past = [(before, Past(said, *here)) for before, said in zip(kept, fresh, strict=True)]
+        hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, past)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
         offered = sampling_logits(logits, allowed, sampling)
         chosen, sampling_logprob = sample(jax.lax.dynamic_index_in_dim(uniform, step, 1, keepdims=False), offered)
@@ -231,16 +182,15 @@ def _hidden(
     tokens: jax.Array,
     positions: jax.Array,
     valid: jax.Array,
-    past: tuple[Past, ...],
+    past: Sequence[tuple[Past, ...]],
 ) -> tuple[jax.Array, Cache]:
     """`Decoder.hidden`, layer by layer: final hidden states, and the new tokens' keys and values of each layer."""
     run: Any = Layer(model.config, model.product or projection).apply
-    slots = tuple(segment[1:] for segment in past)
     x: Any = model.apply(weights.outside, tokens, method="embed")
     new = []
-    for i, is_local in enumerate(model.config.local_layers):
-        kept = tuple(segment.kv[i] for segment in past)
-        x, fresh = run(weights.layers[i], x, kept, jnp.asarray(is_local), positions, valid, slots)
+    for params, is_local, segments in zip(weights.layers, model.config.local_layers, past, strict=True):
+        kept, slots = tuple(segment.kv for segment in segments), tuple(segment[1:] for segment in segments)
+        x, fresh = run(params, x, kept, jnp.asarray(is_local), positions, valid, slots)
         new.append(fresh)
     normed: Any = model.apply(weights.outside, x, method="finish")
     return normed, tuple(new)
@@ -250,65 +200,3 @@ def _span(start: jax.Array, count: jax.Array, size: int) -> tuple[jax.Array, jax
     """Positions of `size` slots after `start`, and which of them hold tokens."""
     slots = jnp.arange(size, dtype=jnp.int32)
     return start[:, None] + slots, slots < count[:, None]
-
-
-def _kept(model: Decoder, cache: Cache, rows: jax.Array | None, start: jax.Array) -> Past:
-    """These rows' caches as a segment to look back at."""
-    if model.config.attention != "native":  # which reads rows where they lie
-        cache, rows = _select(cache, rows), None
-    capacity = cache[0].keys.shape[time_axis(model.config.attention)]
-    positions = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), (start.shape[0], capacity))
-    return Past(cache, positions, positions < start[:, None], rows=rows)
-
-
-def _select(cache: Cache, rows: jax.Array | None) -> Cache:
-    """These rows' caches, as arrays of their own; rows that are nobody's hold something."""
-    if rows is None:
-        return cache
-
-    def take(kept: jax.Array) -> jax.Array:
-        by_shard = kept.reshape(rows.shape[0], -1, *kept.shape[1:])
-        few = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
-        return few.reshape(-1, *kept.shape[1:])
-
-    return jax.tree.map(take, cache)
-
-
-def write(
-    shards: int,
-    axis: int,
-    cache: Cache,
-    new: Cache,
-    rows: Int[Array, "shards few"] | None,
-    start: Int[Array, " batch"],
-    count: Int[Array, " batch"],
-) -> Cache:
-    """Writes all new slots of a row at its start. What lies past its tokens is not valid and is written over later.
-
-    Args:
-      shards: static; parts that the rows of the cache are split into.
-      axis: static; the one that counts slots, see `time_axis`.
-      cache: donate it. It must have room for all new slots after each row's start.
-      new: keys and values of some slots, from `extend` or `decode`.
-      rows: see `extend`. start: where a row's window begins.
-      count: new tokens of a row. Where there are none, and where a row is nobody's, nothing is written: its place lies
-        past the last row, which drops it.
-    """
-    size = cache[0].keys.shape[0] // shards
-    if rows is None:
-        rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
-    at = jnp.stack([jnp.where(count.reshape(rows.shape) > 0, rows, size), start.reshape(rows.shape)], axis=-1)
-    windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, axis))
-
-    def scatter(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:
-        drop = jax.lax.GatherScatterMode.FILL_OR_DROP
-        return jax.lax.scatter(kept, at, fresh, windows, unique_indices=True, mode=drop)
-
-    def place(kept: jax.Array, fresh: jax.Array) -> jax.Array:
-        fresh = fresh.astype(kept.dtype)
-        if shards == 1:
-            return scatter(kept, fresh, at[0])
-        by_shard = kept.reshape(shards, -1, *kept.shape[1:]), fresh.reshape(shards, -1, *fresh.shape[1:])
-        return jax.vmap(scatter)(by_shard[0], by_shard[1], at).reshape(kept.shape)
-
-    return jax.tree.map(place, cache, new)

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from sml_jax.engine.caches import Cache
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.kernels import Cache, Sampled
+from sml_jax.engine.kernels import Sampled
 from sml_jax.errors import UserError
 from sml_jax.parallel.mesh import loops
 
@@ -67,6 +68,7 @@ class Rows:
         self._cache = engine.cache(engine.capacities[0])
         self._contexts: list[list[int]] = [[] for _ in range(engine.rows)]
         self._cached = np.zeros(engine.rows, np.int32)
+        self._written = np.zeros(engine.rows, np.int32)  # places in the cache that were written, in vain or not
         self._ids = np.zeros(engine.rows, np.uint32)
         self._openings: list[tuple[int, ...]] = [()] * engine.rows
         self._holders: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -183,6 +185,8 @@ class Rows:
             turn.left -= n
             self._contexts[row].extend(tokens)
             self._cached[row] += n
+            if n:
+                self._wrote(row, int(call.start[i]) + self._engine.steps)
             self.forwarded += n
             if out.ended[i] or not turn.left:
                 del self._turns[row]
@@ -218,6 +222,10 @@ class Rows:
             if not self._contexts[row]:
                 raise UserError("a context must hold a token before its turn can be sampled")
             self._cached[row] = min(self._cached[row], len(self._contexts[row]) - 1)
+            if self._lost(row, int(self._cached[row])):  # too much was taken back: once more from the start
+                self._cached[row] = 0
+            if not self._cached[row]:
+                self._written[row] = 0
         followers = self._followers(rows)
         self._extend([row for row in rows if row not in followers])
         if followers:
@@ -247,6 +255,8 @@ class Rows:
             starts = np.where(count > 0, self._cached[order], 0).astype(np.int32)
             self._cache = engine.extend(self._weights, self._cache, tokens, starts, count, numbers)
             np.add.at(self._cached, order[count > 0], count[count > 0])
+            for row, start in zip(order[count > 0], starts[count > 0], strict=True):
+                self._wrote(int(row), int(start) + size)
             self.forwarded += int(count.sum())
 
     def _followers(self, rows: Sequence[int]) -> dict[int, int]:
@@ -260,8 +270,14 @@ class Rows:
             holder = self._holders.get(key)
             if holder is None or holder == row or not self._holds(holder, opening):
                 self._holders[key] = row
-            elif holder in rows or self._cached[holder] >= len(opening) - 1:
+            elif holder in rows:
                 followers[row] = holder
+            elif self._cached[holder] >= len(opening) - 1:
+                # A local layer of a holder that has long gone on no longer has the end of the opening.
+                if self._lost(holder, len(opening) - 1):
+                    self._holders[key] = row
+                else:
+                    followers[row] = holder
         return followers
 
     def _holds(self, row: int, opening: tuple[int, ...]) -> bool:
@@ -269,21 +285,24 @@ class Rows:
         return self._openings[row] == opening and tuple(self._contexts[row][: len(opening)]) == opening
 
     def _copy(self, followers: dict[int, int]) -> None:
-        """Copies the openings of other rows."""
+        """Copies the openings of other rows, of those that still have all of them."""
         each = self._engine.widths[-1]
+        held = {
+            row: min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            for row, holder in followers.items()
+        }
+        followers = {row: holder for row, holder in followers.items() if not self._lost(holder, held[row])}
+        if not followers:
+            return
         order, numbers = self._chosen(sorted(followers))
         target = np.arange(self._engine.rows).reshape(-1, each) % each if numbers is None else numbers
         chosen = np.array([row in followers for row in order]).reshape(target.shape)
         target = np.where(chosen, target, each).astype(np.int32)
         source = np.array([followers.get(int(row), 0) % each for row in order], np.int32).reshape(target.shape)
-        held = {
-            row: min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
-            for row, holder in followers.items()
-        }
-        self._cache = self._engine.copy(self._cache, source, target, max(held.values()))
-        for row, n in held.items():
-            self._cached[row] = n
-            self.copied += n
+        self._cache = self._engine.copy(self._cache, source, target, max(held[row] for row in followers))
+        for row, holder in followers.items():
+            self._cached[row], self._written[row] = held[row], self._written[holder]
+            self.copied += held[row]
 
     def _few(self, rows: Sequence[int]) -> list[int]:
         """Those of `rows` that the next of several calls takes, so that no call works on many more than wait for it."""
@@ -312,6 +331,14 @@ class Rows:
     def _fit(self, rows: Sequence[int], more: int) -> None:
         """Makes room in the caches for a window of `more` slots after what is cached."""
         self._cache = self._engine.fitted(self._cache, int(self._cached[list(rows)].max()) + more)
+
+    def _wrote(self, row: int, end: int) -> None:
+        """Notes that a row's cache was written up to this place."""
+        self._written[row] = max(int(self._written[row]), end)
+
+    def _lost(self, row: int, length: int) -> bool:
+        """Whether a row's first `length` tokens cannot be gone on from, for what has been written since."""
+        return self._engine.layout.lost(int(self._written[row]), length)
 
     def _shard(self, row: int) -> int:
         return row // self._engine.widths[-1]

@@ -95,7 +95,7 @@ def self_attention(
       UserError: the implementation does not exist, or not for this device, dtype, head size or soft cap.
     """
     mesh = jax.typeof(query).sharding.mesh
-    platform = _platform(mesh)
+    platform = platform_of(mesh)
     # Whether the compiler is to split the arrays: not on one device, nor inside a `shard_map`.
     split = mesh.size > 1 and set(mesh.axis_types) == {AxisType.Auto}
     chosen = choose(implementation, platform, query.dtype, query.shape[3], softcap)
@@ -188,7 +188,7 @@ def _cudnn_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, wind
     )
 
 
-def _platform(mesh: AbstractMesh) -> str:
+def platform_of(mesh: AbstractMesh) -> str:
     """The platform that is compiled for: the mesh's, whose devices need not be here; JAX's default without a mesh."""
     if mesh.abstract_device is not None:
         return mesh.abstract_device.platform

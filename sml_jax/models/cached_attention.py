@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
+
+from sml_jax.models.attention import platform_of
 
 _NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that sees nothing is not NaN
 
@@ -88,9 +91,12 @@ def cached_attention(
     kv_heads = segments[0].kv.keys.shape[1]
     # [batch, kv_heads, queries of the group and time, dim]
     grouped = query.reshape(batch, time, kv_heads, -1, dim).transpose(0, 2, 3, 1, 4)
+    on_gpu = platform_of(jax.typeof(query).sharding.mesh) == "gpu"
     scores = []
     for segment in segments:
         keys = segment.kv.keys.astype(query.dtype)
+        if on_gpu:
+            grouped, keys = _where_they_lie(grouped, keys)
         score = jnp.einsum("bhgsd,bhtd->bhgst", grouped, keys, preferred_element_type=jnp.float32) * scale
         if softcap is not None:
             score = jnp.tanh(score / softcap) * softcap
@@ -107,3 +113,12 @@ def cached_attention(
     # Divided after the sum over values: as many divisions as there are outputs, not as there are scores.
     out = (out / total).astype(query.dtype)
     return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, dim)
+
+
+def _where_they_lie(grouped: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Queries and a segment's keys such that XLA for GPUs (of jaxlib 0.10.2) reads the keys and copies none.
+
+    It would join all segments to one product, whole caches copied for that at every step, were the queries seen to be
+    the same; and give a loop's keys the layout that a product likes best, in a transposed copy of the whole cache.
+    """
+    return jax.lax.optimization_barrier(grouped), with_layout_constraint(keys, Layout(tuple(range(keys.ndim))))

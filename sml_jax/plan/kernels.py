@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from sml_jax.engine import kernels
+from sml_jax.engine.caches import CacheLayout, empty_cache
 from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, rows_of_a_shard
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.weights import take_apart, weight_shardings
@@ -122,10 +122,12 @@ def _on(sharding: NamedSharding, tree: Any) -> Arrays:
 class _Unplaced(Engine):
     """An engine's jitted functions for devices that hold no arrays."""
 
-    def __init__(self, model: Decoder, rows: int, budget: int, sampling: Sampling, mesh: Mesh):
+    def __init__(self, model: Decoder, rows: int, length: int, budget: int, sampling: Sampling, mesh: Mesh):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
         self.shards, self.steps = row_shards(mesh), min(budget, STEPS)
         rows_of_a_shard(rows, mesh)
+        self.capacities = (longest_capacity(length, CHUNKS, self.steps),)
+        self.layout = CacheLayout.of(model.config, self.capacities[-1], max(CHUNKS[-1], self.steps))
         self._ends = tuple(range(ENDS))
         self._compile()
 
@@ -134,14 +136,14 @@ def _rollout(
     job: Job, model: Decoder, mesh: Mesh, dialogues: Dialogues, state: Mapping[str, Arrays], name: str
 ) -> Phase:
     """As `Engine` runs it: weights and caches of its own for each side, calls of all rows at the longest capacity."""
-    engine = _Unplaced(model, job.rows, dialogues.budget, job.sampling, mesh)
+    engine = _Unplaced(model, job.rows, dialogues.length, dialogues.budget, job.sampling, mesh)
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
     resident = state["student's parameters"]
     params = params_on(model, mesh)
     laid_anew = _shardings(params) != _shardings(resident)  # a copy, which is there beside those of the update
-    by_rows, kept = row_sharding(mesh), cache_sharding(mesh, engine._axis)
-    capacity = longest_capacity(length, CHUNKS, steps)
-    cache = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, capacity)))
+    by_rows, kept = row_sharding(mesh), cache_sharding(mesh, engine.layout.axis)
+    capacity = engine.capacities[-1]
+    cache = _on(kept, jax.eval_shape(partial(empty_cache, model.config, rows, capacity, engine.layout)))
     weights = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(partial(take_apart, model), params),
@@ -164,7 +166,7 @@ def _rollout(
     both = ("student's weights", "student's cache")
 
     def writes(slots: int, times: int) -> Program:
-        new = _on(kept, jax.eval_shape(partial(kernels.empty_cache, model.config, rows, slots)))
+        new = _on(kept, jax.eval_shape(partial(empty_cache, model.config, rows, slots)))
         return Program(
             f"write {slots} behind {length}",
             ("write", size, slots),

@@ -78,8 +78,8 @@ def test_a_row_with_nothing_to_append_or_to_sample_is_left_as_it_is(make_engine,
     assert out.count[0] == out.count[2] == 0 and not out.ended[0] and not out.ended[2]
     for kept, was in zip(jax.tree.leaves(jax.device_get(cache)), jax.tree.leaves(before), strict=True):
         for row in (0, 2):
-            np.testing.assert_array_equal(kept[row, :, :64], was[row, :, :64])
-        assert np.abs(kept[1, :, 3:8] - was[1, :, 3:8]).max() > 0
+            np.testing.assert_array_equal(kept[row], was[row])
+        assert np.abs(kept[1] - was[1]).max() > 0
 
 
 def test_a_full_row_keeps_its_first_tokens(make_engine, params, scores_of) -> None:

@@ -199,8 +199,8 @@ def test_the_platform_is_that_of_the_arrays_mesh() -> None:
     mesh = jax.sharding.AbstractMesh((2,), ("data",), abstract_device=device)
     seen = []
     with jax.sharding.use_abstract_mesh(mesh):
-        jax.eval_shape(lambda x: seen.append(attention._platform(jax.typeof(x).sharding.mesh)) or x, jnp.ones(2))
-    jax.eval_shape(lambda x: seen.append(attention._platform(jax.typeof(x).sharding.mesh)) or x, jnp.ones(2))
+        jax.eval_shape(lambda x: seen.append(attention.platform_of(jax.typeof(x).sharding.mesh)) or x, jnp.ones(2))
+    jax.eval_shape(lambda x: seen.append(attention.platform_of(jax.typeof(x).sharding.mesh)) or x, jnp.ones(2))
     assert seen == ["tpu", "cpu"]
 
 
