@@ -76,7 +76,7 @@ class CacheLayout:
         return min((size for i, size in enumerate(sizes) if not self.round(i, size)), default=sys.maxsize)
 
     def lost(self, written: int, length: int) -> bool:
-        """Whether tokens that a row of `length` looks back at are gone, places up to `written` having been written to."""
+        """Whether tokens that a row of `length` looks back at are gone, places up to `written` being written to."""
         return bool(self.ring) and written > self.ring and written - length > self.ring - self.window
 
 
