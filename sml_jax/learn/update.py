@@ -112,6 +112,7 @@ class Learner:
         self._model, self._policy_loss = model, policy_loss
         adapted = self._reference is not None and split_lora(self._reference)[1]
         self._reference_model = model if adapted else without_lora(model)
+        self._nothing: Any = None
         self._gradients: Any = None
         self._apply: Any = None
 
@@ -131,8 +132,7 @@ class Learner:
         frozen, _ = split_trainable(whole)
         state = state.trainable()
         self._make(whole, state)
-        gradients = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.params)
-        loss = place(np.zeros((), np.float32), state.step.sharding)
+        gradients, loss = self._nothing()
         collected = []
         for part in parts:
             if self._mesh is not None:
@@ -185,6 +185,14 @@ class Learner:
             mesh=self._mesh,
             numbers=self._numbers,
         )
+        shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state.params)
+
+        def nothing() -> tuple[Params, jax.Array]:
+            """Gradients and loss of no micro-batch, made where they lie: they are as large as the parameters."""
+            zeros = jax.tree.map(lambda x: jnp.zeros(*x), shapes, is_leaf=lambda x: isinstance(x, tuple))
+            return zeros, jnp.zeros((), jnp.float32)
+
+        self._nothing = jax.jit(nothing, out_shardings=(lies.params, lies.step))
         self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 

@@ -1,0 +1,84 @@
+"""Compiles a small Gemma 3's decoding and update for an H100 that is not here; prints what the compiler made of them.
+
+JAX asks the GPU at hand what it can do; here it is told.
+"""
+
+import json
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
+from jax.experimental import topologies
+from jax_plugins import xla_cuda13
+
+from sml_jax.engine.sampling import Sampling
+from sml_jax.learn.optimizers import adamw
+from sml_jax.learn.update import PolicyLoss
+from sml_jax.models import attention
+from sml_jax.models.config import DecoderConfig
+from sml_jax.parallel.mesh import make_mesh
+from sml_jax.plan.job import Dialogues, Job, Update
+from sml_jax.plan.kernels import phases
+
+# As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
+H100 = """gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 3352320000000 l2_cache_size: 52428800
+  clock_rate_ghz: 1.98 device_memory_size: 84929347584 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 13 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+CONFIG = DecoderConfig(
+    vocab_size=4096, width=256, layers=4, heads=4, kv_heads=1, head_dim=256, hidden=512, max_length=4096,
+    dtype="bfloat16", layer_pattern=("local", "global"), window=128, qk_norm=True, post_norms=True, norm_plus_one=True,
+    remat=True,
+)  # fmt: skip
+LENGTH = 2003
+
+
+def devices() -> list[Any]:
+    try:
+        xla_cuda13.initialize()
+    except Exception as error:  # the plugin is there, and told so before it looked for a GPU
+        if "ALREADY_EXISTS" not in str(error):
+            raise
+    found = topologies.get_topology_desc("h100", platform="cuda", topology="1x1x1", target_config=H100)
+    return list(found.devices)
+
+
+def shaped(text: str) -> list[int]:
+    """Bytes of every bfloat16 array that an operation of the program makes."""
+    made = re.findall(r"= bf16\[([\d,]+)\]\S* (?:fusion|copy|transpose|concatenate|pad)\(", text)
+    return [2 * int(jnp.prod(jnp.array([int(size) for size in shape.split(",")]))) for shape in made]
+
+
+def main() -> None:
+    mesh = make_mesh(over=devices())
+    attention._cuda_generation = lambda: 9  # type: ignore[assignment]
+    cudnn.check_compute_capability = lambda capability: True
+    dialogues = Dialogues("online", LENGTH, 16, 2, 256, 256, 64, 64, 64, 64, teacher=False)
+    update = Update("online", adamw(1e-3), PolicyLoss(), 4, 1024, 16, 1)
+    job = Job(CONFIG, 16, 1, 1, 1, Sampling(), ((dialogues, update),), None, ())
+    found = {}
+    for phase in phases(job, mesh):
+        for program in phase.programs:
+            compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
+            text, memory = compiled.as_text(), compiled.memory_analysis()
+            found[program.name.split()[0]] = {
+                "arguments": memory.argument_size_in_bytes,
+                "temporaries": memory.temp_size_in_bytes,
+                "largest": max(shaped(text), default=0),
+                "fused attention": len(re.findall(r'custom_call_target="__cudnn\$fmha', text)),
+            }
+    cache = jax.tree.leaves(phases(job, mesh)[0].state["student's cache"])
+    found["cache"] = {"layers": [2 * leaf.size for leaf in cache]}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The engine's and the learner's programs as XLA compiles them for a GPU; none is needed, but its compiler."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_a_gpus_programs_copy_no_cache_and_fuse_attention() -> None:
+    """In a process of its own: the CUDA plugin registers a platform that other tests should not meet."""
+    pytest.importorskip(
+        "jax_plugins.xla_cuda13", reason="compiling for a GPU needs its compiler: pip install jax[cuda13]"
+    )
+    script, environment = Path(__file__).with_name("compile_for_gpu.py"), {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    smallest, whole = min(found["cache"]["layers"]), sum(found["cache"]["layers"])
+    assert found["decode"]["arguments"] > whole
+    # A step makes nothing of a cache's size: neither joined nor transposed nor filled up, in or before the loop.
+    assert 0 < found["decode"]["largest"] < smallest / 2 and found["decode"]["temporaries"] < smallest
+    assert found["write"]["temporaries"] == 0  # caches are written where they are
+    # Forward, again for the backward pass, and backward, each for local and for global layers.
+    assert found["gradients"]["fused attention"] == 6
