@@ -1,0 +1,132 @@
+"""Our side of the GPU benchmark, and the device's own ceiling. `python gpu_ours.py WORK_JSON` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gpu_work import Work
+
+from sml_jax.engine import Engine
+from sml_jax.learn.batches import MicroBatch
+from sml_jax.learn.optimizers import adamw
+from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.models import Decoder, DecoderConfig, init_params
+from sml_jax.parallel.mesh import make_mesh
+
+
+def gemma(w: Work) -> DecoderConfig:
+    """As gin/models/gemma3_1b.gin has it."""
+    return DecoderConfig(
+        vocab_size=w.vocab,
+        width=w.width,
+        layers=w.layers,
+        heads=w.heads,
+        kv_heads=w.kv_heads,
+        head_dim=w.head_dim,
+        hidden=w.hidden,
+        max_length=32_768,
+        activation="gelu",
+        layer_pattern=("local",) * (w.every - 1) + ("global",),
+        window=w.window,
+        rope_base=1e6,
+        rope_local_base=1e4,
+        qk_norm=True,
+        post_norms=True,
+        norm_plus_one=True,
+        embedding_scale=True,
+        norm_eps=1e-6,
+        tied_embeddings=True,
+        dtype="bfloat16",
+        remat=True,
+    )
+
+
+def timed(call: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of each repeat, after a first call that compiles."""
+    took = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        jax.block_until_ready(call())
+        took.append(time.perf_counter() - started)
+    return took[1:]
+
+
+def ceiling(repeats: int, wide: int, copied: int) -> dict[str, float]:
+    """Bytes a second of a copy, read and written, and products a second in bfloat16, each at best."""
+    held, matrix = [jnp.ones(copied // 4, jnp.float32)], jnp.ones((wide, wide), jnp.bfloat16)
+    negate, product = jax.jit(jnp.negative, donate_argnums=0), jax.jit(jnp.matmul)
+
+    def turned() -> jax.Array:
+        held[0] = negate(held[0])
+        return held[0]
+
+    return {
+        "bytes_a_second": 2 * copied / min(timed(turned, 3 * repeats)),
+        "flops_a_second": 2 * wide**3 / min(timed(partial(product, matrix, matrix), 3 * repeats)),
+    }
+
+
+def decode_seconds(w: Work, model: Decoder, params: dict, rows: int) -> float:
+    """Of a step, median. The contexts are zeros, which take as long as any."""
+    length = w.context + w.steps
+    engine = Engine(
+        model, rows, length, w.steps, ends=(1,), live=(length,), widths=(rows,), steps=w.steps, mesh=one_device()
+    )
+    weights, cache = engine.place(params), engine.cache()
+    tokens = np.full(rows, 5, np.int32)
+    start, limit = np.full_like(tokens, w.context), np.full_like(tokens, w.steps)
+    keys = engine.keys(jax.random.key(0), tokens, np.arange(rows, dtype=np.uint32))
+    counts: list[int] = []
+
+    def call() -> Any:
+        new, out = engine.decode(weights, cache, tokens, start, limit, keys)
+        counts.append(int(out.count.max()))  # rows that come to an end by chance may make it shorter
+        return new
+
+    took = timed(call, w.repeats)
+    return statistics.median(seconds / steps for seconds, steps in zip(took, counts[1:], strict=True))
+
+
+def update_seconds(w: Work, model: Decoder, params: dict) -> float:
+    """Of a GRPO update of one micro-batch, the optimiser's step with it, median."""
+    learner, shape = Learner(model, adamw(1e-5), PolicyLoss()), (w.update_rows, w.update_time)
+    tokens = np.random.default_rng(0).integers(2, w.vocab, shape).astype(np.int32)
+    full, ones = np.full(w.update_rows, w.update_time, np.int32), np.ones(w.update_rows, np.float32)
+    part = MicroBatch(tokens, full, np.full(shape, 1 / tokens.size, np.float32), np.zeros(shape, np.float32), ones)
+    held = [init_state(params, learner.optimizer)]
+
+    def call() -> Any:
+        held[0], metrics = learner.update(held[0], [part])
+        assert not metrics["skipped"]
+        return held[0].step
+
+    return statistics.median(timed(call, w.repeats))
+
+
+def one_device() -> Any:
+    return make_mesh(over=jax.devices()[:1])
+
+
+def main(text: str) -> dict[str, Any]:
+    w = Work.from_json(text)
+    small = jax.default_backend() == "cpu"
+    found: dict[str, Any] = {"device": jax.devices()[0].device_kind, "version": f"jax {jax.__version__}"}
+    found |= ceiling(w.repeats, 512 if small else 8192, 1 << 24 if small else 1 << 32)
+    model = Decoder(gemma(w))
+    params = init_params(model, jax.random.key(0))
+    found["decode"] = {str(rows): decode_seconds(w, model, params, rows) for rows in w.rows}
+    found["update"] = update_seconds(w, model, params)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])))
