@@ -24,6 +24,7 @@ class Steps:
       student_turn, student_reply: the student's turn and the teacher's reply, in the student's context.
       teacher_turn, teacher_reply: the same in the teacher's; the verifier's words count with the reply.
       question: what the question writer reads and writes on from the teacher's context, and takes back.
+      taken_back: the most that a side takes back at once: a reply that is drawn again, or a turn for a question.
     """
 
     student_turn: int
@@ -31,19 +32,23 @@ class Steps:
     teacher_turn: int
     teacher_reply: int
     question: int
+    taken_back: int
 
     @classmethod
     def under(cls, framing: Framing, rules: DialogueRules) -> Steps:
         """The steps of dialogues under these rules."""
         reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
         private = rules.private_tokens + len(framing.teacher_reads("-", 0))
+        heard = rules.student_tokens + len(framing.teacher_hears([]))
+        # The verifier's words once more, the request, and the question.
+        question = private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
         return cls(
             student_turn=rules.student_tokens + 1,
             student_reply=reply + len(framing.student_hears([])),
-            teacher_turn=rules.student_tokens + len(framing.teacher_hears([])),
+            teacher_turn=heard,
             teacher_reply=private + len(framing.teacher_begins()) + reply + len(framing.teacher_ends()),
-            # The verifier's words once more, the request, and the question.
-            question=private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0,
+            question=question,
+            taken_back=max(rules.teacher_tokens, heard + question if question else 0),
         )
 
 

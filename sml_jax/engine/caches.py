@@ -53,10 +53,13 @@ class CacheLayout:
     spare: int = 0
 
     @classmethod
-    def of(cls, config: DecoderConfig, capacity: int, most: int) -> CacheLayout:
-        """For contexts of up to `capacity` slots, to which up to `most` tokens are written at once."""
+    def of(cls, config: DecoderConfig, capacity: int, most: int, taken_back: int = 0) -> CacheLayout:
+        """For contexts of up to `capacity` slots, to which up to `most` tokens are written at once.
+
+        `taken_back` tokens of a row, once written, can be taken back, and what is left is still there.
+        """
         axis, spare = time_axis(config.attention), aligned(most)
-        ring = aligned(config.window) + spare
+        ring = aligned(config.window + taken_back) + spare
         # The native way reads a window where it lies, of a cache that keeps all.
         if config.attention == "native" or not any(config.local_layers) or ring + 2 * spare >= capacity:
             return cls(axis, (False,) * config.layers)

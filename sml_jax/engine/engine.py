@@ -56,6 +56,8 @@ class Engine:
       widths: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
         sixteenth, where that is at least 4.
       steps: the most tokens that one `decode` samples in a row.
+      taken_back: tokens that a row may take back without that those before them go through the model again, where
+        local layers keep no more than they need; by default a sampled turn.
       mesh: devices; by default all of them on `data`.
     """
 
@@ -72,6 +74,7 @@ class Engine:
         live: Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         steps: int = STEPS,
+        taken_back: int | None = None,
         mesh: Mesh | None = None,
     ):
         if max_length > model.config.max_length:
@@ -99,7 +102,8 @@ class Engine:
             raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
         with_windows = longest_capacity(self.live[-1], self.chunks, self.steps)
         self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
-        self.layout = CacheLayout.of(model.config, with_windows, max(self.chunks[-1], self.steps))
+        back = budget if taken_back is None else taken_back
+        self.layout = CacheLayout.of(model.config, with_windows, max(self.chunks[-1], self.steps), back)
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:

@@ -27,6 +27,7 @@ class Dialogues:
       student_opening, teacher_opening: given tokens that open each side's context.
       student_reply, teacher_turn: given tokens that each side reads in an exchange.
       teacher: a language model teaches, and has a cache of its own. writer: Q-priming's writer has one too.
+      taken_back: tokens that a side may take back at once.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dialogues:
     teacher_turn: int
     teacher: bool
     writer: bool = False
+    taken_back: int = 0
 
     @property
     def budget(self) -> int:

@@ -122,12 +122,13 @@ def _on(sharding: NamedSharding, tree: Any) -> Arrays:
 class _Unplaced(Engine):
     """An engine's jitted functions for devices that hold no arrays."""
 
-    def __init__(self, model: Decoder, rows: int, length: int, budget: int, sampling: Sampling, mesh: Mesh):
+    def __init__(self, model: Decoder, rows: int, dialogues: Dialogues, sampling: Sampling, mesh: Mesh):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
-        self.shards, self.steps = row_shards(mesh), min(budget, STEPS)
+        self.shards, self.steps = row_shards(mesh), min(dialogues.budget, STEPS)
         rows_of_a_shard(rows, mesh)
-        self.capacities = (longest_capacity(length, CHUNKS, self.steps),)
-        self.layout = CacheLayout.of(model.config, self.capacities[-1], max(CHUNKS[-1], self.steps))
+        self.capacities = (longest_capacity(dialogues.length, CHUNKS, self.steps),)
+        most = max(CHUNKS[-1], self.steps)
+        self.layout = CacheLayout.of(model.config, self.capacities[-1], most, dialogues.taken_back)
         self._ends = tuple(range(ENDS))
         self._compile()
 
@@ -136,7 +137,7 @@ def _rollout(
     job: Job, model: Decoder, mesh: Mesh, dialogues: Dialogues, state: Mapping[str, Arrays], name: str
 ) -> Phase:
     """As `Engine` runs it: weights and caches of its own for each side, calls of all rows at the longest capacity."""
-    engine = _Unplaced(model, job.rows, dialogues.length, dialogues.budget, job.sampling, mesh)
+    engine = _Unplaced(model, job.rows, dialogues, job.sampling, mesh)
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
     resident = state["student's parameters"]
     params = params_on(model, mesh)

@@ -191,6 +191,7 @@ def _dialogues(
         teacher_turn=steps.teacher_turn + steps.teacher_reply - rules.teacher_tokens,
         teacher=arm not in _SCRIPTED,
         writer=rules.injection is not None,
+        taken_back=steps.taken_back,
     )
 
 

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.room import context_length
+from sml_jax.dialogue.room import Steps, context_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue
@@ -95,11 +95,15 @@ class Workbench:
         `framing` in place of the training dialogues' own must be of the same tokenizer and family.
         """
         length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
-        return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling)
+        back = Steps.under(framing or self.framing, rules).taken_back
+        return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, back)
 
-    def engine_of(self, length: int, budget: int, sampling: Sampling) -> Engine:
-        """Compiled kernels with contexts of `length` tokens and turns of `budget`; made once for each size."""
-        key, vocabulary = (length, budget, sampling), self.framing.tokenizer.vocab_size
+    def engine_of(self, length: int, budget: int, sampling: Sampling, taken_back: int = 0) -> Engine:
+        """Compiled kernels with contexts of `length` tokens and turns of `budget`; made once for each size.
+
+        Rows may take back `taken_back` tokens at once, see `Engine`.
+        """
+        key, vocabulary = (length, budget, sampling, taken_back), self.framing.tokenizer.vocab_size
         if key not in self._engines:
             self._engines[key] = Engine(
                 self.model,
@@ -109,6 +113,7 @@ class Workbench:
                 ends=self.framing.ends,
                 forbidden=[*self.framing.unspeakable(), *range(vocabulary, self.model.config.vocab_size)],
                 sampling=sampling,
+                taken_back=taken_back,
                 mesh=self.rollout_mesh or self.mesh,
             )
         return self._engines[key]

@@ -122,9 +122,10 @@ def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
     assert rollout["optimiser"] == pytest.approx(2 * parameters, rel=1e-6)
     assert update["gradients"] == parameters and "student's cache" not in update
     assert rollout["student's weights"] == pytest.approx(parameters / 2, rel=1e-3)  # in bfloat16
-    # Eight layers keep all, of 7,736 tokens and 32 more, rounded up to 16; forty a ring of 1,024 + 64 and twice 64.
+    # Eight layers keep all, of 7,736 tokens and 32 more, rounded up to 16; forty a ring of a window of 1,024, a reply
+    # of 512 that may be taken back and 64, and twice 64.
     per_token = 2 * 8 * 256 * 2
-    assert rollout["student's cache"] == (8 * (7736 + 32 + 8) + 40 * (1024 + 3 * 64)) * per_token
+    assert rollout["student's cache"] == (8 * (7736 + 32 + 8) + 40 * (1024 + 512 + 3 * 64)) * per_token
     assert "optimiser" not in evaluation
 
 
