@@ -93,7 +93,13 @@ def tiny_model(chat: ChatFormat, max_length: int = 512) -> Decoder:
 
 
 def tiny_engine(
-    model: Decoder, chat: ChatFormat, task: DigitTask, rules: DialogueRules, rows: int, sampling: Sampling | None = None
+    model: Decoder,
+    chat: ChatFormat,
+    task: DigitTask,
+    rules: DialogueRules,
+    rows: int,
+    sampling: Sampling | None = None,
+    chunks: tuple[int, ...] = (32,),
 ) -> Engine:
     """Says digits, a few phrases, and the end; two programs to compile."""
     speakable = {*chat.ends, *(t for text in (*WORDS, "4", "5", "0", "1", "2", "3") for t in chat.text(text))}
@@ -106,7 +112,7 @@ def tiny_engine(
         ends=chat.ends,
         forbidden=sorted(set(range(chat.tokenizer.vocab_size)) - speakable),
         sampling=sampling,
-        chunks=(32,),
+        chunks=chunks,
         live=(length,),
         mesh=one_device_mesh(),
     )

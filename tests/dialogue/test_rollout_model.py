@@ -16,7 +16,7 @@ from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher
 from sml_jax.engine.rows import Rows
 from sml_jax.learn.logprobs import decoder_logprobs
-from sml_jax.models.decoder import init_params
+from sml_jax.models.decoder import Decoder, init_params
 
 SEED = 3
 
@@ -35,8 +35,8 @@ def engines(model, chat, task, rules):
 
 @pytest.fixture(scope="session")
 def run(chat, task, rules, params, teacher_params, engines):
-    def go(rows=8, problems=None, first_id=0, seed=SEED, group_size=2, task=task, rules=rules):
-        engine = engines(rows)
+    def go(rows=8, problems=None, first_id=0, seed=SEED, group_size=2, task=task, rules=rules, engine=None):
+        engine = engine or engines(rows)
         return play(
             task,
             problems or task.problems(),
@@ -146,9 +146,21 @@ class CountedRows(Rows):
         return utterances
 
 
+@pytest.fixture(scope="session")
+def local_engine(model, chat, task, rules):
+    """Of a model whose first layer sees four tokens, which its cache keeps in a ring."""
+    local = Decoder(dataclasses.replace(model.config, layer_pattern=("local", "global"), window=4))
+    roomy = dataclasses.replace(rules, injection=QuestionInjection())
+    engine = tiny_engine(local, chat, task, roomy, 8, chunks=(8,))
+    assert 0 < 3 * engine.layout.ring < engine.max_length
+    return engine
+
+
+@pytest.mark.parametrize("kind", ["global", "local"])
 @pytest.mark.parametrize("case", ["plain", "guarded", "primed"])
-def test_every_token_goes_through_each_side_once(monkeypatch, chat, rules, run, case):
+def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rules, run, case, kind):
     """All but a context's last token, which nothing follows; a turn that was taken back costs itself once more."""
+    engine = request.getfixturevalue("local_engine") if kind == "local" else None
     rows = type("Counted", (CountedRows,), {"log": []})
     for module in ("rollout", "speakers"):
         monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "Rows", rows)
@@ -157,7 +169,8 @@ def test_every_token_goes_through_each_side_once(monkeypatch, chat, rules, run, 
     elif case == "guarded":
         monkeypatch.setattr(sys.modules["sml_jax.dialogue.speakers"], "leaks", lambda gold, said, _: "3" in said)
     injection = QuestionInjection(0.75) if case == "primed" else None
-    played = run(task=DigitTask(easy=True), rules=dataclasses.replace(rules, injection=injection))
+    rules = dataclasses.replace(rules, injection=injection)
+    played = run(task=DigitTask(easy=True), rules=rules, engine=engine)
     for side, opening in (("student", chat.open_student[-1]), ("teacher", chat.open_teacher[-1])):
         expected = taken_back = 0
         for dialogue in range(16):

@@ -88,6 +88,10 @@ def test_where_a_ring_pays() -> None:
     assert (LAYOUT.ring, LAYOUT.spare, LAYOUT.slots(0, CAPACITY), LAYOUT.slots(1, CAPACITY)) == (32, 16, 64, CAPACITY)
     assert LAYOUT.slots(0, 32) == 32  # shorter than the ring: slot by slot
     assert CacheLayout.of(CONFIG, 64, MOST).ring == 0  # not shorter than what keeps all
+    roomy = CacheLayout.of(CONFIG, 4 * CAPACITY, MOST, taken_back=40)
+    for length in range(4 * CAPACITY):  # a turn of 40 that is taken back, the last window of it written whole
+        assert not roomy.lost(length + 40 + MOST - 1, length)
+    assert roomy.ring < 80 and roomy.lost(400, 300)
     everywhere = dataclasses.replace(CONFIG, layer_pattern=("global",))
     native = dataclasses.replace(CONFIG, attention="native", head_dim=16)
     assert CacheLayout.of(everywhere, CAPACITY, MOST).ring == CacheLayout.of(native, CAPACITY, MOST).ring == 0
