@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def gradients(kind: str, model: Any, numbers: int) -> Any:
+def gradients(kind: str, model: Any, numbers: int | None) -> Any:
     """`(summed gradients, parameters, micro-batch) -> summed gradients`: the learner's own, or one on whole logits."""
     import jax
     import jax.numpy as jnp
@@ -63,7 +63,6 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     import numpy as np
 
     from sml_jax.learn.batches import MicroBatch
-    from sml_jax.learn.logprobs import LOGIT_NUMBERS
     from sml_jax.models.config import DecoderConfig
     from sml_jax.models.decoder import Decoder, init_params
 
@@ -89,7 +88,7 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
         np.zeros(shape, np.float32),
         np.ones(args.rows, np.float32),
     )
-    step = jax.jit(gradients(kind, model, args.logit_numbers or LOGIT_NUMBERS), donate_argnums=0)
+    step = jax.jit(gradients(kind, model, args.logit_numbers), donate_argnums=0)
     shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
     program = step.lower(shapes, shapes, part).compile()
     found = {"temp_bytes": float(program.memory_analysis().temp_size_in_bytes)}

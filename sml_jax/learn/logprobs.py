@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from sml_jax.models.attention import platform_of
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.models.shared_start import SharedStart
 from sml_jax.parallel.mesh import by_rules, row_sharding, row_shards
@@ -21,8 +22,10 @@ from sml_jax.parallel.mesh import by_rules, row_sharding, row_shards
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]
 
-# Numbers in one chunk of float32 logits: 256 MiB a copy. Larger chunks add up the head's gradient less often.
-LOGIT_NUMBERS = 2**26
+# Numbers in one chunk of float32 logits: 256 MiB a copy on a CPU, 1 GiB on what multiplies faster than it adds: larger
+# chunks add up the head's gradient less often.
+_LOGIT_NUMBERS = {"cpu": 2**26}
+_LOGIT_NUMBERS_ELSEWHERE = 2**28
 # Chunks that a batch is cut into at least, so that positions that are not asked for are left out in eighths.
 _LEAST_CHUNKS = 8
 
@@ -88,7 +91,7 @@ def hidden_logprobs(
     mask: Bool[Array, "batch time"],
     *,
     layout: HeadLayout | None = None,
-    numbers: int = LOGIT_NUMBERS,
+    numbers: int | None = None,
     trained: bool = True,
 ) -> Float[Array, "batch time"]:
     """The temperature-1 log-probability of each token in the mask, from the hidden states before it.
@@ -105,7 +108,8 @@ def hidden_logprobs(
       mask: bool[B, T], True at tokens to score. The first of a row is predicted by nothing.
       layout: on a mesh. Each device sorts and cuts its own rows, where B divides into the mesh's shards of rows; the
         head's gradients are added up between devices once, at the end.
-      numbers: the most logits that a device holds at a time, were the vocabulary not split.
+      numbers: the most logits that a device holds at a time, were the vocabulary not split; None for 2**26 on a CPU and
+        2**28 elsewhere.
       trained: whether `params` get a gradient; without one none is computed.
 
     Returns:
@@ -121,6 +125,9 @@ def hidden_logprobs(
     groups = 1 if layout is None else row_shards(layout.mesh)
     flat = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
+    if numbers is None:
+        platform = platform_of(jax.typeof(hidden).sharding.mesh)
+        numbers = _LOGIT_NUMBERS.get(platform, _LOGIT_NUMBERS_ELSEWHERE)
     chunk = min(max(numbers // vocabulary, 1), -(-flat[1] // _LEAST_CHUNKS))
     ahead, wanted = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat) for x in (tokens, mask))
     scores = _scores(_Way(head, chunk, trained, layout), params, hidden.reshape(*flat, width), ahead, wanted)
@@ -135,7 +142,7 @@ def decoder_logprobs(
     mask: Bool[Array, "batch time"],
     *,
     mesh: Mesh | None = None,
-    numbers: int = LOGIT_NUMBERS,
+    numbers: int | None = None,
     trained: bool = True,
     shared: SharedStart | None = None,
 ) -> Float[Array, "batch time"]:

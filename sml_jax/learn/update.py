@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.errors import UserError
 from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
-from sml_jax.learn.logprobs import LOGIT_NUMBERS, decoder_logprobs
+from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
@@ -104,7 +104,7 @@ class Learner:
         policy_loss: PolicyLoss | None = None,
         reference: Params | None = None,
         mesh: Mesh | None = None,
-        logit_numbers: int = LOGIT_NUMBERS,
+        logit_numbers: int | None = None,
     ):
         self.optimizer = optimizer
         self._mesh, self._numbers = mesh, logit_numbers
@@ -208,7 +208,7 @@ def add_gradients(
     part: MicroBatch,
     *,
     mesh: Mesh | None = None,
-    numbers: int = LOGIT_NUMBERS,
+    numbers: int | None = None,
 ) -> tuple[tuple[Params, jax.Array], Metrics]:
     """Adds a micro-batch's gradients and loss to `total`."""
     mask = part.weights > 0

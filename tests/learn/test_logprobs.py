@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sml_jax.learn import token_logprobs
+from sml_jax.learn import logprobs, token_logprobs
 from sml_jax.learn.logprobs import HeadLayout, hidden_logprobs
 from sml_jax.parallel.mesh import AXES, make_mesh, row_sharding, row_shards
 
@@ -147,6 +147,18 @@ def test_no_array_of_all_logits():
 
     assert held(8192, whole=True) >= 2 * 4 * 1024 * 8192
     assert held(8192, whole=False) < held(8192, whole=True) / 8
+
+
+@pytest.mark.parametrize(("platform", "chunk"), [("cpu", 256), ("gpu", 1024), ("tpu", 1024)])
+def test_a_chunk_is_as_long_as_suits_the_platform(monkeypatch, platform, chunk):
+    monkeypatch.setattr(logprobs, "platform_of", lambda mesh: platform)
+    kernel, hidden = jax.ShapeDtypeStruct((8, 2**18), jnp.float32), jax.ShapeDtypeStruct((8, 1024, 8), jnp.float32)
+    tokens = jnp.zeros((8, 1024), jnp.int32)
+
+    def score(kernel, hidden):
+        return hidden_logprobs(lambda p, x: x @ p["kernel"], {"kernel": kernel}, hidden, tokens, tokens == 0)
+
+    assert f",{chunk},{2**18}]" in str(jax.make_jaxpr(score)(kernel, hidden))
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 1, 8), (8, 1, 1)], ids=str)
