@@ -6,6 +6,7 @@ a second time but their arguments.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -231,6 +232,7 @@ def _train_state(update: Update, trainable: Arrays, mesh: Mesh) -> TrainState:
 def _update(
     model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState, params: Arrays
 ) -> Phase:
+    update = dataclasses.replace(update, rows=filled_rows(mesh, update.rows))  # as the stages do
     frozen, trainable = split_trainable(params)
     reference = params if update.policy_loss is not None and update.policy_loss.kl_coef > 0 else None
     learner = Learner(model, update.optimizer, update.policy_loss, reference, mesh)

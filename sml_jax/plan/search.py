@@ -197,7 +197,7 @@ def _temporaries(phase: PhasePlan) -> float:
     return max(phase.temporaries or 0.0, 0.0)
 
 
-def _rows_each(job: Job, shards: int) -> float | int:
-    """Rows of a micro-batch that a device works on: all of them where they do not divide."""
+def _rows_each(job: Job, shards: int) -> int:
+    """Rows of a micro-batch that a device works on, once these are filled up until they divide."""
     rows = max((update.rows for _, update in job.stages if update), default=1)
-    return rows if rows % shards else rows / shards
+    return -(-rows // shards)

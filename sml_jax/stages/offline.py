@@ -18,6 +18,7 @@ from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights
+from sml_jax.parallel.mesh import filled_rows
 from sml_jax.parallel.processes import any_process, decided, is_primary
 from sml_jax.runio.display import Progress
 from sml_jax.runio.manifest import digest
@@ -41,7 +42,8 @@ class Offline:
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: student turns of a dialogue; None for the run's rules.
       aggregation: see `weights.token_weights`.
-      micro_rows: dialogues of one micro-batch. buckets: padded lengths, rising; None for powers of two.
+      micro_rows: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      buckets: padded lengths, rising; None for powers of two.
       dialogues_kept: dialogues of the rollout that are written to `dialogues.jsonl`.
       piece: problems whose dialogues are written to disk together: a stopped rollout loses less than a piece.
     """
@@ -98,7 +100,7 @@ class Offline:
                     weights,
                     np.zeros_like(weights),
                     np.ones(len(chosen), np.float32),
-                    self.micro_rows,
+                    filled_rows(work.mesh, self.micro_rows),
                     buckets,
                 )
                 state, metrics = learner.update(state, parts)

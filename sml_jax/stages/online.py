@@ -21,6 +21,7 @@ from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.returns import discounted_returns
 from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.learn.weights import check_aggregation, token_weights
+from sml_jax.parallel.mesh import filled_rows
 from sml_jax.runio.display import Progress
 from sml_jax.stages.checks import check_buckets, check_name
 from sml_jax.stages.order import problems_at
@@ -40,7 +41,8 @@ class Online:
       aggregation: see `weights.token_weights`.
       loss: clips and KL.
       max_turns: student turns of a dialogue; None for the run's rules.
-      micro_rows: dialogues of one micro-batch. buckets: padded lengths, rising; None for powers of two.
+      micro_rows: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      buckets: padded lengths, rising; None for powers of two.
       share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
         it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
       dialogues_kept: dialogues of each step that are written to `dialogues.jsonl`.
@@ -107,7 +109,8 @@ class Online:
                     between_turns=partial(work.leave_if_asked, state),
                 )
                 rolled = time.monotonic()
-                parts, metrics = self._batch(played, buckets, rules.max_turns * rules.student_tokens)
+                rows = filled_rows(work.mesh, self.micro_rows)
+                parts, metrics = self._batch(played, rows, buckets, rules.max_turns * rules.student_tokens)
                 if parts:
                     state, loss_metrics = learner.update(state, parts)
                     metrics |= loss_metrics
@@ -126,9 +129,9 @@ class Online:
         work.params = state.params
 
     def _batch(
-        self, played: Played, buckets: tuple[int, ...], max_tokens: int
+        self, played: Played, rows: int, buckets: tuple[int, ...], max_tokens: int
     ) -> tuple[list[MicroBatch], dict[str, float]]:
-        """Micro-batches of the dialogues that have a gradient, and the rollout's metrics.
+        """Micro-batches of `rows` of the dialogues that have a gradient, and the rollout's metrics.
 
         `max_tokens` is the most that a student can say in a dialogue, the divisor of aggregation "constant".
 
@@ -156,7 +159,7 @@ class Online:
             weights[chosen],
             script.logprob[chosen],
             advantage[chosen],
-            self.micro_rows,
+            rows,
             buckets,
             group=script.group[chosen],
             share=self.share,

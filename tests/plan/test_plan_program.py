@@ -57,6 +57,12 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
     assert sum(decode["collective_bytes"].values()) > 0
 
 
+def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
+    update = phases(tiny_job(micro_rows=3), make_mesh(1, 8, 1))[-1]
+    gradients = update.programs[0]
+    assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
+
+
 def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     """Weights and caches by `rollout_mesh`, and the parameters, laid out anew for it, beside those of the update."""
     config = tiny_config(layers=1, kv_heads=4)

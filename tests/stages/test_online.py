@@ -8,7 +8,7 @@ import pytest
 from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 
 from sml_jax.errors import UserError
-from sml_jax.learn.update import PolicyLoss
+from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.parallel.mesh import MeshShape
 from sml_jax.stages import Online, RandomWeights
 from sml_jax.stages.workbench import Workbench
@@ -66,6 +66,21 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
         assert all(line["logprob_mismatch_max"] < 1e-4 for line in lines if line["dialogues_trained"])
     assert said[0] == said[1] and len(said[0]) == 60
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
+
+
+def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
+    """Two rows to a micro-batch, and eight row shards: eight rows, and not two beside six empty ones."""
+    run, rows, update = new_run(data=2, fsdp=4), [], Learner.update
+
+    def seen(learner, state, parts):
+        rows.append([int((part.weights > 0).any(axis=1).sum()) for part in parts])
+        return update(learner, state, parts)
+
+    monkeypatch.setattr(Learner, "update", seen)
+    run.run(dataclasses.replace(ONLINE, steps=2, micro_rows=2))
+    trained = [line["dialogues_trained"] for line in run.metrics() if line["dialogues_trained"]]
+    assert rows and [sum(parts) for parts in rows] == trained
+    assert all(len(parts) == -(-sum(parts) // 8) for parts in rows)
 
 
 def test_steps_take_their_own_problems(new_run):
