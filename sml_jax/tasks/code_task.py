@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from sml_jax.cores import cores
 from sml_jax.errors import UserError, at_least
 from sml_jax.tasks.code_cases import run_cases
 from sml_jax.tasks.code_detail import hint
@@ -71,7 +71,7 @@ class CodeTask:
         limits: Limits = DEFAULT_LIMITS,
         workers: int | None = None,
     ) -> None:
-        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.workers = cores() if workers is None else workers
         self._name = name
         at_least(self, workers=1)
         self._limits = limits
