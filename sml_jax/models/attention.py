@@ -96,8 +96,7 @@ def self_attention(
     """
     mesh = jax.typeof(query).sharding.mesh
     platform = platform_of(mesh)
-    # Whether the compiler is to split the arrays: not on one device, nor inside a `shard_map`.
-    split = mesh.size > 1 and set(mesh.axis_types) == {AxisType.Auto}
+    split = is_split(mesh)
     chosen = choose(implementation, platform, query.dtype, query.shape[3], softcap)
     rule: dict[str, Any] = {"scale": scale, "softcap": softcap}
     attend: Callable[..., jax.Array]
@@ -186,6 +185,11 @@ def _cudnn_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, wind
     return jax.nn.dot_product_attention(
         query, key, value, scale=scale, is_causal=True, local_window_size=near, implementation="cudnn"
     )
+
+
+def is_split(mesh: AbstractMesh) -> bool:
+    """Whether the compiler is to split the mesh's arrays: not on one device, nor inside a `shard_map`."""
+    return mesh.size > 1 and set(mesh.axis_types) == {AxisType.Auto}
 
 
 def platform_of(mesh: AbstractMesh) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.attention import platform_of
+from sml_jax.models.attention import is_split, platform_of
 
 _NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that sees nothing is not NaN
 
@@ -91,12 +91,13 @@ def cached_attention(
     kv_heads = segments[0].kv.keys.shape[1]
     # [batch, kv_heads, queries of the group and time, dim]
     grouped = query.reshape(batch, time, kv_heads, -1, dim).transpose(0, 2, 3, 1, 4)
-    on_gpu = platform_of(jax.typeof(query).sharding.mesh) == "gpu"
+    mesh = jax.typeof(query).sharding.mesh
+    on_gpu = platform_of(mesh) == "gpu"
     scores = []
     for segment in segments:
         keys = segment.kv.keys.astype(query.dtype)
         if on_gpu:
-            grouped, keys = _where_they_lie(grouped, keys)
+            grouped, keys = _where_they_lie(grouped, keys, is_split(mesh))
         score = jnp.einsum("bhgsd,bhtd->bhgst", grouped, keys, preferred_element_type=jnp.float32) * scale
         if softcap is not None:
             score = jnp.tanh(score / softcap) * softcap
@@ -115,10 +116,12 @@ def cached_attention(
     return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, dim)
 
 
-def _where_they_lie(grouped: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _where_they_lie(grouped: jax.Array, keys: jax.Array, split: bool) -> tuple[jax.Array, jax.Array]:
     """Queries and a segment's keys such that XLA for GPUs (of jaxlib 0.10.2) reads the keys and copies none.
 
     It would join all segments to one product, whole caches copied for that at every step, were the queries seen to be
     the same; and give a loop's keys the layout that a product likes best, in a transposed copy of the whole cache.
+    Where the compiler splits the arrays the layout is left to it: to constrain one, it would gather it.
     """
-    return jax.lax.optimization_barrier(grouped), with_layout_constraint(keys, Layout(tuple(range(keys.ndim))))
+    grouped = jax.lax.optimization_barrier(grouped)
+    return grouped, keys if split else with_layout_constraint(keys, Layout(tuple(range(keys.ndim))))

@@ -3,14 +3,15 @@
 JAX asks the GPU at hand what it can do; here it is told.
 """
 
+import dataclasses
 import json
 import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.experimental import topologies
+from jax.sharding import Mesh
 from jax_plugins import xla_cuda13
 
 from sml_jax.engine.sampling import Sampling
@@ -20,7 +21,7 @@ from sml_jax.models import attention
 from sml_jax.models.config import DecoderConfig
 from sml_jax.parallel.mesh import make_mesh
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.plan.kernels import phases
+from sml_jax.plan.kernels import phases, shard_bytes
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
 H100 = """gpu_device_info {
@@ -41,42 +42,43 @@ CONFIG = DecoderConfig(
 LENGTH = 2003
 
 
-def devices() -> list[Any]:
+def devices(count: int) -> list[Any]:
     try:
         xla_cuda13.initialize()
     except Exception as error:  # the plugin is there, and told so before it looked for a GPU
         if "ALREADY_EXISTS" not in str(error):
             raise
-    found = topologies.get_topology_desc("h100", platform="cuda", topology="1x1x1", target_config=H100)
+    found = topologies.get_topology_desc("h100", platform="cuda", topology=f"1x1x{count}", target_config=H100)
     return list(found.devices)
 
 
-def shaped(text: str) -> list[int]:
-    """Bytes of every bfloat16 array that an operation of the program makes."""
-    made = re.findall(r"= bf16\[([\d,]+)\]\S* (?:fusion|copy|transpose|concatenate|pad)\(", text)
-    return [2 * int(jnp.prod(jnp.array([int(size) for size in shape.split(",")]))) for shape in made]
+def look(config: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
+    """Of each program, and of the cache's arrays, bytes of a device."""
+    dialogues = Dialogues("online", LENGTH, 16, 2, 256, 256, 64, 64, 64, 64, teacher=False)
+    update = Update("online", adamw(1e-3), PolicyLoss(), 4, 1024, 16, 1)
+    job = Job(config, 16, *mesh.devices.shape, Sampling(), ((dialogues, update),), None, ())
+    found: dict[str, Any] = {}
+    planned = phases(job, mesh)
+    for program in (program for phase in planned for program in phase.programs):
+        compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
+        text, memory = compiled.as_text(), compiled.memory_analysis()
+        found[program.name.split()[0]] = {
+            "arguments": memory.argument_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "fused attention": len(re.findall(r'custom_call_target="__cudnn\$fmha', text)),
+        }
+    return found | {"cache": [shard_bytes(leaf) for leaf in jax.tree.leaves(planned[0].state["student's cache"])]}
 
 
 def main() -> None:
-    mesh = make_mesh(over=devices())
     attention._cuda_generation = lambda: 9  # type: ignore[assignment]
     cudnn.check_compute_capability = lambda capability: True
-    dialogues = Dialogues("online", LENGTH, 16, 2, 256, 256, 64, 64, 64, 64, teacher=False)
-    update = Update("online", adamw(1e-3), PolicyLoss(), 4, 1024, 16, 1)
-    job = Job(CONFIG, 16, 1, 1, 1, Sampling(), ((dialogues, update),), None, ())
-    found = {}
-    for phase in phases(job, mesh):
-        for program in phase.programs:
-            compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
-            text, memory = compiled.as_text(), compiled.memory_analysis()
-            found[program.name.split()[0]] = {
-                "arguments": memory.argument_size_in_bytes,
-                "temporaries": memory.temp_size_in_bytes,
-                "largest": max(shaped(text), default=0),
-                "fused attention": len(re.findall(r'custom_call_target="__cudnn\$fmha', text)),
-            }
-    cache = jax.tree.leaves(phases(job, mesh)[0].state["student's cache"])
-    found["cache"] = {"layers": [2 * leaf.size for leaf in cache]}
+    split = dataclasses.replace(CONFIG, kv_heads=2)
+    found = {
+        "one": look(CONFIG, make_mesh(over=devices(1))),
+        "loops": look(split, make_mesh(8, over=devices(8))),
+        "split": look(split, make_mesh(2, 2, 2, over=devices(8))),
+    }
     print(json.dumps(found))
 
 
