@@ -102,8 +102,7 @@ class Engine:
             raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
         with_windows = longest_capacity(self.live[-1], self.chunks, self.steps)
         self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
-        back = budget if taken_back is None else taken_back
-        self.layout = CacheLayout.of(model.config, with_windows, max(self.chunks[-1], self.steps), back)
+        self.taken_back = budget if taken_back is None else taken_back
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(forbidden)] = False
         if not allowed[list(ends)].all() or not ends:
@@ -123,7 +122,8 @@ class Engine:
                     "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
                     '"auto"'
                 )
-        layout = self.layout
+        most = max(self.chunks[-1], self.steps)
+        self.layout = layout = CacheLayout.of(c, self.capacities[-1], most, self.taken_back)
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
         kept = cache_sharding(self.mesh, layout.axis)
         both: Any = (kept, kept)

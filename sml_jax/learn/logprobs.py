@@ -24,8 +24,7 @@ Head = Callable[[Params, jax.Array], jax.Array]
 
 # Numbers in one chunk of float32 logits: 256 MiB a copy on a CPU, 1 GiB on what multiplies faster than it adds: larger
 # chunks add up the head's gradient less often.
-_LOGIT_NUMBERS = {"cpu": 2**26}
-_LOGIT_NUMBERS_ELSEWHERE = 2**28
+_ON_A_CPU, _ELSEWHERE = 2**26, 2**28
 # Chunks that a batch is cut into at least, so that positions that are not asked for are left out in eighths.
 _LEAST_CHUNKS = 8
 
@@ -126,8 +125,7 @@ def hidden_logprobs(
     flat = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
     if numbers is None:
-        platform = platform_of(jax.typeof(hidden).sharding.mesh)
-        numbers = _LOGIT_NUMBERS.get(platform, _LOGIT_NUMBERS_ELSEWHERE)
+        numbers = _ON_A_CPU if platform_of(jax.typeof(hidden).sharding.mesh) == "cpu" else _ELSEWHERE
     chunk = min(max(numbers // vocabulary, 1), -(-flat[1] // _LEAST_CHUNKS))
     ahead, wanted = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat) for x in (tokens, mask))
     scores = _scores(_Way(head, chunk, trained, layout), params, hidden.reshape(*flat, width), ahead, wanted)

@@ -132,7 +132,7 @@ class Learner:
         frozen, _ = split_trainable(whole)
         state = state.trainable()
         self._make(whole, state)
-        gradients, loss = self._nothing()
+        gradients, loss = self._nothing(state.params)
         collected = []
         for part in parts:
             if self._mesh is not None:
@@ -185,14 +185,10 @@ class Learner:
             mesh=self._mesh,
             numbers=self._numbers,
         )
-        shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state.params)
-
-        def nothing() -> tuple[Params, jax.Array]:
-            """Gradients and loss of no micro-batch, made where they lie: they are as large as the parameters."""
-            zeros = jax.tree.map(lambda x: jnp.zeros(*x), shapes, is_leaf=lambda x: isinstance(x, tuple))
-            return zeros, jnp.zeros((), jnp.float32)
-
-        self._nothing = jax.jit(nothing, out_shardings=(lies.params, lies.step))
+        # Of no micro-batch, made where they lie: gradients are as large as the parameters.
+        self._nothing = jax.jit(
+            lambda params: (optax.tree.zeros_like(params), jnp.zeros(())), out_shardings=(lies.params, lies.step)
+        )
         self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 

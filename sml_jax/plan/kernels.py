@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from sml_jax.engine.caches import CacheLayout, empty_cache
+from sml_jax.engine.caches import empty_cache
 from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, rows_of_a_shard
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.weights import take_apart, weight_shardings
@@ -127,9 +127,8 @@ class _Unplaced(Engine):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
         self.shards, self.steps = row_shards(mesh), min(dialogues.budget, STEPS)
         rows_of_a_shard(rows, mesh)
+        self.chunks, self.taken_back = CHUNKS, dialogues.taken_back
         self.capacities = (longest_capacity(dialogues.length, CHUNKS, self.steps),)
-        most = max(CHUNKS[-1], self.steps)
-        self.layout = CacheLayout.of(model.config, self.capacities[-1], most, dialogues.taken_back)
         self._ends = tuple(range(ENDS))
         self._compile()
 
