@@ -6,7 +6,7 @@ how often it says, as teacher, what the scripted teacher would have said.
 
 import sys
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 from sml_jax.dialogue import DialogueRules, LanguageTeacher, RetryTeacher, play
 from sml_jax.engine import Engine
 from sml_jax.evaluate import success_at_turn

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from ours import Finer, engine_of, qwen3
 from setting import Setting
 
-from sml_jax.models import native_product
+from sml_jax.models.ops import native_product
 
 
 def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> None:

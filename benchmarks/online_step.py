@@ -20,7 +20,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 
 RECIPE = "gin/recipes/pocket_math_online.gin"
 
@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
 
 def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> dict[str, float]:
     """Trains in a folder of its own. Means over the steps but the first, at whose end `begin` is called."""
-    from sml_jax.recipes import load_experiment
-    from sml_jax.stages.workbench import Workbench
+    from sml_jax.gin_config.load import load_experiment
+    from sml_jax.run.context import Workbench
 
     bindings = [f"Online.steps={flags.steps + 1}", "Experiment.suites=[]", *flags.gin]
     experiment, config = load_experiment([flags.gin_file], bindings)

@@ -17,10 +17,10 @@ from pathlib import Path
 import jax
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 from sml_jax.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, count_params, init_params
-from sml_jax.models.huggingface_save import save_hf
+from sml_jax.models.hf.save import save_hf
 
 # https://huggingface.co/Qwen/Qwen3-8B/blob/main/tokenizer.json, pre_tokenizer and added_tokens
 SPLIT = (

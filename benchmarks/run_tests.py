@@ -16,9 +16,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sml_jax.tasks.code_problem import CodeProblem
-from sml_jax.tasks.code_process import Limits
-from sml_jax.tasks.code_task import CodeTask
+from sml_jax.tasks.code.problem import CodeProblem
+from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.task import CodeTask
 
 WORKERS = os.cpu_count() or 1
 

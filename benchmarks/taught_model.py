@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.learn.batches import bucket_of, micro_batches
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, init_state
 from sml_jax.models import load_model
-from sml_jax.models.huggingface_save import save_hf
-from sml_jax.parallel.mesh import make_mesh, row_shards, shard_params
+from sml_jax.models.hf.save import save_hf
+from sml_jax.sharding.mesh import make_mesh, row_shards, shard_params
 from sml_jax.tasks.datasets.gsm8k import gsm8k
 from sml_jax.tasks.datasets.mbpp import mbpp
-from sml_jax.tasks.types import Problem, Task
+from sml_jax.tasks.problems.types import Problem, Task
 from sml_jax.text.families import family_of, message_format
 from sml_jax.text.huggingface import load_tokenizer
 

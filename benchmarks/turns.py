@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import ours
 from setting import Setting
 
-from sml_jax.cores import cores
+from sml_jax.common.cores import cores
 
 TURNS = (2, 4, 8, 16)
 ARRAY = 1 << 28  # bytes of each core's: beyond any cache

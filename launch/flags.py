@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 
 from launch.sweep import Axis, parse_seeds, parse_sweep
+from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
-from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
 EXECUTORS = ("local", "vertex", "kubernetes")
 

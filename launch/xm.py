@@ -21,7 +21,7 @@ from launch import backend, kubernetes_jobs, vertex
 from launch.flags import parse_flags
 from launch.jobs import Job, label, plan
 from launch.tpus import parse_slice
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +65,7 @@ def _describer(flags: argparse.Namespace) -> Callable[[Job], Any]:
 
 def _check_bindings(gin_files: Sequence[str], jobs: Sequence[Job]) -> None:
     """Reads the recipe with every job's bindings here, so that a misspelt name ends no run on a cluster."""
-    from sml_jax.gin_flags import parse_gin, split_gin_flags
+    from sml_jax.gin_config.parse import parse_gin, split_gin_flags
 
     for job in jobs:
         parse_gin(gin_files, split_gin_flags(job.arguments).bindings)

@@ -32,7 +32,7 @@ _HOMES = {
     "save_model": "sml_jax.models",
     "sft_loss": "sml_jax.learn",
 }
-_ROOMS = ("dialogue", "engine", "evaluate", "learn", "models", "parallel", "pocket", "tasks", "text")
+_ROOMS = ("dialogue", "engine", "evaluate", "learn", "models", "pocket", "sharding", "tasks", "text")
 
 __all__ = [
     "Decoder",

@@ -1,45 +1,13 @@
-"""`sml-jax train`: runs a recipe's stages and evaluates what came of them."""
+"""`python -m sml_jax.train`: the same program as `sml-jax train`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from sml_jax.cli import run_program
-from sml_jax.errors import UserError
-from sml_jax.process_flags import PROCESS_FLAGS, group_of
-from sml_jax.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.main import run_program
+from sml_jax.cli.train import main
 
-DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
-
-The folder --workdir holds config.gin, metrics.jsonl, dialogues.jsonl, eval.json, checkpoints/ and tensorboard/.
-A run that was stopped goes on from its last checkpoint when it is started again with the same command.
-
-Exit codes: 0 done; 2 something for you to mend; 75 stopped by SIGTERM or SIGINT with its state saved; 76 another
-process of the run was lost. After 75 and 76, start it again."""
-RESUME = ProgramFlag(
-    "resume", "auto: go on if a run is there; must: else it is an error; never: a run there is an error", default="auto"
-)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit code."""
-    flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
-    # After the flags: --help and a misspelt flag need not wait for JAX.
-    from sml_jax.parallel.joining import joined
-
-    with joined(group_of(flags)):
-        from sml_jax.recipes import load_experiment
-
-        experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
-        if not experiment.stages:
-            raise UserError(
-                "the recipe has no stages to train: bind experiment.Experiment.stages (gin/stages), or measure a "
-                "model with sml-jax evaluate"
-            )
-        experiment.train(flags.workdir, config, flags.resume)
-    return 0
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(run_program(main, sys.argv[1:]))

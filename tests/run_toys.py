@@ -14,15 +14,15 @@ import optax
 import sentencepiece
 
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.experiment import Experiment
 from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
-from sml_jax.runio.folder import RunFolder
-from sml_jax.stages import RandomWeights
-from sml_jax.stages.chats import RoleChat
-from sml_jax.stages.saver import Saver
-from sml_jax.stages.workbench import Stage, Workbench
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.run.chats import RoleChat
+from sml_jax.run.checkpointer import Saver
+from sml_jax.run.context import Stage, Workbench
+from sml_jax.run.experiment import Experiment
+from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.stages import RandomWeights
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 RULES = DialogueRules(max_turns=2, student_tokens=4, teacher_tokens=4, private_tokens=6)
 OPTIMIZER = adamw(learning_rate=3e-3)

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from run_toys import OPTIMIZER, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 from sml_jax.dialogue.rules import QuestionInjection
-from sml_jax.models.checkpoint import load_model
-from sml_jax.stages import Offline, Online
+from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.run.stages import Offline, Online
 
 STAGES = (
     Offline(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from gin.utils import augment_exception_message_and_reraise
 
-from sml_jax import cli
+from sml_jax.cli.main import main as cli
+from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
-from sml_jax.program_flags import ProgramFlag, parse_program_flags
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, shared_compilat
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.experiment import Experiment
-from sml_jax.models.checkpoint import load_model
-from sml_jax.stages import Offline, Online
-from sml_jax.stages.guards import Guards
-from sml_jax.stages.workbench import Workbench
+from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.run.context import Workbench
+from sml_jax.run.experiment import Experiment
+from sml_jax.run.health import Guards
+from sml_jax.run.stages import Offline, Online
 
 ONLINE = Online(OPTIMIZER, steps=5, problems=4, group_size=4, micro_rows=8)
 OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_rows=8, dialogues_kept=3)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax import gin_flags
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
+from sml_jax.common.suggest import nearest
 from sml_jax.errors import UserError
-from sml_jax.gin_reader import parse_literal
-from sml_jax.gin_suggest import nearest
+from sml_jax.gin_config import parse as gin_flags
+from sml_jax.gin_config.reader import parse_literal
 
 ONLINE = """
 import dataclasses

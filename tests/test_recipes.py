@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from family_toys import teach, write_family_model
 
-from sml_jax.cli import main
-from sml_jax.recipes import load_experiment
+from sml_jax.cli.main import main
+from sml_jax.gin_config.load import load_experiment
 from sml_jax.tasks import JsonlTask
 
 ROOT = Path(__file__).resolve().parents[1]

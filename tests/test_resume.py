@@ -12,10 +12,10 @@ from stopped_runs import differences
 
 from sml_jax.errors import Stopped, UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.runio.display import Progress
-from sml_jax.stages import Offline, Online
-from sml_jax.stages.pieces import read_piece
-from sml_jax.stages.workbench import Workbench
+from sml_jax.run.context import Workbench
+from sml_jax.run.io.display import Progress
+from sml_jax.run.stages import Offline, Online
+from sml_jax.run.stages.chunks import read_piece
 
 ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_rows=8)
 OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_rows=8, piece=1)

@@ -14,7 +14,7 @@ import decode_step  # noqa: E402
 import turns  # noqa: E402
 from setting import Setting  # noqa: E402
 
-from sml_jax.models import native_product  # noqa: E402
+from sml_jax.models.ops import native_product  # noqa: E402
 
 del sys.path[:2]
 

@@ -25,7 +25,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 from sml_jax.errors import UserError
 
 HERE = Path(__file__).resolve().parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sml_jax.cores import cores
+from sml_jax.common.cores import cores
 
 CORES = cores()
 _CPU = Path("/proc/cpuinfo")

@@ -7,9 +7,9 @@ import time
 
 from fuzz.campaign import Target
 from fuzz.source import MOST_CHARACTERS, Source, odd_value
-from sml_jax.tasks.code_cases import first_difference, same_output, same_value
-from sml_jax.tasks.code_detail import difference, hint, one_line, shorten
-from sml_jax.tasks.code_extract import extract_code, parse_python
+from sml_jax.tasks.code.cases import first_difference, same_output, same_value
+from sml_jax.tasks.code.detail import difference, hint, one_line, shorten
+from sml_jax.tasks.code.extract import extract_code, parse_python
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 
 WORDS = (

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from fuzz.campaign import Target
 from fuzz.source import Source
-from sml_jax.tasks.expression_pool import ExpressionPool
+from sml_jax.tasks.math.expression_pool import ExpressionPool
 
 _WORDS = (
     "x",

@@ -15,11 +15,11 @@ import gin
 
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken
+from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
-from sml_jax.gin_flags import parse_gin
-from sml_jax.gin_reader import marks, parse_literal
-from sml_jax.program_flags import ProgramFlag, parse_program_flags
-from sml_jax.recipes import load_experiment
+from sml_jax.gin_config.load import load_experiment
+from sml_jax.gin_config.parse import parse_gin
+from sml_jax.gin_config.reader import marks, parse_literal
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RECIPE = str(_ROOT / "gin/recipes/pocket_math_online.gin")
@@ -48,7 +48,7 @@ _EXTRA = (ProgramFlag("checkpoint", "a folder"), ProgramFlag("number", "a number
 _LINES = (
     "from __gin__ import dynamic_registration",
     "from sml_jax import experiment",
-    "from sml_jax.stages import online",
+    "from sml_jax.run.stages import online",
     "from sml_jax.nowhere import x",
     "import sml_jax.errors",
     f"include '{_RECIPE}'",

@@ -7,10 +7,10 @@ import time
 from fuzz.campaign import Target
 from fuzz.source import Source
 from fuzz.targets.math_text import WORDS
-from sml_jax.tasks.math_canonical import canonical, folded
-from sml_jax.tasks.math_extract import final_answer
-from sml_jax.tasks.math_process import shared_pool
-from sml_jax.tasks.verify_math import verify_math, verify_math_many
+from sml_jax.tasks.math.canonical import canonical, folded
+from sml_jax.tasks.math.extract import final_answer
+from sml_jax.tasks.math.process import shared_pool
+from sml_jax.tasks.math.verify import verify_math, verify_math_many
 
 _ALGEBRA = (
     *("x", "y", "n", "k", "2", "3", "10", "0", "\\pi", "e", "i", "+", "-", "*", "/", "^", "^{2}", "^{", "_", "{"),

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 from fuzz.campaign import Target
 from fuzz.source import Source
-from sml_jax.tasks.math_canonical import canonical, folded, split_parts
-from sml_jax.tasks.math_compare import same_answer
-from sml_jax.tasks.math_extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
-from sml_jax.tasks.math_number import agree, number
+from sml_jax.tasks.math.canonical import canonical, folded, split_parts
+from sml_jax.tasks.math.compare import same_answer
+from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
+from sml_jax.tasks.math.number import agree, number
 
 WORDS = (
     *("the answer is", "answer:", "answers", "####", "####\n", "\\boxed{", "\\boxed 5", "\\boxed{1}", "\\fbox{", "}"),

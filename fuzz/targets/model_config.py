@@ -13,9 +13,9 @@ from fuzz.toys import toys
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig, RopeScaling
 from sml_jax.models.families import FAMILIES
-from sml_jax.models.huggingface_config import config_from_hf, config_to_hf, stored_dtype
-from sml_jax.models.huggingface_load import read_hf_config
-from sml_jax.models.huggingface_save import token_ids
+from sml_jax.models.hf.config import config_from_hf, config_to_hf, stored_dtype
+from sml_jax.models.hf.load import read_hf_config
+from sml_jax.models.hf.save import token_ids
 
 _CONFIGS: dict[str, dict[str, Any]] = {
     name: {"model_type": name.removesuffix("_sliding"), **values}

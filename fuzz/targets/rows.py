@@ -17,16 +17,16 @@ from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from fuzz.toys import toys
 from sml_jax.errors import UserError
-from sml_jax.tasks.code_problem import CodeProblem
+from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.datasets.gsm8k import gsm8k
 from sml_jax.tasks.datasets.hendrycks_math import hendrycks_math
 from sml_jax.tasks.datasets.humaneval import humaneval
+from sml_jax.tasks.datasets.jsonl import JsonlTask
 from sml_jax.tasks.datasets.live_code_bench import live_code_bench
 from sml_jax.tasks.datasets.mbpp import mbpp
 from sml_jax.tasks.datasets.omni_math import omni_math
 from sml_jax.tasks.datasets.open_code_instruct import open_code_instruct
 from sml_jax.tasks.datasets.sharded import sharded_code, sharded_math
-from sml_jax.tasks.jsonl import JsonlTask
 
 _toys = toys("tasks/datasets/dataset_toys")
 Loader = Callable[[Path], Any]

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from sml_jax.errors import UserError
-from sml_jax.models.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
+from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
 
 _TENSORS = {
     "a": np.arange(42, dtype=np.float32).reshape(7, 6),

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from sml_jax.dialogue.drops import in_one_line
-from sml_jax.parallel.processes import shared_out
-from sml_jax.tasks.types import Problem, Task, Verdict
+from sml_jax.distributed.processes import shared_out
+from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 _log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2  # before failed items are tried again; twice as long before each further round

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.transcript import Dialogue, Record
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 
 @dataclass

@@ -24,7 +24,7 @@ from sml_jax.dialogue.transcript import Dialogue, Transcript, transcript
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Problem, Task
+from sml_jax.tasks.problems.types import Problem, Task
 
 LEAVE = 0.5  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
 STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from its own keys

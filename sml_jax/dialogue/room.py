@@ -11,7 +11,7 @@ from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Problem, Task
+from sml_jax.tasks.problems.types import Problem, Task
 
 ENDLESS = sys.maxsize
 

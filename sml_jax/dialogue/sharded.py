@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from sml_jax.dialogue.teachers import LanguageTeacher, Message
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 SETTINGS = ("full", "concat", "sharded", "recap", "snowball")
 ONE_TURN = ("full", "concat")

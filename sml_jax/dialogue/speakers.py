@@ -11,13 +11,13 @@ import numpy as np
 from sml_jax.dialogue.drops import VERIFIER, apart, still
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
-from sml_jax.dialogue.leaks import leaks
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher, Teacher
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows, Utterance
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 
 @dataclass(frozen=True)

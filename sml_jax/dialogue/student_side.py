@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from sml_jax.dialogue.drops import VERIFIER, apart, still
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge, judged_aside
-from sml_jax.dialogue.leaks import leaks
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
 from sml_jax.engine.rows import Rows, Utterance
-from sml_jax.tasks.types import Task, Turn
+from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.problems.types import Task, Turn
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 Knowledge = Literal["own", "other", "none"]
 

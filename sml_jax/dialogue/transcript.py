@@ -9,7 +9,7 @@ from typing import Any
 import flax.struct
 import numpy as np
 
-from sml_jax.tasks.types import Turn, Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 
 AnyArray = Any  # np.ndarray as a rollout leaves it, jax.Array within jit
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from sml_jax.models.cached_attention import KeyValues, Past, time_axis
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.ops.cached_attention import KeyValues, Past, time_axis
 
 Cache = tuple[KeyValues, ...]
 """For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `cached_attention.time_axis`."""

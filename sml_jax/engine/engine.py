@@ -10,15 +10,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from sml_jax.common.executables import programs
 from sml_jax.engine import caches, kernels
 from sml_jax.engine.caches import Cache, CacheLayout, aligned
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
-from sml_jax.models.attention import choose
-from sml_jax.models.cached_attention import KeyValues
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import (
+from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops.cached_attention import KeyValues
+from sml_jax.sharding.mesh import (
     cache_sharding,
     everywhere,
     fetchable,
@@ -30,7 +31,6 @@ from sml_jax.parallel.mesh import (
     row_sharding,
     row_shards,
 )
-from sml_jax.parallel.programs import programs
 
 CHUNKS = (16, 64)  # numbers of given tokens that one call takes
 STEPS = 32  # the most tokens that a row samples in one call: then the others get their chance

@@ -23,11 +23,11 @@ from jaxtyping import Array, Bool, Float, Int
 from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, looked_back_at
 from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
 from sml_jax.engine.weights import Weights
-from sml_jax.models.cached_attention import Past
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
-from sml_jax.models.native_product import native_product, pays
-from sml_jax.models.products import projection
+from sml_jax.models.ops.cached_attention import Past
+from sml_jax.models.ops.native_product import native_product, pays
+from sml_jax.models.ops.products import projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
 

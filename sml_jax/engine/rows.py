@@ -17,7 +17,7 @@ from sml_jax.engine.caches import Cache
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.kernels import Sampled
 from sml_jax.errors import UserError
-from sml_jax.parallel.mesh import loops
+from sml_jax.sharding.mesh import loops
 
 SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
 

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.models.decoder import Decoder, abstract_params
-from sml_jax.parallel.mesh import by_rules
+from sml_jax.sharding.mesh import by_rules
 
 _CAST = ("kernel", "bias", "embedding")  # what modules would cast at each use; norms and adapters stay as they are
 

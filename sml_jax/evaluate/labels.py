@@ -10,7 +10,7 @@ from sml_jax.evaluate.label_hedges import hedges
 from sml_jax.evaluate.label_questions import asked, is_short
 from sml_jax.evaluate.label_rules import declines, is_missing
 from sml_jax.evaluate.label_text import without_runs
-from sml_jax.runio.dialogues import JudgedDialogue
+from sml_jax.run.io.dialogues import JudgedDialogue
 
 __all__ = [
     "LABELS",

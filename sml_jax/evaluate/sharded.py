@@ -32,7 +32,7 @@ from sml_jax.engine.engine import Engine
 from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary, student_labels
 from sml_jax.evaluate.sharded_statistics import aptitude_summary, premature_summary
-from sml_jax.tasks.types import Task
+from sml_jax.tasks.problems.types import Task
 
 USERS = ("scripted", "language")
 SHARDED_KEY = "sharded_suites"  # in eval.json, beside the names of the suites

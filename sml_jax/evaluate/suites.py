@@ -20,7 +20,7 @@ from sml_jax.engine.engine import Engine
 from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary
 from sml_jax.evaluate.statistics import success_summary
-from sml_jax.tasks.types import Task
+from sml_jax.tasks.problems.types import Task
 
 _log = logging.getLogger(__name__)
 

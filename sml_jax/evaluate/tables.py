@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sml_jax.errors import UserError
 from sml_jax.evaluate.labels import JudgedDialogue
-from sml_jax.runio.display import printable
+from sml_jax.run.io.display import printable
 
 # suite -> policy -> arm -> what `success_summary` gives: the form of eval.json.
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]

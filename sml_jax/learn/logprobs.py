@@ -14,10 +14,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.attention import platform_of
 from sml_jax.models.decoder import Decoder, abstract_params
+from sml_jax.models.ops.attention import platform_of
 from sml_jax.models.shared_start import SharedStart
-from sml_jax.parallel.mesh import by_rules, row_sharding, row_shards
+from sml_jax.sharding.mesh import by_rules, row_sharding, row_shards
 
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]

@@ -14,14 +14,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sml_jax.common.executables import programs
 from sml_jax.errors import UserError
 from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.parallel.mesh import fetchable, filled_rows, place, place_rows, row_shards
-from sml_jax.parallel.programs import programs
+from sml_jax.sharding.mesh import fetchable, filled_rows, place, place_rows, row_shards
 
 Params = Any
 # Metrics that are maxima over tokens; the others but `loss` and `student_tokens` are means over student tokens.

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from sml_jax.common.json_text import parse_json
 from sml_jax.errors import UserError
-from sml_jax.json_text import parse_json
 
 # Far above any model's: what is larger is a slip, which would otherwise end in gigabytes asked for.
 _MOST = 2**31 - 1

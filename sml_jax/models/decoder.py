@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.cached_attention import KeyValues, Past
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import Layer, RMSNorm
-from sml_jax.models.products import Product, float32_product, projection
+from sml_jax.models.ops.cached_attention import KeyValues, Past
+from sml_jax.models.ops.products import Product, float32_product, projection
 from sml_jax.models.shared_start import SharedStart
 
 

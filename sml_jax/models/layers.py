@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.attention import self_attention
-from sml_jax.models.cached_attention import KeyValues, Past, cached_attention, put, time_axis
-from sml_jax.models.cached_attention_native import native_cached_attention
 from sml_jax.models.config import DecoderConfig, RopeScaling
-from sml_jax.models.gating import gated
-from sml_jax.models.products import Product, projection
-from sml_jax.models.rope import frequencies, rotate
+from sml_jax.models.ops.attention import self_attention
+from sml_jax.models.ops.cached_attention import KeyValues, Past, cached_attention, put, time_axis
+from sml_jax.models.ops.cached_attention_native import native_cached_attention
+from sml_jax.models.ops.gating import gated
+from sml_jax.models.ops.products import Product, projection
+from sml_jax.models.ops.rope import frequencies, rotate
 from sml_jax.models.shared_start import SharedStart
 
 

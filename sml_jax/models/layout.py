@@ -17,13 +17,13 @@ def params_on(model: Decoder, mesh: Mesh | None) -> Any:
 
     Args:
       model: the decoder.
-      mesh: lays them out by the rules of `sml_jax.parallel`; None puts them on the first device.
+      mesh: lays them out by the rules of `sml_jax.sharding`; None puts them on the first device.
 
     Raises:
       UserError: a dimension that the mesh does not divide, naming the parameter.
     """
     # Imported here, since the mesh's room stands above this one.
-    from sml_jax.parallel.mesh import by_rules
+    from sml_jax.sharding.mesh import by_rules
 
     boxed = abstract_params(model)
     shapes, specs = nn.unbox(boxed), nn.get_partition_spec(boxed)

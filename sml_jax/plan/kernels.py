@@ -27,7 +27,8 @@ from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import params_on
 from sml_jax.models.lora import split_trainable
-from sml_jax.parallel.mesh import (
+from sml_jax.plan.job import Dialogues, Job, Update
+from sml_jax.sharding.mesh import (
     cache_sharding,
     everywhere,
     filled_rows,
@@ -36,7 +37,6 @@ from sml_jax.parallel.mesh import (
     row_sharding,
     row_shards,
 )
-from sml_jax.plan.job import Dialogues, Job, Update
 
 ENDS = 2  # how many tokens end a turn, about; they cost nothing
 

@@ -13,20 +13,20 @@ from sml_jax.dialogue.room import Steps, context_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.experiment import Experiment
-from sml_jax.gin_flags import configured, parse_gin
-from sml_jax.models.checkpoint import find_model, with_overrides
+from sml_jax.gin_config.load import load_experiment
+from sml_jax.gin_config.parse import configured, parse_gin
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.huggingface_config import config_from_hf
-from sml_jax.models.huggingface_load import read_hf_config
+from sml_jax.models.hf.checkpoint import find_model, with_overrides
+from sml_jax.models.hf.config import config_from_hf
+from sml_jax.models.hf.load import read_hf_config
 from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.plan.stand_in import AROUND, AssumedFraming, AssumedTask
-from sml_jax.recipes import load_experiment
-from sml_jax.stages.bases import Base, RandomWeights
-from sml_jax.stages.corpus import Corpus
-from sml_jax.stages.offline import Offline
-from sml_jax.stages.online import Online
-from sml_jax.tasks.types import Task
+from sml_jax.run.base_models import Base, RandomWeights
+from sml_jax.run.experiment import Experiment
+from sml_jax.run.stages.corpus import Corpus
+from sml_jax.run.stages.offline import Offline
+from sml_jax.run.stages.online import Online
+from sml_jax.tasks.problems.types import Task
 
 _EXPERIMENT = f"{Experiment.__module__}.{Experiment.__qualname__}"
 _SCRIPTED = ("retry", "scripted")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.parallel.mesh import make_mesh
 from sml_jax.plan.chips import CHIPS, Chip
 from sml_jax.plan.compiling import Compiled, compile_program
 from sml_jax.plan.job import Job
 from sml_jax.plan.kernels import Phase, Program, phases, shard_bytes
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.topology import devices_of
+from sml_jax.sharding.mesh import make_mesh
 
 BINDS = ("arithmetic", "memory", "links")
 Cache = dict[Hashable, Compiled]  # programs compiled so far

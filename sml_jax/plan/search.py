@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sml_jax.errors import UserError
-from sml_jax.parallel.mesh import MeshShape
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, changed
 from sml_jax.plan.report import Cache, PhasePlan, Plan, Told, make_plan, state_bytes
+from sml_jax.sharding.mesh import MeshShape
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 # Tokens of a chat template and of a prompt's words around one utterance, on the large side.
 AROUND = 24

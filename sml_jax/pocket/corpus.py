@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sml_jax.pocket import language
 from sml_jax.pocket.students import Habits, ScriptedStudent
 from sml_jax.pocket.world import PocketTask, pocket_task
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 
 

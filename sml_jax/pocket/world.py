@@ -17,7 +17,7 @@ from sml_jax.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
 from sml_jax.tasks import ExpressionPool
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 TEST_SHARE = 8  # one problem in eight is a test problem
 MOST_TRAIN, MOST_TEST = 500_000, 50_000  # of some 700,000 and 100,000: drawing the last ones would take for ever

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sml_jax.tasks.types import Role
+from sml_jax.tasks.problems.types import Role
 from sml_jax.text.tokenizer import Tokenizer
 
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sml_jax.common.json_text import parse_json
 from sml_jax.errors import UserError
-from sml_jax.json_text import parse_json
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 

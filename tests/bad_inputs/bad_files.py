@@ -15,20 +15,20 @@ from family_toys import write_family_model
 # A whole recipe without a base on disk: random weights of the pocket world's vocabulary.
 PLAIN = """
 from __gin__ import dynamic_registration
-from sml_jax import experiment
+from sml_jax.run import experiment
 from sml_jax.dialogue import rules
 from sml_jax.engine import sampling
 from sml_jax.evaluate import suites
 from sml_jax.learn import update
 from sml_jax.models import config
 from sml_jax.pocket import world
-from sml_jax.stages import bases
-from sml_jax.stages import chats
-from sml_jax.stages import online
+from sml_jax.run import base_models as bases
+from sml_jax.run import chats
+from sml_jax.run.stages import online
 include 'gin/stages/online.gin'
 experiment.Experiment.task = @world.PocketMath()
 experiment.Experiment.suites = [@suites.Suite()]
-experiment.Experiment.base = @bases.RandomWeights()
+experiment.Experiment.base = @base_models.RandomWeights()
 experiment.Experiment.chat = @chats.RoleChat()
 experiment.Experiment.rules = @rules.DialogueRules()
 experiment.Experiment.sampling = @sampling.Sampling()
@@ -36,7 +36,7 @@ experiment.Experiment.rows = 16
 suites.Suite.task = @world.PocketMath()
 suites.Suite.problems = 4
 suites.Suite.max_turns = 2
-bases.RandomWeights.config = @config.DecoderConfig()
+base_models.RandomWeights.config = @config.DecoderConfig()
 config.DecoderConfig.vocab_size = 388
 config.DecoderConfig.width = 16
 config.DecoderConfig.layers = 1
@@ -118,7 +118,7 @@ class Files:
 
     def base(self) -> tuple[str, str]:
         """Bindings that read `PLAIN`'s model in place of making it, which takes longer."""
-        return "Experiment.base=@bases.Pretrained()", f"Pretrained.path={self.run}"
+        return "Experiment.base=@base_models.Pretrained()", f"Pretrained.path={self.run}"
 
     def jsonl(self, train: object, test: object = None, *bindings: str) -> list[str]:
         """Trains on plain rows: a path, or rows to write."""

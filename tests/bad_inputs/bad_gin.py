@@ -32,7 +32,7 @@ def circle(f: Files) -> list[str]:
 
 
 HEAD = "from __gin__ import dynamic_registration\n"
-ONLINE = "from sml_jax.stages import online\n"
+ONLINE = "from sml_jax.run.stages import online\n"
 MENDED = "Mend this line: "
 FILES = {
     "no such gin file": Bad(
@@ -67,11 +67,11 @@ NAMES = {
     "a misspelt parameter": Bad(given("Online.group_sise=4"), "no parameter 'group_sise'", "did you mean group_size"),
     "a misspelt class": Bad(given("Onlin.steps=4"), "no configurable 'Onlin'", "did you mean online.Online"),
     "a misspelt module": Bad(
-        line("from sml_jax.stages import onlin"), "mine.gin:2: no module", "did you mean .*online"
+        line("from sml_jax.run.stages import onlin"), "mine.gin:2: no module", "did you mean .*online"
     ),
     "a package that is not there": Bad(line("import sml_jacks"), "no module 'sml_jacks'", "is it installed"),
     "a class in place of a module": Bad(
-        line("from sml_jax.stages.online import Online"), "Online is no module", "write online.Online"
+        line("from sml_jax.run.stages.online import Online"), "Online is no module", "write online.Online"
     ),
     "an unknown stage": Bad(given("Experiment.stages=[@onlin.Onlin()]"), "no imported name 'onlin'", "mean online"),
     "a macro without a value": Bad(line(ONLINE + "online.Online.steps = %N"), "macro %N has no value", "add --gin.N="),
@@ -125,7 +125,7 @@ KINDS = {
         ("Experiment.task=5", "Task"),
         ("Experiment.task=@experiment.Experiment()", "Task"),
         ("Experiment.base=@online.Online()", r"Pretrained \| RandomWeights"),
-        ("Experiment.chat=@bases.RandomWeights()", r"RoleChat \| FamilyChat"),
+        ("Experiment.chat=@base_models.RandomWeights()", r"RoleChat \| FamilyChat"),
         ("Experiment.rules=@sampling.Sampling()", "DialogueRules"),
         ("Online.optimizer=3", "GradientTransformation"),
         ("Online.optimizer=@online/optimizers.adamw", "GradientTransformation", r"write @online/optimizers.adamw\(\)"),

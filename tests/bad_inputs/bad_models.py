@@ -18,7 +18,7 @@ Argv = Callable[[Files], list[str]]
 
 def base(*bindings: str) -> Argv:
     """Trains from a base on disk."""
-    return lambda f: f.train("Experiment.base=@bases.Pretrained()", *bindings)
+    return lambda f: f.train("Experiment.base=@base_models.Pretrained()", *bindings)
 
 
 def ours(**files: Change) -> Argv:

@@ -16,7 +16,7 @@ import gin
 import pytest
 from bad_files import Files
 
-from sml_jax.cli import main, run_program
+from sml_jax.cli.main import main, run_program
 from sml_jax.engine.engine import Engine
 from sml_jax.learn.update import Learner
 

@@ -15,7 +15,7 @@ from sml_jax.engine.rows import Rows, Utterance
 from sml_jax.engine.sampling import Sampling
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.tasks.types import Problem, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 
 WORDS = ("my answer is ", "part ", " is right", "?")

@@ -19,7 +19,7 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Turn, Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 
 BAD = 2  # the place of the bad problem among the task's

@@ -16,7 +16,7 @@ from sml_jax.dialogue.speakers import QuestionWriter
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Verdict
+from sml_jax.tasks.problems.types import Verdict
 
 
 def injected(monkeypatch, chat, task, rules, engine, params, decay, says, teacher=None, problems=2):

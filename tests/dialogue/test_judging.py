@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.judging import Unjudged, judge, judged_aside
-from sml_jax.tasks.types import Verdict
+from sml_jax.tasks.problems.types import Verdict
 
 PROBLEMS = DigitTask().problems()
 ITEMS = [(problem, f"it is {i % 3}") for i, problem in enumerate(PROBLEMS)]

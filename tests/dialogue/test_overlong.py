@@ -15,7 +15,7 @@ from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Verdict
+from sml_jax.tasks.problems.types import Verdict
 
 PROBLEMS = DigitTask().problems()
 

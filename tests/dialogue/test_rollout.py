@@ -12,7 +12,7 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Turn
+from sml_jax.tasks.problems.types import Turn
 
 
 def student_turn_number(chat, heard):

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sml_jax.dialogue.framing import MessageFraming
-from sml_jax.dialogue.leaks import leaks
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.room import required_length
@@ -32,7 +31,8 @@ from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.pocket import ASSETS
-from sml_jax.tasks.types import Problem, Task
+from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.problems.types import Problem, Task
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import SentencePieceTokenizer
 

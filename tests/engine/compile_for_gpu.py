@@ -17,11 +17,11 @@ from jax_plugins import xla_cuda13
 from sml_jax.engine.sampling import Sampling
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import PolicyLoss
-from sml_jax.models import attention
 from sml_jax.models.config import DecoderConfig
-from sml_jax.parallel.mesh import make_mesh
+from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.plan.kernels import phases, shard_bytes
+from sml_jax.sharding.mesh import make_mesh
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
 H100 = """gpu_device_info {

@@ -16,8 +16,8 @@ from sml_jax.engine.caches import CacheLayout, empty_cache, looked_back_at
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
 from sml_jax.learn.logprobs import token_logprobs
-from sml_jax.models.cached_attention import KeyValues
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.ops.cached_attention import KeyValues
 
 ROWS, CAPACITY, MOST = 4, 160, 8
 LAYOUT = CacheLayout.of(CONFIG, CAPACITY, MOST)  # a ring of 32 slots, 16 to spare on either side

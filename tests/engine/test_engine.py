@@ -12,7 +12,7 @@ from sml_jax.engine.engine import Engine
 from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import loop_sharding, loops, place, shard_params
+from sml_jax.sharding.mesh import loop_sharding, loops, place, shard_params
 
 
 @pytest.mark.parametrize(

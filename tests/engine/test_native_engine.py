@@ -10,8 +10,8 @@ from engine_toys import CONFIG, END, mesh_of
 
 from sml_jax.engine import Engine, Rows, kernels
 from sml_jax.errors import UserError
-from sml_jax.models import native_product
 from sml_jax.models.decoder import Decoder, init_params
+from sml_jax.models.ops import native_product
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 

@@ -13,8 +13,8 @@ from run_toys import ToyTask, read_lines, toy_experiment, write_tokenizer
 from sml_jax.dialogue import judging
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.suites import Suite
-from sml_jax.parallel.mesh import AXES
-from sml_jax.tasks.types import Problem, Verdict
+from sml_jax.sharding.mesh import AXES
+from sml_jax.tasks.problems.types import Problem, Verdict
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def test_a_run_evaluates_on_what_is_left(tmp_path, monkeypatch):
     """`pytest -m slow tests/evaluate/test_dropped_in_suites.py`; its parts: tests/dialogue/test_kept_in_suites.py."""
     monkeypatch.setattr(judging.time, "sleep", lambda seconds: None)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), AXES)
-    monkeypatch.setattr("sml_jax.experiment.make_mesh", lambda *sizes: mesh)
+    monkeypatch.setattr("sml_jax.run.experiment.make_mesh", lambda *sizes: mesh)
     suites = [Suite(FailingShards(), arms=("scripted",), problems=4, max_turns=2)]
     sharded = [ShardedSuite(FailingShards(), settings=("sharded",), problems=3, simulations=3)]
     experiment = toy_experiment(write_tokenizer(tmp_path / "toy.model"), suites=suites, sharded=sharded)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sml_jax.errors import UserError
 from sml_jax.evaluate import behaviour_summary, label_turn
 from sml_jax.evaluate.labels import LABELS, label_by_rules, premature
-from sml_jax.tasks.types import Turn, Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 
 
 @dataclass(frozen=True)

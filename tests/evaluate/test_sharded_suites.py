@@ -19,11 +19,11 @@ from sml_jax.errors import UserError
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.sharded_table import sharded_table
 from sml_jax.evaluate.suites import Suite
-from sml_jax.parallel.mesh import AXES
-from sml_jax.stages.bases import Pretrained
-from sml_jax.stages.chats import FamilyChat, RoleChat
+from sml_jax.run.base_models import Pretrained
+from sml_jax.run.chats import FamilyChat, RoleChat
+from sml_jax.sharding.mesh import AXES
 from sml_jax.tasks.datasets.sharded import sharded_math
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.problems.types import Problem
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def tokenizer(tmp_path_factory):
 def one_device(monkeypatch):
     """Compiles faster than eight."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), AXES)
-    monkeypatch.setattr("sml_jax.experiment.make_mesh", lambda *sizes: mesh)
+    monkeypatch.setattr("sml_jax.run.experiment.make_mesh", lambda *sizes: mesh)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sml_jax.errors import UserError
 from sml_jax.evaluate import closing_markdown, closing_table, compare_dialogues, success_summary
-from sml_jax.tasks.types import Turn, Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from launch.xm import main
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = f"--gin_file={ROOT / 'gin' / 'recipes' / 'pocket_math_online.gin'}"

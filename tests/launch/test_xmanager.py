@@ -21,7 +21,7 @@ pytest.importorskip("xmanager", reason="needs the extra `launch`")
 TOYS = """
 import sys
 from launch import backend, xm
-from sml_jax.cli import run_program
+from sml_jax.cli.main import run_program
 xm._check_bindings = lambda *_: None
 commands = dict(zip(("seed=0", "seed=1", "seed=2"), {commands!r}))
 retry = lambda job: [str(backend.RETRY), "--log=" + backend.log_path(job)]

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.learn import logprobs, token_logprobs
 from sml_jax.learn.logprobs import HeadLayout, hidden_logprobs
-from sml_jax.parallel.mesh import AXES, make_mesh, row_sharding, row_shards
+from sml_jax.sharding.mesh import AXES, make_mesh, row_sharding, row_shards
 
 
 def test_known_answers_over_two_tokens():

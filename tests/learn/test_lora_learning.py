@@ -18,7 +18,7 @@ from sml_jax.learn.update import Learner, PolicyLoss, add_gradients, init_state
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, count_params, init_params
 from sml_jax.models.lora import join_lora, split_lora
-from sml_jax.parallel.mesh import AXES, make_mesh, shard_params
+from sml_jax.sharding.mesh import AXES, make_mesh, shard_params
 
 CONFIG = DecoderConfig(
     vocab_size=12,

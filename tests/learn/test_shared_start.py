@@ -13,7 +13,7 @@ from sml_jax.learn.update import Learner, PolicyLoss, init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.shared_start import SharedStart
-from sml_jax.parallel.mesh import make_mesh, place_params
+from sml_jax.sharding.mesh import make_mesh, place_params
 
 SGD = optax.sgd(1.0)  # the step is the gradient
 SIZES = {"vocab_size": 40, "width": 16, "heads": 4, "kv_heads": 2, "head_dim": 8, "hidden": 32, "max_length": 64}

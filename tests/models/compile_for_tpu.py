@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import params_on
-from sml_jax.parallel.mesh import AXES, row_sharding
+from sml_jax.sharding.mesh import AXES, row_sharding
 
 CONFIG = DecoderConfig(
     vocab_size=512, width=256, layers=2, heads=4, kv_heads=2, head_dim=64, hidden=512, max_length=512, dtype="bfloat16",

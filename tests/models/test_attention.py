@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from sml_jax.errors import UserError
-from sml_jax.models import attention
-from sml_jax.models.attention import choose, reference_attention, self_attention
-from sml_jax.models.attention_blocks import _pairs, _Rule, blocked_attention
-from sml_jax.models.attention_splash import splash_attention
-from sml_jax.parallel.mesh import make_mesh
+from sml_jax.models.ops import attention
+from sml_jax.models.ops.attention import choose, reference_attention, self_attention
+from sml_jax.models.ops.attention_blocks import _pairs, _Rule, blocked_attention
+from sml_jax.models.ops.attention_splash import splash_attention
+from sml_jax.sharding.mesh import make_mesh
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -122,7 +122,7 @@ def test_the_pairs_of_blocks_are_those_with_something_to_see(time: int, block: i
 
 def test_a_few_heads_at_a_time_are_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for four kv heads' scores, the 2 x 6 of six rows go in three steps, the 2 x 5 of five in five."""
-    monkeypatch.setattr("sml_jax.models.attention_blocks._SCORES_AT_ONCE", 4 * 2 * 20 * 20)
+    monkeypatch.setattr("sml_jax.models.ops.attention_blocks._SCORES_AT_ONCE", 4 * 2 * 20 * 20)
     for rows, steps in ((6, 3), (5, 5)):
         given_arrays = arrays(rows, 20, 4, 2, 4)
         way = partial(blocked_attention, window=0, scale=0.5)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.models import native_product
-from sml_jax.models.attention import choose
-from sml_jax.models.cached_attention import KeyValues, Past, cached_attention
-from sml_jax.models.cached_attention_native import native_cached_attention
-from sml_jax.native import build
+from sml_jax.models.ops import build, native_product
+from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops.cached_attention import KeyValues, Past, cached_attention
+from sml_jax.models.ops.cached_attention_native import native_cached_attention
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 

@@ -16,10 +16,11 @@ from make_golden import FOLDER
 from safetensors.numpy import save_file
 
 from sml_jax.errors import UserError
-from sml_jax.models import Decoder, DecoderConfig, config_from_hf, huggingface_load, load_model, save_hf
-from sml_jax.models.checkpoint import with_overrides
+from sml_jax.models import Decoder, DecoderConfig, config_from_hf, load_model, save_hf
+from sml_jax.models.hf import load as huggingface_load
+from sml_jax.models.hf.checkpoint import with_overrides
 from sml_jax.models.layout import params_on
-from sml_jax.parallel.mesh import AXES, shard_params
+from sml_jax.sharding.mesh import AXES, shard_params
 
 
 def weights_of(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

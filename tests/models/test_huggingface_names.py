@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.huggingface_config import config_from_hf
-from sml_jax.models.huggingface_names import Placement, placements
+from sml_jax.models.hf.config import config_from_hf
+from sml_jax.models.hf.names import Placement, placements
 
 
 @pytest.mark.parametrize("tied", [True, False])

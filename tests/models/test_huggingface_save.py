@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from sml_jax.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, init_params, load_model, save_hf
 from sml_jax.models.config import LoraConfig
-from sml_jax.models.huggingface_save import copy_text_files, token_ids
+from sml_jax.models.hf.save import copy_text_files, token_ids
 from sml_jax.models.lora import add_lora, merge_lora
 
 CONFIG = DecoderConfig(

@@ -7,11 +7,11 @@ import gin
 import pytest
 from published import PUBLISHED
 
-from sml_jax.gin_flags import configured, parse_gin
+from sml_jax.gin_config.parse import configured, parse_gin
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, abstract_params, count_params
 from sml_jax.models.families import canonical, family_of
-from sml_jax.models.huggingface_config import config_from_hf
+from sml_jax.models.hf.config import config_from_hf
 
 FOLDER = Path(__file__).parents[2] / "gin" / "models"
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from sml_jax.models import native_product as module
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.native_product import FEW, native_product, pays
-from sml_jax.parallel.mesh import make_mesh
+from sml_jax.models.ops import native_product as module
+from sml_jax.models.ops.native_product import FEW, native_product, pays
+from sml_jax.sharding.mesh import make_mesh
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 
@@ -73,7 +73,7 @@ def test_a_model_with_these_products_is_the_same_model(tied) -> None:
 SUMS = """
 import sys
 import jax, numpy as np
-from sml_jax.models.native_product import native_product
+from sml_jax.models.ops.native_product import native_product
 x, kernel = (np.random.default_rng(0).normal(size=size).astype(np.float32) for size in ((3, 77), (77, 1000)))
 for factor, axis in ((kernel, 0), (kernel.T.copy(), 1)):
     print(np.asarray(native_product(x, factor, (((1,), (axis,)), ((), ())))).tobytes().hex())

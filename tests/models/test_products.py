@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sml_jax.models.gating import gated
-from sml_jax.models.products import projection
+from sml_jax.models.ops.gating import gated
+from sml_jax.models.ops.products import projection
 
 SHAPES = [((2, 3, 4), (4, 5), 1), ((2, 3, 5), (5, 2), 1), ((2, 3, 4), (4, 3, 2), 1), ((2, 3, 2, 4), (2, 4, 6), 2)]
 

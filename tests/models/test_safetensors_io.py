@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sml_jax.errors import UserError
-from sml_jax.models import safetensors_io
-from sml_jax.models.safetensors_io import INDEX, SINGLE, ShardWriter, check_tensors, stored_tensors
+from sml_jax.models.hf import safetensors_io
+from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, ShardWriter, check_tensors, stored_tensors
 
 MATRIX = np.arange(42, dtype=np.float32).reshape(7, 6)
 

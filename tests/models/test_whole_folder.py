@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.models.whole_folder import whole_folder
+from sml_jax.models.hf.whole_folder import whole_folder
 
 
 def test_it_appears_once_all_is_written(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from plan_toys import forward_flops, tiny_config
 
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.parallel.mesh import make_mesh
 from sml_jax.plan.collectives import group_size
 from sml_jax.plan.counting import count
 from sml_jax.plan.hlo import parse, shapes_in
 from sml_jax.plan.work import kernel_flops, traced_flops
+from sml_jax.sharding.mesh import make_mesh
 
 F32 = jnp.float32
 

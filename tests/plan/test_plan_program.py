@@ -9,10 +9,10 @@ import pytest
 from jax.sharding import PartitionSpec
 from plan_toys import matrices, tiny_config, tiny_job
 
+from sml_jax.cli.plan import main
 from sml_jax.engine.weights import weight_shardings
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.parallel.mesh import MeshShape, make_mesh
 from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
@@ -23,7 +23,7 @@ from sml_jax.plan.recipe import read_job
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.search import flags_of, nearest
 from sml_jax.plan.table import as_json
-from sml_jax.plan_program import main
+from sml_jax.sharding.mesh import MeshShape, make_mesh
 
 GEMMA = ["gin/models/gemma3_12b.gin", "gin/recipes/math_online.gin"]
 

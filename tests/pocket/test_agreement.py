@@ -5,7 +5,7 @@ import pytest
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 from sml_jax.pocket.agreement import teacher_agreement
-from sml_jax.tasks.types import Turn, Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 
 WRONG = Verdict(False, True)
 

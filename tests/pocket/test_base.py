@@ -5,7 +5,7 @@ import pytest
 from sml_jax.dialogue import DialogueRules, LanguageTeacher, RetryTeacher, play
 from sml_jax.engine import Engine
 from sml_jax.models import count_params, load_model
-from sml_jax.models.checkpoint import SHIPPED
+from sml_jax.models.hf.checkpoint import SHIPPED
 from sml_jax.pocket import ASSETS
 from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.pocket.world import pocket_task

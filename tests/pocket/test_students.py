@@ -7,7 +7,7 @@ import pytest
 from sml_jax.pocket import language
 from sml_jax.pocket.corpus import scripted_dialogue
 from sml_jax.pocket.students import Habits, ScriptedStudent
-from sml_jax.tasks.types import Turn
+from sml_jax.tasks.problems.types import Turn
 
 
 def solved(task, habits, n=150, knows=True):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sml_jax.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.world import PocketCode, PocketMath, pocket_task, split_of
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 NAMES = ("pocket_math", "pocket_code", "pocket_math_underspecified", "pocket_code_underspecified")
 

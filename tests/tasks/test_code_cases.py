@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
-from sml_jax.tasks.code_cases import CONTEST_SETUP, first_difference, run_cases, same_output
-from sml_jax.tasks.code_problem import CallCase, IoCase
-from sml_jax.tasks.code_process import Limits
-from sml_jax.tasks.types import Verdict
+from sml_jax.tasks.code.cases import CONTEST_SETUP, first_difference, run_cases, same_output
+from sml_jax.tasks.code.problem import CallCase, IoCase
+from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.problems.types import Verdict
 
 SHORT = Limits(wall_s=60.0, cpu_s=1)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.code_detail import detail_of, hint
-from sml_jax.tasks.code_process import CANDIDATE, Ending, Limits
-from sml_jax.tasks.run_tests import run_tests
+from sml_jax.tasks.code.detail import detail_of, hint
+from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits
+from sml_jax.tasks.code.run_tests import run_tests
 
 LONG = "def f(): return list(range(1000))"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.code_extract import extract_code
+from sml_jax.tasks.code.extract import extract_code
 
 F = "def f(x):\n    return x + 1"
 PROMPT = 'from typing import List\n\n\ndef f(x: int) -> List[int]:\n    """ Adds one.\n    >>> f(1)\n    2\n    """\n'

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.tasks.code_problem import CodeProblem
-from sml_jax.tasks.code_process import Limits
-from sml_jax.tasks.code_task import CodeTask
+from sml_jax.tasks.code.problem import CodeProblem
+from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.task import CodeTask
 
 # Their setup builds objects of a class that the solution defines, so it must run after it.
 SETUP_AFTER_CODE = {"367", "927"}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.tasks import code_process
-from sml_jax.tasks.code_cases import run_cases
-from sml_jax.tasks.code_problem import CallCase, IoCase
-from sml_jax.tasks.code_process import Limits
-from sml_jax.tasks.run_tests import run_tests
-from sml_jax.tasks.sandbox.protection import protection
+from sml_jax.tasks.code import process as code_process
+from sml_jax.tasks.code.cases import run_cases
+from sml_jax.tasks.code.problem import CallCase, IoCase
+from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.run_tests import run_tests
+from sml_jax.tasks.code.sandbox.protection import protection
 
 
 @pytest.fixture

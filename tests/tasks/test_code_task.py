@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
-from sml_jax.tasks import code_task
-from sml_jax.tasks.code_process import Limits
-from sml_jax.tasks.code_task import CallCase, CodeProblem, CodeTask, IoCase, judge
-from sml_jax.tasks.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.code import task as code_task
+from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.task import CallCase, CodeProblem, CodeTask, IoCase, judge
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 ADD = CodeProblem(
     id="add",

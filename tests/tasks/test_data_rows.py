@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
-from sml_jax.tasks import parquet
-from sml_jax.tasks.jsonl import JsonlTask
-from sml_jax.tasks.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts
+from sml_jax.tasks.datasets.jsonl import JsonlTask
+from sml_jax.tasks.problems import parquet
+from sml_jax.tasks.problems.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts
 
 OBJECTS = [{"n": i, "t": f"row {i} \u00e9"} for i in range(30)]
 LINES = "\n".join(json.dumps(row) for row in OBJECTS)

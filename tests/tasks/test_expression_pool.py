@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.tasks import ExpressionPool
-from sml_jax.tasks.expression_pool import LineWorker
+from sml_jax.tasks.math.expression_pool import LineWorker
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_close_ends_the_process_and_a_later_call_starts_another() -> None:
 
 
 def test_the_memory_of_results_is_bounded(monkeypatch: pytest.MonkeyPatch, pool: ExpressionPool) -> None:
-    monkeypatch.setattr("sml_jax.tasks.expression_pool._MEMO_SIZE", 10)
+    monkeypatch.setattr("sml_jax.tasks.math.expression_pool._MEMO_SIZE", 10)
     assert pool.outputs([f"x - {i}" for i in range(50)], [0]) == [[-i] for i in range(50)]
     assert len(pool._memo) <= 10
 

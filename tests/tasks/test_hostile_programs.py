@@ -23,11 +23,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile_programs import CONTAINED, FORGED
 
-from sml_jax.tasks import Limits, Verdict, run_tests
-from sml_jax.tasks.code_cases import run_cases
-from sml_jax.tasks.code_problem import CallCase, IoCase
-from sml_jax.tasks.sandbox import protection as protection_module
-from sml_jax.tasks.sandbox.walls import Walls, offers
+from sml_jax.tasks import Limits, Verdict
+from sml_jax.tasks.code import run_tests
+from sml_jax.tasks.code.cases import run_cases
+from sml_jax.tasks.code.problem import CallCase, IoCase
+from sml_jax.tasks.code.sandbox import protection as protection_module
+from sml_jax.tasks.code.sandbox.walls import Walls, offers
 
 TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
 LIMITS = Limits(wall_s=2.0, cpu_s=1, memory_bytes=1 << 29)

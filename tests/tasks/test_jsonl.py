@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
 from sml_jax.tasks import JsonlTask, Problem, Verdict
-from sml_jax.tasks.math_task import MathTask
-from sml_jax.tasks.overlap import normalise_question
+from sml_jax.tasks.math.task import MathTask
+from sml_jax.tasks.problems.overlap import normalise_question
 
 
 def write(path: Path, rows: list[object]) -> Path:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.math_canonical import canonical, folded, split_parts
+from sml_jax.tasks.math.canonical import canonical, folded, split_parts
 
 
 @pytest.mark.parametrize(

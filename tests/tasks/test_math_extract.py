@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sml_jax.tasks.math_extract import extract_answer, final_answer
+from sml_jax.tasks.math.extract import extract_answer, final_answer
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.math_number import Number, agree, number
+from sml_jax.tasks.math.number import Number, agree, number
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from sml_jax.errors import UserError
 from sml_jax.tasks import Problem, Task, Verdict
-from sml_jax.tasks.math_task import MathTask, check_knowledge
+from sml_jax.tasks.math.task import MathTask, check_knowledge
 
 SOLVED = Problem("a", "How many?", "7", solution="3 + 4 = 7")
 BARE = Problem("b", "How many?", "8")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
 from sml_jax.tasks import Problem, Task
-from sml_jax.tasks.math_task import MathTask
-from sml_jax.tasks.overlap import check_overlap, normalise_question, statements, without_overlap
+from sml_jax.tasks.math.task import MathTask
+from sml_jax.tasks.problems.overlap import check_overlap, normalise_question, statements, without_overlap
 
 
 def problems(*questions: str) -> tuple[Problem, ...]:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import tensorflow_datasets as tfds
 
-from sml_jax.tasks.code_problem import CallCase, Case, IoCase
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.code.problem import CallCase, Case, IoCase
+from sml_jax.tasks.problems.types import Problem
 
 P = TypeVar("P", bound=Problem)
 

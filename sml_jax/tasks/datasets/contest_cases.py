@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sml_jax.tasks.code_problem import CallCase, Case, IoCase
-from sml_jax.tasks.rows import BadRow, check_unicode
+from sml_jax.tasks.code.problem import CallCase, Case, IoCase
+from sml_jax.tasks.problems.rows import BadRow, check_unicode
 
 # Upstream's largest rows are some tens of megabytes of text.
 _MOST_BYTES = 1 << 28

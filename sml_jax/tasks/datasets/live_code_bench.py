@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.errors import UserError
-from sml_jax.tasks.code_cases import CONTEST_SETUP
-from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code_task import CallCase, CodeProblem, CodeTask
+from sml_jax.tasks.code.cases import CONTEST_SETUP
+from sml_jax.tasks.code.limits import DEFAULT_LIMITS, Limits
+from sml_jax.tasks.code.task import CallCase, CodeProblem, CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
-from sml_jax.tasks.rows import BadRow, LeftOut, check_unicode, read_rows, text
+from sml_jax.tasks.problems.rows import BadRow, LeftOut, check_unicode, read_rows, text
 
 _WHOLE = "Write a program that reads standard input and writes its answer to standard output."
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.errors import UserError
-from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code_task import CodeProblem, CodeTask
+from sml_jax.tasks.code.limits import DEFAULT_LIMITS, Limits
+from sml_jax.tasks.code.task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
-from sml_jax.tasks.overlap import normalise_question
-from sml_jax.tasks.rows import BadRow, check_unicode, read_rows, text, texts
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.problems.overlap import normalise_question
+from sml_jax.tasks.problems.rows import BadRow, check_unicode, read_rows, text, texts
+from sml_jax.tasks.problems.types import Problem
 
 _SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
 _TESTS = "\n\nYour code should pass these tests:\n"

@@ -14,10 +14,10 @@ from typing import Any
 
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select, split_by_count
-from sml_jax.tasks.math_extract import final_answer
-from sml_jax.tasks.math_task import Knowledge, MathTask, check_knowledge
-from sml_jax.tasks.rows import BadRow, LeftOut, number_or_text, read_rows, text
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.math.extract import final_answer
+from sml_jax.tasks.math.task import Knowledge, MathTask, check_knowledge
+from sml_jax.tasks.problems.rows import BadRow, LeftOut, number_or_text, read_rows, text
+from sml_jax.tasks.problems.types import Problem
 
 
 def omni_math(

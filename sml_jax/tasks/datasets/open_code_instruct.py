@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code_task import CodeProblem, CodeTask
+from sml_jax.tasks.code.limits import DEFAULT_LIMITS, Limits
+from sml_jax.tasks.code.task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 from sml_jax.tasks.datasets.contest_cases import parse_json
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select, split_by_hash
-from sml_jax.tasks.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts
+from sml_jax.tasks.problems.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts
 
 
 def open_code_instruct(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from sml_jax.errors import UserError
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.problems.types import Problem
 
 _log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Problem)

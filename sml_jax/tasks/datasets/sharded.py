@@ -14,19 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sml_jax.tasks.code_cases import CONTEST_SETUP
-from sml_jax.tasks.code_limits import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code_task import CodeProblem, CodeTask
+from sml_jax.tasks.code.cases import CONTEST_SETUP
+from sml_jax.tasks.code.limits import DEFAULT_LIMITS, Limits
+from sml_jax.tasks.code.task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.gsm8k import worked
 from sml_jax.tasks.datasets.humaneval import completion_question
 from sml_jax.tasks.datasets.live_code_bench import contest_question
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
-from sml_jax.tasks.math_extract import final_answer
-from sml_jax.tasks.math_task import Knowledge, MathTask, check_knowledge
-from sml_jax.tasks.rows import BadRow, LeftOut, read_rows, text
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.math.extract import final_answer
+from sml_jax.tasks.math.task import Knowledge, MathTask, check_knowledge
+from sml_jax.tasks.problems.rows import BadRow, LeftOut, read_rows, text
+from sml_jax.tasks.problems.types import Problem
 
 _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 

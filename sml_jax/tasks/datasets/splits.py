@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sml_jax.errors import UserError, at_least
-from sml_jax.tasks.overlap import normalise_question, statements, without_overlap
-from sml_jax.tasks.types import Problem
+from sml_jax.tasks.problems.overlap import normalise_question, statements, without_overlap
+from sml_jax.tasks.problems.types import Problem
 
 _log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Problem)

@@ -11,10 +11,10 @@ from dataset_toys import packed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.code_problem import CallCase, IoCase
+from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.datasets import contest_cases
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
-from sml_jax.tasks.rows import BadRow
+from sml_jax.tasks.problems.rows import BadRow
 
 STDIN = {"input": "1\n2\n", "output": "3\n", "testtype": "stdin"}
 CALL = {"input": '[1, 2]\n"x"', "output": "[null, 1.5]", "testtype": "functional"}

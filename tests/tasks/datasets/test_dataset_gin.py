@@ -16,7 +16,7 @@ from dataset_toys import (
 )
 
 from sml_jax.errors import UserError
-from sml_jax.recipes import load_experiment
+from sml_jax.gin_config.load import load_experiment
 from sml_jax.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,7 +6,7 @@ import pytest
 from dataset_toys import check_damage, contest_row, write
 
 from sml_jax.errors import UserError
-from sml_jax.tasks.code_problem import CallCase, IoCase
+from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.datasets.live_code_bench import live_code_bench
 
 METHOD = "```python\nclass Solution:\n    def double(self, n):\n        return {}\n```"

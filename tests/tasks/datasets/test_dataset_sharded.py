@@ -7,7 +7,7 @@ import pytest
 from dataset_toys import check_damage, contest_row, sharded_code_row, sharded_row
 
 from sml_jax.tasks import Problem
-from sml_jax.tasks.code_problem import CallCase
+from sml_jax.tasks.code.problem import CallCase
 from sml_jax.tasks.datasets.sharded import sharded_code, sharded_math
 
 

@@ -9,7 +9,7 @@ import pytest
 from dataset_toys import contest_row, gsm8k_rows, omni_row, write
 
 from sml_jax.errors import UserError
-from sml_jax.stages.order import problems_at
+from sml_jax.run.problem_order import problems_at
 from sml_jax.tasks import Problem
 from sml_jax.tasks.datasets import prepared as prepared_module
 from sml_jax.tasks.datasets.gsm8k import gsm8k
@@ -104,7 +104,7 @@ def test_tensorflow_is_never_imported(tmp_path: Path) -> None:
     program = f"""
         import sys
         sys.path.insert(0, {str(package.parent)!r})
-        from sml_jax.stages.order import problems_at
+        from sml_jax.run.problem_order import problems_at
         from sml_jax.tasks.datasets.omni_math import omni_math
         assert "tensorflow_datasets" not in sys.modules
         for _ in range(2):

@@ -1,0 +1,150 @@
+"""`sml-jax convert`: a Hugging Face folder to a model folder of ours, and back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sml_jax.cli.flags import FlagParser
+from sml_jax.cli.main import run_program
+from sml_jax.common.paths import user_path
+from sml_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from sml_jax.models.hf.load import Progress as Tell
+
+DESCRIPTION = """Converts a model. What --from holds says which way:
+
+  a Hugging Face folder (config.json, safetensors files) becomes a model folder of ours (model.json, params/);
+  a model folder of ours, or a finished run's folder, becomes a Hugging Face folder that transformers loads.
+
+The tokenizer's files and generation_config.json are copied along. Nothing is downloaded."""
+
+_FLAGS = {
+    "from": ("DIR", "the model: a Hugging Face folder, a model folder or a finished run's folder"),
+    "to": ("DIR", "the folder to write; it appears whole or not at all"),
+    "dtype": ("TYPE", "of the weights written: float32 or bfloat16 (default: as they are)"),
+    "family": (
+        "NAME",
+        "the model_type to write: gemma2, gemma3_text, llama, qwen2 or qwen3 (default: the one that fits)",
+    ),
+    "tokenizer_from": ("DIR", "a folder to copy the tokenizer's files from (default: the model's)"),
+    "overwrite": ("true|false", "whether --to may be replaced if it is not empty (default: false)"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program; returns its exit code."""
+    flags = _parse(argv)
+    # Imported here, so that --help and mistakes in flags need not load JAX.
+    from sml_jax.models.families import FAMILIES
+    from sml_jax.models.hf.checkpoint import find_model
+    from sml_jax.models.hf.save import text_files
+
+    source, form = find_model(flags["from"])
+    target = user_path(flags["to"])
+    texts = user_path(flags.get("tokenizer_from", source))
+    if "tokenizer_from" in flags and not (texts.is_dir() and text_files(texts)):
+        raise UserError(f"--tokenizer_from: {texts} is no folder with a tokenizer's files: give the model's, or none")
+    if form == "hugging-face" and "family" in flags:
+        raise UserError(
+            "--family says which Hugging Face folder to write, but --from is such a folder, so that one of ours is "
+            "written: leave --family out"
+        )
+    if flags.get("family", "llama") not in FAMILIES:
+        raise UserError(f"--family is {flags['family']!r}; it takes {', '.join(sorted(FAMILIES))}")
+    dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
+    with _progress(f"converting {source.name}") as progress:
+        if form == "hugging-face":
+            _from_hugging_face(source, target, dtype, texts, overwrite, progress)
+        else:
+            _to_hugging_face(source, target, dtype, flags.get("family"), texts, overwrite, progress)
+    kind = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
+    print(f"{target}: {kind}")
+    return 0
+
+
+def _from_hugging_face(
+    source: Path,
+    target: Path,
+    dtype: str | None,
+    texts: Path,
+    overwrite: bool,
+    progress: Tell,
+) -> None:
+    from sml_jax.models.hf.checkpoint import load_model, save_model
+    from sml_jax.models.hf.save import copy_text_files
+    from sml_jax.models.hf.whole_folder import check_free, whole_folder
+
+    check_free(target, overwrite=overwrite)
+    overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
+    model, params = load_model(source, overrides=overrides, progress=progress)
+    with whole_folder(target, overwrite=overwrite) as folder:
+        copy_text_files(texts, folder)
+        save_model(folder, model.config, params)
+
+
+def _to_hugging_face(
+    source: Path,
+    target: Path,
+    dtype: str | None,
+    family: str | None,
+    texts: Path,
+    overwrite: bool,
+    progress: Tell,
+) -> None:
+    from sml_jax.models.hf.checkpoint import load_model
+    from sml_jax.models.hf.save import save_hf
+    from sml_jax.models.hf.whole_folder import check_free
+
+    check_free(target, overwrite=overwrite)
+    model, params = load_model(source)
+    save_hf(
+        target,
+        model.config,
+        params,
+        family,
+        dtype,
+        tokenizer_from=texts,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _parse(argv: Sequence[str]) -> dict[str, str]:
+    """The flags that are given, by name."""
+    parser = FlagParser("sml-jax convert", DESCRIPTION, "--from=DIR --to=DIR [--flag=value ...]")
+    for name, (metavar, text) in _FLAGS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=text)
+    namespace = parser.parse_flags(argv, _FLAGS, takes_gin=False)
+    flags = {name: value for name, value in vars(namespace).items() if value is not None}
+    missing = [f"--{name}=DIR" for name in ("from", "to") if not flags.get(name)]
+    if missing:
+        raise UserError(f"sml-jax convert needs {' and '.join(missing)}; see sml-jax convert --help")
+    for name, choices in (("dtype", ("float32", "bfloat16")), ("overwrite", ("true", "false"))):
+        if flags.get(name, choices[0]) not in choices:
+            raise UserError(f"--{name} is {flags[name]!r}; it takes {' or '.join(choices)}")
+    return flags
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Tell]:
+    """Shows how many tensors are done."""
+    from sml_jax.run.io.display import Progress
+
+    with ExitStack() as stack:
+        shown: list[Progress] = []
+
+        def tell(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(Progress(title, total)))
+            shown[0].step(done)
+
+        yield tell
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

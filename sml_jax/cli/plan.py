@@ -1,0 +1,90 @@
+"""`sml-jax plan`: what a recipe needs of a TPU slice, and how fast it could be, without one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from sml_jax.cli.main import run_program
+from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.errors import UserError
+
+DESCRIPTION = """Compiles every kernel of a recipe for a TPU slice and tells what they need.
+
+It prints memory of a chip by kind, work of each kernel with its loops counted, bytes between chips, the time at the
+chip's peaks and what binds it, dialogues an hour, and, where the recipe does not fit, the nearest setting that does.
+Neither weights nor a TPU are needed; data and tokenizer, where the recipe's values of them are left out, are assumed.
+
+Needs the TPU's compiler: pip install 'sml-jax[plan]'. --topology=cpu:8 does without. Exit codes: 0 it fits; 1 it does
+not; 2 something for you to mend."""
+
+GB = 1e9
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it takes {' or '.join(choices)}")
+        return text
+
+    return check
+
+
+FLAGS = (
+    ProgramFlag("topology", "v5e:4x8, v5p:2x2x2, v6e:4x4, ...; v5e for the smallest that fits; cpu:8", required=True),
+    ProgramFlag("format", "table or json", type=_choice("table", "json"), default="table"),
+    ProgramFlag("prompt_tokens", "tokens that open a context; without it the problems are measured", type=int),
+    ProgramFlag("memory_gb", "memory of a chip to plan for, in GB; without it the chip's own", type=float),
+    ProgramFlag(
+        "layers",
+        "all: compile deep rollout programs whole; few: at two small depths, scaled",
+        type=_choice("all", "few"),
+        default="few",
+    ),
+    ProgramFlag("tries", "settings to compile in search of one that fits", type=int, default=6),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program; returns its exit code."""
+    flags = parse_program_flags("sml-jax plan", DESCRIPTION, argv, FLAGS, workdir=False)
+    for name, least in (("prompt_tokens", 1), ("memory_gb", 0), ("tries", 0)):
+        value = getattr(flags, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name}={value}: it must be at least {least}")
+    # After the flags: --help and a misspelt flag need not wait for JAX, which must not start on an accelerator.
+    from sml_jax.plan.topology import parse_topology, prepare
+
+    chip, topology = parse_topology(flags.topology)
+    prepare(topology or chip.kind)
+    from rich.console import Console
+
+    from sml_jax.plan.recipe import read_job
+    from sml_jax.plan.report import Cache, make_plan
+    from sml_jax.plan.search import nearest, smallest
+    from sml_jax.plan.table import as_json, show
+
+    notes = Console(stderr=True)
+
+    def tell(line: str) -> None:
+        notes.print(f"compiling {line}" if ": " in line else line, soft_wrap=True, highlight=False)
+
+    job = read_job(flags.gin_files, flags.gin_bindings, flags.prompt_tokens)
+    limit = None if flags.memory_gb is None else flags.memory_gb * GB
+    cache: Cache = {}
+    whole = flags.layers == "all"
+    if topology is None:
+        plan = smallest(job, chip.kind, limit, cache, tell, whole=whole)
+    else:
+        plan = make_plan(job, topology, limit, cache, tell, whole=whole)
+    found = None if plan.fits or plan.limit is None else nearest(plan, cache, tell, flags.tries, whole)
+    if flags.format == "json":
+        print(json.dumps(as_json(plan, found)))
+    else:
+        show(plan, found, Console(width=max(120, notes.width)))
+    return 0 if plan.fits else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""Resolves the names in gin files to Python objects, so that a misspelt one is found and the right one suggested."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gin
+
+from sml_jax.common.suggest import did_you_mean, unknown
+from sml_jax.errors import UserError
+from sml_jax.gin_config.reader import Binding, Import, Macro, Ref, Unit, marks
+
+REQUIRED = Macro("gin.REQUIRED")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A configurable: the Python object, how a file writes it, and the import through which it does."""
+
+    written: str
+    full: str
+    obj: Callable[..., Any]
+    source: Import | None
+
+    def parameters(self) -> dict[str, inspect.Parameter] | None:
+        """Its parameters by name; None when any name goes (`**kwargs`) or the object does not tell."""
+        try:
+            parameters = inspect.signature(self.obj).parameters
+        except (TypeError, ValueError):
+            return None
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return None
+        return {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def load(item: Import) -> Any:
+    """Imports what a gin import statement names.
+
+    Returns:
+      The module that the statement's name stands for.
+
+    Raises:
+      UserError: no such module, or it cannot be imported.
+    """
+    name = item.statement.module
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if not (name == missing or name.startswith(f"{missing}.")):
+            raise UserError(f"{item.place}: {name} needs the module {missing!r}, which is not installed") from error
+        raise UserError(f"{item.place}: no module {name!r}{_near_modules(missing)}") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no message"
+        raise UserError(f"{item.place}: cannot import {name}: {type(error).__name__}: {reason}") from error
+    whole = item.statement.is_from or item.statement.alias
+    return module if whole else importlib.import_module(name.split(".")[0])
+
+
+def _near_modules(missing: str) -> str:
+    parent, _, last = missing.rpartition(".")
+    if not parent:
+        return "; is it installed in this environment?"
+    package = importlib.import_module(parent)
+    if hasattr(package, last):
+        return f"; {last} is no module but a name in {parent}: import {parent} and write {parent.split('.')[-1]}.{last}"
+    return did_you_mean(missing, [f"{parent}.{m.name}" for m in pkgutil.iter_modules(getattr(package, "__path__", []))])
+
+
+@dataclass
+class Names:
+    """What the statements read so far refer to and bind."""
+
+    targets: dict[str, Target] = field(default_factory=dict)  # by full name
+    bound: dict[tuple[str, str, str], Binding] = field(default_factory=dict)  # by scope, full name, parameter
+    macros: dict[str, Binding] = field(default_factory=dict)
+
+    def add(self, binding: Binding) -> None:
+        """Checks one binding and takes it in.
+
+        Raises:
+          UserError: it names something that is not there.
+        """
+        if binding.macro:
+            self.macros[binding.macro] = binding
+        else:
+            target = self.resolve(binding.selector, binding.unit, binding.place)
+            if binding.parameter != ":":
+                check_parameter(target, binding.parameter, binding.place)
+                self.bound[binding.scope, target.full, binding.parameter] = binding
+        self.refer(binding)
+
+    def refer(self, binding: Binding) -> None:
+        """Checks what a binding's value refers to, and remembers it."""
+        for mark in marks(binding.value):
+            if isinstance(mark, Ref):
+                self.resolve(mark.selector, binding.unit, binding.place)
+
+    def used_macros(self) -> dict[str, str]:
+        """The macros that the values in force use, each with the place of one use."""
+        in_force = [*self.macros.values(), *self.bound.values()]
+        return {m.name: b.place for b in in_force for m in marks(b.value) if isinstance(m, Macro)}
+
+    def check_effect(self, override: Binding) -> None:
+        """Checks that an override changes something: gin lets the value of a narrower scope win.
+
+        Raises:
+          UserError: nothing has its scope, or every use of the thing has a scope that sets the parameter itself.
+        """
+        in_force = [*self.macros.values(), *self.bound.values()]
+        uses = [(mark, b) for b in in_force for mark in marks(b.value) if isinstance(mark, Ref)]
+        scopes = {part for mark, _ in uses for part in mark.scope.split("/") if part}
+        for scope in filter(None, override.scope.split("/")):
+            if scope not in scopes:
+                raise unknown("scope", scope, scopes, override.place)
+        full = self.match(override.selector, override.place).full
+        of_thing = [mark.scope for mark, b in uses if self.resolve(mark.selector, b.unit, b.place).full == full]
+        narrower = [
+            scope
+            for scope, thing, parameter in self.bound
+            if (thing, parameter) == (full, override.parameter) and scope.startswith(f"{override.scope}/".lstrip("/"))
+        ]
+        hidden = [
+            next((s for s in narrower if s and s != override.scope and f"{used}/".startswith(f"{s}/")), None)
+            for used in of_thing
+        ]
+        if hidden and all(hidden):
+            name = f"{self.targets[full].written}.{override.parameter}"
+            better = " or ".join(f"--gin.{scope}/{name}=..." for scope in dict.fromkeys(filter(None, hidden)))
+            raise UserError(f"{override.place}: the gin files set this by a narrower name: write {better}")
+
+    def resolve(self, selector: str, unit: Unit, place: str) -> Target:
+        """Finds the configurable that `selector` names in a file, and remembers it."""
+        target = _look_up(selector, unit, place) if unit.dynamic else self.match(selector, place, unit)
+        return self.targets.setdefault(target.full, target)
+
+    def match(self, selector: str, place: str, unit: Unit | None = None) -> Target:
+        """Finds a configurable already seen whose name ends in `selector`."""
+        tail = f".{selector}"
+        found = [t for t in self.targets.values() if tail in (f".{t.written}", f".{t.full}")] or [
+            t for t in self.targets.values() if f".{t.full}".endswith(tail)
+        ]
+        if len(found) > 1:
+            options = " or ".join(sorted(t.full for t in found))
+            raise UserError(f"{place}: {selector!r} can be more than one thing; write {options}")
+        if found:
+            return found[0]
+        hint = ""
+        if unit is not None and unit.imports:
+            hint = f" (is `from __gin__ import dynamic_registration` missing at the top of {unit.path}?)"
+        raise UserError(f"{unknown('configurable', selector, self.spellings(), place)}{hint}")
+
+    def spellings(self) -> list[str]:
+        """How the configurables seen so far are written."""
+        return sorted({target.written for target in self.targets.values()})
+
+    def check_given(self) -> None:
+        """Checks, once every file and override is in, that nothing is left open.
+
+        Raises:
+          UserError: a macro without a value or that stands for itself, or a `%gin.REQUIRED` never given.
+        """
+        for name, place in self.used_macros().items():
+            if name not in self.macros and not _is_constant(name):
+                near = did_you_mean(name, self.macros)
+                raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
+        for name in self.macros:
+            self._check_ends(name)
+        required = self.required()
+        if required:
+            places = ", ".join(dict.fromkeys(required.values()))
+            flags = " ".join(f"--gin.{name}=..." for name in required)
+            raise UserError(f"{places}: a value is required and was not given: add {flags}")
+
+    def required(self) -> dict[str, str]:
+        """What stands as `%gin.REQUIRED`: names as `--gin.NAME` takes them, each with its place."""
+        required = {name: binding.place for name, binding in self.macros.items() if binding.value == REQUIRED}
+        for (scope, full, parameter), binding in self.bound.items():
+            if binding.value == REQUIRED:
+                key = "/".join(filter(None, [scope, self.targets[full].written]))
+                required[f"{key}.{parameter}"] = binding.place
+        return required
+
+    def _check_ends(self, name: str) -> None:
+        """Raises UserError if a macro's value leads back to it."""
+        waiting, seen = [name], {name}
+        while waiting:
+            for mark in marks(self.macros[waiting.pop()].value):
+                if isinstance(mark, Macro) and mark.name == name:
+                    raise UserError(f"{self.macros[name].place}: the macro %{name} stands for itself: give it a value")
+                if isinstance(mark, Macro) and mark.name in self.macros and mark.name not in seen:
+                    seen.add(mark.name)
+                    waiting.append(mark.name)
+
+
+def check_parameter(target: Target, parameter: str, place: str) -> None:
+    """Raises UserError, with near matches, unless `target` takes `parameter`."""
+    known = target.parameters()
+    if known is not None and parameter not in known:
+        near = did_you_mean(parameter, known)
+        raise UserError(f"{place}: {target.written} has no parameter {parameter!r}{near}")
+
+
+def _look_up(selector: str, unit: Unit, place: str) -> Target:
+    """Follows a dotted name from a file's imports, as gin's dynamic registration does."""
+    head, *rest = selector.split(".")
+    if head == "gin":
+        source, full, value = None, "gin", gin.config
+    elif head in unit.imports:
+        source = unit.imports[head]
+        full = source.statement.module if source.statement.is_from or source.statement.alias else head
+        value = load(source)
+    else:
+        raise unknown("imported name", head, unit.imports, place)
+    for name in rest:
+        if not hasattr(value, name):
+            public = [n for n, v in vars(value).items() if callable(v) and not n.startswith("_")]
+            raise UserError(f"{place}: {full} has no {name!r}{did_you_mean(name, public)}")
+        value, full = getattr(value, name), f"{full}.{name}"
+    if not callable(value):
+        raise UserError(f"{place}: {selector} is not a function or class, so gin cannot configure it")
+    return Target(selector, full, value, source)
+
+
+def _is_constant(name: str) -> bool:
+    try:
+        gin.query_parameter(name)
+    except Exception:  # whatever gin says, it has no value of that name
+        return False
+    return True

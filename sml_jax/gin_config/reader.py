@@ -1,0 +1,229 @@
+"""Reads gin files without running them: what they import, bind and refer to, each with its file and line."""
+
+import re
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gin import config_parser
+
+from sml_jax.common.paths import user_path
+from sml_jax.common.suggest import nearest
+from sml_jax.errors import UserError
+
+DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference in a value: `@scope/selector`, the thing itself, or `@scope/selector()`, what it makes."""
+
+    selector: str
+    scope: str = ""
+    called: bool = True
+
+    def __repr__(self) -> str:
+        scope = f"{self.scope}/" if self.scope else ""
+        return f"@{scope}{self.selector}{'()' if self.called else ''}"
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A macro or constant in a value: `%name`."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"%{self.name}"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement of a gin file; `place` is `file:line`."""
+
+    statement: config_parser.ImportStatement
+    place: str
+
+
+@dataclass
+class Unit:
+    """The names that one gin file (or one override) can see; gin keeps every file's imports to itself."""
+
+    path: str
+    dynamic: bool = False
+    imports: dict[str, Import] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """`scope/selector.parameter = value`; a macro has an empty parameter, a bare `selector:` block has value None."""
+
+    unit: Unit
+    place: str
+    scope: str
+    selector: str
+    parameter: str
+    value: Any
+
+    @property
+    def macro(self) -> str:
+        """The name of the macro that this binding defines, "" if it defines none."""
+        if self.parameter == "value" and self.selector in ("macro", "gin.macro"):
+            return self.scope
+        return "" if self.parameter else "/".join(filter(None, [self.scope, self.selector]))
+
+
+class _Recorder(config_parser.ParserDelegate):
+    """Leaves references unresolved, as `Ref` and `Macro`."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Ref:
+        scope, _, selector = scoped_configurable_name.rpartition("/")
+        return Ref(selector, scope, evaluate)
+
+    def macro(self, macro_name: str) -> Macro:
+        return Macro(macro_name)
+
+
+def marks(value: Any) -> Iterator[Ref | Macro]:
+    """Yields every `Ref` and `Macro` inside a parsed value, however deep."""
+    if isinstance(value, Ref | Macro):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.items():
+            yield from marks(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from marks(item)
+
+
+def parse_literal(text: str) -> Any:
+    """Parses one gin value that must fill `text` to its end.
+
+    Args:
+      text: what stands to the right of `=`.
+
+    Returns:
+      The Python value, with `Ref` and `Macro` in place of references.
+
+    Raises:
+      SyntaxError: `text` is no gin value, or more than one.
+    """
+    try:
+        parser = config_parser.ConfigParser(text, _Recorder())
+        value = parser.parse_value()
+        while parser.current_token.type != tokenize.ENDMARKER:
+            if parser.current_token.string.strip():
+                raise SyntaxError(f"unexpected {parser.current_token.string!r} after the value")
+            parser.advance_one_line()
+    except SyntaxError:
+        raise
+    except Exception as error:  # the tokenizer's own errors, e.g. a bracket never closed
+        raise SyntaxError(str(error.args[0] if error.args else error)) from error
+    return value
+
+
+def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_file") -> str:
+    """Finds a gin file below the search paths, in their order.
+
+    Args:
+      name: an absolute path, or one relative to a search path.
+      search_paths: folders.
+      wanted_by: who names the file, for the error.
+
+    Returns:
+      The file's path.
+
+    Raises:
+      UserError: there is no such file, and the nearest ones that exist; or it is a folder.
+    """
+    for folder in search_paths:
+        path = user_path(Path(folder, name))
+        if path.is_file():
+            return str(path)
+        if name and path.is_dir():
+            inside = sorted(file.name for file in path.glob("*.gin"))
+            raise UserError(
+                f"{wanted_by}: {name!r} is a folder: name a file in it{', such as ' * bool(inside)}"
+                f"{', '.join(inside[:3])}"
+            )
+    known: dict[str, str] = {}
+    for folder in search_paths:
+        root = Path(folder)
+        found = [*Path(root, name).parent.glob("*.gin"), *Path(root, "gin").rglob("*.gin")]
+        for path in sorted(found):
+            relative = path.relative_to(root) if path.is_relative_to(root) else path
+            known.setdefault(path.stem, str(relative))
+    near = [known[stem] for stem in nearest(Path(name).stem, known, cutoff=0.3)]
+    cure = f"; the nearest are {', '.join(near)}" if near else "; give a path from the folder that holds gin/"
+    raise UserError(f"{wanted_by}: no gin file {name!r}{cure}")
+
+
+def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import | Binding]:
+    """Reads gin files and what they include, in the order in which gin would run them.
+
+    Args:
+      files: paths, absolute or relative to a search path.
+      search_paths: folders.
+
+    Returns:
+      The imports and bindings, in order; a later binding of the same name overrides an earlier one.
+
+    Raises:
+      UserError: a file is missing, or is not written in gin (file and line).
+    """
+    statements: list[Import | Binding] = []
+    for name in files:
+        _read_file(find_file(name, search_paths), search_paths, statements, ())
+    return statements
+
+
+def _read_file(path: str, search_paths: Sequence[str], out: list[Import | Binding], parents: tuple[str, ...]) -> None:
+    if path in parents:
+        raise UserError(f"{parents[-1]}: includes {path}, which includes it in turn; remove one of the two includes")
+    unit = Unit(path)
+    try:
+        for statement in config_parser.ConfigParser(_text(path), _Recorder()):
+            place = f"{path}:{statement.location.line_num}"
+            match statement:
+                case config_parser.IncludeStatement():
+                    included = find_file(statement.filename, search_paths, place)
+                    _read_file(included, search_paths, out, (*parents, path))
+                case config_parser.ImportStatement() if statement.module == DYNAMIC_REGISTRATION:
+                    unit.dynamic = True
+                case config_parser.ImportStatement():
+                    unit.imports[statement.bound_name()] = Import(statement, place)
+                    out.append(Import(statement, place))
+                case config_parser.BlockDeclaration():
+                    out.append(Binding(unit, place, statement.scope, statement.selector, ":", None))
+                case config_parser.BindingStatement():
+                    scope, selector, parameter = statement.scope, statement.selector, statement.arg_name
+                    out.append(Binding(unit, place, scope, selector, parameter, statement.value))
+    except UserError:
+        raise
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {line}") from error
+    except Exception as error:  # the tokenizer's own errors carry (message, (line, column))
+        raise UserError(f"{path}: not gin: {error}; look for a bracket or quote that is never closed") from error
+
+
+def _text(path: str) -> str:
+    """A gin file's text. Gin reads the file again by itself, so that what it cannot take is refused."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): give a gin file, saved as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): give a gin file that you may read") from error
+    if text.startswith("\ufeff"):
+        raise UserError(f"{path} begins with a byte order mark, which gin cannot read: save it as UTF-8 without one")
+    return text
+
+
+def _reason(error: SyntaxError) -> str:
+    """What gin has against a line, without what Python prints of objects."""
+    what = re.sub(r"\s+", " ", error.msg)
+    word = re.search(r"Failed to parse token '(.*)'", what)
+    return f"{word[1]} is no value: text stands in quotes." if word else what

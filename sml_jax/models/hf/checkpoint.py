@@ -1,0 +1,160 @@
+"""A model on disk: our folder (`model.json` beside an Orbax folder `params`) or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+
+from sml_jax.common.paths import user_path
+from sml_jax.errors import UserError
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.decoder import Decoder
+from sml_jax.models.families import RUN_FIELDS
+from sml_jax.models.hf.config import config_from_hf, stored_dtype
+from sml_jax.models.hf.load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
+from sml_jax.models.layout import params_on, shapes_by_path
+
+SHIPPED = {"pocket": Path(__file__).parents[2] / "pocket" / "assets" / "base"}
+
+
+def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) -> None:
+    """Writes a model folder; an existing one at `path` is replaced."""
+    folder = Path(path).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "params", params, force=True)
+    if jax.process_index() == 0:  # of the arrays, Orbax has each process write its own
+        (folder / "model.json").write_text(config.to_json() + "\n")
+
+
+def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face"]]:
+    """The folder that holds a model, and in which form.
+
+    Args:
+      path: see `load_model`.
+
+    Raises:
+      UserError: there is no model at `path`.
+    """
+    folder = (SHIPPED.get(str(path)) or user_path(path)).absolute()
+    for ours in (folder, folder / "checkpoints" / "final"):
+        if (ours / "model.json").is_file():
+            return ours, "sml-jax"
+    if is_hf_folder(folder):
+        return folder, "hugging-face"
+    if (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder} has a config.json but no model.safetensors and no model.safetensors.index.json: fetch the "
+            "weights in the safetensors format"
+        )
+    raise UserError(
+        f"no model at {folder}: give a folder that holds model.json and params/, a finished run's folder, a Hugging "
+        f"Face folder (config.json and safetensors files), or one of {sorted(SHIPPED)}"
+    )
+
+
+def load_model(
+    path: str | Path,
+    mesh: Mesh | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Decoder, dict[str, Any]]:
+    """Reads a model.
+
+    Args:
+      path: a folder that `save_model` wrote, a finished run's folder (its final model is read), a Hugging Face folder
+        (`config.json` and safetensors files of Gemma 2 or 3, Llama 3, Qwen 2.5 or 3), or the name of a model that ships
+        with the package: "pocket".
+      mesh: where to lay the parameters out; None for the first device. They go straight there: host memory stays
+        within the largest tensor and some 200 MB.
+      overrides: fields of the configuration to change, of those that do not change what is computed: attention,
+        dtype, param_dtype, max_length, remat, scan_unroll.
+      progress: is told of each tensor of a Hugging Face folder.
+
+    Returns:
+      The model and its parameters: `model.apply(params, tokens)` gives float32 logits [batch, time, vocab].
+
+    Raises:
+      UserError: there is no model at `path`, it is not supported, its parameters do not fit its configuration, or an
+        override is not among those above.
+    """
+    folder, form = find_model(path)
+    if form == "hugging-face":
+        return _load_hf(folder, mesh, overrides or {}, progress)
+    try:
+        config = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'model.json'}: {error}; copy the model's folder again") from error
+    model = Decoder(with_overrides(config, overrides or {}))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            wanted = params_on(model, mesh)
+            stored = checkpointer.metadata(folder / "params").item_metadata
+            if stored is None:
+                raise ValueError("no list of arrays can be read there")
+            _check_params(folder, stored.tree, wanted)
+            params = checkpointer.restore(folder / "params", wanted)
+    except (ValueError, KeyError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({reason})"
+        ) from error
+    return model, params
+
+
+def _check_params(folder: Path, stored: Any, wanted: Any) -> None:
+    """Compares names and shapes: Orbax would too, but with a page of text and tracebacks of its own."""
+    found, asked = shapes_by_path(stored), shapes_by_path(wanted)
+    other = [
+        f"{name} is {list(found[name])}, not {list(shape)}" if name in found else f"{name} is missing"
+        for name, shape in asked.items()
+        if found.get(name) != shape
+    ]
+    surplus = [f"{name} has no place" for name in found if name not in asked]
+    if other or surplus:
+        listed = "; ".join([*other, *surplus][:5])
+        raise UserError(
+            f"the parameters in {folder} are not of the shape that its model.json says ({listed}): copy both from one "
+            "run"
+        )
+
+
+def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> DecoderConfig:
+    """The configuration with fields changed that say how a model is run, not what it computes.
+
+    Raises:
+      UserError: another field, or a value of another type.
+    """
+    kinds = get_type_hints(DecoderConfig)
+    for name, value in overrides.items():
+        if name not in RUN_FIELDS:
+            raise UserError(f"{name!r} of a model on disk cannot be changed; these can: {', '.join(RUN_FIELDS)}")
+        if type(value) not in (get_args(kinds[name]) or (kinds[name],)):
+            raise UserError(f"{name} is {value!r}; it takes a value like {getattr(config, name)!r}")
+    return dataclasses.replace(config, **overrides)
+
+
+def _load_hf(
+    folder: Path, mesh: Mesh | None, overrides: Mapping[str, Any], progress: Progress | None
+) -> tuple[Decoder, dict[str, Any]]:
+    values = read_hf_config(folder)
+    try:
+        config = config_from_hf(values)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
+    with_vision = values.get("model_type") == "gemma3"
+    if stored_dtype(values) is None:
+        embedding = language_tensors(folder, with_vision=with_vision).get("model.embed_tokens.weight")
+        dtype = "bfloat16" if embedding is not None and embedding.dtype == "bfloat16" else "float32"
+        config = dataclasses.replace(config, dtype=dtype, param_dtype=dtype)
+    model = Decoder(with_overrides(config, overrides))
+    return model, load_hf_params(folder, model, mesh, with_vision=with_vision, progress=progress)

@@ -1,0 +1,146 @@
+"""A model as a Hugging Face folder: config.json and safetensors files that `transformers` loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util as traverse
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sml_jax.common.json_text import parse_json
+from sml_jax.errors import UserError
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.decoder import Decoder
+from sml_jax.models.families import family_of
+from sml_jax.models.hf.config import config_to_hf
+from sml_jax.models.hf.load import Progress
+from sml_jax.models.hf.names import Path as Leaf
+from sml_jax.models.hf.names import Placement, placements
+from sml_jax.models.hf.safetensors_io import ShardWriter
+from sml_jax.models.hf.whole_folder import whole_folder
+from sml_jax.models.lora import merge_lora
+
+# What belongs to a model's text side and is copied as it is.
+_TEXT_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+    "chat_template*",
+)
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def save_hf(
+    path: str | Path,
+    config: DecoderConfig,
+    params: dict[str, Any],
+    family: str | None = None,
+    dtype: str | None = None,
+    shard_bytes: int = 5 << 30,
+    tokenizer_from: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Writes a Hugging Face folder. It appears whole or not at all. Adapters are merged into the weights.
+
+    Args:
+      path: the folder; it is not there, or empty.
+      config, params: the model.
+      family: the `model_type` to write; None for the one whose traits the configuration has.
+      dtype: of the weights, "float32" or "bfloat16"; None for the configuration's `param_dtype`.
+      shard_bytes: the most bytes of a file, and about what is held on the host at once.
+      tokenizer_from: a folder whose tokenizer files and token ids are copied; without one the token ids are null.
+      overwrite: replace a folder that is there.
+      progress: is told after each tensor.
+
+    Raises:
+      UserError: the family cannot express the configuration, or the folder is not empty.
+    """
+    model, params = merge_lora(Decoder(config), params)
+    config = model.config
+    kept = config.param_dtype if dtype is None else dtype
+    if kept not in ("float32", "bfloat16"):
+        raise UserError(f"dtype is {kept!r}; weights are written as 'float32' or 'bfloat16'")
+    values = config_to_hf(config, family_of(config).model_type if family is None else family)
+    values |= {"torch_dtype": kept} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
+    leaves = traverse.flatten_dict(params["params"])
+    if not all(leaf.is_fully_addressable for leaf in leaves.values()):
+        raise UserError("the parameters are spread over several processes: export from a program in one process")
+    with whole_folder(path, overwrite=overwrite) as folder:
+        _write_weights(folder, config, leaves, kept, shard_bytes, progress)
+        if tokenizer_from is not None:
+            copy_text_files(Path(tokenizer_from), folder)
+        (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+def text_files(folder: Path) -> list[Path]:
+    """The tokenizer's files and `generation_config.json`, those that there are."""
+    return sorted({file for pattern in _TEXT_FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def copy_text_files(source: Path, folder: Path) -> list[str]:
+    """Copies `text_files` from one folder to another; returns their names."""
+    found = text_files(source)
+    for file in found:
+        shutil.copyfile(file, folder / file.name)
+    return [file.name for file in found]
+
+
+def token_ids(folder: Path | None) -> dict[str, Any]:
+    """The ids of the beginning, the ends and padding that a folder's json files name; null where none does."""
+    found: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
+    for name in ("config.json", "generation_config.json"):
+        if folder is None or not (folder / name).is_file():
+            continue
+        try:
+            values = parse_json((folder / name).read_text(encoding="utf-8"))
+            found |= {key: values[key] for key in _TOKEN_IDS if values.get(key) is not None}
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{folder / name}: not a JSON object ({error})") from error
+    return found
+
+
+def _write_weights(
+    folder: Path,
+    config: DecoderConfig,
+    leaves: dict[Leaf, jax.Array],
+    dtype: str,
+    shard_bytes: int,
+    progress: Progress | None,
+) -> None:
+    places = placements(config)
+    order = list(_in_order(places, config.layers))
+    sizes = {_name(place, i): prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in order}
+    writer = ShardWriter(folder, sizes, shard_bytes)
+    for done, (leaf, place, i) in enumerate(order, start=1):
+        one = leaves[leaf][i] if place.stacked else leaves[leaf]
+        writer.add(_name(place, i), np.asarray(place.stored_view(np.asarray(one)), dtype=jnp.dtype(dtype)))
+        if progress is not None:
+            progress(done, len(order))
+    writer.close()
+
+
+def _name(place: Placement, layer: int) -> str:
+    return place.name.format(layer=layer)
+
+
+def _in_order(places: dict[Leaf, Placement], layers: int) -> Iterator[tuple[Leaf, Placement, int]]:
+    """Every tensor, bottom to top: the embedding, the layers, what stands above them."""
+    plain = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
+    yield from plain[:1]
+    for i in range(layers):
+        yield from ((leaf, place, i) for leaf, place in places.items() if place.stacked)
+    yield from plain[1:]

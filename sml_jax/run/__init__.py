@@ -1,0 +1,1 @@
+"""An experiment: base models, chats, stages, checkpoints, health, data order and records."""

@@ -1,0 +1,113 @@
+"""Where a run's initial model comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from sml_jax.errors import UserError
+from sml_jax.models.config import DecoderConfig, LoraConfig
+from sml_jax.models.decoder import Decoder, init_params
+from sml_jax.models.families import RUN_FIELDS, canonical, run_settings
+from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.models.lora import add_lora
+from sml_jax.sharding.mesh import shard_params
+from sml_jax.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model on disk.
+
+    Attributes:
+      path: a model folder, a Hugging Face folder, a finished run's folder, or the name of a model that ships with the
+        package.
+      config: the shape that the model must have (`gin/models`), whose settings of computation it then takes on; None
+        for whatever is at `path`.
+      overrides: settings of computation to change: attention, dtype, param_dtype, max_length, remat, scan_unroll.
+      lora: adapters to train in place of the weights; None trains the weights.
+    """
+
+    path: str = "pocket"
+    config: DecoderConfig | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        _check_lora(self.config, "Pretrained")
+
+    def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
+        """The model and its parameters on `mesh`.
+
+        Args:
+          tokenizer: whose vocabulary the model must have; its embedding may have up to `padding` rows more.
+          seed: of the adapters.
+
+        Raises:
+          UserError: there is no such model, or it was made for another tokenizer.
+        """
+        settings = {} if self.config is None else run_settings(self.config)
+        model, params = load_model(self.path, mesh, {**settings, **self.overrides})
+        if self.config is not None:
+            _check_shape(model.config, self.config, self.path)
+        _check_vocabulary(model, tokenizer, padding, f"the model at {self.path}")
+        if self.lora is not None:
+            model, params = add_lora(model, params, self.lora, jax.random.key(seed))
+        return model, shard_params(mesh, model, params)
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """Fresh weights, from the run's seed.
+
+    Attributes:
+      config: the shape. lora: adapters to train in place of the weights; None trains the weights.
+    """
+
+    config: DecoderConfig
+    lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        _check_lora(self.config, "RandomWeights")
+
+    def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
+        """The model and its parameters on `mesh`; see `Pretrained.load`."""
+        model = Decoder(dataclasses.replace(self.config, lora=self.lora))
+        _check_vocabulary(model, tokenizer, padding, "the model's configuration")
+        return model, shard_params(mesh, model, init_params(model, jax.random.key(seed)))
+
+
+Base = Pretrained | RandomWeights
+
+
+def _check_lora(config: DecoderConfig | None, base: str) -> None:
+    """Raises UserError if a base's shape names adapters: they are said in one place, beside it."""
+    if config is not None and config.lora is not None:
+        raise UserError(f"DecoderConfig.lora is given in the configuration of a base: bind {base}.lora in its place")
+
+
+def _check_shape(found: DecoderConfig, wanted: DecoderConfig, path: str) -> None:
+    """Raises UserError unless the model on disk has the shape that the recipe was given."""
+    found, wanted = canonical(found), canonical(wanted)
+    names = [field.name for field in dataclasses.fields(DecoderConfig) if field.name not in (*RUN_FIELDS, "lora")]
+    other = [name for name in names if getattr(found, name) != getattr(wanted, name)]
+    if other:
+        listed = ", ".join(f"{name} {getattr(found, name)!r} for {getattr(wanted, name)!r}" for name in other)
+        raise UserError(
+            f"the model at {path} is not of the configured shape ({listed}): give the gin/models file of that model, "
+            "or bind Pretrained.config to None"
+        )
+
+
+def _check_vocabulary(model: Decoder, tokenizer: Tokenizer, padding: int, what: str) -> None:
+    """Raises UserError unless the model has the tokenizer's tokens and at most `padding` more."""
+    if not 0 <= model.config.vocab_size - tokenizer.vocab_size <= padding:
+        raise UserError(
+            f"{what} has a vocabulary of {model.config.vocab_size} tokens but the tokenizer has "
+            f"{tokenizer.vocab_size}: give the tokenizer that the model was trained with"
+        )

@@ -1,0 +1,84 @@
+"""How a run's models are spoken to: a tokenizer, and the pieces and prompts around utterances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sml_jax.common.paths import user_path
+from sml_jax.dialogue.framing import Framing, MessageFraming
+from sml_jax.dialogue.prompts import Prompts
+from sml_jax.errors import UserError
+from sml_jax.pocket import ASSETS
+from sml_jax.text.chat import simple_format
+from sml_jax.text.families import family_of, message_format
+from sml_jax.text.huggingface import load_tokenizer
+from sml_jax.text.messages import MessageFormat
+from sml_jax.text.tokenizer import SentencePieceTokenizer
+
+
+@dataclass(frozen=True)
+class RoleChat:
+    """A control token for each piece and no prompts: the pocket world's format.
+
+    Attributes:
+      tokenizer: a SentencePiece model file with these tokens; "pocket" ships with the package.
+    """
+
+    tokenizer: str = "pocket"
+
+    @property
+    def padding(self) -> int:
+        """Rows that a model's embedding may have beyond the tokenizer's vocabulary."""
+        return 0
+
+    def framing(self, prompts: Prompts | None = None) -> Framing:
+        """How contexts are written."""
+        if prompts is not None:
+            raise UserError("prompts are for chat models: bind Experiment.chat to a FamilyChat, or give no prompts")
+        path = ASSETS / "pocket.model" if self.tokenizer == "pocket" else Path(self.tokenizer)
+        tokenizer = SentencePieceTokenizer(path)
+        try:
+            return simple_format(tokenizer)
+        except UserError as error:
+            raise UserError(
+                f"{error}: give the tokenizer of the base, or bind Experiment.chat to a FamilyChat"
+            ) from error
+
+
+@dataclass(frozen=True)
+class FamilyChat:
+    """A chat model's own template around prompts.
+
+    Attributes:
+      tokenizer: a model folder, or a tokenizer.json or .model file.
+      family: whose template, see `sml_jax.text.families`; None to tell it from the folder's config.json.
+      thinking: whether a model that can think first does (Qwen 3).
+      prompts: of the training dialogues; a suite may have its own.
+    """
+
+    tokenizer: str
+    family: str | None = None
+    thinking: bool = False
+    prompts: Prompts = Prompts()
+
+    @property
+    def padding(self) -> int:
+        """Rows that a model's embedding may have beyond the tokenizer's vocabulary: families round it up."""
+        return 1024
+
+    def framing(self, prompts: Prompts | None = None) -> Framing:
+        """How contexts are written; `prompts` in place of the training dialogues' own."""
+        return MessageFraming(self._messages, prompts or self.prompts)
+
+    @cached_property
+    def _messages(self) -> MessageFormat:
+        """Read once: a large vocabulary takes seconds."""
+        path = user_path(self.tokenizer)
+        folder = path if path.is_dir() else path.parent
+        tokenizer = load_tokenizer(path)
+        return message_format(self.family or family_of(folder), tokenizer, folder, self.thinking)
+
+
+Chat = RoleChat | FamilyChat

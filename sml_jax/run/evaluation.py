@@ -1,0 +1,189 @@
+"""The evaluation of a run: every suite, policy and arm played, written to the run's folder and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from sml_jax.dialogue.drops import kept
+from sml_jax.dialogue.framing import Framing, MessageFraming
+from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.transcript import Dialogue
+from sml_jax.engine.engine import Engine
+from sml_jax.engine.sampling import Sampling
+from sml_jax.errors import UserError
+from sml_jax.evaluate.labels import Labeller
+from sml_jax.evaluate.language_labeller import ANSWER_TOKENS, LanguageLabeller, labelling_length
+from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite, evaluate_sharded
+from sml_jax.evaluate.sharded_table import sharded_table
+from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
+from sml_jax.evaluate.tables import closing_table, compare_dialogues
+from sml_jax.run.chats import Chat, FamilyChat
+from sml_jax.run.context import Workbench
+from sml_jax.run.io.dialogues import dialogue_record
+from sml_jax.run.io.display import Progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated, and how its dialogues are written.
+
+    Attributes:
+      suites, sharded: played in this order. chat: how contexts are written. rules: the run's.
+      model_labels: the initial model sorts the student's turns, not the rules.
+      samples_shown: problems whose dialogues are printed, base beside trained.
+    """
+
+    suites: Sequence[Suite]
+    sharded: Sequence[ShardedSuite]
+    chat: Chat
+    rules: DialogueRules
+    model_labels: bool = False
+    samples_shown: int = 3
+
+    def check(self, work: Workbench) -> None:
+        """Makes every engine that will be needed, so that what does not fit is said before work begins."""
+        check_suites(self.suites)
+        for suite in self.suites:
+            engine = self._room(work, suite)[1]
+            for arm in suite.arms:
+                work.teacher(arm, engine)
+        names = [suite.task.name for suite in self.sharded]
+        for sharded in self.sharded:
+            if names.count(sharded.task.name) > 1:
+                raise UserError(f"two sharded suites are of the task {sharded.task.name}: give each a task of its own")
+            for user in dict.fromkeys(user for _, user in sharded.arms()):
+                self._sharded_room(work, sharded, user)
+        self._labeller(work)
+
+    def run(self, work: Workbench, policies: Mapping[str, dict]) -> None:
+        """Plays everything for each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
+
+        Args:
+          policies: parameters by name, "base" and "trained".
+        """
+        work.folder.forget_evaluation()
+        console, labeller = Console(), self._labeller(work)
+        results: dict[str, Any] = {}
+        wide = Console(width=max(100, console.width))
+        if self.suites:
+            results, shown = self._play_suites(work, policies, labeller)
+            work.folder.write_eval(results)
+            pairs = zip(shown["base"], shown["trained"], strict=True)
+            whole = [pair for pair in pairs if len(kept(pair)) == 2]
+            for base, trained in whole[: self.samples_shown]:
+                wide.print(compare_dialogues(base, trained))
+            wide.print(closing_table(results))
+        if self.sharded:
+            sharded = self._play_sharded(work, policies, labeller)
+            work.folder.write_eval({**results, SHARDED_KEY: sharded})
+            wide.print(sharded_table(sharded))
+        console.print(f"results: {work.folder.eval_path}", soft_wrap=True)
+
+    def _play_suites(
+        self, work: Workbench, policies: Mapping[str, dict], labeller: Labeller | None
+    ) -> tuple[dict[str, Any], dict[str, tuple[Dialogue, ...]]]:
+        """Entries by suite, policy and arm, and the dialogues of the first suite's first arm, by policy."""
+        results: dict[str, Any] = {}
+        shown: dict[str, tuple[Dialogue, ...]] = {}
+        runs = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
+        total = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in runs)
+        done = 0
+        with Progress("evaluation", total) as progress:
+            for suite, policy, arm in runs:
+                name = suite.task.name
+                work.params = policies[policy]
+                framing, engine = self._room(work, suite)
+                entry, dialogues = evaluate_arm(
+                    suite,
+                    arm,
+                    framing,
+                    engine,
+                    policies[policy],
+                    work.teacher(arm, engine),
+                    self.rules,
+                    partial(_report, work, progress, done, f"{name} {arm} {policy}"),
+                    labeller,
+                )
+                done += len(dialogues)
+                results.setdefault(name, {}).setdefault(policy, {})[arm] = entry
+                work.folder.append_dialogues(
+                    {**dialogue_record(d, work.place.total, policy), "suite": name} for d in dialogues
+                )
+                if suite is self.suites[0] and arm == suite.arms[0]:
+                    shown[policy] = dialogues
+        return results, shown
+
+    def _play_sharded(self, work: Workbench, policies: Mapping[str, dict], labeller: Labeller | None) -> dict[str, Any]:
+        """Entries by suite, policy, setting and user."""
+        results: dict[str, Any] = {}
+        runs = [(suite, policy, *arm) for suite in self.sharded for policy in policies for arm in suite.arms()]
+        total = sum(len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in runs)
+        done = 0
+        with Progress("sharded evaluation", total) as progress:
+            for suite, policy, setting, user in runs:
+                name = suite.task.name
+                framing, rules, engine = self._sharded_room(work, suite, user)
+                entry, dialogues, revealed = evaluate_sharded(
+                    suite,
+                    setting,
+                    user,
+                    framing,
+                    engine,
+                    policies[policy],
+                    suite.teacher(setting, user, engine, work.initial),
+                    rules,
+                    partial(_report, work, progress, done, f"{name} {setting} {user} {policy}"),
+                    labeller,
+                )
+                done += len(dialogues)
+                results.setdefault(name, {}).setdefault(policy, {}).setdefault(setting, {})[user] = entry
+                work.folder.append_dialogues(
+                    {
+                        **dialogue_record(dialogue, work.place.total, policy),
+                        "suite": name,
+                        "user": user,
+                        "shards_revealed": by_turn,
+                        "shard_order": dialogue.revealed,
+                    }
+                    for dialogue, by_turn in zip(dialogues, revealed, strict=True)
+                )
+        return results
+
+    def _room(self, work: Workbench, suite: Suite) -> tuple[Framing, Engine]:
+        """How a suite's contexts are written, and an engine with room for them."""
+        framing = self.chat.framing(suite.prompts)
+        return framing, work.engine(suite.task, suite.rules(self.rules), suite.split, framing)
+
+    def _sharded_room(self, work: Workbench, suite: ShardedSuite, user: str) -> tuple[Framing, DialogueRules, Engine]:
+        """How a sharded suite's contexts are written, its rules, and an engine with room for all its settings."""
+        if user != "language":
+            framing = self.chat.framing(suite.prompts)
+        elif isinstance(self.chat, FamilyChat):
+            framing = self.chat.framing(suite.prompts_with(suite.prompts or self.chat.prompts))
+        else:
+            raise UserError(
+                "a language-model user is for chat models: bind Experiment.chat to a FamilyChat, or set the sharded "
+                "suite's users to ('scripted',)"
+            )
+        rules = suite.rules(self.rules, user, framing)
+        return framing, rules, work.engine(suite.view(), rules, suite.split, framing)
+
+    def _labeller(self, work: Workbench) -> Labeller | None:
+        """The initial model as labeller; None for the rules."""
+        if not self.model_labels:
+            return None
+        if not isinstance(work.framing, MessageFraming):
+            raise UserError("model_labels is for chat models: bind Experiment.chat to a FamilyChat, or set it to False")
+        messages, tokens = work.framing.messages, self.rules.student_tokens
+        engine = work.engine_of(labelling_length(messages, tokens), ANSWER_TOKENS, Sampling(temperature=0.0))
+        return LanguageLabeller(engine, work.initial, messages, tokens)
+
+
+def _report(work: Workbench, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
+    progress.step(before + ended, {label: ended})
+    work.leave_if_asked()

@@ -1,0 +1,257 @@
+"""A run's folder: what a run writes, so that a stopped run leaves whole lines and whole files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+
+from sml_jax.common.json_text import parse_json
+from sml_jax.common.paths import user_path
+from sml_jax.errors import UserError
+from sml_jax.run.io.curves import Curves
+
+
+class RunFolder:
+    """Writes `config.gin`, `metrics.jsonl`, `dialogues.jsonl`, `eval.json` and `tensorboard/` below one path.
+
+    In a run of several processes only one of them should hold it. Use it as a context manager, or call `close`. The
+    attributes `config_path`, `metrics_path`, ..., `checkpoints_path` say where each thing lies.
+
+    Args:
+      path: the run's folder; made, with its parents, if it is not there. What it holds is kept and appended to.
+
+    Raises:
+      UserError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = user_path(path).absolute()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to workdir {self.path} ({error.strerror}): give --workdir a folder you may write to."
+            ) from error
+        self.config_path = self.path / "config.gin"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.dialogues_path = self.path / "dialogues.jsonl"
+        self.eval_path = self.path / "eval.json"
+        self.checkpoints_path = self.path / "checkpoints"
+        self.tensorboard_path = self.path / "tensorboard"
+        files = (self.config_path, self.metrics_path, self.dialogues_path, self.eval_path)
+        _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
+        self._logs = (self.metrics_path, self.dialogues_path)
+        self._files: dict[Path, TextIO] = {}
+        self._curves: Curves | None = None
+        self._first_step_to_redo: int | None = None
+
+    def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
+        """Adds one line to `metrics.jsonl` and one point to each curve `stage/name` of TensorBoard.
+
+        Args:
+          step: counted over the whole run, not within a stage, so that a resumed run knows which lines to drop.
+          stage: the stage's name.
+          values: scalars by name (Python, NumPy or JAX). One that is not finite becomes null, and no point.
+
+        Raises:
+          ValueError: a value is not a scalar, or is named "step" or "stage".
+        """
+        if clash := {"step", "stage"} & set(values):
+            raise ValueError(f"metrics may not be named {sorted(clash)}: these name the line's step and stage.")
+        scalars = {name: _scalar(name, value) for name, value in values.items()}
+        self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
+        curves = self._tensorboard()
+        for name, value in scalars.items():
+            if value is not None:
+                curves.add(f"{stage}/{name}", value, int(step))
+
+    def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds one line a record (`sml_jax.run.io.dialogue_record`) to `dialogues.jsonl`."""
+        for record in records:
+            self._append(self.dialogues_path, record)
+
+    def write_config(self, text: str) -> None:
+        """Writes `config.gin`, replacing an earlier one whole."""
+        _replace(self.config_path, text)
+
+    def write_eval(self, results: Mapping[str, Any]) -> None:
+        """Writes `eval.json`, replacing an earlier one whole: a reader sees the old or the new, never a part."""
+        _replace(self.eval_path, json.dumps(to_json(results), indent=2, allow_nan=False) + "\n")
+
+    def positions(self) -> dict[str, int]:
+        """Length in bytes of each log, all of it safe on disk: where a checkpoint's run has come to in them."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        return {path.name: path.stat().st_size if path.exists() else 0 for path in self._logs}
+
+    def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
+        """Forgets what was logged after a checkpoint, for a run that goes on from it and has logged nothing yet.
+
+        Args:
+          positions: of that checkpoint; a log without one is forgotten whole. step: of that checkpoint; TensorBoard is
+            told to hide later points.
+
+        Returns:
+          For each log that has become shorter than it was at the checkpoint, a sentence that says so.
+        """
+        self.close()
+        short = []
+        for path in self._logs:
+            if not path.exists():
+                size = 0
+            else:
+                os.truncate(path, min(path.stat().st_size, positions.get(path.name, 0)))
+                _drop_torn_line(path)
+                size = path.stat().st_size
+            if lost := positions.get(path.name, 0) - size:
+                short.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
+        self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
+        return short
+
+    def forget_evaluation(self) -> None:
+        """Drops the dialogues of an earlier evaluation, which are those that name a `suite`."""
+        self.close()
+        if self.dialogues_path.exists():
+            _keep_lines(self.dialogues_path, lambda record: "suite" not in record)
+
+    def close(self) -> None:
+        """Writes out and closes every file. Logging again opens them again."""
+        while self._files:
+            with suppress(OSError):  # a line that could not be written was reported then, and is still in the buffer
+                self._files.popitem()[1].close()
+        if self._curves is not None:
+            self._curves.close()
+            self._curves = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, path: Path, record: Mapping[str, Any]) -> None:
+        if path not in self._files:
+            _drop_torn_line(path)
+            self._files[path] = path.open("a", encoding="utf-8", newline="\n")
+        # One write of a whole line: a crash between lines tears none.
+        with writing(path):
+            self._files[path].write(json.dumps(to_json(record), allow_nan=False) + "\n")
+            self._files[path].flush()
+
+    def _tensorboard(self) -> Curves:
+        if self._curves is None:
+            self._curves = Curves(self.tensorboard_path, self._first_step_to_redo)
+            self._first_step_to_redo = None
+        return self._curves
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it, a disk that is full or read-only is the user's error, and names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): make room, or see that it can be written to, and start "
+            "again with the same --workdir, which goes on from the last checkpoint"
+        ) from error
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON of nested mappings, sequences, arrays and scalars (Python, NumPy, JAX); NaN and infinities are null.
+
+    Raises:
+      TypeError: a value that JSON has no form for.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if hasattr(value, "__array__"):
+        # tolist gives Python numbers; going through the list again turns what is not finite into null.
+        return to_json(np.asarray(value).tolist())
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def _scalar(name: str, value: Any) -> float | int | None:
+    plain = to_json(value)
+    if plain is None or isinstance(plain, int | float):
+        return plain
+    raise ValueError(f"metric {name!r} is not a scalar: {plain!r}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes beside `path`, then swaps in one step."""
+    beside = path.with_name(path.name + ".tmp")
+    with writing(path):
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts what follows the last newline: a line that a crash left half written."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    _drop_torn_line(path)
+    beside = path.with_name(path.name + ".tmp")
+    with path.open("rb") as lines, beside.open("wb") as kept:  # bytes: only "\n" ends a line
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = parse_json(line.decode("utf-8"))
+                if not isinstance(record, dict):
+                    raise ValueError("no JSON object")
+                keep = wanted(record)
+            except ValueError as error:
+                raise UserError(
+                    f"{path} line {number} is no record of a dialogue: remove that line and start again"
+                ) from error
+            if keep:
+                kept.write(line)
+    os.replace(beside, path)
+
+
+def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Raises UserError if what stands under a name of the run's own is of another kind, or cannot be written to."""
+    for path in files:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file, but a run writes one there: remove it, or give another --workdir")
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is no folder, but a run makes one there: remove it, or give another --workdir")
+    for path in (*files, *folders):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"cannot write to {path} (no permission): give a --workdir that you may write to")

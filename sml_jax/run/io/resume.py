@@ -1,0 +1,52 @@
+"""Whether a run may begin in a folder, or go on there."""
+
+from __future__ import annotations
+
+from sml_jax.errors import UserError
+from sml_jax.run.io.config_change import config_changes
+from sml_jax.run.io.folder import RunFolder
+
+# auto: go on if there is a checkpoint, else begin. must: go on, or it is an error. never: a run there is an error.
+RESUME = ("auto", "must", "never")
+_SHOWN = 8
+
+
+def check_new(folder: RunFolder, resume: str) -> None:
+    """Refuses to begin where a run is.
+
+    Raises:
+      UserError: `resume` is "never" and the folder holds a run, or it is no word of `RESUME`.
+    """
+    if resume not in RESUME:
+        raise UserError(f"resume is {resume!r}: give one of {', '.join(RESUME)}")
+    if resume == "never" and (folder.config_path.exists() or any(folder.checkpoints_path.glob("steps/*"))):
+        raise UserError(
+            f"{folder.path} holds a run already and --resume=never: give another --workdir, or --resume=auto to go on"
+        )
+
+
+def check_found(folder: RunFolder, stored: str | None, config: str, resume: str) -> None:
+    """Refuses to go on from nothing, or under another configuration than the run's own.
+
+    Args:
+      folder: the run's. stored: the configuration in the newest checkpoint, None if there is none. config: the one
+        asked for. resume: see `RESUME`.
+
+    Raises:
+      UserError: with the difference; or `resume` is "must" and there is no checkpoint.
+    """
+    if resume == "must" and stored is None:
+        raise UserError(
+            f"{folder.path} holds no checkpoint and --resume=must: give the --workdir of the run, or --resume=auto"
+        )
+    if stored is None and folder.config_path.exists():
+        stored = folder.config_path.read_text()
+    if stored is None:
+        return
+    changes = config_changes(stored, config)
+    if changes:
+        more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        raise UserError(
+            f"the run in {folder.path} began with another configuration ({'; '.join(changes[:_SHOWN])}{more}): give "
+            "another --workdir, or the configuration that it began with"
+        )

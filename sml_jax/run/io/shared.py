@@ -1,0 +1,64 @@
+"""A run's folder among several processes: all see it, one writes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sml_jax.distributed.processes import broadcast, exchange, is_primary, process_count
+from sml_jax.errors import UserError
+from sml_jax.run.io.folder import RunFolder
+
+
+class SilentFolder(RunFolder):
+    """A `RunFolder` whose paths are the run's, and which leaves every file alone.
+
+    It is made and tried out like the other: Orbax writes each process's part of a checkpoint there.
+    """
+
+    def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
+        pass
+
+    def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
+        pass
+
+    def write_config(self, text: str) -> None:
+        pass
+
+    def write_eval(self, results: Mapping[str, Any]) -> None:
+        pass
+
+    def positions(self) -> dict[str, int]:
+        return {}
+
+    def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
+        return []
+
+    def forget_evaluation(self) -> None:
+        pass
+
+
+def open_folder(path: str | os.PathLike[str]) -> RunFolder:
+    """The run's folder for this process: process 0 of several writes, the others do not.
+
+    Raises:
+      UserError: see `RunFolder`; or the processes do not see the same folder, and so could write no checkpoint.
+    """
+    folder = RunFolder(path) if is_primary() else SilentFolder(path)
+    if process_count() > 1:
+        name, where = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
+        sign = folder.path / name
+        if is_primary():
+            sign.touch()
+        exchange(None)  # it is there now
+        seen = exchange(sign.exists())
+        if is_primary():
+            sign.unlink()
+        if not all(seen):
+            raise UserError(
+                f"process {seen.index(False)} does not see the files that process 0 writes to {where}: give a "
+                "--workdir on a disk that all processes share"
+            )
+    return folder

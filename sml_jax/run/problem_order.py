@@ -1,0 +1,46 @@
+"""Which problems a step takes: a pure function of seed and position, so that a resumed run skips and repeats none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from sml_jax.errors import UserError
+from sml_jax.tasks.problems.types import Problem
+
+
+def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) -> list[Problem]:
+    """Problems `start` to `start + count - 1` of an endless stream that shuffles anew for each pass.
+
+    The stream is a `grain.MapDataset`: its position is one whole number, which the run's checkpoint holds as its step.
+    Only the problems asked for are touched, so a step costs the same however many there are, on disk or in memory.
+
+    Args:
+      problems: all of a split. seed: of the run. start: position in the stream. count: how many.
+
+    Raises:
+      UserError: there are no problems to take.
+    """
+    if not count:
+        return []
+    if not len(problems):
+        raise UserError("there are no problems to train on: the task's train split is empty")
+    # Grain adds the number of the pass to its seed; neighbouring seeds of runs must not share their passes.
+    (mixed,) = np.random.SeedSequence(seed).generate_state(1)
+    stream = grain.MapDataset.source(problems).shuffle(seed=int(mixed)).repeat()
+    return [stream[position] for position in range(start, start + count)]
+
+
+_LOOKED_AT = 256
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """Tells problems from others: their number and a digest of up to 256 of them, evenly spaced."""
+    seen = hashlib.sha256()
+    for position in np.unique(np.linspace(0, len(problems) - 1, min(_LOOKED_AT, len(problems)), dtype=np.int64)):
+        problem = problems[int(position)]
+        seen.update(repr((problem.id, problem.question, problem.answer)).encode("utf-8", "surrogatepass"))
+    return f"{len(problems)} problems, {seen.hexdigest()[:16]}"

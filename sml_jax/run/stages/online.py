@@ -1,0 +1,167 @@
+"""Online SML: GRPO over whole conversations (arXiv 2602.16488)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sml_jax.dialogue.drops import worth_writing
+from sml_jax.dialogue.rollout import Played, play
+from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.statistics import dialogue_statistics
+from sml_jax.errors import UserError, at_least
+from sml_jax.learn.advantages import group_advantages, group_statistics
+from sml_jax.learn.batches import MicroBatch, micro_batches
+from sml_jax.learn.returns import discounted_returns
+from sml_jax.learn.update import Learner, PolicyLoss
+from sml_jax.learn.weights import check_aggregation, token_weights
+from sml_jax.run.context import Workbench
+from sml_jax.run.io.display import Progress
+from sml_jax.run.problem_order import problems_at
+from sml_jax.run.stages.checks import check_buckets, check_name
+from sml_jax.sharding.mesh import filled_rows
+
+
+@dataclass(frozen=True)
+class Online:
+    """Rolls out groups of dialogues with the student as it is and takes one GRPO step on them.
+
+    Attributes:
+      optimizer: from optax.
+      steps: rollouts, each with one update.
+      problems: problems of a step. group_size: dialogues of each (8 in the paper; 32 for single-turn RL).
+      discount: of the return over student turns (0.7 in the paper; how it enters is our reading, see `returns`).
+      normalize: advantages divided by the group's standard deviation.
+      aggregation: see `weights.token_weights`.
+      loss: clips and KL.
+      max_turns: student turns of a dialogue; None for the run's rules.
+      micro_rows: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      buckets: padded lengths, rising; None for powers of two.
+      share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
+        it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
+      dialogues_kept: dialogues of each step that are written to `dialogues.jsonl`.
+    """
+
+    optimizer: optax.GradientTransformation
+    steps: int = 100
+    problems: int = 32
+    group_size: int = 8
+    discount: float = 0.7
+    normalize: bool = True
+    aggregation: str = "sequence"
+    loss: PolicyLoss = PolicyLoss()
+    max_turns: int | None = None
+    micro_rows: int = 64
+    share: int = 4
+    buckets: tuple[int, ...] | None = None
+    dialogues_kept: int = 2
+    name: str = "online"
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.group_size < 2:
+            raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
+        if not 0 <= self.discount <= 1:
+            raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
+        at_least(self, steps=0, problems=1, max_turns=1, micro_rows=1, share=1, dialogues_kept=0)
+        check_aggregation(self.aggregation, f"{self.name}: ")
+        check_buckets(self.name, self.buckets)
+
+    def check(self, work: Workbench) -> None:
+        engine = work.engine(work.task, self._rules(work), "train")
+        check_buckets(self.name, self.buckets, engine.max_length)
+
+    def _rules(self, work: Workbench) -> DialogueRules:
+        return work.rules if self.max_turns is None else dataclasses.replace(work.rules, max_turns=self.max_turns)
+
+    def run(self, work: Workbench) -> None:
+        rules = self._rules(work)
+        engine = work.engine(work.task, rules, "train")
+        buckets = self.buckets or engine.live
+        learner = Learner(work.model, self.optimizer, self.loss, work.initial, work.mesh)
+        state = work.begin(self.optimizer)
+        work.params = state.params
+        train = work.task.problems("train")
+        with Progress(self.name, self.steps) as progress:
+            progress.note("compiling...")
+            engine.warm_up(state.params)
+            while work.place.step < self.steps:
+                started = time.monotonic()
+                step = work.place.step
+                problems = problems_at(train, work.seed, step * self.problems, self.problems)
+                played = play(
+                    work.task,
+                    problems,
+                    work.framing,
+                    engine,
+                    state.params,
+                    work.teacher(work.teacher_arm, engine),
+                    rules,
+                    seed=work.seed,
+                    first_id=step * self.problems * self.group_size,
+                    group_size=self.group_size,
+                    between_turns=partial(work.leave_if_asked, state),
+                )
+                rolled = time.monotonic()
+                rows = filled_rows(work.mesh, self.micro_rows)
+                parts, metrics = self._batch(played, rows, buckets, rules.max_turns * rules.student_tokens)
+                if parts:
+                    state, loss_metrics = learner.update(state, parts)
+                    metrics |= loss_metrics
+                work.params = state.params
+                seconds = time.monotonic() - started
+                metrics |= {
+                    "rollout_seconds": rolled - started,
+                    "update_seconds": seconds - (rolled - started),
+                    "dialogues_per_second": len(played.dialogues) / seconds,
+                    "compiled": float(engine.compiled() + learner.compiled()),
+                }
+                last = step + 1 == self.steps
+                work.step_done(state, metrics, worth_writing(played.dialogues, self.dialogues_kept), last)
+                shown = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
+                progress.step(work.place.step, shown)
+        work.params = state.params
+
+    def _batch(
+        self, played: Played, rows: int, buckets: tuple[int, ...], max_tokens: int
+    ) -> tuple[list[MicroBatch], dict[str, float]]:
+        """Micro-batches of `rows` of the dialogues that have a gradient, and the rollout's metrics.
+
+        `max_tokens` is the most that a student can say in a dialogue, the divisor of aggregation "constant".
+
+        Dialogues of a group without variance have advantage 0: without a KL term their gradient is exactly 0, and they
+        are counted, weighed in the denominators, and not computed. Dropped dialogues are in no denominator.
+        """
+        script = played.transcript
+        returns = discounted_returns(jnp.asarray(script.solved_turn), self.discount)
+        valid = jnp.asarray(~script.dropped)
+        advantage = np.asarray(group_advantages(returns, self.group_size, normalize=self.normalize, valid=valid))
+        share = valid.astype(jnp.float32)
+        weights = np.asarray(
+            token_weights(jnp.asarray(script.student), self.aggregation, max_tokens, dialogue_weight=share)
+        )
+        groups = {k: float(v) for k, v in group_statistics(returns, self.group_size, valid=valid).items()}
+        mean_return = float(jnp.mean(returns, where=valid))
+        metrics = {**dialogue_statistics(played.dialogues), **groups, "return": mean_return}
+        chosen = np.flatnonzero(advantage if self.loss.kl_coef == 0 else valid)
+        metrics["dialogues_trained"] = float(len(chosen))
+        if not len(chosen):
+            return [], metrics
+        parts = micro_batches(
+            script.tokens[chosen],
+            script.length[chosen],
+            weights[chosen],
+            script.logprob[chosen],
+            advantage[chosen],
+            rows,
+            buckets,
+            group=script.group[chosen],
+            share=self.share,
+        )
+        return parts, metrics

@@ -1,0 +1,5 @@
+"""The device mesh and the layout of rows and parameters on it."""
+
+from sml_jax.sharding.mesh import make_mesh, place, place_params, place_rows, row_sharding, row_shards, shard_params
+
+__all__ = ["make_mesh", "place", "place_params", "place_rows", "row_sharding", "row_shards", "shard_params"]

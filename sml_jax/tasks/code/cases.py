@@ -1,0 +1,207 @@
+"""Judges a program by inputs and outputs: what it prints for an input, or what its function returns for arguments.
+
+Outputs are compared by the rules of LiveCodeBench (lcb_runner/evaluation/testing_util.py,
+https://github.com/LiveCodeBench/LiveCodeBench): white space around the whole and around each line does not count, and
+two lines agree when they are the same text or the same decimal numbers. Expected outputs never enter the process that
+runs the program.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+
+from sml_jax.errors import UserError
+from sml_jax.tasks.code.detail import detail_of, difference, shorten
+from sml_jax.tasks.code.problem import CallCase, Case, IoCase
+from sml_jax.tasks.code.process import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, Run, run_child
+from sml_jax.tasks.code.sandbox.protection import protection
+from sml_jax.tasks.problems.types import Verdict
+
+_INPUT = 100
+_DIGITS = 10_000  # of one number that is read as a number
+
+CONTEST_SETUP = """
+import bisect, collections, copy, datetime, functools, heapq, io, itertools
+import math, operator, random, re, string, sys, time
+from bisect import *
+from collections import *
+from copy import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from operator import *
+from string import *
+from typing import *
+sys.setrecursionlimit(50000)
+"""
+"""What solutions of contest problems take as imported. For `CodeProblem.setup`."""
+
+
+def run_cases(
+    code: str, cases: Sequence[Case], entry: str = "", limits: Limits = DEFAULT_LIMITS, setup: str = ""
+) -> Verdict:
+    """Runs the program on every case until one fails. Each case has the whole of `limits` for itself.
+
+    An `IoCase` runs `code` as a main program in a process of its own, with the case's text as its standard input and
+    its output kept up to twice the expected length or `limits.file_bytes`, whichever is more. It may exit with any
+    status, but must not end by an error or a signal. The `CallCase`s are called in one process, in order; with a
+    `class Solution` that has the method, each call on a new instance.
+
+    Isolation is that of `run_tests`.
+
+    Args:
+      code: the program judged.
+      cases: at least one.
+      entry: the function or method that a `CallCase` calls.
+      limits: what one case may use.
+      setup: Python text run before `code`, such as `CONTEST_SETUP`.
+
+    Returns:
+      Verdict. `attempted` is False for blank code. `detail` names the first failing case with its input, what was
+      expected and got, or the error or the limit, in at most 400 characters.
+
+    Raises:
+      UserError: no case, a `CallCase` without `entry`, or one that is not JSON.
+      RuntimeError: no process could be started.
+    """
+    if not (code or "").strip():
+        return Verdict(correct=False, attempted=False, detail="no code")
+    if not cases:
+        raise UserError("run_cases was given no case, so any code would pass: give at least one")
+    calls = [(f"case {i}", case) for i, case in enumerate(cases, 1) if isinstance(case, CallCase)]
+    parts = [("the setup", setup), (CANDIDATE, code)]
+    trouble = _run_calls(parts, calls, entry, limits) if calls else ""
+    for number, case in enumerate(cases, 1):
+        if trouble:
+            break
+        if isinstance(case, IoCase):
+            trouble = _run_program(parts, f"case {number}", case, limits)
+    if trouble:
+        return Verdict(correct=False, attempted=True, detail=trouble)
+    return Verdict(correct=True, attempted=True, detail=f"all {len(cases)} cases passed")
+
+
+def same_output(expected: str, printed: str) -> bool:
+    """Whether two outputs agree by the rules above."""
+    return first_difference(expected, printed) is None
+
+
+def first_difference(expected: str, printed: str) -> int | None:
+    """The index of the first line that differs, of lines without the white space around them; None where none does."""
+    one, other = _lines(expected), _lines(printed)
+    for at, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right and not _same_numbers(left, right):
+            return at
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def same_value(expected: object, got: object) -> bool:
+    """Whether a returned value, as JSON holds it, equals the expected one; 1, 1.0 and True are equal as in Python."""
+    return expected == got
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().split("\n")]
+
+
+def _same_numbers(left: str, right: str) -> bool:
+    one, other = left.split(), right.split()
+    if len(one) != len(other) or max(map(len, [*one, *other]), default=0) > _DIGITS:
+        return False
+    try:
+        return [Decimal(word) for word in one] == [Decimal(word) for word in other]
+    except InvalidOperation:
+        return False
+
+
+def _run_calls(
+    parts: Sequence[tuple[str, str]], calls: Sequence[tuple[str, CallCase]], entry: str, limits: Limits
+) -> str:
+    """What failed; "" where every call returned what it must."""
+    if not entry.isidentifier():
+        raise UserError(f"cases that call a function need its name, and entry is {entry!r}: give the function's name")
+    expected = [_parse(name, case) for name, case in calls]
+    heard: list[tuple[str, ...]] = []
+
+    def on_value(words: tuple[str, ...]) -> bool:
+        if len(heard) == len(expected):
+            return True  # more than it was asked for
+        heard.append(words)
+        return _returned(words, expected[len(heard) - 1])
+
+    run = Run("calls", parts, calls=[case.args for _, case in calls], entry=entry, on_value=on_value)
+    ending = run_child(run, limits, protection(limits.weak))
+    if ending.words == ("passed",) and len(heard) == len(calls):
+        return ""
+    if ending.at == "the setup" or ending.at == CANDIDATE:
+        return detail_of(ending, limits, parts)
+    if ending.words == ("missing",):
+        return f"{CANDIDATE} defines no function {entry}"
+    place = max(len(heard) - 1, 0) if ending.words == ("stopped",) else min(len(heard), len(calls) - 1)
+    name, case = calls[place]
+    where = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT)}))"
+    if ending.words == ("stopped",):
+        return shorten(f"{where} failed: {difference(case.expected.strip(), heard[-1][2])}")
+    return detail_of(ending, limits, parts, where)
+
+
+def _parse(name: str, case: CallCase) -> object:
+    """The expected value, after a look at the arguments."""
+    try:
+        if not isinstance(json.loads(case.args), list):
+            raise UserError(f"{name}: args is not a JSON list: {shorten(case.args, _INPUT)}")
+        return json.loads(case.expected)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{name}: args or expected is not JSON ({error}): mend the case") from None
+
+
+def _returned(words: tuple[str, ...], expected: object) -> bool:
+    kind, text, _ = words
+    try:
+        return kind == "json" and same_value(expected, json.loads(text))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limits: Limits) -> str:
+    """What failed; "" where the program printed what it must."""
+    expected = case.stdout.encode("utf-8", "replace")
+    most = max(limits.file_bytes, 2 * len(expected) + (1 << 16))
+    roomy = replace(limits, file_bytes=most)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
+        stdin.write(case.stdin.encode("utf-8", "replace"))
+        stdin.flush()
+        ending = run_child(Run("io", parts, stdin=stdin, stdout=stdout), roomy, protection(limits.weak))
+        stdout.seek(0)
+        printed = stdout.read(most)
+    where = f"{name} (input {shorten(repr(case.stdin[:_INPUT]), _INPUT)})"
+    if len(printed) >= most:
+        return f"{where} failed: it printed more than {most - 1} bytes"
+    if not _ended_well(ending):
+        return detail_of(ending, roomy, parts, where)
+    output = printed.decode("utf-8", "replace")
+    at = first_difference(case.stdout, output)
+    return "" if at is None else shorten(f"{where} failed: {_wrong_output(case.stdout, output, at)}")
+
+
+def _ended_well(ending: Ending) -> bool:
+    """Whether the program came to an end of its own; `os._exit(0)` counts, as it would for a shell."""
+    if ending.words == ("done",):
+        return ending.status >= 0
+    return ending.words == ("silent",) and ending.status == 0
+
+
+def _wrong_output(expected: str, output: str, at: int) -> str:
+    if not output.strip():
+        return f"expected {shorten(repr(expected.strip()), _INPUT)}, got no output"
+    one, other = _lines(expected), _lines(output)
+    line = f"in line {at + 1} of the output " if max(len(one), len(other)) > 1 else ""
+    sides = [repr(lines[at]) if at < len(lines) else "no such line" for lines in (one, other)]
+    return line + difference(*sides)

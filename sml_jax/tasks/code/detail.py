@@ -1,0 +1,121 @@
+"""What a verdict on a program says: written for a teacher, and read again for a teacher that follows a script."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+
+from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits
+
+CHARACTERS = 400
+_NAME, _VALUE, _LINE, _MESSAGE = 150, 85, 60, 120
+
+
+def shorten(text: str, most: int = CHARACTERS) -> str:
+    """The text, or its start with an ellipsis: at most `most` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def one_line(text: str, most: int) -> str:
+    """The text with single spaces for all white space, shortened."""
+    return shorten(" ".join(text[: 20 * most].split()), most)
+
+
+def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], where: str = "") -> str:
+    """One line that says which part failed and how.
+
+    Args:
+      ending: how the run ended, other than by passing.
+      limits: those of the run.
+      parts: what was run, by name.
+      where: what to call the failing part; by default its name and, for a test, its text.
+
+    Returns:
+      For example "test 2 (assert f(3) == 9) failed: expected 9, got 6". At most 400 characters.
+    """
+    texts = dict(parts)
+    where = where or _name(ending, texts)
+    text = f"{where} failed: {_how(ending, limits, texts.get(CANDIDATE, ''))}"
+    return shorten(" ".join(text[:4000].splitlines()))
+
+
+def difference(expected: str, got: str) -> str:
+    """The words for a wrong value, both sides given as the text to show."""
+    return f"expected {shorten(expected, _VALUE)}, got {shorten(got, _VALUE)}"
+
+
+def hint(detail: str) -> str:
+    """What a scripted teacher may say of a failure: the student's own error or value, never what was expected.
+
+    Args:
+      detail: a text that `detail_of` wrote.
+
+    Returns:
+      One or two sentences.
+    """
+    how = detail.partition(" failed: ")[2] or detail
+    if how.startswith("no end within"):
+        line = re.search(r" \((line \d+: .*)\)$", how)
+        return "It does not end in time" + (f", at {line[1]}" if line else "") + ". Look for a loop that never stops."
+    if ", got " in how and "expected " in how:
+        return f"It runs, but one result is wrong: I got {how.rpartition(', got ')[2]}. Go through your steps again."
+    if how.startswith("AssertionError") or " does not hold" in how:
+        return "It runs, but one result is wrong. Go through your steps again."
+    return f"It stops with an error: {how.removesuffix('.')}."
+
+
+def _name(ending: Ending, texts: dict[str, str]) -> str:
+    """A test's number with its text, or with the line that failed where it has many."""
+    if not ending.at.startswith("test "):
+        return ending.at
+    text = texts.get(ending.at, "")
+    spot = re.fullmatch(r"(.*):(\d+)(?:-(\d+))?", ending.words[4] if len(ending.words) > 4 else "")
+    if spot and (spot[1] != ending.at or len(text.strip().splitlines()) > 1):
+        lines = texts.get(spot[1], "").splitlines()
+        text = "\n".join(lines[int(spot[2]) - 1 : int(spot[3] or spot[2])]) or text
+    return f"{ending.at} ({one_line(text, _NAME)})"
+
+
+def _how(ending: Ending, limits: Limits, code: str) -> str:
+    match ending.words:
+        case ("time", line):
+            limit = f"{limits.cpu_s} s of processor time" if ending.out_of_cpu else f"{limits.wall_s:g} s"
+            return f"no end within {limit}{_spot(line, code)}"
+        case ("values", kind, message, _, _, word, expected, got):
+            return _values(kind, message, word, expected, got)
+        case ("error", kind, message, line, _):
+            text = f"{kind}: {one_line(message, _MESSAGE)}" if message else kind
+            return f"{text}{_spot(line, code)}"
+        case ("garbled",):
+            return "it answered with what is no value"
+        case ("full",):
+            return "it wrote too many or too large files"
+        case ("missing",):
+            return "it defines no such function"
+    if ending.status < 0:
+        try:
+            return f"left early, status {ending.status} ({signal.Signals(-ending.status).name})"
+        except ValueError:
+            pass
+    return f"left early, status {ending.status}"
+
+
+def _values(kind: str, message: str, word: str, expected: str, got: str) -> str:
+    """How a comparison of a test failed."""
+    said = f"{kind}: {one_line(message, _MESSAGE)}; " if message else ""
+    if word == "==":
+        return said + difference(expected, got)
+    if word in ("true", "false"):
+        return f"{said}expected a {word} value, got {shorten(got, _VALUE)}"
+    return f"{said}{shorten(got, _VALUE)} {word} {shorten(expected, _VALUE)} does not hold"
+
+
+def _spot(line: str, code: str) -> str:
+    """A line of the candidate with its text, in brackets; "" where there is none."""
+    if not line.isdecimal():
+        return ""
+    lines = code.splitlines()
+    number = int(line)
+    text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    return f" (line {number}: {one_line(text, _LINE)})" if text else f" (line {number})"

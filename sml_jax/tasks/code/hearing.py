@@ -1,0 +1,199 @@
+"""What the parent hears of a run, and whom it believes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from typing import Any
+
+from sml_jax.tasks.code.limits import VALUE_BYTES, Ending, Limits, NotStarted, Run
+
+_CLAIMS_BYTES = 1 << 20
+_START_S = 60.0
+_LAST_WORDS_S = 0.25
+
+
+class Hearing:
+    """What the parent hears of a run: the launcher's status, the judge's report, and the candidate's claims.
+
+    Only the launcher and the judge are believed. The claims say how a failure is worded, and the values of calls, which
+    are compared here.
+    """
+
+    def __init__(self, run: Run, limits: Limits, status: int, report: int, claims: int, control: int) -> None:
+        self._run, self._limits, self._control = run, limits, control
+        self._files = {status: self._on_status, report: self._on_report, claims: self._on_claim}
+        self._status, self._claims = status, claims
+        self._buffers = {number: bytearray() for number in self._files}
+        self._began: set[str] = set()
+        self._ended: dict[str, tuple[int, float, str]] = {}
+        self._trouble = ""
+        self._at = self._claimed_at = ""
+        self._report: tuple[str, ...] = ()
+        self._claim: tuple[str, ...] = ()
+        self._late = self._over = self._stopped = False
+        self._read = 0
+        self._deadline = time.monotonic() + _START_S
+
+    def listen(self) -> None:
+        """Until the run is over or stopped."""
+        poll = select.poll()
+        for number in self._files:
+            poll.register(number, select.POLLIN)
+        while not self._over and not self._stopped:
+            left = self._deadline - time.monotonic()
+            ready = poll.poll(max(0.0, left) * 1e3) if left > 0 else []
+            if not ready:
+                if time.monotonic() < self._deadline:
+                    continue
+                if self._late or not self._running():
+                    self._late = True
+                    return
+                # A handler of the signal that follows reports the line that the program is at.
+                self._late, self._deadline = True, time.monotonic() + _LAST_WORDS_S
+                with contextlib.suppress(OSError):
+                    os.write(self._control, b"L")
+                continue
+            for number, _ in ready:
+                self._hear(poll, number)
+        if self._over:
+            for number in (n for n in self._files if n != self._status):
+                while self._buffers[number] is not None and _ready(number) and self._hear(poll, number):
+                    pass
+
+    def _running(self) -> bool:
+        return "code" in self._began and (self._run.mode != "tests" or "judge" in self._began)
+
+    def _hear(self, poll: Any, number: int) -> bool:
+        chunk = os.read(number, 1 << 16)
+        if number == self._claims:
+            self._read += len(chunk)
+            room = _CLAIMS_BYTES + (2 * VALUE_BYTES if self._run.mode == "calls" else 0)
+            if self._read > room:
+                chunk, self._stopped = b"", self._run.mode != "tests"
+                self._claim = ("garbled",)
+        if not chunk:
+            with contextlib.suppress(KeyError):
+                poll.unregister(number)
+            if number == self._status:
+                self._over = True
+            return False
+        buffer = self._buffers[number]
+        buffer += chunk
+        if b"\n" in chunk:
+            *lines, rest = buffer.split(b"\n")
+            self._buffers[number] = rest
+            for whole in lines:
+                self._files[number](bytes(whole))
+        return True
+
+    def _on_status(self, line: bytes) -> None:
+        match line.decode("utf-8", "replace").split(" "):
+            case ["began", role]:
+                self._began.add(role)
+                if self._running():
+                    self._deadline = time.monotonic() + self._limits.wall_s
+            case ["trouble", *words]:
+                self._trouble = " ".join(words)
+            case ["ended", role, code, spent, reason]:
+                self._ended[role] = (int(code), float(spent), reason)
+            case ["over"]:
+                self._over = True
+
+    def _on_report(self, line: bytes) -> None:
+        match _words(line):
+            case ("at", part) if not self._report:
+                self._at = part
+            case ("end", "error", kind, message, place, spot) if not self._report:
+                self._report = ("error", kind, message, _number(place), spot)  # the line is the candidate's word
+            case ("end", *words) if words and not self._report:
+                self._report = tuple(words)
+
+    def _on_claim(self, line: bytes) -> None:
+        if self._stopped:
+            return
+        match _words(line):
+            case ("at", part) if part in ("", *(name for name, _ in self._run.parts)):
+                self._claimed_at = part or ("case" if self._run.mode == "calls" else self._claimed_at)
+            case ("value", *words) if self._run.mode == "calls" and not self._late and not self._claim:
+                self._read = 0
+                self._claimed_at = "case"
+                if len(words) == 3 and self._run.on_value(tuple(words)):
+                    self._deadline = time.monotonic() + self._limits.wall_s  # only a right value buys time
+                else:
+                    self._stopped, self._claim = True, ("stopped",)
+            case ("end", *words) if not self._claim:
+                self._claim = _claim(words)
+            case ("done",) if not self._claim and self._run.mode == "io":
+                self._claim = ("done",)
+
+    def ending(self, left: int) -> Ending:
+        """How it ended.
+
+        Raises:
+          NotStarted: the run never began.
+        """
+        if not self._running():
+            raise NotStarted(self._trouble or f"it ended with status {left} before it began")
+        tests = self._run.mode == "tests"
+        at = self._at or self._claimed_at or self._run.parts[0][0]
+        code, spent, reason = self._ended.get("code", (-signal.SIGKILL, 0.0, ""))
+        if tests and self._report and not (self._late and self._report[0] in ("gone", "time")):
+            if self._report[0] == "time":
+                return Ending(at, ("time", ""), True, code)
+            if self._report != ("gone",):
+                return Ending(at, self._report, False, code)
+        elif tests and not self._late:  # the judge left without a word
+            code, spent, reason = self._ended.get("judge", (-signal.SIGKILL, 0.0, ""))
+            out = code == -signal.SIGKILL and spent >= self._limits.cpu_s
+            return Ending(at, ("time", "") if out else ("silent",), out, code)
+        claim: tuple[str, ...] = (
+            self._claim if self._claim in (("done",), ("missing",), ("garbled",), ("stopped",)) else ()
+        )
+        if self._claim[:1] == ("error",) and len(self._claim) == 5:
+            claim = self._claim
+        if self._claim == ("passed",) and not tests:
+            claim = self._claim
+        if self._claim[:1] == ("time",) and len(self._claim) == 2:
+            return Ending(at, ("time", self._claim[1]), not self._late, code)
+        if self._late and claim != ("stopped",):
+            return Ending(at, ("time", ""), False, code)
+        if reason == "full":
+            return Ending(at, ("full",), False, code)
+        if not claim and code == -signal.SIGKILL and spent >= self._limits.cpu_s:
+            return Ending(at, ("time", ""), True, code)
+        return Ending(at, claim or ("silent",), False, code)
+
+
+def _claim(words: list[str]) -> tuple[str, ...]:
+    """What a candidate may say of its end; () for anything else."""
+    match words:
+        case ["error", kind, message, line, _]:
+            return "error", kind[:100], message[:300], _number(line), ""
+        case ["time", line]:
+            return "time", _number(line)
+        case ["missing"] | ["passed"]:
+            return (words[0],)
+    return ()
+
+
+def _number(line: str) -> str:
+    return line if line.isascii() and line.isdecimal() and len(line) < 9 else ""
+
+
+def _ready(number: int) -> bool:
+    """Whether there is something to read now."""
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _words(line: bytes) -> tuple[str, ...]:
+    """The words of a line; () for what is none."""
+    try:
+        return tuple(bytes.fromhex(word.decode()).decode("utf-8", "replace") for word in line.split(b" "))
+    except ValueError:
+        return ()

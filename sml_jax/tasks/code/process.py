@@ -1,0 +1,213 @@
+"""Runs a candidate program in a process of its own, walled in, and hears how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import marshal
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict
+from typing import Any
+
+from sml_jax.tasks.code.hearing import Hearing
+from sml_jax.tasks.code.limits import CANDIDATE, DEFAULT_LIMITS, VALUE_BYTES, Ending, Limits, NotStarted, Run
+from sml_jax.tasks.code.sandbox import (
+    asserts,
+    candidate,
+    confine,
+    judge,
+    launcher,
+    peer,
+    proxies,
+    walls,
+    wire,
+    wire_reader,
+)
+
+__all__ = ["CANDIDATE", "DEFAULT_LIMITS", "Ending", "Limits", "NotStarted", "Run", "run_child"]
+
+_END_S = 10.0
+_PAUSES_S = (0.1, 1.0)
+# marshal, because a bare interpreter has it loaded: json would double the start-up.
+_BOOT = """import marshal, sys
+file, kind = open(int(sys.argv[1]), "rb"), type(sys)
+above = None
+for name in ("sml_jax", "sml_jax.tasks", "sml_jax.tasks.code.sandbox"):
+    sys.modules[name] = above = kind(name)
+    above.__path__ = []
+for name, code in marshal.load(file):
+    full = "sml_jax.tasks.code.sandbox." + name
+    sys.modules[full] = part = kind(full)
+    setattr(above, name, part)
+    exec(code, part.__dict__)
+request = marshal.load(file)
+file.close()
+start = part.main
+del above, file, kind, name, code, full, part
+start(request)"""
+
+
+def run_child(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
+    """Runs a program in fresh processes, with limits, walls and an empty folder of its own.
+
+    Args:
+      run: what is run.
+      limits: what it may use; in mode "calls" each call has the time for itself.
+      behind: what keeps it in.
+
+    Returns:
+      Ending. Nothing that the run started is alive then.
+
+    Raises:
+      RuntimeError: no such process could be started, in three attempts. This is never held against the program.
+    """
+    for pause in (*_PAUSES_S, None):
+        try:
+            return _attempt(run, limits, behind)
+        except NotStarted as error:
+            trouble = str(error)
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        if pause is None:
+            raise RuntimeError(
+                f"no process could be started to run a program in ({trouble}): "
+                "look at the machine's free memory, its process limit and Limits.memory_bytes"
+            )
+        time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
+    with contextlib.ExitStack() as stack:
+
+        def pipe() -> tuple[int, _Open]:
+            reader, writer = os.pipe()
+            stack.callback(os.close, reader)
+            return reader, stack.enter_context(_Open(writer))
+
+        claims, report, status = pipe(), pipe(), pipe()
+        control, hold = os.pipe()
+        control_end, hold_end = stack.enter_context(_Open(control)), stack.enter_context(_Open(hold))
+        folder = "/"
+        if not behind.prefix:
+            folder = tempfile.mkdtemp(prefix="run_tests_")
+            stack.callback(walls.remove, folder)
+        tests = stack.enter_context(tempfile.TemporaryFile())
+        marshal.dump(list(run.tests), tests)
+        tests.seek(0)
+        program = stack.enter_context(tempfile.TemporaryFile())
+        marshal.dump(_modules(), program)
+        files = dict(claims=claims[1].number, report=report[1].number, status=status[1].number, control=control)
+        request = dict(
+            mode=run.mode,
+            parts=list(run.parts),
+            calls=list(run.calls),
+            entry=run.entry,
+            candidate=CANDIDATE,
+            value_bytes=VALUE_BYTES,
+            cpu_s=limits.cpu_s,
+            limits=asdict(limits),
+            walls=behind.request,
+            scratch=walls.SCRATCH if behind.prefix else "",
+            scratch_bytes=walls.SCRATCH_BYTES,
+            scratch_files=walls.SCRATCH_FILES,
+            paths=walls.packages(),
+            files={**files, "tests": tests.fileno()},
+        )
+        marshal.dump(request, program)
+        program.seek(0)
+        if run.stdin is not None:
+            run.stdin.seek(0)
+        home = walls.SCRATCH if behind.prefix else folder
+        process = subprocess.Popen(
+            # -s -P and the environment below isolate as -I does, but leave the order of sets the same on every run.
+            [*behind.prefix, walls.interpreter(), "-s", "-P", "-S", "-B", "-c", _BOOT, str(program.fileno())],
+            stdin=subprocess.DEVNULL if run.stdin is None else run.stdin,
+            stdout=subprocess.DEVNULL if run.stdout is None else run.stdout,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "HOME": home,
+                "TMPDIR": home,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "PYTHONHASHSEED": "0",
+            },
+            pass_fds=(program.fileno(), *request["files"].values()),  # type: ignore[attr-defined]
+            start_new_session=True,
+        )
+        try:
+            for end in (claims[1], report[1], status[1], control_end):
+                end.close()
+            hearing = Hearing(run, limits, status[0], report[0], claims[0], hold)
+            hearing.listen()
+        finally:
+            hold_end.close()  # the launcher ends what it started, then itself
+            _end(process)
+        return hearing.ending(process.returncode)
+
+
+class _Open:
+    """An open file that is closed once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+    def __enter__(self) -> _Open:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Waits until the launcher has left, which it does once all is dead; past ten seconds, kills it."""
+    try:
+        if hasattr(os, "pidfd_open"):  # without it, `wait` with a timeout sleeps between looks
+            handle = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                poll.poll(_END_S * 1e3)
+            finally:
+                os.close(handle)
+            process.wait(0.01)
+        else:
+            process.wait(_END_S)
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+
+
+@functools.cache
+def _modules() -> list[tuple[str, Any]]:
+    """The bare process's program: the text of these files, compiled."""
+    return [
+        # For type checkers alone, and typing takes longer to import than Python to start.
+        (
+            part.__name__.rpartition(".")[2],
+            compile(
+                inspect.getsource(part).replace("from typing import Any\n", ""),
+                "the judge's",
+                "exec",
+                dont_inherit=True,
+            ),
+        )
+        for part in (confine, wire, wire_reader, proxies, peer, asserts, candidate, judge, launcher)
+    ]

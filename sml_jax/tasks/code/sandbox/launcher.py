@@ -1,0 +1,173 @@
+"""The bare process that starts a run: it forks the judge and the candidate, watches both and says how they ended.
+
+It takes its orders from an open file and never runs what it carries. The tests come in a second file, which only the
+judge reads, so they are in no memory that the candidate has ever shared.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import marshal
+import os
+import sys
+from typing import Any
+
+from sml_jax.tasks.code.sandbox import candidate, confine, judge
+
+_TICK_S = 0.05
+
+
+def main(request: dict[str, Any]) -> None:
+    """Runs one request; see `sandbox.run`."""
+    import select
+
+    if request["walls"]["seccomp"]:
+        import ctypes  # noqa: F401 - once here, not in each child
+
+    files = request["files"]
+    scratch = request["scratch"] or os.getcwd()
+    os.chdir(scratch)
+    wake_in, wake_out = os.pipe()
+    os.set_blocking(wake_out, False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
+    to_code, from_judge = os.pipe()
+    to_judge, from_code = os.pipe()
+    code_side, judge_side = {to_code, from_code, files["claims"]}, {to_judge, from_judge, files["report"]}
+    children: dict[int, str] = {}
+    for role, kept in (("judge", judge_side), ("code", code_side)):
+        if role == "judge" and request["mode"] != "tests":
+            continue
+        child = os.fork()
+        if not child:
+            try:
+                _signal.set_wakeup_fd(-1)
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+                _child(role, request, kept, scratch, (to_code, from_code), (to_judge, from_judge))
+            except BaseException:
+                os._exit(1)
+            return  # a whole program ends as Python does: it joins threads, runs exit handlers, flushes the output
+        children[child] = role
+    for number in (*code_side, *judge_side, files["tests"]):
+        if number >= 0:
+            os.close(number)
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(quiet, number)
+    _watch(select.select, files, children, scratch, request, wake_in)
+
+
+def _child(
+    role: str,
+    request: dict[str, Any],
+    kept: set[int],
+    scratch: str,
+    code_wire: tuple[int, int],
+    judge_wire: tuple[int, int],
+) -> None:
+    """The life of one of the two."""
+    files = request["files"]
+    if hasattr(os, "setsid"):
+        os.setsid()
+    status = files["status"]
+    own = {0, 1, 2, status, *kept} | ({files["tests"]} if role == "judge" else set())
+    confine.keep_files(own)
+    tests: list[tuple[str, str]] = []
+    if role == "judge":
+        with open(files["tests"], "rb") as file:
+            tests = marshal.load(file)
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(quiet, number)
+        os.close(quiet)
+    try:
+        confine.limit(request["limits"], len(request["calls"]))
+        confine.lock(request["walls"], scratch, role == "judge")
+    except OSError as error:
+        os.write(status, f"trouble {error.strerror}\n".encode())
+        os._exit(1)
+    os.write(status, f"began {role}\n".encode())
+    os.close(status)
+    for name in [name for name in sys.modules if name == "sml_jax" or name.startswith("sml_jax.")]:
+        del sys.modules[name]
+    if role == "judge":
+        judge.main(request, tests, files["report"], *judge_wire)
+    candidate.main(request, files["claims"], *code_wire)
+
+
+def _watch(
+    wait: Any, files: dict[str, int], children: dict[int, str], scratch: str, request: dict[str, Any], wake: int
+) -> None:
+    """Until the run is over: reaps, passes on the parent's word, ends what fills the scratch folder."""
+    last = "judge" if "judge" in children.values() else "code"
+    reason = ""
+    full = _Full(scratch, request)
+    while children:
+        ready = wait([files["control"], wake], [], [], _TICK_S)[0]
+        if wake in ready:
+            os.read(wake, 4096)
+        if files["control"] in ready:
+            word = os.read(files["control"], 1)
+            if word == b"L":
+                for child in [child for child, role in children.items() if role == "code"]:
+                    os.kill(child, _signal.SIGXCPU)
+            else:
+                _kill(children)
+        if full():
+            reason = "full"
+            _kill({child: role for child, role in children.items() if role == "code"})
+        ended = []
+        for child in children:
+            pid, status, used = os.wait4(child, os.WNOHANG)
+            if pid:
+                ended.append(child)
+                code = os.waitstatus_to_exitcode(status)
+                spent = used.ru_utime + used.ru_stime
+                words = f"ended {children[child]} {code} {spent:.3f} {reason or 'by-itself'}\n"
+                os.write(files["status"], words.encode())
+        for child in ended:
+            if children.pop(child) == last:
+                _kill(children)
+    os.write(files["status"], b"over\n")
+    os._exit(0)
+
+
+def _kill(children: dict[int, str]) -> None:
+    for child in children:
+        for kill in (os.killpg, os.kill):
+            try:  # noqa: SIM105 - contextlib costs milliseconds
+                kill(child, _signal.SIGKILL)
+            except OSError:
+                pass
+
+
+class _Full:
+    """Whether the scratch folder holds more than a run may."""
+
+    def __init__(self, scratch: str, request: dict[str, Any]) -> None:
+        self._scratch, self._bytes, self._files = scratch, request["scratch_bytes"], request["scratch_files"]
+        self._own = bool(request["scratch"])  # a file system of its own, whose size the kernel keeps
+        stats = os.statvfs(scratch)
+        self._before = stats.f_files - stats.f_ffree
+
+    def __call__(self) -> bool:
+        if self._own:
+            stats = os.statvfs(self._scratch)
+            return stats.f_files - stats.f_ffree - self._before > self._files
+        size, count, folders = 0, 0, [self._scratch]
+        while folders:
+            try:
+                with os.scandir(folders.pop()) as entries:
+                    for entry in entries:
+                        count += 1
+                        if count > self._files:
+                            return True
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            size += entry.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return True  # too deep or closed to look into
+        return size > self._bytes

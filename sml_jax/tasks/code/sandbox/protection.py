@@ -1,0 +1,100 @@
+"""Which protection is active: found once, by a program that tries to get out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+import threading
+
+from sml_jax.errors import UserError
+from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits, Run, run_child
+from sml_jax.tasks.code.sandbox.walls import Walls, offers
+
+_PROBE = """
+import os, socket, decimal
+def attempt(step):
+    try:
+        return bool(step())
+    except OSError:
+        return False
+def probe(folder, parent):
+    return [
+        attempt(lambda: open(folder + '/note').read()), attempt(lambda: open(folder + '/new', 'w')),
+        attempt(lambda: open('/etc/passwd').read()), attempt(lambda: open('/proc/self/environ').read(1)),
+        attempt(lambda: os.listdir('/')), attempt(lambda: socket.socket()), attempt(lambda: os.kill(parent, 0) is None),
+        attempt(lambda: os.fork() or os._exit(0)), attempt(lambda: os.execv('/bin/true', ['true'])),
+        attempt(lambda: os.write(os.open('own', os.O_CREAT | os.O_RDWR), b'x')),
+    ]
+"""
+_WANTED = [False] * 9 + [True]  # out of reach, all but its own folder
+_TRYING = threading.Lock()
+
+
+@functools.cache
+def _strongest() -> tuple[Walls, str]:
+    """(the strongest walls that hold here, what was wrong with the stronger ones)."""
+    faults: list[str] = []
+    for walls in offers():
+        fault = "" if walls.weak else _try(walls)
+        if not fault:
+            return walls, "; ".join(faults)
+        faults.append(f"{walls.name}: {fault}")
+    raise AssertionError("unreachable")
+
+
+def _try(walls: Walls) -> str:
+    """What is wrong with some walls; "" where they hold."""
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="sml_jax_probe_") as folder:
+        with open(os.path.join(folder, "note"), "w") as file:
+            file.write("x")
+
+        def hear(words: tuple[str, ...]) -> bool:
+            said.append(words[1])
+            return True
+
+        call = json.dumps([folder, os.getpid()])
+        parts = [("the setup", ""), (CANDIDATE, _PROBE)]
+        try:
+            ending: Ending | None = run_child(
+                Run("calls", parts, calls=[call], entry="probe", on_value=hear), Limits(wall_s=30.0), walls
+            )
+        except RuntimeError as error:
+            return str(error)
+    if not said or not said[0]:
+        return f"the trial ended with {ending.words if ending else ()}"
+    found = json.loads(said[0])
+    return "" if found == _WANTED else f"the trial got through: {found}"
+
+
+def protection(weak: bool = False) -> Walls:
+    """What keeps programs in on this machine: the strongest that held when it was tried, at the first call.
+
+    Args:
+      weak: take resource limits alone where nothing else works.
+
+    Raises:
+      UserError: nothing else works, and `weak` is False.
+    """
+    with _TRYING:
+        walls, faults = _strongest()
+    if walls.weak and not weak:
+        why = f" ({faults})" if faults else ""
+        raise UserError(
+            f"no protection against hostile code works here{why}: install bubblewrap, or use Linux 6.2 or newer with "
+            "landlock, or run inside a container or virtual machine of its own and ask for the weak one with "
+            "Limits(weak=True), in gin WEAK_SANDBOX = True"
+        )
+    return walls
+
+
+def describe(weak: bool = False) -> str:
+    """One line for the start of a run.
+
+    Raises:
+      UserError: see `protection`.
+    """
+    walls = protection(weak)
+    return f"code sandbox: {walls.name} ({walls.covers})"

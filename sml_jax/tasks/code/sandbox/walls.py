@@ -1,0 +1,149 @@
+"""What keeps a program in on this machine: the strongest that works, found out by trying."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from typing import Any
+
+from sml_jax.tasks.code.sandbox import seccomp
+
+SCRATCH = "/scratch"
+SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 4096
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_SHARED = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
+_ZONES = ("/usr/share/zoneinfo", "/etc/localtime")
+
+
+@dataclass(frozen=True)
+class Walls:
+    """One way to keep a program in.
+
+    Attributes:
+      name: "bubblewrap", "landlock" or "limits".
+      covers: what it keeps out, in words.
+      request: what the process that locks itself up needs to know (see `confine.lock`).
+      prefix: the command that starts the process; empty for none.
+      weak: resource limits alone.
+    """
+
+    name: str
+    covers: str
+    request: dict[str, Any]
+    prefix: tuple[str, ...]
+    weak: bool = False
+
+
+def packages() -> list[str]:
+    """Folders of installed packages: programs may use what is installed here (numpy)."""
+    return [folder for folder in site.getsitepackages() if os.path.isdir(folder)]
+
+
+def interpreter() -> str:
+    """Python itself, past the links of a virtual environment."""
+    return os.path.realpath(sys.executable)
+
+
+def readable() -> list[str]:
+    """Everything that a program may read: Python's own folders, installed packages, shared libraries, time zones."""
+    base = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64")]
+    paths = sysconfig.get_paths()
+    wanted = [*_SHARED, *base, paths["stdlib"], paths["platstdlib"], *packages(), *_ZONES, *_DEVICES]
+    return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
+
+
+@functools.cache
+def landlock() -> int:
+    """The version of landlock that this kernel has; 0 for none."""
+    if not seccomp.supported():
+        return 0
+    return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, 1)))
+
+
+@functools.cache
+def offers() -> tuple[Walls, ...]:
+    """The ways that this machine might have, strongest first; each is yet to be tried."""
+    found = []
+    bubblewrap = shutil.which("bwrap")
+    if seccomp.supported():
+        request = {
+            "seccomp": seccomp.program(),
+            "pid": seccomp.PID.to_bytes(4, "little"),
+            "landlock": landlock(),
+            "readable": readable(),
+        }
+        if bubblewrap:
+            inner = " and landlock" if landlock() else ""
+            words = f"namespaces of its own (bubblewrap), a filter of system calls{inner}, resource limits"
+            found.append(Walls("bubblewrap", words, request, _command(bubblewrap)))
+        if landlock() >= 3:  # before, files could be cut short from outside
+            words = f"landlock {landlock()}, a filter of system calls, resource limits"
+            found.append(Walls("landlock", words, request, ()))
+    none = {"seccomp": b"", "pid": b"", "landlock": 0, "readable": []}
+    words = "resource limits alone: WEAK, no wall around files, network or processes"
+    found.append(Walls("limits", words, none, (), True))
+    return tuple(found)
+
+
+def _command(bubblewrap: str) -> tuple[str, ...]:
+    """bwrap with nothing in it but what `readable` names, and a small file system of its own to write to."""
+    command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command.append("--as-pid-1")  # when the launcher leaves, all is dead, and no zombie is left for others to reap
+    covered: list[str] = []
+    for path in sorted([*readable(), interpreter()], key=len):
+        if any(path.startswith(one + "/") for one in covered):
+            continue
+        if path in _DEVICES:
+            command += ["--dev-bind", path, path]
+        elif os.path.islink(path) and path in ("/lib", "/lib64"):
+            command += ["--symlink", os.readlink(path), path]
+        else:
+            command += ["--ro-bind", path, path]
+            covered.append(path)
+    command += ["--size", str(SCRATCH_BYTES), "--perms", "0700", "--tmpfs", SCRATCH, "--chdir", SCRATCH]
+    return (*command, "--remount-ro", "/", "--")
+
+
+def remove(folder: str) -> None:
+    """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied."""
+    number = 0
+    with _quiet():
+        os.chmod(folder, 0o700)
+        while True:
+            with os.scandir(folder) as entries:
+                held = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            if not held:
+                break
+            before = number
+            for path, inside in held:
+                if not inside:
+                    os.unlink(path)
+                    number += 1
+                    continue
+                os.chmod(path, 0o700)
+                with os.scandir(path) as entries:
+                    inner = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+                for one, deeper in inner:
+                    number += 1
+                    if deeper:
+                        os.rename(one, os.path.join(folder, f".moved{number}"))
+                    else:
+                        os.unlink(one)
+                os.rmdir(path)
+                number += 1
+            if number == before:
+                break
+        os.rmdir(folder)
+
+
+class _quiet:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        return isinstance(error, OSError)

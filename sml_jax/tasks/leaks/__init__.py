@@ -1,0 +1,1 @@
+"""Whether a teacher's sentence gives the answer away."""

@@ -1,0 +1,119 @@
+"""Whether a number in a teacher's turn is a quantity that it states, or a label, an operand, a bound, a count."""
+
+from __future__ import annotations
+
+import re
+
+from sml_jax.tasks.leaks.numbers import Mention
+
+_REACH = 48  # Characters of context on either side.
+_SMALL = 10
+
+_LABELLED = re.compile(
+    r"\b(?:steps?|parts?|questions?|lines?|cases?|pages?|chapters?|sections?|examples?|exercises?|problems?|items?"
+    r"|rows?|columns?|equations?|eqs?\.?|figures?|tables?|tests?|hints?|attempts?|turns?|rounds?|options?|choices?"
+    r"|theorems?|lemmas?|no\.)\s*[#:(]?\s*(?:\d+\s*(?:,|and|or|to|-|&)\s*)*$|(?<!#)#\s*$",
+    re.IGNORECASE,
+)
+_LIST_ITEM = re.compile(r"^[ \t>*-]*\(?\d{1,2}[.):]\s+\S", re.MULTILINE)
+_LINE_START = re.compile(r"(?:^|\n)[ \t>*(-]*$")
+
+# Never what a problem asks for.
+_TALK = re.compile(
+    r"\s+(?:(?:more|other|small|little|further|different|big|main|remaining|minor)\s+)?(?:errors?|mistakes?|issues?"
+    r"|problems?|bugs?|typos?|steps?|attempts?|tries|hints?|things?|guesses|chances|turns?|questions?|parts"
+    r"|decimal|decimals|significant|pieces? of (?:information|advice))\b",
+    re.IGNORECASE,
+)
+# What a problem may ask for: talk unless the problem or the student named it.
+_AMBIGUOUS = re.compile(
+    r"\s+(?:(?:different|unknown|missing|given)\s+)?"
+    r"(terms?|sides?|digits?|cases?|lines?|equations?|factors?|variables?|unknowns?|numbers?|sentences?|facts?|places?)\b",
+    re.IGNORECASE,
+)
+_BOUND = re.compile(
+    r"(?:\b(?:less|more|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|\b(?:below|above|under|between|from)"
+    r"|\bout\s+of|\bbetween\s+\S+\s+and|\bfrom\s+\S+\s+to)\s*$",
+    re.IGNORECASE,
+)
+_OPERAND_BEFORE = re.compile(
+    r"(?:[*/÷+]|\d\s?x|[\w)]\s+-|\b(?:by|times|mod|modulo|plus|minus|power|power of|base"
+    r"|set\b[^.:,;\n]{0,16}(?:=|to|equal to)))\s*$",
+    re.IGNORECASE,
+)
+_OPERAND_AFTER = re.compile(
+    r"\s*[*/÷]|\s?x\s?\d|\s*\+\s*[\w(\\]|\s-\s[\d\w(]|\s+(?:times|plus|minus|to the)\b|-[a-z]", re.IGNORECASE
+)
+_POINTING = re.compile(
+    r"\b(?:the|these|those|both|other|first|last|next|your|my|his|her|its|all|any|each|every|no|this|that|which|another)"
+    r"\s+$",
+    re.IGNORECASE,
+)
+_ONE_STATED = re.compile(
+    r"(?:\b(?:is|are|be|equals?|equal to|gets?|gives?|say|answer|exactly|only|just|to)|[=:])\s+$", re.IGNORECASE
+)
+_ONE_OF = re.compile(
+    r"\s+(?:of|more|way|thing|that|who|which|to|you|i|we|can|could|by|at|off|time|\w*er)\b", re.IGNORECASE
+)
+_CONVENTION = re.compile(r"\b(?:sum|sums|add up|adds up|total) to\s*$", re.IGNORECASE)
+
+_ANNOUNCED = re.compile(
+    r"(?:(?<!\byour)(?<!\bthat)\s(?:answer|result|solution)(?:\s+(?:is|should be|must be|has to be|equals)|:|\s*=)"
+    r"|\byou (?:should|will|would|must)(?: have)? (?:get|got|find|found|obtain|obtained)|\bcomes (?:out )?(?:to|as))"
+    r"(?:\s+(?:exactly|just|simply|indeed))?[\s*_({:]*$|####\s*$|\\boxed\s*\{\s*$",
+    re.IGNORECASE,
+)
+
+
+def is_label(text: str, mention: Mention) -> bool:
+    """Whether the number only names something: "step 2", "equation (5)", the "3." of a numbered list."""
+    before, after = _around(text, mention)
+    if _LABELLED.search(before):
+        return True
+    if after.startswith(") ") and "(" not in before:
+        return True  # "1) do this 2) do that"
+    if not (_LINE_START.search(before) and re.match(r"[.):]\s+\S", after)):
+        return False
+    return after.startswith(")") or len(_LIST_ITEM.findall(text)) > 1
+
+
+def is_stated(text: str, mention: Mention, public: str) -> bool:
+    """Whether the number may stand for what the problem asks.
+
+    A large number nearly always does. A small one (up to ten) is also the furniture of any explanation: it counts
+    unless it is an operand, a set phrase ("the two sides", "one of") or a count of what is being talked about.
+
+    Args:
+      text: the teacher's turn, from `plain_numbers`.
+      mention: a number in it.
+      public: the problem and the student's turns; they tell whether "terms" or "digits" are what is asked for.
+    """
+    if is_label(text, mention):
+        return False
+    before, after = _around(text, mention)
+    if _BOUND.search(before) or _TALK.match(after):
+        return False
+    value = mention.values[0]
+    if re.search(r"\bby\s*$", before, re.IGNORECASE) and value in (100, 1000):
+        return False  # The conversion of units and percentages.
+    if abs(value) > _SMALL or value.denominator != 1:
+        return True
+    counted = _AMBIGUOUS.match(after)
+    if counted and counted[1].casefold().rstrip("s") not in public.casefold():
+        return False
+    if _OPERAND_BEFORE.search(before) or _OPERAND_AFTER.match(after) or _POINTING.search(before):
+        return False
+    if value == 1 and _CONVENTION.search(before):
+        return False
+    if mention.spelled and value == 1:
+        return bool(_ONE_STATED.search(before)) and not _ONE_OF.match(after)
+    return True
+
+
+def is_announced(text: str, mention: Mention) -> bool:
+    """Whether the number is said to be the answer in so many words: "the answer is 5", "you should get 5"."""
+    return _ANNOUNCED.search(" " + _around(text, mention)[0]) is not None
+
+
+def _around(text: str, mention: Mention) -> tuple[str, str]:
+    return text[max(0, mention.start - _REACH) : mention.start], text[mention.end : mention.end + _REACH]

@@ -1,0 +1,143 @@
+"""The leak guard's test: does a teacher's turn give the answer away?"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from itertools import pairwise
+
+from sml_jax.tasks.leaks.code import copies_program, is_program
+from sml_jax.tasks.leaks.context import is_announced, is_label, is_stated
+from sml_jax.tasks.leaks.math import holds_expression
+from sml_jax.tasks.leaks.numbers import Mention, mentions, number, plain_numbers
+
+# Answers that are also words of any explanation: they count where they are given as the answer.
+_COMMON = frozenset({"yes", "no", "true", "false", "even", "odd", "none", "all", "both", "always", "never"})
+_ENOUGH = 200  # A number repeated more often than this is not looked at one by one.
+_UNIT = r"(?: (?!pi\b|sqrt|infinity)[a-z²³/]{2,}){1,3}"
+_BETWEEN = re.compile(r"[\s,;&(){}\[\]]*+(?:\b(?:and|or)\b)?[\s(){}]*+(?:[a-z]\s*+=\s*+)?", re.IGNORECASE)
+
+
+def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
+    """Whether the teacher says the answer before the student has.
+
+    A number leaks where an equal number is stated, in whatever form: "0.5", "1/2", `\\frac{1}{2}`, "50%", "one half";
+    "1,000", "10^3", "a thousand". It does not as part of a longer number, as a label ("step 2", a numbered list), as a
+    count of what is talked about ("2 mistakes") or as a bound ("less than 50"); one up to ten does not as an operand
+    ("divide by 2") or in a set phrase ("the two sides") either. A sum to be done ("40 + 2", "48/2") states nothing.
+    An expression leaks in LaTeX, Unicode or as typed, its terms in any order; a tuple or list of numbers with any
+    separators; a program by the lines that are copied from it (`leak_code.copies_program`); "yes", "true" or a choice's
+    letter where it is given as the answer; other answers where they stand with the same words or symbols, whatever the
+    case and spacing. A GSM8K solution counts by what follows its `####`.
+
+    Nothing that is public already leaks, except a number of the problem's own that the teacher announces ("the answer
+    is 5") when nobody has yet.
+
+    Args:
+      gold: the answer.
+      teacher_utterance: what the teacher is about to say.
+      student_so_far: all that is public already: the problem's statement and the student's turns.
+
+    Returns:
+      True if `teacher_utterance` holds the answer and `student_so_far` does not. Any texts get an answer.
+
+    References:
+      The string match of RL2F's leak check, arXiv 2602.16066; its judge model is not part of this.
+    """
+    if is_program(gold):
+        return copies_program(gold, teacher_utterance, student_so_far) or (
+            _verbatim(teacher_utterance, gold) and not _verbatim(student_so_far, gold)
+        )
+    gold = gold.rsplit("####", 1)[-1].strip()
+    if not gold or not teacher_utterance:
+        return False
+    values = _values(gold)
+    if values:
+        leaked = _leaks_number(values, plain_numbers(teacher_utterance), plain_numbers(student_so_far))
+        if leaked is not None:
+            return leaked
+        if number(gold) is not None and not re.search(r"[/ ]", gold):
+            return False
+    return _holds(teacher_utterance, gold) and not _holds(student_so_far, gold)
+
+
+def _leaks_number(values: frozenset[Fraction], said: str, public: str) -> bool | None:
+    """None where neither text has the number at all: it may still stand there in the gold answer's own spelling."""
+    heard = [mention for mention in mentions(said) if not values.isdisjoint(mention.values)]
+    known = [mention for mention in mentions(public) if not values.isdisjoint(mention.values)][:_ENOUGH]
+    known = [mention for mention in known if not is_label(public, mention)]
+    if not heard and not known:
+        return None
+    if len(heard) > _ENOUGH:
+        return not known
+    if not known:
+        return any(is_stated(said, mention, public) for mention in heard)
+    announced = any(is_announced(said, mention) and is_stated(said, mention, public) for mention in heard)
+    return announced and not any(is_announced(public, mention) for mention in known)
+
+
+def _values(gold: str) -> frozenset[Fraction]:
+    """What a numeric answer is worth, nothing for another; its unit, box and "x =" do not matter."""
+    plain = re.sub(r"\\(?:boxed|text|mathrm|mbox)\s*(?=\{)", " ", gold)
+    plain = re.sub(r"\s+", " ", re.sub(r"[{}]", " ", plain_numbers(plain)))
+    plain = re.sub(r"^ ?[a-z] ?= ?", "", plain.strip(), flags=re.IGNORECASE).strip()
+    if re.fullmatch(r"10\^\d{1,2}", plain):
+        return frozenset({Fraction(10) ** int(plain[3:])})
+    plain = re.sub(rf"^(\S+(?: \d+/\d+)?){_UNIT}\.?$", r"\1", plain, flags=re.IGNORECASE)
+    value = number(plain)
+    if value is None:
+        return frozenset()
+    return frozenset({value, value / 100} if plain.rstrip(".").endswith("%") else {value})
+
+
+def _holds(text: str, gold: str) -> bool:
+    words = re.sub(r"\\(?:text|textbf|mbox|mathrm|boxed) ?\{([^{}]*)\}|\$", r"\1", gold).strip()
+    if words.casefold() in _COMMON or re.fullmatch(r"\(?[A-Za-z]\)?", words):
+        return _given_as_answer(text, words.strip("()"))
+    return _verbatim(text, gold) or _verbatim(text, words) or holds_expression(text, gold) or _holds_numbers(text, gold)
+
+
+def _verbatim(text: str, gold: str) -> bool:
+    plain, wanted = _squeeze(text), _squeeze(gold)
+    if not wanted:
+        return False
+    before = r"(?<!\w)" if wanted[0].isalnum() else ""
+    after = r"(?!\w)" if wanted[-1].isalnum() else ""
+    return re.search(before + re.escape(wanted) + after, plain) is not None
+
+
+def _squeeze(text: str) -> str:
+    """No case; one space where spaces part two words, none elsewhere."""
+    return re.sub(r"(?<!\w) | (?!\w)", "", " ".join(text.casefold().split()))
+
+
+def _given_as_answer(text: str, gold: str) -> bool:
+    """Whether a common word or a letter is said to be the answer; a letter in its own case: "a mistake" is not "A"."""
+    word = re.escape(gold) if len(gold) == 1 else f"(?i:{re.escape(gold)})"
+    cue = r"(?i:\b(?:is|are|be|answer|choice|option|choose|pick|say|says)|[:={])"
+    filler = r"(?:\s+(?:in fact|indeed|actually|always|clearly|therefore|then|just|simply|also))?"
+    ends = r"(?!\w|\s+(?!(?:because|since|as|for|indeed|here|when|and)\b)\w)" if len(gold) > 1 else r"(?!\w)"
+    stated = rf"{cue}{filler}[\s\"'(*\[$:]*{word}{ends}|(?<!\w)\({word}\)|^\W*{word}\W*$"
+    return re.search(stated, text) is not None
+
+
+def _holds_numbers(text: str, gold: str) -> bool:
+    """Whether the text lists the numbers of a tuple (in order) or of a list (in any order)."""
+    bare = plain_numbers(gold).strip().strip("(){}[]")
+    values = [number(part) for part in re.split(r"[,;]| and | or ", bare)]
+    wanted = [value for value in values if value is not None]
+    if len(wanted) < 2 or len(wanted) != len(values):
+        return False
+    ordered = gold.lstrip("$\\ ").startswith(("(", "[", "left"))
+    plain = plain_numbers(text)
+    found = mentions(plain)
+    for i in range(len(found) - len(wanted) + 1):
+        run = found[i : i + len(wanted)]
+        said = [mention.values[0] for mention in run]
+        if (said == wanted or (not ordered and sorted(said) == sorted(wanted))) and _listed(plain, run):
+            return True
+    return False
+
+
+def _listed(text: str, run: list[Mention]) -> bool:
+    return all(_BETWEEN.fullmatch(text[left.end : right.start]) for left, right in pairwise(run))

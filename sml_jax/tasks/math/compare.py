@@ -1,0 +1,249 @@
+"""Compares two bare mathematical answers: as numbers, as text, part by part, and by algebra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from sml_jax.tasks.math.canonical import canonical, folded, split_parts
+from sml_jax.tasks.math.number import agree, number
+
+Equal = Callable[[str, str], bool]
+
+_ALGEBRA_CHARACTERS = 2_000
+_MOST_PARTS = 12
+_FUNCTION = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|max|min|det|inf|infinity|pi|lim|mod")
+_SEGMENT = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$(?![\s$])((?:[^$\\]|\\.)+?)(?<!\s)\$(?![0-9])", re.DOTALL
+)
+_LABEL = re.compile(r"\(([A-Ja-j])\)|([A-J])")
+_SAID_LABEL = re.compile(r"(?:option|choice)? ?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|([A-J]) ?[-,] ).*", re.DOTALL)
+_STRIP_LABEL = re.compile(r"\(?[A-J]\)[.:]? +(?=\S)")
+_HEDGE = re.compile(
+    r"\b(?:or|not|nor|never|no|neither|isn't|less|more|greater|fewer|least|most|between|except|either|than|plus|minus|"
+    r"times|over|divided|squared|cubed|half|percent|if|unless|hundred|thousand|million|billion|trillion)\b",
+    re.IGNORECASE,
+)
+_OPPOSITES = [
+    "up down",
+    "minimum maximum min max minima maxima",
+    "increasing decreasing",
+    "even odd",
+    "converges diverges convergent divergent",
+    "true false",
+    "yes no",
+    "positive negative",
+    "left right",
+    "above below",
+    "am pm",
+    "local absolute global",
+    "symmetric antisymmetric",
+    "north south east west",
+]
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
+_SET_BUILDER = re.compile(r"\\\{ ?[a-z](?: ?\\in ?\\mathbb ?\{R\})? ?(?:\\mid(?![A-Za-z])|[|:]) ?([^|{}]*)\\\}")
+_BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])")
+_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?|\\bar ?\{[a-z]\}")
+_LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
+
+
+def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
+    """Whether two bare answers agree.
+
+    Args:
+      gold: the reference answer.
+      attempt: the answer that is judged.
+      equal: judges two LaTeX expressions by algebra (see `math_process.Judge`); may raise TimeoutError.
+    """
+    left, right = canonical(gold), canonical(attempt)
+    if not left or not right:
+        return False
+    if folded(left) == folded(right) != "":
+        return True
+    if folded(left) in ("yes", "no", "true", "false"):
+        first = re.match(r"(?:it is |that is )?(yes|no|true|false)\b(?! [a-z])", right, re.IGNORECASE)
+        return first is not None and first[1].lower() == folded(left)
+    label = _LABEL.fullmatch(left)
+    if label:
+        said = _SAID_LABEL.fullmatch(right)
+        return said is not None and (said[1] or said[2] or said[3]).upper() == (label[1] or label[2]).upper()
+    if not left.startswith("(") and _STRIP_LABEL.match(right):
+        attempt = re.sub(r"^.*?[A-J]\s*\)(?:\s*\})?", "", attempt, count=1, flags=re.DOTALL)
+        right = canonical(attempt)
+    if _unlike_times(left, right):
+        return False
+    if any(_same_number(one, other) for one, other in _side_pairs(left, right)):
+        return True
+    reference, said_text = number(left), number(right, letter_units=True)
+    if reference is not None and said_text is not None:
+        return False
+    return _same_mathematics(gold, attempt, equal)
+
+
+def _side_pairs(left: str, right: str) -> list[tuple[str, str]]:
+    r"""What to compare where `\approx` says an answer twice: the last sides, or any with the one there is."""
+    lefts, rights = _sides(left), _sides(right)
+    if len(lefts) > 1 and len(rights) > 1:
+        return [(lefts[-1], rights[-1])]
+    return [(one, other) for one in lefts for other in rights]
+
+
+def _sides(text: str) -> list[str]:
+    pieces = [piece.strip() for piece in re.split(r"\\approx(?![A-Za-z])", text)]
+    if len(pieces) > 1 and _NAME.fullmatch(pieces[0]):  # x \approx 5 names x
+        pieces[:2] = [f"{pieces[0]} = {pieces[1]}"]
+    return [piece for piece in pieces if piece]
+
+
+def _same_number(gold: str, attempt: str) -> bool:
+    """Whether both are one number each, and the same. Of `x = 5` and `2 + 3 = 5` the last side counts."""
+    reference = number(gold)
+    if reference is None and "=" in gold:
+        reference = number(_LAST_EQUATION.split(gold)[-1].strip()) if _single(gold) else None
+        # "x = 5" and "y = 5" are left to the algebra.
+        if reference is not None and "=" in attempt:
+            return False
+    if reference is None:
+        return False
+    said = number(attempt, letter_units=True)
+    if said is None and "=" in attempt and _single(attempt) and len(_prose(attempt)) <= 8:
+        said = number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
+    return said is not None and agree(reference, said)
+
+
+def _single(text: str) -> bool:
+    return len(split_parts(text)) == 1
+
+
+def _unlike_times(left: str, right: str) -> bool:
+    """Times of the day and ratios ("10:30") that are not written alike; no algebra knows them."""
+    return any(re.search(r"[0-9] ?: ?[0-9]", text) for text in (left, right)) and folded(left) != folded(right)
+
+
+def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
+    left, left_words = _mathematics(gold)
+    right, right_words = _mathematics(attempt)
+    if not left or not right or _contradict(left_words, right_words):
+        return False
+    lefts, rights = split_parts(left), split_parts(right)
+    if len(lefts) != len(rights) and len(lefts) == 1 and not re.search(r"[,;]|\\pm|\bor\b|\\cup", left):
+        return False  # two answers to one question are a hedge
+    if 1 < len(lefts) == len(rights) <= _MOST_PARTS:
+        return _match(lefts, rights, equal) or _as_list(gold, attempt, equal)
+    for one, other in _side_pairs(left, right):
+        if folded(one) == folded(other) or equal(one, other):
+            return True
+    return _as_list(gold, attempt, equal)
+
+
+def _as_list(gold: str, attempt: str, equal: Equal) -> bool:
+    """A list of numbers of three digits, "25,100,55", which reads as one with thousands' commas."""
+    lefts, rights = (split_parts(canonical(text, thousands=False)) for text in (gold, attempt))
+    return 2 < len(lefts) == len(rights) <= _MOST_PARTS and _match(lefts, rights, equal)
+
+
+def _match(golds: list[str], attempts: list[str], equal: Equal) -> bool:
+    """Whether every gold part has an attempt of its own, in whatever order."""
+    rest = list(attempts)
+    for gold in golds:
+        for said in rest:
+            if folded(gold) == folded(said) or _same_number(gold, said) or _algebra(gold, said, equal):
+                rest.remove(said)
+                break
+        else:
+            return False
+    return True
+
+
+def _algebra(gold: str, said: str, equal: Equal) -> bool:
+    if number(gold) is not None and number(said) is not None:
+        return False
+    return equal(gold, said)
+
+
+def _contradict(gold: set[str], attempt: set[str]) -> bool:
+    """Whether the words around two equal expressions say opposite things, or other numbers."""
+    numbers, said = ({word for word in words if word[-1].isdigit()} for words in (gold, attempt))
+    return (numbers != said and len(numbers) > 0) or any(
+        gold & group and attempt & group and gold & group != attempt & group for group in map(_group, _OPPOSITES)
+    )
+
+
+def _group(words: str) -> set[str]:
+    return set(words.split())
+
+
+def _mathematics(text: str) -> tuple[str, set[str]]:
+    """The LaTeX of an answer and the plain words around it; "" where the two cannot be told apart."""
+    text = re.sub(r"\$\s*\\(max|min)\s*\$", r"\1", text)
+    segments = [found for found in _SEGMENT.finditer(text)]
+    words: set[str] = set()
+    if segments and not text.strip().startswith("\\boxed"):
+        between = _SEGMENT.sub(" \x00 ", text).replace("\\$", " ").replace("$", " ")
+        plain = set(word.lower() for word in _WORD.findall(between))
+        if plain - {"and", "or"}:
+            middle = between[between.index("\x00") : between.rindex("\x00")]
+            if _HEDGE.search(between.replace("\x00", "")) or set(_WORD.findall(middle)) - {"and", "or"}:
+                return "", words
+            words |= plain | set(re.findall(r"[0-9.]*[0-9]", between))
+            text = ", ".join(next(filter(None, found.groups())) for found in segments)
+    text = canonical(text)
+    built = _SET_BUILDER.fullmatch(text)
+    text = re.sub(r"^[a-z] ?\\in (?=[(\[])", "", built[1] if built and "," not in built[1] else text)
+    text, stripped = _strip_words(text)
+    words |= stripped
+    remaining = [word for word in _prose(text) if word not in ("and", "or")]
+    if remaining or len(text) > _ALGEBRA_CHARACTERS:
+        return "", words
+    return _ascii_latex(text), words
+
+
+def _prose(text: str) -> list[str]:
+    """Words of three letters or more that are no functions: math-verify would read them as products of letters."""
+    text = re.sub(r"\\(?:begin|end) ?\{[a-z*]+\}(?: ?\{[lcr| ]+\})?", " ", text)
+    return [
+        word
+        for word in re.findall(r"(?<![\\A-Za-z])[A-Za-z]{3,}", text)
+        if not _FUNCTION.fullmatch(word.lower()) and not re.fullmatch(r"[A-Z]+|[a-z]?[xyz]{2,3}", word)
+    ] + re.findall(r"(?<![\\A-Za-z])(?:or|and)(?![A-Za-z])", text)
+
+
+def _strip_words(text: str) -> tuple[str, set[str]]:
+    """Cuts plain words off both ends ("the plane x + y = 1", "2\\pi square feet"), unless they change the meaning."""
+    words: set[str] = set()
+    lead = re.match(r"(?:[A-Za-z']{3,}|is|at|on|of|in|by|it|an?|to)(?: [A-Za-z']{2,}|:| a(?= ))*:? (?=\S)", text)
+    if lead and not _HEDGE.search(lead[0]) and not _FUNCTION.fullmatch(lead[0].split()[0].lower().rstrip(":")):
+        kept = lead[0]
+        while kept and _FUNCTION.fullmatch(kept.split()[-1]):
+            kept = kept[: kept.rindex(kept.split()[-1])]
+        words |= {word.lower() for word in _WORD.findall(kept)}
+        text = text[len(kept) :]
+    tail = re.search(
+        r"(?<=[0-9)}\]a-z])(?: \(?(?:[A-Za-z']{2,}|[mgs])(?:[ /-]+(?:[A-Za-z']+|\([A-Za-z ]*\)))*"
+        r"(?:\^ ?\{?-?[1-4]\}?)?\)?)$",
+        text,
+    )
+    if tail and not _HEDGE.search(tail[0]):
+        found = _WORD.findall(tail[0])
+        if found and not any(_FUNCTION.fullmatch(word.lower()) for word in found):
+            words |= {word.lower() for word in found}
+            text = text[: tail.start()]
+    return text.strip(" ,.:"), words
+
+
+def _ascii_latex(text: str) -> str:
+    """LaTeX for what is written as in a programming language: sqrt(2), 2**3, x^10, <=, sin(x)."""
+    if "<" in text or ">" in text:
+        text = text.replace("<=", "\\leq ").replace(">=", "\\geq ")
+    text = text.replace("!=", "\\neq ").replace("**", "^").replace("{ }^", "^").replace("{}^", "^")
+    text = re.sub(r"(?<![\\A-Za-z])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(
+        r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])", r"\\\1 ", text
+    )
+    text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty ", text)
+    text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9A-Za-z])(?![0-9])", r"^{\1}", text)
+    text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
+    # latex2sympy reads 1/2 x as 1/(2x).
+    text = re.sub(r"(?<![\w})^.!\]] )(?<![\w})^.!\]])([0-9]+) ?/ ?([0-9]+) ?(?=[A-Za-z(\\])", r"\\frac{\1}{\2} ", text)
+    return re.sub(r"\\exp ?\(([^()]*)\)", r"e^{\1}", text)

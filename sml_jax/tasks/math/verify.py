@@ -1,0 +1,107 @@
+"""Judges the answer of a mathematics utterance against a gold answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+from sml_jax.tasks.math.canonical import canonical, folded
+from sml_jax.tasks.math.compare import same_answer
+from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
+from sml_jax.tasks.math.number import DECIMAL, number
+from sml_jax.tasks.math.process import Judge, worker_count
+from sml_jax.tasks.problems.types import Verdict
+
+__all__ = ["extract_answer", "final_answer", "verify_math", "verify_math_many"]
+
+# An answer comes at the end.
+_UTTERANCE_CHARACTERS = 20_000
+_SHOWN_CHARACTERS = 80
+
+
+def verify_math(gold: str, utterance: str) -> Verdict:
+    r"""Judges the one answer that an utterance gives.
+
+    `math_extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
+    else counts as well. "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency
+    signs, thousands' commas and unit words; what is no number is compared as text, part by part and, if it reads as
+    mathematics, by math-verify (https://github.com/huggingface/Math-Verify) in a process of its own. What is equal and
+    what is not is listed in docs/verifiers.md.
+
+    Total over texts: whatever the arguments hold, a Verdict comes within 5 seconds once that process has started.
+
+    Args:
+      gold: the answer, alone or at the end of a solution after `####` (GSM8K, arXiv 2110.14168) or in `\boxed{}`;
+        20,000 characters of it count.
+      utterance: what was said; its last 20,000 characters are read.
+
+    Returns:
+      Verdict. `detail` shows a wrong attempt, never the gold answer.
+
+    Raises:
+      UserError: math-verify is needed and not installed.
+      RuntimeError: its process cannot be started.
+    """
+    answer = final_answer(gold or "")[:_UTTERANCE_CHARACTERS]
+    said = (utterance or "")[-_UTTERANCE_CHARACTERS:]
+    attempt = extract_answer(said)
+    if _repeats(answer, said):
+        return Verdict(correct=True, attempted=True, detail="correct")
+    if attempt is None:
+        return Verdict(correct=False, attempted=False, detail="no answer found")
+    if not answer:
+        return Verdict(correct=False, attempted=True, detail="wrong")
+    try:
+        if same_answer(answer, attempt, Judge().equal):
+            return Verdict(correct=True, attempted=True, detail="correct")
+        outcome = "wrong"
+    except TimeoutError:
+        outcome = "it could not be judged in time"
+    shown = " ".join(attempt.split())
+    shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+    return Verdict(
+        correct=False, attempted=True, detail=outcome if _holds(shown, answer) else f"attempt {shown}; {outcome}"
+    )
+
+
+def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+    """Judges many utterances at once, on every core.
+
+    Args:
+      pairs: n times (gold, utterance), as for `verify_math`.
+
+    Returns:
+      n verdicts, in order.
+
+    Raises:
+      As `verify_math`.
+    """
+    distinct = list(dict.fromkeys(pairs))
+    if len(distinct) < 2:
+        verdicts = [verify_math(*pair) for pair in distinct]
+    else:
+        # A thread for each process of algebra, which it waits for.
+        with ThreadPoolExecutor(worker_count()) as threads:
+            verdicts = list(threads.map(lambda pair: verify_math(*pair), distinct))
+    known = dict(zip(distinct, verdicts, strict=True))
+    return [known[pair] for pair in pairs]
+
+
+def _repeats(answer: str, said: str) -> bool:
+    """Whether an utterance, or what follows its last marker, is the gold answer and nothing else."""
+    length = len(answer) + 200
+    whole = said.strip()
+    rest = [whole] if len(whole) <= length else []
+    rest += [text for text in [after_last_marker(said)] if 0 < len(text) <= length]
+    wanted = folded(canonical(answer)) if rest and len(answer) <= 10 * ANSWER_CHARACTERS else ""
+    return wanted != "" and any(folded(canonical(text)) == wanted for text in rest)
+
+
+def _holds(text: str, gold: str) -> bool:
+    """Whether a text holds the gold answer, as a number of its own or as a stretch of text."""
+    known = number(canonical(gold))
+    if known is None:
+        return re.sub(r"\s+", "", canonical(gold)) in re.sub(r"\s+", "", canonical(text))
+    return any(abs(known.value) == abs(Fraction(found)) for found in re.findall(DECIMAL, canonical(text)))

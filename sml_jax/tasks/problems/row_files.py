@@ -1,0 +1,146 @@
+"""Files of rows: told by name, streamed where they are lines, each row with the place where it stands."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sml_jax.errors import UserError
+from sml_jax.tasks.problems.parquet import parquet_rows
+
+_BOM = b"\xef\xbb\xbf"
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+
+
+class BadRow(ValueError):
+    """A row that cannot be used; its text says why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row and where it stands.
+
+    Attributes:
+      file: it stands in. number: of its line, or of the row where the format has no lines, from 1.
+      value: what was read; a BadRow where that was impossible.
+      label: its number (the second of a line's is "3.2"), after the file's name below the folder where a folder is
+        read; unique in what is read.
+    """
+
+    file: str
+    number: int
+    value: Any
+    label: str
+
+
+def located_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, or of all data files below a folder in the order of their names.
+
+    Raises:
+      UserError: nothing can be read there.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
+        if not files:
+            raise UserError(f"cannot read {path}: the folder holds no file that ends in {', '.join(_SUFFIXES)}")
+        for file in files:
+            name = file.relative_to(path).as_posix().partition(".")[0]
+            for number, label, value in _labelled(file):
+                yield Row(str(file), number, value, f"{name}:{label}")
+    else:
+        for number, label, value in _labelled(path):
+            yield Row(str(path), number, value, label)
+
+
+def _labelled(path: Path) -> Iterator[tuple[int, str, object]]:
+    """Number, label and value of each row: an array may hold all its elements in one line."""
+    before, same = 0, 0
+    for number, value in _numbered(path):
+        same = same + 1 if number == before else 1
+        before = number
+        yield number, str(number) if same == 1 else f"{number}.{same}", value
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, object]]:
+    if path.name.endswith(".parquet"):
+        yield from enumerate(parquet_rows(path), 1)
+        return
+    try:
+        with path.open("rb") as raw, _unzipped(raw) as file:
+            if path.name.endswith((".json", ".json.gz")):
+                yield from _json(str(path), file.read())
+            else:
+                yield from _lines(file)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"cannot read {path} ({error}): the file is damaged; get it again") from None
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path} ({error.strerror}): give the path of a file with one JSON object a line"
+        ) from None
+
+
+def _unzipped(raw: io.BufferedReader) -> io.BufferedIOBase:
+    return gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+
+
+def _lines(lines: Iterable[bytes]) -> Iterator[tuple[int, object]]:
+    for number, line in enumerate(lines, 1):
+        line = line.removeprefix(_BOM) if number == 1 else line
+        if line.strip():
+            yield number, _parse(line)
+
+
+def _json(file: str, content: bytes) -> Iterator[tuple[int, object]]:
+    """The elements of an array, each at the line where it starts; the one object; or an object a line."""
+    content = content.removeprefix(_BOM)
+    start = content.lstrip()[:1]
+    if start == b"[":
+        yield from _array(file, content)
+        return
+    whole = _parse(content)
+    if isinstance(whole, dict):
+        yield 1, whole
+    else:
+        yield from _lines(content.split(b"\n"))
+
+
+def _array(file: str, content: bytes) -> Iterator[tuple[int, object]]:
+    decoder, line, counted = json.JSONDecoder(), 1, 0
+    try:
+        text = content.decode("utf-8")
+        at = text.index("[") + 1
+        while True:
+            at = _skip(text, at)
+            if text[at] == "]":
+                return
+            line, counted = line + text.count("\n", counted, at), at
+            value, at = decoder.raw_decode(text, at)
+            yield line, value
+            at = _skip(text, at)
+            if text[at] == ",":
+                at += 1
+            elif text[at] != "]":
+                raise ValueError
+    except (ValueError, RecursionError, IndexError):
+        raise UserError(f"{file}:{line}: the JSON array breaks off or is damaged here: mend the file") from None
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _parse(data: bytes) -> object:
+    try:
+        return json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return BadRow("not UTF-8 text")
+    except (ValueError, RecursionError):
+        return BadRow("not JSON")

@@ -1,0 +1,145 @@
+"""Rows of data files: good ones built, bad ones named by file and line, others left out and counted."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sml_jax.common.paths import user_path
+from sml_jax.errors import UserError
+from sml_jax.tasks.problems.row_files import BadRow, located_rows
+
+__all__ = ["BadRow", "LeftOut", "Rows", "check_unicode", "number_or_text", "read_rows", "text", "texts"]
+
+_log = logging.getLogger(__name__)
+MOST_BAD = 0.1
+_MOST_REPORTED = 10
+T = TypeVar("T")
+
+
+class LeftOut(Exception):
+    """A sound row that the caller does not want; its text is the reason, the same for all rows it holds for."""
+
+
+@dataclass(frozen=True)
+class Rows(Generic[T]):
+    """What became of a source's rows.
+
+    Attributes:
+      items: built from the good rows, in order.
+      bad: how many rows could not be used.
+      left_out: how many sound rows were left out, by reason.
+    """
+
+    items: tuple[T, ...]
+    bad: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_rows(
+    path: str | Path,
+    build: Callable[[dict[str, Any], str], T],
+    *,
+    most_bad: float = MOST_BAD,
+    most_rows: int | None = None,
+    cure: str = "mend the file, or give the one that docs/data.md names",
+) -> Rows[T]:
+    """Builds an item from each row of a file, or of every data file below a folder.
+
+    Formats are told by name: `.jsonl` holds an object a line, `.json` an array, a single object, or an object a line,
+    `.parquet` a table; all but the last may be compressed with gzip. A file of lines is never held as a whole.
+
+    Args:
+      path: of a file or a folder.
+      build: makes an item of a row and its label (see `row_files.Row`); raises BadRow or LeftOut where it
+        cannot or should not.
+      most_bad: the share of bad rows that is borne.
+      most_rows: only so many rows are read, from the start.
+      cure: ends the error about too many bad rows.
+
+    Raises:
+      UserError: something is missing, unreadable or empty, or too many rows are bad.
+    """
+    if most_rows is not None and most_rows < 1:
+        raise UserError(f"most_rows is {most_rows}: give at least 1, or None for all rows")
+    items: list[T] = []
+    bad: list[str] = []
+    left_out: Counter[str] = Counter()
+    total = 0
+    for row in located_rows(user_path(path)):
+        if most_rows is not None and total == most_rows:
+            break
+        total += 1
+        try:
+            items.append(build(_object(row.value), row.label))
+        except BadRow as why:
+            bad.append(f"{row.file}:{row.number}: {why}")
+            if len(bad) <= _MOST_REPORTED:
+                _log.warning("%s; row left out", bad[-1])
+        except LeftOut as why:
+            left_out[str(why)] += 1
+    if len(bad) > _MOST_REPORTED:
+        _log.warning("%s: %d rows left out in all", path, len(bad))
+    for reason, count in left_out.items():
+        _log.warning("%s: left out %d of %d rows: %s", path, count, total, reason)
+    if len(bad) > most_bad * total:
+        raise UserError(f"{len(bad)} of {total} rows cannot be used, the first is {bad[0]}: {cure}")
+    if not total:
+        raise UserError(f"{path} has no rows: give a file with one JSON object a line")
+    return Rows(tuple(items), len(bad), dict(left_out))
+
+
+def _object(value: object) -> dict[str, Any]:
+    if isinstance(value, BadRow):
+        raise value
+    if not isinstance(value, dict):
+        raise BadRow("not a JSON object")
+    return value
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """A field that must be text and not blank.
+
+    Raises:
+      BadRow: it is missing, no text, blank, or no valid Unicode.
+    """
+    if name not in row:
+        raise BadRow(f'no field "{name}" among {sorted(row)[:8]}')
+    value = row[name]
+    if not isinstance(value, str):
+        raise BadRow(f'field "{name}" is {type(value).__name__}, not a string')
+    if not value.strip():
+        raise BadRow(f'field "{name}" is empty')
+    return check_unicode(value, name)
+
+
+def number_or_text(row: Mapping[str, Any], name: str) -> str:
+    """Like `text`, and a number is spelt out: 27.0 as "27", 0.5 as "0.5"."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return text(row, name)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRow(f'field "{name}" is {value}')
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A field that must be a list of texts, none of them blank; an empty list where the field is missing."""
+    value = row.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise BadRow(f'field "{name}" is no list of strings')
+    return tuple(check_unicode(item, name) for item in value)
+
+
+def check_unicode(value: str, name: str) -> str:
+    """The value, unless it holds half a character, which no tokenizer and no file can hold."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRow(f'field "{name}" holds half of a surrogate pair') from None
+    return value

@@ -1,0 +1,167 @@
+"""Programs that tests start in several processes: `process_programs.py NAME HOST:PORT N I OUT [ARGUMENT ...]`.
+
+Each is a function of what follows; what it returns is written to OUT.I as JSON. No shape is checked here: a process
+starts in half the time.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sml_jax.cli.main import run_program
+from sml_jax.distributed import heartbeats, joining, processes
+from sml_jax.distributed.joining import Group, joined
+from sml_jax.errors import UserError
+
+LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
+
+
+def words() -> Any:
+    """What processes can tell each other."""
+    me = processes.process_id()
+    found: dict[str, Any] = {
+        "count": processes.process_count(),
+        "primary": processes.is_primary(),
+        "exchange": [processes.exchange({"from": me, "round": n}) for n in range(3)],
+        "long": [len(text) for text in processes.exchange("x" * 1_000_000 * (me + 1))],
+        "broadcast": processes.broadcast(f"of {me}"),
+        "any": [processes.any_process(False), processes.any_process(me == 1)],
+        "shared": processes.shared_out(lambda items: [[i, me] for i in items], [10, 11, 12, 13, 14], list, tuple),
+    }
+    print("said by", me)
+
+    def fail(items: Any) -> Any:
+        if me == 1:
+            raise OSError("no such disk")
+        return items
+
+    try:
+        processes.shared_out(fail, [1, 2], int, int)
+    except RuntimeError as error:
+        found["share"] = str(error)
+    try:
+        processes.agree("the recipe", "same" if me < 1 else "other")
+    except UserError as error:
+        found["agree"] = str(error)
+    return found
+
+
+def error(kind: str, where: str) -> None:
+    """An error in process `where`, or in all; the others wait for ever."""
+    if where == "all" or int(where) == processes.process_id():
+        raise {"user": UserError, "key": KeyError}[kind]("the disk is missing")
+    processes.exchange(None)
+
+
+def folder(path: str, shared: str) -> list[str]:
+    """Opens a run's folder that all share, or not, and writes there; what the folder holds."""
+    from sml_jax.run.io.shared import open_folder
+
+    with open_folder(Path(path) / ("" if shared == "shared" else str(processes.process_id()))) as opened:
+        opened.write_config(f"of {processes.process_id()}")
+        opened.log_metrics(1, "online", {"of": processes.process_id()})
+        opened.append_dialogues([{"of": processes.process_id()}])
+        opened.write_eval({"of": processes.process_id()})
+        opened.forget_evaluation()
+        processes.exchange(None)
+        found = [opened.config_path.read_text(), opened.metrics_path.read_text(), opened.dialogues_path.read_text()]
+        return [*found, opened.eval_path.read_text(), *sorted(p.name for p in opened.path.iterdir())]
+
+
+def waits(how: str) -> None:
+    """Waits for the peers for ever: in the store, in a collective, or only by its own clock."""
+    import jax
+    import jax.numpy as jnp
+
+    mesh = jax.make_mesh((jax.device_count(),), ("x",))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    total = jax.jit(lambda x: x.sum() + 0.0 * x, out_shardings=whole)
+    from sml_jax.sharding.mesh import place
+
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+    numbers = place(jnp.arange(6.0), split)
+    jax.device_get(total(numbers))
+    while True:
+        if how == "store":
+            processes.exchange(None)
+        elif how == "collective":
+            jax.device_get(total(numbers))
+        else:
+            time.sleep(0.05)
+        (Path(sys.argv[5]).parent / f"going.{processes.process_id()}").touch()
+
+
+def run(workdir: str, home: str, layout: str, death: str = "") -> None:
+    """A whole toy run: a language model teaches; Q-priming, online SML, evaluation.
+
+    Args:
+      layout: sizes of `data`, `fsdp` and `tensor`. death: WHERE:N:P kills process P at its Nth decoding ("rollout") or
+        its Nth micro-batch ("update").
+    """
+    from run_toys import OPTIMIZER, ToyTask, shared_compilations, toy_experiment
+
+    from sml_jax.dialogue.rules import QuestionInjection
+    from sml_jax.evaluate.suites import Suite
+    from sml_jax.models.config import DecoderConfig
+    from sml_jax.run.stages import Offline, Online, RandomWeights
+
+    injection = QuestionInjection(0.5)
+    sizes = {"vocab_size": 16, "width": 16, "layers": 1, "heads": 8, "kv_heads": 8, "head_dim": 2, "hidden": 16}
+    experiment = toy_experiment(
+        Path(home) / "toy.model",
+        [
+            Offline(OPTIMIZER, problems=4, samples=4, epochs=1, batch=8, micro_rows=8, piece=2, injection=injection),
+            Online(OPTIMIZER, steps=4, problems=4, group_size=4, micro_rows=8),
+        ],
+        suites=[Suite(ToyTask(), problems=6, max_turns=2)],
+        base=RandomWeights(DecoderConfig(**sizes, max_length=128, tied_embeddings=False)),
+        teacher_arm="feedback",
+        checkpoint_every=1,
+        **dict(zip(("data", "fsdp", "tensor"), map(int, layout.split(",")), strict=True)),
+    )
+    if death:
+        _die_at(*death.split(":"))
+    with shared_compilations(Path(home) / "compiled"):
+        experiment.train(Path(workdir), "# toy\n")
+
+
+def _die_at(where: str, number: str, process: str) -> None:
+    from sml_jax.engine.engine import Engine
+    from sml_jax.learn import update
+
+    if int(process) != processes.process_id():
+        return
+    owner, name = {"rollout": (Engine, "decode"), "update": (update, "place_rows")}[where]
+    works, calls = getattr(owner, name), iter(range(1, int(number)))
+
+    def dies(*args: Any) -> Any:
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return works(*args)
+
+    setattr(owner, name, dies)
+
+
+PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "run": run}
+
+
+def main(argv: Any) -> int:
+    name, address, count, me, out, *rest = argv
+    group = Group(address, int(count), int(me)) if int(count) > 1 else Group()
+    if name == "alone":
+        joining._START_TIMEOUT = 3
+    with joined(group, LOST_AFTER if name != "run" else heartbeats.LOST_AFTER):
+        result = PROGRAMS[name](*rest)
+        Path(f"{out}.{me}").write_text(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,0 +1,55 @@
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from sml_jax.run.io import RunFolder, dialogue_record
+from sml_jax.tasks.problems.types import Turn, Verdict
+
+
+@dataclass(frozen=True)
+class Finished:
+    problem_id: str = "pocket_math/test/1"
+    arm: str = "feedback"
+    turns: tuple[Turn, ...] = (Turn("teacher", "2 + 2?"), Turn("student", "5"), Turn("teacher", "no \ud800"),
+                               Turn("student", "4"))  # fmt: skip
+    verdicts: tuple[Verdict, ...] = (Verdict(False, True, "too high"), Verdict(True, True))
+    solved_turn: int = 2
+    tokens: tuple[int, ...] = (np.int32(1), np.int32(7))
+    leaks: int = 1
+    redactions: int = 0
+    injected_turns: tuple[int, ...] = ()
+    overlong: bool = True
+    dropped: str = "verifier: \ud800"
+
+
+def test_a_record_holds_all_of_the_dialogue(tmp_path):
+    record = dialogue_record(Finished(), step=3, policy="trained")
+    assert record == {
+        "problem_id": "pocket_math/test/1",
+        "arm": "feedback",
+        "policy": "trained",
+        "step": 3,
+        "solved_turn": 2,
+        "turns": [
+            {"role": "teacher", "text": "2 + 2?"},
+            {"role": "student", "text": "5"},
+            {"role": "teacher", "text": "no \ud800"},
+            {"role": "student", "text": "4"},
+        ],
+        "verdicts": [
+            {"correct": False, "attempted": True, "detail": "too high"},
+            {"correct": True, "attempted": True, "detail": ""},
+        ],
+        "leak": True,
+        "leaks": 1,
+        "redactions": 0,
+        "injected_turns": [],
+        "overlong": True,
+        "dropped": "verifier: \ud800",
+        "tokens": [1, 7],
+    }
+    # Any text, even half a surrogate pair from byte fallback, makes the way to the file and back.
+    with RunFolder(tmp_path) as folder:
+        folder.append_dialogues([record, record])
+    assert [json.loads(line) for line in folder.dialogues_path.read_text().splitlines()] == [record, record]

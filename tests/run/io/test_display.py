@@ -1,0 +1,84 @@
+import io
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sml_jax.run.io import Progress, printable
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_every_interval(capsys):
+    clock = Clock()
+    with Progress("online", 100, interval=10.0, clock=clock) as progress:
+        for step in range(1, 11):
+            clock.now += 4
+            progress.step(step, {"success": 0.12345, "dialogues/s": 31.0, "groups": 8})
+    assert capsys.readouterr().out.splitlines() == [
+        "online  step 1/100  success 0.123  dialogues/s 31  groups 8  elapsed 0:00:04  left -",
+        "online  step 4/100  success 0.123  dialogues/s 31  groups 8  elapsed 0:00:16  left 0:06:24",
+        "online  step 7/100  success 0.123  dialogues/s 31  groups 8  elapsed 0:00:28  left 0:06:12",
+        "online  step 10/100  success 0.123  dialogues/s 31  groups 8  elapsed 0:00:40  left 0:06:00",
+    ]
+
+
+def test_the_last_report_is_printed_at_the_end_even_of_a_failed_run(capsys):
+    with pytest.raises(RuntimeError), Progress("t", 3, clock=Clock()) as progress:
+        progress.step(1)
+        progress.step(2)
+        raise RuntimeError
+    assert [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()] == ["step 1/3", "step 2/3"]
+
+
+def test_a_resumed_run_leaves_the_first_steps_out_of_its_pace(capsys):
+    clock = Clock()
+    with Progress("t", 100, interval=0.0, clock=clock) as progress:
+        clock.now += 60  # compilation
+        progress.step(91)
+        clock.now += 2
+        progress.step(92)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("elapsed 0:01:02  left 0:00:16")
+
+
+def test_no_control_code_off_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Progress("t\x1b[1m", 2) as progress:
+        progress.note("hello\x1b[2J\r [bold]you[/]")
+        progress.step(1, {"success": float("nan")})
+    text = capsys.readouterr().out
+    assert "hello\\x1b[2J\\r [bold]you[/]\n" in text
+    assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_gets_a_live_line_and_a_dumb_one_plain_lines(monkeypatch, term):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "120")
+    file = Terminal()
+    monkeypatch.setattr(sys, "stdout", file)
+    with Progress("online", 4) as progress:
+        progress.step(1, {"success": 0.5})
+        progress.note("a [note]")
+        progress.step(4, {"success": 0.75})
+    text = file.getvalue()
+    assert "a [note]" in text and "step 4/4  success 0.75" in text and "left 0:00:00" in text
+    assert ("\x1b[" in text) == (term == "xterm")
+
+
+@given(st.text())
+def test_printable_steers_nothing(text):
+    shown = printable(text)
+    assert all(character.isprintable() or character in "\n\t" for character in shown)
+    assert printable(shown) == shown

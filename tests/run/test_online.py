@@ -1,0 +1,170 @@
+"""The online stage on a tiny model: what it logs, what it leaves alone, and that it compiles once."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
+
+from sml_jax.errors import UserError
+from sml_jax.learn.update import Learner, PolicyLoss
+from sml_jax.run.context import Workbench
+from sml_jax.run.stages import Online, RandomWeights
+from sml_jax.sharding.mesh import MeshShape
+
+ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_rows=8, dialogues_kept=2)
+
+KEYS = {
+    "step", "stage", "success", "first_turn_success", "turns", "attempt_rate", "leak_rate", "redaction_rate",
+    "truncated_rate", "return", "groups", "zero_variance", "zero_variance_fraction", "dialogues_trained",
+    "loss", "student_tokens", "logprob_mismatch", "logprob_mismatch_max", "clip_fraction_low", "clip_fraction_high",
+    "ratio_max", "gradient_norm", "update_norm", "rollout_seconds", "update_seconds", "dialogues_per_second",
+    "compiled",
+}  # fmt: skip
+
+
+def test_a_line_and_dialogues_for_every_step_and_nothing_compiled_after_the_first(new_run):
+    run = new_run()
+    before = host(run.work.initial)
+    after = run.run(ONLINE)
+    lines = run.metrics()
+    assert [(line["step"], line["stage"]) for line in lines] == [(i, "online") for i in range(1, 5)]
+    trained = [line for line in lines if line["dialogues_trained"]]
+    assert trained and not same(before, after) and same(before, run.work.initial)
+    for line in trained:
+        assert set(line) >= KEYS, KEYS - set(line)
+        assert all(value is not None for value in line.values())
+        assert line["groups"] == 5 and 0 < line["success"] <= 1 and 1 <= line["turns"] <= RULES.max_turns
+        # The trainer gives the sampled tokens the log-probs that the sampler gave them.
+        assert line["logprob_mismatch_max"] < 1e-4
+        # On-policy, so the ratio is 1 and nothing is clipped.
+        assert line["clip_fraction_low"] == line["clip_fraction_high"] == 0 and line["ratio_max"] == pytest.approx(
+            1, abs=1e-4
+        )
+        assert 4 * (line["groups"] - line["zero_variance"]) == line["dialogues_trained"]
+    assert len({line["compiled"] for line in lines}) == 1
+    written = run.dialogues()
+    assert [d["step"] for d in written] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert all(d["policy"] == "student" for d in written)
+
+
+def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokenizer):
+    """The update over `fsdp`; rollouts on the same mesh, then with rows over `data` and heads over `tensor`."""
+    plain = toy_experiment(tokenizer)
+    base = RandomWeights(dataclasses.replace(plain.base.config, kv_heads=2))
+    ends, said = [], []
+    for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
+        run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher_arm="feedback")
+        run.work._engines = {}
+        ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_kept=100)))
+        assert {dict(engine.mesh.shape)["tensor"] for engine in run.work._engines.values()} == {2 if shape else 1}
+        assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.work.params)} == {4}
+        said.append(run.dialogues())
+        lines = run.metrics()
+        assert sum(line["dialogues_trained"] for line in lines) and len({line["compiled"] for line in lines}) == 1
+        assert all(line["logprob_mismatch_max"] < 1e-4 for line in lines if line["dialogues_trained"])
+    assert said[0] == said[1] and len(said[0]) == 60
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
+
+
+def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
+    """Two rows to a micro-batch, and eight row shards: eight rows, and not two beside six empty ones."""
+    run, rows, update = new_run(data=2, fsdp=4), [], Learner.update
+
+    def seen(learner, state, parts):
+        rows.append([int((part.weights > 0).any(axis=1).sum()) for part in parts])
+        return update(learner, state, parts)
+
+    monkeypatch.setattr(Learner, "update", seen)
+    run.run(dataclasses.replace(ONLINE, steps=2, micro_rows=2))
+    trained = [line["dialogues_trained"] for line in run.metrics() if line["dialogues_trained"]]
+    assert rows and [sum(parts) for parts in rows] == trained
+    assert all(len(parts) == -(-sum(parts) // 8) for parts in rows)
+
+
+def test_steps_take_their_own_problems(new_run):
+    run = new_run()
+    run.run(dataclasses.replace(ONLINE, steps=3, problems=4, dialogues_kept=100))
+    seen = [d["problem_id"] for d in run.dialogues()][:: ONLINE.group_size]
+    assert sorted(seen) == sorted(p.id for p in ToyTask().problems("train"))
+
+
+@pytest.mark.parametrize(("task", "solved"), [(ToyTask(impossible="0123"), 0), (ToyTask(always=True), 3)])
+def test_groups_without_variance_change_nothing_and_are_counted(new_run, task, solved):
+    run = new_run(task=task)
+    before = host(run.work.params)
+    after = run.run(dataclasses.replace(ONLINE, steps=2, problems=3))
+    assert same(before, after)
+    for line in run.metrics():
+        assert line["zero_variance"] == line["groups"] == 3 and line["zero_variance_fraction"] == 1
+        assert line["zero_variance_solved"] == solved and line["zero_variance_unsolved"] == 3 - solved
+        assert line["dialogues_trained"] == 0
+
+
+def test_a_kl_term_trains_on_groups_without_variance_too(new_run):
+    run = new_run(task=ToyTask(impossible="0123"))
+    run.run(dataclasses.replace(ONLINE, steps=2, problems=3, loss=PolicyLoss(kl_coef=0.1)))
+    assert [line["dialogues_trained"] for line in run.metrics()] == [12, 12]
+
+
+def test_dialogues_without_advantage_left_out_of_the_computation_change_nothing(new_run, monkeypatch):
+    """The same step with every row computed: the gradient, and so the parameters, are the same."""
+    run, whole = (new_run(task=ToyTask(impossible="01")) for _ in range(2))
+    stage = dataclasses.replace(ONLINE, steps=2)
+    after = run.run(stage)
+    assert any(0 < line["dialogues_trained"] < 20 for line in run.metrics())
+    monkeypatch.setattr(np, "flatnonzero", lambda advantage: np.arange(len(advantage)))
+    assert_close(after, whole.run(stage))
+    assert all(line["dialogues_trained"] == 20 for line in whole.metrics())
+
+
+def assert_close(one, other):
+    import jax
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, other)
+
+
+def test_single_turn_form(new_run):
+    run = new_run()
+    run.run(dataclasses.replace(ONLINE, steps=1, max_turns=1, group_size=8, name="single_rl"))
+    (line,) = run.metrics()
+    assert line["stage"] == "single_rl" and line["turns"] == 1
+    assert line["success"] == line["first_turn_success"] == pytest.approx(line["return"])
+    assert all(len(d["turns"]) == 2 for d in run.dialogues())
+
+
+def test_the_return_is_discounted_by_the_turn(new_run):
+    run = new_run()
+    run.run(dataclasses.replace(ONLINE, steps=1, discount=0.5, dialogues_kept=100))
+    (line,) = run.metrics()
+    worth = [0.5 ** (d["solved_turn"] - 1) if d["solved_turn"] else 0.0 for d in run.dialogues()]
+    assert line["return"] == pytest.approx(np.mean(worth))
+
+
+def test_a_frozen_teacher(new_run, monkeypatch):
+    """The language-model teacher keeps the initial weights while the student moves."""
+    seen = []
+    teacher = Workbench.teacher
+
+    def spy(self, arm, engine):
+        seen.append((host(teacher(self, arm, engine).params), host(self.params)))
+        return teacher(self, arm, engine)
+
+    monkeypatch.setattr(Workbench, "teacher", spy)
+    run = new_run(teacher_arm="feedback")
+    run.run(dataclasses.replace(ONLINE, steps=3))
+    assert all(same(frozen, run.work.initial) for frozen, _ in seen)
+    assert not same(seen[-1][1], run.work.initial)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("group_size", 1), ("steps", -1), ("problems", 0), ("micro_rows", 0), ("discount", 1.5), ("max_turns", 0),
+        ("aggregation", "mean"), ("dialogues_kept", -1),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work(setting, value):
+    with pytest.raises(UserError, match=f"online: {setting} is {value!r}"):
+        dataclasses.replace(ONLINE, **{setting: value})
