@@ -14,7 +14,7 @@ import pytest
 from make_golden import FOLDER, GREEDY, LENGTHS, hf_greedy, hf_logits, log_softmax
 from safetensors.numpy import load_file, save_file
 
-from sml_jax.cli.main import convert as convert_program
+from sml_jax.cli import convert as convert_program
 from sml_jax.engine import Engine, Sampling
 from sml_jax.engine.sampling import row_keys
 from sml_jax.models import Decoder, load_model

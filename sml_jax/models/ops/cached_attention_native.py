@@ -1,4 +1,4 @@
-"""`cached_attention` on a CPU by compiled C++ (`sml_jax/models/ops`): a row reads the slots that it holds and no more."""
+"""`cached_attention` on a CPU by compiled C++: a row reads the slots that it holds and no more."""
 
 from __future__ import annotations
 
