@@ -24,7 +24,9 @@ def main(argv: list[str]) -> int:
     model, params = load_model(argv[0] if argv else "pocket")
     chat = simple_format(SentencePieceTokenizer(ASSETS / "pocket.model"))
     rules = DialogueRules(max_turns=TURNS, student_tokens=10, teacher_tokens=14, private_tokens=16)
-    engine = Engine(model, rows=128, max_length=256, budget=14, ends=chat.ends, forbidden=chat.unspeakable())
+    engine = Engine(
+        model, rows=128, max_length=256, max_new_tokens=14, stop_ids=chat.stop_ids, suppressed_ids=chat.suppressed_ids()
+    )
     for name in TASKS:
         task = pocket_task(name)
         problems = task.problems("test")[:PROBLEMS]

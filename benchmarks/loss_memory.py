@@ -69,12 +69,12 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     heads = max(args.width // 32, 1)
     config = DecoderConfig(
         vocab_size=args.vocabulary,
-        width=args.width,
+        embed_dim=args.width,
         layers=args.layers,
         heads=heads,
         kv_heads=heads,
         head_dim=32,
-        hidden=4 * args.width,
+        mlp_dim=4 * args.width,
         max_length=args.time,
         remat=True,
     )

@@ -54,11 +54,11 @@ def main(argv: list[str]) -> int:
 def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> dict[str, float]:
     """Trains in a folder of its own. Means over the steps but the first, at whose end `begin` is called."""
     from sml_jax.gin_config.load import load_experiment
-    from sml_jax.run.context import Workbench
+    from sml_jax.run.context import RunContext
 
     bindings = [f"Online.steps={flags.steps + 1}", "Experiment.suites=[]", *flags.gin]
     experiment, config = load_experiment([flags.gin_file], bindings)
-    done = Workbench.step_done
+    done = RunContext.step_done
 
     def step_done(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = done(self, *args, **kwargs)
@@ -67,11 +67,11 @@ def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> d
         return result
 
     with tempfile.TemporaryDirectory() as folder:
-        Workbench.step_done = step_done  # type: ignore[method-assign]
+        RunContext.step_done = step_done  # type: ignore[method-assign]
         try:
             experiment.train(Path(folder) / "run", config, "never")
         finally:
-            Workbench.step_done = done  # type: ignore[method-assign]
+            RunContext.step_done = done  # type: ignore[method-assign]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [row for row in map(json.loads, lines) if "rollout_seconds" in row][1:]
     found = {name: sum(row[name] for row in steps) / len(steps) for name in ("rollout_seconds", "update_seconds")}

@@ -59,12 +59,12 @@ def write_random_model(
     tokenizer = train_tokenizer(lines, vocabulary)
     config = DecoderConfig(
         vocab_size=-(-tokenizer.get_vocab_size() // 128) * 128,  # padded, as the families' are
-        width=width,
+        embed_dim=width,
         layers=layers,
         heads=4,
         kv_heads=2,
         head_dim=max(16, width // 2),
-        hidden=3 * width,
+        mlp_dim=3 * width,
         max_length=32_768,
         rope_base=1e6,
         qk_norm=True,

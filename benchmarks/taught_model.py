@@ -78,7 +78,7 @@ def teach_by_heart(
     tokenizer = load_tokenizer(source)
     chat, (model, params), mesh = message_format(family_of(source), tokenizer, source), load_model(source), make_mesh()
     asked = [[*chat.begin, *chat.message("user", user), *chat.open_model] for user, _ in says]
-    said = [[*chat.text(reply), chat.ends[0]] for _, reply in says]
+    said = [[*chat.text(reply), chat.stop_ids[0]] for _, reply in says]
     length = np.array([len(one) + len(other) for one, other in zip(asked, said, strict=True)], np.int32)
     size = bucket_of(int(length.max()), BUCKETS)
     tokens, weights = np.zeros((len(says), size), np.int32), np.zeros((len(says), size), np.float32)

@@ -17,8 +17,8 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
 from sml_jax.run.chats import RoleChat
-from sml_jax.run.checkpointer import Saver
-from sml_jax.run.context import Stage, Workbench
+from sml_jax.run.checkpointer import Checkpointer
+from sml_jax.run.context import RunContext, Stage
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.stages import RandomWeights
@@ -91,8 +91,8 @@ class ToyTask:
 class ToyRun:
     """A workbench for one stage in a folder of its own. `close` it."""
 
-    work: Workbench
-    saver: Saver
+    work: RunContext
+    saver: Checkpointer
 
     def run(self, stage: Stage) -> Any:
         """Runs a stage and returns the parameters that it ends with, on the host."""
@@ -116,12 +116,12 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
     """A run on the toy task, from random weights."""
     config = DecoderConfig(
         vocab_size=16,
-        width=16,
+        embed_dim=16,
         layers=1,
         heads=2,
         kv_heads=1,
         head_dim=8,
-        hidden=16,
+        mlp_dim=16,
         max_length=128,
         tied_embeddings=False,  # so that a token does not mostly follow itself
     )
@@ -142,7 +142,7 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
 def toy_run(experiment: Experiment, workdir: Path, engines: dict[Any, Any]) -> ToyRun:
     """The workbench that `experiment` gives its stages; `engines`, shared by runs of one model, saves compiling."""
     folder = RunFolder(workdir)
-    saver = Saver(folder.checkpoints_path / "steps")
+    saver = Checkpointer(folder.checkpoints_path / "steps")
     work = experiment._workbench(folder, saver)
     work._engines = engines
     return ToyRun(work, saver)

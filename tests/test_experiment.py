@@ -12,13 +12,13 @@ from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.models.hf.checkpoint import load_model
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.experiment import Experiment
-from sml_jax.run.health import Guards
+from sml_jax.run.health import AlertThresholds
 from sml_jax.run.stages import Offline, Online
 
-ONLINE = Online(OPTIMIZER, steps=5, problems=4, group_size=4, micro_rows=8)
-OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_rows=8, dialogues_kept=3)
+ONLINE = Online(OPTIMIZER, steps=5, problems=4, group_size=4, micro_batch_size=8)
+OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_batch_size=8, dialogues_kept=3)
 QPRIMING = dataclasses.replace(OFFLINE, epochs=1, injection=QuestionInjection(1.0), name="qpriming")
 SUITE = Suite(ToyTask(), problems=5, max_turns=2)
 
@@ -41,7 +41,7 @@ class Stopped(Exception):
 
 def stop_after(monkeypatch, steps):
     """The run dies after that many of its steps were logged (and saved, where a checkpoint was due)."""
-    done = Workbench.step_done
+    done = RunContext.step_done
 
     def step_done(self, *args, **kwargs):
         done(self, *args, **kwargs)
@@ -49,7 +49,7 @@ def stop_after(monkeypatch, steps):
             self.saver._manager.wait_until_finished()
             raise Stopped
 
-    monkeypatch.setattr(Workbench, "step_done", step_done)
+    monkeypatch.setattr(RunContext, "step_done", step_done)
 
 
 def final(workdir):
@@ -96,7 +96,7 @@ def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(toke
     experiment = toy_experiment(
         tokenizer, [dataclasses.replace(ONLINE, steps=2), dataclasses.replace(OFFLINE, epochs=1)]
     )
-    note = Workbench.note
+    note = RunContext.note
 
     def noted(self, *args):
         note(self, *args)
@@ -104,7 +104,7 @@ def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(toke
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workbench, "note", noted)
+        patch.setattr(RunContext, "note", noted)
         with pytest.raises(Stopped):
             experiment.train(tmp_path, "")
     experiment.train(tmp_path, "")
@@ -142,7 +142,7 @@ def test_a_run_and_its_folder(tokenizer, tmp_path, capsys, monkeypatch):
     assert "toy" in shown and "feedback" in shown and str(tmp_path / "eval.json") in shown
 
     params, metrics, dialogues = final(tmp_path), read_lines(tmp_path / "metrics.jsonl"), sorted_lines(tmp_path)
-    monkeypatch.setattr(Workbench, "step_done", None)  # a step would fail
+    monkeypatch.setattr(RunContext, "step_done", None)  # a step would fail
     experiment.train(tmp_path, "# the configuration\n")
     assert same(params, final(tmp_path)) and metrics == read_lines(tmp_path / "metrics.jsonl")
     assert dialogues == sorted_lines(tmp_path) and results == json.loads((tmp_path / "eval.json").read_text())
@@ -176,7 +176,7 @@ def test_another_shape_in_the_same_folder(tokenizer, tmp_path):
 
 
 def test_a_run_whose_steps_are_not_finite_stops_with_its_last_good_state(tokenizer, tmp_path, monkeypatch, capsys):
-    experiment = toy_experiment(tokenizer, [ONLINE], guards=Guards(skipped_steps=2), checkpoint_every=100)
+    experiment = toy_experiment(tokenizer, [ONLINE], guards=AlertThresholds(skipped_steps=2), checkpoint_every=100)
     poison = Online._batch
 
     def poisoned(self, *args):

@@ -19,10 +19,10 @@ POCKET = [recipe for recipe in RECIPES if re.match(r"pocket_(math|code)_", recip
 # What a recipe must be given, and what makes it small. An override must name something that the recipe knows.
 FILES = ["TRAIN_PATH={data}", "TEST_PATH={data}"]
 SMALL = {
-    "online": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_rows=8"],
-    "single_rl": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_rows=8"],
-    "offline": ["PROBLEMS=24", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_rows=16"],
-    "single_sft": ["PROBLEMS=24", "SAMPLES=4", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_rows=16"],
+    "online": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_batch_size=8"],
+    "single_rl": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_batch_size=8"],
+    "offline": ["PROBLEMS=24", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_batch_size=16"],
+    "single_sft": ["PROBLEMS=24", "SAMPLES=4", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_batch_size=16"],
 }
 SMALL["qpriming"] = [*SMALL["online"], *SMALL["offline"]]
 STAGES = {name: {name} for name in SMALL} | {"qpriming": {"qpriming", "online"}}
@@ -188,7 +188,7 @@ def test_jsonl_recipe_on_rows_of_gsm8k(real_data, tmp_path):
         f"TRAIN_PATH={tmp_path / 'train.jsonl'}",
         f"TEST_PATH={tmp_path / 'test.jsonl'}",
         *("STEPS=1", "EVAL_PROBLEMS=4", "EVAL_TURNS=2", "STUDENT_TOKENS=16", "Online.problems=2"),
-        *("DialogueRules.max_turns=2", "DecoderConfig.width=32", "DecoderConfig.layers=1", "Experiment.rows=8"),
+        *("DialogueRules.max_turns=2", "DecoderConfig.embed_dim=32", "DecoderConfig.layers=1", "Experiment.rows=8"),
     )
     check_folder(tmp_path / "run", results, {"jsonl": ("feedback", "retry")}, problems=4, turns=2)
     (line,) = lines(tmp_path / "run" / "metrics.jsonl")

@@ -12,13 +12,13 @@ from stopped_runs import differences
 
 from sml_jax.errors import Stopped, UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.stages import Offline, Online
-from sml_jax.run.stages.chunks import read_piece
+from sml_jax.run.stages.chunks import read_chunk
 
-ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_rows=8)
-OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_rows=8, piece=1)
+ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_batch_size=8)
+OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_batch_size=8, piece=1)
 CONFIG = "online.Online.steps = 3\nexperiment.Experiment.rows = 16\n"
 
 
@@ -62,7 +62,7 @@ def test_another_configuration_is_refused_with_the_difference(whole, monkeypatch
     with pytest.raises(UserError, match=r"online.Online.steps: 3 -> 4"):
         experiment.train(folder, CONFIG.replace("= 3", "= 4"))
     assert (folder / "metrics.jsonl").read_bytes() == before
-    monkeypatch.setattr(Workbench, "step_done", None)  # a step would fail
+    monkeypatch.setattr(RunContext, "step_done", None)  # a step would fail
     experiment.train(folder, CONFIG.replace("= 16", "= 32"), "must")  # how it is carried out may change
     assert (folder / "metrics.jsonl").read_bytes() == before
 
@@ -107,7 +107,7 @@ class Struck(Exception):
 def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
     experiment, folder = whole
-    leave, turns = Workbench.leave_if_asked, []
+    leave, turns = RunContext.leave_if_asked, []
 
     def asked(self, state=None):
         turns.append(self.place)
@@ -116,7 +116,7 @@ def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, m
         leave(self, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workbench, "leave_if_asked", asked)
+        patch.setattr(RunContext, "leave_if_asked", asked)
         with pytest.raises(Stopped, match=rf"stopped by SIGTERM after step {turns[-1].total if turns else ''}"):
             experiment.train(tmp_path / "run", CONFIG)
     assert len(turns) == turn + 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -144,7 +144,7 @@ def test_pieces_of_a_rollout_are_played_once_and_a_damaged_one_again(whole, tmp_
     data = bytearray(pieces[0].read_bytes())
     data[len(data) // 2] ^= 255
     pieces[0].write_bytes(data)
-    assert read_piece(pieces[0]) is None and read_piece(pieces[1]) is not None
+    assert read_chunk(pieces[0]) is None and read_chunk(pieces[1]) is not None
     crash[0] = 100
     experiment.train(run, CONFIG)
     assert rolled == [0, 1, 2, 0, 2, 3]

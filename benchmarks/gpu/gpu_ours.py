@@ -27,12 +27,12 @@ def gemma(w: Work) -> DecoderConfig:
     """As gin/models/gemma3_1b.gin has it."""
     return DecoderConfig(
         vocab_size=w.vocab,
-        width=w.width,
+        embed_dim=w.width,
         layers=w.layers,
         heads=w.heads,
         kv_heads=w.kv_heads,
         head_dim=w.head_dim,
-        hidden=w.hidden,
+        mlp_dim=w.hidden,
         max_length=32_768,
         activation="gelu",
         layer_pattern=("local",) * (w.every - 1) + ("global",),
@@ -79,9 +79,17 @@ def decode_seconds(w: Work, model: Decoder, params: dict, rows: int) -> float:
     """Of a step, median. The contexts are zeros, which take as long as any."""
     length = w.context + w.steps
     engine = Engine(
-        model, rows, length, w.steps, ends=(1,), live=(length,), widths=(rows,), steps=w.steps, mesh=one_device()
+        model,
+        rows,
+        length,
+        w.steps,
+        stop_ids=(1,),
+        capacities=(length,),
+        batch_sizes=(rows,),
+        steps=w.steps,
+        mesh=one_device(),
     )
-    weights, cache = engine.place(params), engine.cache()
+    weights, cache = engine.prepare_params(params), engine.cache()
     tokens = np.full(rows, 5, np.int32)
     start, limit = np.full_like(tokens, w.context), np.full_like(tokens, w.steps)
     keys = engine.keys(jax.random.key(0), tokens, np.arange(rows, dtype=np.uint32))

@@ -16,8 +16,8 @@ import numpy as np
 from setting import Setting
 from side import Run, check_samples, serve
 
-from sml_jax.dialogue.rollout import LEAVE
-from sml_jax.engine import Engine, Rows
+from sml_jax.dialogue.rollout import STOP_FRACTION
+from sml_jax.engine import ContextBatch, Engine
 from sml_jax.engine.engine import STEPS
 from sml_jax.learn import group_advantages, token_weights
 from sml_jax.learn.batches import micro_batches
@@ -31,12 +31,12 @@ def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:
     """A model with random weights, with the attention that an engine of it is to have."""
     config = DecoderConfig(
         vocab_size=s.vocab,
-        width=s.width,
+        embed_dim=s.width,
         layers=s.layers,
         heads=s.heads,
         kv_heads=s.kv_heads,
         head_dim=s.head_dim,
-        hidden=s.hidden,
+        mlp_dim=s.hidden,
         max_length=4096,
         rope_base=1e6,
         qk_norm=True,
@@ -65,19 +65,19 @@ def engine_of(
 
     Windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
     """
-    live = [*range(64, length, finer.step), length] if finer.step else None
+    capacities = [*range(64, length, finer.step), length] if finer.step else None
     shards = math.gcd(rows, jax.device_count())
     each = rows // shards
-    widths = sorted({max(each // n, 1) for n in finer.parts})
+    batch_sizes = sorted({max(each // n, 1) for n in finer.parts})
     chunks = sorted({s.given, s.prompt})
     return Engine(
         model,
         rows=rows,
         max_length=length,
-        budget=budget,
-        ends=ends,
-        live=live,
-        widths=widths,
+        max_new_tokens=budget,
+        stop_ids=ends,
+        capacities=capacities,
+        batch_sizes=batch_sizes,
         chunks=chunks,
         steps=finer.steps,
         mesh=make_mesh(over=jax.devices()[:shards]),
@@ -89,11 +89,11 @@ def sample(s: Setting, rows: int) -> Run:
     model, params = qwen3(s)
     shape = Finer(steps=s.sample)  # in one call: nobody waits for a row that ends
     engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], shape), s.prompt_rows(rows)
-    weights = engine.place(params)
+    weights = engine.prepare_params(params)
     engine.warm_up(weights)
 
     def run(seed: int) -> dict[str, float]:
-        said = Rows(engine, weights, jax.random.key(seed))
+        said = ContextBatch(engine, weights, jax.random.key(seed))
         for row in range(rows):
             said.start(row, row, prompts[row].tolist())
         out = said.sample(range(rows), s.sample)
@@ -104,19 +104,21 @@ def sample(s: Setting, rows: int) -> Run:
     return run
 
 
-def dialogue(s: Setting, rows: int, ends: Sequence[int], total: int, finer: Finer, leave: float = LEAVE) -> Run:
+def dialogue(
+    s: Setting, rows: int, ends: Sequence[int], total: int, finer: Finer, stop_fraction: float = STOP_FRACTION
+) -> Run:
     """`total` dialogues of `turns` turns, `rows` at once, each at its own pace: a turn that ends is answered, and a
     dialogue that ends makes room for the next, while others still speak.
     """
     model, params = qwen3(s)
     engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, ends, finer)
-    weights = engine.place(params)
+    weights = engine.prepare_params(params)
     engine.warm_up(weights)
     prompts = s.prompt_rows(total)
     replies = [s.replies(rows, turn).tolist() for turn in range(s.turns)]
 
     def run(seed: int) -> dict[str, float]:
-        said, lengths, logprobs = Rows(engine, weights, jax.random.key(seed)), [], []
+        said, lengths, logprobs = ContextBatch(engine, weights, jax.random.key(seed)), [], []
         coming, free, taken = iter(range(total)), list(range(rows))[::-1], [0] * rows
         while True:
             while free and (number := next(coming, None)) is not None:
@@ -126,7 +128,7 @@ def dialogue(s: Setting, rows: int, ends: Sequence[int], total: int, finer: Fine
                 said.begin(row, s.said)
             if not said.speaking:
                 break
-            said.dispatch(leave)
+            said.dispatch(stop_fraction)
             for row, turn in said.collect().items():
                 lengths.append(len(turn.tokens))
                 logprobs += turn.logprobs
@@ -156,7 +158,7 @@ def grpo(s: Setting) -> Run:
     def run(seed: int) -> dict[str, float]:
         nonlocal state
         started = time.perf_counter()
-        said = Rows(engine, state.params, jax.random.key(seed))
+        said = ContextBatch(engine, state.params, jax.random.key(seed))
         for row in range(s.rows):
             said.start(row, row, prompts[row].tolist())
         out = said.sample(range(s.rows), s.sample)
@@ -195,7 +197,7 @@ def recompiles(s: Setting) -> Run:
     rng = np.random.default_rng(0)
 
     def call(rows: int, length: int, steps: int) -> None:
-        said = Rows(engine, params, jax.random.key(0))
+        said = ContextBatch(engine, params, jax.random.key(0))
         for row in range(rows):
             said.start(row, row, rng.integers(1, s.vocab, length).tolist())
         said.sample(range(rows), steps)

@@ -54,7 +54,7 @@ class Setting:
 
     def end_ids(self) -> list[int]:
         """Tokens that end a turn of random length: spread over the vocabulary, never token 0, which peers pad with."""
-        return [1 + (i * (self.vocab - 1)) // self.ends for i in range(self.ends)]
+        return [1 + (i * (self.vocab - 1)) // self.stop_ids for i in range(self.stop_ids)]
 
     def prompt_rows(self, rows: int | None = None, seed: int = 0) -> np.ndarray:
         """int32 [rows, prompt]: each prompt `samples` times in a row. Tokens are never 0."""

@@ -45,7 +45,7 @@ def _framings() -> dict[str, Framing]:
 
 
 def _speakable(framing: Framing) -> list[int]:
-    return sorted(set(range(framing.tokenizer.vocab_size)) - set(framing.unspeakable()))
+    return sorted(set(range(framing.tokenizer.vocab_size)) - set(framing.suppressed_ids()))
 
 
 def _sampled(source: Source, framing: Framing) -> list[int]:
@@ -57,7 +57,7 @@ def _sampled(source: Source, framing: Framing) -> list[int]:
         if kind == 0:
             tokens += framing.text(source.text(_WORDS, 6, 80))
         elif kind == 1:
-            tokens.append(source.pick(framing.ends))
+            tokens.append(source.pick(framing.stop_ids))
         else:
             tokens += [source.pick(speakable) for _ in range(source.integer(0, 8))]
     return tokens
@@ -101,7 +101,7 @@ def _check_dialogue(source: Source) -> None:
         _grows(teacher, [*reply, *framing.teacher_ends()])
         piece = framing.student_hears(over or [])
         assert marks(piece) == turn_marks, "a reply opens or closes a turn"
-        _grows(student, [*said, *framing.ends[:1], *piece])
+        _grows(student, [*said, *framing.stop_ids[:1], *piece])
     everyone = question + framing.utterance(student)
     assert _SECRET not in framing.utterance(framing.student_opening("1"))
     assert all(0 <= token < framing.tokenizer.vocab_size for token in (*student, *teacher)), everyone[:80]
@@ -112,7 +112,7 @@ def _check_any_tokens(source: Source) -> None:
     framing = _framings()[source.pick(tuple(_framings()))]
     tokens = [source.integer(0, framing.tokenizer.vocab_size - 1) for _ in range(source.integer(0, 40))]
     assert isinstance(framing.utterance(tokens), str)
-    assert not set(framing.spoken(tokens)) & set(framing.ends)
+    assert not set(framing.spoken(tokens)) & set(framing.stop_ids)
     framing.feedback(tokens)
     text, tag = source.text(_WORDS, 20, 2000), source.pick(("feedback", "a", "think"))
     found = marked(text, tag)

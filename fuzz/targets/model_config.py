@@ -28,12 +28,12 @@ _CONFIGS["rope_parameters"] = {
 }
 _OURS = DecoderConfig(
     vocab_size=64,
-    width=16,
+    embed_dim=16,
     layers=2,
     heads=4,
     kv_heads=2,
     head_dim=8,
-    hidden=32,
+    mlp_dim=32,
     max_length=128,
     layer_pattern=("local", "global"),
     window=4,
@@ -51,7 +51,17 @@ def _text(source: Source, value: object) -> bytes:
 
 def _check_types(config: DecoderConfig) -> None:
     """What a configuration that was let in must be for the decoder to work with it."""
-    for name in ("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "hidden", "max_length", "window"):
+    for name in (
+        "vocab_size",
+        "embed_dim",
+        "layers",
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "mlp_dim",
+        "max_length",
+        "window",
+    ):
         assert type(getattr(config, name)) is int, f"{name} is {getattr(config, name)!r}"
     for name in ("rope_base", "norm_eps"):
         assert isinstance(getattr(config, name), int | float), f"{name} is {getattr(config, name)!r}"
@@ -94,7 +104,7 @@ def _check_theirs(source: Source) -> None:
         written = allowed(lambda family=family: config_to_hf(config, family))
         if not isinstance(written, UserError):
             again = config_from_hf(json.loads(json.dumps(written)))
-            assert again.width == config.width and again.local_layers == config.local_layers
+            assert again.width == config.embed_dim and again.local_layers == config.local_layers
 
 
 def check(source: Source) -> None:

@@ -20,7 +20,7 @@ VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # a reason open
 
 
 @contextmanager
-def apart(live: LiveDialogue, doing: str) -> Iterator[None]:
+def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     """What the body raises drops this dialogue and goes no further. For work on one dialogue's text only.
 
     Args:
@@ -32,7 +32,7 @@ def apart(live: LiveDialogue, doing: str) -> Iterator[None]:
         live.drop(PROBLEM, f"{doing}: {in_one_line(error)}")
 
 
-def still(lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
+def not_dropped(lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
     """Those that have not been dropped."""
     return [live for live in lives if not live.dropped]
 

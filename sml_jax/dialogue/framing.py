@@ -24,7 +24,7 @@ class Framing(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     @property
-    def ends(self) -> tuple[int, ...]:
+    def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a sampled turn; the first of them closes turns that we write."""
         ...
 
@@ -76,7 +76,7 @@ class Framing(Protocol):
         """What of a sampled teacher turn goes to the student; None if the teacher marked nothing for it."""
         ...
 
-    def unspeakable(self) -> tuple[int, ...]:
+    def suppressed_ids(self) -> tuple[int, ...]:
         """Tokens that nobody may sample."""
         ...
 
@@ -101,8 +101,8 @@ class MessageFraming:
         return self.messages.tokenizer
 
     @property
-    def ends(self) -> tuple[int, ...]:
-        return self.messages.ends
+    def stop_ids(self) -> tuple[int, ...]:
+        return self.messages.stop_ids
 
     def student_opening(self, question: str) -> list[int]:
         m = self.messages
@@ -152,8 +152,8 @@ class MessageFraming:
         said = marked(self.messages.utterance(spoken), self.prompts.feedback_tag)
         return None if said is None else self.messages.text(said)
 
-    def unspeakable(self) -> tuple[int, ...]:
-        return self.messages.unspeakable()
+    def suppressed_ids(self) -> tuple[int, ...]:
+        return self.messages.suppressed_ids()
 
     def _start(self, system: str) -> list[int]:
         """A context up to its first user message; system text goes into that where the family has no system turn."""
@@ -168,7 +168,7 @@ class MessageFraming:
         return self.messages.text("\n\n")
 
     def _closed(self) -> list[int]:
-        return [*self.messages.ends[:1], *self.messages.after]
+        return [*self.messages.stop_ids[:1], *self.messages.after]
 
 
 def marked(text: str, tag: str) -> str | None:

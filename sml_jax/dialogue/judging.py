@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from sml_jax.dialogue.drops import in_one_line
-from sml_jax.distributed.processes import shared_out
+from sml_jax.distributed.processes import map_across_processes
 from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     """
     if not items:
         return []
-    return shared_out(partial(_judge, task, retries=retries), items, _to_json, _from_json)
+    return map_across_processes(partial(_judge, task, retries=retries), items, _to_json, _from_json)
 
 
 def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:

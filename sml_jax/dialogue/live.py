@@ -30,7 +30,7 @@ class LiveDialogue:
     problem: Problem
     other: Problem
     record: Record = field(default_factory=Record)
-    knowing: list[int] = field(default_factory=list)
+    teacher_context: list[int] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     leaks: int = 0
@@ -83,4 +83,4 @@ def open_dialogue(live: LiveDialogue, framing: Framing, static_knowledge: str) -
     """The teacher states the problem; the student's turn is opened in its own context only."""
     live.turns.append(Turn("teacher", live.problem.question))
     live.record.given(framing.student_opening(live.problem.question))
-    live.knowing = framing.teacher_opening(live.problem.question, static_knowledge)
+    live.teacher_context = framing.teacher_opening(live.problem.question, static_knowledge)

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from sml_jax.dialogue.drops import OVERLONG, apart, check_some_kept, still, warn_of
+from sml_jax.dialogue.context_budget import ENDLESS, ContextBudget, TurnCosts
+from sml_jax.dialogue.drops import OVERLONG, check_some_kept, drop_on_error, not_dropped, warn_of
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue, open_dialogue
-from sml_jax.dialogue.room import ENDLESS, Room, Steps
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
 from sml_jax.dialogue.student_side import StudentSide
 from sml_jax.dialogue.teachers import LanguageTeacher, Teacher
 from sml_jax.dialogue.transcript import Dialogue, Transcript, transcript
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task
 
-LEAVE = 0.5  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
+STOP_FRACTION = 0.5  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
 STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from its own keys
 
 
@@ -96,7 +96,7 @@ def play(
     if rules.injection is not None:
         key = jax.random.fold_in(root, WRITER)
         writer = QuestionWriter(rules.injection, engine, params, framing, rules.student_tokens, key, seed)
-    rows = Rows(engine, params, jax.random.fold_in(root, STUDENT))
+    rows = ContextBatch(engine, params, jax.random.fold_in(root, STUDENT))
     student = StudentSide(rows, task, framing, rules, side, writer)
     room = _room(framing, rules, engine, teacher)
 
@@ -139,11 +139,11 @@ def play(
             between_turns()
         student.begin(opened())
         at = {live.row: live for live in active}
-        rows.dispatch(LEAVE)
+        rows.dispatch(STOP_FRACTION)
         student.begin(side.finish(at))  # what the teacher's last call said, read while the student's runs
-        side.dispatch(LEAVE)
+        side.dispatch(STOP_FRACTION)
         said = student.finish(at)  # judged while the teacher's call runs
-        for live in still(said):
+        for live in not_dropped(said):
             live.over = live.solved_turn > 0 or len(live.verdicts) == live.most_turns
             if not live.over and not room.for_exchange(live):
                 live.over = live.overlong = True
@@ -189,31 +189,31 @@ def rollout(
     return jax.tree.map(jnp.asarray, played.transcript)
 
 
-def _open(live: LiveDialogue, framing: Framing, side: TeacherSide, room: Room) -> None:
+def _open(live: LiveDialogue, framing: Framing, side: TeacherSide, room: ContextBudget) -> None:
     """The problem is stated to both sides, unless it cannot be or leaves no room for a turn."""
-    with apart(live, "opening the dialogue"):
+    with drop_on_error(live, "opening the dialogue"):
         live.most_turns = side.turns(live.problem)
         open_dialogue(live, framing, side.static_knowledge(live))
         if not room.for_turn(live):
             live.drop(
                 OVERLONG,
                 f"its statement takes {len(live.record.tokens)} tokens of the student's context and "
-                f"{len(live.knowing)} of the teacher's, which leaves no room for a turn: raise max_context",
+                f"{len(live.teacher_context)} of the teacher's, which leaves no room for a turn: raise max_context",
             )
 
 
-def _room(framing: Framing, rules: DialogueRules, engine: Engine, teacher: Teacher) -> Room:
+def _room(framing: Framing, rules: DialogueRules, engine: Engine, teacher: Teacher) -> ContextBudget:
     """What the dialogues may take of each side's context.
 
     Without `max_context` the engine was made with room for every dialogue. Only a teacher that knows another problem
     may then meet a pair of statement and knowledge that is longer than any that the engine was measured by.
     """
-    steps, readers = Steps.under(framing, rules), [engine] if rules.injection is not None else []
+    steps, readers = TurnCosts.under(framing, rules), [engine] if rules.injection is not None else []
     if isinstance(teacher, LanguageTeacher):
         readers.append(teacher.engine)
-    knowing = min((reader.max_length for reader in readers), default=ENDLESS)
+    teacher_context = min((reader.max_length for reader in readers), default=ENDLESS)
     if rules.max_context is not None:
-        knowing = min(rules.max_context, knowing) if readers else ENDLESS
-        return Room(steps, min(rules.max_context, engine.max_length), knowing)
+        teacher_context = min(rules.max_context, teacher_context) if readers else ENDLESS
+        return ContextBudget(steps, min(rules.max_context, engine.max_length), teacher_context)
     mixed = isinstance(teacher, LanguageTeacher) and teacher.knows == "other"
-    return Room(steps, knowing=knowing) if mixed else Room(steps)
+    return ContextBudget(steps, teacher_context=teacher_context) if mixed else ContextBudget(steps)

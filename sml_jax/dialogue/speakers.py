@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from sml_jax.dialogue.drops import VERIFIER, apart, still
+from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher, Teacher
+from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows, Utterance
 from sml_jax.tasks.leaks.detect import leaks
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
@@ -41,7 +41,7 @@ class TeacherSide:
 
     def __init__(self, teacher: Teacher, task: Task, framing: Framing, rules: DialogueRules, key: jax.Array):
         self._teacher, self._task, self._framing, self._rules = teacher, task, framing, rules
-        self.rows = Rows(teacher.engine, teacher.params, key) if isinstance(teacher, LanguageTeacher) else None
+        self.rows = ContextBatch(teacher.engine, teacher.params, key) if isinstance(teacher, LanguageTeacher) else None
         self._draws: dict[int, int] = {}  # by dialogue: how often its reply was drawn before the draw under way
 
     def turns(self, problem: Problem) -> int:
@@ -76,7 +76,7 @@ class TeacherSide:
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on problem {live.other.id}, which the teacher knows: {verdict.error}")
                 continue
-            with apart(live, "writing what the teacher learns"):
+            with drop_on_error(live, "writing what the teacher learns"):
                 text = self._reads(live, problem, verdict) if problem is not None else ""
                 private[live.id] = self._framing.teacher_reads(text, self._rules.private_tokens)
         return private
@@ -89,7 +89,7 @@ class TeacherSide:
     def open(self, live: LiveDialogue) -> None:
         """Gives the row's context to this dialogue."""
         if self.rows is not None:
-            self.rows.start(live.row, live.id, live.knowing)
+            self.rows.start(live.row, live.id, live.teacher_context)
 
     def prefill(self, lives: Sequence[LiveDialogue], heard: Sequence[list[int]]) -> None:
         """Runs all that the teacher has read through its model, before it is known whether it will have to speak.
@@ -99,7 +99,7 @@ class TeacherSide:
         """
         if self.rows is not None:
             for live, turn in zip(lives, heard, strict=True):
-                self.rows.replace(live.row, [*live.knowing, *turn])
+                self.rows.replace(live.row, [*live.teacher_context, *turn])
             self.rows.prefill([live.row for live in lives])
 
     def begin(self, lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
@@ -109,23 +109,23 @@ class TeacherSide:
           The dialogues that are answered already. One where something fails is dropped.
         """
         private = self.dynamic_knowledge(lives)
-        lives = still(lives)
+        lives = not_dropped(lives)
         for live in lives:
-            live.knowing += private[live.id]
+            live.teacher_context += private[live.id]
         if self.rows is not None:
             for live in lives:
                 self._draw(live, 0)
             return []
         for live in lives:
-            with apart(live, "the scripted reply"):
+            with drop_on_error(live, "the scripted reply"):
                 reply = self._within_budget(live, self._scripted(live))
                 self._write(live, reply)
-        return still(lives)
+        return not_dropped(lives)
 
-    def dispatch(self, leave: float) -> None:
-        """Starts a call of the model for the dialogues that wait for it; see `Rows.dispatch`."""
+    def dispatch(self, stop_fraction: float) -> None:
+        """Starts a call of the model for the dialogues that wait for it; see `ContextBatch.dispatch`."""
         if self.rows is not None:
-            self.rows.dispatch(leave)
+            self.rows.dispatch(stop_fraction)
 
     def finish(self, lives: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
         """Waits for the call under way. A reply that leaks, or marks nothing to say, is drawn again, then replaced.
@@ -140,18 +140,18 @@ class TeacherSide:
         answered = []
         for live, utterance in ended:
             draw, reply = self._draws.pop(live.id), None
-            with apart(live, "reading the teacher's reply"):
+            with drop_on_error(live, "reading the teacher's reply"):
                 reply = self._guarded(live, utterance, draw)
             if not live.dropped and reply is None:
                 if draw < self._rules.guard.regenerations:
                     self._draw(live, draw + 1)
                     continue
-                with apart(live, "replacing the teacher's reply"):
+                with drop_on_error(live, "replacing the teacher's reply"):
                     live.redactions += 1
                     reply = self._replaced(live)
             if not live.dropped:
                 assert reply is not None
-                with apart(live, "writing the teacher's reply"):
+                with drop_on_error(live, "writing the teacher's reply"):
                     self._write(live, reply)
                     answered.append(live)
         return answered
@@ -160,13 +160,13 @@ class TeacherSide:
         """Lets the model speak from what it knows now; each draw from the same place is another."""
         assert self.rows is not None
         self._draws[live.id] = draw
-        self.rows.replace(live.row, [*live.knowing, *self._framing.teacher_begins()])
+        self.rows.replace(live.row, [*live.teacher_context, *self._framing.teacher_begins()])
         self.rows.begin(live.row, self._rules.teacher_tokens, salt=draw)
 
     def _write(self, live: LiveDialogue, reply: Reply) -> None:
         live.turns.append(Turn("teacher", reply.text))
         live.revealed += [reply.shard] if reply.shard else []
-        live.knowing += [*self._framing.teacher_begins(), *reply.whole, *self._framing.teacher_ends()]
+        live.teacher_context += [*self._framing.teacher_begins(), *reply.whole, *self._framing.teacher_ends()]
         live.record.given(self._framing.student_hears(reply.public))
 
     def _within_budget(self, live: LiveDialogue, text: str) -> Reply:
@@ -241,7 +241,7 @@ class QuestionWriter:
         seed: int,
     ):
         self._injection, self._framing, self._limit, self._seed = injection, framing, limit, seed
-        self._rows = Rows(engine, params, key)
+        self._rows = ContextBatch(engine, params, key)
 
     def chosen(self, live: LiveDialogue) -> bool:
         """Whether the dialogue's latest turn, which is incorrect, is to become a question."""
@@ -251,7 +251,7 @@ class QuestionWriter:
 
     def open(self, live: LiveDialogue) -> None:
         """Gives the row's context to this dialogue."""
-        self._rows.start(live.row, live.id, live.knowing)
+        self._rows.start(live.row, live.id, live.teacher_context)
 
     def write(
         self, lives: Sequence[LiveDialogue], attempts: Sequence[Sequence[int]], private: Sequence[list[int]]
@@ -259,12 +259,12 @@ class QuestionWriter:
         """A question for each dialogue.
 
         Args:
-          lives: dialogues whose `knowing` ends before the attempt.
+          lives: dialogues whose `teacher_context` ends before the attempt.
           attempts: the attempt as the teacher hears it.
           private: the verifier's output on it as the teacher reads it.
         """
         for live, attempt, block in zip(lives, attempts, private, strict=True):
-            context = [*live.knowing, *attempt, *block, *self._framing.asks_question()]
+            context = [*live.teacher_context, *attempt, *block, *self._framing.asks_question()]
             self._rows.replace(live.row, context)
         return self._rows.sample([live.row for live in lives], self._limit)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sml_jax.dialogue.drops import VERIFIER, apart, still
+from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge, judged_aside
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
-from sml_jax.engine.rows import Rows, Utterance
+from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.tasks.leaks.detect import leaks
 from sml_jax.tasks.problems.types import Task, Turn
 
@@ -31,7 +31,7 @@ class StudentSide:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: ContextBatch,
         task: Task,
         framing: Framing,
         rules: DialogueRules,
@@ -68,14 +68,14 @@ class StudentSide:
         self._put_questions([one for one in said if not one.live.dropped])
         for one in said:
             if not one.live.dropped:
-                with apart(one.live, "writing the student's turn"):
+                with drop_on_error(one.live, "writing the student's turn"):
                     self._write(one)
         return ended
 
     def _read(self, lives: Sequence[LiveDialogue], utterances: Sequence[Utterance]) -> list[_Said]:
         said = []
         for live, utterance in zip(lives, utterances, strict=True):
-            with apart(live, "reading the student's turn"):
+            with drop_on_error(live, "reading the student's turn"):
                 spoken = self._framing.spoken(utterance.tokens)
                 live.turns.append(Turn("student", self._framing.utterance(spoken)))
                 said.append(_Said(live, utterance, spoken))
@@ -89,7 +89,7 @@ class StudentSide:
         with judged_aside(self._task, items, retries) as verdicts:
             heard = {}
             for one in said:
-                with apart(one.live, "writing the student's turn"):
+                with drop_on_error(one.live, "writing the student's turn"):
                     heard[one.live.id] = self._framing.teacher_hears(one.spoken)
             reading = [one.live for one in said if one.live.id in heard]
             self._teacher.prefill(reading, [heard[live.id] for live in reading])
@@ -111,9 +111,9 @@ class StudentSide:
         chosen = [one for one in said if not one.live.verdicts[-1].correct and self._writer.chosen(one.live)]
         attempts = {}
         for one in chosen:
-            with apart(one.live, "writing the student's turn"):
+            with drop_on_error(one.live, "writing the student's turn"):
                 attempts[one.live.id] = self._framing.teacher_hears(one.spoken)
-        private = self._teacher.dynamic_knowledge(still([one.live for one in chosen]))
+        private = self._teacher.dynamic_knowledge(not_dropped([one.live for one in chosen]))
         chosen = [one for one in chosen if not one.live.dropped]
         if not chosen:
             return
@@ -121,7 +121,7 @@ class StudentSide:
         written = self._writer.write(lives, [attempts[live.id] for live in lives], [private[live.id] for live in lives])
         questions = []
         for one, utterance in zip(chosen, written, strict=True):
-            with apart(one.live, "reading a question"):
+            with drop_on_error(one.live, "reading a question"):
                 spoken = self._framing.spoken(utterance.tokens)
                 questions.append((one, utterance.ended, spoken, self._framing.utterance(spoken)))
         items = [(one.live.problem, text) for one, _, _, text in questions]
@@ -131,7 +131,7 @@ class StudentSide:
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on a question: {verdict.error}")
                 continue
-            with apart(live, "guarding a question"):
+            with drop_on_error(live, "guarding a question"):
                 if verdict.attempted or not ended or leaks(live.problem.answer, text, live.public_text):
                     continue
                 live.turns[-1], live.verdicts[-1] = Turn("student", text), verdict
@@ -144,11 +144,11 @@ class StudentSide:
         heard = self._framing.teacher_hears(one.spoken)
         if one.question:
             self.rows.rewind(live.row, len(live.record.tokens))
-            live.record.written([*one.spoken, *self._framing.ends[:1]], turn)
+            live.record.written([*one.spoken, *self._framing.stop_ids[:1]], turn)
         else:
             sampled = one.utterance
             live.record.sampled(sampled.tokens, sampled.logprobs, sampled.sampling_logprobs, turn)
             if not sampled.ended:
                 live.truncated += 1
-                live.record.given(self._framing.ends[:1])
-        live.knowing += heard
+                live.record.given(self._framing.stop_ids[:1])
+        live.teacher_context += heard

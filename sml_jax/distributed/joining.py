@@ -88,7 +88,7 @@ def joined(group: Group, lost_after: float = LOST_AFTER) -> Iterator[None]:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
-            processes.agree("the version of JAX", version("jax"))
+            processes.assert_equal("the version of JAX", version("jax"))
             yield
         except BaseException as error:
             peers.leave(error)
@@ -130,7 +130,7 @@ class _Peers:
 
     def __init__(self, lost_after: float):
         self._me, self._count = coordination.process_id(), coordination.process_count()
-        who = processes.exchange([socket.gethostname(), os.getpid()])
+        who = processes.all_gather([socket.gethostname(), os.getpid()])
         self._names = [f"process {p} of {self._count} (host {host}, pid {pid})" for p, (host, pid) in enumerate(who)]
         self._leaving = threading.Lock()  # taken once, by the thread that decides how this process ends
         self._lost_after = lost_after
@@ -140,7 +140,7 @@ class _Peers:
 
     def part(self) -> None:
         """Leaves together with all others, at the end of the program."""
-        processes.exchange(None)
+        processes.all_gather(None)
         self._let_go()
 
     def leave(self, error: BaseException) -> None:

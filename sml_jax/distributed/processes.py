@@ -1,8 +1,8 @@
 """Several processes that run one program in step: who they are, and what they tell each other.
 
 Every process runs the same host program over all rows, and so makes the same sequence of device calls. What may differ
-between hosts (a verdict, a signal, what is on disk) goes through `exchange`, `broadcast` or `any_process`, so that all
-go the same way. With one process these cost nothing.
+between hosts (a verdict, a signal, what is on disk) goes through `all_gather`, `broadcast` or `any_process`, so that
+all go the same way. With one process these cost nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sml_jax.distributed.coordination import process_count, process_id
 from sml_jax.errors import UserError
 
 __all__ = [
-    "agree",
+    "all_gather",
     "any_process",
+    "assert_equal",
     "broadcast",
-    "decided",
-    "exchange",
     "is_primary",
+    "map_across_processes",
     "process_count",
     "process_id",
-    "shared_out",
+    "run_on_primary",
 ]
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def is_primary() -> bool:
     return process_id() == 0
 
 
-def exchange(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """Every process's value, in the order of the processes, in every process.
 
     All processes must call it, in the same order as the other functions of this module.
@@ -69,22 +69,22 @@ def exchange(value: Any) -> list[Any]:
 
 
 def broadcast(value: Any) -> Any:
-    """Process 0's value, in every process; see `exchange`."""
-    return exchange(value if is_primary() else None)[0] if process_count() > 1 else value
+    """Process 0's value, in every process; see `all_gather`."""
+    return all_gather(value if is_primary() else None)[0] if process_count() > 1 else value
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; see `exchange`."""
-    return any(exchange(bool(flag)))
+    """Whether the flag is set in any process; see `all_gather`."""
+    return any(all_gather(bool(flag)))
 
 
-def agree(what: str, value: str) -> None:
+def assert_equal(what: str, value: str) -> None:
     """Makes sure that all processes were given the same.
 
     Raises:
       UserError: in every process, if any has another value than process 0.
     """
-    values = exchange(value)
+    values = all_gather(value)
     other = [number for number, theirs in enumerate(values) if theirs != values[0]]
     if other:
         raise UserError(
@@ -93,7 +93,7 @@ def agree(what: str, value: str) -> None:
         )
 
 
-def decided(work: Callable[[], Any]) -> Any:
+def run_on_primary(work: Callable[[], Any]) -> Any:
     """What process 0 finds, in every process: `work` runs there alone. For what is on disk, or what changes it.
 
     Args:
@@ -116,7 +116,7 @@ def decided(work: Callable[[], Any]) -> Any:
     return result
 
 
-def shared_out(
+def map_across_processes(
     work: Callable[[Sequence[T]], Sequence[R]],
     items: Sequence[T],
     to_json: Callable[[R], Any],
@@ -143,7 +143,7 @@ def shared_out(
     except Exception as error:
         # All must learn of it: one that went on alone would wait for the others for ever.
         done = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
-    parts = exchange(done)
+    parts = all_gather(done)
     for number, part in enumerate(parts):
         if "error" in part and part["kind"] is None:
             raise UserError(f"process {number} of {count}: {part['error']}")

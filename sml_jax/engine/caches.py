@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.ops.cached_attention import KeyValues, Past, time_axis
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, time_axis
 
-Cache = tuple[KeyValues, ...]
+Cache = tuple[KVCache, ...]
 """For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `cached_attention.time_axis`."""
-Kept = TypeVar("Kept", Cache, KeyValues)
+Kept = TypeVar("Kept", Cache, KVCache)
 
 COPIED = 32  # slots of a row that are copied at a time
 ALIGNED = 16  # XLA for GPUs fills up other numbers of slots, by copying values at every step
@@ -53,13 +53,13 @@ class CacheLayout:
     spare: int = 0
 
     @classmethod
-    def of(cls, config: DecoderConfig, capacity: int, most: int, taken_back: int = 0) -> CacheLayout:
+    def of(cls, config: DecoderConfig, capacity: int, most: int, max_rewind: int = 0) -> CacheLayout:
         """For contexts of up to `capacity` slots, to which up to `most` tokens are written at once.
 
-        `taken_back` tokens of a row, once written, can be taken back, and what is left is still there.
+        `max_rewind` tokens of a row, once written, can be taken back, and what is left is still there.
         """
         axis, spare = time_axis(config.attention), aligned(most)
-        ring = aligned(config.window + taken_back) + spare
+        ring = aligned(config.window + max_rewind) + spare
         # The native way reads a window where it lies, of a cache that keeps all.
         if config.attention == "native" or not any(config.local_layers) or ring + 2 * spare >= capacity:
             return cls(axis, (False,) * config.layers)
@@ -95,7 +95,7 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
         shape.insert(axis, capacity if layout is None else layout.slots(layer, capacity))
         return jnp.zeros(shape, config.compute_dtype)
 
-    return tuple(KeyValues(zeros(layer), zeros(layer)) for layer in range(config.layers))
+    return tuple(KVCache(zeros(layer), zeros(layer)) for layer in range(config.layers))
 
 
 def grow(axis: int, kept: jax.Array, slots: int, before: int) -> jax.Array:
@@ -104,9 +104,9 @@ def grow(axis: int, kept: jax.Array, slots: int, before: int) -> jax.Array:
     return jnp.pad(kept, [(before, more - before) if i == axis else (0, 0) for i in range(kept.ndim)])
 
 
-def looked_back_at(
+def kv_segments(
     layout: CacheLayout, cache: Cache, rows: Int[Array, "shards few"] | None, start: Int[Array, " batch"], native: bool
-) -> tuple[Past, ...]:
+) -> tuple[KVSegment, ...]:
     """For each layer, the slots that the tokens from `start` on look back at.
 
     Args:
@@ -114,7 +114,7 @@ def looked_back_at(
       native: for the native way, which reads rows where they lie.
     """
 
-    def of_layer(layer: int, kept: KeyValues) -> Past:
+    def of_layer(layer: int, kept: KVCache) -> KVSegment:
         slots = kept.keys.shape[layout.axis]
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (start.shape[0], slots))
         if not layout.round(layer, slots):
@@ -123,7 +123,11 @@ def looked_back_at(
             place, last = positions - layout.spare, start[:, None] - 1
             positions = last - (last - place) % layout.ring  # the last token that was put there
             valid = (place >= 0) & (place < layout.ring) & (positions >= 0)
-        return Past(kept, positions, valid, rows=rows) if native else Past(selected(kept, rows), positions, valid)
+        return (
+            KVSegment(kept, positions, valid, rows=rows)
+            if native
+            else KVSegment(selected(kept, rows), positions, valid)
+        )
 
     return tuple(of_layer(layer, kept) for layer, kept in enumerate(cache))
 
@@ -160,7 +164,7 @@ def copy(
     each = jnp.ones(target.size, bool)
 
     def window(i: jax.Array, cache: Cache) -> Cache:
-        def of_layer(kept: KeyValues) -> KeyValues:
+        def of_layer(kept: KVCache) -> KVCache:
             # The last window of a cache begins where it still fits.
             at = jnp.minimum(i * size, kept.keys.shape[axis] - size)
             part = jax.tree.map(partial(jax.lax.dynamic_slice_in_dim, start_index=at, slice_size=size, axis=axis), kept)
@@ -195,7 +199,7 @@ def write(
         size = cache[0].keys.shape[0] // shards
         rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
 
-    def of_layer(layer: int, kept: KeyValues, fresh: KeyValues) -> KeyValues:
+    def of_layer(layer: int, kept: KVCache, fresh: KVCache) -> KVCache:
         if not layout.round(layer, kept.keys.shape[axis]):
             return _put(axis, kept, fresh, rows, start, count > 0)
         at = start % layout.ring
@@ -207,9 +211,7 @@ def write(
     return tuple(of_layer(i, kept, fresh) for i, (kept, fresh) in enumerate(zip(cache, new, strict=True)))
 
 
-def _put(
-    axis: int, kept: KeyValues, fresh: KeyValues, rows: jax.Array, start: jax.Array, wanted: jax.Array
-) -> KeyValues:
+def _put(axis: int, kept: KVCache, fresh: KVCache, rows: jax.Array, start: jax.Array, wanted: jax.Array) -> KVCache:
     """A layer's cache with windows put into `rows` [shards, few] from slot `start` on, where `wanted`."""
     shards = rows.shape[0]
     size = kept.keys.shape[0] // shards

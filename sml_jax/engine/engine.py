@@ -13,21 +13,21 @@ from jax.sharding import Mesh, PartitionSpec
 from sml_jax.common.executables import programs
 from sml_jax.engine import caches, kernels
 from sml_jax.engine.caches import Cache, CacheLayout, aligned
+from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling, turn_keys
-from sml_jax.engine.weights import Weights, take_apart, weight_shardings
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.ops.attention import choose
-from sml_jax.models.ops.cached_attention import KeyValues
+from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding.mesh import (
     cache_sharding,
-    everywhere,
-    fetchable,
+    host_readable,
     loop_sharding,
     loops,
     make_mesh,
-    place,
     place_params,
+    put_global,
+    replicated,
     row_sharding,
     row_shards,
 )
@@ -39,24 +39,24 @@ STEPS = 32  # the most tokens that a row samples in one call: then the others ge
 class Engine:
     """Jitted kernels for a model at a fixed number of rows; every shape comes from a short list.
 
-    A call works on all rows or on some of them (`widths`), and reads caches that are as long as the longest row needs
-    (`live`). The caches of one set of rows begin short and grow.
+    A call works on all rows or on some of them (`batch_sizes`), and reads caches that are as long as the longest row
+    needs (`capacities`). The caches of one set of rows begin short and grow.
 
     Args:
       model: the decoder.
       rows: contexts that are held at once; a multiple of the mesh's data * fsdp.
       max_length: the longest context in tokens.
-      budget: the most tokens of one sampled turn.
-      ends: tokens that end a turn.
-      forbidden: tokens that are never sampled.
+      max_new_tokens: the most tokens of one sampled turn.
+      stop_ids: tokens that end a turn.
+      suppressed_ids: tokens that are never sampled.
       sampling: temperature, top-k, top-p.
       chunks: numbers of given tokens that one `extend` takes, rising.
-      live: tokens that caches have room for, rising; by default the powers of two from 64 on, or one size where
+      capacities: tokens that caches have room for, rising; by default the powers of two from 64 on, or one size where
         attention is "native". More of them read less and take longer to compile.
-      widths: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
+      batch_sizes: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
         sixteenth, where that is at least 4.
       steps: the most tokens that one `decode` samples in a row.
-      taken_back: tokens that a row may take back without that those before them go through the model again, where
+      max_rewind: tokens that a row may take back without that those before them go through the model again, where
         local layers keep no more than they need; by default a sampled turn.
       mesh: devices; by default all of them on `data`.
     """
@@ -66,15 +66,15 @@ class Engine:
         model: Decoder,
         rows: int,
         max_length: int,
-        budget: int,
-        ends: Sequence[int],
-        forbidden: Sequence[int] = (),
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        suppressed_ids: Sequence[int] = (),
         sampling: Sampling | None = None,
         chunks: Sequence[int] = CHUNKS,
-        live: Sequence[int] | None = None,
-        widths: Sequence[int] | None = None,
+        capacities: Sequence[int] | None = None,
+        batch_sizes: Sequence[int] | None = None,
         steps: int = STEPS,
-        taken_back: int | None = None,
+        max_rewind: int | None = None,
         mesh: Mesh | None = None,
     ):
         if max_length > model.config.max_length:
@@ -86,29 +86,37 @@ class Engine:
         self.mesh = mesh or make_mesh()
         self.shards = row_shards(self.mesh)
         each = rows_of_a_shard(rows, self.mesh)
-        self.model, self.rows, self.max_length, self.budget = model, rows, max_length, budget
-        self.sampling, self.steps = sampling or Sampling(), min(budget, steps)
+        self.model, self.rows, self.max_length, self.max_new_tokens = model, rows, max_length, max_new_tokens
+        self.sampling, self.steps = sampling or Sampling(), min(max_new_tokens, steps)
         self.chunks = tuple(chunks)
         # What is not held is not read by the native way, which has nothing to gain from shorter caches.
         own = (max_length,) if model.config.attention == "native" else _doubling(64, max_length)
-        self.live = tuple(live) if live else own
-        self.widths = tuple(widths) if widths else _widths(each)
-        for name, sizes in (("chunks", self.chunks), ("live", self.live), ("widths", self.widths)):
+        self.capacities = tuple(capacities) if capacities else own
+        self.batch_sizes = tuple(batch_sizes) if batch_sizes else _default_batch_sizes(each)
+        for name, sizes in (
+            ("chunks", self.chunks),
+            ("capacities", self.capacities),
+            ("batch_sizes", self.batch_sizes),
+        ):
             if not sizes or list(sizes) != sorted(set(sizes)):
                 raise UserError(f"engine: {name} are {sizes}; give rising sizes")
-        if self.live[-1] < max_length:
-            raise UserError(f"engine: live ends at {self.live[-1]}, but contexts have up to {max_length} tokens")
-        if self.widths[-1] != each:
-            raise UserError(f"engine: widths end at {self.widths[-1]}, but a shard has {each} rows: end with that")
-        with_windows = longest_capacity(self.live[-1], self.chunks, self.steps)
-        self.capacities = (*(self.live if live else self.live[:-1]), with_windows)
-        self.taken_back = budget if taken_back is None else taken_back
+        if self.capacities[-1] < max_length:
+            raise UserError(
+                f"engine: capacities end at {self.capacities[-1]}, but contexts have up to {max_length} tokens"
+            )
+        if self.batch_sizes[-1] != each:
+            raise UserError(
+                f"engine: batch_sizes end at {self.batch_sizes[-1]}, but a shard has {each} rows: end with that"
+            )
+        with_windows = longest_cache_length(self.capacities[-1], self.chunks, self.steps)
+        self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), with_windows)
+        self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
         allowed = np.ones(model.config.vocab_size, bool)
-        allowed[list(forbidden)] = False
-        if not allowed[list(ends)].all() or not ends:
+        allowed[list(suppressed_ids)] = False
+        if not allowed[list(stop_ids)].all() or not stop_ids:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed = None if allowed.all() else place(allowed, everywhere(self.mesh))
-        self._ends = tuple(ends)
+        self._allowed = None if allowed.all() else put_global(allowed, replicated(self.mesh))
+        self._stop_ids = tuple(stop_ids)
         self._compile()
 
     def _compile(self) -> None:
@@ -123,12 +131,12 @@ class Engine:
                     '"auto"'
                 )
         most = max(self.chunks[-1], self.steps)
-        self.layout = layout = CacheLayout.of(c, self.capacities[-1], most, self.taken_back)
+        self.layout = layout = CacheLayout.of(c, self.cache_lengths[-1], most, self.max_rewind)
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
         kept = cache_sharding(self.mesh, layout.axis)
         both: Any = (kept, kept)
-        model, whole = self.model, (KeyValues(*both),) * self.model.config.layers
-        self._weights = jax.jit(partial(take_apart, model), out_shardings=weight_shardings(model, self.mesh))
+        model, whole = self.model, (KVCache(*both),) * self.model.config.layers
+        self._weights = jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, self.mesh))
         # Made in its parts: the whole need not fit on one device, nor lie in one process.
         self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=whole)
         self._grow = jax.jit(partial(caches.grow, layout.axis), static_argnums=(1, 2), out_shardings=kept)
@@ -137,16 +145,16 @@ class Engine:
         self._extend = jax.jit(_in_loops(partial(kernels.extend, model, layout), self.mesh, 5), out_shardings=whole)
         write = partial(caches.write, self.shards, layout)
         self._write = jax.jit(write, donate_argnums=0, out_shardings=whole)
-        decode = partial(kernels.decode, model, layout, self.steps, self.sampling, self._ends)
-        self._decode = jax.jit(_in_loops(decode, self.mesh, 7, 1), out_shardings=(whole, fetchable(self.mesh)))
+        decode = partial(kernels.decode, model, layout, self.steps, self.sampling, self._stop_ids)
+        self._decode = jax.jit(_in_loops(decode, self.mesh, 7, 1), out_shardings=(whole, host_readable(self.mesh)))
 
-    def place(self, params: Any) -> Weights:
+    def prepare_params(self, params: Any) -> LayerParams:
         """Parameters as the kernels take them, on this engine's mesh. Weights are given back as they are."""
-        return params if isinstance(params, Weights) else self._weights(place_params(self.mesh, self.model, params))
+        return params if isinstance(params, LayerParams) else self._weights(place_params(self.mesh, self.model, params))
 
     def cache(self, capacity: int | None = None) -> Cache:
         """An empty cache for all rows, of the longest capacity or a given one."""
-        return self._empty(self.model.config, self.rows, capacity or self.capacities[-1], self.layout)
+        return self._empty(self.model.config, self.rows, capacity or self.cache_lengths[-1], self.layout)
 
     def fitted(self, cache: Cache, needed: int) -> Cache:
         """The cache with room for `needed` tokens in a row; it is consumed if it has to grow.
@@ -155,7 +163,7 @@ class Engine:
         stand side by side whole.
         """
         layout = self.layout
-        for capacity in self.capacities:
+        for capacity in self.cache_lengths:
             if layout.room(cache) >= needed:
                 break
             if layout.room(cache) < capacity:
@@ -166,7 +174,7 @@ class Engine:
                     before = layout.spare if layout.round(layer, slots) else 0
                     for i in range(len(part) if slots > was else 0):
                         part[i] = self._grow(part[i], slots, before)
-                cache = tuple(KeyValues(*part) for part in parts)
+                cache = tuple(KVCache(*part) for part in parts)
         return cache
 
     def extend(
@@ -180,7 +188,7 @@ class Engine:
     ) -> Cache:
         """`kernels.extend` and `caches.write`; rows are numbers within their shard, [shards, one of the widths]."""
         numbers, at, counts = self._numbers(rows), self._rows(start), self._rows(count)
-        new = self._extend(self.place(params), cache, numbers, self._rows(tokens), at, counts)
+        new = self._extend(self.prepare_params(params), cache, numbers, self._rows(tokens), at, counts)
         return self._write(cache, new, numbers, at, counts)
 
     def write(
@@ -202,16 +210,16 @@ class Engine:
         limit: np.ndarray,
         keys: jax.Array,
         rows: np.ndarray | None = None,
-        leave: np.ndarray | None = None,
+        stop_counts: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
-        """`kernels.decode`, with a number to `leave` at for each of the mesh's `loops`.
+        """`kernels.decode`, with a number to `stop_counts` at for each of the mesh's `loops`.
 
         Without these it goes on until all rows are done or the steps are.
         """
-        leave = np.full(loops(self.mesh), len(last), np.int32) if leave is None else leave
+        stop_counts = np.full(loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
         placed = [self._rows(array) for array in (last, start, limit, keys)]
-        leaving = place(leave, loop_sharding(self.mesh))
-        return self._decode(self.place(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
+        leaving = put_global(stop_counts, loop_sharding(self.mesh))
+        return self._decode(self.prepare_params(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
 
     def keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
         """`sampling.turn_keys` for the rows of a call."""
@@ -220,25 +228,31 @@ class Engine:
 
     def chunk_for(self, pending: int, cached: int = 0) -> int:
         """Tokens to append in one go where `pending` wait after those that are cached: a window that fits the cache."""
-        fitting = [size for size in self.chunks if cached + size <= self.capacities[-1]]
+        fitting = [size for size in self.chunks if cached + size <= self.cache_lengths[-1]]
         return next((size for size in fitting if pending <= size), fitting[-1])
 
-    def width_for(self, rows: int) -> int:
+    def batch_size_for(self, rows: int) -> int:
         """Rows of each shard that a call works on, for the shard with the most of them."""
-        return next(size for size in self.widths if rows <= size)
+        return next(size for size in self.batch_sizes if rows <= size)
 
-    def width_of_some(self, rows: int) -> int:
+    def first_batch_size(self, rows: int) -> int:
         """Rows of each shard that the first of several calls takes, so that together they work on few besides."""
-        whole = self.width_for(rows)
-        return whole if 4 * whole <= 5 * rows else max((size for size in self.widths if size <= rows), default=whole)
+        whole = self.batch_size_for(rows)
+        return (
+            whole if 4 * whole <= 5 * rows else max((size for size in self.batch_sizes if size <= rows), default=whole)
+        )
 
     def warm_up(self, params: Any) -> None:
         """Compiles every shape there is by running each kernel on rows that it leaves as they are."""
-        weights, cache = self.place(params), self.cache(self.capacities[0])
-        for capacity in self.capacities:
+        weights, cache = self.prepare_params(params), self.cache(self.cache_lengths[0])
+        for capacity in self.cache_lengths:
             cache = self.fitted(cache, capacity)
-            for width in self.widths:
-                rows = None if width == self.widths[-1] else np.full((self.shards, width), self.widths[-1], np.int32)
+            for width in self.batch_sizes:
+                rows = (
+                    None
+                    if width == self.batch_sizes[-1]
+                    else np.full((self.shards, width), self.batch_sizes[-1], np.int32)
+                )
                 zeros = np.zeros(self.shards * width, np.int32)
                 for size in self.chunks:
                     if size <= capacity:
@@ -247,7 +261,7 @@ class Engine:
                 new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
                 if self.steps <= capacity:
                     cache = self.write(cache, new, zeros, zeros, rows)
-                nobody = np.full((self.shards, width), self.widths[-1], np.int32)
+                nobody = np.full((self.shards, width), self.batch_sizes[-1], np.int32)
                 cache = self.copy(cache, nobody, nobody, 1)
 
     def compiled(self) -> int:
@@ -255,7 +269,7 @@ class Engine:
         return sum(map(programs, (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)))
 
     def _rows(self, array: Any) -> jax.Array:
-        return place(array, row_sharding(self.mesh))
+        return put_global(array, row_sharding(self.mesh))
 
     def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         return None if rows is None else self._rows(rows)
@@ -265,8 +279,8 @@ def _in_loops(kernel: Any, mesh: Mesh, parts: int, whole: int = 0) -> Any:
     """A kernel of all rows or of each loop's, of weights, `parts` arguments that are split and `whole` that are not."""
     if loops(mesh) == 1:
         return kernel
-    everywhere, split = PartitionSpec(), PartitionSpec("data")
-    specs = (everywhere, *[split] * parts, *[everywhere] * whole)
+    replicated, split = PartitionSpec(), PartitionSpec("data")
+    specs = (replicated, *[split] * parts, *[replicated] * whole)
     return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
 
 
@@ -280,7 +294,7 @@ def rows_of_a_shard(rows: int, mesh: Mesh) -> int:
     return rows // shards
 
 
-def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
+def longest_cache_length(length: int, chunks: Sequence[int], steps: int) -> int:
     """Slots of the longest cache: a kernel writes whole windows, the last of which may begin at the last token.
 
     Rounded up, see `caches.aligned`.
@@ -288,7 +302,7 @@ def longest_capacity(length: int, chunks: Sequence[int], steps: int) -> int:
     return aligned(length + max(chunks[0], steps))
 
 
-def _widths(rows: int) -> tuple[int, ...]:
+def _default_batch_sizes(rows: int) -> tuple[int, ...]:
     parts = (rows // 16, rows // 4) if rows >= 32 else ()
     return (*(size for size in parts if size >= 4), rows)
 

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, looked_back_at
+from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, kv_segments
+from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
-from sml_jax.engine.weights import Weights
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
-from sml_jax.models.ops.cached_attention import Past
+from sml_jax.models.ops.cached_attention import KVSegment
 from sml_jax.models.ops.native_product import native_product, pays
 from sml_jax.models.ops.products import projection
 
@@ -54,7 +54,7 @@ class Sampled:
 def extend(
     model: Decoder,
     layout: CacheLayout,
-    weights: Weights,
+    weights: LayerParams,
     cache: Cache,
     rows: Int[Array, "shards few"] | None,
     tokens: Int[Array, "batch time"],
@@ -78,7 +78,7 @@ def extend(
       The new tokens' keys and values, of each layer.
     """
     positions, valid = _span(start, count, tokens.shape[1])
-    kept = looked_back_at(layout, cache, rows, start, model.config.attention == "native")
+    kept = kv_segments(layout, cache, rows, start, model.config.attention == "native")
     _, new = _hidden(model, weights, tokens, positions, valid, [(past,) for past in kept])
     return new
 
@@ -88,18 +88,18 @@ def decode(
     layout: CacheLayout,
     steps: int,
     sampling: Sampling,
-    ends: tuple[int, ...],
-    weights: Weights,
+    stop_ids: tuple[int, ...],
+    weights: LayerParams,
     cache: Cache,
     rows: Int[Array, "shards few"] | None,
     last: Int[Array, " batch"],
     start: Int[Array, " batch"],
     limit: Int[Array, " batch"],
     keys: jax.Array,
-    leave: Int[Array, " 1"],
+    stop_count: Int[Array, " 1"],
     allowed: Bool[Array, " vocab"] | None,
 ) -> tuple[Cache, Sampled]:
-    """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `leave` says.
+    """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `stop_count` says.
 
     A row that is stopped in the middle of its turn goes on in the next call as if nothing had been.
 
@@ -112,8 +112,8 @@ def decode(
       last: each row's last token, not yet in its cache. start: tokens that are.
       limit: tokens that a row may sample; 0 leaves it be.
       keys: each row's random key.
-      leave: rows that have come to their end or limit in this call when the loop stops; one number, in an array so that
-        each of several loops can be given its own.
+      stop_count: the loop stops once this many rows have come to their end or limit in this call; one number, in an
+        array so that each of several loops can be given its own.
       allowed: tokens that may be said; None for any.
 
     Returns:
@@ -123,10 +123,10 @@ def decode(
     config, batch = model.config, last.shape[0]
     if config.attention == "native" and pays(batch):
         model = model.clone(product=native_product)
-    kept = looked_back_at(layout, cache, rows, start, config.attention == "native")
+    kept = kv_segments(layout, cache, rows, start, config.attention == "native")
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
-    end_ids = jnp.asarray(ends, jnp.int32)
+    end_ids = jnp.asarray(stop_ids, jnp.int32)
     asked = limit > 0
     as_it_is = allowed is None and sampling == Sampling()  # so that the two log-probabilities are one
     # Outside the loop, where all numbers are made in a few operations and not in as many at every step.
@@ -136,7 +136,7 @@ def decode(
         step, running = carry[0], carry[2]
         # One sum for both counts: devices that are in one loop exchange it at each step.
         going, done = jnp.sum(jnp.stack([running, asked & ~running]), axis=1, dtype=jnp.int32)
-        return (step < steps) & (going > 0) & (done < leave[0])
+        return (step < steps) & (going > 0) & (done < stop_count[0])
 
     def step_fn(carry: tuple) -> tuple:
         step, token, running, fresh, out = carry
@@ -144,7 +144,7 @@ def decode(
         # The token itself is in this segment too: read before it is written, the buffer would be copied each time.
         here = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
         one = jnp.ones((batch, 1), bool)
-        past = [(before, Past(said, *here)) for before, said in zip(kept, fresh, strict=True)]
+        past = [(before, KVSegment(said, *here)) for before, said in zip(kept, fresh, strict=True)]
         hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, past)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
         offered = sampling_logits(logits, allowed, sampling)
@@ -178,11 +178,11 @@ def decode(
 
 def _hidden(
     model: Decoder,
-    weights: Weights,
+    weights: LayerParams,
     tokens: jax.Array,
     positions: jax.Array,
     valid: jax.Array,
-    past: Sequence[tuple[Past, ...]],
+    past: Sequence[tuple[KVSegment, ...]],
 ) -> tuple[jax.Array, Cache]:
     """`Decoder.hidden`, layer by layer: final hidden states, and the new tokens' keys and values of each layer."""
     run: Any = Layer(model.config, model.product or projection).apply

@@ -10,8 +10,8 @@ from functools import cached_property
 import jax
 
 from sml_jax.dialogue.prompts import fill, load_prompt
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows
 from sml_jax.evaluate.labels import LABELS, Label, label_turn
 from sml_jax.text.messages import MessageFormat
 
@@ -42,7 +42,7 @@ class LanguageLabeller:
         """A label for each (utterance, whether the verifier found an answer in it)."""
         labels: dict[tuple[str, bool], Label] = {}
         waiting = list(dict.fromkeys(turns))
-        rows = Rows(self.engine, self.params, jax.random.key(0))
+        rows = ContextBatch(self.engine, self.params, jax.random.key(0))
         for first in range(0, len(waiting), self.engine.rows):
             batch = waiting[first : first + self.engine.rows]
             for row, (utterance, _) in enumerate(batch):
@@ -60,7 +60,7 @@ class LanguageLabeller:
         m, (before, after) = self.messages, self._template
         shown = m.text(utterance)[: self.utterance_tokens]
         asked = [*m.text(before), *shown, *m.text(after)]
-        return [*m.begin, *m.open_user, *asked, *m.ends[:1], *m.after, *m.open_model]
+        return [*m.begin, *m.open_user, *asked, *m.stop_ids[:1], *m.after, *m.open_model]
 
     @staticmethod
     def _read(said: str, utterance: str, attempted: bool) -> Label:

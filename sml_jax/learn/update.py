@@ -21,7 +21,7 @@ from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.sharding.mesh import fetchable, filled_rows, place, place_rows, row_shards
+from sml_jax.sharding.mesh import filled_rows, host_readable, place_rows, put_global, row_shards
 
 Params = Any
 # Metrics that are maxima over tokens; the others but `loss` and `student_tokens` are means over student tokens.
@@ -77,7 +77,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     # Counters go to every device of the parameters' mesh: a checkpoint restores each leaf to where it lay. On one
     # device all is put where it is, as an update leaves it: what lies there by default would be another program's.
     whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else lies
-    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else place(x, whole), state)
+    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, whole), state)
     return state.with_base(params)
 
 
@@ -176,7 +176,7 @@ class Learner:
             return
         check_lora(self._model, whole)
         lies = jax.tree.map(lambda x: x.sharding, state)
-        small = None if self._mesh is None else fetchable(self._mesh)
+        small = None if self._mesh is None else host_readable(self._mesh)
         add = partial(
             add_gradients,
             self._model,

@@ -6,14 +6,14 @@ from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.hf.config import config_from_hf, config_to_hf
 from sml_jax.models.hf.save import save_hf
 from sml_jax.models.lora import add_lora, load_adapters, merge_lora, save_adapters
-from sml_jax.models.ops.cached_attention import KeyValues, Past
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 
 __all__ = [
     "Decoder",
     "DecoderConfig",
-    "KeyValues",
+    "KVCache",
+    "KVSegment",
     "LoraConfig",
-    "Past",
     "RopeScaling",
     "abstract_params",
     "add_lora",

@@ -86,7 +86,7 @@ class DecoderConfig:
     """A pre-norm, gated, rotary decoder.
 
     Attributes:
-      vocab_size, width, layers, heads, kv_heads, head_dim, hidden: the sizes; `hidden` is the gated MLP's inner width.
+      vocab_size, embed_dim, layers, heads, kv_heads, head_dim, mlp_dim: the sizes; `mlp_dim` is the gated MLP's.
       max_length: the longest context in tokens that caches are made for.
       activation: of the gate, "silu" (Llama, Qwen) or "gelu" (tanh form, Gemma).
       layer_pattern: "global" or "local", repeated over the depth; "local" layers see only the last `window` tokens.
@@ -99,7 +99,7 @@ class DecoderConfig:
       qkv_bias: biases of the query, key and value projections (Qwen 2.5).
       post_norms: norms after attention and MLP as well as before (Gemma).
       norm_plus_one: norm weights are stored as an offset from one (Gemma).
-      embedding_scale: embeddings are multiplied by sqrt(width) (Gemma).
+      embedding_scale: embeddings are multiplied by sqrt(embed_dim) (Gemma).
       tied_embeddings: the output layer is the embedding's transpose.
       attention: how whole rows attend to themselves (`models.attention`): "auto" for the device's best way, "xla",
         "cudnn" or "splash". "native" is a CPU's "xla", and C++ where new tokens look back at caches
@@ -113,12 +113,12 @@ class DecoderConfig:
     """
 
     vocab_size: int
-    width: int
+    embed_dim: int
     layers: int
     heads: int
     kv_heads: int
     head_dim: int
-    hidden: int
+    mlp_dim: int
     max_length: int
     activation: str = "silu"
     layer_pattern: tuple[str, ...] = ("global",)
@@ -145,7 +145,7 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_pattern", tuple(self.layer_pattern))
-        for name in ("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "hidden", "max_length"):
+        for name in ("vocab_size", "embed_dim", "layers", "heads", "kv_heads", "head_dim", "mlp_dim", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"model: {name} is {getattr(self, name)}; it must be at least 1")
             most = MOST_LAYERS if name == "layers" else _MOST

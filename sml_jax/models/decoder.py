@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import Layer, RMSNorm
-from sml_jax.models.ops.cached_attention import KeyValues, Past
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 from sml_jax.models.ops.products import Product, float32_product, projection
 from sml_jax.models.shared_start import SharedStart
 
@@ -30,10 +30,10 @@ class Decoder(nn.Module):
         c = self.config
         self.embedding = nn.Embed(
             c.vocab_size,
-            c.width,
+            c.embed_dim,
             dtype=c.compute_dtype,
             param_dtype=c.param_dtype,
-            embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.width**-0.5), ("vocab", "embed")),
+            embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed")),
         )
         self.layers = nn.scan(
             _remade(c.remat),
@@ -80,9 +80,9 @@ class Decoder(nn.Module):
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
-        past: tuple[Past, ...],
+        past: tuple[KVSegment, ...],
         shared: SharedStart | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KeyValues]:
+    ) -> tuple[Float[Array, "batch time width"], KVCache]:
         """Runs new tokens against kept ones.
 
         Args:
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         """What the first layer is given."""
         c = self.config
         x = self.embedding(tokens)
-        return x * jnp.asarray(c.width**0.5, x.dtype) if c.embedding_scale else x
+        return x * jnp.asarray(c.embed_dim**0.5, x.dtype) if c.embedding_scale else x
 
     def finish(self, x: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
         """The final norm of what the last layer gives."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.ops.attention import self_attention
-from sml_jax.models.ops.cached_attention import KeyValues, Past, cached_attention, put, time_axis
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, cached_attention, put, time_axis
 from sml_jax.models.ops.cached_attention_native import native_cached_attention
 from sml_jax.models.ops.gating import gated
 from sml_jax.models.ops.products import Product, projection
@@ -102,10 +102,10 @@ class Attention(nn.Module):
         x: Float[Array, "batch time width"],
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
-        past: tuple[Past, ...],
+        past: tuple[KVSegment, ...],
         is_local: Bool[Array, ""],
         shared: SharedStart | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KeyValues]:
+    ) -> tuple[Float[Array, "batch time width"], KVCache]:
         c = self.config
 
         def heads_of(name: str, heads: int, axis: str) -> Float[Array, "batch time heads dim"]:
@@ -137,7 +137,7 @@ class Attention(nn.Module):
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
         axis = time_axis(c.attention)
-        new = KeyValues(*(jnp.moveaxis(array, 1, axis) for array in (key, value)))
+        new = KVCache(*(jnp.moveaxis(array, 1, axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
         rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
         if not past:
@@ -148,14 +148,14 @@ class Attention(nn.Module):
             out = out if shared is None else shared.pack(out)
         else:
             assert shared is None
-            segments = (*past, Past(new, positions, valid))
+            segments = (*past, KVSegment(new, positions, valid))
             if past[-1].slot is not None:
                 new = put(past[-1].kv, new, past[-1].slot, axis)
                 segments = (*past[:-1], past[-1]._replace(kv=new))
             attend = native_cached_attention if c.attention == "native" else cached_attention
             out = attend(query, segments, positions, is_local, **rule)
         y = nn.DenseGeneral(
-            c.width,
+            c.embed_dim,
             axis=(-2, -1),
             use_bias=False,
             dtype=c.compute_dtype,
@@ -193,9 +193,9 @@ class GatedMLP(nn.Module):
             )(x)
             return _adapted(c, name, x, y, axes[:1], axes[1:])
 
-        gate = dense("gate", x, c.hidden, ("embed", "mlp"), 1.0)
-        inner = gated(c.activation, gate, dense("up", x, c.hidden, ("embed", "mlp"), 1.0))
-        return dense("down", inner, c.width, ("mlp", "embed"), 1.0 / (2 * c.layers))
+        gate = dense("gate", x, c.mlp_dim, ("embed", "mlp"), 1.0)
+        inner = gated(c.activation, gate, dense("up", x, c.mlp_dim, ("embed", "mlp"), 1.0))
+        return dense("down", inner, c.embed_dim, ("mlp", "embed"), 1.0 / (2 * c.layers))
 
 
 class Layer(nn.Module):
@@ -212,19 +212,19 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch time width"],
-        past_kv: tuple[KeyValues, ...],
+        past_kv: tuple[KVCache, ...],
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
         past_slots: tuple[tuple[Any, ...], ...],
         shared: SharedStart | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KeyValues]:
+    ) -> tuple[Float[Array, "batch time width"], KVCache]:
         c = self.config
 
         def norm(name: str, y: jax.Array) -> jax.Array:
             return RMSNorm(c.norm_eps, c.norm_plus_one, name=name)(y)
 
-        past = tuple(Past(kv, *slots) for kv, slots in zip(past_kv, past_slots, strict=True))
+        past = tuple(KVSegment(kv, *slots) for kv, slots in zip(past_kv, past_slots, strict=True))
         normed = norm("attention_norm", x)
         y, new = Attention(c, self.product, name="attention")(normed, positions, valid, past, is_local, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)

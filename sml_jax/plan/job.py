@@ -27,7 +27,7 @@ class Dialogues:
       student_opening, teacher_opening: given tokens that open each side's context.
       student_reply, teacher_turn: given tokens that each side reads in an exchange.
       teacher: a language model teaches, and has a cache of its own. writer: Q-priming's writer has one too.
-      taken_back: tokens that a side may take back at once.
+      max_rewind: tokens that a side may take back at once.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Dialogues:
     teacher_turn: int
     teacher: bool
     writer: bool = False
-    taken_back: int = 0
+    max_rewind: int = 0
 
     @property
     def budget(self) -> int:
@@ -124,11 +124,11 @@ class Job:
 
 
 def changed(job: Job, **settings: Any) -> Job:
-    """The job with other settings: fields of its own, `remat` of its model, or `micro_rows` of every stage."""
-    micro_rows, remat = settings.pop("micro_rows", None), settings.pop("remat", None)
+    """The job with other settings: fields of its own, `remat` of its model, or `micro_batch_size` of every stage."""
+    micro_batch_size, remat = settings.pop("micro_batch_size", None), settings.pop("remat", None)
     job = dataclasses.replace(job, **settings)
-    if micro_rows is not None:
-        stages = ((d, dataclasses.replace(u, rows=micro_rows) if u else None) for d, u in job.stages)
+    if micro_batch_size is not None:
+        stages = ((d, dataclasses.replace(u, rows=micro_batch_size) if u else None) for d, u in job.stages)
         job = dataclasses.replace(job, stages=tuple(stages))
     if remat is not None:
         job = dataclasses.replace(job, model=dataclasses.replace(job.model, remat=remat))

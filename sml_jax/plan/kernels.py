@@ -19,9 +19,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from sml_jax.engine.caches import empty_cache
-from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_capacity, rows_of_a_shard
+from sml_jax.engine.engine import CHUNKS, STEPS, Engine, longest_cache_length, rows_of_a_shard
+from sml_jax.engine.layer_params import unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling
-from sml_jax.engine.weights import take_apart, weight_shardings
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
@@ -30,10 +30,10 @@ from sml_jax.models.lora import split_trainable
 from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.sharding.mesh import (
     cache_sharding,
-    everywhere,
     filled_rows,
     loop_sharding,
     loops,
+    replicated,
     row_sharding,
     row_shards,
 )
@@ -127,9 +127,9 @@ class _Unplaced(Engine):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
         self.shards, self.steps = row_shards(mesh), min(dialogues.budget, STEPS)
         rows_of_a_shard(rows, mesh)
-        self.chunks, self.taken_back = CHUNKS, dialogues.taken_back
-        self.capacities = (longest_capacity(dialogues.length, CHUNKS, self.steps),)
-        self._ends = tuple(range(ENDS))
+        self.chunks, self.max_rewind = CHUNKS, dialogues.max_rewind
+        self.cache_lengths = (longest_cache_length(dialogues.length, CHUNKS, self.steps),)
+        self._stop_ids = tuple(range(ENDS))
         self._compile()
 
 
@@ -143,11 +143,11 @@ def _rollout(
     params = params_on(model, mesh)
     laid_anew = _shardings(params) != _shardings(resident)  # a copy, which is there beside those of the update
     by_rows, kept = row_sharding(mesh), cache_sharding(mesh, engine.layout.axis)
-    capacity = engine.capacities[-1]
+    capacity = engine.cache_lengths[-1]
     cache = _on(kept, jax.eval_shape(partial(empty_cache, model.config, rows, capacity, engine.layout)))
     weights = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(partial(take_apart, model), params),
+        jax.eval_shape(partial(unstack_layers, model), params),
         weight_shardings(model, mesh),
     )
     own: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
@@ -158,8 +158,8 @@ def _rollout(
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
     tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
     keys = _on(by_rows, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)))
-    leave = _on(loop_sharding(mesh), jax.ShapeDtypeStruct((loops(mesh),), jnp.int32))
-    allowed = _on(everywhere(mesh), jax.ShapeDtypeStruct((model.config.vocab_size,), bool))
+    stop_counts = _on(loop_sharding(mesh), jax.ShapeDtypeStruct((loops(mesh),), jnp.int32))
+    allowed = _on(replicated(mesh), jax.ShapeDtypeStruct((model.config.vocab_size,), bool))
     waves = -(-dialogues.number // rows)
     given = waves * dialogues.given(chunk)
     sampled = waves * sum(turns * -(-budget // steps) for turns, budget in dialogues.sampled_turns())
@@ -203,7 +203,7 @@ def _rollout(
             f"decode {steps} behind {length}",
             ("decode", size, steps, job.sampling),
             engine._decode,
-            (weights, cache, None, numbers, numbers, numbers, keys, leave, allowed),
+            (weights, cache, None, numbers, numbers, numbers, keys, stop_counts, allowed),
             both,
             sampled,
             steps,
@@ -216,7 +216,7 @@ def _rollout(
 
 def _train_state(update: Update, trainable: Arrays, mesh: Mesh) -> TrainState:
     """As `init_state` makes it: moments lie as their parameters do, counters on every device."""
-    whole = everywhere(mesh)
+    whole = replicated(mesh)
     shapes = jax.eval_shape(update.optimizer.init, trainable)
     opt_state = optax.tree.map_params(
         update.optimizer,
@@ -236,7 +236,7 @@ def _update(
     reference = params if update.policy_loss is not None and update.policy_loss.kl_coef > 0 else None
     learner = Learner(model, update.optimizer, update.policy_loss, reference, mesh)
     learner._make(params, train_state)
-    loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere(mesh))
+    loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
     gradients = trainable
     part = jax.tree.map(partial(_laid_out, mesh), _micro_batch(update))
     own = ("student's parameters", "gradients")

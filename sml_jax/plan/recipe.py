@@ -8,8 +8,8 @@ from typing import Any
 
 import gin
 
+from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.room import Steps, context_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
@@ -127,7 +127,7 @@ def _job(
                 steps, loss = 1, stage.loss
             rolled = _dialogues(stage.name, framing, run.task, "train", rules, number, run.teacher_arm)
             longest = stage.buckets[-1] if stage.buckets else rolled.length
-            update = Update(stage.name, stage.optimizer, loss, stage.micro_rows, longest, trained, steps)
+            update = Update(stage.name, stage.optimizer, loss, stage.micro_batch_size, longest, trained, steps)
             stages.append((rolled, update))
         else:
             raise UserError(f"plan: a stage of kind {type(stage).__name__} is not known to it: leave it out")
@@ -170,7 +170,7 @@ def _dialogues(
 ) -> Dialogues:
     """Dialogues under these rules, as long as the longest problem makes them."""
     problems = list(task.problems(split))
-    steps = Steps.under(framing, rules)
+    steps = TurnCosts.under(framing, rules)
     openings = [
         (
             len(framing.student_opening(problem.question)),
@@ -191,7 +191,7 @@ def _dialogues(
         teacher_turn=steps.teacher_turn + steps.teacher_reply - rules.teacher_tokens,
         teacher=arm not in _SCRIPTED,
         writer=rules.injection is not None,
-        taken_back=steps.taken_back,
+        max_rewind=steps.max_rewind,
     )
 
 

@@ -115,7 +115,7 @@ def flags_of(plan: Plan, other: Plan) -> dict[str, str]:
         found |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
     rows, before = ([update.rows for _, update in job.stages if update] for job in (new, old))
     if rows != before:
-        found["micro_rows of the stage"] = str(rows[0])
+        found["micro_batch_size of the stage"] = str(rows[0])
     return found
 
 
@@ -160,7 +160,7 @@ def _micro_rows(rows: int, shards: int) -> Iterator[tuple[float, dict[str, Any]]
         return
     options = {shards} | {rows >> i for i in range(1, 7) if rows >> i}
     for option in sorted(options - {rows}, reverse=True):
-        yield 1.0 + (0.1 if option == shards else 0.0), {"micro_rows": option}
+        yield 1.0 + (0.1 if option == shards else 0.0), {"micro_batch_size": option}
 
 
 def _sizes(job: Job | MeshShape, chips: int) -> tuple[int, int]:

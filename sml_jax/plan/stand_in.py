@@ -28,7 +28,7 @@ class AssumedFraming:
     tokenizer: Any = None
 
     @property
-    def ends(self) -> tuple[int, ...]:
+    def stop_ids(self) -> tuple[int, ...]:
         return (_NOTHING,)
 
     def student_opening(self, question: str) -> list[int]:
@@ -67,7 +67,7 @@ class AssumedFraming:
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
         return list(tokens)
 
-    def unspeakable(self) -> tuple[int, ...]:
+    def suppressed_ids(self) -> tuple[int, ...]:
         return ()
 
     def _around(self) -> list[int]:

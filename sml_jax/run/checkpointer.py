@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from sml_jax.distributed.processes import decided
+from sml_jax.distributed.processes import run_on_primary
 from sml_jax.errors import UserError
 from sml_jax.learn.update import TrainState
 from sml_jax.models.config import DecoderConfig
@@ -30,7 +30,7 @@ _NOTES_BYTES = 200_000  # what lies beside the arrays
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPosition:
     """How far a run has come: `step` steps of stage `stage`, `total` steps in all."""
 
     stage: int = 0
@@ -53,7 +53,7 @@ class Record:
       stage_end: the place is the end of its stage.
     """
 
-    place: Place
+    place: RunPosition
     seed: int = 0
     config: str = ""
     problems: str = ""
@@ -78,7 +78,7 @@ for _logger in ("absl", "asyncio"):
     logging.getLogger(_logger).addFilter(_reported_by_us)
 
 
-class Saver:
+class Checkpointer:
     """Keeps a run's last checkpoints, the best one, and the last one of each stage.
 
     A checkpoint `steps/N` holds `params/` (of what is trained), `optimizer/`, `place/` and `manifest.json`. It is
@@ -98,10 +98,10 @@ class Saver:
     def __init__(self, folder: Path, keep: int = 2):
         self._folder = folder.absolute()
         self.config: DecoderConfig | None = None
-        found, self.damaged = decided(partial(_newest, self._folder))
+        found, self.damaged = run_on_primary(partial(_newest, self._folder))
         self.found = None if found is None else _record(found)
         self._saving = 0
-        self._saved: Place | None = self.found.place if self.found else None
+        self._saved: RunPosition | None = self.found.place if self.found else None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -197,7 +197,7 @@ class Saver:
     def _check_room(self, *trees: Any) -> None:
         """Raises OSError where the disk has no room: sooner, and with fewer words, than writing would."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _NOTES_BYTES
-        free = int(decided(lambda: shutil.disk_usage(self._folder).free))
+        free = int(run_on_primary(lambda: shutil.disk_usage(self._folder).free))
         if free < needed:
             raise OSError(f"it takes {needed / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB")
 
@@ -217,7 +217,7 @@ class _Keep(policies.PreservationPolicy):
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         steps = [checkpoint.step for checkpoint in checkpoints]
-        return list(decided(partial(self._preserved, steps)))  # Orbax asks in every process, at the same moment
+        return list(run_on_primary(partial(self._preserved, steps)))  # Orbax asks in every process, at the same moment
 
     def _preserved(self, steps: Sequence[int]) -> list[bool]:
         records = {step: _read(self._folder / str(step)) for step in steps}
@@ -285,7 +285,7 @@ def _free_name(folder: Path, name: str) -> Path:
 
 
 def _record(values: Mapping[str, Any]) -> Record:
-    return Record(**{**values, "place": Place(**values["place"])})
+    return Record(**{**values, "place": RunPosition(**values["place"])})
 
 
 def _read(folder: Path) -> Record | None:

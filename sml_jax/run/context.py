@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import optax
 from jax.sharding import Mesh
 
+from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.room import Steps, context_length
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue
@@ -19,8 +19,8 @@ from sml_jax.engine.sampling import Sampling
 from sml_jax.errors import Stopped, UserError
 from sml_jax.learn.update import TrainState, init_state
 from sml_jax.models.decoder import Decoder
-from sml_jax.run.checkpointer import Place, Record, Saver
-from sml_jax.run.health import Guards, Watch
+from sml_jax.run.checkpointer import Checkpointer, Record, RunPosition
+from sml_jax.run.health import AlertThresholds, HealthMonitor
 from sml_jax.run.io.dialogues import dialogue_record
 from sml_jax.run.io.display import printable
 from sml_jax.run.io.folder import RunFolder
@@ -34,17 +34,17 @@ class Stage(Protocol):
     @property
     def name(self) -> str: ...
 
-    def check(self, work: Workbench) -> None:
+    def check(self, work: RunContext) -> None:
         """Raises a UserError for what cannot work, before any work begins."""
         ...
 
-    def run(self, work: Workbench) -> None:
+    def run(self, work: RunContext) -> None:
         """Trains, step by step, calling `work.step_done` after each, and leaves its result in `work.params`."""
         ...
 
 
 @dataclass
-class Workbench:
+class RunContext:
     """The run as a stage sees it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Workbench:
     """
 
     folder: RunFolder
-    saver: Saver | None
+    saver: Checkpointer | None
     mesh: Mesh
     model: Decoder
     framing: Framing
@@ -77,13 +77,13 @@ class Workbench:
     rollout_mesh: Mesh | None = None
     sampling: Sampling = Sampling()
     teacher_arm: str = "feedback"
-    place: Place = Place()
+    place: RunPosition = RunPosition()
     checkpoint_every: int = 25
     config: str = ""
     problems: str = ""
     asked_to_stop: Callable[[], str] = str
     needs: Mapping[str, str] = field(default_factory=dict)
-    watch: Watch = field(default_factory=lambda: Watch(Guards()))
+    watch: HealthMonitor = field(default_factory=lambda: HealthMonitor(AlertThresholds()))
     scores: list[float] = field(default_factory=list)
     resumed: bool = False
     stage_name: str = ""
@@ -95,25 +95,25 @@ class Workbench:
         `framing` in place of the training dialogues' own must be of the same tokenizer and family.
         """
         length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
-        back = Steps.under(framing or self.framing, rules).taken_back
+        back = TurnCosts.under(framing or self.framing, rules).max_rewind
         return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, back)
 
-    def engine_of(self, length: int, budget: int, sampling: Sampling, taken_back: int = 0) -> Engine:
-        """Compiled kernels with contexts of `length` tokens and turns of `budget`; made once for each size.
+    def engine_of(self, length: int, max_new_tokens: int, sampling: Sampling, max_rewind: int = 0) -> Engine:
+        """Compiled kernels with contexts of `length` tokens and turns of `max_new_tokens`; made once for each size.
 
-        Rows may take back `taken_back` tokens at once, see `Engine`.
+        Rows may take back `max_rewind` tokens at once, see `Engine`.
         """
-        key, vocabulary = (length, budget, sampling, taken_back), self.framing.tokenizer.vocab_size
+        key, vocabulary = (length, max_new_tokens, sampling, max_rewind), self.framing.tokenizer.vocab_size
         if key not in self._engines:
             self._engines[key] = Engine(
                 self.model,
                 rows=self.rows,
                 max_length=length,
-                budget=budget,
-                ends=self.framing.ends,
-                forbidden=[*self.framing.unspeakable(), *range(vocabulary, self.model.config.vocab_size)],
+                max_new_tokens=max_new_tokens,
+                stop_ids=self.framing.stop_ids,
+                suppressed_ids=[*self.framing.suppressed_ids(), *range(vocabulary, self.model.config.vocab_size)],
                 sampling=sampling,
-                taken_back=taken_back,
+                max_rewind=max_rewind,
                 mesh=self.rollout_mesh or self.mesh,
             )
         return self._engines[key]
@@ -153,7 +153,7 @@ class Workbench:
           Stopped: somebody asked the run to stop; its state is saved.
           UserError: a checkpoint could not be written; or too many steps in a row were skipped.
         """
-        self.place = Place(self.place.stage, self.place.step + 1, self.place.total + 1)
+        self.place = RunPosition(self.place.stage, self.place.step + 1, self.place.total + 1)
         self.folder.log_metrics(self.place.total, self.stage_name, metrics)
         self.folder.append_dialogues(self.records(dialogues))
         for line in self.watch.step(self.place.total, metrics):
@@ -173,7 +173,7 @@ class Workbench:
         raise UserError(
             f"{self.stage_name}: the loss, gradients or parameters of too many steps in a row were not finite, up to "
             f"step {self.place.total}; the checkpoint of that step holds the last good state. Lower the learning rate "
-            "or clip harder, look at the data, or raise Guards.skipped_steps, in another --workdir"
+            "or clip harder, look at the data, or raise AlertThresholds.skipped_steps, in another --workdir"
         )
 
     def save(self, state: TrainState, stage_end: bool = False) -> None:

@@ -23,7 +23,7 @@ from sml_jax.evaluate.sharded_table import sharded_table
 from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
 from sml_jax.evaluate.tables import closing_table, compare_dialogues
 from sml_jax.run.chats import Chat, FamilyChat
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.io.dialogues import dialogue_record
 from sml_jax.run.io.display import Progress
 
@@ -45,7 +45,7 @@ class Evaluation:
     model_labels: bool = False
     samples_shown: int = 3
 
-    def check(self, work: Workbench) -> None:
+    def check(self, work: RunContext) -> None:
         """Makes every engine that will be needed, so that what does not fit is said before work begins."""
         check_suites(self.suites)
         for suite in self.suites:
@@ -60,7 +60,7 @@ class Evaluation:
                 self._sharded_room(work, sharded, user)
         self._labeller(work)
 
-    def run(self, work: Workbench, policies: Mapping[str, dict]) -> None:
+    def run(self, work: RunContext, policies: Mapping[str, dict]) -> None:
         """Plays everything for each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
 
         Args:
@@ -85,7 +85,7 @@ class Evaluation:
         console.print(f"results: {work.folder.eval_path}", soft_wrap=True)
 
     def _play_suites(
-        self, work: Workbench, policies: Mapping[str, dict], labeller: Labeller | None
+        self, work: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
     ) -> tuple[dict[str, Any], dict[str, tuple[Dialogue, ...]]]:
         """Entries by suite, policy and arm, and the dialogues of the first suite's first arm, by policy."""
         results: dict[str, Any] = {}
@@ -118,7 +118,9 @@ class Evaluation:
                     shown[policy] = dialogues
         return results, shown
 
-    def _play_sharded(self, work: Workbench, policies: Mapping[str, dict], labeller: Labeller | None) -> dict[str, Any]:
+    def _play_sharded(
+        self, work: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
+    ) -> dict[str, Any]:
         """Entries by suite, policy, setting and user."""
         results: dict[str, Any] = {}
         runs = [(suite, policy, *arm) for suite in self.sharded for policy in policies for arm in suite.arms()]
@@ -154,12 +156,12 @@ class Evaluation:
                 )
         return results
 
-    def _room(self, work: Workbench, suite: Suite) -> tuple[Framing, Engine]:
+    def _room(self, work: RunContext, suite: Suite) -> tuple[Framing, Engine]:
         """How a suite's contexts are written, and an engine with room for them."""
         framing = self.chat.framing(suite.prompts)
         return framing, work.engine(suite.task, suite.rules(self.rules), suite.split, framing)
 
-    def _sharded_room(self, work: Workbench, suite: ShardedSuite, user: str) -> tuple[Framing, DialogueRules, Engine]:
+    def _sharded_room(self, work: RunContext, suite: ShardedSuite, user: str) -> tuple[Framing, DialogueRules, Engine]:
         """How a sharded suite's contexts are written, its rules, and an engine with room for all its settings."""
         if user != "language":
             framing = self.chat.framing(suite.prompts)
@@ -173,7 +175,7 @@ class Evaluation:
         rules = suite.rules(self.rules, user, framing)
         return framing, rules, work.engine(suite.view(), rules, suite.split, framing)
 
-    def _labeller(self, work: Workbench) -> Labeller | None:
+    def _labeller(self, work: RunContext) -> Labeller | None:
         """The initial model as labeller; None for the rules."""
         if not self.model_labels:
             return None
@@ -184,6 +186,6 @@ class Evaluation:
         return LanguageLabeller(engine, work.initial, messages, tokens)
 
 
-def _report(work: Workbench, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
+def _report(work: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
     progress.step(before + ended, {label: ended})
     work.leave_if_asked()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import check_arms
-from sml_jax.distributed.processes import agree, decided, exchange
+from sml_jax.distributed.processes import all_gather, assert_equal, run_on_primary
 from sml_jax.engine.sampling import Sampling
 from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.sharded import ShardedSuite
@@ -23,10 +23,10 @@ from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.run.base_models import Base, Pretrained
 from sml_jax.run.chats import Chat, RoleChat
-from sml_jax.run.checkpointer import Place, Saver
-from sml_jax.run.context import Stage, Workbench
+from sml_jax.run.checkpointer import Checkpointer, RunPosition
+from sml_jax.run.context import RunContext, Stage
 from sml_jax.run.evaluation import Evaluation
-from sml_jax.run.health import Guards, Watch
+from sml_jax.run.health import AlertThresholds, HealthMonitor
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.io.resume import check_found, check_new
 from sml_jax.run.io.shared import open_folder
@@ -82,7 +82,7 @@ class Experiment:
     rollout_mesh: MeshShape | None = None
     checkpoint_every: int = 25
     checkpoints_kept: int = 2
-    guards: Guards = Guards()
+    guards: AlertThresholds = AlertThresholds()
     model_labels: bool = False
     samples_shown: int = 3
 
@@ -104,16 +104,16 @@ class Experiment:
           UserError: something that the recipe or its files have wrong, before work begins where that can be known.
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
-        agree("the recipe", config_text)
+        assert_equal("the recipe", config_text)
         with open_folder(workdir) as folder, stop_request() as request:
-            decided(partial(check_new, folder, resume))
-            saver = Saver(folder.checkpoints_path / "steps", self.checkpoints_kept)
+            run_on_primary(partial(check_new, folder, resume))
+            saver = Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)
             try:
                 stored = saver.found.config if saver.found else None
-                decided(partial(check_found, folder, stored, config_text, resume))
+                run_on_primary(partial(check_found, folder, stored, config_text, resume))
                 self._say_protection()
                 work = self._workbench(folder, saver, self._training_task())
-                work.config, work.asked_to_stop = config_text, lambda: next(filter(None, exchange(request.name)), "")
+                work.config, work.asked_to_stop = config_text, lambda: next(filter(None, all_gather(request.name)), "")
                 if work.model.config.lora is None:
                     saver.config = work.model.config
                 self._evaluation().check(work)
@@ -137,7 +137,7 @@ class Experiment:
             raise UserError(
                 "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded for sharded ones"
             )
-        agree("the recipe", config_text)
+        assert_equal("the recipe", config_text)
         self._say_protection()
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
@@ -165,11 +165,11 @@ class Experiment:
             task = check_overlap(task, [other for other, of in evaluated if of == split], split)
         return task
 
-    def _workbench(self, folder: RunFolder, saver: Saver | None, task: Task | None = None) -> Workbench:
+    def _workbench(self, folder: RunFolder, saver: Checkpointer | None, task: Task | None = None) -> RunContext:
         framing = self.chat.framing()
         mesh = make_mesh(self.data, self.fsdp, self.tensor)
         model, initial = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
-        return Workbench(
+        return RunContext(
             folder=folder,
             saver=saver,
             mesh=mesh,
@@ -186,7 +186,7 @@ class Experiment:
             sampling=self.sampling,
             teacher_arm=self.teacher_arm,
             checkpoint_every=self.checkpoint_every,
-            watch=Watch(self.guards),
+            watch=HealthMonitor(self.guards),
         )
 
     def _evaluation(self) -> Evaluation:
@@ -194,7 +194,7 @@ class Experiment:
             self.suites, self.sharded, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
         )
 
-    def _run_stages(self, work: Workbench) -> None:
+    def _run_stages(self, work: RunContext) -> None:
         assert work.saver is not None
         console = Console()
         found = self._go_on(work, console)
@@ -207,17 +207,17 @@ class Experiment:
             if index < work.place.stage:
                 continue
             if index > work.place.stage:
-                work.place = Place(index, 0, work.place.total)
+                work.place = RunPosition(index, 0, work.place.total)
             work.stage_name, work.needs = stage.name, {}
             work.resumed = found is not None and index == found.stage
             stage.run(work)
 
-    def _go_on(self, work: Workbench, console: Console) -> Place | None:
+    def _go_on(self, work: RunContext, console: Console) -> RunPosition | None:
         """Puts the workbench and the logs where the newest whole checkpoint was; its place, None for a fresh start."""
         assert work.saver is not None
         record = work.saver.found
         work.problems = fingerprint(work.task.problems("train")) if self.stages else ""
-        agree("the training data", work.problems)
+        assert_equal("the training data", work.problems)
         if record is not None and record.place.stage >= len(self.stages):
             raise UserError(
                 f"the run in {work.folder.path} stopped in stage {record.place.stage + 1}, but this recipe has "

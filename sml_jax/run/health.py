@@ -10,7 +10,7 @@ from sml_jax.errors import UserError, at_least
 
 
 @dataclass(frozen=True)
-class Guards:
+class AlertThresholds:
     """Thresholds on a step's metrics. All of them are ours; None switches one off.
 
     A run gives up after `skipped_steps` steps in a row whose loss, gradients or parameters were not finite (each was
@@ -68,14 +68,14 @@ class Guards:
         return found
 
 
-class Watch:
+class HealthMonitor:
     """Follows the metrics of a run: says what is wrong, not at every step, and when to give up.
 
     Args:
       guards: thresholds. every: steps until a warning that still holds is said again.
     """
 
-    def __init__(self, guards: Guards, every: int = 50):
+    def __init__(self, guards: AlertThresholds, every: int = 50):
         self._guards, self._every = guards, every
         self._said: dict[str, int] = {}
         self._skipped = 0

@@ -98,10 +98,10 @@ def loops(mesh: Mesh) -> int:
 
 def loop_sharding(mesh: Mesh) -> NamedSharding:
     """Where each loop's own number lies."""
-    return NamedSharding(mesh, PartitionSpec("data")) if loops(mesh) > 1 else everywhere(mesh)
+    return NamedSharding(mesh, PartitionSpec("data")) if loops(mesh) > 1 else replicated(mesh)
 
 
-def place(array: Any, sharding: Sharding) -> jax.Array:
+def put_global(array: Any, sharding: Sharding) -> jax.Array:
     """An array that every process holds whole, laid out on the mesh: each process gives its own devices their parts.
 
     Args:
@@ -112,21 +112,21 @@ def place(array: Any, sharding: Sharding) -> jax.Array:
     if sharding.is_fully_addressable or on_the_mesh:
         return jax.device_put(array, sharding)
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = place(jax.random.key_data(array), sharding)
+        data = put_global(jax.random.key_data(array), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
     # Not device_put: it would compare the array between all processes each time.
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def fetchable(mesh: Mesh) -> NamedSharding | None:
+def host_readable(mesh: Mesh) -> NamedSharding | None:
     """How a compiled function's small results go out so that every process can read them; None leaves it to XLA."""
-    return None if everywhere(mesh).is_fully_addressable else everywhere(mesh)
+    return None if replicated(mesh).is_fully_addressable else replicated(mesh)
 
 
 def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
@@ -159,7 +159,7 @@ def place_rows(mesh: Mesh, rows: Any) -> Any:
 
     def laid(leaf: np.ndarray) -> jax.Array:
         more = filled_rows(mesh, len(leaf)) - len(leaf)
-        return place(np.pad(leaf, ((0, more),) + ((0, 0),) * (leaf.ndim - 1)), row_sharding(mesh))
+        return put_global(np.pad(leaf, ((0, more),) + ((0, 0),) * (leaf.ndim - 1)), row_sharding(mesh))
 
     return jax.tree.map(laid, rows)
 
@@ -176,6 +176,6 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
                     f"mesh: parameter {jax.tree_util.keystr(path)} has a dimension of {size}, which {axis}="
                     f"{mesh.shape[axis]} does not divide: choose another {axis}"
                 )
-        return place(leaf, NamedSharding(mesh, physical))
+        return put_global(leaf, NamedSharding(mesh, physical))
 
     return jax.tree_util.tree_map_with_path(lay, specs, params, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))

@@ -28,11 +28,11 @@ class ChatFormat:
     open_student: tuple[int, ...]
     open_private: tuple[int, ...]
     ask: tuple[int, ...]
-    ends: tuple[int, ...]
+    stop_ids: tuple[int, ...]
 
     @property
     def close(self) -> tuple[int, ...]:
-        return self.ends[:1]
+        return self.stop_ids[:1]
 
     def open(self, role: Role) -> tuple[int, ...]:
         """The piece that opens `role`'s turn."""
@@ -56,7 +56,7 @@ class ChatFormat:
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
         """Sampled tokens without their end."""
-        return [token for token in tokens if token not in self.ends]
+        return [token for token in tokens if token not in self.stop_ids]
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
         """The same: all that a teacher says goes to the student."""
@@ -94,9 +94,9 @@ class ChatFormat:
         """Asks for a question in place of the student's last turn."""
         return list(self.ask)
 
-    def unspeakable(self) -> tuple[int, ...]:
+    def suppressed_ids(self) -> tuple[int, ...]:
         """Tokens that nobody may sample: every control but the ends of turns."""
-        return tuple(sorted(self.tokenizer.control_ids() - set(self.ends)))
+        return tuple(sorted(self.tokenizer.control_ids() - set(self.stop_ids)))
 
 
 def simple_format(tokenizer: Tokenizer) -> ChatFormat:
@@ -112,5 +112,5 @@ def simple_format(tokenizer: Tokenizer) -> ChatFormat:
         open_student=piece("<student>"),
         open_private=piece("<private>"),
         ask=piece("<ask>"),
-        ends=piece("<end>"),
+        stop_ids=piece("<end>"),
     )

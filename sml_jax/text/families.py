@@ -27,7 +27,7 @@ class _Family:
 
     user: str
     model: str
-    ends: tuple[str, ...]
+    stop_ids: tuple[str, ...]
     begin: str = ""
     system: str | None = None
     after: str = ""
@@ -48,7 +48,7 @@ _FAMILIES = {
         begin="<bos>",
         user="<start_of_turn>user\n",
         model="<start_of_turn>model\n",
-        ends=("<end_of_turn>", "<eos>"),
+        stop_ids=("<end_of_turn>", "<eos>"),
         after="\n",
     ),
     # https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct, chat_template;
@@ -58,19 +58,19 @@ _FAMILIES = {
         system="<|start_header_id|>system<|end_header_id|>\n\n",
         user="<|start_header_id|>user<|end_header_id|>\n\n",
         model="<|start_header_id|>assistant<|end_header_id|>\n\n",
-        ends=("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
+        stop_ids=("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
         default_system="Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
     ),
     # https://huggingface.co/Qwen/Qwen2.5-7B-Instruct, chat_template
     "qwen2_5": _Family(
         **_CHATML,
-        ends=("<|im_end|>", "<|endoftext|>"),
+        stop_ids=("<|im_end|>", "<|endoftext|>"),
         default_system="You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     ),
     # https://huggingface.co/Qwen/Qwen3-8B, chat_template
-    "qwen3": _Family(**_CHATML, ends=("<|im_end|>", "<|endoftext|>"), unthinking="<think>\n\n</think>\n\n"),
+    "qwen3": _Family(**_CHATML, stop_ids=("<|im_end|>", "<|endoftext|>"), unthinking="<think>\n\n</think>\n\n"),
     # https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md, as most open models write it
-    "chatml": _Family(**_CHATML, ends=("<|im_end|>", "<|endoftext|>")),
+    "chatml": _Family(**_CHATML, stop_ids=("<|im_end|>", "<|endoftext|>")),
 }
 
 _MODEL_TYPES = {
@@ -114,10 +114,10 @@ def message_format(
             for token in ([_control(family, tokenizer, part)] if _CONTROL.fullmatch(part) else tokenizer.encode(part))
         )
 
-    close, *others = written.ends
-    ends = [_control(family, tokenizer, close), *_present(tokenizer, others)]
+    close, *others = written.stop_ids
+    stop_ids = [_control(family, tokenizer, close), *_present(tokenizer, others)]
     if folder is not None:
-        ends += _generation_ends(folder, tokenizer)
+        stop_ids += _generation_ends(folder, tokenizer)
     think = None
     if thinking:
         think = (_control(family, tokenizer, "<think>"), _control(family, tokenizer, "</think>"))
@@ -127,7 +127,7 @@ def message_format(
         open_system=None if written.system is None else piece(written.system),
         open_user=piece(written.user),
         open_model=piece(written.model + ("" if thinking else written.unthinking or "")),
-        ends=tuple(dict.fromkeys(ends)),
+        stop_ids=tuple(dict.fromkeys(stop_ids)),
         after=piece(written.after),
         think=think,
     )
@@ -196,12 +196,12 @@ def _generation_ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
     path = folder / "generation_config.json"
     if not path.is_file():
         return []
-    ends = _object(path).get("eos_token_id")
-    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
-    for end in ends:
+    stop_ids = _object(path).get("eos_token_id")
+    stop_ids = [] if stop_ids is None else stop_ids if isinstance(stop_ids, list) else [stop_ids]
+    for end in stop_ids:
         if not isinstance(end, int) or isinstance(end, bool) or end not in tokenizer.control_ids():
             raise UserError(f"{path}: eos_token_id {end!r} is no control token of the tokenizer: take it out")
-    return ends
+    return stop_ids
 
 
 def _object(path: Path) -> dict:

@@ -36,7 +36,7 @@ class MessageFormat:
     open_system: tuple[int, ...] | None
     open_user: tuple[int, ...]
     open_model: tuple[int, ...]
-    ends: tuple[int, ...]
+    stop_ids: tuple[int, ...]
     after: tuple[int, ...]
     think: tuple[int, int] | None = None
 
@@ -53,7 +53,7 @@ class MessageFormat:
         opening = {"system": self.open_system, "user": self.open_user, "model": self.open_model}[speaker]
         if opening is None:
             raise UserError("this chat format has no system message: put its text in front of the first user message")
-        return [*opening, *self.text(text), *self.ends[:1], *self.after]
+        return [*opening, *self.text(text), *self.stop_ids[:1], *self.after]
 
     def utterance(self, tokens: Sequence[int]) -> str:
         """The text of tokens, with or without an end; markers of thinking leave nothing behind."""
@@ -64,7 +64,7 @@ class MessageFormat:
 
         A block that was opened and not closed, because the message was cut off, leaves nothing.
         """
-        said = [int(token) for token in tokens if int(token) not in self.ends]
+        said = [int(token) for token in tokens if int(token) not in self.stop_ids]
         if self.think is None:
             return said
         opened, closed = (_last(said, marker) for marker in self.think)
@@ -77,9 +77,9 @@ class MessageFormat:
             start += 1
         return said[start:]
 
-    def unspeakable(self) -> tuple[int, ...]:
+    def suppressed_ids(self) -> tuple[int, ...]:
         """Tokens that nobody may sample: every control but the ends and the markers of thinking."""
-        return tuple(sorted(self.tokenizer.control_ids() - {*self.ends, *(self.think or ())}))
+        return tuple(sorted(self.tokenizer.control_ids() - {*self.stop_ids, *(self.think or ())}))
 
 
 def _last(tokens: Sequence[int], token: int) -> int:

@@ -38,12 +38,12 @@ suites.Suite.problems = 4
 suites.Suite.max_turns = 2
 base_models.RandomWeights.config = @config.DecoderConfig()
 config.DecoderConfig.vocab_size = 388
-config.DecoderConfig.width = 16
+config.DecoderConfig.embed_dim = 16
 config.DecoderConfig.layers = 1
 config.DecoderConfig.heads = 2
 config.DecoderConfig.kv_heads = 1
 config.DecoderConfig.head_dim = 8
-config.DecoderConfig.hidden = 16
+config.DecoderConfig.mlp_dim = 16
 config.DecoderConfig.max_length = 256
 config.DecoderConfig.lora = None
 world.PocketMath.train_size = 40
@@ -154,7 +154,7 @@ class Files:
         folder = self.shared / "finished"
         if not folder.exists():
             config = DecoderConfig(
-                vocab_size=388, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, hidden=16, max_length=256
+                vocab_size=388, embed_dim=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp_dim=16, max_length=256
             )
             params = init_params(Decoder(config), jax.random.key(0))
             save_model(folder / "checkpoints" / "final", config, params)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
+from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows, Utterance
 from sml_jax.engine.sampling import Sampling
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
@@ -80,12 +80,12 @@ def tiny_model(chat: ChatFormat, max_length: int = 512) -> Decoder:
     return Decoder(
         DecoderConfig(
             vocab_size=chat.tokenizer.vocab_size,
-            width=16,
+            embed_dim=16,
             layers=2,
             heads=2,
             kv_heads=1,
             head_dim=8,
-            hidden=32,
+            mlp_dim=32,
             max_length=max_length,
             tied_embeddings=False,
         )
@@ -102,18 +102,18 @@ def tiny_engine(
     chunks: tuple[int, ...] = (32,),
 ) -> Engine:
     """Says digits, a few phrases, and the end; two programs to compile."""
-    speakable = {*chat.ends, *(t for text in (*WORDS, "4", "5", "0", "1", "2", "3") for t in chat.text(text))}
+    speakable = {*chat.stop_ids, *(t for text in (*WORDS, "4", "5", "0", "1", "2", "3") for t in chat.text(text))}
     length = required_length(chat, task, task.problems(), rules)
     return Engine(
         model,
         rows=rows,
         max_length=length,
-        budget=max(rules.student_tokens, rules.teacher_tokens),
-        ends=chat.ends,
-        forbidden=sorted(set(range(chat.tokenizer.vocab_size)) - speakable),
+        max_new_tokens=max(rules.student_tokens, rules.teacher_tokens),
+        stop_ids=chat.stop_ids,
+        suppressed_ids=sorted(set(range(chat.tokenizer.vocab_size)) - speakable),
         sampling=sampling,
         chunks=chunks,
-        live=(length,),
+        capacities=(length,),
         mesh=one_device_mesh(),
     )
 
@@ -142,7 +142,7 @@ class Stage:
 Say = Callable[[Heard], str | list[int]]
 
 
-def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) -> type[Rows]:
+def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) -> type[ContextBatch]:
     """Rows whose turns are what `say` says; a turn over its limit is cut, as a sampled one is.
 
     Whose turn it is stands in the context's last token, unless `role` is given.
@@ -151,8 +151,8 @@ def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) 
     if isinstance(framing, ChatFormat):
         roles = {framing.open_student[-1]: "student", framing.open_teacher[-1]: "teacher", framing.ask[-1]: "writer"}
 
-    class SpeakingRows(Rows):
-        def dispatch(self, leave: float = 1.0) -> None:
+    class SpeakingRows(ContextBatch):
+        def dispatch(self, stop_fraction: float = 1.0) -> None:
             pass
 
         def collect(self) -> dict[int, Utterance]:
@@ -162,7 +162,7 @@ def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) 
                 heard = Heard(role or roles[context[-1]], int(self._ids[row]), tuple(context), turn.salt, turn.left)
                 stage.heard.append(heard)
                 said = say(heard)
-                whole = [*(framing.text(said) if isinstance(said, str) else said), *framing.ends[:1]]
+                whole = [*(framing.text(said) if isinstance(said, str) else said), *framing.stop_ids[:1]]
                 tokens = tuple(whole[: turn.left])
                 context.extend(tokens)
                 numbers = tuple(-float(i + 1) for i in range(len(tokens)))

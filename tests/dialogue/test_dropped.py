@@ -11,9 +11,9 @@ import pytest
 from dialogue_toys import DigitTask, FailingTask
 
 from sml_jax.dialogue import judging
+from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher

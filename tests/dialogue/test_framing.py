@@ -11,15 +11,15 @@ from dialogue_toys import DigitTask, one_device_mesh, put_on_stage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.framing import Framing, MessageFraming, marked
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.pocket import ASSETS
 from sml_jax.text.messages import MessageFormat
@@ -131,8 +131,8 @@ def play_with(monkeypatch, framing, say, rules, model, params, task=None, teache
         model,
         rows=2,
         max_length=required_length(framing, task, task.problems(), rules),
-        budget=max(rules.student_tokens, rules.teacher_tokens),
-        ends=framing.ends,
+        max_new_tokens=max(rules.student_tokens, rules.teacher_tokens),
+        stop_ids=framing.stop_ids,
         mesh=one_device_mesh(),
     )
     teacher = LanguageTeacher(engine, params, teacher_knows)
@@ -260,10 +260,10 @@ def random_words(model, params, tmp_path_factory):
             model,
             rows=rows,
             max_length=length,
-            live=(length,),
-            budget=7,
-            ends=framing.ends,
-            forbidden=forbidden,
+            capacities=(length,),
+            max_new_tokens=7,
+            stop_ids=framing.stop_ids,
+            suppressed_ids=forbidden,
             chunks=(32,),
             mesh=one_device_mesh(),
         )
@@ -285,7 +285,7 @@ def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> N
     contexts: dict[str, dict[int, list[int]]] = {"rollout": {}, "speakers": {}}
     for module, kept in contexts.items():
 
-        class Counted(Rows):
+        class Counted(ContextBatch):
             def collect(self, kept=kept):
                 utterances = super().collect()
                 for row in utterances:

@@ -8,9 +8,9 @@ import pytest
 from dialogue_toys import DigitTask, put_on_stage
 from test_rollout import expected_rows, private_report
 
+from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.speakers import QuestionWriter
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -70,13 +70,17 @@ def test_the_attempt_and_private_words_stay_out_of_the_students_context(monkeypa
 def test_the_writer_reads_the_attempt_and_the_teacher_only_the_question(monkeypatch, chat, task, rules, engine, params):
     stage, _ = injected(monkeypatch, chat, task, rules, engine, params, 1.0, SAYS, problems=1)
     problem = task.problems()[0]
-    knowing = [*chat.begin, *chat.private(task.static_knowledge(problem)), *chat.turn("teacher", problem.question)]
+    teacher_context = [
+        *chat.begin,
+        *chat.private(task.static_knowledge(problem)),
+        *chat.turn("teacher", problem.question),
+    ]
     for writer, teacher in zip(stage.of("writer"), stage.of("teacher"), strict=False):
         attempt = [*chat.turn("student", "9"), *private_report(chat, task, problem, "9")]
-        assert list(writer.context) == [*knowing, *attempt, *chat.ask]
-        knowing += [*chat.turn("student", "why?"), *private_report(chat, task, problem, "why?")]
-        assert list(teacher.context) == [*knowing, *chat.open_teacher]
-        knowing += chat.turn("teacher", "no")
+        assert list(writer.context) == [*teacher_context, *attempt, *chat.ask]
+        teacher_context += [*chat.turn("student", "why?"), *private_report(chat, task, problem, "why?")]
+        assert list(teacher.context) == [*teacher_context, *chat.open_teacher]
+        teacher_context += chat.turn("teacher", "no")
     assert len(stage.of("writer")) == 4 and {h.limit for h in stage.heard if h.role == "writer"} == {9}
 
 

@@ -9,8 +9,8 @@ from dialogue_toys import DigitTask, put_on_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sml_jax.dialogue.context_budget import TurnCosts, context_length, required_length
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.room import Steps, context_length, required_length
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
@@ -65,14 +65,14 @@ def test_the_last_exchange_is_the_last_that_fits_whole(played, chat, rules, turn
 
 
 def test_the_teachers_side_counts_where_the_teacher_has_one(played, chat, task, rules, engine, params):
-    steps = Steps.under(chat, rules)
+    steps = TurnCosts.under(chat, rules)
     opening = len(chat.teacher_opening(PROBLEMS[0].question, task.static_knowledge(PROBLEMS[0])))
     enough = opening + len(chat.teacher_hears(chat.text("9"))) + steps.teacher_reply + steps.teacher_turn
     language, alone = LanguageTeacher(engine, params), PROBLEMS[:1]
     for room, taken in ((enough, 2), (enough - 1, 1)):
         assert len(played(language, alone, max_context=room).dialogues[0].verdicts) == taken
         assert len(played(ScriptedTeacher(), alone, max_context=room).dialogues[0].verdicts) >= 2
-    with_question = enough + Steps.under(chat, dataclasses.replace(rules, injection=QuestionInjection())).question
+    with_question = enough + TurnCosts.under(chat, dataclasses.replace(rules, injection=QuestionInjection())).question
     for room, taken in ((with_question, 2), (with_question - 1, 1)):
         found = played(language, alone, max_context=room, injection=QuestionInjection(0.0))
         assert len(found.dialogues[0].verdicts) == taken
@@ -188,7 +188,7 @@ def test_any_room_at_all(data, chat, engine, params):
 
 def within(patch, module, most):
     """No row of the stand-ins' contexts is ever longer than `most`."""
-    rows = sys.modules[f"sml_jax.dialogue.{module}"].Rows
+    rows = sys.modules[f"sml_jax.dialogue.{module}"].ContextBatch
 
     class Within(rows):
         def append(self, row, tokens):

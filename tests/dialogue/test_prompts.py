@@ -39,10 +39,10 @@ def test_braces_of_latex_and_code_are_left_alone() -> None:
 )
 def test_the_prompts_that_ship(prompts: Prompts) -> None:
     assert "find x" in prompts.for_student("find x")
-    knowing, ignorant = prompts.for_teacher("find x", "the answer is 7"), prompts.for_teacher("find x", "")
-    assert "the answer is 7" in knowing and "Private, for you alone" in knowing
+    teacher_context, ignorant = prompts.for_teacher("find x", "the answer is 7"), prompts.for_teacher("find x", "")
+    assert "the answer is 7" in teacher_context and "Private, for you alone" in teacher_context
     assert "find x" in ignorant and "Private, for you alone" not in ignorant
-    for text in (knowing, ignorant, prompts.for_student("x"), prompts.for_question()):
+    for text in (teacher_context, ignorant, prompts.for_student("x"), prompts.for_question()):
         assert text == text.strip() and "{{" not in text and not re.search(r"\n{3}", text)
     assert all("{{" not in part for part in (*prompts.around_student(), *prompts.around_verifier()))
 

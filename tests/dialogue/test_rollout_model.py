@@ -14,7 +14,7 @@ from dialogue_toys import DigitTask, put_on_stage, tiny_engine
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher
-from sml_jax.engine.rows import Rows
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.models.decoder import Decoder, init_params
 
@@ -130,7 +130,7 @@ def test_ids_and_seeds_make_dialogues_differ(run, sixteen, task):
     assert same(sixteen, run(), range(16), range(16)), "and the same seed and ids make the same"
 
 
-class CountedRows(Rows):
+class CountedRows(ContextBatch):
     """Rows that write down each turn they sample: side, dialogue, context before it, tokens."""
 
     log: list
@@ -172,16 +172,16 @@ def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rul
     rules = dataclasses.replace(rules, injection=injection)
     played = run(task=DigitTask(easy=True), rules=rules, engine=engine)
     for side, opening in (("student", chat.open_student[-1]), ("teacher", chat.open_teacher[-1])):
-        expected = taken_back = 0
+        expected = max_rewind = 0
         for dialogue in range(16):
             turns = [(context, said) for last, d, context, said in rows.log if last == opening and d == dialogue]
             for (context, said), (later, _) in itertools.pairwise(turns):
                 kept = later[: len(context) + len(said)] == context + said
                 # Drawn again at once, a turn needs its opening's last token again; other words after it do not.
-                taken_back += 0 if kept else len(said) - (later != context)
+                max_rewind += 0 if kept else len(said) - (later != context)
             expected += len(turns[-1][0]) + len(turns[-1][1]) - 1 if turns else 0
-        assert played.forwarded[side] + played.copied[side] == expected + taken_back
-        assert (taken_back > 0) == ((case, side) in (("guarded", "teacher"), ("primed", "student"))) or case == "primed"
+        assert played.forwarded[side] + played.copied[side] == expected + max_rewind
+        assert (max_rewind > 0) == ((case, side) in (("guarded", "teacher"), ("primed", "student"))) or case == "primed"
     if case == "plain":
         # The same number from what the learner sees: a last turn that was cut has an end that nobody reads.
         script = played.transcript

@@ -7,10 +7,10 @@ from dialogue_toys import DigitTask, one_device_mesh, put_on_stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.framing import MessageFraming
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.room import required_length
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard
 from sml_jax.dialogue.sharded import (
     NOW,
@@ -116,7 +116,7 @@ def play_scripted(monkeypatch, chat, rules, engine, params, setting, say, proble
 @pytest.fixture(scope="session")
 def big_engine(model, chat):
     """Room for the longest of these dialogues; nothing is compiled where stand-ins speak."""
-    return Engine(model, rows=3, max_length=512, budget=64, ends=chat.ends, mesh=one_device_mesh())
+    return Engine(model, rows=3, max_length=512, max_new_tokens=64, stop_ids=chat.stop_ids, mesh=one_device_mesh())
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -221,7 +221,9 @@ def play_language(monkeypatch, framing, say, model, params, rules=LANGUAGE, task
     view = ShardedTask(task or Shards(), ("sharded",), limit=2)
     problems = view.problems("test")
     length = required_length(framing, view, problems, rules)
-    engine = Engine(model, rows=2, max_length=length, budget=70, ends=framing.ends, mesh=one_device_mesh())
+    engine = Engine(
+        model, rows=2, max_length=length, max_new_tokens=70, stop_ids=framing.stop_ids, mesh=one_device_mesh()
+    )
     return stage, play(view, problems, framing, engine, params, LanguageUser(engine, params), rules, seed=0)
 
 
@@ -345,18 +347,18 @@ def test_the_same_seed_gives_the_same_dialogues_whatever_the_rows(framing, model
     rules = dataclasses.replace(LANGUAGE, student_tokens=5, teacher_tokens=24, guard=LeakGuard(regenerations=0))
     view = ShardedTask(Shards(), ("sharded",), limit=3)
     problems = view.problems("test")
-    speakable = {*framing.ends, *framing.text("0123 no")}
+    speakable = {*framing.stop_ids, *framing.text("0123 no")}
     played = []
     for rows in (2, 5):
         engine = Engine(
             model,
             rows=rows,
             max_length=480,
-            budget=24,
-            ends=framing.ends,
-            forbidden=sorted(set(range(TOKENIZER.vocab_size)) - speakable),
+            max_new_tokens=24,
+            stop_ids=framing.stop_ids,
+            suppressed_ids=sorted(set(range(TOKENIZER.vocab_size)) - speakable),
             chunks=(64,),
-            live=(480,),
+            capacities=(480,),
             mesh=one_device_mesh(),
         )
         user = LanguageUser(engine, params)

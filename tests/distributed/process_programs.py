@@ -29,11 +29,13 @@ def words() -> Any:
     found: dict[str, Any] = {
         "count": processes.process_count(),
         "primary": processes.is_primary(),
-        "exchange": [processes.exchange({"from": me, "round": n}) for n in range(3)],
-        "long": [len(text) for text in processes.exchange("x" * 1_000_000 * (me + 1))],
+        "exchange": [processes.all_gather({"from": me, "round": n}) for n in range(3)],
+        "long": [len(text) for text in processes.all_gather("x" * 1_000_000 * (me + 1))],
         "broadcast": processes.broadcast(f"of {me}"),
         "any": [processes.any_process(False), processes.any_process(me == 1)],
-        "shared": processes.shared_out(lambda items: [[i, me] for i in items], [10, 11, 12, 13, 14], list, tuple),
+        "shared": processes.map_across_processes(
+            lambda items: [[i, me] for i in items], [10, 11, 12, 13, 14], list, tuple
+        ),
     }
     print("said by", me)
 
@@ -43,11 +45,11 @@ def words() -> Any:
         return items
 
     try:
-        processes.shared_out(fail, [1, 2], int, int)
+        processes.map_across_processes(fail, [1, 2], int, int)
     except RuntimeError as error:
         found["share"] = str(error)
     try:
-        processes.agree("the recipe", "same" if me < 1 else "other")
+        processes.assert_equal("the recipe", "same" if me < 1 else "other")
     except UserError as error:
         found["agree"] = str(error)
     return found
@@ -57,7 +59,7 @@ def error(kind: str, where: str) -> None:
     """An error in process `where`, or in all; the others wait for ever."""
     if where == "all" or int(where) == processes.process_id():
         raise {"user": UserError, "key": KeyError}[kind]("the disk is missing")
-    processes.exchange(None)
+    processes.all_gather(None)
 
 
 def folder(path: str, shared: str) -> list[str]:
@@ -70,7 +72,7 @@ def folder(path: str, shared: str) -> list[str]:
         opened.append_dialogues([{"of": processes.process_id()}])
         opened.write_eval({"of": processes.process_id()})
         opened.forget_evaluation()
-        processes.exchange(None)
+        processes.all_gather(None)
         found = [opened.config_path.read_text(), opened.metrics_path.read_text(), opened.dialogues_path.read_text()]
         return [*found, opened.eval_path.read_text(), *sorted(p.name for p in opened.path.iterdir())]
 
@@ -83,14 +85,14 @@ def waits(how: str) -> None:
     mesh = jax.make_mesh((jax.device_count(),), ("x",))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     total = jax.jit(lambda x: x.sum() + 0.0 * x, out_shardings=whole)
-    from sml_jax.sharding.mesh import place
+    from sml_jax.sharding.mesh import put_global
 
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
-    numbers = place(jnp.arange(6.0), split)
+    numbers = put_global(jnp.arange(6.0), split)
     jax.device_get(total(numbers))
     while True:
         if how == "store":
-            processes.exchange(None)
+            processes.all_gather(None)
         elif how == "collective":
             jax.device_get(total(numbers))
         else:
@@ -113,12 +115,14 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
     from sml_jax.run.stages import Offline, Online, RandomWeights
 
     injection = QuestionInjection(0.5)
-    sizes = {"vocab_size": 16, "width": 16, "layers": 1, "heads": 8, "kv_heads": 8, "head_dim": 2, "hidden": 16}
+    sizes = {"vocab_size": 16, "embed_dim": 16, "layers": 1, "heads": 8, "kv_heads": 8, "head_dim": 2, "mlp_dim": 16}
     experiment = toy_experiment(
         Path(home) / "toy.model",
         [
-            Offline(OPTIMIZER, problems=4, samples=4, epochs=1, batch=8, micro_rows=8, piece=2, injection=injection),
-            Online(OPTIMIZER, steps=4, problems=4, group_size=4, micro_rows=8),
+            Offline(
+                OPTIMIZER, problems=4, samples=4, epochs=1, batch=8, micro_batch_size=8, piece=2, injection=injection
+            ),
+            Online(OPTIMIZER, steps=4, problems=4, group_size=4, micro_batch_size=8),
         ],
         suites=[Suite(ToyTask(), problems=6, max_turns=2)],
         base=RandomWeights(DecoderConfig(**sizes, max_length=128, tied_embeddings=False)),

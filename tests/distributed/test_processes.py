@@ -39,11 +39,11 @@ def test_three_processes_tell_each_other_things(tmp_path):
 
 def test_one_process_alone_tells_itself():
     with joined(Group()):
-        assert processes.exchange({"a": 1}) == [{"a": 1}] and processes.broadcast((1, 2)) == (1, 2)
+        assert processes.all_gather({"a": 1}) == [{"a": 1}] and processes.broadcast((1, 2)) == (1, 2)
         assert processes.any_process(True) and not processes.any_process(False)
         assert processes.is_primary() and (processes.process_id(), processes.process_count()) == (0, 1)
-        processes.agree("anything", "at all")
-        assert processes.shared_out(sorted, [3, 1], str, int) == [1, 3]
+        processes.assert_equal("anything", "at all")
+        assert processes.map_across_processes(sorted, [3, 1], str, int) == [1, 3]
 
 
 @pytest.mark.parametrize(

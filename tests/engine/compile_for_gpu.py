@@ -35,7 +35,7 @@ platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { 
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 CONFIG = DecoderConfig(
-    vocab_size=4096, width=256, layers=4, heads=4, kv_heads=1, head_dim=256, hidden=512, max_length=4096,
+    vocab_size=4096, embed_dim=256, layers=4, heads=4, kv_heads=1, head_dim=256, mlp_dim=512, max_length=4096,
     dtype="bfloat16", layer_pattern=("local", "global"), window=128, qk_norm=True, post_norms=True, norm_plus_one=True,
     remat=True,
 )  # fmt: skip

@@ -34,11 +34,11 @@ def make_engine(model: Decoder) -> Callable[..., Engine]:
     def make(rows: int = 4, mesh: tuple[int, int, int] = (1, 1, 1), **changes) -> Engine:
         settings = {
             "max_length": 64,
-            "budget": 8,
-            "ends": (END,),
-            "forbidden": (FORBIDDEN,),
+            "max_new_tokens": 8,
+            "stop_ids": (END,),
+            "suppressed_ids": (FORBIDDEN,),
             "chunks": (4, 8),
-            "live": (64,),
+            "capacities": (64,),
         }
         return Engine(model, rows, mesh=mesh_of(*mesh), **{**settings, **changes})
 

@@ -9,12 +9,12 @@ from sml_jax.sharding.mesh import AXES
 END, OTHER_END, FORBIDDEN = 2, 9, 5
 CONFIG = DecoderConfig(
     vocab_size=14,
-    width=16,
+    embed_dim=16,
     layers=2,
     heads=4,
     kv_heads=2,
     head_dim=8,
-    hidden=16,
+    mlp_dim=16,
     max_length=64,
     layer_pattern=("local", "global"),
     window=5,

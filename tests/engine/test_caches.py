@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sml_jax.engine import caches
-from sml_jax.engine.caches import CacheLayout, empty_cache, looked_back_at
+from sml_jax.engine.caches import CacheLayout, empty_cache, kv_segments
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.ops.cached_attention import KeyValues
+from sml_jax.models.ops.cached_attention import KVCache
 
 ROWS, CAPACITY, MOST = 4, 160, 8
 LAYOUT = CacheLayout.of(CONFIG, CAPACITY, MOST)  # a ring of 32 slots, 16 to spare on either side
@@ -29,11 +29,11 @@ def jitted(name: str):
     return jax.jit(partial(getattr(caches, name), *static))
 
 
-def window_of(first: np.ndarray, size: int) -> tuple[KeyValues, ...]:
+def window_of(first: np.ndarray, size: int) -> tuple[KVCache, ...]:
     """Keys and values that say which token they are: dialogue * 1000 + position; garbage is written like tokens."""
     named = (first[:, None] + np.arange(size)).astype(np.float32)
     array = jnp.asarray(np.broadcast_to(named[:, None, :, None], (len(first), CONFIG.kv_heads, size, CONFIG.head_dim)))
-    return (KeyValues(array, -array),) * CONFIG.layers
+    return (KVCache(array, -array),) * CONFIG.layers
 
 
 @settings(max_examples=25, deadline=None)
@@ -72,7 +72,7 @@ def test_what_a_row_sees_is_there(data) -> None:
                 held[target], written[target] = held[source][:length], written[source]
     start = np.array([len(tokens) for tokens in held], np.int32)
     for layer, (past, local) in enumerate(
-        zip(looked_back_at(LAYOUT, kept, None, jnp.asarray(start), False), (True, False), strict=True)
+        zip(kv_segments(LAYOUT, kept, None, jnp.asarray(start), False), (True, False), strict=True)
     ):
         assert past.kv.keys.shape[2] == (64 if local else CAPACITY), layer
         for row, tokens in enumerate(held):
@@ -88,7 +88,7 @@ def test_where_a_ring_pays() -> None:
     assert (LAYOUT.ring, LAYOUT.spare, LAYOUT.slots(0, CAPACITY), LAYOUT.slots(1, CAPACITY)) == (32, 16, 64, CAPACITY)
     assert LAYOUT.slots(0, 32) == 32  # shorter than the ring: slot by slot
     assert CacheLayout.of(CONFIG, 64, MOST).ring == 0  # not shorter than what keeps all
-    roomy = CacheLayout.of(CONFIG, 4 * CAPACITY, MOST, taken_back=40)
+    roomy = CacheLayout.of(CONFIG, 4 * CAPACITY, MOST, max_rewind=40)
     for length in range(4 * CAPACITY):  # a turn of 40 that is taken back, the last window of it written whole
         assert not roomy.lost(length + 40 + MOST - 1, length)
     assert roomy.ring < 80 and roomy.lost(400, 300)
@@ -106,11 +106,13 @@ LONG = 256
 def test_long_dialogues_are_those_of_one_full_pass(params, layers, mesh) -> None:
     """Contexts many times as long as the ring; turns taken back, replaced, and openings of rows that have gone on."""
     model = Decoder(dataclasses.replace(CONFIG, max_length=LONG, layer_pattern=layers))
-    widths = (8,) if mesh[0] == 1 else (2,)
-    live = (16, 64, LONG)
-    engine = Engine(model, 8, LONG, 8, (END,), chunks=(4, 8), live=live, widths=widths, mesh=mesh_of(*mesh))
+    batch_sizes = (8,) if mesh[0] == 1 else (2,)
+    capacities = (16, 64, LONG)
+    engine = Engine(
+        model, 8, LONG, 8, (END,), chunks=(4, 8), capacities=capacities, batch_sizes=batch_sizes, mesh=mesh_of(*mesh)
+    )
     forward = jax.jit(partial(model.apply, params))
-    rows, rng = Rows(engine, params, jax.random.key(0)), np.random.default_rng(0)
+    rows, rng = ContextBatch(engine, params, jax.random.key(0)), np.random.default_rng(0)
     opening = rng.integers(0, 14, 40).tolist()
 
     def check(row: int, logprobs: tuple[float, ...]) -> None:

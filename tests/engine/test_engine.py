@@ -8,30 +8,30 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.sharding.mesh import loop_sharding, loops, place, shard_params
+from sml_jax.sharding.mesh import loop_sharding, loops, put_global, shard_params
 
 
 @pytest.mark.parametrize(
-    ("rows", "mesh", "chunks", "live"), [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))], ids=str
+    ("rows", "mesh", "chunks", "capacities"), [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))], ids=str
 )
-def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh, chunks, live) -> None:
+def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh, chunks, capacities) -> None:
     shards = mesh[0] * mesh[1]
-    engine = make_engine(rows, mesh, live=live, chunks=chunks, widths=(1, rows // shards))
+    engine = make_engine(rows, mesh, capacities=capacities, chunks=chunks, batch_sizes=(1, rows // shards))
     laid = shard_params(engine.mesh, model, params)
     engine.warm_up(laid)
     compiled = engine.compiled()
     # By length and width: chunks read and written, decode and copy. By width: keys. And from length to length, and into
     # a ring, where local layers did not begin with one.
-    lengths, grown = len(engine.capacities), len(engine.capacities) - 1 + (live[0] <= engine.layout.ring)
-    assert lengths == len(live) + 1 and compiled == lengths * 2 * (2 * len(chunks) + 1 + 1) + 2 + grown
+    lengths, grown = len(engine.cache_lengths), len(engine.cache_lengths) - 1 + (capacities[0] <= engine.layout.ring)
+    assert lengths == len(capacities) + 1 and compiled == lengths * 2 * (2 * len(chunks) + 1 + 1) + 2 + grown
     rng = np.random.default_rng(0)
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
     for seed in range(4):
-        side = Rows(engine, laid, jax.random.key(seed))
+        side = ContextBatch(engine, laid, jax.random.key(seed))
         for row in range(rows):
             own = rng.integers(0, 14, rng.integers(1, 12)).tolist()
             side.start(row, row, opening if rng.random() < 0.5 else own)
@@ -44,11 +44,11 @@ def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows,
 
 
 def test_the_smallest_that_will_do(make_engine, params) -> None:
-    engine = make_engine(live=(16, 64), widths=(1, 4))
-    assert engine.capacities == (16, 64, 80)
+    engine = make_engine(capacities=(16, 64), batch_sizes=(1, 4))
+    assert engine.cache_lengths == (16, 64, 80)
     assert [engine.chunk_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
-    assert [engine.width_for(n) for n in (1, 2, 4)] == [1, 4, 4]
-    assert [engine.width_of_some(n) for n in (1, 2, 3, 4)] == [1, 1, 1, 4]
+    assert [engine.batch_size_for(n) for n in (1, 2, 4)] == [1, 4, 4]
+    assert [engine.first_batch_size(n) for n in (1, 2, 3, 4)] == [1, 1, 1, 4]
     cache = engine.cache(16)
     for needed, capacity in ((16, 16), (17, 64), (65, 80), (3, 80)):
         cache = engine.fitted(cache, needed)
@@ -57,7 +57,7 @@ def test_the_smallest_that_will_do(make_engine, params) -> None:
 
 
 def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
-    engine = make_engine(live=(16, 64))
+    engine = make_engine(capacities=(16, 64))
     filled = jax.tree.map(lambda x: x + jax.numpy.arange(x.size).reshape(x.shape), engine.cache(16))
     before = jax.device_get(filled)
     for kept, was, at in zip(engine.fitted(filled, 17), before, (engine.layout.spare, 0), strict=True):
@@ -69,17 +69,17 @@ def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
 def test_lengths_double_up_to_the_longest_context() -> None:
     model = Decoder(dataclasses.replace(CONFIG, max_length=300))
 
-    def live(length: int) -> tuple[int, ...]:
-        return Engine(model, 1, length, 4, (END,), mesh=mesh_of(1, 1, 1)).live
+    def capacities(length: int) -> tuple[int, ...]:
+        return Engine(model, 1, length, 4, (END,), mesh=mesh_of(1, 1, 1)).capacities
 
-    def widths(rows: int) -> tuple[int, ...]:
-        return Engine(model, rows, 40, 4, (END,), mesh=mesh_of(1, 1, 1)).widths
+    def batch_sizes(rows: int) -> tuple[int, ...]:
+        return Engine(model, rows, 40, 4, (END,), mesh=mesh_of(1, 1, 1)).batch_sizes
 
-    assert (widths(64), widths(32), widths(16), widths(4)) == ((4, 16, 64), (8, 32), (16,), (4,))
-    assert live(300) == (64, 128, 256, 300)
-    assert live(128) == (64, 128)
-    assert live(40) == (40,)
-    assert Engine(model, 1, 300, 4, (END,), mesh=mesh_of(1, 1, 1)).capacities == (64, 128, 256, 320)
+    assert (batch_sizes(64), batch_sizes(32), batch_sizes(16), batch_sizes(4)) == ((4, 16, 64), (8, 32), (16,), (4,))
+    assert capacities(300) == (64, 128, 256, 300)
+    assert capacities(128) == (64, 128)
+    assert capacities(40) == (40,)
+    assert Engine(model, 1, 300, 4, (END,), mesh=mesh_of(1, 1, 1)).cache_lengths == (64, 128, 256, 320)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_lengths_double_up_to_the_longest_context() -> None:
     [
         ({"max_length": 65}, "contexts of 65 tokens, but the model's max_length is 64"),
         ({"rows": 6, "mesh": (2, 2, 1)}, "6 rows do not divide over 4 shards of the mesh"),
-        ({"widths": (1, 2)}, "widths end at 2, but a shard has 4 rows"),
-        ({"ends": ()}, "an end of turn must be a token that can be sampled"),
-        ({"forbidden": (END,)}, "an end of turn must be a token that can be sampled"),
+        ({"batch_sizes": (1, 2)}, "batch_sizes end at 2, but a shard has 4 rows"),
+        ({"stop_ids": ()}, "an end of turn must be a token that can be sampled"),
+        ({"suppressed_ids": (END,)}, "an end of turn must be a token that can be sampled"),
     ],
 )
 def test_settings_that_cannot_be(make_engine, changes: dict, message: str) -> None:
@@ -103,21 +103,21 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
 
     Where only `data` splits them they exchange nothing at all, so that none waits for another.
     """
-    engine = make_engine(16, mesh, widths=(2, 16 // (mesh[0] * mesh[1])))
-    few, slots = 2 * engine.shards, {engine.layout.slots(layer, engine.capacities[-1]) for layer in range(2)}
+    engine = make_engine(16, mesh, batch_sizes=(2, 16 // (mesh[0] * mesh[1])))
+    few, slots = 2 * engine.shards, {engine.layout.slots(layer, engine.cache_lengths[-1]) for layer in range(2)}
     assert slots == {80, 64}  # of the layer that keeps all and of the local one's ring; no other dimension's size
-    weights, cache, zeros = engine.place(params), engine.cache(), np.zeros(few, np.int32)
+    weights, cache, zeros = engine.prepare_params(params), engine.cache(), np.zeros(few, np.int32)
     rows = engine._rows(np.zeros((engine.shards, 2), np.int32))
     keys = engine._rows(engine.keys(jax.random.key(0), zeros, zeros.astype(np.uint32)))
-    start, window, leave = (
+    start, window, stop_counts = (
         engine._rows(zeros),
         engine._rows(np.zeros((few, 8), np.int32)),
-        place(np.ones(loops(engine.mesh), np.int32), loop_sharding(engine.mesh)),
+        put_global(np.ones(loops(engine.mesh), np.int32), loop_sharding(engine.mesh)),
     )
     lowered = {
         "copy": engine._copy.lower(cache, rows, rows, np.int32(1)),
         "extend": engine._extend.lower(weights, cache, rows, window, start, start),
-        "decode": engine._decode.lower(weights, cache, rows, start, start, start, keys, leave, engine._allowed),
+        "decode": engine._decode.lower(weights, cache, rows, start, start, start, keys, stop_counts, engine._allowed),
     }
     moved = {}
     for name, program in lowered.items():

@@ -47,10 +47,12 @@ def said(out) -> list[list[int]]:
     return [row[:n].tolist() for row, n in zip(out.tokens, out.count, strict=True)]
 
 
-@pytest.mark.parametrize(("chunk", "forbidden"), [(4, (FORBIDDEN,)), (8, (FORBIDDEN,)), (8, ())])
-def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(make_engine, params, scores_of, chunk, forbidden) -> None:
+@pytest.mark.parametrize(("chunk", "suppressed_ids"), [(4, (FORBIDDEN,)), (8, (FORBIDDEN,)), (8, ())])
+def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(
+    make_engine, params, scores_of, chunk, suppressed_ids
+) -> None:
     rows = contexts()
-    _, out = decoded(make_engine(forbidden=forbidden), params, rows, [8, 8, 8, 8], chunk)
+    _, out = decoded(make_engine(suppressed_ids=suppressed_ids), params, rows, [8, 8, 8, 8], chunk)
     scores = scores_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
     assert out.count.sum() > 8
     for row, n, got, score in zip(rows, out.count, out.logprob, scores, strict=True):
@@ -118,7 +120,7 @@ def test_limits_hold_for_each_row_and_an_end_stops_it(make_engine, params) -> No
 
 
 def test_the_loop_stops_when_all_turns_have_ended(make_engine, params) -> None:
-    engine = make_engine(forbidden=tuple(t for t in range(CONFIG.vocab_size) if t != END))
+    engine = make_engine(suppressed_ids=tuple(t for t in range(CONFIG.vocab_size) if t != END))
     _, out = decoded(engine, params, contexts(), [8] * 4)
     assert said(out) == [[END]] * 4 and out.ended.all()
     assert (out.tokens[:, 1:] == 0).all() and (out.logprob[:, 1:] == 0).all()  # never written
@@ -132,7 +134,7 @@ def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
     cache, start = filled(engine, params, contexts(), 8)
     last, limit = np.array([row[-1] for row in contexts()], np.int32), np.array([2, 8, 7, 7], np.int32)
     for seed in range(6):
-        _, out = engine.decode(params, cache, last, start, limit, keys_of(seed), leave=np.array([1, 2], np.int32))
+        _, out = engine.decode(params, cache, last, start, limit, keys_of(seed), stop_counts=np.array([1, 2], np.int32))
         out = jax.device_get(out)
         first = min(n for n, done in zip(out.count[:2], (out.ended | (out.count == limit))[:2], strict=True) if done)
         assert (out.count[:2] == first).all() and first <= 2
@@ -142,7 +144,7 @@ def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
 
 
 def test_the_padding_id_may_be_sampled_and_is_kept_and_seen(make_engine, params, scores_of) -> None:
-    engine = make_engine(forbidden=tuple(t for t in range(CONFIG.vocab_size) if t not in (0, END)))
+    engine = make_engine(suppressed_ids=tuple(t for t in range(CONFIG.vocab_size) if t not in (0, END)))
     rows = contexts()
     turns = []
     for seed in range(4):
@@ -156,7 +158,7 @@ def test_the_padding_id_may_be_sampled_and_is_kept_and_seen(make_engine, params,
 
 
 def test_each_of_several_ends_ends_a_turn_and_is_among_its_tokens(make_engine, params) -> None:
-    engine = make_engine(ends=(END, OTHER_END))
+    engine = make_engine(stop_ids=(END, OTHER_END))
     last = []
     for seed in range(12):
         _, out = decoded(engine, params, contexts(), [8] * 4, seed=seed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
-from sml_jax.engine import Engine, Rows, kernels
+from sml_jax.engine import ContextBatch, Engine, kernels
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.ops import native_product
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++
 OPENING = list(range(1, 12)) * 4
 
 
-def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Rows, list]:
+def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[ContextBatch, list]:
     """Three turns of rows of several lengths, of which some begin alike."""
     model = Decoder(replace(CONFIG, head_dim=16, attention=attention, max_length=128))
     params = init_params(model, jax.random.key(0))
     engine = Engine(
-        model, rows, 128, 8, (END,), chunks=(4, 8), widths=(1, rows // (mesh[0] * mesh[1])), mesh=mesh_of(*mesh)
+        model, rows, 128, 8, (END,), chunks=(4, 8), batch_sizes=(1, rows // (mesh[0] * mesh[1])), mesh=mesh_of(*mesh)
     )
     engine.warm_up(params)
     compiled = engine.compiled()
-    side, said = Rows(engine, params, jax.random.key(1)), []
+    side, said = ContextBatch(engine, params, jax.random.key(1)), []
     for row in range(rows):
         side.start(row, row, OPENING if row % 2 else [1 + row, 3] * (1 + row))
     for turn in range(3):
@@ -56,7 +56,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
     assert set(multiplied) == ({1, 4} if mesh == (1, 1, 1) else set()), (
         "cores share the products of one device's few rows"
     )
-    assert len(native._engine.capacities) == 1 < len(plain._engine.capacities), "one length of caches"
+    assert len(native._engine.cache_lengths) == 1 < len(plain._engine.cache_lengths), "one length of caches"
 
 
 @pytest.mark.parametrize("mesh", [(1, 2, 1), (1, 1, 2)], ids=str)

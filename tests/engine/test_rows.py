@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from engine_toys import END, FORBIDDEN, mesh_of
 
-from sml_jax.engine.rows import Rows
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.errors import UserError
 
 
 @pytest.fixture
-def rows(make_engine, params) -> Rows:
-    return Rows(make_engine(), params, jax.random.key(0))
+def rows(make_engine, params) -> ContextBatch:
+    return ContextBatch(make_engine(), params, jax.random.key(0))
 
 
 def given_turns(dialogue: int, turns: int = 4) -> list[list[int]]:
@@ -20,7 +20,7 @@ def given_turns(dialogue: int, turns: int = 4) -> list[list[int]]:
     return [rng.integers(0, 14, int(rng.integers(1, 9))).tolist() for _ in range(turns)]
 
 
-def played(rows: Rows, places: dict[int, int], limit: int = 6) -> tuple[dict[int, list[list[int]]], dict]:
+def played(rows: ContextBatch, places: dict[int, int], limit: int = 6) -> tuple[dict[int, list[list[int]]], dict]:
     """Four turns of dialogues at their `places`: sampled turns, and (tokens, log-probs by position)."""
     turns = {d: given_turns(d) for d in places}
     sampled: dict[int, list[list[int]]] = {d: [] for d in places}
@@ -63,7 +63,7 @@ def test_the_same_seed_says_the_same_whatever_rows_and_devices(rows, make_engine
     dialogues = [21, 22, 23, 24]
     expected = played(rows, {d: row for row, d in enumerate(dialogues)})[0]
     places = dict(zip(dialogues, [size - 1, 0, 2, size // 2 - 1] if size > 4 else [3, 0, 2, 1], strict=True))
-    assert played(Rows(engine, laid, jax.random.key(0)), places)[0] == expected
+    assert played(ContextBatch(engine, laid, jax.random.key(0)), places)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,19 @@ def test_weights_move_from_the_updates_mesh_to_the_rollouts(rows, make_engine, m
 
     engine = make_engine(8, mesh)
     laid = shard_params(mesh_of(1, 8, 1), model, params)
-    for leaf in jax.tree.leaves(engine.place(laid)):
+    for leaf in jax.tree.leaves(engine.prepare_params(laid)):
         assert leaf.sharding.mesh == engine.mesh
     places = {d: row for row, d in enumerate([21, 22, 23, 24])}
-    assert played(Rows(engine, laid, jax.random.key(0)), places)[0] == played(rows, places)[0]
+    assert played(ContextBatch(engine, laid, jax.random.key(0)), places)[0] == played(rows, places)[0]
 
 
 def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -> None:
     """Turns begun at different times, and stopped in the middle again and again, are the turns of one call."""
-    engine = make_engine(4, steps=3, widths=(1, 2, 4))
-    in_step = played(Rows(make_engine(4), params, jax.random.key(0)), {d: row for row, d in enumerate((41, 42, 43))})
-    rows, turns = Rows(engine, params, jax.random.key(0)), {d: given_turns(d) for d in (41, 42, 43)}
+    engine = make_engine(4, steps=3, batch_sizes=(1, 2, 4))
+    in_step = played(
+        ContextBatch(make_engine(4), params, jax.random.key(0)), {d: row for row, d in enumerate((41, 42, 43))}
+    )
+    rows, turns = ContextBatch(engine, params, jax.random.key(0)), {d: given_turns(d) for d in (41, 42, 43)}
     said: dict[int, list[list[int]]] = {d: [] for d in turns}
     logprobs: dict[int, dict[int, float]] = {d: {} for d in turns}
     waiting = [41, 42, 43]  # one more begins in each round
@@ -113,8 +115,8 @@ def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -
 
 
 def test_given_tokens_go_through_in_calls_of_few_more_rows_than_wait(make_engine, params, monkeypatch) -> None:
-    engine = make_engine(4, widths=(1, 2, 4))
-    rows, sizes, extend = Rows(engine, params, jax.random.key(0)), [], engine.extend
+    engine = make_engine(4, batch_sizes=(1, 2, 4))
+    rows, sizes, extend = ContextBatch(engine, params, jax.random.key(0)), [], engine.extend
 
     def counted(weights, cache, tokens, *rest):
         sizes.append(len(tokens))
@@ -129,7 +131,7 @@ def test_given_tokens_go_through_in_calls_of_few_more_rows_than_wait(make_engine
 
 def test_an_opening_is_run_once_for_all_that_share_it(make_engine, params, scores_of) -> None:
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3, 4, 6]
-    rows = Rows(make_engine(4, widths=(1, 2, 4)), params, jax.random.key(0))
+    rows = ContextBatch(make_engine(4, batch_sizes=(1, 2, 4)), params, jax.random.key(0))
     for row in range(3):
         rows.start(row, row, opening)
     rows.start(3, 3, opening[:-1])
@@ -156,7 +158,7 @@ def test_company_and_a_used_row_change_nothing(rows) -> None:
 
 def test_another_seed_dialogue_or_salt_says_something_else(make_engine, params) -> None:
     def said(seed: int = 0, first: int = 0, salt: int = 0) -> list[tuple[int, ...]]:
-        rows = Rows(make_engine(), params, jax.random.key(seed))
+        rows = ContextBatch(make_engine(), params, jax.random.key(seed))
         for row in range(4):
             rows.start(row, first + row, [1, 3, 4])
         return [u.tokens for u in rows.sample(range(4), 8, salt)]

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
+from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.rows import Rows, Utterance
 from sml_jax.engine.sampling import Sampling
 from sml_jax.evaluate import language_labeller
 from sml_jax.evaluate.labels import LABELS, label_by_rules
@@ -26,19 +26,26 @@ TURNS = [("The answer is 5.", True), ("What is x?", False), ("", False), ("What 
 @pytest.fixture(scope="module")
 def labeller():
     config = DecoderConfig(
-        vocab_size=TOKENIZER.vocab_size, width=8, layers=1, heads=1, kv_heads=1, head_dim=8, hidden=8, max_length=4096
+        vocab_size=TOKENIZER.vocab_size,
+        embed_dim=8,
+        layers=1,
+        heads=1,
+        kv_heads=1,
+        head_dim=8,
+        mlp_dim=8,
+        max_length=4096,
     )
     model = Decoder(config)
     engine = Engine(
         model,
         rows=8,
         max_length=labelling_length(MESSAGES, 24),
-        budget=ANSWER_TOKENS,
-        ends=MESSAGES.ends,
-        forbidden=MESSAGES.unspeakable(),
+        max_new_tokens=ANSWER_TOKENS,
+        stop_ids=MESSAGES.stop_ids,
+        suppressed_ids=MESSAGES.suppressed_ids(),
         sampling=Sampling(temperature=0.0),
         chunks=(512,),
-        live=(labelling_length(MESSAGES, 24),),
+        capacities=(labelling_length(MESSAGES, 24),),
     )
     return LanguageLabeller(engine, init_params(model, jax.random.key(0)), MESSAGES, utterance_tokens=24)
 
@@ -51,7 +58,7 @@ def test_what_the_model_says_counts(labeller, monkeypatch) -> None:
     answers = {"What is x?": "Clarification.", "The answer is 5.": "DISCUSSION, I", "": "answered"}
     asked: list[str] = []
 
-    class SpeakingRows(Rows):
+    class SpeakingRows(ContextBatch):
         def sample(self, rows, limit, salt=0):
             contexts = [TOKENIZER.decode(self.context(row)) for row in rows]
             asked.extend(contexts)

@@ -16,7 +16,7 @@ from sml_jax.models.decoder import Decoder, init_params
 
 ROWS, TIME, BF16, F32 = 4, 8, jnp.dtype("bfloat16"), jnp.dtype("float32")
 CONFIG = DecoderConfig(
-    vocab_size=24, width=16, layers=3, heads=2, kv_heads=1, head_dim=8, hidden=20, max_length=8, dtype="bfloat16"
+    vocab_size=24, embed_dim=16, layers=3, heads=2, kv_heads=1, head_dim=8, mlp_dim=20, max_length=8, dtype="bfloat16"
 )
 
 

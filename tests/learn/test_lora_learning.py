@@ -22,12 +22,12 @@ from sml_jax.sharding.mesh import AXES, make_mesh, shard_params
 
 CONFIG = DecoderConfig(
     vocab_size=12,
-    width=16,
+    embed_dim=16,
     layers=2,
     heads=4,
     kv_heads=2,
     head_dim=8,
-    hidden=20,
+    mlp_dim=20,
     max_length=16,
     tied_embeddings=False,
     lora=LoraConfig(rank=4, alpha=8.0),

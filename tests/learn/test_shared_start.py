@@ -16,7 +16,7 @@ from sml_jax.models.shared_start import SharedStart
 from sml_jax.sharding.mesh import make_mesh, place_params
 
 SGD = optax.sgd(1.0)  # the step is the gradient
-SIZES = {"vocab_size": 40, "width": 16, "heads": 4, "kv_heads": 2, "head_dim": 8, "hidden": 32, "max_length": 64}
+SIZES = {"vocab_size": 40, "embed_dim": 16, "heads": 4, "kv_heads": 2, "head_dim": 8, "mlp_dim": 32, "max_length": 64}
 # A global and a local layer, whose window ends within what is shared.
 CONFIGS = {
     "plain": DecoderConfig(layers=2, **SIZES),
@@ -72,7 +72,7 @@ def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tupl
 
 def test_the_start_is_computed_once() -> None:
     """The compiled update has the fewer FLOPs that fewer tokens ask for."""
-    model = Decoder(DecoderConfig(**{**SIZES, "layers": 1, "width": 64, "hidden": 512}, scan_unroll=1))
+    model = Decoder(DecoderConfig(**{**SIZES, "layers": 1, "embed_dim": 64, "mlp_dim": 512}, scan_unroll=1))
     params = init_params(model, jax.random.key(1))
     found = []
     for share in (1, 4):

@@ -23,7 +23,7 @@ TIME = 8
 
 @pytest.fixture(scope="module")
 def model():
-    sizes = {"vocab_size": 12, "width": 16, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8, "hidden": 16}
+    sizes = {"vocab_size": 12, "embed_dim": 16, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8, "mlp_dim": 16}
     return Decoder(DecoderConfig(**sizes, max_length=32, tied_embeddings=False))
 
 

@@ -72,7 +72,7 @@ def _attention(p: dict, xs: np.ndarray, c: DecoderConfig, local: bool) -> np.nda
     queries = heads("query", c.heads, True)
     keys, values = heads("key", c.kv_heads, True), heads("value", c.kv_heads, False)
     scale = c.attention_scale if c.attention_scale is not None else 1 / math.sqrt(c.head_dim)
-    out = np.zeros((time, c.width))
+    out = np.zeros((time, c.embed_dim))
     for t in range(time):
         first = max(0, t - c.window + 1) if local else 0
         for h in range(c.heads):
@@ -96,7 +96,7 @@ def numpy_logits(c: DecoderConfig, params: dict, tokens: list[int]) -> np.ndarra
 
     top = doubles({k: v for k, v in params["params"].items() if k != "layers"})
     table = top["embedding"]["embedding"]
-    xs = np.stack([table[t] for t in tokens]) * (math.sqrt(c.width) if c.embedding_scale else 1.0)
+    xs = np.stack([table[t] for t in tokens]) * (math.sqrt(c.embed_dim) if c.embedding_scale else 1.0)
     for layer in range(c.layers):
         p = doubles(params["params"]["layers"], layer)
         kind = c.layer_pattern[layer % len(c.layer_pattern)]

@@ -11,7 +11,7 @@ import pytest
 from sml_jax.errors import UserError
 from sml_jax.models.ops import build, native_product
 from sml_jax.models.ops.attention import choose
-from sml_jax.models.ops.cached_attention import KeyValues, Past, cached_attention
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, cached_attention
 from sml_jax.models.ops.cached_attention_native import native_cached_attention
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
@@ -54,8 +54,8 @@ def given(heads, kv_heads, dim, time, slot, garbage: float = 0.0):
                 array[row, count:] = garbage
         for array in said:
             array[:, at + time :] = garbage
-    past = Past(KeyValues(*map(jnp.asarray, kept)), None, None, rows=jnp.asarray(rows)[None])
-    new = Past(KeyValues(*map(jnp.asarray, said)), None, None, None if slot is None else jnp.int32(slot))
+    past = KVSegment(KVCache(*map(jnp.asarray, kept)), None, None, rows=jnp.asarray(rows)[None])
+    new = KVSegment(KVCache(*map(jnp.asarray, said)), None, None, None if slot is None else jnp.int32(slot))
     return jnp.asarray(query), (past, new), jnp.asarray(start[:, None] + at + np.arange(time, dtype=np.int32))
 
 
@@ -66,9 +66,9 @@ def plain(query, segments, positions, is_local, **rule) -> jax.Array:
     slots = [jnp.arange(segment.kv.keys.shape[1]) for segment in segments]
     kept, said = (jax.tree.map(lambda x: x.swapaxes(1, 2), segment.kv) for segment in segments)
     at = jnp.broadcast_to(slots[0], (5, len(slots[0])))
-    past = Past(jax.tree.map(lambda x: x[past.rows[0]], kept), at, at < start[:, None])
+    past = KVSegment(jax.tree.map(lambda x: x[past.rows[0]], kept), at, at < start[:, None])
     held = jnp.broadcast_to(slots[1] < positions[0, -1] - start[0] + 1, (5, len(slots[1])))
-    new = Past(said, start[:, None] + slots[1], held)
+    new = KVSegment(said, start[:, None] + slots[1], held)
     return cached_attention(query, (past, new), positions, jnp.asarray(is_local), **rule)
 
 
@@ -112,8 +112,8 @@ def test_rows_that_cores_share_are_the_same(monkeypatch, shape, few) -> None:
 def test_a_known_answer_where_all_scores_are_equal() -> None:
     """The mean of the values that are seen: slots 0 to 2 of the cache hold 1, 2, 3; the new token 6."""
     values = jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0, 100.0])[None, :, None, None], (1, 4, 1, 16))
-    past = Past(KeyValues(jnp.zeros((1, 4, 1, 16)), values), None, None)
-    new = Past(KeyValues(jnp.zeros((1, 1, 1, 16)), jnp.full((1, 1, 1, 16), 6.0)), None, None)
+    past = KVSegment(KVCache(jnp.zeros((1, 4, 1, 16)), values), None, None)
+    new = KVSegment(KVCache(jnp.zeros((1, 1, 1, 16)), jnp.full((1, 1, 1, 16), 6.0)), None, None)
     rule = {"window": 2, "scale": 1.0, "softcap": None}
     query, position = jnp.ones((1, 1, 1, 16)), jnp.array([[3]])
     for local, mean in ((False, 3.0), (True, 4.5)):

@@ -16,12 +16,12 @@ from sml_jax.sharding.mesh import AXES, shard_params
 
 CONFIG = DecoderConfig(
     vocab_size=11,
-    width=8,
+    embed_dim=8,
     layers=2,
     heads=2,
     kv_heads=1,
     head_dim=4,
-    hidden=12,
+    mlp_dim=12,
     max_length=32,
     qkv_bias=True,
     param_dtype="bfloat16",
@@ -87,7 +87,7 @@ def test_overrides_cast_and_a_mesh_lays_out(saved) -> None:
     path, params = saved
     mesh = jax.make_mesh((4, 2, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
     model, wide = load_model(path, mesh, {"param_dtype": "float32", "max_length": 16})
-    assert (model.config.param_dtype, model.config.max_length, model.config.width) == ("float32", 16, 8)
+    assert (model.config.param_dtype, model.config.max_length, model.config.embed_dim) == ("float32", 16, 8)
     assert {leaf.dtype for leaf in jax.tree.leaves(wide)} == {jnp.dtype("float32")}
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(jnp.float32)), wide, params)
     expected = shard_params(mesh, model, wide)

@@ -19,7 +19,7 @@ from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_
 from sml_jax.sharding.mesh import RULES
 
 BASE = DecoderConfig(
-    vocab_size=19, width=16, layers=2, heads=4, kv_heads=2, head_dim=8, hidden=24, max_length=64
+    vocab_size=19, embed_dim=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_dim=24, max_length=64
 )  # fmt: skip
 GEMMA3 = {
     "layer_pattern": ("local", "global"),

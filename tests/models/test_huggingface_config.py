@@ -175,12 +175,12 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         )
     return dict(
         vocab_size=draw(st.integers(1, 300_000)),
-        width=draw(st.integers(1, 64)),
+        embed_dim=draw(st.integers(1, 64)),
         layers=layers,
         heads=draw(st.sampled_from([4, 8])),
         kv_heads=draw(st.sampled_from([1, 2, 4])),
         head_dim=draw(st.sampled_from([2, 16, 128])),
-        hidden=draw(st.integers(1, 64)),
+        mlp_dim=draw(st.integers(1, 64)),
         max_length=draw(st.integers(1, 1000)),
         layer_pattern=kinds,
         window=draw(st.integers(1, 99)),

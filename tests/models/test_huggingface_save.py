@@ -15,7 +15,7 @@ from sml_jax.models.hf.save import copy_text_files, token_ids
 from sml_jax.models.lora import add_lora, merge_lora
 
 CONFIG = DecoderConfig(
-    vocab_size=11, width=8, layers=2, heads=2, kv_heads=1, head_dim=4, hidden=12, max_length=32, qk_norm=True
+    vocab_size=11, embed_dim=8, layers=2, heads=2, kv_heads=1, head_dim=4, mlp_dim=12, max_length=32, qk_norm=True
 )
 
 

@@ -35,7 +35,7 @@ from sml_jax.models.lora import (
 from sml_jax.sharding.mesh import AXES, make_mesh, shard_params
 
 CONFIG = DecoderConfig(
-    vocab_size=14, width=16, layers=2, heads=4, kv_heads=2, head_dim=6, hidden=20, max_length=64, qkv_bias=True
+    vocab_size=14, embed_dim=16, layers=2, heads=4, kv_heads=2, head_dim=6, mlp_dim=20, max_length=64, qkv_bias=True
 )
 LORA = LoraConfig(rank=3, alpha=5.0)
 # Inputs and outputs of each projection of `CONFIG`.
@@ -195,8 +195,10 @@ def test_the_adapted_model_samples_what_the_merged_one_does(base: dict) -> None:
     mesh = jax.make_mesh((1, 1, 1), AXES, devices=jax.devices()[:1], axis_types=(jax.sharding.AxisType.Auto,) * 3)
 
     def play(model: Decoder, params: dict) -> Any:
-        engine = Engine(model, rows=3, max_length=32, budget=8, ends=(2,), chunks=(4,), live=(32,), mesh=mesh)
-        params, cache, start = engine.place(params), engine.cache(), np.zeros(3, np.int32)
+        engine = Engine(
+            model, rows=3, max_length=32, max_new_tokens=8, stop_ids=(2,), chunks=(4,), capacities=(32,), mesh=mesh
+        )
+        params, cache, start = engine.prepare_params(params), engine.cache(), np.zeros(3, np.int32)
         for count in ([4, 2, 1], [2, 0, 0]):
             size = np.array(count, np.int32)
             cache = engine.extend(params, cache, TOKENS[:, start[0] : start[0] + 4], start, size)

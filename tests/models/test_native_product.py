@@ -55,12 +55,12 @@ def test_several_dimensions_are_summed_over_and_come_out() -> None:
 def test_a_model_with_these_products_is_the_same_model(tied) -> None:
     config = DecoderConfig(
         vocab_size=70,
-        width=32,
+        embed_dim=32,
         layers=2,
         heads=4,
         kv_heads=2,
         head_dim=16,
-        hidden=48,
+        mlp_dim=48,
         max_length=16,
         tied_embeddings=tied,
     )

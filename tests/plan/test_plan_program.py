@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec
 from plan_toys import matrices, tiny_config, tiny_job
 
 from sml_jax.cli.plan import main
-from sml_jax.engine.weights import weight_shardings
+from sml_jax.engine.layer_params import weight_shardings
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.plan import report, topology
@@ -58,7 +58,7 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
 
 
 def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
-    update = phases(tiny_job(micro_rows=3), make_mesh(1, 8, 1))[-1]
+    update = phases(tiny_job(micro_batch_size=3), make_mesh(1, 8, 1))[-1]
     gradients = update.programs[0]
     assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
 
@@ -77,8 +77,8 @@ def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     cache_bytes = rollout.state["student's cache"]
     assert cache_bytes == plain.state["student's cache"] == 8 * (48 + 16) * 2 * 4 * 16 * 4 / 8
     layout = weight_shardings(Decoder(config), make_mesh(2, 1, 4))
-    whole = 4 * (config.vocab_size * config.width + matrices(config))  # all but the norms are split by 4
-    norms = 4 * (3 * config.width + 2 * config.head_dim * config.qk_norm)
+    whole = 4 * (config.vocab_size * config.embed_dim + matrices(config))  # all but the norms are split by 4
+    norms = 4 * (3 * config.embed_dim + 2 * config.head_dim * config.qk_norm)
     assert rollout.state["student's weights"] == whole / 4 + norms
     assert layout.layers[0]["params"]["mlp"]["up"]["kernel"].spec == PartitionSpec("fsdp", "tensor")
     laid = rollout.kernels[0]
@@ -226,7 +226,9 @@ def test_roofline_takes_the_slowest_of_three():
 def test_a_small_model_for_a_tpu_slice():
     """FLOPs against what was traced, kernels and collectives in a TPU's own form."""
     assert jax.default_backend() == "cpu"
-    job = tiny_job(tiny_config(layers=2, width=256, head_dim=128, hidden=512, vocab_size=1024, dtype="bfloat16"), 16)
+    job = tiny_job(
+        tiny_config(layers=2, embed_dim=256, head_dim=128, mlp_dim=512, vocab_size=1024, dtype="bfloat16"), 16
+    )
     plan = report.make_plan(job, "v5e:2x4")
     assert plan.fits and plan.limit == 15.75 * 2**30
     for phase in plan.phases:

@@ -19,7 +19,13 @@ def base():
     model, params = load_model("pocket")
     chat = simple_format(SentencePieceTokenizer(ASSETS / "pocket.model"))
     engine = Engine(
-        model, rows=64, max_length=256, budget=14, ends=chat.ends, forbidden=chat.unspeakable(), live=(128, 256)
+        model,
+        rows=64,
+        max_length=256,
+        max_new_tokens=14,
+        stop_ids=chat.stop_ids,
+        suppressed_ids=chat.suppressed_ids(),
+        capacities=(128, 256),
     )
     return chat, engine, params
 

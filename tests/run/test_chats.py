@@ -31,7 +31,7 @@ def test_the_family_is_told_by_the_folder(folder) -> None:
     assert isinstance(framing, MessageFraming) and isinstance(framing, Framing)
     opening = framing.student_opening("1 + 1?")
     assert opening[0] == framing.tokenizer.control("<|im_start|>")
-    assert framing.ends == tuple(map(framing.tokenizer.control, ("<|im_end|>", "<|endoftext|>")))
+    assert framing.stop_ids == tuple(map(framing.tokenizer.control, ("<|im_end|>", "<|endoftext|>")))
     assert "1 + 1?" in framing.utterance(opening)
     assert framing.utterance(FamilyChat(str(folder / "tokenizer.json")).framing().student_opening("1 + 1?")) == (
         framing.utterance(opening)
@@ -49,7 +49,7 @@ def test_thinking_is_a_choice(folder) -> None:
     plain, thinking = FamilyChat(str(folder)).framing(), FamilyChat(str(folder), thinking=True).framing()
     marker = plain.tokenizer.control("</think>")
     assert marker in plain.student_opening("Q") and marker not in thinking.student_opening("Q")
-    assert marker in plain.unspeakable() and marker not in thinking.unspeakable()
+    assert marker in plain.suppressed_ids() and marker not in thinking.suppressed_ids()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sml_jax.learn.update import PolicyLoss
 from sml_jax.run.stages import Offline, Online
 from sml_jax.tasks.problems.types import Problem, Verdict
 
-ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_rows=8)
+ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_batch_size=8)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggre
     def batch(problems):
         teacher = work.teacher("scripted", engine)
         played = play(task, problems, work.framing, engine, work.params, teacher, RULES, seed=3, group_size=4)
-        return stage._batch(played, stage.micro_rows, engine.live, 8)
+        return stage._batch(played, stage.micro_batch_size, engine.capacities, 8)
 
     parts, metrics = batch([*problems, bad])
     wanted, wanted_metrics = batch(problems)

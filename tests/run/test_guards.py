@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.run.health import Guards, Watch
+from sml_jax.run.health import AlertThresholds, HealthMonitor
 
 QUIET = {
     "logprob_mismatch": 1e-6, "entropy": 1.0, "zero_variance_fraction": 0.5, "truncated_rate": 0.1, "leak_rate": 0.0,
@@ -19,28 +19,28 @@ LOUD = {
 
 @pytest.mark.parametrize("name", LOUD)
 def test_each_metric_warns_alone(name):
-    (line,) = Watch(Guards()).step(7, {**QUIET, name: LOUD[name]})
+    (line,) = HealthMonitor(AlertThresholds()).step(7, {**QUIET, name: LOUD[name]})
     assert line.startswith("warning: step 7: ") and (name in line or name == "skipped")
-    assert Watch(Guards()).step(7, QUIET) == []
+    assert HealthMonitor(AlertThresholds()).step(7, QUIET) == []
 
 
 def test_none_switches_a_warning_off():
-    off = dict.fromkeys(set(vars(Guards())) - {"skipped_steps"})
-    assert Watch(Guards(**off)).step(1, {**LOUD, "skipped": 0.0}) == []
+    off = dict.fromkeys(set(vars(AlertThresholds())) - {"skipped_steps"})
+    assert HealthMonitor(AlertThresholds(**off)).step(1, {**LOUD, "skipped": 0.0}) == []
 
 
 def test_a_metric_that_is_missing_or_unknown_says_nothing():
-    assert Watch(Guards()).step(1, {"nll": 2.0, "leak_rate": math.nan}) == []
+    assert HealthMonitor(AlertThresholds()).step(1, {"nll": 2.0, "leak_rate": math.nan}) == []
 
 
 def test_a_warning_is_said_when_it_shows_and_every_so_often():
-    watch = Watch(Guards(), every=10)
+    watch = HealthMonitor(AlertThresholds(), every=10)
     said = [step for step in range(1, 25) if watch.step(step, {"leak_rate": 0.9})]
     assert said == [1, 11, 21]
 
 
 def test_gives_up_after_steps_in_a_row():
-    watch = Watch(Guards(skipped_steps=3))
+    watch = HealthMonitor(AlertThresholds(skipped_steps=3))
     for skipped, given_up in [(1, False), (1, False), (0, False), (1, False), (1, False), (1, True)]:
         watch.step(1, {"skipped": float(skipped)})
         assert watch.given_up == given_up
@@ -49,4 +49,4 @@ def test_gives_up_after_steps_in_a_row():
 @pytest.mark.parametrize("settings", [{"skipped_steps": 0}, {"leak": -1.0}, {"entropy": math.nan}])
 def test_settings_that_cannot_work(settings):
     with pytest.raises(UserError, match=f"guards: {next(iter(settings))} is"):
-        Guards(**settings)
+        AlertThresholds(**settings)

@@ -9,13 +9,13 @@ from run_toys import OPTIMIZER, ToyTask, host, same
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.errors import UserError
 from sml_jax.run.stages import Offline
-from sml_jax.run.stages.chunks import joined, read_piece
+from sml_jax.run.stages.chunks import joined, read_chunk
 
-OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_rows=8, dialogues_kept=100)
+OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_batch_size=8, dialogues_kept=100)
 
 
 def saved(run, name="offline"):
-    return joined([read_piece(path) for path in sorted((run.work.folder.path / f"stage0_{name}").iterdir())])
+    return joined([read_chunk(path) for path in sorted((run.work.folder.path / f"stage0_{name}").iterdir())])
 
 
 def test_keeps_the_successful_dialogues_and_fits_the_student_in_them(new_run):
@@ -64,7 +64,7 @@ def test_single_turn_form(new_run):
 @pytest.mark.parametrize("aggregation", ["sequence", "constant"])
 def test_every_aggregation(new_run, aggregation):
     run = new_run()
-    run.run(dataclasses.replace(OFFLINE, epochs=1, batch=64, micro_rows=64, aggregation=aggregation))
+    run.run(dataclasses.replace(OFFLINE, epochs=1, batch=64, micro_batch_size=64, aggregation=aggregation))
     assert len(run.metrics()) == 2 and run.metrics()[1]["loss"] > 0
 
 
@@ -75,7 +75,7 @@ def test_nothing_solved_says_so(new_run):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("problems", 0), ("samples", 0), ("epochs", -1), ("batch", 0), ("micro_rows", 0), ("aggregation", "mean")],
+    [("problems", 0), ("samples", 0), ("epochs", -1), ("batch", 0), ("micro_batch_size", 0), ("aggregation", "mean")],
 )
 def test_settings_that_cannot_work(setting, value):
     with pytest.raises(UserError, match=f"offline: {setting} is {value!r}"):

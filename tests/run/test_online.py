@@ -9,11 +9,11 @@ from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 
 from sml_jax.errors import UserError
 from sml_jax.learn.update import Learner, PolicyLoss
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.stages import Online, RandomWeights
 from sml_jax.sharding.mesh import MeshShape
 
-ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_rows=8, dialogues_kept=2)
+ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_batch_size=8, dialogues_kept=2)
 
 KEYS = {
     "step", "stage", "success", "first_turn_success", "turns", "attempt_rate", "leak_rate", "redaction_rate",
@@ -77,7 +77,7 @@ def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
         return update(learner, state, parts)
 
     monkeypatch.setattr(Learner, "update", seen)
-    run.run(dataclasses.replace(ONLINE, steps=2, micro_rows=2))
+    run.run(dataclasses.replace(ONLINE, steps=2, micro_batch_size=2))
     trained = [line["dialogues_trained"] for line in run.metrics() if line["dialogues_trained"]]
     assert rows and [sum(parts) for parts in rows] == trained
     assert all(len(parts) == -(-sum(parts) // 8) for parts in rows)
@@ -145,13 +145,13 @@ def test_the_return_is_discounted_by_the_turn(new_run):
 def test_a_frozen_teacher(new_run, monkeypatch):
     """The language-model teacher keeps the initial weights while the student moves."""
     seen = []
-    teacher = Workbench.teacher
+    teacher = RunContext.teacher
 
     def spy(self, arm, engine):
         seen.append((host(teacher(self, arm, engine).params), host(self.params)))
         return teacher(self, arm, engine)
 
-    monkeypatch.setattr(Workbench, "teacher", spy)
+    monkeypatch.setattr(RunContext, "teacher", spy)
     run = new_run(teacher_arm="feedback")
     run.run(dataclasses.replace(ONLINE, steps=3))
     assert all(same(frozen, run.work.initial) for frozen, _ in seen)
@@ -161,7 +161,7 @@ def test_a_frozen_teacher(new_run, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("group_size", 1), ("steps", -1), ("problems", 0), ("micro_rows", 0), ("discount", 1.5), ("max_turns", 0),
+        ("group_size", 1), ("steps", -1), ("problems", 0), ("micro_batch_size", 0), ("discount", 1.5), ("max_turns", 0),
         ("aggregation", "mean"), ("dialogues_kept", -1),
     ],
 )  # fmt: skip

@@ -15,11 +15,11 @@ from sml_jax.learn.update import init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model
-from sml_jax.run.checkpointer import Place, Record, Saver, kept_steps
+from sml_jax.run.checkpointer import Checkpointer, Record, RunPosition, kept_steps
 from sml_jax.run.io.manifest import digest
 
 CONFIG = DecoderConfig(
-    vocab_size=8, width=8, layers=1, heads=1, kv_heads=1, head_dim=8, hidden=8, max_length=8, dtype="float32"
+    vocab_size=8, embed_dim=8, layers=1, heads=1, kv_heads=1, head_dim=8, mlp_dim=8, max_length=8, dtype="float32"
 )
 MODEL = Decoder(CONFIG)
 OPTIMIZER = optax.adam(1e-3)
@@ -31,17 +31,17 @@ def state_at(step):
 
 def write(run, steps, **record):
     """A checkpoint of each step; the states differ."""
-    saver = Saver(run / "checkpoints" / "steps")
+    saver = Checkpointer(run / "checkpoints" / "steps")
     saver.config = CONFIG
     for step in steps:
-        saver.save(Record(Place(0, step, step), config=f"step {step}", **record), state_at(step))
+        saver.save(Record(RunPosition(0, step, step), config=f"step {step}", **record), state_at(step))
     saver.finish()
     saver.close()
 
 
 def find(run):
     """The saver of a second start."""
-    saver = Saver(run / "checkpoints" / "steps")
+    saver = Checkpointer(run / "checkpoints" / "steps")
     saver.close()
     return saver
 
@@ -54,8 +54,8 @@ def two(tmp_path_factory):
 
 
 def test_comes_back_bit_for_bit_and_loads_as_a_model(tmp_path, two):
-    saver = Saver(two / "checkpoints" / "steps")
-    assert saver.found.place == Place(0, 2, 2) and saver.found.config == "step 2" and saver.damaged == []
+    saver = Checkpointer(two / "checkpoints" / "steps")
+    assert saver.found.place == RunPosition(0, 2, 2) and saver.found.config == "step 2" and saver.damaged == []
     restored = saver.restore(state_at(7))
     saver.close()
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, state_at(2)))
@@ -96,7 +96,7 @@ def test_damage_to_any_file_is_seen_and_the_checkpoint_before_is_used(tmp_path, 
             continue
         DAMAGE[kind](path)
         saver = find(run)
-        assert saver.found.place == Place(0, 1, 1), name
+        assert saver.found.place == RunPosition(0, 1, 1), name
         (said,) = saver.damaged
         assert "step 2 is damaged" in said and str(run / "checkpoints" / "damaged" / "2") in said, said
         assert files_of(run, 1) == files_of(two, 1)
@@ -148,17 +148,17 @@ def test_leftovers_of_a_killed_write_are_cleared(tmp_path, two):
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, two):
-    saver = Saver(two / "checkpoints" / "steps")
+    saver = Checkpointer(two / "checkpoints" / "steps")
     saver._folder = tmp_path / "nowhere"  # the seal cannot be put on
     with pytest.raises(UserError, match=r"could not be written to .*start again with the same --workdir"):
-        saver.save(Record(Place(0, 9, 9)), state_at(9))
+        saver.save(Record(RunPosition(0, 9, 9)), state_at(9))
         saver.finish()
     saver.close()
     assert find(two).found.place.total == 2
 
 
 def record(step, stage=0, score=None, end=False):
-    return Record(Place(stage, step, step), scores=() if score is None else (score,), stage_end=end)
+    return Record(RunPosition(stage, step, step), scores=() if score is None else (score,), stage_end=end)
 
 
 def test_the_last_the_best_and_the_ends_of_stages_are_kept(tmp_path):
@@ -166,7 +166,7 @@ def test_the_last_the_best_and_the_ends_of_stages_are_kept(tmp_path):
     records |= {5: record(5, 1, 3.0), 6: None, 7: record(7, 1, float("nan"))}
     # The best of the latest stage: scores of different stages are different things.
     assert kept_steps(records, last=2) == {2, 3, 6, 7}
-    saver = Saver(tmp_path / "checkpoints" / "steps")
+    saver = Checkpointer(tmp_path / "checkpoints" / "steps")
     for step, found in records.items():
         if found is not None:
             saver.save(found, state_at(step))

@@ -12,7 +12,7 @@ from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.sharding.mesh import make_mesh, place_rows, row_sharding, row_shards, shard_params
 
 MODEL = Decoder(
-    DecoderConfig(vocab_size=12, width=8, layers=2, heads=4, kv_heads=2, head_dim=4, hidden=16, max_length=16)
+    DecoderConfig(vocab_size=12, embed_dim=8, layers=2, heads=4, kv_heads=2, head_dim=4, mlp_dim=16, max_length=16)
 )
 
 

@@ -17,7 +17,7 @@ C = TOKENIZER.control
 def test_pieces() -> None:
     assert CHAT.begin == (C("<begin>"),)
     assert CHAT.ask == (C("<ask>"),)
-    assert CHAT.ends == CHAT.close == (C("<end>"),)
+    assert CHAT.stop_ids == CHAT.close == (C("<end>"),)
     assert CHAT.open("teacher") == (C("<teacher>"),)
     assert CHAT.open("student") == (C("<student>"),)
 
@@ -50,13 +50,13 @@ def test_nothing_that_is_said_opens_or_closes_a_turn(text: str, role) -> None:
 
 
 def test_only_text_and_ends_may_be_sampled() -> None:
-    assert set(CHAT.unspeakable()) | set(CHAT.ends) == TOKENIZER.control_ids()
-    assert not set(CHAT.unspeakable()) & set(CHAT.ends)
-    assert {0, C("<unk>"), C("<private>"), C("<teacher>"), C("<student>")} <= set(CHAT.unspeakable())
+    assert set(CHAT.suppressed_ids()) | set(CHAT.stop_ids) == TOKENIZER.control_ids()
+    assert not set(CHAT.suppressed_ids()) & set(CHAT.stop_ids)
+    assert {0, C("<unk>"), C("<private>"), C("<teacher>"), C("<student>")} <= set(CHAT.suppressed_ids())
 
 
 def test_with_several_ends_all_may_be_sampled_and_the_first_closes_what_we_write() -> None:
     chat = ChatFormat(TOKENIZER, CHAT.begin, CHAT.open_teacher, CHAT.open_student, CHAT.open_private, CHAT.ask, (3, 4))
     assert chat.close == (3,)
     assert chat.turn("student", "a")[-1] == 3
-    assert not {3, 4} & set(chat.unspeakable())
+    assert not {3, 4} & set(chat.suppressed_ids())

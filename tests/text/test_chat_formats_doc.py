@@ -38,7 +38,7 @@ def test_the_pieces_are_those_of_the_code(
     cells = [written(cell, same) for cell, same in zip(rows()[family], rows()["qwen2_5"], strict=True)]
     pieces = [tuple(library.encode("".join(cell), add_special_tokens=False).ids) for cell in cells]
     chat = message_format(family, kinds[KIND[family]])
-    ours = [chat.begin, chat.open_system or (), chat.open_user, chat.open_model, chat.ends, chat.after]
+    ours = [chat.begin, chat.open_system or (), chat.open_user, chat.open_model, chat.stop_ids, chat.after]
     assert ours == pieces
 
 

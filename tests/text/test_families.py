@@ -91,7 +91,7 @@ def test_qwen3_thinking(model_folders, kinds: dict[str, Tokenizer]) -> None:
     assert tokens_of(off, CHAT[:1]) == encode(asked + "<think>\n\n</think>\n\n").ids
     assert on.think == (kinds["qwen"].control("<think>"), kinds["qwen"].control("</think>"))
     assert off.think is None
-    assert set(on.think) <= set(off.unspeakable())
+    assert set(on.think) <= set(off.suppressed_ids())
     # A turn of the model's is what it was opened with and what it said: contexts are only appended to.
     said = "<|im_start|>assistant\n<think>\n\n</think>\n\n8<|im_end|>\n"
     assert off.message("model", "8") == encode(said).ids
@@ -126,7 +126,14 @@ def test_gemma_has_its_system_text_in_front_of_the_users(model_folders, kinds: d
     chat = message_format("gemma", kinds["gemma_json"])
     assert chat.open_system is None
     expected = "<bos><start_of_turn>user\nYou help.\n\nhi<end_of_turn>\n<start_of_turn>model\n"
-    pieces = [*chat.begin, *chat.open_user, *chat.text("You help.\n\n"), *chat.text("hi"), chat.ends[0], *chat.after]
+    pieces = [
+        *chat.begin,
+        *chat.open_user,
+        *chat.text("You help.\n\n"),
+        *chat.text("hi"),
+        chat.stop_ids[0],
+        *chat.after,
+    ]
     assert [*pieces, *chat.open_model] == library(model_folders, "gemma").encode(expected).ids
 
 
@@ -193,7 +200,7 @@ def test_contexts_only_grow(kinds, family: str, texts: list[str], more: str) -> 
 )
 def test_ends(kinds: dict[str, Tokenizer], family: str, ends: list[str]) -> None:
     tokenizer = kinds[KIND[family]]
-    assert message_format(family, tokenizer).ends == tuple(tokenizer.control(name) for name in ends)
+    assert message_format(family, tokenizer).stop_ids == tuple(tokenizer.control(name) for name in ends)
 
 
 @pytest.mark.parametrize("several", [True, False])
@@ -203,8 +210,8 @@ def test_ends_of_the_generation_config_come_behind_the_familys(kinds, tmp_path: 
     content = {"eos_token_id": [extra, close] if several else extra}
     (tmp_path / "generation_config.json").write_text(json.dumps(content))
     chat = message_format("qwen3", tokenizer, tmp_path)
-    assert chat.ends == (close, tokenizer.control("<|endoftext|>"), extra)
-    assert extra not in chat.unspeakable()
+    assert chat.stop_ids == (close, tokenizer.control("<|endoftext|>"), extra)
+    assert extra not in chat.suppressed_ids()
 
 
 @pytest.mark.parametrize("content", ["{}", '{"eos_token_id": null}', '{"eos_token_id": []}', None])

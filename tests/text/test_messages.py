@@ -37,8 +37,8 @@ def test_a_family_without_system_messages_says_so(gemma: MessageFormat) -> None:
 
 def test_what_is_spoken_has_no_end_whichever_was_sampled(gemma: MessageFormat) -> None:
     said = gemma.text("the answer")
-    assert len(gemma.ends) == 2
-    for end in gemma.ends:
+    assert len(gemma.stop_ids) == 2
+    for end in gemma.stop_ids:
         assert gemma.spoken([*said, end]) == said
         assert gemma.utterance([*said, end]) == "the answer"
     assert gemma.spoken(said) == said
@@ -48,7 +48,7 @@ def test_what_is_spoken_has_no_end_whichever_was_sampled(gemma: MessageFormat) -
 def test_thinking_is_not_spoken(qwen: MessageFormat) -> None:
     assert qwen.think is not None
     opening, closing = qwen.think
-    thought, said, end = qwen.text("\nis it 7?\n"), qwen.text("it is 8"), qwen.ends[0]
+    thought, said, end = qwen.text("\nis it 7?\n"), qwen.text("it is 8"), qwen.stop_ids[0]
     assert qwen.spoken([opening, *thought, closing, *said, end]) == said
     assert qwen.spoken([opening, *thought, closing, *qwen.text("\n\n"), *said, end]) == said
     # opened by somebody else
@@ -74,26 +74,26 @@ def test_newlines_stay_where_nothing_was_thought_and_inside_what_is_said(qwen: M
 
 def test_the_text_of_thinking_holds_no_markers(qwen: MessageFormat) -> None:
     assert qwen.think is not None
-    tokens = [qwen.think[0], *qwen.text("hm"), qwen.think[1], *qwen.text(" 8"), qwen.ends[0]]
+    tokens = [qwen.think[0], *qwen.text("hm"), qwen.think[1], *qwen.text(" 8"), qwen.stop_ids[0]]
     assert qwen.utterance(tokens) == "hm 8"
 
 
 def test_only_text_ends_and_thinking_may_be_sampled(qwen: MessageFormat, gemma: MessageFormat) -> None:
     assert qwen.think is not None
     t = qwen.tokenizer
-    assert set(qwen.unspeakable()) == t.control_ids() - {*qwen.ends, *qwen.think}
-    assert {t.control("<|im_start|>"), t.control("<tool_call>")} <= set(qwen.unspeakable())
-    assert set(qwen.think) <= set(replace(qwen, think=None).unspeakable())
-    assert gemma.tokenizer.control("<unused0>") in gemma.unspeakable()
-    assert list(qwen.unspeakable()) == sorted(set(qwen.unspeakable()))
+    assert set(qwen.suppressed_ids()) == t.control_ids() - {*qwen.stop_ids, *qwen.think}
+    assert {t.control("<|im_start|>"), t.control("<tool_call>")} <= set(qwen.suppressed_ids())
+    assert set(qwen.think) <= set(replace(qwen, think=None).suppressed_ids())
+    assert gemma.tokenizer.control("<unused0>") in gemma.suppressed_ids()
+    assert list(qwen.suppressed_ids()) == sorted(set(qwen.suppressed_ids()))
 
 
 @given(st.lists(st.integers(0, 386)))
 def test_what_is_spoken_is_a_tail_of_what_was_sampled(qwen: MessageFormat, tokens: list[int]) -> None:
     said = qwen.spoken(tokens)
-    kept = [token for token in tokens if token not in qwen.ends]
+    kept = [token for token in tokens if token not in qwen.stop_ids]
     assert said == kept[len(kept) - len(said) :]
-    assert not {*qwen.ends, *(qwen.think or ())} & set(said)
+    assert not {*qwen.stop_ids, *(qwen.think or ())} & set(said)
 
 
 @given(st.text(), st.sampled_from(["system", "user", "model"]))

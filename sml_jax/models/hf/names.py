@@ -79,26 +79,26 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
     gemma = family_of(c).gemma
     layer = "model.layers.{layer}."
     found: dict[Path, Placement] = {
-        ("embedding", "embedding"): Placement("model.embed_tokens.weight", (c.vocab_size, c.width), ((0,), (1,))),
-        ("final_norm", "scale"): Placement("model.norm.weight", (c.width,), ((0,),)),
+        ("embedding", "embedding"): Placement("model.embed_tokens.weight", (c.vocab_size, c.embed_dim), ((0,), (1,))),
+        ("final_norm", "scale"): Placement("model.norm.weight", (c.embed_dim,), ((0,),)),
     }
     if not c.tied_embeddings:
-        found["output", "kernel"] = Placement("lm_head.weight", (c.width, c.vocab_size), ((1,), (0,)))
+        found["output", "kernel"] = Placement("lm_head.weight", (c.embed_dim, c.vocab_size), ((1,), (0,)))
 
     for ours, theirs, heads in (("query", "q", c.heads), ("key", "k", c.kv_heads), ("value", "v", c.kv_heads)):
         name = f"{layer}self_attn.{theirs}_proj"
-        shape = (c.width, heads, c.head_dim)
+        shape = (c.embed_dim, heads, c.head_dim)
         found["layers", "attention", ours, "kernel"] = Placement(f"{name}.weight", shape, ((1, 2), (0,)))
         if c.qkv_bias:
             found["layers", "attention", ours, "bias"] = Placement(f"{name}.bias", shape[1:], ((0, 1),))
         if c.qk_norm and ours != "value":
             norm = Placement(f"{layer}self_attn.{theirs}_norm.weight", (c.head_dim,), ((0,),))
             found["layers", "attention", f"{ours}_norm", "scale"] = norm
-    out = Placement(f"{layer}self_attn.o_proj.weight", (c.heads, c.head_dim, c.width), ((2,), (0, 1)))
+    out = Placement(f"{layer}self_attn.o_proj.weight", (c.heads, c.head_dim, c.embed_dim), ((2,), (0, 1)))
     found["layers", "attention", "out", "kernel"] = out
 
     for ours in ("gate", "up", "down"):
-        shape2 = (c.hidden, c.width) if ours == "down" else (c.width, c.hidden)
+        shape2 = (c.mlp_dim, c.embed_dim) if ours == "down" else (c.embed_dim, c.mlp_dim)
         found["layers", "mlp", ours, "kernel"] = Placement(f"{layer}mlp.{ours}_proj.weight", shape2, ((1,), (0,)))
 
     norms = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
@@ -109,5 +109,5 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
             "mlp_post_norm": "post_feedforward_layernorm",
         }
     for ours, theirs in norms.items():
-        found["layers", ours, "scale"] = Placement(f"{layer}{theirs}.weight", (c.width,), ((0,),))
+        found["layers", ours, "scale"] = Placement(f"{layer}{theirs}.weight", (c.embed_dim,), ((0,),))
     return found

@@ -16,7 +16,7 @@ from sml_jax.models.ops.attention import is_split, platform_of
 _NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that sees nothing is not NaN
 
 
-class KeyValues(NamedTuple):
+class KVCache(NamedTuple):
     """Keys (rotated) and values: [batch, kv_heads, time, head_dim], with a leading [layers] where stacked.
 
     For the native way [batch, time, kv_heads, head_dim]: see `time_axis`.
@@ -26,7 +26,7 @@ class KeyValues(NamedTuple):
     values: jax.Array
 
 
-class Past(NamedTuple):
+class KVSegment(NamedTuple):
     """Tokens that new ones may look back at, for every layer.
 
     Attributes:
@@ -50,7 +50,7 @@ def time_axis(attention: str) -> int:
     return 1 if attention == "native" else 2
 
 
-def put(kv: KeyValues, new: KeyValues, slot: jax.Array, axis: int) -> KeyValues:
+def put(kv: KVCache, new: KVCache, slot: jax.Array, axis: int) -> KVCache:
     """Keys and values with new ones written from `slot` on; `axis` counts slots."""
     return jax.tree.map(partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis), kv, new)
 
@@ -70,7 +70,7 @@ def visible(
 
 def cached_attention(
     query: Float[Array, "batch time heads dim"],
-    segments: Sequence[Past],
+    segments: Sequence[KVSegment],
     positions: Int[Array, "batch time"],
     is_local: Bool[Array, ""],
     *,

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.ops.build import ATTEND, load
-from sml_jax.models.ops.cached_attention import Past
+from sml_jax.models.ops.cached_attention import KVSegment
 from sml_jax.models.ops.native_product import pays
 
 
 def native_cached_attention(
     query: Float[Array, "batch time heads dim"],
-    segments: Sequence[Past],
+    segments: Sequence[KVSegment],
     positions: Int[Array, "batch time"],
     is_local: Bool[Array, ""],
     *,

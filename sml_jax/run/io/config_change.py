@@ -42,7 +42,7 @@ def config_changes(before: str, after: str) -> list[str]:
 def _free(name: str) -> bool:
     """`name` is as gin writes it: scope/module.Class.parameter."""
     *_, owner, parameter = name.split("/")[-1].split(".")
-    return owner == "Guards" or f"{owner}.{parameter}" in FREE
+    return owner == "AlertThresholds" or f"{owner}.{parameter}" in FREE
 
 
 def settings(text: str) -> dict[str, str]:

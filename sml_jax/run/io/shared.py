@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sml_jax.distributed.processes import broadcast, exchange, is_primary, process_count
+from sml_jax.distributed.processes import all_gather, broadcast, is_primary, process_count
 from sml_jax.errors import UserError
 from sml_jax.run.io.folder import RunFolder
 
@@ -52,8 +52,8 @@ def open_folder(path: str | os.PathLike[str]) -> RunFolder:
         sign = folder.path / name
         if is_primary():
             sign.touch()
-        exchange(None)  # it is there now
-        seen = exchange(sign.exists())
+        all_gather(None)  # it is there now
+        seen = all_gather(sign.exists())
         if is_primary():
             sign.unlink()
         if not all(seen):

@@ -18,7 +18,7 @@ _ARRAYS = ("tokens", "length", "student")
 
 
 @dataclass(frozen=True)
-class Piece:
+class RolloutChunk:
     """Dialogues that are trained on, and what was logged of the rollout that they came from.
 
     Attributes:
@@ -31,7 +31,7 @@ class Piece:
     dialogues: Sequence[Mapping[str, Any]]
 
 
-def write_piece(path: Path, piece: Piece) -> None:
+def write_chunk(path: Path, piece: RolloutChunk) -> None:
     """Writes a piece; a reader sees all of it or nothing."""
     said = json.dumps({"metrics": to_json(piece.metrics), "dialogues": to_json(piece.dialogues)})
     beside = path.with_name(path.name + ".tmp")
@@ -44,18 +44,18 @@ def write_piece(path: Path, piece: Piece) -> None:
         os.replace(beside, path)
 
 
-def read_piece(path: Path) -> Piece | None:
+def read_chunk(path: Path) -> RolloutChunk | None:
     """A piece as it was written; None if it is not there or damaged (the format has checksums)."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: saved[name] for name in _ARRAYS}
             said = json.loads(str(saved["said"]))
-        return Piece(arrays, said["metrics"], said["dialogues"])
+        return RolloutChunk(arrays, said["metrics"], said["dialogues"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def joined(pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
+def joined(pieces: Sequence[RolloutChunk]) -> dict[str, np.ndarray]:
     """The arrays of all pieces as one, padded to the longest."""
     time = max(piece.arrays["tokens"].shape[1] for piece in pieces)
 

@@ -15,7 +15,7 @@ from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
 from sml_jax.learn.update import Learner
 from sml_jax.pocket.corpus import Example
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.stages.checks import check_buckets, check_name
 from sml_jax.text.chat import ChatFormat
@@ -56,7 +56,7 @@ class Corpus:
             )
         at_least(self, steps=0)
 
-    def check(self, work: Workbench) -> None:
+    def check(self, work: RunContext) -> None:
         self._chat(work)
         longest = self.buckets[-1]
         if longest > work.model.config.max_length:
@@ -65,7 +65,7 @@ class Corpus:
                 f"{work.model.config.max_length}: fewer buckets or a longer model"
             )
 
-    def run(self, work: Workbench) -> None:
+    def run(self, work: RunContext) -> None:
         learner = Learner(work.model, self.optimizer, mesh=work.mesh)
         state = work.begin(self.optimizer)
         # The stream is generated, not read: a resumed run plays it again up to where it stood.
@@ -87,12 +87,12 @@ class Corpus:
                 progress.step(work.place.step, {"nll": float(np.mean(recent))})
         work.params = state.params
 
-    def _chat(self, work: Workbench) -> ChatFormat:
+    def _chat(self, work: RunContext) -> ChatFormat:
         if not isinstance(work.framing, ChatFormat):
             raise UserError(f"{self.name}: generated text is written in roles: bind Experiment.chat to a RoleChat")
         return work.framing
 
-    def _batches(self, work: Workbench) -> Iterator[MicroBatch]:
+    def _batches(self, work: RunContext) -> Iterator[MicroBatch]:
         waiting: dict[int, list[Example]] = {size: [] for size in self.buckets}
         for example in self.text.examples(self._chat(work), work.seed):
             size = bucket_of(len(example.tokens), self.buckets)

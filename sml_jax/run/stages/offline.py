@@ -13,18 +13,18 @@ from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.distributed.processes import any_process, decided, is_primary
+from sml_jax.distributed.processes import any_process, is_primary, run_on_primary
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.io.manifest import digest
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.stages.checks import check_buckets, check_name
-from sml_jax.run.stages.chunks import Piece, joined, read_piece, write_piece
+from sml_jax.run.stages.chunks import RolloutChunk, joined, read_chunk, write_chunk
 from sml_jax.sharding.mesh import filled_rows
 
 # Dialogue ids of this stage lie apart from those of online stages, so that no two share random keys.
@@ -42,7 +42,7 @@ class Offline:
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: student turns of a dialogue; None for the run's rules.
       aggregation: see `weights.token_weights`.
-      micro_rows: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
       dialogues_kept: dialogues of the rollout that are written to `dialogues.jsonl`.
       piece: problems whose dialogues are written to disk together: a stopped rollout loses less than a piece.
@@ -56,7 +56,7 @@ class Offline:
     injection: QuestionInjection | None = None
     max_turns: int | None = None
     aggregation: str = "token"
-    micro_rows: int = 64
+    micro_batch_size: int = 64
     buckets: tuple[int, ...] | None = None
     dialogues_kept: int = 64
     piece: int = 512
@@ -64,22 +64,24 @@ class Offline:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        at_least(self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_rows=1, dialogues_kept=0, piece=1)
+        at_least(
+            self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_batch_size=1, dialogues_kept=0, piece=1
+        )
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
-    def check(self, work: Workbench) -> None:
+    def check(self, work: RunContext) -> None:
         engine = work.engine(work.task, self._rules(work), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
-    def _rules(self, work: Workbench) -> DialogueRules:
+    def _rules(self, work: RunContext) -> DialogueRules:
         max_turns = work.rules.max_turns if self.max_turns is None else self.max_turns
         return dataclasses.replace(work.rules, injection=self.injection, max_turns=max_turns)
 
-    def run(self, work: Workbench) -> None:
+    def run(self, work: RunContext) -> None:
         rules = self._rules(work)
         engine = work.engine(work.task, rules, "train")
-        buckets = self.buckets or engine.live
+        buckets = self.buckets or engine.capacities
         data = self._data(work, rules, engine)
         max_tokens = rules.max_turns * rules.student_tokens
         kept = len(data["length"])
@@ -100,7 +102,7 @@ class Offline:
                     weights,
                     np.zeros_like(weights),
                     np.ones(len(chosen), np.float32),
-                    filled_rows(work.mesh, self.micro_rows),
+                    filled_rows(work.mesh, self.micro_batch_size),
                     buckets,
                 )
                 state, metrics = learner.update(state, parts)
@@ -108,7 +110,7 @@ class Offline:
                 progress.step(work.place.step, {"nll": metrics["nll"]})
         work.params = state.params
 
-    def _data(self, work: Workbench, rules: DialogueRules, engine: Engine) -> dict[str, np.ndarray]:
+    def _data(self, work: RunContext, rules: DialogueRules, engine: Engine) -> dict[str, np.ndarray]:
         """The kept dialogues' arrays. Pieces that lie in the run's folder already are not rolled out again.
 
         They are a function of the configuration and the parameters that the stage began with, so one that is there
@@ -117,19 +119,19 @@ class Offline:
         folder = work.folder.path / f"stage{work.place.stage}_{self.name}"
         starts = range(0, self.problems, self.piece)
         paths = [folder / f"{start:08d}.npz" for start in starts]
-        pieces: list[Piece] = []
+        pieces: list[RolloutChunk] = []
         with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
             for start, path in zip(starts, paths, strict=True):
-                piece = read_piece(path)
+                piece = read_chunk(path)
                 if any_process(piece is None):
                     piece = self._roll_out(work, rules, engine, start, progress)
                     if is_primary():
-                        write_piece(path, piece)
+                        write_chunk(path, piece)
                 assert piece is not None
                 if not work.place.step:  # else the lines are in the logs already
                     work.note(piece.metrics, piece.dialogues)
                 pieces.append(piece)
-        work.needs = decided(lambda: {str(path.relative_to(work.folder.path)): digest(path) for path in paths})
+        work.needs = run_on_primary(lambda: {str(path.relative_to(work.folder.path)): digest(path) for path in paths})
         data = joined(pieces)
         if not len(data["length"]):
             dropped = sum(piece.metrics["dropped"] for piece in pieces)
@@ -139,7 +141,9 @@ class Offline:
             )
         return data
 
-    def _roll_out(self, work: Workbench, rules: DialogueRules, engine: Engine, start: int, progress: Progress) -> Piece:
+    def _roll_out(
+        self, work: RunContext, rules: DialogueRules, engine: Engine, start: int, progress: Progress
+    ) -> RolloutChunk:
         """One piece: the dialogues of problems `start` and on."""
         problems = problems_at(work.task.problems("train"), work.seed, start, min(self.piece, self.problems - start))
         before = start * self.samples
@@ -162,7 +166,7 @@ class Offline:
         )
         script = played.transcript
         kept = np.flatnonzero(script.reward > 0)
-        return Piece(
+        return RolloutChunk(
             {name: getattr(script, name)[kept] for name in ("tokens", "length", "student")},
             dialogue_statistics(played.dialogues)
             | {"dialogues": len(script.reward), "kept": len(kept), "dropped": int(script.dropped.sum())},

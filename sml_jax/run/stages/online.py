@@ -21,7 +21,7 @@ from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.returns import discounted_returns
 from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.learn.weights import check_aggregation, token_weights
-from sml_jax.run.context import Workbench
+from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.stages.checks import check_buckets, check_name
@@ -41,7 +41,7 @@ class Online:
       aggregation: see `weights.token_weights`.
       loss: clips and KL.
       max_turns: student turns of a dialogue; None for the run's rules.
-      micro_rows: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
       share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
         it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
@@ -57,7 +57,7 @@ class Online:
     aggregation: str = "sequence"
     loss: PolicyLoss = PolicyLoss()
     max_turns: int | None = None
-    micro_rows: int = 64
+    micro_batch_size: int = 64
     share: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_kept: int = 2
@@ -69,21 +69,21 @@ class Online:
             raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
         if not 0 <= self.discount <= 1:
             raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
-        at_least(self, steps=0, problems=1, max_turns=1, micro_rows=1, share=1, dialogues_kept=0)
+        at_least(self, steps=0, problems=1, max_turns=1, micro_batch_size=1, share=1, dialogues_kept=0)
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
-    def check(self, work: Workbench) -> None:
+    def check(self, work: RunContext) -> None:
         engine = work.engine(work.task, self._rules(work), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
-    def _rules(self, work: Workbench) -> DialogueRules:
+    def _rules(self, work: RunContext) -> DialogueRules:
         return work.rules if self.max_turns is None else dataclasses.replace(work.rules, max_turns=self.max_turns)
 
-    def run(self, work: Workbench) -> None:
+    def run(self, work: RunContext) -> None:
         rules = self._rules(work)
         engine = work.engine(work.task, rules, "train")
-        buckets = self.buckets or engine.live
+        buckets = self.buckets or engine.capacities
         learner = Learner(work.model, self.optimizer, self.loss, work.initial, work.mesh)
         state = work.begin(self.optimizer)
         work.params = state.params
@@ -109,7 +109,7 @@ class Online:
                     between_turns=partial(work.leave_if_asked, state),
                 )
                 rolled = time.monotonic()
-                rows = filled_rows(work.mesh, self.micro_rows)
+                rows = filled_rows(work.mesh, self.micro_batch_size)
                 parts, metrics = self._batch(played, rows, buckets, rules.max_turns * rules.student_tokens)
                 if parts:
                     state, loss_metrics = learner.update(state, parts)

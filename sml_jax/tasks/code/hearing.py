@@ -16,7 +16,7 @@ _START_S = 60.0
 _LAST_WORDS_S = 0.25
 
 
-class Hearing:
+class SandboxMonitor:
     """What the parent hears of a run: the launcher's status, the judge's report, and the candidate's claims.
 
     Only the launcher and the judge are believed. The claims say how a failure is worded, and the values of calls, which

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from sml_jax.tasks.code.hearing import Hearing
+from sml_jax.tasks.code.hearing import SandboxMonitor
 from sml_jax.tasks.code.limits import CANDIDATE, DEFAULT_LIMITS, VALUE_BYTES, Ending, Limits, NotStarted, Run
 from sml_jax.tasks.code.sandbox import (
     asserts,
@@ -147,7 +147,7 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
         try:
             for end in (claims[1], report[1], status[1], control_end):
                 end.close()
-            hearing = Hearing(run, limits, status[0], report[0], claims[0], hold)
+            hearing = SandboxMonitor(run, limits, status[0], report[0], claims[0], hold)
             hearing.listen()
         finally:
             hold_end.close()  # the launcher ends what it started, then itself

@@ -47,7 +47,7 @@ def test_what_is_missing_is_a_difference():
 
 
 def test_how_a_run_is_carried_out_may_change():
-    for name in (*FREE, "Guards.leak"):
+    for name in (*FREE, "AlertThresholds.leak"):
         assert config_changes(f"m.{name} = 1", f"m.{name} = 2") == []
     assert config_changes("m.Experiment.seed = 1", "m.Experiment.seed = 2") == ["m.Experiment.seed: 1 -> 2"]
 

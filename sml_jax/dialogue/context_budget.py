@@ -17,14 +17,14 @@ ENDLESS = sys.maxsize
 
 
 @dataclass(frozen=True)
-class Steps:
+class TurnCosts:
     """The most tokens that each step of a dialogue adds to a context, every budget spent.
 
     Attributes:
       student_turn, student_reply: the student's turn and the teacher's reply, in the student's context.
       teacher_turn, teacher_reply: the same in the teacher's; the verifier's words count with the reply.
       question: what the question writer reads and writes on from the teacher's context, and takes back.
-      taken_back: the most that a side takes back at once: a reply that is drawn again, or a turn for a question.
+      max_rewind: the most that a side takes back at once: a reply that is drawn again, or a turn for a question.
     """
 
     student_turn: int
@@ -32,10 +32,10 @@ class Steps:
     teacher_turn: int
     teacher_reply: int
     question: int
-    taken_back: int
+    max_rewind: int
 
     @classmethod
-    def under(cls, framing: Framing, rules: DialogueRules) -> Steps:
+    def under(cls, framing: Framing, rules: DialogueRules) -> TurnCosts:
         """The steps of dialogues under these rules."""
         reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
         private = rules.private_tokens + len(framing.teacher_reads("-", 0))
@@ -48,21 +48,21 @@ class Steps:
             teacher_turn=heard,
             teacher_reply=private + len(framing.teacher_begins()) + reply + len(framing.teacher_ends()),
             question=question,
-            taken_back=max(rules.teacher_tokens, heard + question if question else 0),
+            max_rewind=max(rules.teacher_tokens, heard + question if question else 0),
         )
 
 
 @dataclass(frozen=True)
-class Room:
+class ContextBudget:
     """Tells whether what comes next fits whole, so that no turn is cut for want of room.
 
     Attributes:
       student: tokens of the student's context at most. knowing: of the teacher's and the question writer's.
     """
 
-    steps: Steps
+    steps: TurnCosts
     student: int = ENDLESS
-    knowing: int = ENDLESS
+    teacher_context: int = ENDLESS
 
     def for_turn(self, live: LiveDialogue) -> bool:
         """Whether the student may begin a turn: both sides can take all of it."""
@@ -74,9 +74,9 @@ class Room:
 
     def _fits(self, live: LiveDialogue, in_record: int, in_knowing: int) -> bool:
         steps = self.steps
-        heard = len(live.knowing) + in_knowing + steps.teacher_turn + steps.question
+        heard = len(live.teacher_context) + in_knowing + steps.teacher_turn + steps.question
         said = len(live.record.tokens) + in_record + steps.student_turn
-        return said <= self.student and heard <= self.knowing
+        return said <= self.student and heard <= self.teacher_context
 
 
 def required_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
@@ -100,7 +100,7 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
     required = _longest(openings, framing, rules)
     if rules.max_context is None or required <= rules.max_context:
         return required
-    least = min(student for student, _ in openings) + Steps.under(framing, rules).student_turn
+    least = min(student for student, _ in openings) + TurnCosts.under(framing, rules).student_turn
     if least > rules.max_context:
         raise UserError(
             f"dialogue: max_context is {rules.max_context}, but the shortest problem of {task.name} and one student "
@@ -110,7 +110,7 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
 
 
 def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: DialogueRules) -> int:
-    steps, replies = Steps.under(framing, rules), rules.max_turns - 1
+    steps, replies = TurnCosts.under(framing, rules), rules.max_turns - 1
     student, teacher = map(max, zip(*openings, strict=True))
     return max(
         student + rules.max_turns * steps.student_turn + replies * steps.student_reply,

@@ -55,7 +55,7 @@ class _Call:
     out: Sampled
 
 
-class Rows:
+class ContextBatch:
     """Contexts of one side of the dialogues. Appending is free; tokens go through the model before the next sample.
 
     Args:
@@ -64,8 +64,8 @@ class Rows:
     """
 
     def __init__(self, engine: Engine, params: Any, key: jax.Array):
-        self._engine, self._weights, self._key = engine, engine.place(params), key
-        self._cache = engine.cache(engine.capacities[0])
+        self._engine, self._weights, self._key = engine, engine.prepare_params(params), key
+        self._cache = engine.cache(engine.cache_lengths[0])
         self._contexts: list[list[int]] = [[] for _ in range(engine.rows)]
         self._cached = np.zeros(engine.rows, np.int32)
         self._written = np.zeros(engine.rows, np.int32)  # places in the cache that were written, in vain or not
@@ -133,17 +133,17 @@ class Rows:
         """
         if not self._contexts[row]:
             raise UserError("a context must hold a token before its turn can be sampled")
-        most = min(limit, self._engine.budget, self.room(row))
+        most = min(limit, self._engine.max_new_tokens, self.room(row))
         if most < 1:
             raise UserError(f"no room to sample a turn in a context of {self._engine.max_length}: raise max_length")
         self._turns[row] = _Turn(most, salt)
 
-    def dispatch(self, leave: float = 1.0) -> None:
+    def dispatch(self, stop_fraction: float = 1.0) -> None:
         """Starts one call of the model for the rows that are speaking, which `collect` waits for.
 
         Args:
-          leave: the call ends, each of its loops for itself, when this share of the loop's rows have ended their turn,
-            or after the engine's steps.
+          stop_fraction: returns early once this fraction of a shard's active rows has finished, and in any case after
+            the engine's steps.
         """
         assert self._under_way is None
         rows = sorted(self._turns)
@@ -160,8 +160,8 @@ class Rows:
         keys = engine.keys(self._key, salts, self._ids[order])
         starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
         speaking = (limit > 0).reshape(loops(engine.mesh), -1).sum(1)
-        leaving = np.ceil(leave * speaking).astype(np.int32)
-        new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, leaving)
+        stop_counts = np.ceil(stop_fraction * speaking).astype(np.int32)
+        new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, stop_counts)
         self._under_way = _Call(rows, order, numbers, starts, new, out)
 
     def collect(self) -> dict[int, Utterance]:
@@ -286,7 +286,7 @@ class Rows:
 
     def _copy(self, followers: dict[int, int]) -> None:
         """Copies the openings of other rows, of those that still have all of them."""
-        each = self._engine.widths[-1]
+        each = self._engine.batch_sizes[-1]
         held = {
             row: min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
             for row, holder in followers.items()
@@ -307,7 +307,7 @@ class Rows:
     def _few(self, rows: Sequence[int]) -> list[int]:
         """Those of `rows` that the next of several calls takes, so that no call works on many more than wait for it."""
         by_shard = self._by_shard(rows)
-        width = self._engine.width_of_some(max(map(len, by_shard)))
+        width = self._engine.first_batch_size(max(map(len, by_shard)))
         return [row for some in by_shard for row in some[:width]]
 
     def _by_shard(self, rows: Sequence[int]) -> list[list[int]]:
@@ -318,9 +318,9 @@ class Rows:
 
     def _chosen(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """A call's rows: their numbers, -1 for nobody; and the same within their shards, None for all rows in order."""
-        engine, each = self._engine, self._engine.widths[-1]
+        engine, each = self._engine, self._engine.batch_sizes[-1]
         by_shard = self._by_shard(rows)
-        width = engine.width_for(max(map(len, by_shard)))
+        width = engine.batch_size_for(max(map(len, by_shard)))
         if width == each:
             return np.arange(engine.rows), None
         order = np.full((engine.shards, width), -1)
@@ -341,4 +341,4 @@ class Rows:
         return self._engine.layout.lost(int(self._written[row]), length)
 
     def _shard(self, row: int) -> int:
-        return row // self._engine.widths[-1]
+        return row // self._engine.batch_sizes[-1]

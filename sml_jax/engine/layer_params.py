@@ -16,7 +16,7 @@ _CAST = ("kernel", "bias", "embedding")  # what modules would cast at each use; 
 
 
 @flax.struct.dataclass
-class Weights:
+class LayerParams:
     """A decoder's parameters taken apart: `outside` the layers, and one tree for each of the `layers`.
 
     Both are of the form that Flax's `apply` takes.
@@ -26,7 +26,7 @@ class Weights:
     layers: tuple[Any, ...]
 
 
-def take_apart(model: Decoder, params: Any) -> Weights:
+def unstack_layers(model: Decoder, params: Any) -> LayerParams:
     """Parameters, `{"params": ...}`, as Weights; arrays that modules would cast are cast to the compute type."""
 
     def cast(path: tuple, leaf: jax.Array) -> jax.Array:
@@ -37,10 +37,10 @@ def take_apart(model: Decoder, params: Any) -> Weights:
     layers = inner["layers"]
     outside = {"params": {name: value for name, value in inner.items() if name != "layers"}}
     each = tuple({"params": jax.tree.map(lambda x, i=i: x[i], layers)} for i in range(model.config.layers))
-    return Weights(outside, each)
+    return LayerParams(outside, each)
 
 
-def weight_shardings(model: Decoder, mesh: Mesh) -> Weights:
+def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
     """Where each array of the Weights lies on a mesh, by the logical axis rules: a tree of NamedSharding."""
     specs = nn.get_partition_spec(abstract_params(model))
 
@@ -53,4 +53,4 @@ def weight_shardings(model: Decoder, mesh: Mesh) -> Weights:
         name: jax.tree.map(lambda s: lay(s, False), inner[name], **is_spec) for name in inner if name != "layers"
     }
     layer = {"params": jax.tree.map(lambda s: lay(s, True), inner["layers"], **is_spec)}
-    return Weights({"params": outside}, (layer,) * model.config.layers)
+    return LayerParams({"params": outside}, (layer,) * model.config.layers)
