@@ -170,7 +170,7 @@ def test_the_steps_that_a_checkpoint_keeps_and_a_shorter_recipe(tokenizer, tmp_p
 def test_another_shape_in_the_same_folder(tokenizer, tmp_path):
     experiment = toy_experiment(tokenizer, [dataclasses.replace(ONLINE, steps=1)])
     experiment.train(tmp_path, "")
-    wider = dataclasses.replace(experiment.base.config, width=32)
+    wider = dataclasses.replace(experiment.base.config, embed_dim=32)
     with pytest.raises(UserError, match=r"does not fit this configuration.*another --workdir"):
         dataclasses.replace(experiment, base=dataclasses.replace(experiment.base, config=wider)).train(tmp_path, "")
 

@@ -104,7 +104,7 @@ def _check_theirs(source: Source) -> None:
         written = allowed(lambda family=family: config_to_hf(config, family))
         if not isinstance(written, UserError):
             again = config_from_hf(json.loads(json.dumps(written)))
-            assert again.width == config.embed_dim and again.local_layers == config.local_layers
+            assert again.embed_dim == config.embed_dim and again.local_layers == config.local_layers
 
 
 def check(source: Source) -> None:

@@ -104,7 +104,7 @@ BASES = {
         lambda f: base(f"Pretrained.path={f.write('x', '')}")(f), "no model at .*x", "give a folder"
     ),
     "an override of the shape": Bad(
-        base("Pretrained.overrides={'width': 3}"), "'width' of a model", "these can: attention, dtype"
+        base("Pretrained.overrides={'embed_dim': 3}"), "'embed_dim' of a model", "these can: attention, dtype"
     ),
     "an override of another kind": Bad(base("Pretrained.overrides={'max_length': 'x'}"), "is 'x'", "a value like 512"),
     "overrides in a list": Bad(
@@ -135,12 +135,14 @@ OURS = {
     "model.json empty": Bad(ours(model__json=lambda _: b""), "model.json: .*not JSON", COPY),
     "model.json binary": Bad(ours(model__json=lambda _: b"\xff\xfe\x00"), "model.json: .*utf-8", COPY),
     "model.json a list": Bad(ours(model__json=lambda _: b"[]"), "model.json: .*must be a JSON object", COPY),
-    "model.json lacks a field": Bad(config(width=...), "model.json: .*'width'", COPY),
+    "model.json lacks a field": Bad(config(embed_dim=...), "model.json: .*'embed_dim'", COPY),
     "model.json of other fields": Bad(config(depth=3), r"model.json: .*unknown fields \['depth'\]", "known are"),
-    "model.json with a text": Bad(config(width="16"), "model.json: .*width is '16'", "takes int"),
-    "model.json with a fraction": Bad(config(width=16.5), "model.json: .*width is 16.5", "takes int"),
+    "model.json with a text": Bad(config(embed_dim="16"), "model.json: .*embed_dim is '16'", "takes int"),
+    "model.json with a fraction": Bad(config(embed_dim=16.5), "model.json: .*embed_dim is 16.5", "takes int"),
     "model.json below zero": Bad(config(layers=-1), "model.json: .*layers is -1", "at least 1"),
-    "model.json of another width": Bad(config(width=32), r"embedding is \[388, 16\], not \[388, 32\]", "from one run"),
+    "model.json of another embed_dim": Bad(
+        config(embed_dim=32), r"embedding is \[388, 16\], not \[388, 32\]", "from one run"
+    ),
     "model.json of more layers": Bad(config(layers=2), r"is \[1, .*\], not \[2,", "copy both from one run"),
     "adapters that are not there": Bad(
         config(lora={"rank": 2}), "query_lora/a is missing|_lora/a is missing", "one run"
@@ -175,7 +177,7 @@ HUGGING_FACE = {
     "fewer layers than weights": Bad(
         hf_config(num_hidden_layers=1, layer_types=...), "no place for: .*layers.1", WHOLE
     ),
-    "weights of another width": Bad(hf_config(hidden_size=24), r"is \[384, 16\] instead of \[384, 24\]", WHOLE),
+    "weights of another embed_dim": Bad(hf_config(hidden_size=24), r"is \[384, 16\] instead of \[384, 24\]", WHOLE),
     "weights without the output": Bad(hf_config(tie_word_embeddings=False), "missing tensors: lm_head.weight", WHOLE),
     "no weights": Bad(hf(model__safetensors=gone), "config.json but no model.safetensors", "fetch the weights"),
     "weights cut": Bad(hf(model__safetensors=cut), "model.safetensors cannot be read", AGAIN),

@@ -13,7 +13,8 @@ from sml_jax.sharding.mesh import AXES, row_sharding
 
 CONFIG = DecoderConfig(
     vocab_size=512, embed_dim=256, layers=2, heads=4, kv_heads=2, head_dim=64, mlp_dim=512, max_length=512,
-    dtype="bfloat16", layer_pattern=("local", "global"), window=128, qk_norm=True, post_norms=True, norm_plus_one=True, remat=True,
+    dtype="bfloat16", layer_pattern=("local", "global"), window=128, qk_norm=True, post_norms=True, norm_plus_one=True,
+    remat=True,
 )  # fmt: skip
 
 

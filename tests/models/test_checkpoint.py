@@ -70,7 +70,7 @@ def test_no_parameters_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"width": 16}, {"vocab_size": 12}, {"layers": 3}, {"qkv_bias": False}, {"qk_norm": True}]
+    "changes", [{"embed_dim": 16}, {"vocab_size": 12}, {"layers": 3}, {"qkv_bias": False}, {"qk_norm": True}]
 )
 def test_parameters_of_another_shape(saved, changes: dict) -> None:
     path, _ = saved

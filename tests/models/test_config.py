@@ -10,12 +10,12 @@ from sml_jax.models.config import DecoderConfig, RopeScaling
 
 SIZES = {
     "vocab_size": 8,
-    "width": 8,
+    "embed_dim": 8,
     "layers": 3,
     "heads": 4,
     "kv_heads": 2,
     "head_dim": 4,
-    "hidden": 8,
+    "mlp_dim": 8,
     "max_length": 16,
 }
 
@@ -94,7 +94,9 @@ def test_what_from_json_cannot_read_is_named(text, said):
 
 
 def test_an_unknown_activation_is_no_silent_default():
-    sizes = dict.fromkeys(("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "hidden", "max_length"), 2)
+    sizes = dict.fromkeys(
+        ("vocab_size", "embed_dim", "layers", "heads", "kv_heads", "head_dim", "mlp_dim", "max_length"), 2
+    )
     with pytest.raises(UserError, match="activation is 'relu'"):
         DecoderConfig(**sizes, activation="relu")
 
@@ -103,9 +105,9 @@ def test_an_unknown_activation_is_no_silent_default():
     ("change", "said"),
     [
         ('"layers": 10000000000000', "layers is 10000000000000; it must be at most 2000"),
-        ('"width": 8.0', "width is 8.0; it takes int"),
-        ('"width": true', "width is True; it takes int"),
-        ('"width": "8"', "width is '8'; it takes int"),
+        ('"embed_dim": 8.0', "embed_dim is 8.0; it takes int"),
+        ('"embed_dim": true', "embed_dim is True; it takes int"),
+        ('"embed_dim": "8"', "embed_dim is '8'; it takes int"),
         ('"qk_norm": 1', "qk_norm is 1; it takes bool"),
         ('"rope_base": NaN', "rope_base is nan; it takes float"),
         (f'"rope_base": {10**400}', "rope_base is 1000"),

@@ -153,7 +153,7 @@ def test_overrides_reach_the_model_and_others_are_refused(gemma) -> None:
     model, _ = load_model(gemma[0], overrides={"max_length": 64, "remat": True, "dtype": "bfloat16"})
     assert (model.config.max_length, model.config.remat, model.config.dtype) == (64, True, "bfloat16")
     for name, value, part in (
-        ("width", 8, "'width' of a model on disk cannot be changed"),
+        ("embed_dim", 8, "'embed_dim' of a model on disk cannot be changed"),
         ("windw", 8, "'windw'"),
         ("max_length", "64", "max_length is '64'; it takes a value like"),
         ("remat", 1, "remat is 1; it takes a value like"),

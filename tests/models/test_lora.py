@@ -267,7 +267,7 @@ def test_a_model_folder_holds_adapters_too(base: dict, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"width": 32}, "made for a base whose width is 16, but this one's is 32: give the base"),
+        ({"embed_dim": 32}, "made for a base whose embed_dim is 16, but this one's is 32: give the base"),
         ({"layers": 4}, "layers is 2, but this one's is 4"),
         ({"rope_base": 1e6}, "rope_base is 10000.0"),
     ],
