@@ -22,7 +22,7 @@ from sml_jax.evaluate import suites
 from sml_jax.learn import update
 from sml_jax.models import config
 from sml_jax.pocket import world
-from sml_jax.run import base_models as bases
+from sml_jax.run import base_models
 from sml_jax.run import chats
 from sml_jax.run.stages import online
 include 'gin/stages/online.gin'
