@@ -12,6 +12,7 @@ import gin
 from sml_jax.common.suggest import did_you_mean, unknown
 from sml_jax.errors import UserError
 from sml_jax.gin_config.reader import Binding, Import, Macro, Ref, Unit, marks
+from sml_jax.gin_config.renamed import renamed, renamed_selector
 
 REQUIRED = Macro("gin.REQUIRED")
 
@@ -52,6 +53,8 @@ def load(item: Import) -> Any:
         missing = error.name or name
         if not (name == missing or name.startswith(f"{missing}.")):
             raise UserError(f"{item.place}: {name} needs the module {missing!r}, which is not installed") from error
+        if sentence := renamed(name):
+            raise UserError(f"{item.place}: {sentence}") from error
         raise UserError(f"{item.place}: no module {name!r}{_near_modules(missing)}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no message"
@@ -148,6 +151,8 @@ class Names:
             raise UserError(f"{place}: {selector!r} can be more than one thing; write {options}")
         if found:
             return found[0]
+        if sentence := renamed_selector(selector):
+            raise UserError(f"{place}: {sentence}")
         hint = ""
         if unit is not None and unit.imports:
             hint = f" (is `from __gin__ import dynamic_registration` missing at the top of {unit.path}?)"
@@ -163,8 +168,15 @@ class Names:
         Raises:
           UserError: a macro without a value or that stands for itself, or a `%gin.REQUIRED` never given.
         """
-        for name, place in self.used_macros().items():
+        used = self.used_macros()
+        for name, binding in self.macros.items():
+            # Gin ignores a macro that nothing uses, so a value under an old name would be lost without a word.
+            if name not in used and (sentence := renamed(name)):
+                raise UserError(f"{binding.place}: {sentence}")
+        for name, place in used.items():
             if name not in self.macros and not _is_constant(name):
+                if sentence := renamed(name):
+                    raise UserError(f"{place}: the macro {sentence}")
                 near = did_you_mean(name, self.macros)
                 raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
         for name in self.macros:
@@ -200,6 +212,8 @@ def check_parameter(target: Target, parameter: str, place: str) -> None:
     """Raises UserError, with near matches, unless `target` takes `parameter`."""
     known = target.parameters()
     if known is not None and parameter not in known:
+        if sentence := renamed(f"{target.obj.__name__}.{parameter}"):
+            raise UserError(f"{place}: {sentence}")
         near = did_you_mean(parameter, known)
         raise UserError(f"{place}: {target.written} has no parameter {parameter!r}{near}")
 
@@ -214,9 +228,13 @@ def _look_up(selector: str, unit: Unit, place: str) -> Target:
         full = source.statement.module if source.statement.is_from or source.statement.alias else head
         value = load(source)
     else:
+        if sentence := renamed_selector(selector):
+            raise UserError(f"{place}: {sentence}")
         raise unknown("imported name", head, unit.imports, place)
     for name in rest:
         if not hasattr(value, name):
+            if sentence := renamed(name, selector):
+                raise UserError(f"{place}: {sentence}")
             public = [n for n, v in vars(value).items() if callable(v) and not n.startswith("_")]
             raise UserError(f"{place}: {full} has no {name!r}{did_you_mean(name, public)}")
         value, full = getattr(value, name), f"{full}.{name}"

@@ -19,6 +19,7 @@ from sml_jax.common.suggest import unknown
 from sml_jax.errors import UserError
 from sml_jax.gin_config.names import Names, check_parameter, load
 from sml_jax.gin_config.reader import Binding, Import, Unit, find_file, parse_literal, read_files
+from sml_jax.gin_config.renamed import renamed
 from sml_jax.gin_config.types import check_types
 
 _KEY = re.compile(r"[A-Za-z_]\w*([./][A-Za-z_]\w*)*")
@@ -198,6 +199,8 @@ def _add_override(names: Names, override: Binding) -> None:
     if override.macro:
         known = {*names.macros, *names.used_macros()}
         if override.macro not in known:
+            if sentence := renamed(override.macro):
+                raise UserError(f"{override.place}: {sentence}")
             bound = [f"{names.targets[full].written}.{parameter}" for _, full, parameter in names.bound]
             raise unknown("macro or parameter", override.macro, {*known, *bound}, override.place)
         names.macros[override.macro] = override

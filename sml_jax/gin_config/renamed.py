@@ -1,0 +1,64 @@
+"""Names in gin files that were renamed: an old name is an error that says the new one."""
+
+from __future__ import annotations
+
+# Old name -> new name, one line each, by kind:
+#   a module, in full:                   "sml_jax.stages.guards": "sml_jax.run.health"
+#   a class or function, by its name:    "Guards": "health.AlertThresholds"
+#   a parameter, of a class's new name:  "Online.micro_rows": "Online.micro_batch_size"
+#   a macro:                             "OLD_MACRO": "NEW_MACRO"
+RENAMED: dict[str, str] = {
+    # Modules that gin files import.
+    "sml_jax.experiment": "sml_jax.run.experiment",
+    "sml_jax.parallel.mesh": "sml_jax.sharding.mesh",
+    "sml_jax.stages.bases": "sml_jax.run.base_models",
+    "sml_jax.stages.chats": "sml_jax.run.chats",
+    "sml_jax.stages.corpus": "sml_jax.run.stages.corpus",
+    "sml_jax.stages.guards": "sml_jax.run.health",
+    "sml_jax.stages.offline": "sml_jax.run.stages.offline",
+    "sml_jax.stages.online": "sml_jax.run.stages.online",
+    "sml_jax.tasks.code_limits": "sml_jax.tasks.code.limits",
+    "sml_jax.tasks.code_task": "sml_jax.tasks.code.task",
+    "sml_jax.tasks.jsonl": "sml_jax.tasks.datasets.jsonl",
+    "sml_jax.tasks.math_task": "sml_jax.tasks.math.task",
+    # Classes and functions.
+    "Guards": "health.AlertThresholds",
+    # Parameters.
+    "DecoderConfig.hidden": "DecoderConfig.mlp_dim",
+    "DecoderConfig.width": "DecoderConfig.embed_dim",
+    "Offline.micro_rows": "Offline.micro_batch_size",
+    "Online.micro_rows": "Online.micro_batch_size",
+}
+
+# Names that went without a successor of the same meaning: old name, written as above -> what to write instead. The
+# sentence completes "NAME is gone: ...".
+GONE: dict[str, str] = {}
+
+
+def renamed(name: str, written: str | None = None) -> str | None:
+    """What an error says of a name that gin files used before.
+
+    Args:
+      name: the name as the tables above have it.
+      written: how the gin file or flag writes it; as `name` if None.
+
+    Returns:
+      The sentence without its full stop, or None if the tables do not have the name.
+    """
+    written = name if written is None else written
+    if name in GONE:
+        return f"{written} is gone: {GONE[name]}"
+    if name in RENAMED:
+        return f"{written} is now called {RENAMED[name]}"
+    return None
+
+
+def renamed_selector(selector: str) -> str | None:
+    """As `renamed`, for `module.Class` as gin files write it, where either part may be the old one."""
+    head, _, last = selector.rpartition(".")
+    if sentence := renamed(last, selector):
+        return sentence
+    for old in (*RENAMED, *GONE):
+        if head and old.startswith("sml_jax.") and old.rpartition(".")[2] == head.rpartition(".")[2]:
+            return renamed(old)
+    return None
