@@ -117,7 +117,7 @@ BASES = {
     ),
     "a base of another shape": Bad(
         lambda f: [*f.chat()[:1], "--gin_file=gin/models/qwen3_8b.gin", *(a for a in f.chat()[1:] if "=None" not in a)],
-        "width 16 for 4096",
+        "embed_dim 16 for 4096",
         "give the gin/models file of that model",
     ),
     "no checkpoint": Bad(lambda f: f.evaluate(f["nowhere"]), "no model at .*nowhere", "a finished run's folder"),
