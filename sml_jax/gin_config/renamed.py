@@ -55,10 +55,13 @@ def renamed(name: str, written: str | None = None) -> str | None:
 
 def renamed_selector(selector: str) -> str | None:
     """As `renamed`, for `module.Class` as gin files write it, where either part may be the old one."""
-    head, _, last = selector.rpartition(".")
+    module, _, last = selector.rpartition(".")
     if sentence := renamed(last, selector):
         return sentence
+    module = module.rpartition(".")[2]
     for old in (*RENAMED, *GONE):
-        if head and old.startswith("sml_jax.") and old.rpartition(".")[2] == head.rpartition(".")[2]:
+        # A module that moved and kept its own name is not what is wrong with a selector.
+        kept_its_name = RENAMED.get(old, "").rpartition(".")[2] == module
+        if old.startswith("sml_jax.") and old.rpartition(".")[2] == module and not kept_its_name:
             return renamed(old)
     return None
