@@ -1,4 +1,4 @@
-"""How often a teacher says what the scripted teacher would have said."""
+"""Measures how often a teacher model says exactly what the scripted teacher would have said."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from sml_jax.pocket.world import PocketTask
 
 
 def teacher_agreement(task: PocketTask, dialogues: Sequence[Dialogue], split: str = "test") -> tuple[int, int]:
-    """Compares every reply of the teachers with the scripted one to the same conversation.
+    """Compares each teacher reply in finished dialogues with the scripted reply to the same conversation.
 
     Args:
-      task: of the dialogues. dialogues: about problems of `split`.
+      task: the task that the dialogues were played on; its scripted teacher is the standard.
+      dialogues: finished dialogues about problems of `split`.
+      split: "train" or "test".
 
     Returns:
-      Replies that are the same to the letter, and replies in all; the statement of the problem does not count.
+      (number of replies that are equal character by character, number of all replies). The teacher's first turn, which
+      states the problem, is not a reply.
 
     Raises:
       UserError: a dialogue's problem is not in the split.
@@ -27,9 +30,10 @@ def teacher_agreement(task: PocketTask, dialogues: Sequence[Dialogue], split: st
         problem = problems.get(dialogue.problem_id)
         if problem is None:
             raise UserError(f"{task.name} has no {split} problem {dialogue.problem_id!r}: give the dialogues' split")
-        for at in range(2, len(dialogue.turns), 2):
-            verdict = dialogue.verdicts[at // 2 - 1]
-            wanted = task.reply(problem, dialogue.turns[:at], verdict)
-            agreed += wanted == dialogue.turns[at].text
+        # Turns alternate and the teacher opens, so its replies stand at the even positions from 2 on.
+        for position in range(2, len(dialogue.turns), 2):
+            verdict = dialogue.verdicts[position // 2 - 1]
+            scripted_reply = task.reply(problem, dialogue.turns[:position], verdict)
+            agreed += scripted_reply == dialogue.turns[position].text
             replies += 1
     return agreed, replies

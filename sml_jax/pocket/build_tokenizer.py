@@ -16,10 +16,15 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:
 
 
 def build() -> bytes:
-    """The model's bytes: phrases of the world, single characters, and bytes for all else."""
+    """Trains the SentencePiece model and returns its file as bytes.
+
+    Its pieces are the phrases of the world, single characters, and the 256 bytes, so that every text can be encoded.
+    """
     out = io.BytesIO()
+    # Three pieces for padding, unknown and begin; then controls, bytes, phrases and characters.
     size = 3 + len(CONTROLS) + 256 + len(PHRASES) + len(set(CHARACTERS))
     sentencepiece.SentencePieceTrainer.train(
+        # The trainer needs some text; the pieces do not depend on what it says.
         sentence_iterator=iter([c * 3 for c in CHARACTERS if c.strip()] * 3 + ["a b c"]),
         model_writer=out,
         model_type="char",
@@ -42,6 +47,7 @@ def build() -> bytes:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Writes the model to the file that `argv[1]` names; returns the exit code."""
     if len(argv) != 2:
         print("usage: python -m sml_jax.pocket.build_tokenizer OUT.model", file=sys.stderr)
         return 2

@@ -1,4 +1,8 @@
-"""The base model's text: dialogues as weighted token rows, from the student's, teacher's and writer's view."""
+"""The text that the base model is trained on: scripted dialogues as token rows with a weight for each token.
+
+Each dialogue is written from up to three views: the student's (public conversation), the teacher's (with its private
+knowledge), and that of the writer of a better question (Q-priming).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from sml_jax.text.chat import ChatFormat
 
 @dataclass(frozen=True)
 class Example:
-    """A row of text to learn: tokens, and the weight of predicting each."""
+    """A row of text to learn: its tokens, and for each token the weight of its negative log-likelihood in the loss."""
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
@@ -26,20 +30,24 @@ class ScriptedDialogue:
     """A dialogue between a scripted student and the scripted teacher.
 
     Attributes:
-      turns: teacher first; the verdicts are the student's turns', in order.
-      knows: the teacher had its private knowledge; without, it only says that an attempt is wrong.
+      turns: the conversation; the teacher speaks first, then student and teacher alternate.
+      verdicts: one for each student turn, in order.
+      informed: whether the teacher had its private knowledge. One without only says that an attempt is wrong.
     """
 
     problem: Problem
     turns: tuple[Turn, ...]
     verdicts: tuple[Verdict, ...]
-    knows: bool
+    informed: bool
 
 
 def scripted_dialogue(
-    task: PocketTask, problem: Problem, habits: Habits, max_turns: int, knows: bool, rng: random.Random
+    task: PocketTask, problem: Problem, habits: Habits, max_turns: int, informed: bool, rng: random.Random
 ) -> ScriptedDialogue:
-    """Plays one dialogue of at most `max_turns` student turns; it ends at the first correct answer."""
+    """Plays one dialogue of at most `max_turns` student turns; it ends at the first correct answer.
+
+    `habits` are the probabilities from which the student's habit is drawn; `rng` is advanced by every draw.
+    """
     student = ScriptedStudent(task, problem, habits, rng)
     turns, verdicts = [Turn("teacher", problem.question)], []
     for _ in range(max_turns):
@@ -47,13 +55,13 @@ def scripted_dialogue(
         verdicts.append(task.verify([(problem, turns[-1].text)])[0])
         if verdicts[-1].correct:
             break
-        reply = task.reply(problem, turns, verdicts[-1]) if knows else language.RETRY
+        reply = task.reply(problem, turns, verdicts[-1]) if informed else language.RETRY
         turns.append(Turn("teacher", reply))
-    return ScriptedDialogue(problem, tuple(turns), tuple(verdicts), knows)
+    return ScriptedDialogue(problem, tuple(turns), tuple(verdicts), informed)
 
 
 class _Row:
-    """Tokens and weights while a row is being written."""
+    """The tokens and weights of one example while it is being written."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
@@ -72,55 +80,70 @@ class _Row:
 
 
 def student_view(chat: ChatFormat, dialogue: ScriptedDialogue, teacher_weight: float) -> Example:
-    """The public conversation: the student's turns, and the teacher's as one without knowledge would say them."""
+    """The public conversation, as the student's context holds it.
+
+    Student turns have weight 1 and teacher replies `teacher_weight`: the model also learns what a teacher without
+    knowledge may say. The problem's statement has weight 0.
+    """
     row = _Row()
     row.add(chat.begin, 0.0)
-    for i, turn in enumerate(dialogue.turns):
-        row.add_turn(chat, turn, 1.0 if turn.role == "student" else teacher_weight if i else 0.0)
+    for position, turn in enumerate(dialogue.turns):
+        is_reply = turn.role == "teacher" and position > 0
+        row.add_turn(chat, turn, 1.0 if turn.role == "student" else teacher_weight if is_reply else 0.0)
     return row.example()
 
 
-def _with_knowledge(row: _Row, chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, turns: int) -> None:
-    """The first `turns` turns as the teacher's context holds them."""
+def _add_teacher_context(row: _Row, chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, turns: int) -> None:
+    """Adds the first `turns` turns as the teacher's context holds them: private knowledge stands before its turns."""
     row.add(chat.begin, 0.0)
     row.add(chat.private(task.static_knowledge(dialogue.problem)), 0.0)
-    for i, turn in enumerate(dialogue.turns[:turns]):
-        if turn.role == "teacher" and i:
-            row.add(chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[i // 2 - 1])), 0.0)
-        row.add_turn(chat, turn, 1.0 if turn.role == "teacher" and i else 0.0)
+    for position, turn in enumerate(dialogue.turns[:turns]):
+        is_reply = turn.role == "teacher" and position > 0
+        if is_reply:
+            latest_verdict = dialogue.verdicts[position // 2 - 1]
+            row.add(chat.private(task.dynamic_knowledge(dialogue.problem, latest_verdict)), 0.0)
+        row.add_turn(chat, turn, 1.0 if is_reply else 0.0)
 
 
 def teacher_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue) -> Example:
-    """Private knowledge and conversation: the teacher's replies."""
+    """The teacher's context, private knowledge included; its replies have weight 1 and all else weight 0."""
     row = _Row()
-    _with_knowledge(row, chat, task, dialogue, len(dialogue.turns))
+    _add_teacher_context(row, chat, task, dialogue, len(dialogue.turns))
     return row.example()
 
 
 def writer_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, rng: random.Random) -> Example | None:
-    """Knowledge, conversation, an attempt that failed, and the question that would have been worth more (Q-priming).
+    """A failed attempt in the teacher's context, then the question that would have helped more (Q-priming).
+
+    One failed attempt of the dialogue is drawn. The question asks for the missing fact if there is one that the teacher
+    has not told yet, else for a part that the attempt has wrong. Only the question has weight 1.
 
     Returns:
-      None if the dialogue has no failed attempt.
+      The example, or None if the dialogue has no failed attempt.
     """
+    # The student's turn of number `i`, counted from 0, stands at position 2 i + 1.
     failed = [
-        i for i, v in enumerate(dialogue.verdicts) if not v.correct and task.guessed(dialogue.turns[2 * i + 1].text)
+        i
+        for i, verdict in enumerate(dialogue.verdicts)
+        if not verdict.correct and task.read_attempt(dialogue.turns[2 * i + 1].text)
     ]
     if not failed:
         return None
-    at = rng.choice(failed)
-    guess, truth = task.guessed(dialogue.turns[2 * at + 1].text), task.truth(dialogue.problem)
+    chosen = rng.choice(failed)
+    guess, truth = task.read_attempt(dialogue.turns[2 * chosen + 1].text), task.truth(dialogue.problem)
     assert guess is not None
     shards = dialogue.problem.shards
-    told = any(s in t.text for s in shards for t in dialogue.turns[: 2 * at + 1] if t.role == "teacher")
-    if shards and not told:
+    teacher_texts = [turn.text for turn in dialogue.turns[: 2 * chosen + 1] if turn.role == "teacher"]
+    fact_told = any(shard in text for shard in shards for text in teacher_texts)
+    if shards and not fact_told:
         question = language.ASK_SECRET
     else:
         question = language.part_question(rng.choice([i + 1 for i in range(2) if guess[i] != truth[i]]))
     row = _Row()
-    _with_knowledge(row, chat, task, dialogue, 2 * at + 2)
+    _add_teacher_context(row, chat, task, dialogue, 2 * chosen + 2)
+    # Everything up to the attempt is context here: the teacher's replies are learnt in its own view.
     row.weights = [0.0] * len(row.tokens)
-    row.add(chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[at])), 0.0)
+    row.add(chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[chosen])), 0.0)
     row.add(chat.ask, 0.0)
     row.add([*chat.text(question), *chat.close], 1.0)
     return row.example()
@@ -132,51 +155,54 @@ def examples(
     habits: Habits,
     seed: int,
     max_turns: int = 10,
-    ignorant: float = 0.15,
+    uninformed: float = 0.15,
     underspecified: float = 0.25,
 ) -> Iterator[Example]:
-    """An endless stream of text from train problems.
+    """Yields training examples about train problems, without end.
 
     Args:
-      tasks: the fully specified domains; their underspecified forms are `underspecified` of the dialogues.
-      chat: the format.
-      habits: of the students.
-      seed: of everything random.
-      max_turns: dialogues stop after 1 to this many student turns.
-      ignorant: share of dialogues whose teacher has no private knowledge and only asks for another try.
-      underspecified: share of problems that lack a fact.
+      tasks: the domains to draw from, each with equal probability.
+      chat: the format in which contexts are written.
+      habits: how often each habit occurs among the scripted students.
+      seed: the same seed gives the same stream.
+      max_turns: a dialogue's limit of student turns is drawn from 1 to this number.
+      uninformed: fraction of dialogues whose teacher has no private knowledge and only asks for another try.
+      underspecified: fraction of dialogues about problems that lack a fact.
     """
     rng = random.Random(seed)
+    # Each domain as a pair, so that a Boolean chooses the form.
     forms = [(type(task)(), type(task)(underspecified=True)) for task in tasks]
     while True:
         task = rng.choice(forms)[rng.random() < underspecified]
         problem = task.draw_train(rng)
-        knows = rng.random() >= ignorant
-        dialogue = scripted_dialogue(task, problem, habits, rng.randint(1, max_turns), knows, rng)
+        informed = rng.random() >= uninformed
+        dialogue = scripted_dialogue(task, problem, habits, rng.randint(1, max_turns), informed, rng)
         yield student_view(chat, dialogue, teacher_weight=0.5)
-        if knows and len(dialogue.turns) > 2:
+        if informed and len(dialogue.turns) > 2:
             yield teacher_view(chat, task, dialogue)
-            writer = writer_view(chat, task, dialogue, rng) if rng.random() < 0.3 else None
-            if writer is not None:
-                yield writer
+            # Three dialogues in ten also teach to write questions: it is the rarest of the three roles.
+            question_example = writer_view(chat, task, dialogue, rng) if rng.random() < 0.3 else None
+            if question_example is not None:
+                yield question_example
 
 
 @dataclass(frozen=True)
 class PocketText:
-    """The stream above with its settings, for a training stage. See `examples`."""
+    """`examples` over both domains with its settings, as an object that a recipe gives to a training stage."""
 
     habits: Habits = Habits()
     max_turns: int = 10
-    ignorant: float = 0.15
+    uninformed: float = 0.15
     underspecified: float = 0.25
 
     def examples(self, chat: ChatFormat, seed: int) -> Iterator[Example]:
+        """Yields examples without end; the same seed gives the same stream."""
         return examples(
             (pocket_task("pocket_math"), pocket_task("pocket_code")),
             chat,
             self.habits,
             seed,
             self.max_turns,
-            self.ignorant,
+            self.uninformed,
             self.underspecified,
         )

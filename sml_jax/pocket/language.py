@@ -16,7 +16,8 @@ REDACTED = "i can not say that"
 NO_SECRET = "there is no secret number"
 ASK_SECRET = "what is the secret number?"
 
-# Phrases are single tokens: dialogues stay short, digits stay apart. U+2581 is SentencePiece's mark of a space.
+# Each phrase is a single token, so dialogues are short, and each digit is a token of its own. SentencePiece writes
+# a space as U+2581.
 PHRASES: tuple[str, ...] = tuple(
     phrase.replace(" ", "\u2581")
     for phrase in (
@@ -54,55 +55,62 @@ PHRASES: tuple[str, ...] = tuple(
     )
 )
 
+# The hints that a teacher gives when it is asked: coarse enough to leave something to find out.
 _RANGES = ((0, 2), (3, 6), (7, 9))
 
 
-def judge_part(guess: int, truth: int) -> str:
-    """How one part of an attempt compares with the truth."""
+def compare_part(guess: int, truth: int) -> str:
+    """Says how one digit of an attempt compares with the true one: "right", "too low" or "too high"."""
     return "right" if guess == truth else "too low" if guess < truth else "too high"
 
 
-def feedback(guess: Sequence[int], truth: Sequence[int]) -> str:
-    """Criticism part by part, e.g. "part 1 is too low, part 2 is right"."""
-    return ", ".join(f"part {i + 1} is {judge_part(g, t)}" for i, (g, t) in enumerate(zip(guess, truth, strict=True)))
+def part_feedback(guess: Sequence[int], truth: Sequence[int]) -> str:
+    """The teacher's criticism of an attempt, part by part: "part 1 is too low, part 2 is right"."""
+    return ", ".join(f"part {i + 1} is {compare_part(g, t)}" for i, (g, t) in enumerate(zip(guess, truth, strict=True)))
 
 
 def part_question(part: int) -> str:
-    """Asks for a part, counted from 1."""
+    """The student's question for one part (1 or 2): "what is part 2?"."""
     return f"what is part {part}?"
 
 
 def part_hint(part: int, truth: int) -> str:
-    """The reply to `part_question`: a range that holds the truth."""
-    low, high = next(r for r in _RANGES if r[0] <= truth <= r[1])
+    """The teacher's reply to `part_question`: a range that holds the true digit, "part 2 is from 7 to 9"."""
+    low, high = next((low, high) for low, high in _RANGES if low <= truth <= high)
     return f"part {part} is from {low} to {high}"
 
 
 def asked_part(utterance: str) -> int | None:
-    """The part that an utterance asks for, None if it asks for none."""
+    """The part (1 or 2) that an utterance asks for, or None if it is not such a question."""
     match = re.fullmatch(r"what is part ([12])\?", utterance)
     return int(match[1]) if match else None
 
 
 def read_bounds(reply: str, guess: Parts | None, bounds: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Narrows what is known of each part by a teacher's reply.
+    """Narrows the range of values still possible for each part by what a teacher's reply says.
 
     Args:
       reply: the teacher's utterance.
-      guess: the attempt that it speaks of, None after a question.
-      bounds: lowest and highest value still possible, for each part.
+      guess: the attempt that the reply criticises, or None after a question.
+      bounds: (lowest, highest) value still possible, for each part.
 
     Returns:
-      New bounds; unchanged by a reply that says nothing of parts.
+      The new bounds. A reply that says nothing about parts changes nothing.
     """
-    new = list(bounds)
+    narrowed = list(bounds)
+    # Hints: "part 1 is from 3 to 6".
     for part, low, high in re.findall(r"part ([12]) is from (\d) to (\d)", reply):
-        i = int(part) - 1
-        new[i] = (max(new[i][0], int(low)), min(new[i][1], int(high)))
+        index = int(part) - 1
+        narrowed[index] = (max(narrowed[index][0], int(low)), min(narrowed[index][1], int(high)))
+    # Criticism of the latest attempt: "part 1 is too low".
     if guess is not None:
         for part, word in re.findall(r"part ([12]) is (right|too low|too high)", reply):
-            i, (low, high) = int(part) - 1, new[int(part) - 1]
-            g = guess[i]
-            new[i] = {"right": (g, g), "too low": (max(low, g + 1), high), "too high": (low, min(high, g - 1))}[word]
-    # Contradictory feedback (another problem's, or a teacher's slip) leaves what was known before.
-    return [n if n[0] <= n[1] and n[0] >= 0 and n[1] <= 9 else old for n, old in zip(new, bounds, strict=True)]
+            index = int(part) - 1
+            (low, high), digit = narrowed[index], guess[index]
+            narrowed[index] = {
+                "right": (digit, digit),
+                "too low": (max(low, digit + 1), high),
+                "too high": (low, min(high, digit - 1)),
+            }[word]
+    # Contradictory feedback (about another problem, or a teacher's slip) leaves what was known before.
+    return [new if 0 <= new[0] <= new[1] <= 9 else old for new, old in zip(narrowed, bounds, strict=True)]

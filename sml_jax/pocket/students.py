@@ -1,4 +1,7 @@
-"""Scripted students, the authors of the base model's text: mostly bad habits, now and then a good one."""
+"""Scripted students, who write the student's side of the base model's text.
+
+Most have a bad habit (they repeat themselves or ignore feedback), so that the base model has something to learn.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ Habit = Literal["listens", "repeats", "ignores"]
 
 @dataclass(frozen=True)
 class Habits:
-    """How often each habit occurs in the base model's text, and what its students can do.
+    """How often each habit occurs among the scripted students, and how well they guess.
 
     Attributes:
-      listens: share of students that use feedback; repeats: that mostly say the same again; the rest guess afresh.
-      easy: how often a guess has the easy part right. hard: the other part (a small model cannot learn it, however).
-      curious: share of students that ask now and then. asks: how often those do; the others ask a tenth as often.
-      asks_secret: how often a student opens an underspecified problem by asking for the missing fact.
+      listens: fraction of students that use feedback.
+      repeats: fraction that mostly repeat their last attempt. The remaining students guess afresh at each turn.
+      easy: probability that a first guess has the easy part right.
+      hard: the same for the hard part, which a small model cannot learn from this text.
+      curious: fraction of students that ask questions often.
+      asks: probability that a turn of such a student is a question; the others ask a tenth as often.
+      asks_secret: probability that a student opens an underspecified problem by asking for the missing fact.
     """
 
     listens: float = 0.2
@@ -36,7 +42,11 @@ class Habits:
 
 
 class ScriptedStudent:
-    """One student in one dialogue: draws its habit once, then speaks turn by turn."""
+    """One student in one dialogue. It draws its habit when it is made, and then speaks turn by turn.
+
+    Attributes:
+      habit: "listens", "repeats" or "ignores".
+    """
 
     def __init__(self, task: PocketTask, problem: Problem, habits: Habits, rng: random.Random):
         self._task, self._problem, self._rng, self._habits = task, problem, rng, habits
@@ -49,41 +59,42 @@ class ScriptedStudent:
         self._last: Parts | None = None
 
     def speak(self, conversation: Sequence[Turn]) -> str:
-        """The next utterance. `conversation` ends with the teacher's turn."""
-        first = len(conversation) == 1
-        if first and self._problem.shards and self._rng.random() < self._habits.asks_secret:
+        """Returns the next utterance. `conversation` holds all turns so far and ends with the teacher's."""
+        is_first_turn = len(conversation) == 1
+        if is_first_turn and self._problem.shards and self._rng.random() < self._habits.asks_secret:
             return language.ASK_SECRET
-        attempted = len(conversation) > 2 and self._task.guessed(conversation[-2].text)
-        if not first:
-            self._bounds = language.read_bounds(conversation[-1].text, attempted or None, self._bounds)
+        if not is_first_turn:
+            last_attempt = self._task.read_attempt(conversation[-2].text)
+            self._bounds = language.read_bounds(conversation[-1].text, last_attempt, self._bounds)
         if self._rng.random() < self._asks:
             return language.part_question(self._part_to_ask())
         self._last = self._guess(conversation)
-        return self._task.attempt(self._last)
+        return self._task.write_attempt(self._last)
 
     def _part_to_ask(self) -> int:
-        """A part not yet known for one who listens, else any."""
+        """A student that listens asks for a part that it does not know yet, the others for either."""
         open_parts = [i + 1 for i, (low, high) in enumerate(self._bounds) if low < high]
         return self._rng.choice(open_parts if self.habit == "listens" and open_parts else [1, 2])
 
     def _guess(self, conversation: Sequence[Turn]) -> Parts:
-        told = not self._problem.shards or any(
+        # Without the missing fact no skill helps.
+        fact_known = not self._problem.shards or any(
             self._problem.shards[0] in turn.text for turn in conversation if turn.role == "teacher"
         )
         if self.habit == "listens":
-            parts = [self._ability(i, told, low, high) for i, (low, high) in enumerate(self._bounds)]
+            parts = [self._guess_part(i, fact_known, low, high) for i, (low, high) in enumerate(self._bounds)]
         elif self.habit == "repeats" and self._last is not None and self._rng.random() < 0.7:
             parts = list(self._last)
         else:
-            parts = [self._ability(i, told, 0, 9) for i in range(2)]
+            parts = [self._guess_part(i, fact_known, 0, 9) for i in range(2)]
         return parts[0], parts[1]
 
-    def _ability(self, part: int, told: bool, low: int, high: int) -> int:
-        """A guess of one part from `low` to `high`, right as often as the student can."""
+    def _guess_part(self, part: int, fact_known: bool, low: int, high: int) -> int:
+        """Guesses one digit from `low` to `high`: the true one with the student's skill, else a random one."""
         truth = self._task.truth(self._problem)[part]
         skill = self._habits.easy if part == self._task.easy_part else self._habits.hard
-        # Once criticised, what is left is guessed: feedback, not skill, must lead to the answer.
-        fresh = (low, high) == (0, 9)
-        if told and fresh and self._rng.random() < skill:
+        # Once a part was criticised its digit is drawn at random: feedback, not skill, must lead to the answer.
+        uncriticised = (low, high) == (0, 9)
+        if fact_known and uncriticised and self._rng.random() < skill:
             return truth
         return self._rng.randint(low, high)

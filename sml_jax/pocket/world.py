@@ -20,33 +20,37 @@ from sml_jax.tasks import ExpressionPool
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 TEST_SHARE = 8  # one problem in eight is a test problem
-MOST_TRAIN, MOST_TEST = 500_000, 50_000  # of some 700,000 and 100,000: drawing the last ones would take for ever
+# There are some 700,000 and 100,000 problems. They are drawn until enough different ones are found, which takes longer
+# and longer as a split is used up, so a task takes no more than these.
+MOST_TRAIN, MOST_TEST = 500_000, 50_000
 
 
 def split_of(*numbers: int) -> str:
-    """ "train" or "test", by a checksum of the numbers that make a problem."""
+    """The split of a problem, "train" or "test", by a checksum of the numbers that define it."""
     return "test" if zlib.crc32(repr(numbers).encode()) % TEST_SHARE == 0 else "train"
 
 
 def _draw(
     sizes: dict[str, int], split: str, make: Callable[[random.Random], tuple[str, Problem]], seed: str
 ) -> tuple[Problem, ...]:
+    """Draws as many different problems of a split as `sizes` says. `make` draws one and says which split it is of."""
     if split not in sizes:
         raise UserError(f'pocket world: there is no split {split!r}; take "train" or "test"')
     rng = random.Random(f"{seed} {split}")
-    found: dict[str, Problem] = {}
-    while len(found) < sizes[split]:
-        where, problem = make(rng)
-        if where == split:
-            found.setdefault(problem.id, problem)
-    return tuple(found.values())
+    problems: dict[str, Problem] = {}
+    # Candidates of the other split and repeated ones are thrown away.
+    while len(problems) < sizes[split]:
+        candidate_split, problem = make(rng)
+        if candidate_split == split:
+            problems.setdefault(problem.id, problem)
+    return tuple(problems.values())
 
 
 class PocketTask:
-    """What both domains share: sizes, splits, and the scripted teacher.
+    """What both domains share: splits, sizes and the scripted teacher. Subclasses make problems and judge answers.
 
     Args:
-      underspecified: the question lacks one fact, which is the problem's one shard.
+      underspecified: the questions lack one fact, which is the only entry of `Problem.shards`.
       train_size, test_size: how many problems each split has.
     """
 
@@ -63,60 +67,74 @@ class PocketTask:
 
     @property
     def name(self) -> str:
+        """The task's name: "pocket_math", or "pocket_math_underspecified"."""
         return f"pocket_{self.domain}" + ("_underspecified" if self.underspecified else "")
 
     def problems(self, split: str) -> Sequence[Problem]:
+        """The problems of "train" or "test": always the same ones in the same order."""
         return self._problems(split)
 
     def draw_train(self, rng: random.Random) -> Problem:
-        """A fresh train problem from the whole space, for the base model's text."""
+        """Draws a train problem from the whole space, not only from `problems("train")`, for the base model's text."""
         while True:
             split, problem = self._make(rng)
             if split == "train":
                 return problem
 
     def _make(self, rng: random.Random) -> tuple[str, Problem]:
+        """Draws a problem. Returns its split and the problem."""
         raise NotImplementedError
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """Judges utterances: a verdict for each (problem, utterance), in the same order."""
         raise NotImplementedError
 
     def truth(self, problem: Problem) -> Parts:
-        """The two digits that the answer is made of."""
+        """The two digits that make the right answer."""
         raise NotImplementedError
 
-    def attempt(self, parts: Parts) -> str:
-        """The utterance that answers with these parts."""
+    def write_attempt(self, parts: Parts) -> str:
+        """The utterance in which a student answers with these two digits."""
         raise NotImplementedError
 
-    def guessed(self, utterance: str) -> Parts | None:
-        """The parts of an attempt, None for anything else."""
+    def read_attempt(self, utterance: str) -> Parts | None:
+        """The two digits of an utterance that is an attempt and nothing else; None for any other utterance."""
         raise NotImplementedError
 
     def static_knowledge(self, problem: Problem) -> str:
+        """What the teacher knows from the start, and the student does not; empty for nothing."""
         raise NotImplementedError
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
+        """What the teacher learns from the verdict on the latest student turn; empty for nothing."""
         raise NotImplementedError
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """The scripted teacher: criticism part by part, a range for a question, the missing fact when asked or late."""
-        said = conversation[-1].text
-        shard = problem.shards[0] if problem.shards else ""
-        if said == language.ASK_SECRET:
-            return shard or language.NO_SECRET
-        part = language.asked_part(said)
+        """The scripted teacher's reply to a conversation that ends with the student's turn.
+
+        An attempt is criticised part by part, a question for a part is answered with a range, and the missing fact of
+        an underspecified problem is told when asked for, or else with the second reply.
+        """
+        utterance = conversation[-1].text
+        missing_fact = problem.shards[0] if problem.shards else ""
+        if utterance == language.ASK_SECRET:
+            return missing_fact or language.NO_SECRET
+        # Questions for a part are answered with a range, so that asking helps without giving the digit away.
+        part = language.asked_part(utterance)
         if part is not None:
             return language.part_hint(part, self.truth(problem)[part - 1])
-        answer = self._criticise(problem, said, verdict)
-        told = any(shard in turn.text for turn in conversation if turn.role == "teacher")
-        replies = sum(turn.role == "teacher" for turn in conversation)
-        return f"{answer}, {shard}" if shard and not told and replies >= 2 else answer
+        # Everything else is criticised. A student that never asks for the missing fact hears it with the second reply.
+        criticism = self._criticise(problem, utterance, verdict)
+        teacher_texts = [turn.text for turn in conversation if turn.role == "teacher"]
+        fact_is_due = (
+            missing_fact and len(teacher_texts) >= 2 and not any(missing_fact in text for text in teacher_texts)
+        )
+        return f"{criticism}, {missing_fact}" if fact_is_due else criticism
 
-    def _criticise(self, problem: Problem, said: str, verdict: Verdict) -> str:
-        guess = self.guessed(said)
+    def _criticise(self, problem: Problem, utterance: str, verdict: Verdict) -> str:
+        guess = self.read_attempt(utterance)
         if guess is not None:
-            return language.feedback(guess, self.truth(problem))
+            return language.part_feedback(guess, self.truth(problem))
         return language.RETRY if verdict.attempted else language.NO_ANSWER
 
 
@@ -145,16 +163,16 @@ class PocketMath(PocketTask):
     def truth(self, problem: Problem) -> Parts:
         return int(problem.answer[0]), int(problem.answer[1])
 
-    def attempt(self, parts: Parts) -> str:
+    def write_attempt(self, parts: Parts) -> str:
         return f"my answer is {parts[0]}{parts[1]}"
 
-    def guessed(self, utterance: str) -> Parts | None:
+    def read_attempt(self, utterance: str) -> Parts | None:
         match = re.fullmatch(r"my answer is ([0-9])([0-9])", utterance)
         return (int(match[1]), int(match[2])) if match else None
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        # The whole utterance must be the answer: listing several is no attempt.
-        guesses = [self.guessed(utterance) for _, utterance in items]
+        # The whole utterance must be one answer: otherwise a student could list every answer there is.
+        guesses = [self.read_attempt(utterance) for _, utterance in items]
         return [
             Verdict(guess == self.truth(problem), guess is not None)
             for guess, (problem, _) in zip(guesses, items, strict=True)
@@ -170,8 +188,8 @@ class PocketMath(PocketTask):
 class PocketCode(PocketTask):
     """Find the expression `10*A+(x//7+B)%10` that fits one example; it is judged by running it.
 
-    A stands in the example's result; B needs the last digit of a long division. Any expression with the right results
-    on the test inputs is right. What the teacher knows is the verifier's output on the latest attempt.
+    A can be read off the example's result; B needs the last digit of a long division. Any expression with the right
+    results on `inputs` is right. The teacher knows the verifier's output on the latest attempt, and nothing else.
     """
 
     domain = "code"
@@ -199,35 +217,38 @@ class PocketCode(PocketTask):
         assert match, problem.answer
         return int(match[1]), int(match[2])
 
-    def attempt(self, parts: Parts) -> str:
+    def write_attempt(self, parts: Parts) -> str:
         return f"my code is 10*{parts[0]}+(x//7+{parts[1]})%10"
 
-    def guessed(self, utterance: str) -> Parts | None:
+    def read_attempt(self, utterance: str) -> Parts | None:
         match = re.fullmatch(r"my code is 10\*([0-9])\+\(x//7\+([0-9])\)%10", utterance)
         return (int(match[1]), int(match[2])) if match else None
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         prefix = "my code is "
-        tried = [i for i, (_, utterance) in enumerate(items) if utterance.startswith(prefix)]
-        outputs = self._pool.outputs([items[i][1][len(prefix) :] for i in tried], self.inputs)
-        verdicts = [Verdict(False, False, self._wanted(problem)) for problem, _ in items]
-        for i, got in zip(tried, outputs, strict=True):
-            verdicts[i] = self._judge(items[i][0], got)
+        # Only utterances that hold an expression are run, all of them side by side; the others are no attempts.
+        attempts = [i for i, (_, utterance) in enumerate(items) if utterance.startswith(prefix)]
+        outputs = self._pool.outputs([items[i][1][len(prefix) :] for i in attempts], self.inputs)
+        verdicts = [Verdict(False, False, self._first_expectation(problem)) for problem, _ in items]
+        for i, output in zip(attempts, outputs, strict=True):
+            verdicts[i] = self._judge(items[i][0], output)
         return verdicts
 
     def _results(self, problem: Problem) -> list[int]:
+        """The right result for each of `inputs`."""
         a, b = self.truth(problem)
         return [10 * a + (x // 7 + b) % 10 for x in self.inputs]
 
-    def _wanted(self, problem: Problem) -> str:
+    def _first_expectation(self, problem: Problem) -> str:
         return f"for x = 0 want {self._results(problem)[0]}"
 
-    def _judge(self, problem: Problem, got: list[int] | str) -> Verdict:
-        if isinstance(got, str):
-            return Verdict(False, True, f"{self._wanted(problem)} got an error")
-        for x, want, has in zip(self.inputs, self._results(problem), got, strict=True):
-            if want != has:
-                return Verdict(False, True, f"for x = {x} want {want} got {has}")
+    def _judge(self, problem: Problem, output: list[int] | str) -> Verdict:
+        """The verdict on an expression's results, or on the text of the error that it raised."""
+        if isinstance(output, str):
+            return Verdict(False, True, f"{self._first_expectation(problem)} got an error")
+        for x, expected, result in zip(self.inputs, self._results(problem), output, strict=True):
+            if expected != result:
+                return Verdict(False, True, f"for x = {x} want {expected} got {result}")
         return Verdict(True, True, "all tests pass")
 
     def static_knowledge(self, problem: Problem) -> str:
@@ -239,7 +260,13 @@ class PocketCode(PocketTask):
 
 @cache
 def pocket_task(name: str) -> PocketTask:
-    """The pocket task called `name`: "pocket_math", "pocket_code", or either with "_underspecified" at its end."""
+    """Returns the task called `name`: "pocket_math", "pocket_code", or either with "_underspecified" at its end.
+
+    The same name gives the same object, so that its problems are drawn once.
+
+    Raises:
+      UserError: there is no task of that name.
+    """
     tasks = {"pocket_math": PocketMath, "pocket_code": PocketCode}
     base = name.removesuffix("_underspecified")
     if base not in tasks:

@@ -11,8 +11,8 @@ parts = st.tuples(digit, digit)
 
 
 def test_feedback_by_hand():
-    assert language.feedback((3, 7), (5, 7)) == "part 1 is too low, part 2 is right"
-    assert language.feedback((9, 0), (5, 7)) == "part 1 is too high, part 2 is too low"
+    assert language.part_feedback((3, 7), (5, 7)) == "part 1 is too low, part 2 is right"
+    assert language.part_feedback((9, 0), (5, 7)) == "part 1 is too high, part 2 is too low"
 
 
 def test_hints_by_hand():
@@ -61,7 +61,7 @@ def test_true_feedback_never_excludes_the_truth(truth, said):
         if isinstance(what, int):
             narrowed = language.read_bounds(language.part_hint(what, truth[what - 1]), None, bounds)
         else:
-            narrowed = language.read_bounds(language.feedback(what, truth), what, bounds)
+            narrowed = language.read_bounds(language.part_feedback(what, truth), what, bounds)
         for (low, high), (old_low, old_high), value in zip(narrowed, bounds, truth, strict=True):
             assert old_low <= low <= value <= high <= old_high
         if not isinstance(what, int):

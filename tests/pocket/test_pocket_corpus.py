@@ -71,7 +71,7 @@ def test_no_answer_stands_in_the_students_view_before_the_student_gives_it(chat,
 
 
 def _right(task, dialogue, text):
-    return task.guessed(text) == task.truth(dialogue.problem)
+    return task.read_attempt(text) == task.truth(dialogue.problem)
 
 
 def test_the_teachers_view_is_weighed_on_its_replies_alone(chat, dialogues):
@@ -92,7 +92,7 @@ def test_the_writers_view_asks_for_what_was_wrong(chat, dialogues):
     for task, dialogue in dialogues:
         view = writer_view(chat, task, dialogue, rng)
         said = [t.text for t in dialogue.turns if t.role == "student"]
-        wrong = [task.guessed(s) for s, v in zip(said, dialogue.verdicts, strict=True) if not v.correct]
+        wrong = [task.read_attempt(s) for s, v in zip(said, dialogue.verdicts, strict=True) if not v.correct]
         if not any(wrong):
             assert view is None
             continue
@@ -131,7 +131,7 @@ def test_the_stream_is_of_train_problems_and_the_same_for_a_seed(chat):
 
 def test_shares_of_the_stream(small, chat):
     math = (small("pocket_math"),)
-    none = islice(examples(math, chat, Habits(), 0, underspecified=0.0, ignorant=1.0), 100)
+    none = islice(examples(math, chat, Habits(), 0, underspecified=0.0, uninformed=1.0), 100)
     for example in none:
         assert "secret" not in chat.utterance(example.tokens)
-        assert chat.open_private[0] not in example.tokens, "who knows nothing has no private view"
+        assert chat.open_private[0] not in example.tokens, "a teacher without knowledge has no private view"

@@ -10,9 +10,9 @@ from sml_jax.pocket.students import Habits, ScriptedStudent
 from sml_jax.tasks.problems.types import Turn
 
 
-def solved(task, habits, n=150, knows=True):
+def solved(task, habits, n=150, informed=True):
     rng = random.Random(0)
-    played = [scripted_dialogue(task, p, habits, 10, knows, rng) for p in task.problems("test")[:n]]
+    played = [scripted_dialogue(task, p, habits, 10, informed, rng) for p in task.problems("test")[:n]]
     return sum(d.verdicts[-1].correct for d in played) / n
 
 
@@ -24,7 +24,7 @@ def test_a_listener_nearly_always_gets_there(task):
 
 
 def test_feedback_that_says_nothing_helps_no_listener(small):
-    assert solved(small("pocket_math"), Habits(listens=1.0, repeats=0.0, **HELPLESS), knows=False) < 0.25
+    assert solved(small("pocket_math"), Habits(listens=1.0, repeats=0.0, **HELPLESS), informed=False) < 0.25
 
 
 def test_those_who_repeat_or_ignore_seldom_get_there(task):
@@ -40,7 +40,7 @@ def test_habits_occur_as_often_as_told(small):
 
 
 def first_guess(task, problem, habits, rng):
-    return task.guessed(ScriptedStudent(task, problem, habits, rng).speak([Turn("teacher", problem.question)]))
+    return task.read_attempt(ScriptedStudent(task, problem, habits, rng).speak([Turn("teacher", problem.question)]))
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -51,9 +51,9 @@ def test_skill_is_of_the_first_guess_and_of_a_told_problem(small, part):
         habits = Habits(curious=0.0, asks=0.0, asks_secret=0.0, **skills)
         for form, least, most in ((task, 1.0, 1.0), (small(f"{name}_underspecified"), 0.02, 0.25)):
             right = [
-                form.guessed(ScriptedStudent(form, p, habits, random.Random(i)).speak([Turn("teacher", p.question)]))[
-                    part
-                ]
+                form.read_attempt(
+                    ScriptedStudent(form, p, habits, random.Random(i)).speak([Turn("teacher", p.question)])
+                )[part]
                 == form.truth(p)[part]
                 for i, p in enumerate(form.problems("test")[:200])
             ]
@@ -76,8 +76,8 @@ def test_a_curious_listener_asks_only_for_what_it_does_not_know(small):
     habits = Habits(listens=1.0, repeats=0.0, curious=1.0, asks=1.0)
     talk = [
         Turn("teacher", problem.question),
-        Turn("student", task.attempt((a, (b + 1) % 10))),
-        Turn("teacher", language.feedback((a, (b + 1) % 10), (a, b))),
+        Turn("student", task.write_attempt((a, (b + 1) % 10))),
+        Turn("teacher", language.part_feedback((a, (b + 1) % 10), (a, b))),
     ]
     for seed in range(20):
         assert ScriptedStudent(task, problem, habits, random.Random(seed)).speak(talk) == "what is part 2?"

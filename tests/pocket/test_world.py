@@ -64,7 +64,7 @@ def test_a_math_problem_by_hand():
     task = PocketMath()
     problem = Problem("x", "multiply 123 by 456 and keep the hundreds digit and the last digit", "08")  # 56088
     assert task.truth(problem) == (0, 8) and task.static_knowledge(problem) == "the answer is 08"
-    assert task.attempt((0, 8)) == "my answer is 08" and task.guessed("my answer is 08") == (0, 8)
+    assert task.write_attempt((0, 8)) == "my answer is 08" and task.read_attempt("my answer is 08") == (0, 8)
 
 
 def test_the_missing_fact_is_missing(small):
@@ -81,12 +81,12 @@ def test_the_missing_fact_is_missing(small):
 
 def test_attempts_are_read_back_and_the_truth_solves(task):
     problems = task.problems("test")[:50]
-    right = task.verify([(p, task.attempt(task.truth(p))) for p in problems])
+    right = task.verify([(p, task.write_attempt(task.truth(p))) for p in problems])
     assert all(v.correct and v.attempted for v in right)
-    wrong = task.verify([(p, task.attempt(((task.truth(p)[0] + 1) % 10, task.truth(p)[1]))) for p in problems])
+    wrong = task.verify([(p, task.write_attempt(((task.truth(p)[0] + 1) % 10, task.truth(p)[1]))) for p in problems])
     assert not any(v.correct for v in wrong) and all(v.attempted for v in wrong)
     for i in range(10):
-        assert task.guessed(task.attempt((i, 9 - i))) == (i, 9 - i)
+        assert task.read_attempt(task.write_attempt((i, 9 - i))) == (i, 9 - i)
     assert isinstance(task, Task)
 
 
@@ -181,14 +181,14 @@ def reply(task, problem, *texts):
 def test_the_script_criticises_part_by_part(task):
     problem = next(p for p in task.problems("test") if task.truth(p)[0] == 4 and 0 < task.truth(p)[1] < 9)
     a, b = task.truth(problem)
-    assert reply(task, problem, task.attempt((3, b))) == "part 1 is too low, part 2 is right"
-    assert reply(task, problem, task.attempt((9, b - 1))) == "part 1 is too high, part 2 is too low"
+    assert reply(task, problem, task.write_attempt((3, b))) == "part 1 is too low, part 2 is right"
+    assert reply(task, problem, task.write_attempt((9, b - 1))) == "part 1 is too high, part 2 is too low"
     assert reply(task, problem, "hello") == language.NO_ANSWER
     for part, truth in ((1, a), (2, b)):
         hint = reply(task, problem, f"what is part {part}?")
         low, high = map(int, re.fullmatch(rf"part {part} is from (\d) to (\d)", hint).groups())
         assert low <= truth <= high
-    assert len({reply(task, problem, task.attempt((i, j))) for i in range(10) for j in range(10)}) == 9
+    assert len({reply(task, problem, task.write_attempt((i, j))) for i in range(10) for j in range(10)}) == 9
 
 
 def test_wrong_code_in_other_words_is_told_to_try_again(small):
@@ -201,7 +201,7 @@ def test_the_missing_fact_is_told_when_asked_for_or_with_the_second_reply(small)
         task = small(name)
         problem = task.problems("test")[0]
         (shard,) = problem.shards
-        guess = task.attempt(((task.truth(problem)[0] + 1) % 10, 0))
+        guess = task.write_attempt(((task.truth(problem)[0] + 1) % 10, 0))
         assert reply(task, problem, language.ASK_SECRET) == shard
         first = reply(task, problem, guess)
         assert shard not in first, "never before"
