@@ -28,6 +28,7 @@ RENAMED: dict[str, str] = {
     "DecoderConfig.width": "DecoderConfig.embed_dim",
     "Offline.micro_rows": "Offline.micro_batch_size",
     "Online.micro_rows": "Online.micro_batch_size",
+    "PocketText.ignorant": "PocketText.uninformed",
 }
 
 # Names that went without a successor of the same meaning: old name, written as above -> what to write instead. The
