@@ -25,7 +25,8 @@ from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, init_state
 from sml_jax.models import load_model
 from sml_jax.models.hf.save import save_hf
-from sml_jax.sharding.mesh import make_mesh, row_shards, shard_params
+from sml_jax.models.layout import shard_params
+from sml_jax.sharding import make_mesh, num_row_shards
 from sml_jax.tasks.datasets.gsm8k import gsm8k
 from sml_jax.tasks.datasets.mbpp import mbpp
 from sml_jax.tasks.problems.types import Problem, Task
@@ -86,7 +87,7 @@ def teach_by_heart(
         tokens[i, : length[i]] = [*opening, *turn]
         weights[i, len(opening) : length[i]] = 1 / sum(map(len, said))
     ones = np.ones(len(says), np.float32)
-    rows = -(-len(says) // row_shards(mesh)) * row_shards(mesh)
+    rows = -(-len(says) // num_row_shards(mesh)) * num_row_shards(mesh)
     parts = micro_batches(tokens, length, weights, np.zeros_like(weights), ones, rows, BUCKETS)
     optimizer = adamw(learning_rate=learning_rate, warmup_steps=10)
     state = init_state(shard_params(mesh, model, params), optimizer)

@@ -20,7 +20,7 @@ from sml_jax.learn.batches import MicroBatch
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, PolicyLoss, init_state
 from sml_jax.models import Decoder, DecoderConfig, init_params
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 
 def gemma(w: Work) -> DecoderConfig:

@@ -24,7 +24,8 @@ from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, PolicyLoss, init_state
 from sml_jax.models import Decoder, DecoderConfig, init_params
-from sml_jax.sharding.mesh import make_mesh, place_params
+from sml_jax.models.layout import place_params
+from sml_jax.sharding import make_mesh
 
 
 def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:

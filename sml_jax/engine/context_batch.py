@@ -17,7 +17,7 @@ from sml_jax.engine.caches import Cache
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.kernels import Sampled
 from sml_jax.errors import UserError
-from sml_jax.sharding.mesh import loops
+from sml_jax.sharding import num_decode_loops
 
 SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
 
@@ -159,7 +159,7 @@ class ContextBatch:
                 limit[i], salts[i] = turn.left, turn.salt
         keys = engine.keys(self._key, salts, self._ids[order])
         starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
-        speaking = (limit > 0).reshape(loops(engine.mesh), -1).sum(1)
+        speaking = (limit > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
         stop_counts = np.ceil(stop_fraction * speaking).astype(np.int32)
         new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, stop_counts)
         self._under_way = _Call(rows, order, numbers, starts, new, out)

@@ -17,19 +17,19 @@ from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shar
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.layout import place_params
 from sml_jax.models.ops.attention import choose
 from sml_jax.models.ops.cached_attention import KVCache
-from sml_jax.sharding.mesh import (
+from sml_jax.sharding import (
     cache_sharding,
+    decode_loop_sharding,
     host_readable,
-    loop_sharding,
-    loops,
     make_mesh,
-    place_params,
+    num_decode_loops,
+    num_row_shards,
     put_global,
     replicated,
     row_sharding,
-    row_shards,
 )
 
 CHUNKS = (16, 64)  # numbers of given tokens that one call takes
@@ -84,7 +84,7 @@ class Engine:
                 "where dialogues end, shorter problems, or a model made for more"
             )
         self.mesh = mesh or make_mesh()
-        self.shards = row_shards(self.mesh)
+        self.shards = num_row_shards(self.mesh)
         each = rows_of_a_shard(rows, self.mesh)
         self.model, self.rows, self.max_length, self.max_new_tokens = model, rows, max_length, max_new_tokens
         self.sampling, self.steps = sampling or Sampling(), min(max_new_tokens, steps)
@@ -124,7 +124,7 @@ class Engine:
         c = self.model.config
         if c.attention == "native":  # the other ways are of whole rows, which an engine has none of
             choose(c.attention, self.mesh.devices.flat[0].platform, c.compute_dtype, c.head_dim, c.attention_softcap)
-            if loops(self.mesh) != self.mesh.size:
+            if num_decode_loops(self.mesh) != self.mesh.size:
                 raise UserError(
                     'engine: attention "native" is of one core, and the mesh splits rows or heads by fsdp or tensor: '
                     "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
@@ -212,13 +212,13 @@ class Engine:
         rows: np.ndarray | None = None,
         stop_counts: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
-        """`kernels.decode`, with a number to `stop_counts` at for each of the mesh's `loops`.
+        """`kernels.decode`, with a number to `stop_counts` at for each of the mesh's `num_decode_loops`.
 
         Without these it goes on until all rows are done or the steps are.
         """
-        stop_counts = np.full(loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
+        stop_counts = np.full(num_decode_loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
         placed = [self._rows(array) for array in (last, start, limit, keys)]
-        leaving = put_global(stop_counts, loop_sharding(self.mesh))
+        leaving = put_global(stop_counts, decode_loop_sharding(self.mesh))
         return self._decode(self.prepare_params(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
 
     def keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
@@ -277,7 +277,7 @@ class Engine:
 
 def _in_loops(kernel: Any, mesh: Mesh, parts: int, whole: int = 0) -> Any:
     """A kernel of all rows or of each loop's, of weights, `parts` arguments that are split and `whole` that are not."""
-    if loops(mesh) == 1:
+    if num_decode_loops(mesh) == 1:
         return kernel
     replicated, split = PartitionSpec(), PartitionSpec("data")
     specs = (replicated, *[split] * parts, *[replicated] * whole)
@@ -286,7 +286,7 @@ def _in_loops(kernel: Any, mesh: Mesh, parts: int, whole: int = 0) -> Any:
 
 def rows_of_a_shard(rows: int, mesh: Mesh) -> int:
     """Rows that each of the mesh's row shards holds. Raises UserError if they do not divide."""
-    shards = row_shards(mesh)
+    shards = num_row_shards(mesh)
     if rows % shards:
         raise UserError(
             f"engine: {rows} rows do not divide over {shards} shards of the mesh: give a multiple of {shards}"

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.models.decoder import Decoder, abstract_params
-from sml_jax.sharding.mesh import by_rules
+from sml_jax.sharding import to_mesh_axes
 
 _CAST = ("kernel", "bias", "embedding")  # what modules would cast at each use; norms and adapters stay as they are
 
@@ -45,7 +45,7 @@ def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
     specs = nn.get_partition_spec(abstract_params(model))
 
     def lay(spec: PartitionSpec, stacked: bool) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*tuple(by_rules(spec))[stacked:]))
+        return NamedSharding(mesh, PartitionSpec(*tuple(to_mesh_axes(spec))[stacked:]))
 
     is_spec = {"is_leaf": lambda leaf: isinstance(leaf, PartitionSpec)}
     inner = specs["params"]

@@ -14,7 +14,7 @@ import flax.struct
 import numpy as np
 
 from sml_jax.errors import UserError
-from sml_jax.models.shared_start import SharedStart
+from sml_jax.models.prefix_sharing import SharedPrefix
 
 _LEAST_SHARED = 16  # tokens: less is not worth another program
 AnyArray = Any  # np.ndarray on the host, jax.Array within jit
@@ -37,7 +37,7 @@ class MicroBatch:
     weights: AnyArray
     old_logprob: AnyArray
     advantage: AnyArray
-    shared: SharedStart | None = None
+    shared: SharedPrefix | None = None
 
 
 def bucket_of(length: int, buckets: Sequence[int]) -> int:
@@ -97,7 +97,7 @@ def micro_batches(
                 weights=cut(weights).astype(np.float32),
                 old_logprob=cut(old_logprob).astype(np.float32),
                 advantage=flat(advantage[:, None])[:, 0].astype(np.float32),
-                shared=SharedStart(share, common) if share > 1 and common < time else None,
+                shared=SharedPrefix(share, common) if share > 1 and common < time else None,
             )
         )
     return parts
@@ -108,7 +108,7 @@ def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
     if part.shared is None:
         return part
     share = math.gcd(part.shared.rows, rows)
-    return part.replace(shared=SharedStart(share, part.shared.tokens) if share > 1 else None)  # type: ignore[attr-defined]
+    return part.replace(shared=SharedPrefix(share, part.shared.tokens) if share > 1 else None)  # type: ignore[attr-defined]
 
 
 def _blocks(length: np.ndarray, group: np.ndarray, share: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.models.ops.attention import platform_of
-from sml_jax.models.shared_start import SharedStart
-from sml_jax.sharding.mesh import by_rules, row_sharding, row_shards
+from sml_jax.models.prefix_sharing import SharedPrefix
+from sml_jax.sharding import num_row_shards, row_sharding, to_mesh_axes
 
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]
@@ -119,9 +119,9 @@ def hidden_logprobs(
       are of positions, for the head may be any function.
     """
     shape, width = tokens.shape, hidden.shape[-1]
-    if layout is not None and shape[0] % row_shards(layout.mesh):
+    if layout is not None and shape[0] % num_row_shards(layout.mesh):
         layout = None
-    groups = 1 if layout is None else row_shards(layout.mesh)
+    groups = 1 if layout is None else num_row_shards(layout.mesh)
     flat = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
     if numbers is None:
@@ -142,7 +142,7 @@ def decoder_logprobs(
     mesh: Mesh | None = None,
     numbers: int | None = None,
     trained: bool = True,
-    shared: SharedStart | None = None,
+    shared: SharedPrefix | None = None,
 ) -> Float[Array, "batch time"]:
     """`hidden_logprobs` under a decoder.
 
@@ -286,7 +286,7 @@ def _head_specs(model: Decoder, name: str) -> Any:
     """Where the output layer lies, but for the axes that rows are split over."""
     specs = nn.get_partition_spec(abstract_params(model))["params"][name]
     return jax.tree.map(
-        lambda spec: PartitionSpec(*(None if axis in ("data", "fsdp") else axis for axis in by_rules(spec))),
+        lambda spec: PartitionSpec(*(None if axis in ("data", "fsdp") else axis for axis in to_mesh_axes(spec))),
         specs,
         is_leaf=lambda spec: isinstance(spec, PartitionSpec),
     )

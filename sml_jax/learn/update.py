@@ -21,7 +21,7 @@ from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.sharding.mesh import filled_rows, host_readable, place_rows, put_global, row_shards
+from sml_jax.sharding import host_readable, num_row_shards, padded_row_count, put_global, shard_rows
 
 Params = Any
 # Metrics that are maxima over tokens; the others but `loss` and `student_tokens` are means over student tokens.
@@ -136,8 +136,8 @@ class Learner:
         collected = []
         for part in parts:
             if self._mesh is not None:
-                each = filled_rows(self._mesh, len(part.tokens)) // row_shards(self._mesh)
-                part = place_rows(self._mesh, in_blocks_of(part, each))
+                each = padded_row_count(self._mesh, len(part.tokens)) // num_row_shards(self._mesh)
+                part = shard_rows(self._mesh, in_blocks_of(part, each))
             (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
             collected.append(metrics)
         state, norms = self._apply(state, gradients, loss)

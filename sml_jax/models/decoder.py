@@ -13,7 +13,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layers import Layer, RMSNorm
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 from sml_jax.models.ops.products import Product, float32_product, projection
-from sml_jax.models.shared_start import SharedStart
+from sml_jax.models.prefix_sharing import SharedPrefix
 
 
 class Decoder(nn.Module):
@@ -81,7 +81,7 @@ class Decoder(nn.Module):
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
         past: tuple[KVSegment, ...],
-        shared: SharedStart | None = None,
+        shared: SharedPrefix | None = None,
     ) -> tuple[Float[Array, "batch time width"], KVCache]:
         """Runs new tokens against kept ones.
 
@@ -90,7 +90,7 @@ class Decoder(nn.Module):
           positions: of each in its row's whole context.
           valid: which are tokens at all.
           past: segments of kept tokens; none for a fresh row.
-          shared: the arrays are packed, blocks of rows with a common start (see `SharedStart`); for fresh rows alone.
+          shared: the arrays are packed, blocks of rows with a common start (see `SharedPrefix`); for fresh rows alone.
 
         Returns:
           The final hidden states, normed, and the new tokens' keys and values [layers, batch, kv_heads, time, dim].

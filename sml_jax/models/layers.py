@@ -16,7 +16,7 @@ from sml_jax.models.ops.cached_attention_native import native_cached_attention
 from sml_jax.models.ops.gating import gated
 from sml_jax.models.ops.products import Product, projection
 from sml_jax.models.ops.rope import frequencies, rotate
-from sml_jax.models.shared_start import SharedStart
+from sml_jax.models.prefix_sharing import SharedPrefix
 
 
 class RMSNorm(nn.Module):
@@ -104,7 +104,7 @@ class Attention(nn.Module):
         valid: Bool[Array, "batch time"],
         past: tuple[KVSegment, ...],
         is_local: Bool[Array, ""],
-        shared: SharedStart | None = None,
+        shared: SharedPrefix | None = None,
     ) -> tuple[Float[Array, "batch time width"], KVCache]:
         c = self.config
 
@@ -217,7 +217,7 @@ class Layer(nn.Module):
         positions: Int[Array, "batch time"],
         valid: Bool[Array, "batch time"],
         past_slots: tuple[tuple[Any, ...], ...],
-        shared: SharedStart | None = None,
+        shared: SharedPrefix | None = None,
     ) -> tuple[Float[Array, "batch time width"], KVCache]:
         c = self.config
 

@@ -1,4 +1,4 @@
-"""Where the parameters of a model are to lie, before there are any."""
+"""How the parameters of a decoder are laid out on a mesh: their shardings before they exist, and moving them there."""
 
 from __future__ import annotations
 
@@ -6,48 +6,70 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, abstract_params
+from sml_jax.sharding import param_shardings, put_global
 
 
-def params_on(model: Decoder, mesh: Mesh | None) -> Any:
-    """Shapes, dtypes and shardings of the parameters: a tree of `jax.ShapeDtypeStruct`, `{"params": ...}`.
+def sharded_param_shapes(model: Decoder, mesh: Mesh | None) -> Any:
+    """Shapes, dtypes and shardings of the parameters, without making any.
 
     Args:
       model: the decoder.
-      mesh: lays them out by the rules of `sml_jax.sharding`; None puts them on the first device.
+      mesh: the devices, over which `sml_jax.sharding.RULES` split the parameters; None for the first device alone.
+
+    Returns:
+      A tree of `jax.ShapeDtypeStruct`, `{"params": ...}`.
 
     Raises:
-      UserError: a dimension that the mesh does not divide, naming the parameter.
+      UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
     """
-    # Imported here, since the mesh's room stands above this one.
-    from sml_jax.sharding.mesh import by_rules
-
     boxed = abstract_params(model)
-    shapes, specs = nn.unbox(boxed), nn.get_partition_spec(boxed)
+    shapes = nn.unbox(boxed)
+    if mesh is None:
+        first_device = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: first_device, shapes)
+    else:
+        shardings = param_shardings(mesh, nn.get_partition_spec(boxed), shapes)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
+    )
 
-    def place(path: tuple, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
-        sharding: Sharding
-        if mesh is None:
-            sharding = SingleDeviceSharding(jax.local_devices()[0])
-        else:
-            physical = by_rules(spec)
-            for size, axis in zip(leaf.shape, physical, strict=False):
-                if axis is not None and size % mesh.shape[axis]:
-                    raise UserError(
-                        f"mesh: parameter {jax.tree_util.keystr(path)} has a dimension of {size}, which {axis}="
-                        f"{mesh.shape[axis]} does not divide: choose another {axis}"
-                    )
-            sharding = NamedSharding(mesh, physical)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree_util.tree_map_with_path(place, shapes, specs)
+def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
+    """Moves parameters onto a mesh, split by `sml_jax.sharding.RULES`.
+
+    Args:
+      mesh: the devices.
+      model: the decoder that the parameters belong to.
+      params: `{"params": ...}`, the same in every process.
+
+    Raises:
+      UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
+    """
+    specs = nn.get_partition_spec(abstract_params(model))
+    return jax.tree.map(put_global, params, param_shardings(mesh, specs, params))
+
+
+def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
+    """Parameters on a mesh: unchanged if they lie on it already, else moved by `shard_params`.
+
+    The parameters may come from another mesh of the same devices: a rollout often runs best with more `tensor` than an
+    update.
+    """
+    devices = set(mesh.devices.flat)
+
+    def is_on_mesh(leaf: Any) -> bool:
+        if not isinstance(leaf, jax.Array) or leaf.sharding.device_set != devices:
+            return False
+        return not isinstance(leaf.sharding, NamedSharding) or leaf.sharding.mesh == mesh
+
+    return params if all(map(is_on_mesh, jax.tree.leaves(params))) else shard_params(mesh, model, params)
 
 
 def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each array of a tree, by its names with slashes between them."""
+    """The shape of each array of a tree, keyed by its path with slashes: "params/layers/mlp/up/kernel"."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

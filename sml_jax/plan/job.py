@@ -12,7 +12,7 @@ import optax
 from sml_jax.engine.sampling import Sampling
 from sml_jax.learn.update import PolicyLoss
 from sml_jax.models.config import DecoderConfig
-from sml_jax.sharding.mesh import MeshShape
+from sml_jax.sharding import MeshShape
 
 
 @dataclass(frozen=True)

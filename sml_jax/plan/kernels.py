@@ -25,17 +25,17 @@ from sml_jax.engine.sampling import Sampling
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.layout import params_on
+from sml_jax.models.layout import sharded_param_shapes
 from sml_jax.models.lora import split_trainable
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.sharding.mesh import (
+from sml_jax.sharding import (
     cache_sharding,
-    filled_rows,
-    loop_sharding,
-    loops,
+    decode_loop_sharding,
+    num_decode_loops,
+    num_row_shards,
+    padded_row_count,
     replicated,
     row_sharding,
-    row_shards,
 )
 
 ENDS = 2  # how many tokens end a turn, about; they cost nothing
@@ -93,7 +93,7 @@ def phases(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase
       UserError: a dimension of a parameter that a mesh does not divide.
     """
     model = Decoder(job.model)
-    params = params_on(model, mesh)
+    params = sharded_param_shapes(model, mesh)
     frozen, trainable = split_trainable(params)
     both = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
     rolls = rollout_mesh or mesh
@@ -125,7 +125,7 @@ class _Unplaced(Engine):
 
     def __init__(self, model: Decoder, rows: int, dialogues: Dialogues, sampling: Sampling, mesh: Mesh):
         self.model, self.rows, self.sampling, self.mesh = model, rows, sampling, mesh
-        self.shards, self.steps = row_shards(mesh), min(dialogues.budget, STEPS)
+        self.shards, self.steps = num_row_shards(mesh), min(dialogues.budget, STEPS)
         rows_of_a_shard(rows, mesh)
         self.chunks, self.max_rewind = CHUNKS, dialogues.max_rewind
         self.cache_lengths = (longest_cache_length(dialogues.length, CHUNKS, self.steps),)
@@ -140,7 +140,7 @@ def _rollout(
     engine = _Unplaced(model, job.rows, dialogues, job.sampling, mesh)
     rows, steps, length, chunk = job.rows, engine.steps, dialogues.length, CHUNKS[-1]
     resident = state["student's parameters"]
-    params = params_on(model, mesh)
+    params = sharded_param_shapes(model, mesh)
     laid_anew = _shardings(params) != _shardings(resident)  # a copy, which is there beside those of the update
     by_rows, kept = row_sharding(mesh), cache_sharding(mesh, engine.layout.axis)
     capacity = engine.cache_lengths[-1]
@@ -158,7 +158,7 @@ def _rollout(
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))
     tokens = _on(by_rows, jax.ShapeDtypeStruct((rows, chunk), jnp.int32))
     keys = _on(by_rows, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)))
-    stop_counts = _on(loop_sharding(mesh), jax.ShapeDtypeStruct((loops(mesh),), jnp.int32))
+    stop_counts = _on(decode_loop_sharding(mesh), jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32))
     allowed = _on(replicated(mesh), jax.ShapeDtypeStruct((model.config.vocab_size,), bool))
     waves = -(-dialogues.number // rows)
     given = waves * dialogues.given(chunk)
@@ -231,7 +231,7 @@ def _train_state(update: Update, trainable: Arrays, mesh: Mesh) -> TrainState:
 def _update(
     model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState, params: Arrays
 ) -> Phase:
-    update = dataclasses.replace(update, rows=filled_rows(mesh, update.rows))  # as the stages do
+    update = dataclasses.replace(update, rows=padded_row_count(mesh, update.rows))  # as the stages do
     frozen, trainable = split_trainable(params)
     reference = params if update.policy_loss is not None and update.policy_loss.kl_coef > 0 else None
     learner = Learner(model, update.optimizer, update.policy_loss, reference, mesh)
@@ -275,8 +275,8 @@ def _micro_batch(update: Update) -> Any:
 
 
 def _laid_out(mesh: Mesh, leaf: np.ndarray) -> jax.ShapeDtypeStruct:
-    """As `place_rows` places it."""
-    shape = filled_rows(mesh, leaf.shape[0]), *leaf.shape[1:]
+    """As `shard_rows` places it."""
+    shape = padded_row_count(mesh, leaf.shape[0]), *leaf.shape[1:]
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=row_sharding(mesh))
 
 

@@ -15,7 +15,7 @@ from sml_jax.plan.job import Job
 from sml_jax.plan.kernels import Phase, Program, phases, shard_bytes
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.topology import devices_of
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 BINDS = ("arithmetic", "memory", "links")
 Cache = dict[Hashable, Compiled]  # programs compiled so far

@@ -11,7 +11,7 @@ from sml_jax.errors import UserError
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, changed
 from sml_jax.plan.report import Cache, PhasePlan, Plan, Told, make_plan, state_bytes
-from sml_jax.sharding.mesh import MeshShape
+from sml_jax.sharding import MeshShape
 
 
 @dataclass(frozen=True)

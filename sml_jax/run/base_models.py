@@ -15,8 +15,8 @@ from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.families import RUN_FIELDS, canonical, run_settings
 from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import add_lora
-from sml_jax.sharding.mesh import shard_params
 from sml_jax.text.tokenizer import Tokenizer
 
 

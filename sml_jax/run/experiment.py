@@ -20,6 +20,7 @@ from sml_jax.evaluate.suites import Suite
 from sml_jax.models.decoder import count_params
 from sml_jax.models.families import run_settings
 from sml_jax.models.hf.checkpoint import load_model, save_model
+from sml_jax.models.layout import place_params
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.run.base_models import Base, Pretrained
 from sml_jax.run.chats import Chat, RoleChat
@@ -32,7 +33,7 @@ from sml_jax.run.io.resume import check_found, check_new
 from sml_jax.run.io.shared import open_folder
 from sml_jax.run.io.stop import stop_request
 from sml_jax.run.problem_order import fingerprint
-from sml_jax.sharding.mesh import MeshShape, make_mesh, place_params
+from sml_jax.sharding import MeshShape, make_mesh
 from sml_jax.tasks.problems.overlap import check_overlap
 from sml_jax.tasks.problems.types import RunsPrograms, Task
 

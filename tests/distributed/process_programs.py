@@ -85,7 +85,7 @@ def waits(how: str) -> None:
     mesh = jax.make_mesh((jax.device_count(),), ("x",))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     total = jax.jit(lambda x: x.sum() + 0.0 * x, out_shardings=whole)
-    from sml_jax.sharding.mesh import put_global
+    from sml_jax.sharding import put_global
 
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
     numbers = put_global(jnp.arange(6.0), split)
@@ -142,7 +142,7 @@ def _die_at(where: str, number: str, process: str) -> None:
 
     if int(process) != processes.process_id():
         return
-    owner, name = {"rollout": (Engine, "decode"), "update": (update, "place_rows")}[where]
+    owner, name = {"rollout": (Engine, "decode"), "update": (update, "shard_rows")}[where]
     works, calls = getattr(owner, name), iter(range(1, int(number)))
 
     def dies(*args: Any) -> Any:

@@ -21,7 +21,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.plan.kernels import phases, shard_bytes
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
 H100 = """gpu_device_info {

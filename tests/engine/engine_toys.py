@@ -4,7 +4,7 @@ import jax
 from jax.sharding import Mesh
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.sharding.mesh import AXES
+from sml_jax.sharding import AXES
 
 END, OTHER_END, FORBIDDEN = 2, 9, 5
 CONFIG = DecoderConfig(

@@ -12,7 +12,8 @@ from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.sharding.mesh import loop_sharding, loops, put_global, shard_params
+from sml_jax.models.layout import shard_params
+from sml_jax.sharding import decode_loop_sharding, num_decode_loops, put_global
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     start, window, stop_counts = (
         engine._rows(zeros),
         engine._rows(np.zeros((few, 8), np.int32)),
-        put_global(np.ones(loops(engine.mesh), np.int32), loop_sharding(engine.mesh)),
+        put_global(np.ones(num_decode_loops(engine.mesh), np.int32), decode_loop_sharding(engine.mesh)),
     )
     lowered = {
         "copy": engine._copy.lower(cache, rows, rows, np.int32(1)),

@@ -56,7 +56,7 @@ def test_log_probs_over_turns_are_those_of_one_full_pass(rows, scores_of) -> Non
 
 @pytest.mark.parametrize(("size", "mesh"), [(16, (1, 1, 1)), (16, (8, 1, 1)), (8, (2, 2, 2)), (4, (1, 1, 2))], ids=str)
 def test_the_same_seed_says_the_same_whatever_rows_and_devices(rows, make_engine, model, params, size, mesh) -> None:
-    from sml_jax.sharding.mesh import shard_params
+    from sml_jax.models.layout import shard_params
 
     engine = make_engine(size, mesh)
     laid = shard_params(engine.mesh, model, params)
@@ -73,7 +73,7 @@ def test_the_same_seed_says_the_same_whatever_rows_and_devices(rows, make_engine
 )
 def test_weights_move_from_the_updates_mesh_to_the_rollouts(rows, make_engine, model, params, mesh) -> None:
     """All meshes: `pytest -m "slow or not slow" tests/engine/test_rows.py -k weights_move`."""
-    from sml_jax.sharding.mesh import shard_params
+    from sml_jax.models.layout import shard_params
 
     engine = make_engine(8, mesh)
     laid = shard_params(mesh_of(1, 8, 1), model, params)

@@ -13,7 +13,7 @@ from run_toys import ToyTask, read_lines, toy_experiment, write_tokenizer
 from sml_jax.dialogue import judging
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.suites import Suite
-from sml_jax.sharding.mesh import AXES
+from sml_jax.sharding import AXES
 from sml_jax.tasks.problems.types import Problem, Verdict
 
 

@@ -21,7 +21,7 @@ from sml_jax.evaluate.sharded_table import sharded_table
 from sml_jax.evaluate.suites import Suite
 from sml_jax.run.base_models import Pretrained
 from sml_jax.run.chats import FamilyChat, RoleChat
-from sml_jax.sharding.mesh import AXES
+from sml_jax.sharding import AXES
 from sml_jax.tasks.datasets.sharded import sharded_math
 from sml_jax.tasks.problems.types import Problem
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.learn import logprobs, token_logprobs
 from sml_jax.learn.logprobs import HeadLayout, hidden_logprobs
-from sml_jax.sharding.mesh import AXES, make_mesh, row_sharding, row_shards
+from sml_jax.sharding import AXES, make_mesh, num_row_shards, row_sharding
 
 
 def test_known_answers_over_two_tokens():
@@ -192,6 +192,6 @@ def test_a_mesh_scores_alike_and_adds_the_heads_gradient_up_once(sizes):
         if sent:
             size = math.prod(int(n) for n in sent[1].split(","))
             inside, outside = (max(inside, size), outside) if in_loop else (inside, max(outside, size))
-    chunk = -(-12 * 8 // row_shards(mesh) // 8)
+    chunk = -(-12 * 8 // num_row_shards(mesh) // 8)
     assert inside <= chunk * 16, "more than a chunk's hidden states goes round in the loop"
-    assert (outside > 0) == (row_shards(mesh) > 1)
+    assert (outside > 0) == (num_row_shards(mesh) > 1)

@@ -17,8 +17,9 @@ from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.update import Learner, PolicyLoss, add_gradients, init_state
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, count_params, init_params
+from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import join_lora, split_lora
-from sml_jax.sharding.mesh import AXES, make_mesh, shard_params
+from sml_jax.sharding import AXES, make_mesh
 
 CONFIG = DecoderConfig(
     vocab_size=12,

@@ -8,8 +8,8 @@ from jax.sharding import AxisType, Mesh
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.layout import params_on
-from sml_jax.sharding.mesh import AXES, row_sharding
+from sml_jax.models.layout import sharded_param_shapes
+from sml_jax.sharding import AXES, row_sharding
 
 CONFIG = DecoderConfig(
     vocab_size=512, embed_dim=256, layers=2, heads=4, kv_heads=2, head_dim=64, mlp_dim=512, max_length=512,
@@ -30,7 +30,7 @@ def main() -> None:
         return jnp.square(hidden.astype(jnp.float32)).mean()
 
     gradient = jax.grad(loss)
-    program = jax.jit(gradient).lower(params_on(model, mesh), tokens).compile()
+    program = jax.jit(gradient).lower(sharded_param_shapes(model, mesh), tokens).compile()
     print(program.as_text().count('custom_call_target="tpu_custom_call"'))
 
 

@@ -21,7 +21,7 @@ from sml_jax.models.ops import attention
 from sml_jax.models.ops.attention import choose, reference_attention, self_attention
 from sml_jax.models.ops.attention_blocks import _pairs, _Rule, blocked_attention
 from sml_jax.models.ops.attention_splash import splash_attention
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
 

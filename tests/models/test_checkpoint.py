@@ -12,7 +12,8 @@ from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model, save_model
-from sml_jax.sharding.mesh import AXES, shard_params
+from sml_jax.models.layout import shard_params
+from sml_jax.sharding import AXES
 
 CONFIG = DecoderConfig(
     vocab_size=11,

@@ -16,7 +16,7 @@ from numpy_decoder import numpy_logits
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig, RopeScaling
 from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_params
-from sml_jax.sharding.mesh import RULES
+from sml_jax.sharding import RULES
 
 BASE = DecoderConfig(
     vocab_size=19, embed_dim=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_dim=24, max_length=64

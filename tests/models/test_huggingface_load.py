@@ -19,8 +19,8 @@ from sml_jax.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, config_from_hf, load_model, save_hf
 from sml_jax.models.hf import load as huggingface_load
 from sml_jax.models.hf.checkpoint import with_overrides
-from sml_jax.models.layout import params_on
-from sml_jax.sharding.mesh import AXES, shard_params
+from sml_jax.models.layout import shard_params, sharded_param_shapes
+from sml_jax.sharding import AXES
 
 
 def weights_of(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -191,7 +191,7 @@ print(max(peak[0], resident()) - before, sum(leaf.nbytes for leaf in jax.tree.le
 def write_random(folder: Path, **sizes: int) -> DecoderConfig:
     """A Qwen 3 folder of some sizes in bfloat16, all ones."""
     config = config_from_hf({**weights_of("qwen3")[0], "layer_types": None, "dtype": "bfloat16", **sizes})
-    shapes = params_on(Decoder(config), None)
+    shapes = sharded_param_shapes(Decoder(config), None)
     save_hf(folder, config, jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes))
     return config
 

@@ -21,6 +21,7 @@ from sml_jax.errors import UserError
 from sml_jax.models.config import LORA_TARGETS, DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_params
 from sml_jax.models.hf.checkpoint import load_model, save_model
+from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import (
     add_lora,
     check_lora,
@@ -32,7 +33,7 @@ from sml_jax.models.lora import (
     split_trainable,
     without_lora,
 )
-from sml_jax.sharding.mesh import AXES, make_mesh, shard_params
+from sml_jax.sharding import AXES, make_mesh
 
 CONFIG = DecoderConfig(
     vocab_size=14, embed_dim=16, layers=2, heads=4, kv_heads=2, head_dim=6, mlp_dim=20, max_length=64, qkv_bias=True

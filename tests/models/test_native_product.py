@@ -16,7 +16,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.ops import native_product as module
 from sml_jax.models.ops.native_product import FEW, native_product, pays
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 

@@ -18,7 +18,7 @@ from sml_jax.cli import convert as convert_program
 from sml_jax.engine import Engine, Sampling
 from sml_jax.engine.sampling import row_keys
 from sml_jax.models import Decoder, load_model
-from sml_jax.sharding.mesh import AXES
+from sml_jax.sharding import AXES
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 CHUNK = 8

@@ -14,7 +14,7 @@ from sml_jax.plan.collectives import group_size
 from sml_jax.plan.counting import count
 from sml_jax.plan.hlo import parse, shapes_in
 from sml_jax.plan.work import kernel_flops, traced_flops
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 F32 = jnp.float32
 

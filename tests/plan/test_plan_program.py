@@ -23,7 +23,7 @@ from sml_jax.plan.recipe import read_job
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.search import flags_of, nearest
 from sml_jax.plan.table import as_json
-from sml_jax.sharding.mesh import MeshShape, make_mesh
+from sml_jax.sharding import MeshShape, make_mesh
 
 GEMMA = ["gin/models/gemma3_12b.gin", "gin/recipes/math_online.gin"]
 

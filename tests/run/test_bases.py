@@ -13,7 +13,7 @@ from sml_jax.models.config import LoraConfig
 from sml_jax.models.lora import split_lora
 from sml_jax.run.base_models import Pretrained, RandomWeights
 from sml_jax.run.chats import FamilyChat
-from sml_jax.sharding.mesh import make_mesh
+from sml_jax.sharding import make_mesh
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from sml_jax.errors import UserError
 from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.run.context import RunContext
 from sml_jax.run.stages import Online, RandomWeights
-from sml_jax.sharding.mesh import MeshShape
+from sml_jax.sharding import MeshShape
 
 ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_batch_size=8, dialogues_kept=2)
 

@@ -9,7 +9,8 @@ from jax.sharding import PartitionSpec as P
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.sharding.mesh import make_mesh, place_rows, row_sharding, row_shards, shard_params
+from sml_jax.models.layout import shard_params
+from sml_jax.sharding import make_mesh, num_row_shards, row_sharding, shard_rows
 
 MODEL = Decoder(
     DecoderConfig(vocab_size=12, embed_dim=8, layers=2, heads=4, kv_heads=2, head_dim=4, mlp_dim=16, max_length=16)
@@ -34,7 +35,7 @@ def params() -> dict:
 def test_sizes(sizes: tuple[int, ...], shape: tuple[int, ...]) -> None:
     mesh = make_mesh(*sizes)
     assert tuple(mesh.shape.values()) == shape and mesh.axis_names == ("data", "fsdp", "tensor")
-    assert row_shards(mesh) == shape[0] * shape[1]
+    assert num_row_shards(mesh) == shape[0] * shape[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_dimension_that_does_not_divide_is_named(params) -> None:
 
 def test_rows_that_do_not_divide_are_filled_up_and_split() -> None:
     mesh = make_mesh(2, 2, 2)
-    tokens, length = place_rows(mesh, (np.arange(15).reshape(5, 3), np.arange(5)))
+    tokens, length = shard_rows(mesh, (np.arange(15).reshape(5, 3), np.arange(5)))
     assert tokens.shape == (8, 3) and length.shape == (8,)
     assert tokens.sharding == row_sharding(mesh) and tokens.addressable_shards[0].data.shape == (2, 3)
     np.testing.assert_array_equal(tokens[:5], np.arange(15).reshape(5, 3))

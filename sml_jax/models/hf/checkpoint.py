@@ -18,7 +18,7 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.families import RUN_FIELDS
 from sml_jax.models.hf.config import config_from_hf, stored_dtype
 from sml_jax.models.hf.load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
-from sml_jax.models.layout import params_on, shapes_by_path
+from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
 
 SHIPPED = {"pocket": Path(__file__).parents[2] / "pocket" / "assets" / "base"}
 
@@ -95,7 +95,7 @@ def load_model(
     model = Decoder(with_overrides(config, overrides or {}))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            wanted = params_on(model, mesh)
+            wanted = sharded_param_shapes(model, mesh)
             stored = checkpointer.metadata(folder / "params").item_metadata
             if stored is None:
                 raise ValueError("no list of arrays can be read there")

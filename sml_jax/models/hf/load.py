@@ -19,7 +19,7 @@ from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.names import Placement, placements
 from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
-from sml_jax.models.layout import params_on
+from sml_jax.models.layout import sharded_param_shapes
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def load_hf_params(
     if tied and "lm_head.weight" in found:
         _check_tied(found["lm_head.weight"], found["model.embed_tokens.weight"])
 
-    targets = traverse.flatten_dict(params_on(model, mesh)["params"])
+    targets = traverse.flatten_dict(sharded_param_shapes(model, mesh)["params"])
     if set(targets) != set(places):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
     done, params = 0, {}

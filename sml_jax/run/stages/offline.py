@@ -25,7 +25,7 @@ from sml_jax.run.io.manifest import digest
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.stages.checks import check_buckets, check_name
 from sml_jax.run.stages.chunks import RolloutChunk, joined, read_chunk, write_chunk
-from sml_jax.sharding.mesh import filled_rows
+from sml_jax.sharding import padded_row_count
 
 # Dialogue ids of this stage lie apart from those of online stages, so that no two share random keys.
 FIRST_ID = 1 << 30
@@ -102,7 +102,7 @@ class Offline:
                     weights,
                     np.zeros_like(weights),
                     np.ones(len(chosen), np.float32),
-                    filled_rows(work.mesh, self.micro_batch_size),
+                    padded_row_count(work.mesh, self.micro_batch_size),
                     buckets,
                 )
                 state, metrics = learner.update(state, parts)

@@ -25,7 +25,7 @@ from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.stages.checks import check_buckets, check_name
-from sml_jax.sharding.mesh import filled_rows
+from sml_jax.sharding import padded_row_count
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Online:
                     between_turns=partial(work.leave_if_asked, state),
                 )
                 rolled = time.monotonic()
-                rows = filled_rows(work.mesh, self.micro_batch_size)
+                rows = padded_row_count(work.mesh, self.micro_batch_size)
                 parts, metrics = self._batch(played, rows, buckets, rules.max_turns * rules.student_tokens)
                 if parts:
                     state, loss_metrics = learner.update(state, parts)

@@ -12,8 +12,9 @@ from sml_jax.learn.batches import in_blocks_of, micro_batches
 from sml_jax.learn.update import Learner, PolicyLoss, init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.shared_start import SharedStart
-from sml_jax.sharding.mesh import make_mesh, place_params
+from sml_jax.models.layout import place_params
+from sml_jax.models.prefix_sharing import SharedPrefix
+from sml_jax.sharding import make_mesh
 
 SGD = optax.sgd(1.0)  # the step is the gradient
 SIZES = {"vocab_size": 40, "embed_dim": 16, "heads": 4, "kv_heads": 2, "head_dim": 8, "mlp_dim": 32, "max_length": 64}
@@ -60,7 +61,7 @@ def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tupl
     ends = []
     for share in (1, 4):
         parts = micro_batches(**dialogues(), rows=32, buckets=(40,), share=share)
-        assert [part.shared for part in parts] == [SharedStart(4, 16) if share == 4 else None]
+        assert [part.shared for part in parts] == [SharedPrefix(4, 16) if share == 4 else None]
         learner = Learner(model, SGD, loss, reference, laid)
         state, metrics = learner.update(init_state(params, SGD), parts)
         ends.append((host(state.params), metrics))
@@ -129,7 +130,7 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
 @settings(max_examples=12)
 @given(blocks=st.integers(1, 3), rows=st.integers(1, 4), start=st.integers(0, 4), more=st.integers(1, 4))
 def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: int) -> None:
-    shared = SharedStart(rows, start)
+    shared = SharedPrefix(rows, start)
     whole = np.random.default_rng(0).normal(size=(blocks, rows, start + more, 2))
     whole[:, :, :start] = whole[:, :1, :start]
     whole = whole.reshape(-1, start + more, 2).astype(np.float32)
@@ -140,8 +141,8 @@ def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: i
 
 def test_blocks_shrink_to_what_a_device_holds() -> None:
     (part,) = micro_batches(**dialogues(2), rows=16, buckets=(40,), share=8)
-    assert part.shared == SharedStart(8, 16)
-    assert in_blocks_of(part, 12).shared == SharedStart(4, 16)
+    assert part.shared == SharedPrefix(8, 16)
+    assert in_blocks_of(part, 12).shared == SharedPrefix(4, 16)
     assert in_blocks_of(part, 3).shared is None
 
 
