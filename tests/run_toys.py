@@ -22,6 +22,7 @@ from sml_jax.run.context import RunContext, Stage
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.stages import RandomWeights
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 RULES = DialogueRules(max_turns=2, student_tokens=4, teacher_tokens=4, private_tokens=6)
@@ -85,6 +86,9 @@ class ToyTask:
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         return "ba"
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        return leaks(problem.answer, teacher_text, public_text)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import time
 
 from fuzz.campaign import Target
 from fuzz.source import MOST_CHARACTERS, Source
-from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.leaks import leaks
 
 WORDS = (
     *("the answer is", "is", "step", "part", "you should get", "less than", "by", "the", "one half", "a thousand"),

@@ -7,7 +7,7 @@ from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import ARMS, LanguageTeacher, RetryTeacher, ScriptedTeacher, Teacher, teacher_for_arm
 from sml_jax.dialogue.transcript import Dialogue, Transcript
-from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.leaks import leaks
 
 __all__ = [
     "ARMS",

@@ -16,7 +16,6 @@ from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.teachers import LanguageTeacher, Teacher
 from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.engine.engine import Engine
-from sml_jax.tasks.leaks.detect import leaks
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 
@@ -189,7 +188,7 @@ class TeacherSide:
 
     def _leaks(self, live: LiveDialogue, text: str) -> bool:
         """Whether a reply gives the answer away. A shard never does: it is a part of the problem's statement."""
-        return leaks(live.problem.answer, text, "\n".join([live.public_text, *live.problem.shards]))
+        return self._task.leaks(live.problem, text, "\n".join([live.public_text, *live.problem.shards]))
 
     def _guarded(self, live: LiveDialogue, utterance: Utterance, draw: int) -> Reply | None:
         """A sampled turn as a reply; None for one that must not be said."""

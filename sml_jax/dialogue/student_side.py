@@ -12,7 +12,6 @@ from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
 from sml_jax.engine.context_batch import ContextBatch, Utterance
-from sml_jax.tasks.leaks.detect import leaks
 from sml_jax.tasks.problems.types import Task, Turn
 
 
@@ -132,7 +131,7 @@ class StudentSide:
                 live.drop(VERIFIER, f"on a question: {verdict.error}")
                 continue
             with drop_on_error(live, "guarding a question"):
-                if verdict.attempted or not ended or leaks(live.problem.answer, text, live.public_text):
+                if verdict.attempted or not ended or self._task.leaks(live.problem, text, live.public_text):
                     continue
                 live.turns[-1], live.verdicts[-1] = Turn("student", text), verdict
                 live.injected_turns.append(len(live.verdicts))

@@ -94,3 +94,6 @@ class AssumedTask:
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         raise NotImplementedError("a stand-in says nothing")
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        raise NotImplementedError("a stand-in says nothing")

@@ -17,6 +17,7 @@ from sml_jax.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
 from sml_jax.tasks import ExpressionPool
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 TEST_SHARE = 8  # one problem in eight is a test problem
@@ -130,6 +131,10 @@ class PocketTask:
             missing_fact and len(teacher_texts) >= 2 and not any(missing_fact in text for text in teacher_texts)
         )
         return f"{criticism}, {missing_fact}" if fact_is_due else criticism
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether the teacher's text gives the gold answer away (see `tasks.leaks.leaks`)."""
+        return leaks(problem.answer, teacher_text, public_text)
 
     def _criticise(self, problem: Problem, utterance: str, verdict: Verdict) -> str:
         guess = self.read_attempt(utterance)

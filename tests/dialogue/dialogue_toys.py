@@ -15,6 +15,7 @@ from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 
@@ -56,6 +57,9 @@ class DigitTask:
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         return f"no, {conversation[-1].text} is wrong"
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        return leaks(problem.answer, teacher_text, public_text)
 
 
 @dataclass(frozen=True)
@@ -182,5 +186,5 @@ def put_on_stage(monkeypatch, framing: Framing, say: Say, student: bool = True) 
     # The package exports a function called `rollout`, so the module is taken by its name.
     for module, role in (("speakers", "teacher"), *([("rollout", "student")] if student else [])):
         rows = stand_in(framing, say, stage, role if alike else None)
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "Rows", rows)
+        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", rows)
     return stage

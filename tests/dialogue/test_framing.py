@@ -40,7 +40,7 @@ def a_format(system: bool = False, think: bool = False) -> MessageFormat:
         open_system=(C("<unk>"),) if system else None,
         open_user=(USER,),
         open_model=(MODEL,),
-        ends=(END,),
+        stop_ids=(END,),
         after=tuple(NEWLINE),
         think=(THINK, THOUGHT) if think else None,
     )
@@ -294,8 +294,8 @@ def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> N
                     kept[int(self._ids[row])] = new
                 return utterances
 
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "Rows", Counted)
-    monkeypatch.setattr(sys.modules["sml_jax.dialogue.speakers"], "leaks", lambda *_: False)
+        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", Counted)
+    monkeypatch.setattr(DigitTask, "leaks", lambda *_: False)
     played = random_words(overlap=False, rows=4)
     for side, module in (("student", "rollout"), ("teacher", "speakers")):
         went = played.forwarded[side] + played.copied[side]

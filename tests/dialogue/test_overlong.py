@@ -195,4 +195,4 @@ def within(patch, module, most):
             super().append(row, tokens)
             assert len(self.context(row)) <= most
 
-    patch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "Rows", Within)
+    patch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", Within)

@@ -163,11 +163,11 @@ def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rul
     engine = request.getfixturevalue("local_engine") if kind == "local" else None
     rows = type("Counted", (CountedRows,), {"log": []})
     for module in ("rollout", "speakers"):
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "Rows", rows)
+        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", rows)
     if case == "plain":
-        monkeypatch.setattr(sys.modules["sml_jax.dialogue.speakers"], "leaks", lambda *_: False)
+        monkeypatch.setattr(DigitTask, "leaks", lambda *_: False)
     elif case == "guarded":
-        monkeypatch.setattr(sys.modules["sml_jax.dialogue.speakers"], "leaks", lambda gold, said, _: "3" in said)
+        monkeypatch.setattr(DigitTask, "leaks", lambda task, problem, said, _: "3" in said)
     injection = QuestionInjection(0.75) if case == "primed" else None
     rules = dataclasses.replace(rules, injection=injection)
     played = run(task=DigitTask(easy=True), rules=rules, engine=engine)

@@ -31,7 +31,7 @@ from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.pocket import ASSETS
-from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Task
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import SentencePieceTokenizer
@@ -209,7 +209,7 @@ def framing(tmp_path) -> MessageFraming:
             open_system=None,
             open_user=(C("<teacher>"),),
             open_model=(C("<student>"),),
-            ends=(C("<end>"),),
+            stop_ids=(C("<end>"),),
             after=(),
         ),
         Prompts(**{name: str(tmp_path / name) for name in texts}, feedback_tag="message"),

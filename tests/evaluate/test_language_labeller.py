@@ -65,7 +65,7 @@ def test_what_the_model_says_counts(labeller, monkeypatch) -> None:
             said = [next((a for u, a in answers.items() if u and u in c), answers[""]) for c in contexts]
             return [Utterance(tuple(TOKENIZER.encode(text))[:limit], (), (), True) for text in said]
 
-    monkeypatch.setattr(language_labeller, "Rows", SpeakingRows)
+    monkeypatch.setattr(language_labeller, "ContextBatch", SpeakingRows)
     labels = labeller(TURNS)
     assert labels == ["discussion", "clarification", "missing", "clarification", label_by_rules(TURNS)[-1]]
     assert len(asked) == 4, "a turn that was said before is asked about once"

@@ -16,6 +16,7 @@ from sml_jax.tasks.code.problem import CallCase, Case, CodeProblem, IoCase
 from sml_jax.tasks.code.process import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.run_tests import run_tests
 from sml_jax.tasks.code.sandbox.protection import describe
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 __all__ = ["CallCase", "Case", "CodeProblem", "CodeTask", "IoCase", "judge"]
@@ -141,6 +142,10 @@ class CodeTask:
         if not verdict.attempted:
             return "I found no program in that. Write the whole of it in one ```python block."
         return f"That is not correct. {hint(verdict.detail)}"
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether the teacher's text gives the reference program away (see `tasks.leaks.leaks`)."""
+        return leaks(problem.answer, teacher_text, public_text)
 
     def _judge_all(self, jobs: Sequence[tuple[CodeProblem, str]]) -> list[Verdict]:
         if not jobs:

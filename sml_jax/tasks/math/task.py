@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from sml_jax.errors import UserError
+from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.math.verify import verify_math_many
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
@@ -64,6 +65,10 @@ class MathTask:
         if verdict.attempted:
             return "That is not correct. Check each step and try again."
         return 'I found no answer in that. End with "the answer is" and your answer.'
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether the teacher's text gives the gold answer away (see `tasks.leaks.leaks`)."""
+        return leaks(problem.answer, teacher_text, public_text)
 
 
 def check_knowledge(knowledge: str) -> None:

@@ -119,3 +119,6 @@ class TrimmedTask:
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         return self.task.reply(problem, conversation, verdict)
+
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        return self.task.leaks(problem, teacher_text, public_text)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from sml_jax.common.protocols import AttributeCheck
+
 Role = Literal["teacher", "student"]
 
 
@@ -56,8 +58,11 @@ class Turn:
 
 
 @runtime_checkable
-class Task(Protocol):
-    """Problems with a verifier. Implementations are plain objects; nothing here knows a model."""
+class Task(Protocol, metaclass=AttributeCheck):
+    """Problems of one kind of answer, with all that this kind needs: a verifier, a leak test, a scripted teacher.
+
+    Implementations are plain objects that know no model; wrappers that delegate by `__getattr__` conform too.
+    """
 
     @property
     def name(self) -> str: ...
@@ -82,11 +87,25 @@ class Task(Protocol):
         """What a scripted teacher says next. `conversation` ends with the student's turn that `verdict` judges."""
         ...
 
+    def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether a text gives the problem's answer away before the student has found it. Total over texts.
+
+        Args:
+          problem: its answer must not be told.
+          teacher_text: what the teacher is about to say.
+          public_text: all that the student has read or written so far; what stands there is no secret any more.
+        """
+        ...
+
 
 @runtime_checkable
-class RunsPrograms(Protocol):
+class RunsPrograms(Protocol, metaclass=AttributeCheck):
     """A task whose verifier runs programs that a model wrote."""
 
     def protection(self) -> str:
-        """One line that says what keeps them in on this machine. Raises a UserError where nothing that may do."""
+        """One line that names the sandbox which confines those programs on this machine, for the start of a run.
+
+        Raises:
+          UserError: this machine offers none that the task accepts.
+        """
         ...

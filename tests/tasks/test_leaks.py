@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.leaks.detect import leaks
+from sml_jax.tasks.leaks import leaks
 
 GSM8K = "She sells 9 eggs.\n9 * 2 = <<9*2=18>>18\n#### 18"
 
