@@ -90,8 +90,12 @@ def quoted(value: str, place: str = "value") -> str:
 
 
 def default_search_paths() -> tuple[str, str]:
-    """Where gin files are looked for: the current folder, then the checkout that holds the package."""
-    return ".", str(Path(sml_jax.__path__[0]).parent)
+    """The folders in which paths of gin files are looked up: the current folder, then the one that holds our `gin/`.
+
+    A wheel brings `gin/` inside the package; a clone has it beside the package.
+    """
+    package = Path(sml_jax.__path__[0])
+    return ".", str(package if (package / "gin").is_dir() else package.parent)
 
 
 def parse_gin(

@@ -136,7 +136,8 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
       The file's path.
 
     Raises:
-      UserError: there is no such file, and the nearest ones that exist; or it is a folder.
+      UserError: no search path has such a file, or it is a folder. The error says where the file was looked for and
+        which of the files that exist have the nearest names.
     """
     for folder in search_paths:
         path = user_path(Path(folder, name))
@@ -156,8 +157,9 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
             relative = path.relative_to(root) if path.is_relative_to(root) else path
             known.setdefault(path.stem, str(relative))
     near = [known[stem] for stem in nearest(Path(name).stem, known, cutoff=0.3)]
+    looked_in = "" if Path(name).is_absolute() else f" in {' or '.join(str(Path(p).absolute()) for p in search_paths)}"
     cure = f"; the nearest are {', '.join(near)}" if near else "; give a path from the folder that holds gin/"
-    raise UserError(f"{wanted_by}: no gin file {name!r}{cure}")
+    raise UserError(f"{wanted_by}: no gin file {name!r}{looked_in}{cure}")
 
 
 def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import | Binding]:
