@@ -55,6 +55,7 @@ def test_a_recipe_of_the_wheel_loads_in_an_empty_folder(unpacked_wheel, tmp_path
         [sys.executable, "-c", LOAD], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == [str(unpacked_wheel / "sml_jax" / "__init__.py"), "[3]"], done.stderr
+    assert "Path not found" not in done.stderr
 
 
 def test_a_clone_finds_its_recipes_from_anywhere(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ the library needs no decorator and knows nothing of gin. Every name is looked up
 gin lets a misspelt macro pass in silence and reports other mistakes with a traceback.
 """
 
-import functools
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ import sml_jax
 from sml_jax.common.suggest import unknown
 from sml_jax.errors import UserError
 from sml_jax.gin_config.names import Names, check_parameter, load
-from sml_jax.gin_config.reader import Binding, Import, Unit, find_file, parse_literal, read_files
+from sml_jax.gin_config.reader import Binding, GinText, Import, Unit, parse_literal, read_files
 from sml_jax.gin_config.renamed import renamed
 from sml_jax.gin_config.types import check_types
 
@@ -129,7 +129,7 @@ def parse_gin(
         if isinstance(statement, Import):
             load(statement)
             imports.setdefault(statement.statement.bound_name(), statement)
-        else:
+        elif isinstance(statement, Binding):
             names.add(statement)
     # References first: an override may set a parameter of a thing that only another override brings in.
     parsed = [_parse_override(text, imports) for text in bindings]
@@ -146,12 +146,11 @@ def parse_gin(
         return missing
     names.check_given()
     check_types(names)
-    for folder in search_paths:
-        _add_search_path(str(folder))
     try:
-        gin.parse_config_files_and_bindings(
-            [str(Path(find_file(f, search_paths)).absolute()) for f in files], None, finalize_config=False
-        )
+        # Gin is handed texts, since it would look for included files by rules of its own.
+        for part in statements:
+            if isinstance(part, GinText):
+                gin.parse_config(_named_text(part))
         for override, text in zip(parsed, bindings, strict=True):
             gin.parse_config(_statement(names, override, text.partition("=")[2]))
         gin.finalize()
@@ -180,9 +179,11 @@ def configured(function: Callable[..., Any]) -> Callable[..., Any]:
     return gin.get_configurable(function)
 
 
-@functools.cache  # gin keeps these for good, so once each
-def _add_search_path(folder: str) -> None:
-    gin.add_config_file_search_path(folder)
+def _named_text(part: GinText) -> io.StringIO:
+    """A text as an open file, whose name gin's errors give."""
+    file = io.StringIO(part.text)
+    file.name = part.path
+    return file
 
 
 def _check_key(flag: str) -> None:

@@ -75,6 +75,19 @@ class Binding:
         return "" if self.parameter else "/".join(filter(None, [self.scope, self.selector]))
 
 
+@dataclass(frozen=True)
+class GinText:
+    """A part of a file that gin can run by itself, since it includes nothing.
+
+    Attributes:
+      path: the file.
+      text: as many lines as the file has, so that gin's errors name the right one. Lines of other parts are empty.
+    """
+
+    path: str
+    text: str
+
+
 class _Recorder(config_parser.ParserDelegate):
     """Leaves references unresolved, as `Ref` and `Macro`."""
 
@@ -162,7 +175,7 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
     raise UserError(f"{wanted_by}: no gin file {name!r}{looked_in}{cure}")
 
 
-def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import | Binding]:
+def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import | Binding | GinText]:
     """Reads gin files and what they include, in the order in which gin would run them.
 
     Args:
@@ -170,33 +183,45 @@ def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import
       search_paths: folders.
 
     Returns:
-      The imports and bindings, in order; a later binding of the same name overrides an earlier one.
+      The imports and bindings, in order; a later binding of the same name overrides an earlier one. Among them stand
+      the texts that gin is to run, each after what it holds.
 
     Raises:
       UserError: a file is missing, or is not written in gin (file and line).
     """
-    statements: list[Import | Binding] = []
+    statements: list[Import | Binding | GinText] = []
     for name in files:
         _read_file(find_file(name, search_paths), search_paths, statements, ())
     return statements
 
 
-def _read_file(path: str, search_paths: Sequence[str], out: list[Import | Binding], parents: tuple[str, ...]) -> None:
+def _read_file(
+    path: str, search_paths: Sequence[str], out: list[Import | Binding | GinText], parents: tuple[str, ...]
+) -> None:
     if path in parents:
         raise UserError(f"{parents[-1]}: includes {path}, which includes it in turn; remove one of the two includes")
     unit = Unit(path)
+    text = _text(path)
+    lines = text.splitlines()
+    import_lines: list[int] = []  # from 1, as gin counts them
+    part_start = 1
     try:
-        for statement in config_parser.ConfigParser(_text(path), _Recorder()):
-            place = f"{path}:{statement.location.line_num}"
+        for statement in config_parser.ConfigParser(text, _Recorder()):
+            line = statement.location.line_num
+            place = f"{path}:{line}"
             match statement:
                 case config_parser.IncludeStatement():
+                    out.append(GinText(path, _part(lines, import_lines, part_start, line)))
+                    part_start = line + 1
                     included = find_file(statement.filename, search_paths, place)
                     _read_file(included, search_paths, out, (*parents, path))
-                case config_parser.ImportStatement() if statement.module == DYNAMIC_REGISTRATION:
-                    unit.dynamic = True
                 case config_parser.ImportStatement():
-                    unit.imports[statement.bound_name()] = Import(statement, place)
-                    out.append(Import(statement, place))
+                    import_lines.append(line)
+                    if statement.module == DYNAMIC_REGISTRATION:
+                        unit.dynamic = True
+                    else:
+                        unit.imports[statement.bound_name()] = Import(statement, place)
+                        out.append(Import(statement, place))
                 case config_parser.BlockDeclaration():
                     out.append(Binding(unit, place, statement.scope, statement.selector, ":", None))
                 case config_parser.BindingStatement():
@@ -205,14 +230,21 @@ def _read_file(path: str, search_paths: Sequence[str], out: list[Import | Bindin
     except UserError:
         raise
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {line}") from error
+        wrong = (error.text or "").strip()
+        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {wrong}") from error
     except Exception as error:  # the tokenizer's own errors carry (message, (line, column))
         raise UserError(f"{path}: not gin: {error}; look for a bracket or quote that is never closed") from error
+    out.append(GinText(path, _part(lines, import_lines, part_start, len(lines) + 1)))
+
+
+def _part(lines: Sequence[str], import_lines: Sequence[int], start: int, end: int) -> str:
+    """Lines `start` to before `end`, counted from 1, and the imports before them, at their places in the file."""
+    shown = {*import_lines, *range(start, end)}
+    return "".join(f"{text if number in shown else ''}\n" for number, text in enumerate(lines[: end - 1], start=1))
 
 
 def _text(path: str) -> str:
-    """A gin file's text. Gin reads the file again by itself, so that what it cannot take is refused."""
+    """A gin file's text, without what gin's parser cannot take."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
