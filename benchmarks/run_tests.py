@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sml_jax.tasks.code.problem import CodeProblem
-from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.sandbox import Limits
 from sml_jax.tasks.code.task import CodeTask
 
 WORKERS = os.cpu_count() or 1

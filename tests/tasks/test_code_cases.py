@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sml_jax.errors import UserError
 from sml_jax.tasks.code.cases import CONTEST_SETUP, first_difference, run_cases, same_output
 from sml_jax.tasks.code.problem import CallCase, IoCase
-from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.sandbox import Limits
 from sml_jax.tasks.problems.types import Verdict
 
 SHORT = Limits(wall_s=60.0, cpu_s=1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.tasks.code.detail import detail_of, hint
-from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits
 from sml_jax.tasks.code.run_tests import run_tests
+from sml_jax.tasks.code.sandbox import CANDIDATE, Ending, Limits
 
 LONG = "def f(): return list(range(1000))"
 

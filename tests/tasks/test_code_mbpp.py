@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sml_jax.tasks.code.problem import CodeProblem
-from sml_jax.tasks.code.process import Limits
+from sml_jax.tasks.code.sandbox import Limits
 from sml_jax.tasks.code.task import CodeTask
 
 # Their setup builds objects of a class that the solution defines, so it must run after it.

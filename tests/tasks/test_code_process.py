@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.tasks.code import process as code_process
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.problem import CallCase, IoCase
-from sml_jax.tasks.code.process import Limits
 from sml_jax.tasks.code.run_tests import run_tests
-from sml_jax.tasks.code.sandbox.protection import protection
+from sml_jax.tasks.code.sandbox import Limits, runner, strongest_walls
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_process, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(runner, "_PAUSES_S", (0.0, 0.0))
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
@@ -34,7 +32,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return start(*args, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(code_process.subprocess, "Popen", popen)
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)
     return tried
 
 
@@ -59,15 +57,15 @@ def test_a_process_that_never_starts_is_an_error_and_no_verdict(monkeypatch: pyt
 
 @pytest.mark.usefixtures("hasty")
 def test_a_process_that_ends_before_it_begins_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    protection()  # it is tried with the interpreter as it is
-    monkeypatch.setattr(code_process.walls, "interpreter", lambda: "/bin/false")
+    strongest_walls()  # it is tried with the interpreter as it is
+    monkeypatch.setattr(runner.walls, "interpreter", lambda: "/bin/false")
     with pytest.raises(RuntimeError, match="ended with status 1 before it began"):
         run_tests("x = 1", ["pass"])
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_process.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(runner.tempfile, "tempdir", str(tmp_path))
     limits = Limits(wall_s=60.0, cpu_s=1)
 
     def held() -> tuple[int, str]:

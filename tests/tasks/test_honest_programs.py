@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from honest_programs import HONEST, OWN_CLASS, REVERSE, SETUP
 
-from sml_jax.tasks import Limits
-from sml_jax.tasks.code import run_tests
+from sml_jax.tasks import Limits, run_tests
 from sml_jax.tasks.code.sandbox.wire import Garbled, Writer
 from sml_jax.tasks.code.sandbox.wire_reader import Reader
 

@@ -23,8 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile_programs import CONTAINED, FORGED
 
-from sml_jax.tasks import Limits, Verdict
-from sml_jax.tasks.code import run_tests
+from sml_jax.tasks import Limits, Verdict, run_tests
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.code.sandbox import protection as protection_module
@@ -97,7 +96,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     (tmp_path / "out").mkdir()
-    protection_module.protection()
+    protection_module.strongest_walls()
     found = Outside(tmp_path / "out")
     yield found
     found.check()

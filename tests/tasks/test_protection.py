@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.tasks import Limits
-from sml_jax.tasks.code import run_tests
+from sml_jax.tasks import Limits, run_tests
 from sml_jax.tasks.code.sandbox import protection, seccomp, walls
 from sml_jax.tasks.code.task import CodeTask
 

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.tasks import Limits, Verdict
-from sml_jax.tasks.code import run_tests
+from sml_jax.tasks import Limits, Verdict, run_tests
 
 FORGERY = r"""
 import os

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks import Verdict, extract_answer, final_answer
-from sml_jax.tasks.math import verify as verify_math
+from sml_jax.tasks import Verdict, extract_answer, final_answer, verify_math
 from sml_jax.tasks.math.verify import verify_math_many
 
 RIGHT = [

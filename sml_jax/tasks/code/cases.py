@@ -15,10 +15,10 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 from sml_jax.errors import UserError
+from sml_jax.tasks.code.confined import run_candidate
 from sml_jax.tasks.code.detail import detail_of, difference, shorten
 from sml_jax.tasks.code.problem import CallCase, Case, IoCase
-from sml_jax.tasks.code.process import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, Run, run_child
-from sml_jax.tasks.code.sandbox.protection import protection
+from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, Run
 from sml_jax.tasks.problems.types import Verdict
 
 _INPUT = 100
@@ -135,7 +135,7 @@ def _run_calls(
         return _returned(words, expected[len(heard) - 1])
 
     run = Run("calls", parts, calls=[case.args for _, case in calls], entry=entry, on_value=on_value)
-    ending = run_child(run, limits, protection(limits.weak))
+    ending = run_candidate(run, limits)
     if ending.words == ("passed",) and len(heard) == len(calls):
         return ""
     if ending.at == "the setup" or ending.at == CANDIDATE:
@@ -178,7 +178,7 @@ def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limi
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
         stdin.write(case.stdin.encode("utf-8", "replace"))
         stdin.flush()
-        ending = run_child(Run("io", parts, stdin=stdin, stdout=stdout), roomy, protection(limits.weak))
+        ending = run_candidate(Run("io", parts, stdin=stdin, stdout=stdout), roomy)
         stdout.seek(0)
         printed = stdout.read(most)
     where = f"{name} (input {shorten(repr(case.stdin[:_INPUT]), _INPUT)})"

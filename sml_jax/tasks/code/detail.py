@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Sequence
 
-from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits
+from sml_jax.tasks.code.sandbox import CANDIDATE, Ending, Limits
 
 CHARACTERS = 400
 _NAME, _VALUE, _LINE, _MESSAGE = 150, 85, 60, 120

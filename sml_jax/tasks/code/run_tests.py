@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sml_jax.errors import UserError
+from sml_jax.tasks.code.confined import run_candidate
 from sml_jax.tasks.code.detail import detail_of
-from sml_jax.tasks.code.process import CANDIDATE, DEFAULT_LIMITS, Limits, Run, run_child
-from sml_jax.tasks.code.sandbox.protection import protection
+from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Limits, Run
 from sml_jax.tasks.problems.types import Verdict
 
 __all__ = ["Limits", "run_tests"]
@@ -19,7 +19,7 @@ def run_tests(
     """Runs `setup`, `code` and then each test in one namespace; all tests must end without raising.
 
     The code runs in one process and the tests in another, each locked up as well as this machine can
-    (`sandbox.protection`, docs/sandbox.md). A test reaches what the code defines through calls; arguments and results
+    (docs/sandbox.md). A test reaches what the code defines through calls; arguments and results
     travel by value, in-place changes included, and are compared where the tests are. The code never sees a test or an
     expected value, and cannot write to the channel of the verdict.
 
@@ -45,7 +45,7 @@ def run_tests(
         raise UserError("run_tests was given no test, so any code would pass: give at least one")
     parts = [("the setup", setup or ""), (CANDIDATE, code)]
     named = [(f"test {i}", test) for i, test in enumerate(tests, 1)]
-    ending = run_child(Run("tests", parts, named, entry=entry), limits, protection(limits.weak))
+    ending = run_candidate(Run("tests", parts, named, entry=entry), limits)
     if ending.words == ("passed",):
         return Verdict(correct=True, attempted=True, detail=f"all {len(tests)} tests passed")
     return Verdict(correct=False, attempted=True, detail=detail_of(ending, limits, [*parts, *named]))

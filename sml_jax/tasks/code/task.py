@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from sml_jax.common.cores import cores
 from sml_jax.errors import UserError, at_least
 from sml_jax.tasks.code.cases import run_cases
+from sml_jax.tasks.code.confined import protection
 from sml_jax.tasks.code.detail import hint
 from sml_jax.tasks.code.extract import extract_code
 from sml_jax.tasks.code.problem import CallCase, Case, CodeProblem, IoCase
-from sml_jax.tasks.code.process import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.run_tests import run_tests
-from sml_jax.tasks.code.sandbox.protection import describe
+from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
@@ -94,7 +94,7 @@ class CodeTask:
         Raises:
           UserError: nothing works here but resource limits, and `Limits.weak` does not ask for them.
         """
-        return describe(self._limits.weak)
+        return protection(self._limits.weak)
 
     def problems(self, split: str) -> Sequence[CodeProblem]:
         """The problems of a split, in a fixed order.

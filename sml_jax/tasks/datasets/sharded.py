@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.tasks.code.cases import CONTEST_SETUP
-from sml_jax.tasks.code.limits import DEFAULT_LIMITS, Limits
+from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.task import CodeProblem, CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.gsm8k import worked

@@ -8,8 +8,9 @@ import os
 import tempfile
 import threading
 
-from sml_jax.errors import UserError
-from sml_jax.tasks.code.process import CANDIDATE, Ending, Limits, Run, run_child
+from sml_jax.tasks.code.sandbox.errors import NoProtection
+from sml_jax.tasks.code.sandbox.limits import CANDIDATE, Ending, Limits, Run
+from sml_jax.tasks.code.sandbox.runner import run_confined
 from sml_jax.tasks.code.sandbox.walls import Walls, offers
 
 _PROBE = """
@@ -58,7 +59,7 @@ def _try(walls: Walls) -> str:
         call = json.dumps([folder, os.getpid()])
         parts = [("the setup", ""), (CANDIDATE, _PROBE)]
         try:
-            ending: Ending | None = run_child(
+            ending: Ending | None = run_confined(
                 Run("calls", parts, calls=[call], entry="probe", on_value=hear), Limits(wall_s=30.0), walls
             )
         except RuntimeError as error:
@@ -69,32 +70,27 @@ def _try(walls: Walls) -> str:
     return "" if found == _WANTED else f"the trial got through: {found}"
 
 
-def protection(weak: bool = False) -> Walls:
+def strongest_walls(weak: bool = False) -> Walls:
     """What keeps programs in on this machine: the strongest that held when it was tried, at the first call.
 
     Args:
       weak: take resource limits alone where nothing else works.
 
     Raises:
-      UserError: nothing else works, and `weak` is False.
+      NoProtection: nothing else works, and `weak` is False.
     """
     with _TRYING:
         walls, faults = _strongest()
     if walls.weak and not weak:
         why = f" ({faults})" if faults else ""
-        raise UserError(
+        raise NoProtection(
             f"no protection against hostile code works here{why}: install bubblewrap, or use Linux 6.2 or newer with "
             "landlock, or run inside a container or virtual machine of its own and ask for the weak one with "
-            "Limits(weak=True), in gin WEAK_SANDBOX = True"
+            "Limits(weak=True)"
         )
     return walls
 
 
-def describe(weak: bool = False) -> str:
-    """One line for the start of a run.
-
-    Raises:
-      UserError: see `protection`.
-    """
-    walls = protection(weak)
+def describe(walls: Walls) -> str:
+    """One line that names some walls and what they cover, for the start of a run."""
     return f"code sandbox: {walls.name} ({walls.covers})"

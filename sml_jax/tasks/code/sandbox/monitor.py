@@ -9,7 +9,8 @@ import signal
 import time
 from typing import Any
 
-from sml_jax.tasks.code.limits import VALUE_BYTES, Ending, Limits, NotStarted, Run
+from sml_jax.tasks.code.sandbox.errors import NotStarted
+from sml_jax.tasks.code.sandbox.limits import VALUE_BYTES, Ending, Limits, Run
 
 _CLAIMS_BYTES = 1 << 20
 _START_S = 60.0

@@ -53,10 +53,6 @@ class Ending:
     status: int
 
 
-class NotStarted(OSError):
-    """The machine could not start the run."""
-
-
 @dataclass(frozen=True)
 class Run:
     """What is run.

@@ -15,8 +15,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from sml_jax.tasks.code.hearing import SandboxMonitor
-from sml_jax.tasks.code.limits import CANDIDATE, DEFAULT_LIMITS, VALUE_BYTES, Ending, Limits, NotStarted, Run
 from sml_jax.tasks.code.sandbox import (
     asserts,
     candidate,
@@ -29,8 +27,9 @@ from sml_jax.tasks.code.sandbox import (
     wire,
     wire_reader,
 )
-
-__all__ = ["CANDIDATE", "DEFAULT_LIMITS", "Ending", "Limits", "NotStarted", "Run", "run_child"]
+from sml_jax.tasks.code.sandbox.errors import NotStarted
+from sml_jax.tasks.code.sandbox.limits import CANDIDATE, VALUE_BYTES, Ending, Limits, Run
+from sml_jax.tasks.code.sandbox.monitor import SandboxMonitor
 
 _END_S = 10.0
 _PAUSES_S = (0.1, 1.0)
@@ -53,7 +52,7 @@ del above, file, kind, name, code, full, part
 start(request)"""
 
 
-def run_child(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
+def run_confined(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
     """Runs a program in fresh processes, with limits, walls and an empty folder of its own.
 
     Args:
@@ -147,12 +146,12 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
         try:
             for end in (claims[1], report[1], status[1], control_end):
                 end.close()
-            hearing = SandboxMonitor(run, limits, status[0], report[0], claims[0], hold)
-            hearing.listen()
+            monitor = SandboxMonitor(run, limits, status[0], report[0], claims[0], hold)
+            monitor.listen()
         finally:
             hold_end.close()  # the launcher ends what it started, then itself
             _end(process)
-        return hearing.ending(process.returncode)
+        return monitor.ending(process.returncode)
 
 
 class _Open:
