@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import gin
 from gin import config_parser
 
-import sml_jax
 from sml_jax.common.suggest import unknown
 from sml_jax.errors import UserError
 from sml_jax.gin_config.names import Names, check_parameter, load
@@ -94,7 +93,7 @@ def default_search_paths() -> tuple[str, str]:
 
     A wheel brings `gin/` inside the package; a clone has it beside the package.
     """
-    package = Path(sml_jax.__path__[0])
+    package = Path(__file__).parents[1]
     return ".", str(package if (package / "gin").is_dir() else package.parent)
 
 
