@@ -49,7 +49,7 @@ def gradients(kind: str, model: Any, numbers: int | None) -> Any:
         )[0][0]
 
     def loss(params: Any, part: Any) -> jax.Array:
-        logits = model.apply(params, part.tokens, part.length)
+        logits = model.apply(params, part.tokens)
         # Targets and weights move, not the logits: a slice of these would be one more copy.
         nll = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(part.tokens, -1, axis=1))
         return jnp.sum(nll * jnp.roll(part.weights.at[:, 0].set(0.0), -1, axis=1))

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.ops.cached_attention import KVCache, KVSegment, time_axis
+from sml_jax.models.ops.cache_backends import cache_backend
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 
 Cache = tuple[KVCache, ...]
-"""For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `cached_attention.time_axis`."""
+"""For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `CacheBackend.time_axis`."""
 Kept = TypeVar("Kept", Cache, KVCache)
 
 COPIED = 32  # slots of a row that are copied at a time
@@ -58,12 +59,13 @@ class CacheLayout:
 
         `max_rewind` tokens of a row, once written, can be taken back, and what is left is still there.
         """
-        axis, spare = time_axis(config.attention), aligned(most)
+        backend, spare = cache_backend(config.attention), aligned(most)
         ring = aligned(config.window + max_rewind) + spare
-        # The native way reads a window where it lies, of a cache that keeps all.
-        if config.attention == "native" or not any(config.local_layers) or ring + 2 * spare >= capacity:
-            return cls(axis, (False,) * config.layers)
-        return cls(axis, config.local_layers, config.window, ring, spare)
+        # A ring gains nothing where only filled slots of a window are read anyway, or where it is no shorter.
+        rings_pay = backend.reads_full_capacity and ring + 2 * spare < capacity
+        if not rings_pay or not any(config.local_layers):
+            return cls(backend.time_axis, (False,) * config.layers)
+        return cls(backend.time_axis, config.local_layers, config.window, ring, spare)
 
     def slots(self, layer: int, capacity: int) -> int:
         """Slots of a layer's cache that has room for contexts of `capacity`."""
@@ -88,7 +90,7 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
 
     Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not.
     """
-    axis = time_axis(config.attention)
+    axis = cache_backend(config.attention).time_axis
 
     def zeros(layer: int) -> jax.Array:
         shape = [rows, config.kv_heads, config.head_dim]
@@ -105,13 +107,17 @@ def grow(axis: int, kept: jax.Array, slots: int, before: int) -> jax.Array:
 
 
 def kv_segments(
-    layout: CacheLayout, cache: Cache, rows: Int[Array, "shards few"] | None, start: Int[Array, " batch"], native: bool
+    layout: CacheLayout,
+    cache: Cache,
+    rows: Int[Array, "shards few"] | None,
+    start: Int[Array, " batch"],
+    in_place: bool,
 ) -> tuple[KVSegment, ...]:
     """For each layer, the slots that the tokens from `start` on look back at.
 
     Args:
       rows: of the caches, counted within their shard; None for all in order. start: tokens that a row's cache holds.
-      native: for the native way, which reads rows where they lie.
+      in_place: whether attention finds `rows` in the caches itself (`CacheBackend.selects_rows`).
     """
 
     def of_layer(layer: int, kept: KVCache) -> KVSegment:
@@ -125,7 +131,7 @@ def kv_segments(
             valid = (place >= 0) & (place < layout.ring) & (positions >= 0)
         return (
             KVSegment(kept, positions, valid, rows=rows)
-            if native
+            if in_place
             else KVSegment(selected(kept, rows), positions, valid)
         )
 

@@ -18,7 +18,7 @@ from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import place_params
-from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding import (
     cache_sharding,
@@ -89,8 +89,9 @@ class Engine:
         self.model, self.rows, self.max_length, self.max_new_tokens = model, rows, max_length, max_new_tokens
         self.sampling, self.steps = sampling or Sampling(), min(max_new_tokens, steps)
         self.chunks = tuple(chunks)
-        # What is not held is not read by the native way, which has nothing to gain from shorter caches.
-        own = (max_length,) if model.config.attention == "native" else _doubling(64, max_length)
+        # Shorter caches gain nothing where only filled slots are read.
+        reads_all = cache_backend(model.config.attention).reads_full_capacity
+        own = _doubling(64, max_length) if reads_all else (max_length,)
         self.capacities = tuple(capacities) if capacities else own
         self.batch_sizes = tuple(batch_sizes) if batch_sizes else _default_batch_sizes(each)
         for name, sizes in (
@@ -122,14 +123,7 @@ class Engine:
     def _compile(self) -> None:
         """Jitted functions; nothing is compiled before they are called."""
         c = self.model.config
-        if c.attention == "native":  # the other ways are of whole rows, which an engine has none of
-            choose(c.attention, self.mesh.devices.flat[0].platform, c.compute_dtype, c.head_dim, c.attention_softcap)
-            if num_decode_loops(self.mesh) != self.mesh.size:
-                raise UserError(
-                    'engine: attention "native" is of one core, and the mesh splits rows or heads by fsdp or tensor: '
-                    "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
-                    '"auto"'
-                )
+        cache_backend(c.attention).check(self.mesh, c.compute_dtype, c.head_dim, c.attention_softcap)
         most = max(self.chunks[-1], self.steps)
         self.layout = layout = CacheLayout.of(c, self.cache_lengths[-1], most, self.max_rewind)
         # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.

@@ -25,8 +25,8 @@ from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
+from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVSegment
-from sml_jax.models.ops.native_product import native_product, pays
 from sml_jax.models.ops.products import projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
@@ -78,7 +78,7 @@ def extend(
       The new tokens' keys and values, of each layer.
     """
     positions, valid = _span(start, count, tokens.shape[1])
-    kept = kv_segments(layout, cache, rows, start, model.config.attention == "native")
+    kept = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
     _, new = _hidden(model, weights, tokens, positions, valid, [(past,) for past in kept])
     return new
 
@@ -121,9 +121,11 @@ def decode(
       the samples.
     """
     config, batch = model.config, last.shape[0]
-    if config.attention == "native" and pays(batch):
-        model = model.clone(product=native_product)
-    kept = kv_segments(layout, cache, rows, start, config.attention == "native")
+    backend = cache_backend(config.attention)
+    product = backend.product(batch)
+    if product is not None:
+        model = model.clone(product=product)
+    kept = kv_segments(layout, cache, rows, start, backend.selects_rows)
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
     end_ids = jnp.asarray(stop_ids, jnp.int32)
@@ -189,8 +191,7 @@ def _hidden(
     x: Any = model.apply(weights.outside, tokens, method="embed")
     new = []
     for params, is_local, segments in zip(weights.layers, model.config.local_layers, past, strict=True):
-        kept, slots = tuple(segment.kv for segment in segments), tuple(segment[1:] for segment in segments)
-        x, fresh = run(params, x, kept, jnp.asarray(is_local), positions, valid, slots)
+        x, fresh = run(params, x, jnp.asarray(is_local), positions, segments, valid)
         new.append(fresh)
     normed: Any = model.apply(weights.outside, x, method="finish")
     return normed, tuple(new)

@@ -158,9 +158,9 @@ def decoder_logprobs(
       f32[B, T], aligned with `tokens`; 0 where the mask is False and at the first token of a row.
     """
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-    inputs = tokens, positions, positions < length[:, None]
+    inputs = tokens, positions
     packed = inputs if shared is None else map(shared.pack, inputs)
-    hidden: Any = model.apply(params, *packed, (), shared, method="hidden")[0]
+    hidden: Any = model.apply(params, *packed, shared, method="hidden")
     hidden = hidden if shared is None else shared.unpack(hidden)
     name = "embedding" if model.config.tied_embeddings else "output"
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 from sml_jax.common.json_text import parse_json
 from sml_jax.errors import UserError
+from sml_jax.models.ops.attention import ATTENTIONS
+from sml_jax.models.ops.rope import RopeScaling
 
 # Far above any model's: what is larger is a slip, which would otherwise end in gigabytes asked for.
 _MOST = 2**31 - 1
@@ -24,23 +26,6 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"model: {name} is {value!r}; it takes {', '.join(map(repr, choices))}")
 
-
-@dataclasses.dataclass(frozen=True)
-class RopeScaling:
-    """How rotary frequencies are stretched: "linear" divides all by `factor`, "llama3" only the slow ones."""
-
-    kind: str = "none"
-    factor: float = 1.0
-    low_frequency_factor: float = 1.0
-    high_frequency_factor: float = 4.0
-    original_length: int = 8192
-
-    def __post_init__(self) -> None:
-        _one_of("rope_scaling.kind", self.kind, ("none", "linear", "llama3"))
-
-
-# How tokens may attend to each other: see `models.attention`.
-ATTENTIONS = ("auto", "xla", "cudnn", "splash", "native")
 
 # What may be computed again in the backward pass.
 REMATS = ("none", "layer", "dots")

@@ -7,11 +7,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.layers import Layer, RMSNorm
-from sml_jax.models.ops.cached_attention import KVCache, KVSegment
+from sml_jax.models.layers import RMSNorm, ScannedLayer
 from sml_jax.models.ops.products import Product, float32_product, projection
 from sml_jax.models.prefix_sharing import SharedPrefix
 
@@ -39,7 +38,7 @@ class Decoder(nn.Module):
             _remade(c.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, 0, *[nn.broadcast] * 4),
+            in_axes=(0, nn.broadcast, nn.broadcast),
             length=c.layers,
             unroll=c.scan_unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
@@ -55,51 +54,35 @@ class Decoder(nn.Module):
                 dot_general=self.product or (lambda x, kernel, *_, **__: float32_product(x, kernel)),
             )
 
-    def __call__(
-        self,
-        tokens: Int[Array, "batch time"],
-        lengths: Int[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch time vocab"]:
+    def __call__(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each token.
 
         Args:
-          tokens: right-padded rows.
-          lengths: live tokens of each row, None for all. Causal rows need it only to keep padding out of nothing's way;
-            logits at padding are meaningless.
+          tokens: rows, padded on the right. Padding comes after all real tokens, so under a causal mask it cannot
+            change their logits; logits at padding are meaningless.
 
         Returns:
           float32 [batch, time, vocab].
         """
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-        valid = jnp.ones(tokens.shape, bool) if lengths is None else positions < lengths[:, None]
-        hidden, _ = self.hidden(tokens, positions, valid, ())
-        return self.logits(hidden)
+        return self.logits(self.hidden(tokens, positions))
 
     def hidden(
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
-        valid: Bool[Array, "batch time"],
-        past: tuple[KVSegment, ...],
         shared: SharedPrefix | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KVCache]:
-        """Runs new tokens against kept ones.
+    ) -> Float[Array, "batch time width"]:
+        """Final hidden states of whole rows, after the final norm: what `logits` takes.
 
         Args:
-          tokens: the new tokens.
-          positions: of each in its row's whole context.
-          valid: which are tokens at all.
-          past: segments of kept tokens; none for a fresh row.
-          shared: the arrays are packed, blocks of rows with a common start (see `SharedPrefix`); for fresh rows alone.
-
-        Returns:
-          The final hidden states, normed, and the new tokens' keys and values [layers, batch, kv_heads, time, dim].
+          tokens: rows, padded on the right.
+          positions: position of each token in its row.
+          shared: the prefix that blocks of rows share; `tokens` and `positions` are then packed (see `SharedPrefix`),
+            and so is the result. None for plain rows.
         """
-        x = self.embed(tokens)
-        past_kv = tuple(segment.kv for segment in past)
-        slots = tuple(segment[1:] for segment in past)
-        x, new = self.layers(x, past_kv, jnp.asarray(self.config.local_layers), positions, valid, slots, shared)
-        return self.finish(x), new
+        x, _ = self.layers(self.embed(tokens), jnp.asarray(self.config.local_layers), positions, shared)
+        return self.finish(x)
 
     def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time width"]:
         """What the first layer is given."""
@@ -127,12 +110,12 @@ class Decoder(nn.Module):
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap
 
 
-def _remade(remat: bool | str) -> type[Layer]:
+def _remade(remat: bool | str) -> type[ScannedLayer]:
     """The layer that computes its inside again in the backward pass, as `DecoderConfig.remat` says."""
     if remat in (False, "none"):
-        return Layer
+        return ScannedLayer
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    again: type[Layer] = nn.remat(Layer, prevent_cse=False, policy=policy)
+    again: type[ScannedLayer] = nn.remat(ScannedLayer, prevent_cse=False, policy=policy)
     return again
 
 

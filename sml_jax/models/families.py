@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.ops.rope import RopeScaling
 
 
 @dataclass(frozen=True)

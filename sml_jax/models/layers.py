@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops.attention import self_attention
-from sml_jax.models.ops.cached_attention import KVCache, KVSegment, cached_attention, put, time_axis
-from sml_jax.models.ops.cached_attention_native import native_cached_attention
+from sml_jax.models.ops.cache_backends import cache_backend
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, put
 from sml_jax.models.ops.gating import gated
 from sml_jax.models.ops.products import Product, projection
-from sml_jax.models.ops.rope import frequencies, rotate
+from sml_jax.models.ops.rope import RopeScaling, frequencies, rotate
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 
@@ -91,7 +92,7 @@ def _adapted(
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over segments of kept tokens and the new ones themselves."""
+    """Grouped-query attention of new tokens over cached ones and themselves; arguments as in `Layer`."""
 
     config: DecoderConfig
     product: Product = projection
@@ -100,10 +101,10 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch time width"],
-        positions: Int[Array, "batch time"],
-        valid: Bool[Array, "batch time"],
-        past: tuple[KVSegment, ...],
         is_local: Bool[Array, ""],
+        positions: Int[Array, "batch time"],
+        past: Sequence[KVSegment] = (),
+        valid: Bool[Array, "batch time"] | None = None,
         shared: SharedPrefix | None = None,
     ) -> tuple[Float[Array, "batch time width"], KVCache]:
         c = self.config
@@ -136,24 +137,25 @@ class Attention(nn.Module):
             frequency = jnp.where(is_local, local, frequency)
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
-        axis = time_axis(c.attention)
-        new = KVCache(*(jnp.moveaxis(array, 1, axis) for array in (key, value)))
+        backend = cache_backend(c.attention)
+        new = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
         rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
         if not past:
+            # Nothing came before: whole rows attend to themselves.
             kind = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
             if shared is not None:
                 query, key, value = map(shared.unpack, (query, key, value))
             out = self_attention(query, key, value, kind, implementation=c.attention, **rule)
             out = out if shared is None else shared.pack(out)
         else:
-            assert shared is None
+            assert shared is None and valid is not None
             segments = (*past, KVSegment(new, positions, valid))
             if past[-1].slot is not None:
-                new = put(past[-1].kv, new, past[-1].slot, axis)
+                # A decode loop's buffer, which counts the new tokens in already: they are written into it.
+                new = put(past[-1].kv, new, past[-1].slot, backend.time_axis)
                 segments = (*past[:-1], past[-1]._replace(kv=new))
-            attend = native_cached_attention if c.attention == "native" else cached_attention
-            out = attend(query, segments, positions, is_local, **rule)
+            out = backend.attend(query, segments, positions, is_local, **rule)
         y = nn.DenseGeneral(
             c.embed_dim,
             axis=(-2, -1),
@@ -199,9 +201,10 @@ class GatedMLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP with their norms, in the shape that `nn.scan` wants.
+    """One decoder layer: attention and a gated MLP, each with a norm before it and, for Gemma, one after it.
 
     Attributes:
+      config: of the decoder.
       product: how activations and kernels are multiplied.
     """
 
@@ -212,21 +215,47 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch time width"],
-        past_kv: tuple[KVCache, ...],
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
-        valid: Bool[Array, "batch time"],
-        past_slots: tuple[tuple[Any, ...], ...],
+        past: Sequence[KVSegment] = (),
+        valid: Bool[Array, "batch time"] | None = None,
         shared: SharedPrefix | None = None,
     ) -> tuple[Float[Array, "batch time width"], KVCache]:
+        """Runs new tokens through the layer.
+
+        Args:
+          x: hidden states of the new tokens.
+          is_local: whether the layer sees only the last `DecoderConfig.window` tokens; may be traced.
+          positions: position of each new token in its row's context.
+          past: cached keys and values that the new tokens attend to as well; none for rows from their first token on.
+          valid: with `past`, which of the new slots hold a token.
+          shared: without `past`, the prefix that blocks of rows share; `x` and `positions` are then packed.
+
+        Returns:
+          The next hidden states, and the new tokens' keys and values, for the caller to cache: those of the whole
+          buffer where the last segment of `past` is one (`KVSegment.slot`).
+        """
         c = self.config
 
         def norm(name: str, y: jax.Array) -> jax.Array:
             return RMSNorm(c.norm_eps, c.norm_plus_one, name=name)(y)
 
-        past = tuple(KVSegment(kv, *slots) for kv, slots in zip(past_kv, past_slots, strict=True))
         normed = norm("attention_norm", x)
-        y, new = Attention(c, self.product, name="attention")(normed, positions, valid, past, is_local, shared)
+        y, new = Attention(c, self.product, name="attention")(normed, is_local, positions, past, valid, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
         y = GatedMLP(c, self.product, name="mlp")(norm("mlp_norm", x))
         return x + (norm("mlp_post_norm", y) if c.post_norms else y), new
+
+
+class ScannedLayer(Layer):
+    """A layer of whole rows in the form that `nn.scan` takes: it maps a carry and gives no output beside it."""
+
+    def __call__(  # type: ignore[override]
+        self,
+        x: Float[Array, "batch time width"],
+        is_local: Bool[Array, ""],
+        positions: Int[Array, "batch time"],
+        shared: SharedPrefix | None = None,
+    ) -> tuple[Float[Array, "batch time width"], None]:
+        """The next hidden states; see `Layer`."""
+        return super().__call__(x, is_local, positions, shared=shared)[0], None

@@ -27,6 +27,7 @@ from sml_jax.learn.update import Learner, TrainState
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
 from sml_jax.models.lora import split_trainable
+from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.sharding import (
     cache_sharding,
@@ -152,7 +153,7 @@ def _rollout(
     )
     own: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
     # The teacher's cache is made before the student's weights are, but has room for a few tokens until it needs more.
-    small = job.model.attention != "native"
+    small = cache_backend(job.model.attention).reads_full_capacity
     empty = [kind for kind in own if small or kind == "student's cache"]
     own |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
     numbers = _on(by_rows, jax.ShapeDtypeStruct((rows,), jnp.int32))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
-from sml_jax.engine import ContextBatch, Engine, kernels
+from sml_jax.engine import ContextBatch, Engine
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.ops import native_product
+from sml_jax.models.ops import cache_backends, native_product
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 
@@ -47,7 +47,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
         return native_product.native_product(x, *args, **options)
 
     monkeypatch.setattr(native_product, "cores", lambda: 2)
-    monkeypatch.setattr(kernels, "native_product", multiply)
+    monkeypatch.setattr(cache_backends, "native_product", multiply)
     (plain, expected), (native, got) = (talk(attention, mesh, rows) for attention in ("xla", "native"))
     assert [turn.tokens for turn in got] == [turn.tokens for turn in expected]
     for a, b in zip(got, expected, strict=True):

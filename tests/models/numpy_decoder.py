@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.ops.rope import RopeScaling
 
 
 def rope_frequency(i: int, head_dim: int, base: float, scaling: RopeScaling) -> float:

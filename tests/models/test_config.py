@@ -6,7 +6,8 @@ import json
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.config import DecoderConfig
+from sml_jax.models.ops.rope import RopeScaling
 
 SIZES = {
     "vocab_size": 8,

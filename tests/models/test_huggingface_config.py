@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from published import PUBLISHED
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig, RopeScaling
+from sml_jax.models.config import DecoderConfig
 from sml_jax.models.families import FAMILIES, RUN_FIELDS, canonical, family_of
 from sml_jax.models.hf.config import config_from_hf, config_to_hf
+from sml_jax.models.ops.rope import RopeScaling
 
 LLAMA3 = PUBLISHED["llama3_1_8b"]
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy_decoder import rope, rope_frequency
 
-from sml_jax.models.config import RopeScaling
-from sml_jax.models.ops.rope import frequencies, rotate
+from sml_jax.models.ops.rope import RopeScaling, frequencies, rotate
 
 NONE = RopeScaling()
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import RopeScaling
 from sml_jax.models.hf.fields import Fields
+from sml_jax.models.ops.rope import RopeScaling
 
 _CLASSIC = ("rope_theta", "rope_scaling", "rope_local_base_freq")
 

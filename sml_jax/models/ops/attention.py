@@ -16,9 +16,11 @@ from jax.sharding import AbstractMesh, AxisType
 from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import ATTENTIONS
 from sml_jax.models.ops.attention_blocks import blocked_attention
 from sml_jax.models.ops.attention_splash import splash_attention
+
+ATTENTIONS = ("auto", "xla", "cudnn", "splash", "native")
+"""What `DecoderConfig.attention` may be; see `self_attention` and `sml_jax.models.ops.cache_backends`."""
 
 _CURE = 'set DecoderConfig.attention = "auto", which takes what the device and the model allow'
 

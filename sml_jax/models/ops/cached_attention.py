@@ -19,7 +19,7 @@ _NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that
 class KVCache(NamedTuple):
     """Keys (rotated) and values: [batch, kv_heads, time, head_dim], with a leading [layers] where stacked.
 
-    For the native way [batch, time, kv_heads, head_dim]: see `time_axis`.
+    [batch, time, kv_heads, head_dim] where `CacheBackend.time_axis` says so.
     """
 
     keys: jax.Array
@@ -43,11 +43,6 @@ class KVSegment(NamedTuple):
     valid: Bool[Array, "batch time"]
     slot: Any = None
     rows: Any = None
-
-
-def time_axis(attention: str) -> int:
-    """The axis of kept keys and values that counts tokens, for a value of `DecoderConfig.attention`."""
-    return 1 if attention == "native" else 2
 
 
 def put(kv: KVCache, new: KVCache, slot: jax.Array, axis: int) -> KVCache:

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sml_jax.models.config import RopeScaling
+from sml_jax.errors import UserError
+
+ROPE_SCALINGS = ("none", "linear", "llama3")
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How rotary frequencies are stretched so that a model can read contexts longer than it was trained on.
+
+    Attributes:
+      kind: "none"; "linear", which divides every frequency by `factor`; or "llama3" (Llama 3.1), which divides only the
+        slow ones and blends in between.
+      factor: how many times longer the contexts become.
+      low_frequency_factor: "llama3" divides a frequency by the full factor where it makes at most this many turns over
+        the original context.
+      high_frequency_factor: "llama3" leaves a frequency as it is where it makes at least this many turns.
+      original_length: tokens of the contexts that the model was first trained on ("llama3").
+    """
+
+    kind: str = "none"
+    factor: float = 1.0
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    original_length: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.kind not in ROPE_SCALINGS:
+            choices = ", ".join(map(repr, ROPE_SCALINGS))
+            raise UserError(f"model: rope_scaling.kind is {self.kind!r}; it takes {choices}")
 
 
 def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array, " half"]:

@@ -1,0 +1,84 @@
+"""Which code computes attention over caches, and what that choice asks of the caches, the mesh and the products.
+
+This is the one place that tells the choices apart. Everybody else asks the `CacheBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from sml_jax.errors import UserError
+from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops.cached_attention import cached_attention
+from sml_jax.models.ops.cached_attention_native import native_cached_attention
+from sml_jax.models.ops.native_product import native_product, pays
+from sml_jax.models.ops.products import Product
+from sml_jax.sharding import num_decode_loops
+
+
+@dataclass(frozen=True)
+class CacheBackend:
+    """One way to compute attention over caches.
+
+    Attributes:
+      name: the value of `DecoderConfig.attention` that asks for it, for error messages.
+      attend: a function with the signature of `cached_attention`.
+      time_axis: the dimension of cached keys and values that counts tokens: 2 for [rows, kv_heads, time, head_dim],
+        1 for [rows, time, kv_heads, head_dim].
+      reads_full_capacity: whether a call reads every slot of a cache, so that short caches and ring buffers for local
+        layers save time. False where it reads only the slots that a row has filled.
+      selects_rows: whether `attend` finds the batch's rows in larger caches itself (`KVSegment.rows`). If not, the
+        caller must pass these rows' caches alone.
+      single_core: whether a device works on its rows with one core, so that rows may be split over `data` alone.
+    """
+
+    name: str
+    attend: Callable[..., jax.Array]
+    time_axis: int
+    reads_full_capacity: bool
+    selects_rows: bool
+    single_core: bool
+
+    def product(self, rows: int) -> Product | None:
+        """The matrix product for decoding steps of this many rows; None for the decoder's usual one."""
+        return native_product if self.single_core and pays(rows) else None
+
+    def check(self, mesh: Mesh, dtype: jnp.dtype, head_dim: int, softcap: float | None) -> None:
+        """Checks that a model can be run on a mesh. Backends in plain JAX run anywhere.
+
+        Args:
+          mesh: the devices.
+          dtype: of queries, keys and values.
+          head_dim: size of a head.
+          softcap: tanh cap of the scores, None for none.
+
+        Raises:
+          UserError: the devices, the dtype, the head size or the mesh do not fit; the error says which.
+        """
+        if not self.single_core:
+            return
+        choose(self.name, mesh.devices.flat[0].platform, dtype, head_dim, softcap)
+        if num_decode_loops(mesh) != mesh.size:
+            raise UserError(
+                f'engine: attention "{self.name}" is of one core, and the mesh splits rows or heads by fsdp or tensor: '
+                "give rollouts a mesh of data alone (Experiment.rollout_mesh), or set DecoderConfig.attention = "
+                '"auto"'
+            )
+
+
+_XLA = CacheBackend(
+    "xla", cached_attention, time_axis=2, reads_full_capacity=True, selects_rows=False, single_core=False
+)
+_NATIVE = CacheBackend(
+    "native", native_cached_attention, time_axis=1, reads_full_capacity=False, selects_rows=True, single_core=True
+)
+
+
+def cache_backend(attention: str) -> CacheBackend:
+    """The backend for a value of `DecoderConfig.attention`: C++ for "native", XLA for all others."""
+    return _NATIVE if attention == _NATIVE.name else _XLA
