@@ -54,24 +54,24 @@ def main(argv: list[str]) -> int:
 def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> dict[str, float]:
     """Trains in a folder of its own. Means over the steps but the first, at whose end `begin` is called."""
     from sml_jax.gin_config.load import load_experiment
-    from sml_jax.run.context import RunContext
+    from sml_jax.run.bookkeeper import Bookkeeper
 
     bindings = [f"Online.steps={flags.steps + 1}", "Experiment.suites=[]", *flags.gin]
     experiment, config = load_experiment([flags.gin_file], bindings)
-    done = RunContext.step_done
+    done = Bookkeeper.step_done
 
     def step_done(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = done(self, *args, **kwargs)
-        if begin is not None and self.place.step == 1:
+        if begin is not None and self.position.step == 1:
             begin()
         return result
 
     with tempfile.TemporaryDirectory() as folder:
-        RunContext.step_done = step_done  # type: ignore[method-assign]
+        Bookkeeper.step_done = step_done  # type: ignore[method-assign]
         try:
             experiment.train(Path(folder) / "run", config, "never")
         finally:
-            RunContext.step_done = done  # type: ignore[method-assign]
+            Bookkeeper.step_done = done  # type: ignore[method-assign]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [row for row in map(json.loads, lines) if "rollout_seconds" in row][1:]
     found = {name: sum(row[name] for row in steps) / len(steps) for name in ("rollout_seconds", "update_seconds")}

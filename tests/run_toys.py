@@ -1,6 +1,7 @@
 """A toy world for tests of whole runs: sixteen tokens, a task that a random model sometimes solves, a tiny model."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ import sentencepiece
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
+from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import RoleChat
 from sml_jax.run.checkpointer import Checkpointer
-from sml_jax.run.context import RunContext, Stage
+from sml_jax.run.context import RunContext
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.stage import Stage
 from sml_jax.run.stages import RandomWeights
+from sml_jax.run.state import RunState
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
@@ -91,29 +95,38 @@ class ToyTask:
         return leaks(problem.answer, teacher_text, public_text)
 
 
-@dataclass
 class ToyRun:
-    """A workbench for one stage in a folder of its own. `close` it."""
+    """What one stage works with, in a folder of its own. `close` it.
 
-    work: RunContext
-    saver: Checkpointer
+    Attributes:
+      context: what stays the same. state: what the last stage left.
+    """
+
+    def __init__(self, context: RunContext, checkpointer: Checkpointer):
+        self.context = context
+        self.state = RunState.of_params(context.initial)
+        self._checkpointer = checkpointer
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.context.bookkeeper.folder
 
     def run(self, stage: Stage) -> Any:
         """Runs a stage and returns the parameters that it ends with, on the host."""
-        self.work.stage_name = stage.name
-        stage.check(self.work)
-        stage.run(self.work)
-        return host(self.work.params)
+        stage.check(self.context)
+        self.context.bookkeeper.enter_stage(stage.name, stage.score, self.state.position)
+        self.state = stage.run(self.context, self.state)
+        return host(self.state.params)
 
     def metrics(self) -> list[dict[str, Any]]:
-        return read_lines(self.work.folder.metrics_path)
+        return read_lines(self.folder.metrics_path)
 
     def dialogues(self) -> list[dict[str, Any]]:
-        return read_lines(self.work.folder.dialogues_path)
+        return read_lines(self.folder.dialogues_path)
 
     def close(self) -> None:
-        self.saver.close()
-        self.work.folder.close()
+        self._checkpointer.close()
+        self.folder.close()
 
 
 def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: Any) -> Experiment:
@@ -144,12 +157,12 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
 
 
 def toy_run(experiment: Experiment, workdir: Path, engines: dict[Any, Any]) -> ToyRun:
-    """The workbench that `experiment` gives its stages; `engines`, shared by runs of one model, saves compiling."""
+    """What `experiment` gives its stages; `engines`, shared by runs of one model, saves compiling."""
     folder = RunFolder(workdir)
-    saver = Checkpointer(folder.checkpoints_path / "steps")
-    work = experiment._workbench(folder, saver)
-    work._engines = engines
-    return ToyRun(work, saver)
+    checkpointer = Checkpointer(folder.checkpoints_path / "steps")
+    bookkeeper = Bookkeeper(folder, checkpointer, checkpoint_every=experiment.checkpoint_every, seed=experiment.seed)
+    context = dataclasses.replace(experiment._context(bookkeeper), engines=engines)
+    return ToyRun(context, checkpointer)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

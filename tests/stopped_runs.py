@@ -101,7 +101,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def _record(run: Path) -> dict[str, object]:
     steps = sorted(int(path.name) for path in (run / "checkpoints" / "steps").iterdir())
-    record = json.loads((run / "checkpoints" / "steps" / str(steps[-1]) / "place" / "metadata").read_text())
+    record = json.loads((run / "checkpoints" / "steps" / str(steps[-1]) / "position" / "metadata").read_text())
     return {name: value for name, value in record.items() if name not in ("logs",)}
 
 

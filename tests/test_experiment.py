@@ -12,7 +12,7 @@ from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.models.hf.checkpoint import load_model
-from sml_jax.run.context import RunContext
+from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.stages import Offline, Online
@@ -41,15 +41,16 @@ class Stopped(Exception):
 
 def stop_after(monkeypatch, steps):
     """The run dies after that many of its steps were logged (and saved, where a checkpoint was due)."""
-    done = RunContext.step_done
+    done = Bookkeeper.step_done
 
     def step_done(self, *args, **kwargs):
-        done(self, *args, **kwargs)
-        if self.place.total == steps:
-            self.saver._manager.wait_until_finished()
+        state = done(self, *args, **kwargs)
+        if self.position.total == steps:
+            self._checkpointer._manager.wait_until_finished()
             raise Stopped
+        return state
 
-    monkeypatch.setattr(RunContext, "step_done", step_done)
+    monkeypatch.setattr(Bookkeeper, "step_done", step_done)
 
 
 def final(workdir):
@@ -96,15 +97,15 @@ def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(toke
     experiment = toy_experiment(
         tokenizer, [dataclasses.replace(ONLINE, steps=2), dataclasses.replace(OFFLINE, epochs=1)]
     )
-    note = RunContext.note
+    log_rollout = Bookkeeper.log_rollout
 
-    def noted(self, *args):
-        note(self, *args)
-        self.saver._manager.wait_until_finished()
+    def logged(self, *args):
+        log_rollout(self, *args)
+        self._checkpointer._manager.wait_until_finished()
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunContext, "note", noted)
+        patch.setattr(Bookkeeper, "log_rollout", logged)
         with pytest.raises(Stopped):
             experiment.train(tmp_path, "")
     experiment.train(tmp_path, "")
@@ -142,7 +143,7 @@ def test_a_run_and_its_folder(tokenizer, tmp_path, capsys, monkeypatch):
     assert "toy" in shown and "feedback" in shown and str(tmp_path / "eval.json") in shown
 
     params, metrics, dialogues = final(tmp_path), read_lines(tmp_path / "metrics.jsonl"), sorted_lines(tmp_path)
-    monkeypatch.setattr(RunContext, "step_done", None)  # a step would fail
+    monkeypatch.setattr(Bookkeeper, "step_done", None)  # a step would fail
     experiment.train(tmp_path, "# the configuration\n")
     assert same(params, final(tmp_path)) and metrics == read_lines(tmp_path / "metrics.jsonl")
     assert dialogues == sorted_lines(tmp_path) and results == json.loads((tmp_path / "eval.json").read_text())

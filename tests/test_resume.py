@@ -12,7 +12,7 @@ from stopped_runs import differences
 
 from sml_jax.errors import Stopped, UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.run.context import RunContext
+from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.io.display import Progress
 from sml_jax.run.stages import Offline, Online
 from sml_jax.run.stages.chunks import read_chunk
@@ -62,7 +62,7 @@ def test_another_configuration_is_refused_with_the_difference(whole, monkeypatch
     with pytest.raises(UserError, match=r"online.Online.steps: 3 -> 4"):
         experiment.train(folder, CONFIG.replace("= 3", "= 4"))
     assert (folder / "metrics.jsonl").read_bytes() == before
-    monkeypatch.setattr(RunContext, "step_done", None)  # a step would fail
+    monkeypatch.setattr(Bookkeeper, "step_done", None)  # a step would fail
     experiment.train(folder, CONFIG.replace("= 16", "= 32"), "must")  # how it is carried out may change
     assert (folder / "metrics.jsonl").read_bytes() == before
 
@@ -107,16 +107,16 @@ class Struck(Exception):
 def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
     experiment, folder = whole
-    leave, turns = RunContext.leave_if_asked, []
+    stop_if_asked, turns = Bookkeeper.stop_if_asked, []
 
     def asked(self, state=None):
-        turns.append(self.place)
+        turns.append(self.position)
         if len(turns) == turn + 1:
             signal.raise_signal(signal.SIGTERM)
-        leave(self, state)
+        stop_if_asked(self, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunContext, "leave_if_asked", asked)
+        patch.setattr(Bookkeeper, "stop_if_asked", asked)
         with pytest.raises(Stopped, match=rf"stopped by SIGTERM after step {turns[-1].total if turns else ''}"):
             experiment.train(tmp_path / "run", CONFIG)
     assert len(turns) == turn + 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -129,11 +129,11 @@ def test_pieces_of_a_rollout_are_played_once_and_a_damaged_one_again(whole, tmp_
     rolled, crash = [], [2]
     roll_out = Offline._roll_out
 
-    def counted(self, work, rules, engine, start, progress):
+    def counted(self, context, state, rules, engine, start, progress):
         rolled.append(start)
         if len(rolled) == crash[0] + 1:
             raise Struck
-        return roll_out(self, work, rules, engine, start, progress)
+        return roll_out(self, context, state, rules, engine, start, progress)
 
     monkeypatch.setattr(Offline, "_roll_out", counted)
     run = tmp_path / "run"

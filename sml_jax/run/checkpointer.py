@@ -24,36 +24,28 @@ from sml_jax.errors import UserError
 from sml_jax.learn.update import TrainState
 from sml_jax.models.config import DecoderConfig
 from sml_jax.run.io.manifest import changed, damage, write_manifest
+from sml_jax.run.state import RunPosition
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
 _NOTES_BYTES = 200_000  # what lies beside the arrays
 
 
 @dataclass(frozen=True)
-class RunPosition:
-    """How far a run has come: `step` steps of stage `stage`, `total` steps in all."""
-
-    stage: int = 0
-    step: int = 0
-    total: int = 0
-
-
-@dataclass(frozen=True)
 class Record:
     """What a checkpoint says besides the state.
 
-    Random keys and the order of problems are functions of the seed and the place, so these two are their state.
+    Random keys and the order of problems are functions of the seed and the position, so these two are their state.
 
     Attributes:
-      place: how far the run had come. seed: of everything random.
+      position: how far the run had come. seed: of everything random.
       config: the operative configuration. problems: fingerprint of the training problems.
       logs: length in bytes of each log file of the run's folder.
       files: SHA-256 of other files of the run's folder that the stage needs to go on, by name.
       scores: of the steps since the last checkpoint that was due, higher is better.
-      stage_end: the place is the end of its stage.
+      stage_end: the position is the end of its stage.
     """
 
-    place: RunPosition
+    position: RunPosition
     seed: int = 0
     config: str = ""
     problems: str = ""
@@ -81,7 +73,7 @@ for _logger in ("absl", "asyncio"):
 class Checkpointer:
     """Keeps a run's last checkpoints, the best one, and the last one of each stage.
 
-    A checkpoint `steps/N` holds `params/` (of what is trained), `optimizer/`, `place/` and `manifest.json`. It is
+    A checkpoint `steps/N` holds `params/` (of what is trained), `optimizer/`, `position/` and `manifest.json`. It is
     written in the background to another name and renamed when it is whole.
 
     Args:
@@ -101,7 +93,7 @@ class Checkpointer:
         found, self.damaged = run_on_primary(partial(_newest, self._folder))
         self.found = None if found is None else _record(found)
         self._saving = 0
-        self._saved: RunPosition | None = self.found.place if self.found else None
+        self._saved: RunPosition | None = self.found.position if self.found else None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -117,9 +109,9 @@ class Checkpointer:
         Raises:
           UserError: this or the last checkpoint could not be written.
         """
-        if record.place == self._saved:
+        if record.position == self._saved:
             return
-        total = record.place.total
+        total = record.position.total
         kept = state.trainable()
         # Copies: the next update donates the state's buffers while the write is still under way.
         params, rest = jax.tree.map(jnp.copy, (kept.params, _rest(kept)))
@@ -132,14 +124,14 @@ class Checkpointer:
             self._manager.save(
                 total,
                 args=ocp.args.Composite(
-                    place=ocp.args.JsonSave(asdict(record)),
+                    position=ocp.args.JsonSave(asdict(record)),
                     params=ocp.args.StandardSave(params),
                     optimizer=ocp.args.StandardSave(rest),
                 ),
             )
         except Exception as error:
             raise self._unwritten(error) from error
-        self._saved = record.place
+        self._saved = record.position
 
     def restore(self, like: TrainState) -> TrainState:
         """The state of `found`.
@@ -148,7 +140,7 @@ class Checkpointer:
           like: a state of the same structure, whose base (under adapters) is taken over.
         """
         assert self.found is not None
-        total, kept = self.found.place.total, like.trainable()
+        total, kept = self.found.position.total, like.trainable()
         params, rest = jax.tree.map(ocp.utils.to_shape_dtype_struct, (kept.params, _rest(kept)))
         try:
             read = self._manager.restore(
@@ -232,7 +224,7 @@ def kept_steps(records: Mapping[int, Record | None], last: int) -> set[int]:
     """
     known = {step: record for step, record in records.items() if record is not None}
     kept = set(sorted(records)[-last:]) | {step for step, record in known.items() if record.stage_end}
-    scored = [(record.place.stage, record.score, step) for step, record in known.items() if record.score is not None]
+    scored = [(record.position.stage, record.score, step) for step, record in known.items() if record.score is not None]
     return kept | {step for *_, step in sorted(scored)[-1:]}
 
 
@@ -253,7 +245,7 @@ def _newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for step in sorted(steps, reverse=True):
         path = folder / str(step)
         record = _read(path)
-        trouble = damage(path) or ("" if record else "place/metadata cannot be read")
+        trouble = damage(path) or ("" if record else "position/metadata cannot be read")
         if record is not None and not trouble and not (trouble := changed(folder.parent.parent, record.files)):
             return asdict(record), [_set_aside(folder / str(bad), why) for bad, why in troubles.items()]
         troubles[step] = trouble
@@ -285,12 +277,12 @@ def _free_name(folder: Path, name: str) -> Path:
 
 
 def _record(values: Mapping[str, Any]) -> Record:
-    return Record(**{**values, "place": RunPosition(**values["place"])})
+    return Record(**{**values, "position": RunPosition(**values["position"])})
 
 
 def _read(folder: Path) -> Record | None:
     """The record of a checkpoint; None if it is not there or is none."""
     try:
-        return _record(json.loads((folder / "place" / "metadata").read_text()))
+        return _record(json.loads((folder / "position" / "metadata").read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return None

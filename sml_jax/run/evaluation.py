@@ -45,47 +45,47 @@ class Evaluation:
     model_labels: bool = False
     samples_shown: int = 3
 
-    def check(self, work: RunContext) -> None:
+    def check(self, context: RunContext) -> None:
         """Makes every engine that will be needed, so that what does not fit is said before work begins."""
         check_suites(self.suites)
         for suite in self.suites:
-            engine = self._room(work, suite)[1]
+            engine = self._suite_engine(context, suite)[1]
             for arm in suite.arms:
-                work.teacher(arm, engine)
+                context.teacher(arm, engine, context.initial)
         names = [suite.task.name for suite in self.sharded]
         for sharded in self.sharded:
             if names.count(sharded.task.name) > 1:
                 raise UserError(f"two sharded suites are of the task {sharded.task.name}: give each a task of its own")
             for user in dict.fromkeys(user for _, user in sharded.arms()):
-                self._sharded_room(work, sharded, user)
-        self._labeller(work)
+                self._sharded_engine(context, sharded, user)
+        self._labeller(context)
 
-    def run(self, work: RunContext, policies: Mapping[str, dict]) -> None:
+    def run(self, context: RunContext, policies: Mapping[str, dict]) -> None:
         """Plays everything for each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
 
         Args:
           policies: parameters by name, "base" and "trained".
         """
-        work.folder.forget_evaluation()
-        console, labeller = Console(), self._labeller(work)
+        context.bookkeeper.folder.forget_evaluation()
+        console, labeller = Console(), self._labeller(context)
         results: dict[str, Any] = {}
         wide = Console(width=max(100, console.width))
         if self.suites:
-            results, shown = self._play_suites(work, policies, labeller)
-            work.folder.write_eval(results)
+            results, shown = self._play_suites(context, policies, labeller)
+            context.bookkeeper.folder.write_eval(results)
             pairs = zip(shown["base"], shown["trained"], strict=True)
-            whole = [pair for pair in pairs if len(kept(pair)) == 2]
-            for base, trained in whole[: self.samples_shown]:
+            undropped_pairs = [pair for pair in pairs if len(kept(pair)) == 2]
+            for base, trained in undropped_pairs[: self.samples_shown]:
                 wide.print(compare_dialogues(base, trained))
             wide.print(closing_table(results))
         if self.sharded:
-            sharded = self._play_sharded(work, policies, labeller)
-            work.folder.write_eval({**results, SHARDED_KEY: sharded})
+            sharded = self._play_sharded(context, policies, labeller)
+            context.bookkeeper.folder.write_eval({**results, SHARDED_KEY: sharded})
             wide.print(sharded_table(sharded))
-        console.print(f"results: {work.folder.eval_path}", soft_wrap=True)
+        console.print(f"results: {context.bookkeeper.folder.eval_path}", soft_wrap=True)
 
     def _play_suites(
-        self, work: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
+        self, context: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
     ) -> tuple[dict[str, Any], dict[str, tuple[Dialogue, ...]]]:
         """Entries by suite, policy and arm, and the dialogues of the first suite's first arm, by policy."""
         results: dict[str, Any] = {}
@@ -96,30 +96,29 @@ class Evaluation:
         with Progress("evaluation", total) as progress:
             for suite, policy, arm in runs:
                 name = suite.task.name
-                work.params = policies[policy]
-                framing, engine = self._room(work, suite)
+                framing, engine = self._suite_engine(context, suite)
                 entry, dialogues = evaluate_arm(
                     suite,
                     arm,
                     framing,
                     engine,
                     policies[policy],
-                    work.teacher(arm, engine),
+                    context.teacher(arm, engine, policies[policy]),
                     self.rules,
-                    partial(_report, work, progress, done, f"{name} {arm} {policy}"),
+                    partial(_report, context, progress, done, f"{name} {arm} {policy}"),
                     labeller,
                 )
                 done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {})[arm] = entry
-                work.folder.append_dialogues(
-                    {**dialogue_record(d, work.place.total, policy), "suite": name} for d in dialogues
+                context.bookkeeper.folder.append_dialogues(
+                    {**dialogue_record(d, context.bookkeeper.position.total, policy), "suite": name} for d in dialogues
                 )
                 if suite is self.suites[0] and arm == suite.arms[0]:
                     shown[policy] = dialogues
         return results, shown
 
     def _play_sharded(
-        self, work: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
+        self, context: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
     ) -> dict[str, Any]:
         """Entries by suite, policy, setting and user."""
         results: dict[str, Any] = {}
@@ -129,7 +128,7 @@ class Evaluation:
         with Progress("sharded evaluation", total) as progress:
             for suite, policy, setting, user in runs:
                 name = suite.task.name
-                framing, rules, engine = self._sharded_room(work, suite, user)
+                framing, rules, engine = self._sharded_engine(context, suite, user)
                 entry, dialogues, revealed = evaluate_sharded(
                     suite,
                     setting,
@@ -137,16 +136,16 @@ class Evaluation:
                     framing,
                     engine,
                     policies[policy],
-                    suite.teacher(setting, user, engine, work.initial),
+                    suite.teacher(setting, user, engine, context.initial),
                     rules,
-                    partial(_report, work, progress, done, f"{name} {setting} {user} {policy}"),
+                    partial(_report, context, progress, done, f"{name} {setting} {user} {policy}"),
                     labeller,
                 )
                 done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {}).setdefault(setting, {})[user] = entry
-                work.folder.append_dialogues(
+                context.bookkeeper.folder.append_dialogues(
                     {
-                        **dialogue_record(dialogue, work.place.total, policy),
+                        **dialogue_record(dialogue, context.bookkeeper.position.total, policy),
                         "suite": name,
                         "user": user,
                         "shards_revealed": by_turn,
@@ -156,12 +155,14 @@ class Evaluation:
                 )
         return results
 
-    def _room(self, work: RunContext, suite: Suite) -> tuple[Framing, Engine]:
+    def _suite_engine(self, context: RunContext, suite: Suite) -> tuple[Framing, Engine]:
         """How a suite's contexts are written, and an engine with room for them."""
         framing = self.chat.framing(suite.prompts)
-        return framing, work.engine(suite.task, suite.rules(self.rules), suite.split, framing)
+        return framing, context.engine(suite.task, suite.rules(self.rules), suite.split, framing)
 
-    def _sharded_room(self, work: RunContext, suite: ShardedSuite, user: str) -> tuple[Framing, DialogueRules, Engine]:
+    def _sharded_engine(
+        self, context: RunContext, suite: ShardedSuite, user: str
+    ) -> tuple[Framing, DialogueRules, Engine]:
         """How a sharded suite's contexts are written, its rules, and an engine with room for all its settings."""
         if user != "language":
             framing = self.chat.framing(suite.prompts)
@@ -173,19 +174,19 @@ class Evaluation:
                 "suite's users to ('scripted',)"
             )
         rules = suite.rules(self.rules, user, framing)
-        return framing, rules, work.engine(suite.view(), rules, suite.split, framing)
+        return framing, rules, context.engine(suite.view(), rules, suite.split, framing)
 
-    def _labeller(self, work: RunContext) -> Labeller | None:
+    def _labeller(self, context: RunContext) -> Labeller | None:
         """The initial model as labeller; None for the rules."""
         if not self.model_labels:
             return None
-        if not isinstance(work.framing, MessageFraming):
+        if not isinstance(context.framing, MessageFraming):
             raise UserError("model_labels is for chat models: bind Experiment.chat to a FamilyChat, or set it to False")
-        messages, tokens = work.framing.messages, self.rules.student_tokens
-        engine = work.engine_of(labelling_length(messages, tokens), ANSWER_TOKENS, Sampling(temperature=0.0))
-        return LanguageLabeller(engine, work.initial, messages, tokens)
+        messages, tokens = context.framing.messages, self.rules.student_tokens
+        engine = context.engine_of(labelling_length(messages, tokens), ANSWER_TOKENS, Sampling(temperature=0.0))
+        return LanguageLabeller(engine, context.initial, messages, tokens)
 
 
-def _report(work: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
+def _report(context: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
     progress.step(before + ended, {label: ended})
-    work.leave_if_asked()
+    context.bookkeeper.stop_if_asked()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,16 +24,18 @@ from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.layout import place_params
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.run.base_models import Base, Pretrained
+from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import Chat, RoleChat
-from sml_jax.run.checkpointer import Checkpointer, RunPosition
-from sml_jax.run.context import RunContext, Stage
+from sml_jax.run.checkpointer import Checkpointer
+from sml_jax.run.context import RunContext
 from sml_jax.run.evaluation import Evaluation
-from sml_jax.run.health import AlertThresholds, HealthMonitor
-from sml_jax.run.io.folder import RunFolder
-from sml_jax.run.io.resume import check_found, check_new
+from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.shared import open_folder
 from sml_jax.run.io.stop import stop_request
 from sml_jax.run.problem_order import fingerprint
+from sml_jax.run.resume import check_found, check_new, check_record
+from sml_jax.run.stage import Stage, check_stage
+from sml_jax.run.state import RunState
 from sml_jax.sharding import MeshShape, make_mesh
 from sml_jax.tasks.problems.overlap import check_overlap
 from sml_jax.tasks.problems.types import RunsPrograms, Task
@@ -91,6 +94,8 @@ class Experiment:
         at_least(self, rows=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
         within(self, seed=SEEDS)
         check_arms([self.teacher_arm], "experiment: teacher_arm")
+        for stage in self.stages:
+            check_stage(stage)
         if not self.retry_text.strip():
             raise UserError("experiment: retry_text is empty: give what the arm retry says")
 
@@ -99,7 +104,7 @@ class Experiment:
 
         Args:
           workdir: the run's folder. config_text: the operative configuration.
-          resume: what to do with a run found there, see `runio.resume.RESUME`.
+          resume: what to do with a run found there, see `sml_jax.run.resume.RESUME`.
 
         Raises:
           UserError: something that the recipe or its files have wrong, before work begins where that can be known.
@@ -108,29 +113,40 @@ class Experiment:
         assert_equal("the recipe", config_text)
         with open_folder(workdir) as folder, stop_request() as request:
             run_on_primary(partial(check_new, folder, resume))
-            saver = Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)
-            try:
-                stored = saver.found.config if saver.found else None
-                run_on_primary(partial(check_found, folder, stored, config_text, resume))
+            with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
+                # Everything that can be known to be wrong is said before the first step.
+                record = checkpointer.found
+                run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
                 self._say_protection()
-                work = self._workbench(folder, saver, self._training_task())
-                work.config, work.asked_to_stop = config_text, lambda: next(filter(None, all_gather(request.name)), "")
-                if work.model.config.lora is None:
-                    saver.config = work.model.config
-                self._evaluation().check(work)
+                task = self._training_task()
+                problems = fingerprint(task.problems("train")) if self.stages else ""
+                assert_equal("the training data", problems)
+                # One process that is asked to stop takes the others with it.
+                bookkeeper = Bookkeeper(
+                    folder,
+                    checkpointer,
+                    checkpoint_every=self.checkpoint_every,
+                    seed=self.seed,
+                    config=config_text,
+                    problems=problems,
+                    asked_to_stop=lambda: next(filter(None, all_gather(request.name)), ""),
+                    thresholds=self.guards,
+                )
+                context = self._context(bookkeeper, task)
+                if context.model.config.lora is None:
+                    checkpointer.config = context.model.config
+                self._evaluation().check(context)
                 for stage in self.stages:
-                    stage.check(work)
+                    stage.check(context)
                 folder.write_config(config_text)
-                self._run_stages(work)
-                saver.finish()
-                save_model(folder.checkpoints_path / "final", work.model.config, work.params)
-                if work.model.config.lora is not None:
-                    save_adapters(folder.checkpoints_path / "adapters", work.model, work.params)
-            finally:
-                saver.close()
-            work.saver = None
+                params = self._run_stages(context, checkpointer, problems)
+                checkpointer.finish()
+                save_model(folder.checkpoints_path / "final", context.model.config, params)
+                if context.model.config.lora is not None:
+                    save_adapters(folder.checkpoints_path / "adapters", context.model, params)
             if self.suites or self.sharded:
-                self._evaluation().run(work, {"base": work.initial, "trained": work.params})
+                context = dataclasses.replace(context, bookkeeper=bookkeeper.after_training())
+                self._evaluation().run(context, {"base": context.initial, "trained": params})
 
     def evaluate(self, checkpoint: str, workdir: Path, config_text: str) -> None:
         """Evaluates a model folder (or a finished run's) beside the base, without training."""
@@ -142,14 +158,15 @@ class Experiment:
         self._say_protection()
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
-            work = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))._workbench(folder, None)
-            model, params = merge_lora(*load_model(checkpoint, work.mesh, run_settings(work.model.config)))
-            if model.config != work.model.config:
+            plain = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
+            context = plain._context(Bookkeeper(folder))
+            model, params = merge_lora(*load_model(checkpoint, context.mesh, run_settings(context.model.config)))
+            if model.config != context.model.config:
                 raise UserError(f"the model at {checkpoint} is not of the base's shape: give the recipe it came from")
-            self._evaluation().check(work)
+            self._evaluation().check(context)
             folder.write_config(config_text)
-            work.params = params = place_params(work.mesh, work.model, params)
-            self._evaluation().run(work, {"base": work.initial, "trained": params})
+            trained = place_params(context.mesh, context.model, params)
+            self._evaluation().run(context, {"base": context.initial, "trained": trained})
 
     def _say_protection(self) -> None:
         """Prints what keeps programs in that a model wrote; raises a UserError where they would run unguarded."""
@@ -166,13 +183,13 @@ class Experiment:
             task = check_overlap(task, [other for other, of in evaluated if of == split], split)
         return task
 
-    def _workbench(self, folder: RunFolder, saver: Checkpointer | None, task: Task | None = None) -> RunContext:
+    def _context(self, bookkeeper: Bookkeeper, task: Task | None = None) -> RunContext:
+        """Loads the model onto the mesh. `task` stands in the place of the experiment's own."""
         framing = self.chat.framing()
         mesh = make_mesh(self.data, self.fsdp, self.tensor)
         model, initial = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
         return RunContext(
-            folder=folder,
-            saver=saver,
+            bookkeeper=bookkeeper,
             mesh=mesh,
             rollout_mesh=make_mesh(**dataclasses.asdict(self.rollout_mesh)) if self.rollout_mesh else None,
             model=model,
@@ -180,14 +197,11 @@ class Experiment:
             task=task or self.task,
             rules=self.rules,
             initial=initial,
-            params=initial,
             seed=self.seed,
             rows=self.rows,
             retry_text=self.retry_text,
             sampling=self.sampling,
             teacher_arm=self.teacher_arm,
-            checkpoint_every=self.checkpoint_every,
-            watch=HealthMonitor(self.guards),
         )
 
     def _evaluation(self) -> Evaluation:
@@ -195,46 +209,31 @@ class Experiment:
             self.suites, self.sharded, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
         )
 
-    def _run_stages(self, work: RunContext) -> None:
-        assert work.saver is not None
-        console = Console()
-        found = self._go_on(work, console)
-        trained, all_of_them = count_params(split_trainable(work.params)[1]), count_params(work.params)
-        adapters = f", {trained:,} of them in adapters, which alone are trained" if trained < all_of_them else ""
-        console.print(f"{all_of_them:,} parameters{adapters}; run folder {work.folder.path}", soft_wrap=True)
-        if found:
-            console.print(f"going on after step {found.step} of stage {found.stage + 1}")
-        for index, stage in enumerate(self.stages):
-            if index < work.place.stage:
-                continue
-            if index > work.place.stage:
-                work.place = RunPosition(index, 0, work.place.total)
-            work.stage_name, work.needs = stage.name, {}
-            work.resumed = found is not None and index == found.stage
-            stage.run(work)
+    def _run_stages(self, context: RunContext, checkpointer: Checkpointer, problems: str) -> dict:
+        """Runs the stages in order, from the newest checkpoint if there is one; the parameters that they end with."""
+        console, bookkeeper = Console(), context.bookkeeper
+        record = checkpointer.found
+        if record is not None:
+            check_record(bookkeeper.folder, record, len(self.stages), problems)
+        for warning in (*checkpointer.damaged, *bookkeeper.resume(record)):
+            console.print(f"warning: {warning}", soft_wrap=True)
+        all_params = count_params(context.initial)
+        trained_params = count_params(split_trainable(context.initial)[1])
+        adapters = ""
+        if trained_params < all_params:
+            adapters = f", {trained_params:,} of them in adapters, which alone are trained"
+        console.print(f"{all_params:,} parameters{adapters}; run folder {bookkeeper.folder.path}", soft_wrap=True)
+        if record is not None:
+            console.print(f"going on after step {record.position.step} of stage {record.position.stage + 1}")
 
-    def _go_on(self, work: RunContext, console: Console) -> RunPosition | None:
-        """Puts the workbench and the logs where the newest whole checkpoint was; its place, None for a fresh start."""
-        assert work.saver is not None
-        record = work.saver.found
-        work.problems = fingerprint(work.task.problems("train")) if self.stages else ""
-        assert_equal("the training data", work.problems)
-        if record is not None and record.place.stage >= len(self.stages):
-            raise UserError(
-                f"the run in {work.folder.path} stopped in stage {record.place.stage + 1}, but this recipe has "
-                f"{len(self.stages)}: use another --workdir, or the recipe that it was started with"
-            )
-        if record is not None and record.problems != work.problems:
-            raise UserError(
-                f"the training problems are not those that the run in {work.folder.path} began with "
-                f"({record.problems}; now {work.problems}): give the data it was started with, or another --workdir"
-            )
-        for trouble in work.saver.damaged:
-            console.print(f"warning: {trouble}", soft_wrap=True)
-        if record is None:
-            work.folder.rewind({}, -1)
-            return None
-        work.place, work.scores = record.place, list(record.scores)
-        for trouble in work.folder.rewind(record.logs, record.place.total):
-            console.print(f"warning: {trouble}", soft_wrap=True)
-        return record.place
+        # The list gives each state away to the stage that takes it on: held here too, the parameters before the stage
+        # would stay on the devices as long as it runs.
+        states = [RunState.of_params(context.initial, bookkeeper.position)]
+        first_stage = bookkeeper.position.stage
+        for index, stage in enumerate(self.stages[first_stage:], start=first_stage):
+            position = bookkeeper.position.at_stage(index)
+            restore = record is not None and index == first_stage
+            bookkeeper.enter_stage(stage.name, stage.score, position, restore)
+            states = [RunState.of_params(states[0].params, position)]
+            states.append(stage.run(context, states.pop()))
+        return states[0].params

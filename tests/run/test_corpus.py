@@ -31,7 +31,7 @@ CORPUS = Corpus(Counting(), OPTIMIZER, steps=12, tokens=64, buckets=(8, 16))
 
 def test_learns_and_logs_every_step(new_run):
     run = new_run()
-    before = host(run.work.params)
+    before = host(run.state.params)
     after = run.run(CORPUS)
     lines = run.metrics()
     assert [line["step"] for line in lines] == list(range(1, 13))
@@ -41,7 +41,7 @@ def test_learns_and_logs_every_step(new_run):
 
 
 def test_batches(new_run):
-    stream = CORPUS._batches(new_run().work)
+    stream = CORPUS._batches(new_run().context)
     for batch in [next(stream) for _ in range(6)]:
         rows, time = batch.tokens.shape
         assert rows * time == 64 and time in CORPUS.buckets

@@ -36,15 +36,16 @@ def no_waiting(monkeypatch):
 
 @pytest.mark.parametrize(("aggregation", "kl_coef"), [("sequence", 0.0), ("token", 0.1), ("constant", 0.0)])
 def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggregation, kl_coef):
-    work = new_run().work
+    run = new_run()
+    context, params = run.context, run.state.params
     task, stage = FailingToys(), dataclasses.replace(ONLINE, aggregation=aggregation, loss=PolicyLoss(kl_coef=kl_coef))
-    engine = work.engine(task, RULES, "train")
+    engine = context.engine(task, RULES, "train")
     problems = [problem for problem in task.problems("train") if problem.id != task.bad][:5]
     bad = next(problem for problem in task.problems("train") if problem.id == task.bad)
 
     def batch(problems):
-        teacher = work.teacher("scripted", engine)
-        played = play(task, problems, work.framing, engine, work.params, teacher, RULES, seed=3, group_size=4)
+        teacher = context.teacher("scripted", engine, params)
+        played = play(task, problems, context.framing, engine, params, teacher, RULES, seed=3, group_size=4)
         return stage._batch(played, stage.micro_batch_size, engine.capacities, 8)
 
     parts, metrics = batch([*problems, bad])
@@ -77,7 +78,7 @@ def test_an_offline_rollout_neither_keeps_nor_counts_them(new_run):
     """And under a small `max_context`: contexts have the room that was asked for, and some have no second turn."""
     run = new_run(task=FailingToys(), rules=dataclasses.replace(RULES, max_context=22))
     run.run(Offline(OPTIMIZER, problems=12, samples=4, epochs=0, dialogues_kept=100))
-    assert run.work.engine(run.work.task, run.work.rules, "train").max_length == 22
+    assert run.context.engine(run.context.task, run.context.rules, "train").max_length == 22
     (note,), dialogues = run.metrics(), run.dialogues()
     assert (note["dialogues"], note["dropped"], note["dropped_rate"]) == (48, 4, pytest.approx(4 / 48))
     solved = sum(d["solved_turn"] > 0 for d in dialogues)

@@ -15,12 +15,12 @@ OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_bat
 
 
 def saved(run, name="offline"):
-    return joined([read_chunk(path) for path in sorted((run.work.folder.path / f"stage0_{name}").iterdir())])
+    return joined([read_chunk(path) for path in sorted((run.folder.path / f"stage0_{name}").iterdir())])
 
 
 def test_keeps_the_successful_dialogues_and_fits_the_student_in_them(new_run):
     run = new_run()
-    before = host(run.work.params)
+    before = host(run.state.params)
     after = run.run(dataclasses.replace(OFFLINE, epochs=4))
     note, *lines = run.metrics()
     dialogues, kept = run.dialogues(), saved(run)

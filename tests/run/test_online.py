@@ -26,12 +26,12 @@ KEYS = {
 
 def test_a_line_and_dialogues_for_every_step_and_nothing_compiled_after_the_first(new_run):
     run = new_run()
-    before = host(run.work.initial)
+    before = host(run.context.initial)
     after = run.run(ONLINE)
     lines = run.metrics()
     assert [(line["step"], line["stage"]) for line in lines] == [(i, "online") for i in range(1, 5)]
     trained = [line for line in lines if line["dialogues_trained"]]
-    assert trained and not same(before, after) and same(before, run.work.initial)
+    assert trained and not same(before, after) and same(before, run.context.initial)
     for line in trained:
         assert set(line) >= KEYS, KEYS - set(line)
         assert all(value is not None for value in line.values())
@@ -56,10 +56,10 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
     ends, said = [], []
     for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
         run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher_arm="feedback")
-        run.work._engines = {}
+        run.context = dataclasses.replace(run.context, engines={})
         ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_kept=100)))
-        assert {dict(engine.mesh.shape)["tensor"] for engine in run.work._engines.values()} == {2 if shape else 1}
-        assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.work.params)} == {4}
+        assert {dict(engine.mesh.shape)["tensor"] for engine in run.context.engines.values()} == {2 if shape else 1}
+        assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.state.params)} == {4}
         said.append(run.dialogues())
         lines = run.metrics()
         assert sum(line["dialogues_trained"] for line in lines) and len({line["compiled"] for line in lines}) == 1
@@ -93,7 +93,7 @@ def test_steps_take_their_own_problems(new_run):
 @pytest.mark.parametrize(("task", "solved"), [(ToyTask(impossible="0123"), 0), (ToyTask(always=True), 3)])
 def test_groups_without_variance_change_nothing_and_are_counted(new_run, task, solved):
     run = new_run(task=task)
-    before = host(run.work.params)
+    before = host(run.state.params)
     after = run.run(dataclasses.replace(ONLINE, steps=2, problems=3))
     assert same(before, after)
     for line in run.metrics():
@@ -147,15 +147,15 @@ def test_a_frozen_teacher(new_run, monkeypatch):
     seen = []
     teacher = RunContext.teacher
 
-    def spy(self, arm, engine):
-        seen.append((host(teacher(self, arm, engine).params), host(self.params)))
-        return teacher(self, arm, engine)
+    def spy(self, arm, engine, student_params):
+        seen.append((host(teacher(self, arm, engine, student_params).params), host(student_params)))
+        return teacher(self, arm, engine, student_params)
 
     monkeypatch.setattr(RunContext, "teacher", spy)
     run = new_run(teacher_arm="feedback")
     run.run(dataclasses.replace(ONLINE, steps=3))
-    assert all(same(frozen, run.work.initial) for frozen, _ in seen)
-    assert not same(seen[-1][1], run.work.initial)
+    assert all(same(frozen, run.context.initial) for frozen, _ in seen)
+    assert not same(seen[-1][1], run.context.initial)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from sml_jax.learn.update import init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model
-from sml_jax.run.checkpointer import Checkpointer, Record, RunPosition, kept_steps
+from sml_jax.run.checkpointer import Checkpointer, Record, kept_steps
 from sml_jax.run.io.manifest import digest
+from sml_jax.run.state import RunPosition
 
 CONFIG = DecoderConfig(
     vocab_size=8, embed_dim=8, layers=1, heads=1, kv_heads=1, head_dim=8, mlp_dim=8, max_length=8, dtype="float32"
@@ -55,7 +56,7 @@ def two(tmp_path_factory):
 
 def test_comes_back_bit_for_bit_and_loads_as_a_model(tmp_path, two):
     saver = Checkpointer(two / "checkpoints" / "steps")
-    assert saver.found.place == RunPosition(0, 2, 2) and saver.found.config == "step 2" and saver.damaged == []
+    assert saver.found.position == RunPosition(0, 2, 2) and saver.found.config == "step 2" and saver.damaged == []
     restored = saver.restore(state_at(7))
     saver.close()
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, state_at(2)))
@@ -96,7 +97,7 @@ def test_damage_to_any_file_is_seen_and_the_checkpoint_before_is_used(tmp_path, 
             continue
         DAMAGE[kind](path)
         saver = find(run)
-        assert saver.found.place == RunPosition(0, 1, 1), name
+        assert saver.found.position == RunPosition(0, 1, 1), name
         (said,) = saver.damaged
         assert "step 2 is damaged" in said and str(run / "checkpoints" / "damaged" / "2") in said, said
         assert files_of(run, 1) == files_of(two, 1)
@@ -119,9 +120,9 @@ def test_a_step_saved_again_after_damage(tmp_path, two):
     shutil.copytree(two, run)
     for again in range(2):
         flip(run / "checkpoints" / "steps" / "2" / "manifest.json")
-        assert find(run).found.place.total == 1
+        assert find(run).found.position.total == 1
         write(run, [2])
-        assert find(run).found.place.total == 2
+        assert find(run).found.position.total == 2
         assert len(list((run / "checkpoints" / "damaged").iterdir())) == again + 1
 
 
@@ -131,10 +132,10 @@ def test_files_of_the_run_that_a_checkpoint_needs(tmp_path):
     piece.parent.mkdir()
     piece.write_bytes(b"dialogues")
     write(tmp_path, [2], files={"stage0/piece": digest(piece)})
-    assert find(tmp_path).found.place.total == 2
+    assert find(tmp_path).found.position.total == 2
     piece.write_bytes(b"dialogue")
     saver = find(tmp_path)
-    assert saver.found.place.total == 1 and "stage0/piece has changed" in saver.damaged[0]
+    assert saver.found.position.total == 1 and "stage0/piece has changed" in saver.damaged[0]
 
 
 def test_leftovers_of_a_killed_write_are_cleared(tmp_path, two):
@@ -142,9 +143,9 @@ def test_leftovers_of_a_killed_write_are_cleared(tmp_path, two):
     shutil.copytree(two, run)
     steps = run / "checkpoints" / "steps"
     shutil.copytree(steps / "2", steps / "3.orbax-checkpoint-tmp")
-    assert find(run).found.place.total == 2
+    assert find(run).found.position.total == 2
     write(run, [3])
-    assert find(run).found.place.total == 3 and not list(steps.glob("*tmp*"))
+    assert find(run).found.position.total == 3 and not list(steps.glob("*tmp*"))
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, two):
@@ -154,7 +155,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, two):
         saver.save(Record(RunPosition(0, 9, 9)), state_at(9))
         saver.finish()
     saver.close()
-    assert find(two).found.place.total == 2
+    assert find(two).found.position.total == 2
 
 
 def record(step, stage=0, score=None, end=False):

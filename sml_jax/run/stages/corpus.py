@@ -11,13 +11,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import optax
 
+from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
 from sml_jax.learn.update import Learner
 from sml_jax.pocket.corpus import Example
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
+from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_name
+from sml_jax.run.state import RunState
+from sml_jax.run.workload import StageWork, UpdateWork
 from sml_jax.text.chat import ChatFormat
 
 
@@ -56,45 +60,55 @@ class Corpus:
             )
         at_least(self, steps=0)
 
-    def check(self, work: RunContext) -> None:
-        self._chat(work)
+    @property
+    def score(self) -> StepScore:
+        return StepScore("nll", higher_is_better=False)
+
+    def check(self, context: RunContext) -> None:
+        self._chat(context)
         longest = self.buckets[-1]
-        if longest > work.model.config.max_length:
+        if longest > context.model.config.max_length:
             raise UserError(
                 f"{self.name}: texts of up to {longest} tokens, but the model's max_length is "
-                f"{work.model.config.max_length}: fewer buckets or a longer model"
+                f"{context.model.config.max_length}: fewer buckets or a longer model"
             )
 
-    def run(self, work: RunContext) -> None:
-        learner = Learner(work.model, self.optimizer, mesh=work.mesh)
-        state = work.begin(self.optimizer)
+    def workload(self, rules: DialogueRules) -> StageWork:
+        longest = self.buckets[-1]
+        rows = self.tokens // longest
+        return StageWork(update=UpdateWork(self.optimizer, None, rows, longest, rows, steps=1))
+
+    def run(self, context: RunContext, state: RunState) -> RunState:
+        bookkeeper = context.bookkeeper
+        learner = Learner(context.model, self.optimizer, mesh=context.mesh)
+        state = bookkeeper.begin(state, self.optimizer)
         # The stream is generated, not read: a resumed run plays it again up to where it stood.
-        done = work.place.step
-        stream = islice(self._batches(work), done, self.steps) if done < self.steps else iter(())
-        recent: list[float] = []
+        done = state.position.step
+        stream = islice(self._batches(context), done, self.steps) if done < self.steps else iter(())
+        recent_nll: list[float] = []
         with Progress(self.name, self.steps) as progress:
             for batch in stream:
                 started = time.monotonic()
-                state, metrics = learner.update(state, [batch])
-                recent = [*recent[-49:], metrics["nll"]]
+                train_state, metrics = learner.update(state.train_state, [batch])
+                recent_nll = [*recent_nll[-49:], metrics["nll"]]
                 seconds = time.monotonic() - started
-                work.params = state.params
-                work.step_done(
-                    state,
+                state = bookkeeper.step_done(
+                    state.with_update(train_state),
                     {**metrics, "tokens_per_second": batch.tokens.size / seconds},
-                    last=work.place.step + 1 == self.steps,
+                    last=state.position.step + 1 == self.steps,
                 )
-                progress.step(work.place.step, {"nll": float(np.mean(recent))})
-        work.params = state.params
+                progress.step(state.position.step, {"nll": float(np.mean(recent_nll))})
+        return state
 
-    def _chat(self, work: RunContext) -> ChatFormat:
-        if not isinstance(work.framing, ChatFormat):
+    def _chat(self, context: RunContext) -> ChatFormat:
+        if not isinstance(context.framing, ChatFormat):
             raise UserError(f"{self.name}: generated text is written in roles: bind Experiment.chat to a RoleChat")
-        return work.framing
+        return context.framing
 
-    def _batches(self, work: RunContext) -> Iterator[MicroBatch]:
+    def _batches(self, context: RunContext) -> Iterator[MicroBatch]:
+        """Batches without end: examples of like length wait together until they fill a step."""
         waiting: dict[int, list[Example]] = {size: [] for size in self.buckets}
-        for example in self.text.examples(self._chat(work), work.seed):
+        for example in self.text.examples(self._chat(context), context.seed):
             size = bucket_of(len(example.tokens), self.buckets)
             waiting[size].append(example)
             if len(waiting[size]) == self.tokens // size:

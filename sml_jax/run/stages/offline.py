@@ -13,7 +13,7 @@ from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.distributed.processes import any_process, is_primary, run_on_primary
+from sml_jax.distributed.processes import any_process, is_primary
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches
@@ -21,10 +21,12 @@ from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
-from sml_jax.run.io.manifest import digest
 from sml_jax.run.problem_order import problems_at
+from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_name
 from sml_jax.run.stages.chunks import RolloutChunk, joined, read_chunk, write_chunk
+from sml_jax.run.state import RunState
+from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
 
 # Dialogue ids of this stage lie apart from those of online stages, so that no two share random keys.
@@ -70,29 +72,43 @@ class Offline:
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
-    def check(self, work: RunContext) -> None:
-        engine = work.engine(work.task, self._rules(work), "train")
+    @property
+    def score(self) -> StepScore:
+        return StepScore("nll", higher_is_better=False)
+
+    def check(self, context: RunContext) -> None:
+        engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
-    def _rules(self, work: RunContext) -> DialogueRules:
-        max_turns = work.rules.max_turns if self.max_turns is None else self.max_turns
-        return dataclasses.replace(work.rules, injection=self.injection, max_turns=max_turns)
+    def workload(self, rules: DialogueRules) -> StageWork:
+        dialogues = self.problems * self.samples
+        longest = self.buckets[-1] if self.buckets else None
+        steps = self.epochs * -(-dialogues // self.batch)
+        trained = dialogues * self.epochs
+        update = UpdateWork(self.optimizer, None, self.micro_batch_size, longest, trained, steps)
+        return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
-    def run(self, work: RunContext) -> None:
-        rules = self._rules(work)
-        engine = work.engine(work.task, rules, "train")
+    def _rules(self, rules: DialogueRules) -> DialogueRules:
+        max_turns = rules.max_turns if self.max_turns is None else self.max_turns
+        return dataclasses.replace(rules, injection=self.injection, max_turns=max_turns)
+
+    def run(self, context: RunContext, state: RunState) -> RunState:
+        rules, bookkeeper = self._rules(context.rules), context.bookkeeper
+        engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or engine.capacities
-        data = self._data(work, rules, engine)
+        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
+        data = self._data(context, state, rules, engine)
         max_tokens = rules.max_turns * rules.student_tokens
-        kept = len(data["length"])
-        batches = -(-kept // self.batch)
+        kept_count = len(data["length"])
+        batches = -(-kept_count // self.batch)
         steps = self.epochs * batches
-        learner = Learner(work.model, self.optimizer, mesh=work.mesh)
-        state = work.begin(self.optimizer)
-        with Progress(f"{self.name}: fine-tuning on {kept} dialogues", steps) as progress:
-            while work.place.step < steps:
-                epoch, index = divmod(work.place.step, batches)
-                order = np.random.default_rng([work.seed, epoch, 1]).permutation(kept)
+        learner = Learner(context.model, self.optimizer, mesh=context.mesh)
+        state = bookkeeper.begin(state, self.optimizer)
+        with Progress(f"{self.name}: fine-tuning on {kept_count} dialogues", steps) as progress:
+            while state.position.step < steps:
+                # Each epoch shuffles anew, by seed and epoch alone, so that a resumed run goes on in the same order.
+                epoch, index = divmod(state.position.step, batches)
+                order = np.random.default_rng([context.seed, epoch, 1]).permutation(kept_count)
                 chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
                 student = data["student"][chosen]
                 weights = np.asarray(token_weights(jnp.asarray(student), self.aggregation, max_tokens))
@@ -102,21 +118,25 @@ class Offline:
                     weights,
                     np.zeros_like(weights),
                     np.ones(len(chosen), np.float32),
-                    padded_row_count(work.mesh, self.micro_batch_size),
+                    micro_batch_size,
                     buckets,
                 )
-                state, metrics = learner.update(state, parts)
-                work.step_done(state, metrics, last=work.place.step + 1 == steps)
-                progress.step(work.place.step, {"nll": metrics["nll"]})
-        work.params = state.params
+                train_state, metrics = learner.update(state.train_state, parts)
+                last = state.position.step + 1 == steps
+                state = bookkeeper.step_done(state.with_update(train_state), metrics, last=last)
+                progress.step(state.position.step, {"nll": metrics["nll"]})
+        return state
 
-    def _data(self, work: RunContext, rules: DialogueRules, engine: Engine) -> dict[str, np.ndarray]:
+    def _data(
+        self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine
+    ) -> dict[str, np.ndarray]:
         """The kept dialogues' arrays. Pieces that lie in the run's folder already are not rolled out again.
 
         They are a function of the configuration and the parameters that the stage began with, so one that is there
         and whole is the one that would be made.
         """
-        folder = work.folder.path / f"stage{work.place.stage}_{self.name}"
+        bookkeeper = context.bookkeeper
+        folder = bookkeeper.folder.path / f"stage{state.position.stage}_{self.name}"
         starts = range(0, self.problems, self.piece)
         paths = [folder / f"{start:08d}.npz" for start in starts]
         pieces: list[RolloutChunk] = []
@@ -124,14 +144,14 @@ class Offline:
             for start, path in zip(starts, paths, strict=True):
                 piece = read_chunk(path)
                 if any_process(piece is None):
-                    piece = self._roll_out(work, rules, engine, start, progress)
+                    piece = self._roll_out(context, state, rules, engine, start, progress)
                     if is_primary():
                         write_chunk(path, piece)
                 assert piece is not None
-                if not work.place.step:  # else the lines are in the logs already
-                    work.note(piece.metrics, piece.dialogues)
+                if not state.position.step:  # else the lines are in the logs already
+                    bookkeeper.log_rollout(piece.metrics, piece.dialogues)
                 pieces.append(piece)
-        work.needs = run_on_primary(lambda: {str(path.relative_to(work.folder.path)): digest(path) for path in paths})
+        bookkeeper.depend_on(paths)
         data = joined(pieces)
         if not len(data["length"]):
             dropped = sum(piece.metrics["dropped"] for piece in pieces)
@@ -142,27 +162,33 @@ class Offline:
         return data
 
     def _roll_out(
-        self, work: RunContext, rules: DialogueRules, engine: Engine, start: int, progress: Progress
+        self,
+        context: RunContext,
+        state: RunState,
+        rules: DialogueRules,
+        engine: Engine,
+        start: int,
+        progress: Progress,
     ) -> RolloutChunk:
         """One piece: the dialogues of problems `start` and on."""
-        problems = problems_at(work.task.problems("train"), work.seed, start, min(self.piece, self.problems - start))
+        count = min(self.piece, self.problems - start)
         before = start * self.samples
         if not engine.compiled():
             progress.note("compiling...")
-            engine.warm_up(work.params)
+            engine.warm_up(state.params)
         played = play(
-            work.task,
-            problems,
-            work.framing,
+            context.task,
+            problems_at(context.task.problems("train"), context.seed, start, count),
+            context.framing,
             engine,
-            work.params,
-            work.teacher(work.teacher_arm, engine),
+            state.params,
+            context.teacher(context.teacher_arm, engine, state.params),
             rules,
-            seed=work.seed,
-            first_id=FIRST_ID + (work.place.stage << 24) + before,
+            seed=context.seed,
+            first_id=FIRST_ID + (state.position.stage << 24) + before,
             group_size=self.samples,
             progress=lambda done, total: progress.step(before + done),
-            between_turns=work.leave_if_asked,
+            between_turns=context.bookkeeper.stop_if_asked,
         )
         script = played.transcript
         kept = np.flatnonzero(script.reward > 0)
@@ -170,5 +196,7 @@ class Offline:
             {name: getattr(script, name)[kept] for name in ("tokens", "length", "student")},
             dialogue_statistics(played.dialogues)
             | {"dialogues": len(script.reward), "kept": len(kept), "dropped": int(script.dropped.sum())},
-            work.records(worth_writing(played.dialogues, max(self.dialogues_kept - before, 0)), ahead=1),
+            context.bookkeeper.records(
+                worth_writing(played.dialogues, max(self.dialogues_kept - before, 0)), steps_ahead=1
+            ),
         )

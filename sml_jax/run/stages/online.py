@@ -24,7 +24,10 @@ from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
+from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_name
+from sml_jax.run.state import RunState
+from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
 
 
@@ -73,60 +76,73 @@ class Online:
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
-    def check(self, work: RunContext) -> None:
-        engine = work.engine(work.task, self._rules(work), "train")
+    @property
+    def score(self) -> StepScore:
+        return StepScore("success")
+
+    def check(self, context: RunContext) -> None:
+        engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
-    def _rules(self, work: RunContext) -> DialogueRules:
-        return work.rules if self.max_turns is None else dataclasses.replace(work.rules, max_turns=self.max_turns)
+    def workload(self, rules: DialogueRules) -> StageWork:
+        dialogues = self.problems * self.group_size
+        longest = self.buckets[-1] if self.buckets else None
+        update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest, dialogues, steps=1)
+        return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
-    def run(self, work: RunContext) -> None:
-        rules = self._rules(work)
-        engine = work.engine(work.task, rules, "train")
+    def _rules(self, rules: DialogueRules) -> DialogueRules:
+        return rules if self.max_turns is None else dataclasses.replace(rules, max_turns=self.max_turns)
+
+    def run(self, context: RunContext, state: RunState) -> RunState:
+        rules, bookkeeper = self._rules(context.rules), context.bookkeeper
+        engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or engine.capacities
-        learner = Learner(work.model, self.optimizer, self.loss, work.initial, work.mesh)
-        state = work.begin(self.optimizer)
-        work.params = state.params
-        train = work.task.problems("train")
+        learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
+        state = bookkeeper.begin(state, self.optimizer)
+        train_problems = context.task.problems("train")
+        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         with Progress(self.name, self.steps) as progress:
             progress.note("compiling...")
             engine.warm_up(state.params)
-            while work.place.step < self.steps:
+            while state.position.step < self.steps:
                 started = time.monotonic()
-                step = work.place.step
-                problems = problems_at(train, work.seed, step * self.problems, self.problems)
+                step = state.position.step
+                # The rollout. It is a function of the seed, the step and the parameters, so a run that is stopped in
+                # the middle of it plays the same dialogues again.
                 played = play(
-                    work.task,
-                    problems,
-                    work.framing,
+                    context.task,
+                    problems_at(train_problems, context.seed, step * self.problems, self.problems),
+                    context.framing,
                     engine,
                     state.params,
-                    work.teacher(work.teacher_arm, engine),
+                    context.teacher(context.teacher_arm, engine, state.params),
                     rules,
-                    seed=work.seed,
+                    seed=context.seed,
                     first_id=step * self.problems * self.group_size,
                     group_size=self.group_size,
-                    between_turns=partial(work.leave_if_asked, state),
+                    between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
-                rolled = time.monotonic()
-                rows = padded_row_count(work.mesh, self.micro_batch_size)
-                parts, metrics = self._batch(played, rows, buckets, rules.max_turns * rules.student_tokens)
+                rolled_out = time.monotonic()
+                # The update. Where no group has variance there is nothing to learn, and the step is counted all the
+                # same.
+                parts, metrics = self._batch(played, micro_batch_size, buckets, rules.max_turns * rules.student_tokens)
                 if parts:
-                    state, loss_metrics = learner.update(state, parts)
+                    train_state, loss_metrics = learner.update(state.train_state, parts)
+                    state = state.with_update(train_state)
                     metrics |= loss_metrics
-                work.params = state.params
+                # The report.
                 seconds = time.monotonic() - started
                 metrics |= {
-                    "rollout_seconds": rolled - started,
-                    "update_seconds": seconds - (rolled - started),
+                    "rollout_seconds": rolled_out - started,
+                    "update_seconds": seconds - (rolled_out - started),
                     "dialogues_per_second": len(played.dialogues) / seconds,
                     "compiled": float(engine.compiled() + learner.compiled()),
                 }
-                last = step + 1 == self.steps
-                work.step_done(state, metrics, worth_writing(played.dialogues, self.dialogues_kept), last)
+                logged = worth_writing(played.dialogues, self.dialogues_kept)
+                state = bookkeeper.step_done(state, metrics, logged, last=step + 1 == self.steps)
                 shown = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
-                progress.step(work.place.step, shown)
-        work.params = state.params
+                progress.step(state.position.step, shown)
+        return state
 
     def _batch(
         self, played: Played, rows: int, buckets: tuple[int, ...], max_tokens: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sml_jax.errors import UserError
+from sml_jax.run.checkpointer import Record
 from sml_jax.run.io.config_change import config_changes
 from sml_jax.run.io.folder import RunFolder
 
@@ -49,4 +50,26 @@ def check_found(folder: RunFolder, stored: str | None, config: str, resume: str)
         raise UserError(
             f"the run in {folder.path} began with another configuration ({'; '.join(changes[:_SHOWN])}{more}): give "
             "another --workdir, or the configuration that it began with"
+        )
+
+
+def check_record(folder: RunFolder, record: Record, stages: int, problems: str) -> None:
+    """Refuses to go on from a checkpoint that this recipe or these problems do not fit.
+
+    Args:
+      folder: the run's. record: of the checkpoint. stages: how many the recipe has. problems: fingerprint of the
+        training problems.
+
+    Raises:
+      UserError: the checkpoint is of a stage that the recipe does not have, or was made with other problems.
+    """
+    if record.position.stage >= stages:
+        raise UserError(
+            f"the run in {folder.path} stopped in stage {record.position.stage + 1}, but this recipe has {stages}: use "
+            "another --workdir, or the recipe that it was started with"
+        )
+    if record.problems != problems:
+        raise UserError(
+            f"the training problems are not those that the run in {folder.path} began with ({record.problems}; now "
+            f"{problems}): give the data it was started with, or another --workdir"
         )

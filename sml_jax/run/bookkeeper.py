@@ -1,0 +1,214 @@
+"""What a run writes down while its stages work: logs, checkpoints, warnings; and whether somebody asked it to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from sml_jax.dialogue.transcript import Dialogue
+from sml_jax.distributed.processes import run_on_primary
+from sml_jax.errors import Stopped, UserError
+from sml_jax.learn.update import init_state
+from sml_jax.run.checkpointer import Checkpointer, Record
+from sml_jax.run.health import AlertThresholds, HealthMonitor
+from sml_jax.run.io.dialogues import dialogue_record
+from sml_jax.run.io.display import printable
+from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.io.manifest import digest
+from sml_jax.run.score import StepScore
+from sml_jax.run.state import RunPosition, RunState
+
+
+class Bookkeeper:
+    """Keeps a run's books. Stages report to it; it alone writes to the run's folder.
+
+    Args:
+      folder: the run's.
+      checkpointer: writes and restores checkpoints; None for a run that trains nothing.
+      checkpoint_every: steps between checkpoints.
+      seed: of the run. config: its operative configuration. problems: fingerprint of the training problems. All three
+        are written into checkpoints.
+      asked_to_stop: gives the name of the signal that asked the run to stop, "" for none.
+      thresholds: what the run warns of, and when it gives up.
+      position: how far the run had come when the books were opened.
+
+    Attributes:
+      folder: the run's.
+      position: how far the run has come, after the last step that was reported.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        checkpointer: Checkpointer | None = None,
+        *,
+        checkpoint_every: int = 25,
+        seed: int = 0,
+        config: str = "",
+        problems: str = "",
+        asked_to_stop: Callable[[], str] = str,
+        thresholds: AlertThresholds = AlertThresholds(),
+        position: RunPosition = RunPosition(),
+    ):
+        self.folder = folder
+        self.position = position
+        self._checkpointer = checkpointer
+        self._checkpoint_every = checkpoint_every
+        self._seed, self._config, self._problems = seed, config, problems
+        self._asked_to_stop = asked_to_stop
+        self._monitor = HealthMonitor(thresholds)
+        # Of the stage under way: its name and score, files that its checkpoints depend on, and whether it is to go on
+        # from a checkpoint.
+        self._stage_name = ""
+        self._score: StepScore | None = None
+        self._files: dict[str, str] = {}
+        self._restore = False
+        # Scores of the steps since the last checkpoint that was due.
+        self._scores: list[float] = []
+
+    def resume(self, record: Record | None) -> list[str]:
+        """Puts the books back to where a checkpoint was written; the logs forget what came after it.
+
+        Args:
+          record: of that checkpoint; None for a run that begins.
+
+        Returns:
+          A sentence for each log that is shorter than it was when the checkpoint was written.
+        """
+        if record is None:
+            return self.folder.rewind({}, -1)
+        self.position, self._scores = record.position, list(record.scores)
+        return self.folder.rewind(record.logs, record.position.total)
+
+    def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
+        """Opens a stage's books.
+
+        Args:
+          name: of the stage. score: how its steps are scored.
+          position: where it begins or goes on.
+          restore: whether its state is in the checkpoint that the run goes on from.
+        """
+        self._stage_name, self._score = name, score
+        self.position = position
+        self._files, self._restore = {}, restore
+
+    def begin(self, state: RunState, optimizer: optax.GradientTransformation) -> RunState:
+        """The state that a stage trains from: a checkpoint's if the run was stopped in this stage, else a fresh one.
+
+        Args:
+          state: with the parameters to train; they are copied. optimizer: the stage's.
+        """
+        fresh = init_state(state.params, optimizer)
+        if not self._restore:
+            return state.with_update(fresh)
+        self._restore = False
+        assert self._checkpointer is not None
+        return state.with_update(self._checkpointer.restore(fresh))
+
+    def after_training(self) -> Bookkeeper:
+        """Books for the evaluation of a run that is trained: the same logs and stop requests, and no checkpoints."""
+        return Bookkeeper(self.folder, asked_to_stop=self._asked_to_stop, position=self.position)
+
+    def depend_on(self, paths: Sequence[Path]) -> None:
+        """Notes the SHA-256 of files in the run's folder that the stage needs to go on from its checkpoints."""
+        self._files = run_on_primary(lambda: {str(path.relative_to(self.folder.path)): digest(path) for path in paths})
+
+    def records(self, dialogues: Sequence[Dialogue], steps_ahead: int = 0) -> list[dict[str, Any]]:
+        """Lines of `dialogues.jsonl` for the student's dialogues.
+
+        Args:
+          dialogues: finished ones. steps_ahead: their step is this many after the last one done.
+        """
+        return [dialogue_record(dialogue, self.position.total + steps_ahead, "student") for dialogue in dialogues]
+
+    def log_rollout(self, metrics: Mapping[str, float], records: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Logs a rollout that comes before the stage's first step, under that step's number."""
+        self.folder.log_metrics(self.position.total + 1, f"{self._stage_name}_rollout", metrics)
+        self.folder.append_dialogues(records)
+
+    def step_done(
+        self,
+        state: RunState,
+        metrics: Mapping[str, float],
+        dialogues: Sequence[Dialogue] = (),
+        last: bool = False,
+    ) -> RunState:
+        """Counts a step, logs it, and writes a checkpoint when one is due.
+
+        Args:
+          state: after the step's update, at the position before it.
+          metrics: of the step, with the metric that the stage is scored by.
+          dialogues: those of the step that are logged.
+          last: whether this was the stage's last step, which always gets a checkpoint.
+
+        Returns:
+          The state at the position after the step.
+
+        Raises:
+          Stopped: somebody asked the run to stop; its state is saved.
+          UserError: a checkpoint could not be written; or too many steps in a row were skipped.
+        """
+        state = RunState(state.train_state, state.position.after_step())
+        self.position = state.position
+        self.folder.log_metrics(self.position.total, self._stage_name, metrics)
+        self.folder.append_dialogues(self.records(dialogues))
+        for line in self._monitor.step(self.position.total, metrics):
+            print(printable(line), flush=True)  # a live display lets it stand above its line
+        if self._monitor.given_up:
+            self._give_up(state)
+        assert self._score is not None
+        self._scores.append(self._score.of(metrics, self._stage_name))
+        if last or self.position.total % self._checkpoint_every == 0:
+            self._save(state, last)
+            self._scores.clear()
+        self.stop_if_asked(state)
+        return state
+
+    def stop_if_asked(self, state: RunState | None = None) -> None:
+        """Where a run can be left: if somebody asked it to stop, saves what is done and raises.
+
+        Args:
+          state: after the last step done; None where there is nothing to save.
+
+        Raises:
+          Stopped: with what to say to the user.
+        """
+        signal = self._asked_to_stop()
+        if not signal:
+            return
+        if state is not None and state.position.step:
+            self._save(state)
+        if self._checkpointer is not None:
+            self._checkpointer.finish()
+        raise Stopped(
+            f"stopped by {signal} after step {self.position.total}; the same command goes on from there "
+            f"(run folder {self.folder.path})"
+        )
+
+    def _save(self, state: RunState, stage_end: bool = False) -> None:
+        """Writes a checkpoint after the last step done, in the background."""
+        assert self._checkpointer is not None
+        record = Record(
+            state.position,
+            seed=self._seed,
+            config=self._config,
+            problems=self._problems,
+            logs=self.folder.positions(),
+            files=self._files,
+            scores=tuple(self._scores),
+            stage_end=stage_end,
+        )
+        self._checkpointer.save(record, state.train_state)
+
+    def _give_up(self, state: RunState) -> None:
+        assert self._checkpointer is not None
+        self._save(state)
+        self._checkpointer.finish()
+        raise UserError(
+            f"{self._stage_name}: the loss, gradients or parameters of too many steps in a row were not finite, up to "
+            f"step {self.position.total}; the checkpoint of that step holds the last good state. Lower the learning "
+            "rate or clip harder, look at the data, or raise AlertThresholds.skipped_steps, in another --workdir"
+        )
