@@ -15,14 +15,7 @@ from sml_jax.pocket.students import Habits, ScriptedStudent
 from sml_jax.pocket.world import PocketTask, pocket_task
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
-
-
-@dataclass(frozen=True)
-class Example:
-    """A row of text to learn: its tokens, and for each token the weight of its negative log-likelihood in the loss."""
-
-    tokens: tuple[int, ...]
-    weights: tuple[float, ...]
+from sml_jax.text.weighted_text import WeightedText
 
 
 @dataclass(frozen=True)
@@ -75,11 +68,11 @@ class _Row:
         self.add(chat.open(turn.role), 0.0)
         self.add([*chat.text(turn.text), *chat.close], weight)
 
-    def example(self) -> Example:
-        return Example(tuple(self.tokens), tuple(self.weights))
+    def example(self) -> WeightedText:
+        return WeightedText(tuple(self.tokens), tuple(self.weights))
 
 
-def student_view(chat: ChatFormat, dialogue: ScriptedDialogue, teacher_weight: float) -> Example:
+def student_view(chat: ChatFormat, dialogue: ScriptedDialogue, teacher_weight: float) -> WeightedText:
     """The public conversation, as the student's context holds it.
 
     Student turns have weight 1 and teacher replies `teacher_weight`: the model also learns what a teacher without
@@ -105,14 +98,16 @@ def _add_teacher_context(row: _Row, chat: ChatFormat, task: PocketTask, dialogue
         row.add_turn(chat, turn, 1.0 if is_reply else 0.0)
 
 
-def teacher_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue) -> Example:
+def teacher_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue) -> WeightedText:
     """The teacher's context, private knowledge included; its replies have weight 1 and all else weight 0."""
     row = _Row()
     _add_teacher_context(row, chat, task, dialogue, len(dialogue.turns))
     return row.example()
 
 
-def writer_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, rng: random.Random) -> Example | None:
+def writer_view(
+    chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, rng: random.Random
+) -> WeightedText | None:
     """A failed attempt in the teacher's context, then the question that would have helped more (Q-priming).
 
     One failed attempt of the dialogue is drawn. The question asks for the missing fact if there is one that the teacher
@@ -157,7 +152,7 @@ def examples(
     max_turns: int = 10,
     uninformed: float = 0.15,
     underspecified: float = 0.25,
-) -> Iterator[Example]:
+) -> Iterator[WeightedText]:
     """Yields training examples about train problems, without end.
 
     Args:
@@ -195,7 +190,7 @@ class PocketText:
     uninformed: float = 0.15
     underspecified: float = 0.25
 
-    def examples(self, chat: ChatFormat, seed: int) -> Iterator[Example]:
+    def examples(self, chat: ChatFormat, seed: int) -> Iterator[WeightedText]:
         """Yields examples without end; the same seed gives the same stream."""
         return examples(
             (pocket_task("pocket_math"), pocket_task("pocket_code")),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sml_jax.common.assets import SHIPPED_TOKENIZERS
 from sml_jax.common.paths import user_path
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.errors import UserError
-from sml_jax.pocket import ASSETS
 from sml_jax.text.chat import simple_format
 from sml_jax.text.families import family_of, message_format
 from sml_jax.text.huggingface import load_tokenizer
@@ -37,8 +37,7 @@ class RoleChat:
         """How contexts are written."""
         if prompts is not None:
             raise UserError("prompts are for chat models: bind Experiment.chat to a FamilyChat, or give no prompts")
-        path = ASSETS / "pocket.model" if self.tokenizer == "pocket" else Path(self.tokenizer)
-        tokenizer = SentencePieceTokenizer(path)
+        tokenizer = SentencePieceTokenizer(SHIPPED_TOKENIZERS.get(self.tokenizer) or Path(self.tokenizer))
         try:
             return simple_format(tokenizer)
         except UserError as error:

@@ -2,10 +2,10 @@
 
 import pytest
 
+from sml_jax.common.assets import SHIPPED_MODELS
 from sml_jax.dialogue import DialogueRules, LanguageTeacher, RetryTeacher, play
 from sml_jax.engine import Engine
 from sml_jax.models import count_params, load_model
-from sml_jax.models.hf.checkpoint import SHIPPED
 from sml_jax.pocket import ASSETS
 from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.pocket.world import pocket_task
@@ -53,7 +53,7 @@ def solved(dialogues, turn):
 
 def test_small_enough_to_ship(base):
     assert count_params(base[2]) <= 2_000_000
-    assert sum(f.stat().st_size for f in SHIPPED["pocket"].rglob("*") if f.is_file()) <= 8_000_000
+    assert sum(f.stat().st_size for f in SHIPPED_MODELS["pocket"].rglob("*") if f.is_file()) <= 8_000_000
 
 
 def test_as_teacher_it_says_what_the_scripted_teacher_says(dialogues):

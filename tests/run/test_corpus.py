@@ -10,20 +10,20 @@ import pytest
 from run_toys import OPTIMIZER, host, same
 
 from sml_jax.errors import UserError
-from sml_jax.pocket.corpus import Example
 from sml_jax.run.stages import Corpus
 from sml_jax.text.chat import ChatFormat
+from sml_jax.text.weighted_text import WeightedText
 
 
 @dataclass(frozen=True)
 class Counting:
     """Rows of 3 to 12 tokens that count up; the first two tokens weigh nothing."""
 
-    def examples(self, chat: ChatFormat, seed: int) -> Iterator[Example]:
+    def examples(self, chat: ChatFormat, seed: int) -> Iterator[WeightedText]:
         rng = random.Random(seed)
         while True:
             size, first = rng.randint(3, 12), rng.randint(0, 3)
-            yield Example(tuple((first + i) % 16 for i in range(size)), (0.0, 0.0, *[0.5] * (size - 2)))
+            yield WeightedText(tuple((first + i) % 16 for i in range(size)), (0.0, 0.0, *[0.5] * (size - 2)))
 
 
 CORPUS = Corpus(Counting(), OPTIMIZER, steps=12, tokens=64, buckets=(8, 16))

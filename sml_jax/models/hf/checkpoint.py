@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from sml_jax.common.assets import SHIPPED_MODELS
 from sml_jax.common.paths import user_path
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
@@ -19,8 +20,6 @@ from sml_jax.models.families import RUN_FIELDS
 from sml_jax.models.hf.config import config_from_hf, stored_dtype
 from sml_jax.models.hf.load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
 from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
-
-SHIPPED = {"pocket": Path(__file__).parents[2] / "pocket" / "assets" / "base"}
 
 
 def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) -> None:
@@ -42,7 +41,7 @@ def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face
     Raises:
       UserError: there is no model at `path`.
     """
-    folder = (SHIPPED.get(str(path)) or user_path(path)).absolute()
+    folder = (SHIPPED_MODELS.get(str(path)) or user_path(path)).absolute()
     for ours in (folder, folder / "checkpoints" / "final"):
         if (ours / "model.json").is_file():
             return ours, "sml-jax"
@@ -55,7 +54,7 @@ def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face
         )
     raise UserError(
         f"no model at {folder}: give a folder that holds model.json and params/, a finished run's folder, a Hugging "
-        f"Face folder (config.json and safetensors files), or one of {sorted(SHIPPED)}"
+        f"Face folder (config.json and safetensors files), or one of {sorted(SHIPPED_MODELS)}"
     )
 
 

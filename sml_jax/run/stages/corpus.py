@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import optax
@@ -15,7 +14,6 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
 from sml_jax.learn.update import Learner
-from sml_jax.pocket.corpus import Example
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.score import StepScore
@@ -23,13 +21,7 @@ from sml_jax.run.stages.checks import check_buckets, check_name
 from sml_jax.run.state import RunState
 from sml_jax.run.workload import StageWork, UpdateWork
 from sml_jax.text.chat import ChatFormat
-
-
-@runtime_checkable
-class Text(Protocol):
-    """A source of examples: the same seed gives the same stream."""
-
-    def examples(self, chat: ChatFormat, seed: int) -> Iterator[Example]: ...
+from sml_jax.text.weighted_text import TextSource, WeightedText
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Corpus:
       buckets: padded lengths, rising; a longer example is an error.
     """
 
-    text: Text
+    text: TextSource
     optimizer: optax.GradientTransformation
     steps: int = 3000
     tokens: int = 6144
@@ -107,7 +99,7 @@ class Corpus:
 
     def _batches(self, context: RunContext) -> Iterator[MicroBatch]:
         """Batches without end: examples of like length wait together until they fill a step."""
-        waiting: dict[int, list[Example]] = {size: [] for size in self.buckets}
+        waiting: dict[int, list[WeightedText]] = {size: [] for size in self.buckets}
         for example in self.text.examples(self._chat(context), context.seed):
             size = bucket_of(len(example.tokens), self.buckets)
             waiting[size].append(example)
@@ -116,7 +108,7 @@ class Corpus:
                 waiting[size] = []
 
 
-def _batch(examples: list[Example], time: int) -> MicroBatch:
+def _batch(examples: list[WeightedText], time: int) -> MicroBatch:
     weights = pad_rows([e.weights for e in examples], time, np.float32)
     return MicroBatch(
         tokens=pad_rows([e.tokens for e in examples], time, np.int32),
