@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from sml_jax.common.atomic import replacing
 from sml_jax.common.json_text import parse_json
 from sml_jax.common.paths import user_path
 from sml_jax.errors import UserError
@@ -83,11 +84,14 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Writes `config.gin`, replacing an earlier one whole."""
-        _replace(self.config_path, text)
+        with writing(self.config_path), replacing(self.config_path) as file:
+            file.write(text.encode("utf-8"))
 
     def write_eval(self, results: Mapping[str, Any]) -> None:
         """Writes `eval.json`, replacing an earlier one whole: a reader sees the old or the new, never a part."""
-        _replace(self.eval_path, json.dumps(to_json(results), indent=2, allow_nan=False) + "\n")
+        text = json.dumps(to_json(results), indent=2, allow_nan=False) + "\n"
+        with writing(self.eval_path), replacing(self.eval_path) as file:
+            file.write(text.encode("utf-8"))
 
     def positions(self) -> dict[str, int]:
         """Length in bytes of each log, all of it safe on disk: where a checkpoint's run has come to in them."""
@@ -197,17 +201,6 @@ def _scalar(name: str, value: Any) -> float | int | None:
     raise ValueError(f"metric {name!r} is not a scalar: {plain!r}")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes beside `path`, then swaps in one step."""
-    beside = path.with_name(path.name + ".tmp")
-    with writing(path):
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-
-
 def _drop_torn_line(path: Path) -> None:
     """Cuts what follows the last newline: a line that a crash left half written."""
     if not path.exists():
@@ -226,22 +219,21 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrites a file of JSON lines with those alone whose record is `wanted`."""
     _drop_torn_line(path)
-    beside = path.with_name(path.name + ".tmp")
-    with path.open("rb") as lines, beside.open("wb") as kept:  # bytes: only "\n" ends a line
+    with path.open("rb") as lines, replacing(path) as kept_lines:  # bytes: only "\n" ends a line
         for number, line in enumerate(lines, start=1):
             try:
                 record = parse_json(line.decode("utf-8"))
                 if not isinstance(record, dict):
                     raise ValueError("no JSON object")
-                keep = wanted(record)
+                is_wanted = wanted(record)
             except ValueError as error:
                 raise UserError(
                     f"{path} line {number} is no record of a dialogue: remove that line and start again"
                 ) from error
-            if keep:
-                kept.write(line)
-    os.replace(beside, path)
+            if is_wanted:
+                kept_lines.write(line)
 
 
 def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:

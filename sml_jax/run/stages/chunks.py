@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sml_jax.common.atomic import replacing
 from sml_jax.run.io.folder import to_json, writing
 
 _ARRAYS = ("tokens", "length", "student")
@@ -34,14 +34,10 @@ class RolloutChunk:
 def write_chunk(path: Path, piece: RolloutChunk) -> None:
     """Writes a piece; a reader sees all of it or nothing."""
     said = json.dumps({"metrics": to_json(piece.metrics), "dialogues": to_json(piece.dialogues)})
-    beside = path.with_name(path.name + ".tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, said=np.array(said), **piece.arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
 
 
 def read_chunk(path: Path) -> RolloutChunk | None:

@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to write to, which takes the name `path` once all of it is safe on disk.
+
+    A reader of `path` sees the old content or the new, never a part, even if the machine fails in between. After an
+    error the new file is removed and `path` is as it was.
+
+    Args:
+      path: the file to write or to replace; its folder must exist.
+
+    Yields:
+      The new file, open for bytes.
+
+    Raises:
+      OSError: it could not be written.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            # Without this the new name could reach the disk before the content does.
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
