@@ -8,7 +8,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,13 +62,25 @@ class Record:
         return mean if math.isfinite(mean) else None
 
 
-def _reported_by_us(record: logging.LogRecord) -> bool:
-    """A write that fails is one error of ours; Orbax and asyncio would add a traceback for each of its parts."""
-    return not ("orbax" in record.pathname or "asyncio" in record.pathname) or record.levelno < logging.ERROR
+@contextmanager
+def failed_writes_reported_once() -> Iterator[None]:
+    """Within it, a checkpoint that cannot be written is reported by our error alone.
 
+    Orbax and asyncio would log a traceback for each part of the checkpoint beside it.
+    """
 
-for _logger in ("absl", "asyncio"):
-    logging.getLogger(_logger).addFilter(_reported_by_us)
+    def reported_by_us(record: logging.LogRecord) -> bool:
+        from_a_writer = "orbax" in record.pathname or "asyncio" in record.pathname
+        return not from_a_writer or record.levelno < logging.ERROR
+
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(reported_by_us)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(reported_by_us)
 
 
 class Checkpointer:

@@ -26,7 +26,7 @@ from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.run.base_models import Base, Pretrained
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import Chat, RoleChat
-from sml_jax.run.checkpointer import Checkpointer
+from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
 from sml_jax.run.context import RunContext
 from sml_jax.run.evaluation import Evaluation
 from sml_jax.run.health import AlertThresholds
@@ -111,7 +111,7 @@ class Experiment:
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
         assert_equal("the recipe", config_text)
-        with open_folder(workdir) as folder, stop_request() as request:
+        with open_folder(workdir) as folder, stop_request() as request, failed_writes_reported_once():
             run_on_primary(partial(check_new, folder, resume))
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
                 # Everything that can be known to be wrong is said before the first step.
