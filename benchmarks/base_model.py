@@ -25,7 +25,12 @@ def main(argv: list[str]) -> int:
     chat = simple_format(SentencePieceTokenizer(ASSETS / "pocket.model"))
     rules = DialogueRules(max_turns=TURNS, student_tokens=10, teacher_tokens=14, private_tokens=16)
     engine = Engine(
-        model, rows=128, max_length=256, max_new_tokens=14, stop_ids=chat.stop_ids, suppressed_ids=chat.suppressed_ids()
+        model,
+        max_concurrent=128,
+        max_length=256,
+        max_new_tokens=14,
+        stop_ids=chat.stop_ids,
+        suppressed_ids=chat.suppressed_ids(),
     )
     for name in TASKS:
         task = pocket_task(name)

@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> N
     model, params = qwen3(setting, flags.attention)
     shape = Finer(step=flags.capacity, steps=flags.steps)
     engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shape)
-    weights, cache = engine.prepare_params(params), engine.cache(flags.capacity)
+    weights, cache = engine.prepare_params(params), engine.empty_cache(flags.capacity)
     tokens = np.full(flags.rows, 5, np.int32)
     start, limit = np.full_like(tokens, 3 * flags.capacity // 4), np.full_like(tokens, flags.steps)
-    keys = engine.keys(jax.random.key(0), tokens, np.arange(flags.rows, dtype=np.uint32))
+    keys = engine.turn_keys(jax.random.key(0), tokens, np.arange(flags.rows, dtype=np.uint32))
     took = []
     for _ in range(flags.repeats + 1):
         started = time.perf_counter()

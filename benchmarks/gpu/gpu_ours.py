@@ -86,13 +86,13 @@ def decode_seconds(w: Work, model: Decoder, params: dict, rows: int) -> float:
         stop_ids=(1,),
         capacities=(length,),
         batch_sizes=(rows,),
-        steps=w.steps,
+        decode_steps=w.steps,
         mesh=one_device(),
     )
-    weights, cache = engine.prepare_params(params), engine.cache()
+    weights, cache = engine.prepare_params(params), engine.empty_cache()
     tokens = np.full(rows, 5, np.int32)
     start, limit = np.full_like(tokens, w.context), np.full_like(tokens, w.steps)
-    keys = engine.keys(jax.random.key(0), tokens, np.arange(rows, dtype=np.uint32))
+    keys = engine.turn_keys(jax.random.key(0), tokens, np.arange(rows, dtype=np.uint32))
     counts: list[int] = []
 
     def call() -> Any:

@@ -18,7 +18,7 @@ from side import Run, check_samples, serve
 
 from sml_jax.dialogue.rollout import STOP_FRACTION
 from sml_jax.engine import ContextBatch, Engine
-from sml_jax.engine.engine import STEPS
+from sml_jax.engine.engine import DECODE_STEPS
 from sml_jax.learn import group_advantages, token_weights
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.optimizers import adamw
@@ -56,7 +56,7 @@ class Finer:
 
     step: int | None = None
     parts: tuple[int, ...] = (1, 4)
-    steps: int = STEPS
+    steps: int = DECODE_STEPS
 
 
 def engine_of(
@@ -70,17 +70,17 @@ def engine_of(
     shards = math.gcd(rows, jax.device_count())
     each = rows // shards
     batch_sizes = sorted({max(each // n, 1) for n in finer.parts})
-    chunks = sorted({s.given, s.prompt})
+    chunk_sizes = sorted({s.given, s.prompt})
     return Engine(
         model,
-        rows=rows,
+        max_concurrent=rows,
         max_length=length,
         max_new_tokens=budget,
         stop_ids=ends,
         capacities=capacities,
         batch_sizes=batch_sizes,
-        chunks=chunks,
-        steps=finer.steps,
+        chunk_sizes=chunk_sizes,
+        decode_steps=finer.steps,
         mesh=make_mesh(over=jax.devices()[:shards]),
     )
 
@@ -126,8 +126,8 @@ def dialogue(
                 row = free.pop()
                 taken[row] = 0
                 said.start(row, number, prompts[number].tolist())
-                said.begin(row, s.said)
-            if not said.speaking:
+                said.begin_turn(row, s.said)
+            if not said.active_turns:
                 break
             said.dispatch(stop_fraction)
             for row, turn in said.collect().items():
@@ -138,7 +138,7 @@ def dialogue(
                     free.append(row)
                 else:
                     said.append(row, replies[taken[row] - 1][row])
-                    said.begin(row, s.said)
+                    said.begin_turn(row, s.said)
         assert len(lengths) == total * s.turns
         check_samples(np.array(lengths), s.said, np.array(logprobs))
         return {"units": float(sum(lengths)), "mean_length": float(np.mean(lengths))}
@@ -206,7 +206,7 @@ def recompiles(s: Setting) -> Run:
     def run(seed: int) -> dict[str, float]:
         rows = max(2, s.rows - 3 * seed - 3)
         changes = [(rows, s.prompt, s.said), (rows, 2 * s.prompt, s.said), (rows, s.prompt, max(1, s.said - 3 - seed))]
-        before, slow = engine.compiled(), []
+        before, slow = engine.executable_count(), []
         for change in changes:
             took = []
             for _ in range(2):
@@ -214,7 +214,7 @@ def recompiles(s: Setting) -> Run:
                 call(*change)
                 took.append(time.perf_counter() - started)
             slow.append(took[0] - took[1])
-        compiled = float(engine.compiled() - before)
+        compiled = float(engine.executable_count() - before)
         return {"units": compiled, "seconds": float(np.mean(slow)), "programs": compiled}
 
     return run

@@ -102,7 +102,7 @@ def play(
 
     lives: list[LiveDialogue] = []
     active: list[LiveDialogue] = []
-    free, coming = list(range(engine.rows))[::-1], iter(range(total))
+    free, coming = list(range(engine.max_concurrent))[::-1], iter(range(total))
     warned: set[tuple[str, str]] = set()
 
     def settle() -> None:
@@ -153,7 +153,7 @@ def play(
     dialogues = tuple(live.finished(arm) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
         check_some_kept(dialogues)
-    forwarded = {"student": rows.forwarded, "teacher": side.rows.forwarded if side.rows else 0}
+    forwarded = {"student": rows.forwarded_tokens, "teacher": side.rows.forwarded_tokens if side.rows else 0}
     return Played(
         transcript(
             [live.record for live in lives],
@@ -164,7 +164,7 @@ def play(
         ),
         dialogues,
         forwarded,
-        {"student": rows.copied, "teacher": side.rows.copied if side.rows else 0},
+        {"student": rows.copied_tokens, "teacher": side.rows.copied_tokens if side.rows else 0},
     )
 
 

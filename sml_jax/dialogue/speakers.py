@@ -160,7 +160,7 @@ class TeacherSide:
         assert self.rows is not None
         self._draws[live.id] = draw
         self.rows.replace(live.row, [*live.teacher_context, *self._framing.teacher_begins()])
-        self.rows.begin(live.row, self._rules.teacher_tokens, salt=draw)
+        self.rows.begin_turn(live.row, self._rules.teacher_tokens, salt=draw)
 
     def _write(self, live: LiveDialogue, reply: Reply) -> None:
         live.turns.append(Turn("teacher", reply.text))

@@ -48,7 +48,7 @@ class StudentSide:
         """Lets the student speak in these dialogues: in the next calls of the model."""
         for live in lives:
             self.rows.append(live.row, live.record.tokens[len(self.rows.context(live.row)) :])
-            self.rows.begin(live.row, self._rules.student_tokens)
+            self.rows.begin_turn(live.row, self._rules.student_tokens)
 
     def finish(self, lives: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
         """Waits for the call under way; the turns that ended in it, with their verdicts.

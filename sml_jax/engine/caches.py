@@ -1,7 +1,8 @@
-"""Caches of keys and values: how long each layer's is, where in it a token lies, and what new tokens look back at.
+"""Caches of keys and values: how long each layer's cache is, where a token lies in it, and what new tokens attend to.
 
-A layer that looks back at everything keeps everything, slot by slot. A local one keeps its last tokens alone: they go
-round in a ring of slots, so that long contexts cost it no more memory and no more reading than its window does.
+The cache of a global layer keeps every token, slot by slot. The cache of a local (sliding-window) layer keeps the last
+tokens alone, in a ring of slots that is written round and round, so that long contexts cost it no more memory and no
+more reading than its window does.
 """
 
 from __future__ import annotations
@@ -21,89 +22,101 @@ from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 
 Cache = tuple[KVCache, ...]
 """For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `CacheBackend.time_axis`."""
-Kept = TypeVar("Kept", Cache, KVCache)
+CacheOrLayer = TypeVar("CacheOrLayer", Cache, KVCache)
 
-COPIED = 32  # slots of a row that are copied at a time
-ALIGNED = 16  # XLA for GPUs fills up other numbers of slots, by copying values at every step
+COPY_WINDOW = 32  # slots of a row that one iteration of `copy_prefix` copies
+SLOT_MULTIPLE = 16  # XLA for GPUs pads other numbers of slots, and copies all values at every step to do so
 
 
-def aligned(slots: int) -> int:
-    """A number of slots rounded up to what all compilers read as it is."""
-    return slots + -slots % ALIGNED
+def align_slots(slots: int) -> int:
+    """A number of slots, rounded up to a multiple that every compiler reads without padding it."""
+    return slots + -slots % SLOT_MULTIPLE
 
 
 @dataclass(frozen=True)
 class CacheLayout:
     """Where in a row's cache its tokens lie.
 
-    A local layer's cache has one slot for each token until there would be more than `ring`. Then it has `spare` slots,
-    the ring, and `spare` slots again: windows of new tokens are written whole, and may run over the ring's end.
+    A local layer's cache has one slot for each token as long as it has at most `ring_size` slots. A longer one is
+    `margin` slots, the ring, and `margin` slots again: new tokens are written as one window, which may run over the
+    ring's end on one side and, when its overrun is written a second time at the ring's start, over its front.
 
     Attributes:
-      axis: of an array of keys or values, the one that counts slots.
-      local: for each layer, whether it goes round.
+      axis: the axis of an array of keys or values that counts slots.
+      local: for each layer, whether its cache becomes a ring.
       window: tokens that a local layer sees.
-      ring: tokens that a local layer keeps, 0 where none goes round.
-      spare: the most new tokens that are written at once.
+      ring_size: tokens that a local layer keeps; 0 where no layer has a ring.
+      margin: the most new tokens that are written at once, aligned.
     """
 
     axis: int
     local: tuple[bool, ...]
     window: int = 0
-    ring: int = 0
-    spare: int = 0
+    ring_size: int = 0
+    margin: int = 0
 
     @classmethod
-    def of(cls, config: DecoderConfig, capacity: int, most: int, max_rewind: int = 0) -> CacheLayout:
-        """For contexts of up to `capacity` slots, to which up to `most` tokens are written at once.
+    def for_config(cls, config: DecoderConfig, capacity: int, largest_write: int, max_rewind: int = 0) -> CacheLayout:
+        """The layout for a model's caches.
 
-        `max_rewind` tokens of a row, once written, can be taken back, and what is left is still there.
+        Args:
+          config: of the model.
+          capacity: slots of the longest cache.
+          largest_write: the most tokens of a row that are written at once.
+          max_rewind: longest rewind, in tokens, after which a local layer must still hold its window.
         """
-        backend, spare = cache_backend(config.attention), aligned(most)
-        ring = aligned(config.window + max_rewind) + spare
-        # A ring gains nothing where only filled slots of a window are read anyway, or where it is no shorter.
-        rings_pay = backend.reads_full_capacity and ring + 2 * spare < capacity
+        backend, margin = cache_backend(config.attention), align_slots(largest_write)
+        # A rewind of max_rewind leaves a full window only if the ring outlasts the rewind and the window written last.
+        ring_size = align_slots(config.window + max_rewind) + margin
+        # A ring gains nothing where attention reads only the filled slots of a window anyway, nor where it is no
+        # shorter than a cache that keeps every token.
+        rings_pay = backend.reads_full_capacity and ring_size + 2 * margin < capacity
         if not rings_pay or not any(config.local_layers):
             return cls(backend.time_axis, (False,) * config.layers)
-        return cls(backend.time_axis, config.local_layers, config.window, ring, spare)
+        return cls(backend.time_axis, config.local_layers, config.window, ring_size, margin)
 
-    def slots(self, layer: int, capacity: int) -> int:
-        """Slots of a layer's cache that has room for contexts of `capacity`."""
-        return self.ring + 2 * self.spare if self.local[layer] and capacity > self.ring else capacity
+    def slot_count(self, layer: int, capacity: int) -> int:
+        """Slots that a layer's cache is allocated with, in a cache for contexts of `capacity` tokens."""
+        return self.ring_size + 2 * self.margin if self.local[layer] and capacity > self.ring_size else capacity
 
-    def round(self, layer: int, slots: int) -> bool:
-        """Whether a layer's tokens go round in a cache of so many slots."""
-        return self.local[layer] and slots > self.ring
+    def is_ring(self, layer: int, slots: int) -> bool:
+        """Whether a layer's cache of this many slots is a ring."""
+        return self.local[layer] and slots > self.ring_size
 
-    def room(self, cache: Cache) -> int:
-        """Slots that a row has in a cache, those of layers that go round aside; no end of them if all do."""
-        sizes = [layer.keys.shape[self.axis] for layer in cache]
-        return min((size for i, size in enumerate(sizes) if not self.round(i, size)), default=sys.maxsize)
+    def capacity_of(self, cache: Cache) -> int:
+        """Tokens of a row that a cache has room for; `sys.maxsize` if every layer's cache is a ring."""
+        slots = [layer.keys.shape[self.axis] for layer in cache]
+        return min((n for layer, n in enumerate(slots) if not self.is_ring(layer, n)), default=sys.maxsize)
 
-    def lost(self, written: int, length: int) -> bool:
-        """Whether tokens that a row of `length` looks back at are gone, places up to `written` being written to."""
-        return bool(self.ring) and written > self.ring and written - length > self.ring - self.window
+    def window_overwritten(self, written: int, length: int) -> bool:
+        """Whether the ring no longer holds the whole window before a row's token `length`.
+
+        Args:
+          written: the highest position, plus one, that was written in the row's cache.
+          length: tokens of the row that are kept, which is fewer after a rewind.
+        """
+        return bool(self.ring_size) and written > self.ring_size and written - length > self.ring_size - self.window
 
 
 def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLayout | None = None) -> Cache:
-    """A cache for `rows` contexts of up to `capacity` tokens, zeros; without a layout all layers keep all.
+    """A cache of zeros for `rows` contexts of up to `capacity` tokens; without a layout no layer has a ring.
 
-    Rows come first, because a write is a scatter over rows, and XLA transposes whole caches where they do not.
+    Rows are the first axis because a write is a scatter over rows, and XLA transposes whole caches where they are not.
     """
     axis = cache_backend(config.attention).time_axis
 
     def zeros(layer: int) -> jax.Array:
         shape = [rows, config.kv_heads, config.head_dim]
-        shape.insert(axis, capacity if layout is None else layout.slots(layer, capacity))
+        shape.insert(axis, capacity if layout is None else layout.slot_count(layer, capacity))
         return jnp.zeros(shape, config.compute_dtype)
 
     return tuple(KVCache(zeros(layer), zeros(layer)) for layer in range(config.layers))
 
 
-def grow(axis: int, kept: jax.Array, slots: int, before: int) -> jax.Array:
-    """One array of a cache with more slots, of which `before` lie before those that there were; `axis` counts them."""
-    more = slots - kept.shape[axis]
-    return jnp.pad(kept, [(before, more - before) if i == axis else (0, 0) for i in range(kept.ndim)])
+def grow(axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
+    """One array of a cache, padded with zeros to `slots` along `axis`, `front` of them before the old ones."""
+    added = slots - array.shape[axis]
+    return jnp.pad(array, [(front, added - front) if i == axis else (0, 0) for i in range(array.ndim)])
 
 
 def kv_segments(
@@ -113,72 +126,83 @@ def kv_segments(
     start: Int[Array, " batch"],
     in_place: bool,
 ) -> tuple[KVSegment, ...]:
-    """For each layer, the slots that the tokens from `start` on look back at.
+    """For each layer, the cached keys and values that tokens from position `start` on attend to.
 
     Args:
-      rows: of the caches, counted within their shard; None for all in order. start: tokens that a row's cache holds.
-      in_place: whether attention finds `rows` in the caches itself (`CacheBackend.selects_rows`).
+      rows: row numbers of the cache, counted within their shard; None for all in order.
+      start: tokens that a row's cache holds.
+      in_place: attention finds `rows` in the cache itself (`CacheBackend.selects_rows`); else they are gathered here.
     """
 
-    def of_layer(layer: int, kept: KVCache) -> KVSegment:
-        slots = kept.keys.shape[layout.axis]
+    def segment_of(layer: int, layer_cache: KVCache) -> KVSegment:
+        slots = layer_cache.keys.shape[layout.axis]
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (start.shape[0], slots))
-        if not layout.round(layer, slots):
+        if not layout.is_ring(layer, slots):
+            # Slot i holds the token at position i.
             valid = positions < start[:, None]
         else:
-            place, last = positions - layout.spare, start[:, None] - 1
-            positions = last - (last - place) % layout.ring  # the last token that was put there
-            valid = (place >= 0) & (place < layout.ring) & (positions >= 0)
-        return (
-            KVSegment(kept, positions, valid, rows=rows)
-            if in_place
-            else KVSegment(selected(kept, rows), positions, valid)
-        )
+            # Ring index r holds the last cached token whose position is r modulo the ring's size. It does not exist
+            # (a negative position) before the first round is complete, and slots in the margins hold no token.
+            ring_index, last = positions - layout.margin, start[:, None] - 1
+            positions = last - (last - ring_index) % layout.ring_size
+            valid = (ring_index >= 0) & (ring_index < layout.ring_size) & (positions >= 0)
+        if in_place:
+            return KVSegment(layer_cache, positions, valid, rows=rows)
+        return KVSegment(take_rows(layer_cache, rows), positions, valid)
 
-    return tuple(of_layer(layer, kept) for layer, kept in enumerate(cache))
+    return tuple(segment_of(layer, layer_cache) for layer, layer_cache in enumerate(cache))
 
 
-def selected(kept: Kept, rows: Int[Array, "shards few"] | None) -> Kept:
-    """These rows' caches, as arrays of their own; rows that are nobody's hold something."""
+def take_rows(cache: CacheOrLayer, rows: Int[Array, "shards few"] | None) -> CacheOrLayer:
+    """The caches of some rows, gathered shard by shard; all of them for None.
+
+    A number past the shard's rows belongs to no row: it gets the last row's values, which the caller must not use.
+    """
     if rows is None:
-        return kept
+        return cache
 
     def take(array: jax.Array) -> jax.Array:
+        # Rows are gathered within their shard, so that no keys or values move between devices.
         by_shard = array.reshape(rows.shape[0], -1, *array.shape[1:])
-        few = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
-        return few.reshape(-1, *array.shape[1:])
+        taken = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
+        return taken.reshape(-1, *array.shape[1:])
 
-    return jax.tree.map(take, kept)
+    return jax.tree.map(take, cache)
 
 
-def copy(
+def copy_prefix(
     layout: CacheLayout,
     cache: Cache,
     source: Int[Array, "shards few"],
     target: Int[Array, "shards few"],
     slots: Int[Array, ""],
 ) -> Cache:
-    """Copies the first slots of rows within each shard; a target past the shard's rows copies nothing.
+    """Copies the first slots of some rows to others of their shard; a target past the shard's rows copies nothing.
 
     Args:
       layout: static. cache: donate it.
-      source, target: rows counted within their shard.
-      slots: how many, rounded up to windows of `COPIED`: one program for all lengths. Of a ring, all if it has fewer.
+      source, target: row numbers within their shard.
+      slots: how many to copy, rounded up to windows of `COPY_WINDOW`, so that one executable serves all lengths. A ring
+        that has fewer slots is copied as a whole.
     """
     axis = layout.axis
-    size = min(COPIED, *(layer.keys.shape[axis] for layer in cache))
-    each = jnp.ones(target.size, bool)
+    size = min(COPY_WINDOW, *(layer.keys.shape[axis] for layer in cache))
+    every_row = jnp.ones(target.size, bool)
 
-    def window(i: jax.Array, cache: Cache) -> Cache:
-        def of_layer(kept: KVCache) -> KVCache:
-            # The last window of a cache begins where it still fits.
-            at = jnp.minimum(i * size, kept.keys.shape[axis] - size)
-            part = jax.tree.map(partial(jax.lax.dynamic_slice_in_dim, start_index=at, slice_size=size, axis=axis), kept)
-            return _put(axis, kept, selected(part, source), target, jnp.full(target.size, at, jnp.int32), each)
+    def copy_window(i: jax.Array, cache: Cache) -> Cache:
+        def of_layer(layer_cache: KVCache) -> KVCache:
+            # The last window of a cache begins where it still fits, and copies some slots a second time.
+            first = jnp.minimum(i * size, layer_cache.keys.shape[axis] - size)
+            window = jax.tree.map(
+                partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=axis), layer_cache
+            )
+            starts = jnp.full(target.size, first, jnp.int32)
+            return _put_windows(axis, layer_cache, take_rows(window, source), target, starts, every_row)
 
         return tuple(map(of_layer, cache))
 
-    return jax.lax.fori_loop(0, (slots + layout.spare + size - 1) // size, window, cache)
+    # The tokens of a ring lie behind its margin, so the margin's slots are counted on top.
+    return jax.lax.fori_loop(0, (slots + layout.margin + size - 1) // size, copy_window, cache)
 
 
 def write(
@@ -190,50 +214,60 @@ def write(
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
 ) -> Cache:
-    """Writes all new slots of a row at its start. What lies past its tokens is not valid and is written over later.
+    """Writes a window of new slots to each row's cache, from its start on.
+
+    The whole window is written, so that its size is static. Its slots past the row's new tokens hold no token: they
+    are never valid, and the next write covers them.
 
     Args:
       shards: static; parts that the rows of the cache are split into.
       layout: static.
-      cache: donate it. It must have room for all new slots after each row's start.
-      new: keys and values of some slots, from `extend` or `decode`.
-      rows: see `extend`. start: where a row's window begins.
-      count: new tokens of a row. Where there are none, and where a row is nobody's, nothing is written.
+      cache: donate it. It must have room for the whole window after each row's start.
+      new: keys and values of the window, from `kernels.extend` or `kernels.decode`.
+      rows: row numbers within their shard; None for all in order.
+      start: position of the window's first slot in a row.
+      count: new tokens of a row. Nothing is written for a count of 0, nor for a number past the shard's rows.
     """
     axis = layout.axis
     if rows is None:
-        size = cache[0].keys.shape[0] // shards
-        rows = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (shards, size))
+        rows_per_shard = cache[0].keys.shape[0] // shards
+        rows = jnp.broadcast_to(jnp.arange(rows_per_shard, dtype=jnp.int32), (shards, rows_per_shard))
 
-    def of_layer(layer: int, kept: KVCache, fresh: KVCache) -> KVCache:
-        if not layout.round(layer, kept.keys.shape[axis]):
-            return _put(axis, kept, fresh, rows, start, count > 0)
-        at = start % layout.ring
-        over = at + fresh.keys.shape[axis] > layout.ring
-        kept = _put(axis, kept, fresh, rows, layout.spare + at, count > 0)
-        # What ran over the end, at the beginning, where it belongs; the rest of the window falls into the spare slots.
-        return _put(axis, kept, fresh, rows, layout.spare + at - layout.ring, (count > 0) & over)
+    def of_layer(layer: int, old: KVCache, window: KVCache) -> KVCache:
+        if not layout.is_ring(layer, old.keys.shape[axis]):
+            return _put_windows(axis, old, window, rows, start, count > 0)
+        first = start % layout.ring_size
+        overruns = first + window.keys.shape[axis] > layout.ring_size
+        written = _put_windows(axis, old, window, rows, layout.margin + first, count > 0)
+        # The part that ran over the ring's end belongs at its start. The window is written again, one ring's size
+        # earlier: that part comes to lie at the start, and the rest falls into the front margin.
+        wrapped = layout.margin + first - layout.ring_size
+        return _put_windows(axis, written, window, rows, wrapped, (count > 0) & overruns)
 
-    return tuple(of_layer(i, kept, fresh) for i, (kept, fresh) in enumerate(zip(cache, new, strict=True)))
+    return tuple(of_layer(layer, old, window) for layer, (old, window) in enumerate(zip(cache, new, strict=True)))
 
 
-def _put(axis: int, kept: KVCache, fresh: KVCache, rows: jax.Array, start: jax.Array, wanted: jax.Array) -> KVCache:
-    """A layer's cache with windows put into `rows` [shards, few] from slot `start` on, where `wanted`."""
+def _put_windows(
+    axis: int, layer_cache: KVCache, windows: KVCache, rows: jax.Array, start: jax.Array, wanted: jax.Array
+) -> KVCache:
+    """A layer's cache with a window put into each of `rows` [shards, few], from slot `start` on, where `wanted`."""
     shards = rows.shape[0]
-    size = kept.keys.shape[0] // shards
-    # An unwanted window's place lies past the last row, which drops it.
-    at = jnp.stack([jnp.where(wanted.reshape(rows.shape), rows, size), start.reshape(rows.shape)], axis=-1)
-    windows = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, axis))
+    rows_per_shard = layer_cache.keys.shape[0] // shards
+    # The scatter drops a window whose row does not exist, so an unwanted window is sent past the last row.
+    row_or_none = jnp.where(wanted.reshape(rows.shape), rows, rows_per_shard)
+    places = jnp.stack([row_or_none, start.reshape(rows.shape)], axis=-1)
+    dimensions = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, axis))
 
-    def scatter(kept: jax.Array, fresh: jax.Array, at: jax.Array) -> jax.Array:
+    def scatter(array: jax.Array, updates: jax.Array, places: jax.Array) -> jax.Array:
         drop = jax.lax.GatherScatterMode.FILL_OR_DROP
-        return jax.lax.scatter(kept, at, fresh, windows, unique_indices=True, mode=drop)
+        return jax.lax.scatter(array, places, updates, dimensions, unique_indices=True, mode=drop)
 
-    def place(kept: jax.Array, fresh: jax.Array) -> jax.Array:
-        fresh = fresh.astype(kept.dtype)
+    def put(array: jax.Array, updates: jax.Array) -> jax.Array:
+        updates = updates.astype(array.dtype)
         if shards == 1:
-            return scatter(kept, fresh, at[0])
-        by_shard = kept.reshape(shards, -1, *kept.shape[1:]), fresh.reshape(shards, -1, *fresh.shape[1:])
-        return jax.vmap(scatter)(by_shard[0], by_shard[1], at).reshape(kept.shape)
+            return scatter(array, updates, places[0])
+        # With the shards as an axis of its own, the partitioner sees that no window crosses to another device.
+        by_shard = array.reshape(shards, -1, *array.shape[1:]), updates.reshape(shards, -1, *updates.shape[1:])
+        return jax.vmap(scatter)(by_shard[0], by_shard[1], places).reshape(array.shape)
 
-    return jax.tree.map(place, kept, fresh)
+    return jax.tree.map(put, layer_cache, windows)

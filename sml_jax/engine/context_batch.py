@@ -1,7 +1,7 @@
-"""One side's contexts on the host: what each row says so far, how much of it is cached, and sampling its next turn.
+"""One side's contexts on the host: the tokens of each row, how many of them are cached, and the sampling of turns.
 
-Rows go at their own pace: those that are to speak are begun, and each call of the model takes all of them some tokens
-on, until enough of them have come to the end of their turn.
+Rows go at their own pace. A turn is begun (`begin_turn`), each call of the model (`dispatch`, then `collect`) samples
+some more tokens of all active turns, and a call returns once enough rows have finished theirs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from sml_jax.engine.kernels import Sampled
 from sml_jax.errors import UserError
 from sml_jax.sharding import num_decode_loops
 
-SHARED = 8  # an opening of fewer tokens costs less to run through the model than to copy
+MIN_COPIED_OPENING = 8  # tokens: a shorter opening costs less to run through the model than to copy
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sampled turn: its tokens, the end included if the row came to it, and their log-probs (see `Sampled`)."""
+    """A sampled turn: its tokens and their log-probs (see `Sampled`).
+
+    Attributes:
+      ended: the last token is an end-of-turn token; if not, the turn was cut at its limit.
+    """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -34,9 +38,9 @@ class Utterance:
 
 @dataclass
 class _Turn:
-    """A turn under way: what may still be said of it, and what has been."""
+    """An active turn: how many more tokens it may have, and those that were sampled so far."""
 
-    left: int
+    tokens_left: int
     salt: int
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -45,50 +49,66 @@ class _Turn:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of the model that was started: its rows, and where each stands in the call (see `_chosen`)."""
+    """A dispatched call of the model.
+
+    Attributes:
+      rows: whose turns are active in it.
+      batch_rows, shard_rows: which row stands at each place of the call's batch, see `ContextBatch._assign_places`.
+      start: tokens that were cached, by place. new: keys and values to write. out: the samples.
+    """
 
     rows: list[int]
-    order: np.ndarray
-    numbers: np.ndarray | None
+    batch_rows: np.ndarray
+    shard_rows: np.ndarray | None
     start: np.ndarray
     new: Cache
     out: Sampled
 
 
 class ContextBatch:
-    """Contexts of one side of the dialogues. Appending is free; tokens go through the model before the next sample.
+    """The contexts of one side of many dialogues, one a row.
+
+    Appending tokens costs nothing at once: they go through the model before the row's next turn is sampled.
 
     Args:
-      engine: compiled kernels. params: of this side's model.
-      key: random key of the run's seed and of this side.
+      engine: compiled kernels.
+      params: of this side's model.
+      key: random key made from the run's seed and this side.
+
+    Attributes:
+      forwarded_tokens: tokens that went through the model so far, padding aside.
+      copied_tokens: tokens whose keys and values were copied from a row with the same opening.
     """
 
     def __init__(self, engine: Engine, params: Any, key: jax.Array):
+        rows = engine.max_concurrent
         self._engine, self._weights, self._key = engine, engine.prepare_params(params), key
-        self._cache = engine.cache(engine.cache_lengths[0])
-        self._contexts: list[list[int]] = [[] for _ in range(engine.rows)]
-        self._cached = np.zeros(engine.rows, np.int32)
-        self._written = np.zeros(engine.rows, np.int32)  # places in the cache that were written, in vain or not
-        self._ids = np.zeros(engine.rows, np.uint32)
-        self._openings: list[tuple[int, ...]] = [()] * engine.rows
-        self._holders: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._cache = engine.empty_cache(engine.cache_lengths[0])
+        self._contexts: list[list[int]] = [[] for _ in range(rows)]
+        self._cached = np.zeros(rows, np.int32)  # tokens of each row whose keys and values are in the cache
+        self._written = np.zeros(rows, np.int32)  # end of what was ever written to a row's cache, windows included
+        self._dialogue_ids = np.zeros(rows, np.uint32)
+        self._openings: list[tuple[int, ...]] = [()] * rows
+        self._donors: dict[tuple[int, tuple[int, ...]], int] = {}  # (shard, opening) -> a row that has it cached
         self._turns: dict[int, _Turn] = {}
-        self._under_way: _Call | None = None
-        self.forwarded = 0  # tokens that went through the model, padding aside
-        self.copied = 0  # tokens whose keys and values were copied from a row with the same opening
+        self._call: _Call | None = None
+        self.forwarded_tokens = 0
+        self.copied_tokens = 0
+
+    # Contexts
 
     def start(self, row: int, dialogue_id: int, tokens: Sequence[int]) -> None:
         """Gives a row to a new dialogue, whose context opens with `tokens`.
 
-        Where a row of the same shard has the same opening in its cache, it is copied and not run through the model.
+        If a row of the same shard has the same opening in its cache, the opening is copied from there.
         """
-        self._contexts[row], self._cached[row], self._ids[row] = [], 0, dialogue_id
+        self._contexts[row], self._cached[row], self._dialogue_ids[row] = [], 0, dialogue_id
         self._turns.pop(row, None)
         self.append(row, tokens)
         self._openings[row] = tuple(self._contexts[row])
 
     def append(self, row: int, tokens: Sequence[int]) -> None:
-        """Appends given tokens to a row."""
+        """Appends given tokens to a row. Raises a UserError if its context gets too long."""
         context = self._contexts[row]
         if len(context) + len(tokens) > self._engine.max_length:
             raise UserError(
@@ -98,247 +118,282 @@ class ContextBatch:
         context.extend(int(t) for t in tokens)
 
     def replace(self, row: int, tokens: Sequence[int]) -> None:
-        """Makes `tokens` a row's context; what they share with the old one from the start stays cached."""
+        """Makes `tokens` a row's context. Their common prefix with the old context stays cached."""
         old = self._contexts[row]
         pairs = enumerate(zip(old, tokens, strict=False))
-        shared = next((i for i, (a, b) in pairs if a != b), min(len(old), len(tokens)))
-        self.rewind(row, shared)
-        self.append(row, tokens[shared:])
+        common = next((i for i, (a, b) in pairs if a != b), min(len(old), len(tokens)))
+        self.rewind(row, common)
+        self.append(row, tokens[common:])
 
     def rewind(self, row: int, length: int) -> None:
-        """Takes back all but the first `length` tokens of a row."""
+        """Drops all but the first `length` tokens of a row's context."""
         del self._contexts[row][length:]
         self._cached[row] = min(self._cached[row], length)
 
-    def room(self, row: int) -> int:
-        """Tokens that a row can still take."""
+    def tokens_left(self, row: int) -> int:
+        """How many more tokens a row's context has room for."""
         return self._engine.max_length - len(self._contexts[row])
 
     def context(self, row: int) -> list[int]:
         """A row's tokens."""
         return self._contexts[row]
 
+    # Turns
+
     @property
-    def speaking(self) -> int:
-        """Rows whose turn is under way."""
+    def active_turns(self) -> int:
+        """How many rows have a turn that was begun and has not ended."""
         return len(self._turns)
 
-    def begin(self, row: int, limit: int, salt: int = 0) -> None:
-        """Lets a row speak its next turn, in the calls of `advance` that follow.
+    def begin_turn(self, row: int, limit: int, salt: int = 0) -> None:
+        """Lets a row sample its next turn in the calls that follow.
 
         Args:
           row: its context must not be empty.
-          limit: tokens of the turn at most; also the row's room.
-          salt: another draw from the same place takes another salt.
+          limit: the most tokens of the turn; the row's room and the engine's `max_new_tokens` are limits too.
+          salt: a second sample from the same context takes another salt, since its random numbers would be the same.
         """
         if not self._contexts[row]:
             raise UserError("a context must hold a token before its turn can be sampled")
-        most = min(limit, self._engine.max_new_tokens, self.room(row))
-        if most < 1:
+        limit = min(limit, self._engine.max_new_tokens, self.tokens_left(row))
+        if limit < 1:
             raise UserError(f"no room to sample a turn in a context of {self._engine.max_length}: raise max_length")
-        self._turns[row] = _Turn(most, salt)
+        self._turns[row] = _Turn(limit, salt)
 
     def dispatch(self, stop_fraction: float = 1.0) -> None:
-        """Starts one call of the model for the rows that are speaking, which `collect` waits for.
+        """Starts one call of the model for all active turns; `collect` waits for it.
 
         Args:
-          stop_fraction: returns early once this fraction of a shard's active rows has finished, and in any case after
-            the engine's steps.
+          stop_fraction: the call returns early once this fraction of a shard's active rows has finished, and in any
+            case after the engine's `decode_steps`.
         """
-        assert self._under_way is None
+        assert self._call is None
         rows = sorted(self._turns)
         if not rows:
             return
         engine = self._engine
         self.prefill(rows)
-        order, numbers = self._chosen(rows)
-        last, limit, salts = (np.zeros(len(order), np.int32) for _ in range(3))
-        for i, row in enumerate(order):
+
+        # What the kernel is told of each place in the batch. A limit of 0 skips a place.
+        batch_rows, shard_rows = self._assign_places(rows)
+        last, limit, salts = (np.zeros(len(batch_rows), np.int32) for _ in range(3))
+        for place, row in enumerate(batch_rows):
             if row >= 0 and row in self._turns:
-                last[i], turn = self._contexts[row][-1], self._turns[row]
-                limit[i], salts[i] = turn.left, turn.salt
-        keys = engine.keys(self._key, salts, self._ids[order])
-        starts = np.where(limit > 0, self._cached[order], 0).astype(np.int32)
-        speaking = (limit > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
-        stop_counts = np.ceil(stop_fraction * speaking).astype(np.int32)
-        new, out = engine.decode(self._weights, self._cache, last, starts, limit, keys, numbers, stop_counts)
-        self._under_way = _Call(rows, order, numbers, starts, new, out)
+                turn = self._turns[row]
+                last[place] = self._contexts[row][-1]
+                limit[place], salts[place] = turn.tokens_left, turn.salt
+        # A place of no row has the row number -1, which indexes the last row: its key and start are never used.
+        keys = engine.turn_keys(self._key, salts, self._dialogue_ids[batch_rows])
+        start = np.where(limit > 0, self._cached[batch_rows], 0).astype(np.int32)
+
+        active_by_loop = (limit > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
+        stop_counts = np.ceil(stop_fraction * active_by_loop).astype(np.int32)
+        new, out = engine.decode(self._weights, self._cache, last, start, limit, keys, shard_rows, stop_counts)
+        self._call = _Call(rows, batch_rows, shard_rows, start, new, out)
 
     def collect(self) -> dict[int, Utterance]:
-        """Waits for the call that was started. The turns that ended in it, by row; all rows' contexts have grown."""
-        if self._under_way is None:
+        """Waits for the dispatched call and appends the sampled tokens to their rows.
+
+        Returns:
+          The turns that ended in this call, by row; nothing if no call was dispatched.
+        """
+        if self._call is None:
             return {}
-        call, self._under_way = self._under_way, None
-        rows, out = call.rows, jax.device_get(call.out)
-        # Only now: what a call writes need not be there while it runs, and would be read all along.
-        cache = self._engine.fitted(self._cache, int(call.start.max()) + self._engine.steps)
-        self._cache = self._engine.write(cache, call.new, call.start, out.count, call.numbers)
-        place = {int(row): i for i, row in enumerate(call.order) if row >= 0}
-        finished = {}
-        for row in rows:
-            i, turn = place[row], self._turns[row]
-            n = int(out.count[i])
-            tokens = out.tokens[i, :n].tolist()
+        call, self._call = self._call, None
+        out, steps = jax.device_get(call.out), self._engine.decode_steps
+
+        # The cache grows only now: the room for the new tokens is not needed during the call, whose every step would
+        # have read it.
+        cache = self._engine.ensure_capacity(self._cache, int(call.start.max()) + steps)
+        self._cache = self._engine.write(cache, call.new, call.start, out.count, call.shard_rows)
+
+        place_of = {int(row): place for place, row in enumerate(call.batch_rows) if row >= 0}
+        utterances = {}
+        for row in call.rows:
+            place, turn = place_of[row], self._turns[row]
+            count = int(out.count[place])
+            tokens = out.tokens[place, :count].tolist()
             turn.tokens += tokens
-            turn.logprobs += out.logprob[i, :n].tolist()
-            turn.sampling_logprobs += out.sampling_logprob[i, :n].tolist()
-            turn.left -= n
+            turn.logprobs += out.logprob[place, :count].tolist()
+            turn.sampling_logprobs += out.sampling_logprob[place, :count].tolist()
+            turn.tokens_left -= count
             self._contexts[row].extend(tokens)
-            self._cached[row] += n
-            if n:
-                self._wrote(row, int(call.start[i]) + self._engine.steps)
-            self.forwarded += n
-            if out.ended[i] or not turn.left:
+            # `count` tokens went through the model: the one before the first sampled token, and all but the last of
+            # these. So the last sampled token is the only one of the row that is not cached.
+            self._cached[row] += count
+            self.forwarded_tokens += count
+            if count:
+                self._note_write(row, int(call.start[place]) + steps)
+            if out.ended[place] or not turn.tokens_left:
                 del self._turns[row]
-                finished[row] = Utterance(
-                    tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(out.ended[i])
+                utterances[row] = Utterance(
+                    tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(out.ended[place])
                 )
-        return finished
+        return utterances
 
     def sample(self, rows: Sequence[int], limit: int, salt: int = 0) -> list[Utterance]:
-        """Samples the next turn of `rows` and appends it.
+        """Samples the next turn of `rows` and appends it to their contexts.
 
         Args:
-          rows: which. Nobody else may be speaking.
-          limit, salt: see `begin`.
+          rows: whose turn it is. No other row may have an active turn.
+          limit, salt: see `begin_turn`.
 
         Returns:
           An utterance for each of `rows`, in their order.
         """
         for row in rows:
-            self.begin(row, limit, salt)
-        said: dict[int, Utterance] = {}
+            self.begin_turn(row, limit, salt)
+        utterances: dict[int, Utterance] = {}
         while self._turns:
             self.dispatch()
-            said |= self.collect()
-        return [said[row] for row in rows]
+            utterances |= self.collect()
+        return [utterances[row] for row in rows]
+
+    # Prefilling
 
     def prefill(self, rows: Sequence[int]) -> None:
-        """Puts all but the last token of each row's context into its cache; `dispatch` does it too.
+        """Puts all but the last token of each row's context into the cache. `dispatch` calls it for active rows.
 
-        Of rows with the same opening, one goes first and the others copy it.
+        Among rows with the same opening, one runs it through the model and the others copy its keys and values.
         """
-        for row in rows:  # a rewound row may have its last token cached, which decoding is to be given
+        for row in rows:
             if not self._contexts[row]:
                 raise UserError("a context must hold a token before its turn can be sampled")
+            # After a rewind the last token may be cached, but decoding needs it as its input.
             self._cached[row] = min(self._cached[row], len(self._contexts[row]) - 1)
-            if self._lost(row, int(self._cached[row])):  # too much was taken back: once more from the start
+            # After a long rewind a local layer's ring may have lost tokens of the window: the row starts from nothing.
+            if self._window_overwritten(row, int(self._cached[row])):
                 self._cached[row] = 0
             if not self._cached[row]:
                 self._written[row] = 0
-        followers = self._followers(rows)
-        self._extend([row for row in rows if row not in followers])
-        if followers:
-            self._copy(followers)
-            self._extend(list(followers))
+        donor_of = self._find_donors(rows)
+        self._extend([row for row in rows if row not in donor_of])
+        if donor_of:
+            # The donors have their openings now. What the recipients have behind the opening is theirs to run.
+            self._copy_openings(donor_of)
+            self._extend(list(donor_of))
 
     def _extend(self, rows: Sequence[int]) -> None:
-        """Runs what `rows` wait with through the model."""
+        """Runs what is not cached of these rows, their last token excepted, through the model."""
         engine = self._engine
         while True:
-            waiting = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
-            sizes = {row: engine.chunk_for(n, int(self._cached[row])) for row, n in waiting.items() if n > 0}
+            pending = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
+            sizes = {row: engine.chunk_size_for(n, int(self._cached[row])) for row, n in pending.items() if n > 0}
             if not sizes:
                 return
-            # Rows that wait with much do not make the others' windows longer.
+            # Each call takes rows of one chunk size, the largest first: rows with little to run are not padded to the
+            # windows of those with much.
             size = max(sizes.values())
-            few = self._few([row for row in sizes if sizes[row] == size])
-            waiting = {row: waiting[row] for row in few}
-            self._fit(few, size)
-            order, numbers = self._chosen(few)
-            tokens, count = np.zeros((len(order), size), np.int32), np.zeros(len(order), np.int32)
-            for i, row in enumerate(order):
-                if row >= 0 and row in waiting:
-                    n, at = min(waiting[row], size), int(self._cached[row])
-                    tokens[i, :n] = self._contexts[row][at : at + n]
-                    count[i] = n
-            starts = np.where(count > 0, self._cached[order], 0).astype(np.int32)
-            self._cache = engine.extend(self._weights, self._cache, tokens, starts, count, numbers)
-            np.add.at(self._cached, order[count > 0], count[count > 0])
-            for row, start in zip(order[count > 0], starts[count > 0], strict=True):
-                self._wrote(int(row), int(start) + size)
-            self.forwarded += int(count.sum())
+            call_rows = self._first_rows([row for row in sizes if sizes[row] == size])
+            self._cache = engine.ensure_capacity(self._cache, int(self._cached[call_rows].max()) + size)
+            batch_rows, shard_rows = self._assign_places(call_rows)
+            tokens, count = np.zeros((len(batch_rows), size), np.int32), np.zeros(len(batch_rows), np.int32)
+            for place, row in enumerate(batch_rows):
+                if row >= 0 and row in call_rows:
+                    n, first = min(pending[row], size), int(self._cached[row])
+                    tokens[place, :n] = self._contexts[row][first : first + n]
+                    count[place] = n
+            start = np.where(count > 0, self._cached[batch_rows], 0).astype(np.int32)
+            self._cache = engine.extend(self._weights, self._cache, tokens, start, count, shard_rows)
+            np.add.at(self._cached, batch_rows[count > 0], count[count > 0])
+            for row, first in zip(batch_rows[count > 0], start[count > 0], strict=True):
+                self._note_write(int(row), int(first) + size)
+            self.forwarded_tokens += int(count.sum())
 
-    def _followers(self, rows: Sequence[int]) -> dict[int, int]:
-        """Rows with nothing cached that can copy their opening, and from where: a row that has it or is about to."""
-        followers = {}
+    # Openings that several rows share
+
+    def _find_donors(self, rows: Sequence[int]) -> dict[int, int]:
+        """For each row that can copy its opening, the row to copy it from: one that has it cached or is about to."""
+        donor_of = {}
         for row in rows:
             opening = self._openings[row]
-            if self._cached[row] or len(opening) < SHARED or tuple(self._contexts[row][: len(opening)]) != opening:
+            # Only a row that starts from nothing copies, and only an opening that was not rewound into.
+            if self._cached[row] or len(opening) < MIN_COPIED_OPENING or not self._has_opening(row, opening):
                 continue
-            key = (self._shard(row), opening)
-            holder = self._holders.get(key)
-            if holder is None or holder == row or not self._holds(holder, opening):
-                self._holders[key] = row
-            elif holder in rows:
-                followers[row] = holder
-            elif self._cached[holder] >= len(opening) - 1:
-                # A local layer of a holder that has long gone on no longer has the end of the opening.
-                if self._lost(holder, len(opening) - 1):
-                    self._holders[key] = row
+            key = (self._shard_of(row), opening)
+            donor = self._donors.get(key)
+            if donor is None or donor == row or not self._has_opening(donor, opening):
+                self._donors[key] = row  # this row runs the opening itself, and the next ones copy from it
+            elif donor in rows:
+                donor_of[row] = donor
+            elif self._cached[donor] >= len(opening) - 1:
+                # A donor that went on for long has the end of the opening no more in a local layer's ring.
+                if self._window_overwritten(donor, len(opening) - 1):
+                    self._donors[key] = row
                 else:
-                    followers[row] = holder
-        return followers
+                    donor_of[row] = donor
+        return donor_of
 
-    def _holds(self, row: int, opening: tuple[int, ...]) -> bool:
-        """Whether a row begins with this opening, in its cache or soon."""
+    def _has_opening(self, row: int, opening: tuple[int, ...]) -> bool:
+        """Whether a row's dialogue was started with this opening and its context still begins with it."""
         return self._openings[row] == opening and tuple(self._contexts[row][: len(opening)]) == opening
 
-    def _copy(self, followers: dict[int, int]) -> None:
-        """Copies the openings of other rows, of those that still have all of them."""
-        each = self._engine.batch_sizes[-1]
-        held = {
-            row: min(int(self._cached[holder]), len(self._openings[row]), len(self._contexts[row]) - 1)
-            for row, holder in followers.items()
+    def _copy_openings(self, donor_of: dict[int, int]) -> None:
+        """Copies the cached part of donors' openings to their recipients' caches."""
+        per_shard = self._engine.rows_per_shard
+        copied = {
+            row: min(int(self._cached[donor]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            for row, donor in donor_of.items()
         }
-        followers = {row: holder for row, holder in followers.items() if not self._lost(holder, held[row])}
-        if not followers:
+        # A donor may have run on in the meantime and lost a part of it; its recipients then run the opening themselves.
+        donor_of = {row: donor for row, donor in donor_of.items() if not self._window_overwritten(donor, copied[row])}
+        if not donor_of:
             return
-        order, numbers = self._chosen(sorted(followers))
-        target = np.arange(self._engine.rows).reshape(-1, each) % each if numbers is None else numbers
-        chosen = np.array([row in followers for row in order]).reshape(target.shape)
-        target = np.where(chosen, target, each).astype(np.int32)
-        source = np.array([followers.get(int(row), 0) % each for row in order], np.int32).reshape(target.shape)
-        self._cache = self._engine.copy(self._cache, source, target, max(held[row] for row in followers))
-        for row, holder in followers.items():
-            self._cached[row], self._written[row] = held[row], self._written[holder]
-            self.copied += held[row]
+        batch_rows, shard_rows = self._assign_places(sorted(donor_of))
+        if shard_rows is None:
+            shard_rows = np.arange(self._engine.max_concurrent).reshape(-1, per_shard) % per_shard
+        # Places of rows that copy nothing get a target past the shard's rows, which is dropped.
+        copies = np.array([row in donor_of for row in batch_rows]).reshape(shard_rows.shape)
+        target = np.where(copies, shard_rows, per_shard).astype(np.int32)
+        source = np.array([donor_of.get(int(row), 0) % per_shard for row in batch_rows], np.int32)
+        longest = max(copied[row] for row in donor_of)
+        self._cache = self._engine.copy_prefix(self._cache, source.reshape(target.shape), target, longest)
+        for row, donor in donor_of.items():
+            self._cached[row], self._written[row] = copied[row], self._written[donor]
+            self.copied_tokens += copied[row]
 
-    def _few(self, rows: Sequence[int]) -> list[int]:
-        """Those of `rows` that the next of several calls takes, so that no call works on many more than wait for it."""
+    # Places in a call's batch
+
+    def _first_rows(self, rows: Sequence[int]) -> list[int]:
+        """Those of `rows` that the next call takes, see `Engine.first_batch_size`."""
         by_shard = self._by_shard(rows)
-        width = self._engine.first_batch_size(max(map(len, by_shard)))
-        return [row for some in by_shard for row in some[:width]]
+        batch_size = self._engine.first_batch_size(max(map(len, by_shard)))
+        return [row for shard_rows in by_shard for row in shard_rows[:batch_size]]
+
+    def _assign_places(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Which row stands at each place of the batch of a call for `rows`.
+
+        Returns:
+          Row numbers [batch], -1 where there is no row; and the numbers within their shards [shards, batch size],
+          where the first number past the shard's rows stands for no row. The second is None where the batch is all
+          rows in order.
+        """
+        engine, per_shard = self._engine, self._engine.rows_per_shard
+        by_shard = self._by_shard(rows)
+        batch_size = engine.batch_size_for(max(map(len, by_shard)))
+        if batch_size == per_shard:
+            return np.arange(engine.max_concurrent), None
+        batch_rows = np.full((engine.shards, batch_size), -1)
+        for shard, shard_rows in enumerate(by_shard):
+            batch_rows[shard, : len(shard_rows)] = shard_rows
+        within_shard = np.where(batch_rows >= 0, batch_rows % per_shard, per_shard).astype(np.int32)
+        return batch_rows.reshape(-1), within_shard
 
     def _by_shard(self, rows: Sequence[int]) -> list[list[int]]:
         by_shard: list[list[int]] = [[] for _ in range(self._engine.shards)]
         for row in rows:
-            by_shard[self._shard(row)].append(row)
+            by_shard[self._shard_of(row)].append(row)
         return by_shard
 
-    def _chosen(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
-        """A call's rows: their numbers, -1 for nobody; and the same within their shards, None for all rows in order."""
-        engine, each = self._engine, self._engine.batch_sizes[-1]
-        by_shard = self._by_shard(rows)
-        width = engine.batch_size_for(max(map(len, by_shard)))
-        if width == each:
-            return np.arange(engine.rows), None
-        order = np.full((engine.shards, width), -1)
-        for shard, some in enumerate(by_shard):
-            order[shard, : len(some)] = some
-        return order.reshape(-1), np.where(order >= 0, order % each, each).astype(np.int32)
+    def _shard_of(self, row: int) -> int:
+        return row // self._engine.rows_per_shard
 
-    def _fit(self, rows: Sequence[int], more: int) -> None:
-        """Makes room in the caches for a window of `more` slots after what is cached."""
-        self._cache = self._engine.fitted(self._cache, int(self._cached[list(rows)].max()) + more)
+    # Positions of a row's cache that were written
 
-    def _wrote(self, row: int, end: int) -> None:
-        """Notes that a row's cache was written up to this place."""
+    def _note_write(self, row: int, end: int) -> None:
+        """Notes that a row's cache was written up to position `end`."""
         self._written[row] = max(int(self._written[row]), end)
 
-    def _lost(self, row: int, length: int) -> bool:
-        """Whether a row's first `length` tokens cannot be gone on from, for what has been written since."""
-        return self._engine.layout.lost(int(self._written[row]), length)
-
-    def _shard(self, row: int) -> int:
-        return row // self._engine.batch_sizes[-1]
+    def _window_overwritten(self, row: int, length: int) -> bool:
+        """Whether a row cannot go on from its first `length` tokens, because later writes replaced some of these."""
+        return self._engine.layout.window_overwritten(int(self._written[row]), length)

@@ -1,23 +1,33 @@
-"""The kernels compiled for a few shapes, and what chooses among them."""
+"""The kernels, compiled for a few shapes, and the choice among these shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from sml_jax.common.executables import programs
+from sml_jax.common.executables import Executable, executable_count
 from sml_jax.engine import caches, kernels
-from sml_jax.engine.caches import Cache, CacheLayout, aligned
+from sml_jax.engine.caches import Cache, CacheLayout
 from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling, turn_keys
+from sml_jax.engine.sizes import (
+    CHUNK_SIZES,
+    DECODE_STEPS,
+    check_rising,
+    default_batch_sizes,
+    default_capacities,
+    longest_cache_length,
+    rows_of_a_shard,
+)
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.layout import place_params
+from sml_jax.models.layout import place_params, sharded_param_shapes
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding import (
@@ -32,48 +42,53 @@ from sml_jax.sharding import (
     row_sharding,
 )
 
-CHUNKS = (16, 64)  # numbers of given tokens that one call takes
-STEPS = 32  # the most tokens that a row samples in one call: then the others get their chance
-
 
 class Engine:
-    """Jitted kernels for a model at a fixed number of rows; every shape comes from a short list.
+    """Jitted kernels of one model for a fixed number of rows, where every shape comes from a short list.
 
-    A call works on all rows or on some of them (`batch_sizes`), and reads caches that are as long as the longest row
-    needs (`capacities`). The caches of one set of rows begin short and grow.
+    A row is one context of the batch. A call works on all rows or on some of them (`batch_sizes`) and reads caches
+    that are as long as the longest row needs (`capacities`). The caches of a `ContextBatch` begin short and grow.
 
     Args:
       model: the decoder.
-      rows: contexts that are held at once; a multiple of the mesh's data * fsdp.
+      max_concurrent: contexts (rows) that are held at once; a multiple of the mesh's data * fsdp.
       max_length: the longest context in tokens.
       max_new_tokens: the most tokens of one sampled turn.
       stop_ids: tokens that end a turn.
       suppressed_ids: tokens that are never sampled.
       sampling: temperature, top-k, top-p.
-      chunks: numbers of given tokens that one `extend` takes, rising.
+      chunk_sizes: numbers of given tokens that one `extend` takes, rising.
       capacities: tokens that caches have room for, rising; by default the powers of two from 64 on, or one size where
-        attention is "native". More of them read less and take longer to compile.
+        attention reads only the slots that a row has filled ("native"). With a longer list decoding reads less and
+        more is compiled.
       batch_sizes: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
         sixteenth, where that is at least 4.
-      steps: the most tokens that one `decode` samples in a row.
-      max_rewind: tokens that a row may take back without that those before them go through the model again, where
-        local layers keep no more than they need; by default a sampled turn.
-      mesh: devices; by default all of them on `data`.
+      decode_steps: the most tokens that one `decode` samples in a row.
+      max_rewind: longest rewind, in tokens, that a sliding-window cache supports without re-running the prefix; by
+        default the length of a sampled turn.
+      mesh: devices; by default all of them on `data`. Nothing is placed on them before the first call, so a mesh of
+        devices that are not there can be planned for (see `programs`).
+
+    Attributes:
+      rows_per_shard: rows that each of the mesh's `shards` row shards holds.
+      cache_lengths: slots that caches are allocated with: the capacities, of which the last has additional room for a
+        window of new tokens that begins at the end of the longest context.
+      layout: where in a cache the tokens of a row lie.
     """
 
     def __init__(
         self,
         model: Decoder,
-        rows: int,
+        max_concurrent: int,
         max_length: int,
         max_new_tokens: int,
         stop_ids: Sequence[int],
         suppressed_ids: Sequence[int] = (),
         sampling: Sampling | None = None,
-        chunks: Sequence[int] = CHUNKS,
+        chunk_sizes: Sequence[int] = CHUNK_SIZES,
         capacities: Sequence[int] | None = None,
         batch_sizes: Sequence[int] | None = None,
-        steps: int = STEPS,
+        decode_steps: int = DECODE_STEPS,
         max_rewind: int | None = None,
         mesh: Mesh | None = None,
     ):
@@ -85,90 +100,107 @@ class Engine:
             )
         self.mesh = mesh or make_mesh()
         self.shards = num_row_shards(self.mesh)
-        each = rows_of_a_shard(rows, self.mesh)
-        self.model, self.rows, self.max_length, self.max_new_tokens = model, rows, max_length, max_new_tokens
-        self.sampling, self.steps = sampling or Sampling(), min(max_new_tokens, steps)
-        self.chunks = tuple(chunks)
-        # Shorter caches gain nothing where only filled slots are read.
-        reads_all = cache_backend(model.config.attention).reads_full_capacity
-        own = _doubling(64, max_length) if reads_all else (max_length,)
-        self.capacities = tuple(capacities) if capacities else own
-        self.batch_sizes = tuple(batch_sizes) if batch_sizes else _default_batch_sizes(each)
-        for name, sizes in (
-            ("chunks", self.chunks),
-            ("capacities", self.capacities),
-            ("batch_sizes", self.batch_sizes),
-        ):
-            if not sizes or list(sizes) != sorted(set(sizes)):
-                raise UserError(f"engine: {name} are {sizes}; give rising sizes")
+        self.rows_per_shard = rows_of_a_shard(max_concurrent, self.mesh)
+        self.model, self.max_concurrent = model, max_concurrent
+        self.max_length, self.max_new_tokens = max_length, max_new_tokens
+        self.sampling, self.decode_steps = sampling or Sampling(), min(max_new_tokens, decode_steps)
+
+        # The lists of sizes that calls choose from.
+        self.chunk_sizes = tuple(chunk_sizes)
+        self.capacities = tuple(capacities or default_capacities(max_length, model.config.attention))
+        self.batch_sizes = tuple(batch_sizes or default_batch_sizes(self.rows_per_shard))
+        for name in ("chunk_sizes", "capacities", "batch_sizes"):
+            check_rising(name, getattr(self, name))
         if self.capacities[-1] < max_length:
             raise UserError(
-                f"engine: capacities end at {self.capacities[-1]}, but contexts have up to {max_length} tokens"
+                f"engine: capacities end at {self.capacities[-1]}, but contexts have up to {max_length} tokens: end "
+                "with that"
             )
-        if self.batch_sizes[-1] != each:
+        if self.batch_sizes[-1] != self.rows_per_shard:
             raise UserError(
-                f"engine: batch_sizes end at {self.batch_sizes[-1]}, but a shard has {each} rows: end with that"
+                f"engine: batch_sizes end at {self.batch_sizes[-1]}, but a shard has {self.rows_per_shard} rows: end "
+                "with that"
             )
-        with_windows = longest_cache_length(self.capacities[-1], self.chunks, self.steps)
-        self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), with_windows)
+        longest = longest_cache_length(self.capacities[-1], self.chunk_sizes, self.decode_steps)
+        self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), longest)
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
+
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(suppressed_ids)] = False
         if not allowed[list(stop_ids)].all() or not stop_ids:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed = None if allowed.all() else put_global(allowed, replicated(self.mesh))
+        self._allowed_on_host = None if allowed.all() else allowed
         self._stop_ids = tuple(stop_ids)
-        self._compile()
+        self._jit_kernels()
 
-    def _compile(self) -> None:
-        """Jitted functions; nothing is compiled before they are called."""
-        c = self.model.config
-        cache_backend(c.attention).check(self.mesh, c.compute_dtype, c.head_dim, c.attention_softcap)
-        most = max(self.chunks[-1], self.steps)
-        self.layout = layout = CacheLayout.of(c, self.cache_lengths[-1], most, self.max_rewind)
-        # A cache goes out laid out as it came in: left to XLA, a fresh cache would be another program than a used one.
-        kept = cache_sharding(self.mesh, layout.axis)
-        both: Any = (kept, kept)
-        model, whole = self.model, (KVCache(*both),) * self.model.config.layers
-        self._weights = jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, self.mesh))
-        # Made in its parts: the whole need not fit on one device, nor lie in one process.
-        self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=whole)
-        self._grow = jax.jit(partial(caches.grow, layout.axis), static_argnums=(1, 2), out_shardings=kept)
+    def _jit_kernels(self) -> None:
+        """Makes the jitted functions; each compiles at its first call."""
+        config = self.model.config
+        cache_backend(config.attention).check(
+            self.mesh, config.compute_dtype, config.head_dim, config.attention_softcap
+        )
+        largest_write = max(self.chunk_sizes[-1], self.decode_steps)
+        self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
+        # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
+        # differ, and each kernel would be compiled twice.
+        array_sharding = cache_sharding(self.mesh, self.layout.axis)
+        sharding: Any = array_sharding  # KVCache expects arrays, and here holds a sharding for each of them
+        cache_shardings = (KVCache(sharding, sharding),) * config.layers
+
+        unstack, weights_out = partial(unstack_layers, self.model), weight_shardings(self.model, self.mesh)
+        self._prepare = jax.jit(unstack, out_shardings=weights_out)
+        # Each device makes its own part: the whole cache need not fit on one device.
+        self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings)
+        self._grow = jax.jit(
+            partial(caches.grow, self.layout.axis), static_argnums=(1, 2), out_shardings=array_sharding
+        )
         self._keys = jax.jit(partial(turn_keys))
-        self._copy = jax.jit(partial(caches.copy, layout), donate_argnums=0, out_shardings=whole)
-        self._extend = jax.jit(_in_loops(partial(kernels.extend, model, layout), self.mesh, 5), out_shardings=whole)
-        write = partial(caches.write, self.shards, layout)
-        self._write = jax.jit(write, donate_argnums=0, out_shardings=whole)
-        decode = partial(kernels.decode, model, layout, self.steps, self.sampling, self._stop_ids)
-        self._decode = jax.jit(_in_loops(decode, self.mesh, 7, 1), out_shardings=(whole, host_readable(self.mesh)))
+        copy = partial(caches.copy_prefix, self.layout)
+        self._copy = jax.jit(copy, donate_argnums=0, out_shardings=cache_shardings)
+        extend = _per_loop(partial(kernels.extend, self.model, self.layout), self.mesh, split=5)
+        self._extend = jax.jit(extend, out_shardings=cache_shardings)
+        write = partial(caches.write, self.shards, self.layout)
+        self._write = jax.jit(write, donate_argnums=0, out_shardings=cache_shardings)
+        decode = partial(kernels.decode, self.model, self.layout, self.decode_steps, self.sampling, self._stop_ids)
+        decode_out = (cache_shardings, host_readable(self.mesh))
+        self._decode = jax.jit(_per_loop(decode, self.mesh, split=7, whole=1), out_shardings=decode_out)
+
+    @cached_property
+    def _allowed(self) -> jax.Array | None:
+        """Which tokens may be sampled, bool [vocab]; None for all. Placed when it is first needed, see `mesh`."""
+        return None if self._allowed_on_host is None else put_global(self._allowed_on_host, replicated(self.mesh))
 
     def prepare_params(self, params: Any) -> LayerParams:
-        """Parameters as the kernels take them, on this engine's mesh. Weights are given back as they are."""
-        return params if isinstance(params, LayerParams) else self._weights(place_params(self.mesh, self.model, params))
+        """Parameters as the kernels take them, on this engine's mesh. LayerParams are returned as they are."""
+        return params if isinstance(params, LayerParams) else self._prepare(place_params(self.mesh, self.model, params))
 
-    def cache(self, capacity: int | None = None) -> Cache:
-        """An empty cache for all rows, of the longest capacity or a given one."""
-        return self._empty(self.model.config, self.rows, capacity or self.cache_lengths[-1], self.layout)
+    def empty_cache(self, capacity: int | None = None) -> Cache:
+        """A cache of zeros for all rows, with room for `capacity` tokens in each; None for the longest capacity."""
+        return self._empty(self.model.config, self.max_concurrent, capacity or self.cache_lengths[-1], self.layout)
 
-    def fitted(self, cache: Cache, needed: int) -> Cache:
-        """The cache with room for `needed` tokens in a row; it is consumed if it has to grow.
+    def ensure_capacity(self, cache: Cache, needed: int) -> Cache:
+        """The cache with room for at least `needed` tokens in each row; it is consumed if it has to grow.
 
-        It grows a size at a time, so that few programs are needed, and an array at a time, so that old and new never
-        stand side by side whole.
+        It grows one size at a time, so that only neighbouring sizes are compiled for, and one array at a time, so
+        that the old and the new cache never both take up memory as a whole.
         """
         layout = self.layout
         for capacity in self.cache_lengths:
-            if layout.room(cache) >= needed:
+            if layout.capacity_of(cache) >= needed:
                 break
-            if layout.room(cache) < capacity:
-                parts = [list(layer) for layer in cache]
-                del cache
-                for layer, part in enumerate(parts):
-                    was, slots = part[0].shape[layout.axis], layout.slots(layer, capacity)
-                    before = layout.spare if layout.round(layer, slots) else 0
-                    for i in range(len(part) if slots > was else 0):
-                        part[i] = self._grow(part[i], slots, before)
-                cache = tuple(KVCache(*part) for part in parts)
+            if layout.capacity_of(cache) >= capacity:
+                continue
+            # Lists in place of tuples: each old array is dropped as soon as its longer copy exists.
+            layers = [list(layer) for layer in cache]
+            del cache
+            for number, arrays in enumerate(layers):
+                old_slots, new_slots = arrays[0].shape[layout.axis], layout.slot_count(number, capacity)
+                # When a local layer becomes a ring, its tokens move behind the margin in front of the ring.
+                front = layout.margin if layout.is_ring(number, new_slots) else 0
+                if new_slots > old_slots:
+                    for i in range(len(arrays)):
+                        arrays[i] = self._grow(arrays[i], new_slots, front)
+            cache = tuple(KVCache(*arrays) for arrays in layers)
         return cache
 
     def extend(
@@ -180,20 +212,26 @@ class Engine:
         count: np.ndarray,
         rows: np.ndarray | None = None,
     ) -> Cache:
-        """`kernels.extend` and `caches.write`; rows are numbers within their shard, [shards, one of the widths]."""
-        numbers, at, counts = self._numbers(rows), self._rows(start), self._rows(count)
-        new = self._extend(self.prepare_params(params), cache, numbers, self._rows(tokens), at, counts)
-        return self._write(cache, new, numbers, at, counts)
+        """Runs given tokens through the model and writes their keys and values to the cache, which is consumed.
+
+        Args:
+          tokens: int32 [batch, one of the chunk sizes], right padded.
+          start: int32 [batch], tokens that a row's cache holds. count: int32 [batch], new tokens; 0 skips a row.
+          rows: int32 [shards, one of the batch sizes], row numbers within their shard; None for all rows in order.
+        """
+        numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
+        new = self._extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
+        return self._write(cache, new, numbers, starts, counts)
 
     def write(
         self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
     ) -> Cache:
-        """`caches.write` of what `decode` gave."""
-        return self._write(cache, new, self._numbers(rows), self._rows(start), self._rows(count))
+        """Writes the keys and values that `decode` returned to the cache, which is consumed; see `caches.write`."""
+        return self._write(cache, new, self._place_numbers(rows), self._place_rows(start), self._place_rows(count))
 
-    def copy(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
-        """`caches.copy`, within each shard."""
-        return self._copy(cache, self._numbers(source), self._numbers(target), np.int32(slots))
+    def copy_prefix(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
+        """Copies the first `slots` tokens of rows to other rows of their shard; see `caches.copy_prefix`."""
+        return self._copy(cache, self._place_numbers(source), self._place_numbers(target), np.int32(slots))
 
     def decode(
         self,
@@ -206,104 +244,198 @@ class Engine:
         rows: np.ndarray | None = None,
         stop_counts: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
-        """`kernels.decode`, with a number to `stop_counts` at for each of the mesh's `num_decode_loops`.
+        """Samples up to `decode_steps` tokens of rows' turns; see `kernels.decode` for the arguments.
 
-        Without these it goes on until all rows are done or the steps are.
+        Args:
+          stop_counts: int32 [num_decode_loops(mesh)]: each loop returns early once this many of its rows have finished.
+            None: a loop goes on until all of its rows have.
+
+        Returns:
+          The new tokens' keys and values, which `write` puts into the cache, and the samples.
         """
         stop_counts = np.full(num_decode_loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
-        placed = [self._rows(array) for array in (last, start, limit, keys)]
-        leaving = put_global(stop_counts, decode_loop_sharding(self.mesh))
-        return self._decode(self.prepare_params(params), cache, self._numbers(rows), *placed, leaving, self._allowed)
+        placed = [self._place_rows(array) for array in (last, start, limit, keys)]
+        stops = put_global(stop_counts, decode_loop_sharding(self.mesh))
+        return self._decode(
+            self.prepare_params(params), cache, self._place_numbers(rows), *placed, stops, self._allowed
+        )
 
-    def keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
-        """`sampling.turn_keys` for the rows of a call."""
+    def turn_keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
+        """A random key for each row's turn; see `sampling.turn_keys`."""
         keys: jax.Array = self._keys(seed_key, salts, dialogue_ids)
         return keys
 
-    def chunk_for(self, pending: int, cached: int = 0) -> int:
-        """Tokens to append in one go where `pending` wait after those that are cached: a window that fits the cache."""
-        fitting = [size for size in self.chunks if cached + size <= self.cache_lengths[-1]]
+    def chunk_size_for(self, pending: int, cached: int = 0) -> int:
+        """The chunk size for `pending` tokens that follow `cached` ones.
+
+        The smallest one that holds them all, or the largest, among those whose whole window fits the longest cache.
+        """
+        fitting = [size for size in self.chunk_sizes if cached + size <= self.cache_lengths[-1]]
         return next((size for size in fitting if pending <= size), fitting[-1])
 
     def batch_size_for(self, rows: int) -> int:
-        """Rows of each shard that a call works on, for the shard with the most of them."""
+        """The smallest batch size that holds `rows` rows of a shard."""
         return next(size for size in self.batch_sizes if rows <= size)
 
     def first_batch_size(self, rows: int) -> int:
-        """Rows of each shard that the first of several calls takes, so that together they work on few besides."""
-        whole = self.batch_size_for(rows)
-        return (
-            whole if 4 * whole <= 5 * rows else max((size for size in self.batch_sizes if size <= rows), default=whole)
-        )
+        """Rows of a shard that the first of several calls takes, so that few of all calls' places stay empty.
+
+        All of them if at most a fifth of that call's places is empty, else as many as fill a smaller call.
+        """
+        size_for_all = self.batch_size_for(rows)
+        if 4 * size_for_all <= 5 * rows:
+            return size_for_all
+        return max((size for size in self.batch_sizes if size <= rows), default=size_for_all)
 
     def warm_up(self, params: Any) -> None:
-        """Compiles every shape there is by running each kernel on rows that it leaves as they are."""
-        weights, cache = self.prepare_params(params), self.cache(self.cache_lengths[0])
+        """Compiles every shape there is, by calls of each kernel that change no row."""
+        weights, cache = self.prepare_params(params), self.empty_cache(self.cache_lengths[0])
         for capacity in self.cache_lengths:
-            cache = self.fitted(cache, capacity)
-            for width in self.batch_sizes:
-                rows = (
-                    None
-                    if width == self.batch_sizes[-1]
-                    else np.full((self.shards, width), self.batch_sizes[-1], np.int32)
-                )
-                zeros = np.zeros(self.shards * width, np.int32)
-                for size in self.chunks:
+            cache = self.ensure_capacity(cache, capacity)
+            for batch_size in self.batch_sizes:
+                # A row number past the shard's rows belongs to no row: whatever is written there is dropped.
+                no_rows = np.full((self.shards, batch_size), self.rows_per_shard, np.int32)
+                rows = None if batch_size == self.rows_per_shard else no_rows
+                zeros = np.zeros(self.shards * batch_size, np.int32)
+                for size in self.chunk_sizes:
                     if size <= capacity:
                         cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
-                keys = self.keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
+                keys = self.turn_keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
                 new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
-                if self.steps <= capacity:
+                if self.decode_steps <= capacity:
                     cache = self.write(cache, new, zeros, zeros, rows)
-                nobody = np.full((self.shards, width), self.batch_sizes[-1], np.int32)
-                cache = self.copy(cache, nobody, nobody, 1)
+                cache = self.copy_prefix(cache, no_rows, no_rows, 1)
 
-    def compiled(self) -> int:
-        """How many programs have been compiled so far."""
-        return sum(map(programs, (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)))
+    def executable_count(self) -> int:
+        """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`."""
+        kernels_of_calls = (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)
+        return sum(map(executable_count, kernels_of_calls))
 
-    def _rows(self, array: Any) -> jax.Array:
+    def abstract_weights(self) -> LayerParams:
+        """What `prepare_params` returns, as shapes, dtypes and shardings."""
+        shapes = jax.eval_shape(partial(unstack_layers, self.model), sharded_param_shapes(self.model, self.mesh))
+        shardings = weight_shardings(self.model, self.mesh)
+        return jax.tree.map(_with_sharding, shapes, shardings)
+
+    def abstract_cache(self) -> Cache:
+        """What `empty_cache` returns for the longest capacity, as shapes, dtypes and shardings."""
+        return self._abstract_cache(self.max_concurrent, self.cache_lengths[-1], self.layout)
+
+    def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
+        shapes = jax.eval_shape(partial(caches.empty_cache, self.model.config, rows, slots, layout))
+        sharding = cache_sharding(self.mesh, self.layout.axis)
+        return jax.tree.map(partial(_with_sharding, sharding=sharding), shapes)
+
+    def programs(
+        self,
+        prepare_calls: int = 1,
+        extend_calls: int = 1,
+        decode_calls: int = 1,
+        copy_calls: int = 1,
+        batch_size: int | None = None,
+    ) -> tuple[Executable, ...]:
+        """What this engine compiles at its longest cache and largest chunk, with abstract arguments.
+
+        No array is made, so the mesh may be one of devices that are not there.
+
+        Args:
+          prepare_calls, extend_calls, decode_calls, copy_calls: how often the job at hand makes each call.
+          batch_size: rows of each shard that a call works on; None for all rows.
+
+        Returns:
+          "weights ...", which reads "params" and makes "weights"; "extend ...", "write ..." after it, "decode ...",
+          "write ..." after it, and "copy ...", which read "weights" and "cache".
+        """
+        mesh, chunk, steps = self.mesh, self.chunk_sizes[-1], self.decode_steps
+        batch = self.shards * (batch_size or self.rows_per_shard)
+        by_rows = row_sharding(mesh)
+        weights, cache = self.abstract_weights(), self.abstract_cache()
+        int_per_row = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=by_rows)
+        tokens = jax.ShapeDtypeStruct((batch, chunk), jnp.int32, sharding=by_rows)
+        keys = _with_sharding(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch)), by_rows)
+        row_numbers = jax.ShapeDtypeStruct((self.shards, batch // self.shards), jnp.int32, sharding=by_rows)
+        rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
+        stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
+        allowed = None
+        if self._allowed_on_host is not None:
+            allowed = jax.ShapeDtypeStruct(self._allowed_on_host.shape, bool, sharding=replicated(mesh))
+        size = (self.max_concurrent, batch, self.max_length)
+
+        def write_executable(slots: int, calls: int) -> Executable:
+            new = self._abstract_cache(batch, slots, None)
+            return Executable(
+                f"write {slots} behind {self.max_length}",
+                ("write", size, slots),
+                self._write,
+                (cache, new, rows, int_per_row, int_per_row),
+                calls,
+                reads=("cache",),
+                unrolled=True,
+            )
+
+        return (
+            Executable(
+                "weights for the engine",
+                "weights",
+                self._prepare,
+                (sharded_param_shapes(self.model, mesh),),
+                prepare_calls,
+                reads=("params",),
+                makes="weights",
+                unrolled=True,
+            ),
+            Executable(
+                f"extend by {chunk} behind {self.max_length}",
+                ("extend", size, chunk),
+                self._extend,
+                (weights, cache, rows, tokens, int_per_row, int_per_row),
+                extend_calls,
+                reads=("weights", "cache"),
+                unrolled=True,
+            ),
+            write_executable(chunk, extend_calls),
+            Executable(
+                f"decode {steps} behind {self.max_length}",
+                ("decode", size, steps, self.sampling),
+                self._decode,
+                (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, stop_counts, allowed),
+                decode_calls,
+                reads=("weights", "cache"),
+                loop_steps=steps,
+                unrolled=True,
+            ),
+            write_executable(steps, decode_calls),
+            Executable(
+                "copy of a prefix",
+                ("copy", size),
+                self._copy,
+                (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32)),
+                copy_calls,
+                reads=("cache",),
+                unrolled=True,
+            ),
+        )
+
+    def _place_rows(self, array: Any) -> jax.Array:
+        """An array with one entry a row, laid out over the mesh's row shards."""
         return put_global(array, row_sharding(self.mesh))
 
-    def _numbers(self, rows: np.ndarray | None) -> jax.Array | None:
-        return None if rows is None else self._rows(rows)
+    def _place_numbers(self, rows: np.ndarray | None) -> jax.Array | None:
+        return None if rows is None else self._place_rows(rows)
 
 
-def _in_loops(kernel: Any, mesh: Mesh, parts: int, whole: int = 0) -> Any:
-    """A kernel of all rows or of each loop's, of weights, `parts` arguments that are split and `whole` that are not."""
+def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:
+    """Wraps `kernel` in shard_map over `data`, so each data shard runs its own while_loop.
+
+    The kernel's arguments are the weights, then `split` arguments with a part for each shard, then `whole` ones that
+    every shard sees in full. With one loop for all rows the kernel is returned as it is.
+    """
     if num_decode_loops(mesh) == 1:
         return kernel
-    replicated, split = PartitionSpec(), PartitionSpec("data")
-    specs = (replicated, *[split] * parts, *[replicated] * whole)
-    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
+    in_full, by_shard = PartitionSpec(), PartitionSpec("data")
+    specs = (in_full, *[by_shard] * split, *[in_full] * whole)
+    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=by_shard, check_vma=False)
 
 
-def rows_of_a_shard(rows: int, mesh: Mesh) -> int:
-    """Rows that each of the mesh's row shards holds. Raises UserError if they do not divide."""
-    shards = num_row_shards(mesh)
-    if rows % shards:
-        raise UserError(
-            f"engine: {rows} rows do not divide over {shards} shards of the mesh: give a multiple of {shards}"
-        )
-    return rows // shards
-
-
-def longest_cache_length(length: int, chunks: Sequence[int], steps: int) -> int:
-    """Slots of the longest cache: a kernel writes whole windows, the last of which may begin at the last token.
-
-    Rounded up, see `caches.aligned`.
-    """
-    return aligned(length + max(chunks[0], steps))
-
-
-def _default_batch_sizes(rows: int) -> tuple[int, ...]:
-    parts = (rows // 16, rows // 4) if rows >= 32 else ()
-    return (*(size for size in parts if size >= 4), rows)
-
-
-def _doubling(first: int, last: int) -> tuple[int, ...]:
-    sizes = []
-    while first < last:
-        sizes.append(first)
-        first *= 2
-    return (*sizes, last)
+def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -1,12 +1,15 @@
-"""The kernels of every dialogue: `extend` runs given tokens through the model, `decode` samples turns; of `caches`,
-`write` puts either's keys and values into the cache and `copy` shares an opening.
+"""The kernels of every dialogue: `extend` runs given tokens through the model, and `decode` samples turns.
 
-A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens; a kernel is given
-the tokens after these. The last token of a row is always left out of the cache until something follows it, so every
-token goes through the model once, and only decoding computes logits.
+A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens, and a kernel is
+given the tokens after these. The last token of a row always stays out of the cache until something follows it: its
+logits are needed to sample the next token, so it goes through the model as the first input of `decode` (or with the
+tokens that are appended to it). Every token so goes through the model once, and only decoding computes logits.
 
-Layers are unrolled and each has arrays of its own: a decoding step is bound by memory, and slicing stacked layers or
-the live part of a longer cache would copy what the step only has to read.
+Both kernels only read the cache and return the new tokens' keys and values; `caches.write` puts these into the cache.
+In one executable XLA would write a layer's cache before it has read the next one's, and copy whole caches for that.
+
+Layers are unrolled and each has cache arrays of its own: a decoding step is bound by memory, and a slice of stacked
+layers, or of the used part of a longer cache, would be a copy of what the step only has to read.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, kv_segments
 from sml_jax.engine.layer_params import LayerParams
-from sml_jax.engine.sampling import Sampling, draws, logprob_of, sample, sampling_logits
+from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits, token_uniforms
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
 from sml_jax.models.ops.cache_backends import cache_backend
@@ -39,9 +42,10 @@ class Sampled:
     Attributes:
       tokens: int32 [batch, steps], the end-of-turn token included.
       count: int32 [batch], tokens sampled.
-      ended: bool [batch], the last of them is an end of turn; if not, the limit or the steps ran out.
-      logprob: float32 [batch, steps], of each token under the model at temperature 1, nothing forbidden.
-      sampling_logprob: float32 [batch, steps], under the distribution that it was drawn from.
+      ended: bool [batch], the last of them is an end-of-turn token. If not, the row stopped at its limit, or the call
+        ended before the row did.
+      logprob: float32 [batch, steps], of each token under the model at temperature 1 with every token allowed.
+      sampling_logprob: float32 [batch, steps], under the distribution that the token was drawn from.
     """
 
     tokens: Int[AnyArray, "batch steps"]
@@ -61,25 +65,24 @@ def extend(
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
 ) -> Cache:
-    """Runs given tokens through the model, after what their rows' caches hold; `write` puts them there.
-
-    The two are apart, since one program would write a layer before it has read the next, into copies of whole caches.
+    """Runs given tokens through the model, behind what their rows' caches hold.
 
     Args:
-      model: the decoder. layout: of the caches.
-      weights: the decoder's, see `engine.weights`.
-      cache: the rows' caches.
-      rows: which rows, counted within their shard, as many in each; a number past the shard's rows is nobody's. None
-        for all rows in order.
-      tokens: new tokens of these rows, right padded. start: tokens that a row's cache holds. count: new tokens, 0 to
-        leave a row be.
+      model: the decoder; static. layout: of the cache; static.
+      weights: the decoder's, see `layer_params.unstack_layers`.
+      cache: of all rows; it is only read.
+      rows: row numbers within their shard, as many in each shard; a number past the shard's rows belongs to no row.
+        None for all rows in order.
+      tokens: new tokens of these rows, right padded.
+      start: tokens that a row's cache holds. count: new tokens of a row, 0 to skip it.
 
     Returns:
-      The new tokens' keys and values, of each layer.
+      The new tokens' keys and values in each layer, for `caches.write`. What lies past a row's count is meaningless.
     """
-    positions, valid = _span(start, count, tokens.shape[1])
-    kept = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
-    _, new = _hidden(model, weights, tokens, positions, valid, [(past,) for past in kept])
+    slots = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    positions, valid = start[:, None] + slots, slots < count[:, None]
+    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
+    _, new = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
     return new
 
 
@@ -99,59 +102,68 @@ def decode(
     stop_count: Int[Array, " 1"],
     allowed: Bool[Array, " vocab"] | None,
 ) -> tuple[Cache, Sampled]:
-    """Samples some tokens of the rows' turns: stops after `steps`, or when as many rows are done as `stop_count` says.
+    """Samples some tokens of the rows' turns, until `steps` are over or `stop_count` rows have finished.
 
-    A row that is stopped in the middle of its turn goes on in the next call as if nothing had been.
+    A row whose turn is interrupted goes on in the next call and samples the same tokens as without the interruption,
+    because a token's random key depends on its dialogue, turn and position alone.
 
     Args:
-      model: the decoder. layout, rows: see `extend`. steps: static; the most tokens of any row. sampling: static.
-        ends: static; tokens that end a turn.
-      weights: the decoder's.
-      cache: the rows' caches. They are only read: new keys and values gather in a buffer of the loop's own, so that
-        caches need room for them only when `write` puts them there.
-      last: each row's last token, not yet in its cache. start: tokens that are.
-      limit: tokens that a row may sample; 0 leaves it be.
-      keys: each row's random key.
-      stop_count: the loop stops once this many rows have come to their end or limit in this call; one number, in an
-        array so that each of several loops can be given its own.
-      allowed: tokens that may be said; None for any.
+      model, layout, weights, rows: see `extend`.
+      steps: static; the most tokens that any row samples in this call.
+      sampling: static. stop_ids: static; tokens that end a turn.
+      cache: of all rows; it is only read. New keys and values are collected in a buffer of `steps` slots, so that the
+        cache needs room for them only when `caches.write` puts them there.
+      last: each row's last token, which is not in its cache yet. start: tokens that its cache holds.
+      limit: tokens that a row may sample; 0 skips it.
+      keys: a random key for each row's turn.
+      stop_count: the loop ends once this many rows have come to their end or limit in this call. One number in an
+        array, so that each of several loops can be given its own.
+      allowed: tokens that may be sampled; None for all.
 
     Returns:
-      Keys and values of each row's `steps` slots from its start on, which hold all but its last sampled token, and
-      the samples.
+      Keys and values of each row's `steps` slots from `start` on, which hold all but its last sampled token (its first
+      slot holds `last`), and the samples.
     """
     config, batch = model.config, last.shape[0]
     backend = cache_backend(config.attention)
     product = backend.product(batch)
     if product is not None:
         model = model.clone(product=product)
-    kept = kv_segments(layout, cache, rows, start, backend.selects_rows)
+    cached = kv_segments(layout, cache, rows, start, backend.selects_rows)
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
-    end_ids = jnp.asarray(stop_ids, jnp.int32)
-    asked = limit > 0
-    as_it_is = allowed is None and sampling == Sampling()  # so that the two log-probabilities are one
-    # Outside the loop, where all numbers are made in a few operations and not in as many at every step.
-    uniform = draws(keys, start[:, None] + 1 + slots)
+    stop_tokens = jnp.asarray(stop_ids, jnp.int32)
+    requested = limit > 0
+    # Nothing then separates the sampling distribution from the model's, so one log-probability serves for both.
+    same_distribution = allowed is None and sampling == Sampling()
+    # Random numbers of all steps are made before the loop: a few large operations in place of many small ones at each
+    # step. The token sampled at step i gets position start + 1 + i, since position `start` is that of `last`.
+    uniforms = token_uniforms(keys, start[:, None] + 1 + slots)
 
-    def unfinished(carry: tuple) -> jax.Array:
+    def goes_on(carry: tuple) -> jax.Array:
         step, running = carry[0], carry[2]
-        # One sum for both counts: devices that are in one loop exchange it at each step.
-        going, done = jnp.sum(jnp.stack([running, asked & ~running]), axis=1, dtype=jnp.int32)
-        return (step < steps) & (going > 0) & (done < stop_count[0])
+        # One sum for both counts: devices that share a loop exchange it at every step.
+        running_count, done_count = jnp.sum(jnp.stack([running, requested & ~running]), axis=1, dtype=jnp.int32)
+        return (step < steps) & (running_count > 0) & (done_count < stop_count[0])
 
     def step_fn(carry: tuple) -> tuple:
-        step, token, running, fresh, out = carry
+        step, token, running, buffer, out = carry
         position = start + step
-        # The token itself is in this segment too: read before it is written, the buffer would be copied each time.
-        here = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
-        one = jnp.ones((batch, 1), bool)
-        past = [(before, KVSegment(said, *here)) for before, said in zip(kept, fresh, strict=True)]
-        hidden, fresh = _hidden(model, weights, token[:, None], position[:, None], one, past)
+
+        # The input token attends to the cache, then to the buffer's slots up to and including its own. The layer
+        # writes the token's own keys and values to slot `step` before it reads the buffer: read first, XLA would copy
+        # the buffer at every step.
+        buffer_slots = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
+        segments = [(old, KVSegment(new, *buffer_slots)) for old, new in zip(cached, buffer, strict=True)]
+        one_valid = jnp.ones((batch, 1), bool)
+        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], one_valid, segments)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
+
+        # Rows that are done are sampled too, but nothing of theirs is counted.
         offered = sampling_logits(logits, allowed, sampling)
-        chosen, sampling_logprob = sample(jax.lax.dynamic_index_in_dim(uniform, step, 1, keepdims=False), offered)
-        is_end = jnp.any(chosen[:, None] == end_ids, axis=-1)
+        uniform = jax.lax.dynamic_index_in_dim(uniforms, step, 1, keepdims=False)
+        chosen, sampling_logprob = sample(uniform, offered)
+        is_stop = jnp.any(chosen[:, None] == stop_tokens, axis=-1)
 
         def put(array: jax.Array, value: jax.Array) -> jax.Array:
             return jax.lax.dynamic_update_slice_in_dim(array, value.astype(array.dtype)[:, None], step, 1)
@@ -159,45 +171,46 @@ def decode(
         out = Sampled(
             tokens=put(out.tokens, chosen),
             count=out.count + running,
-            ended=out.ended | (running & is_end),
-            logprob=put(out.logprob, sampling_logprob if as_it_is else logprob_of(logits, chosen)),
+            ended=out.ended | (running & is_stop),
+            logprob=put(out.logprob, sampling_logprob if same_distribution else logprob_of(logits, chosen)),
             sampling_logprob=put(out.sampling_logprob, sampling_logprob),
         )
-        running = running & ~is_end & (step + 1 < limit)
-        return step + 1, chosen, running, fresh, out
+        # This step's token is the row's number step + 1; it may sample another one if that is still within its limit.
+        running = running & ~is_stop & (step + 1 < limit)
+        return step + 1, chosen, running, buffer, out
 
-    nothing = Sampled(
+    no_samples = Sampled(
         tokens=jnp.zeros(shape, jnp.int32),
         count=jnp.zeros(batch, jnp.int32),
         ended=jnp.zeros(batch, bool),
         logprob=jnp.zeros(shape, jnp.float32),
         sampling_logprob=jnp.zeros(shape, jnp.float32),
     )
-    carry = (jnp.zeros((), jnp.int32), last, asked, empty_cache(config, batch, steps), nothing)
-    _, _, _, fresh, out = jax.lax.while_loop(unfinished, step_fn, carry)
-    return fresh, out
+    carry = (jnp.zeros((), jnp.int32), last, requested, empty_cache(config, batch, steps), no_samples)
+    _, _, _, buffer, out = jax.lax.while_loop(goes_on, step_fn, carry)
+    return buffer, out
 
 
-def _hidden(
+def _run_layers(
     model: Decoder,
     weights: LayerParams,
     tokens: jax.Array,
     positions: jax.Array,
     valid: jax.Array,
-    past: Sequence[tuple[KVSegment, ...]],
+    segments_by_layer: Sequence[tuple[KVSegment, ...]],
 ) -> tuple[jax.Array, Cache]:
-    """`Decoder.hidden`, layer by layer: final hidden states, and the new tokens' keys and values of each layer."""
-    run: Any = Layer(model.config, model.product or projection).apply
+    """`Decoder.hidden`, layer by layer with the segments that each layer attends to.
+
+    Returns:
+      Final hidden states [batch, time, embed_dim], and each layer's new keys and values: those of `tokens`, or the
+      buffer with these in it where the last segment has a slot to write to.
+    """
+    apply_layer: Any = Layer(model.config, model.product or projection).apply
     x: Any = model.apply(weights.outside, tokens, method="embed")
     new = []
-    for params, is_local, segments in zip(weights.layers, model.config.local_layers, past, strict=True):
-        x, fresh = run(params, x, jnp.asarray(is_local), positions, segments, valid)
-        new.append(fresh)
-    normed: Any = model.apply(weights.outside, x, method="finish")
-    return normed, tuple(new)
-
-
-def _span(start: jax.Array, count: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Positions of `size` slots after `start`, and which of them hold tokens."""
-    slots = jnp.arange(size, dtype=jnp.int32)
-    return start[:, None] + slots, slots < count[:, None]
+    layers = zip(weights.layers, model.config.local_layers, segments_by_layer, strict=True)
+    for params, is_local, segments in layers:
+        x, layer_new = apply_layer(params, x, jnp.asarray(is_local), positions, segments, valid)
+        new.append(layer_new)
+    hidden: Any = model.apply(weights.outside, x, method="finish")
+    return hidden, tuple(new)

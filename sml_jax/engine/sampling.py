@@ -77,7 +77,7 @@ def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UI
     return jax.vmap(lambda salt, one: jax.random.fold_in(jax.random.fold_in(seed_key, salt), one))(salts, dialogue_ids)
 
 
-def draws(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, "batch time 2"]:
+def token_uniforms(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, "batch time 2"]:
     """Two uniform numbers for each token, from its dialogue's key and its position in the context."""
     token_keys = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)))(keys, positions)
     uniform: jax.Array = jax.vmap(jax.vmap(partial(jax.random.uniform, shape=(2,))))(token_keys)
@@ -87,7 +87,7 @@ def draws(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, 
 def sample(
     uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]
 ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
-    """Draws a token for each row with its numbers from `draws`.
+    """Draws a token for each row with its numbers from `token_uniforms`.
 
     They pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on every logit would draw
     from the same distribution with as many random numbers as there are tokens.

@@ -43,8 +43,8 @@ class LanguageLabeller:
         labels: dict[tuple[str, bool], Label] = {}
         waiting = list(dict.fromkeys(turns))
         rows = ContextBatch(self.engine, self.params, jax.random.key(0))
-        for first in range(0, len(waiting), self.engine.rows):
-            batch = waiting[first : first + self.engine.rows]
+        for first in range(0, len(waiting), self.engine.max_concurrent):
+            batch = waiting[first : first + self.engine.max_concurrent]
             for row, (utterance, _) in enumerate(batch):
                 rows.start(row, first + row, self._context(utterance))
             for turn, said in zip(batch, rows.sample(range(len(batch)), ANSWER_TOKENS), strict=True):

@@ -14,14 +14,22 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sml_jax.common.executables import programs
+from sml_jax.common.executables import Executable, executable_count
 from sml_jax.errors import UserError
 from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
-from sml_jax.sharding import host_readable, num_row_shards, padded_row_count, put_global, shard_rows
+from sml_jax.sharding import (
+    host_readable,
+    num_row_shards,
+    padded_row_count,
+    put_global,
+    replicated,
+    row_sharding,
+    shard_rows,
+)
 
 Params = Any
 # Metrics that are maxima over tokens; the others but `loss` and `student_tokens` are means over student tokens.
@@ -79,6 +87,26 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else lies
     state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, whole), state)
     return state.with_base(params)
+
+
+def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """What `init_state` would return, as shapes, dtypes and shardings; no array is made.
+
+    Args:
+      params: abstract parameters on the mesh (see `models.layout.sharded_param_shapes`).
+    """
+    trainable, on_every_device = split_trainable(params)[1], replicated(mesh)
+    shapes = jax.eval_shape(optimizer.init, trainable)
+    # Moments lie as their parameters do; counters are on every device.
+    opt_state = optax.tree.map_params(
+        optimizer,
+        lambda leaf, parameter: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parameter.sharding),
+        shapes,
+        trainable,
+        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_every_device),
+    )
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=on_every_device)
+    return TrainState(step, trainable, opt_state).with_base(params)
 
 
 class Learner:
@@ -158,17 +186,63 @@ class Learner:
           The same state, bit for bit: the step that was taken is one that `update` skips.
         """
         for time in buckets:
-            ids, zeros = np.zeros((rows, time), np.int32), np.zeros((rows, time), np.float32)
-            weights = zeros.copy()
+            empty = _empty_micro_batch(rows, time)
+            weights = empty.weights.copy()
             weights[0, 1:2] = np.inf  # no finite loss: the step is skipped
-            full, ones = np.full(rows, time, np.int32), np.ones(rows, np.float32)
-            empty = MicroBatch(ids, full, weights, zeros, ones)
-            state, _ = self.update(state, [empty])
+            state, _ = self.update(state, [empty.replace(weights=weights)])  # type: ignore[attr-defined]
         return state
 
-    def compiled(self) -> int:
-        """How many programs have been compiled so far."""
-        return programs(self._gradients) + programs(self._apply) if self._gradients is not None else 0
+    def executable_count(self) -> int:
+        """How many executables have been compiled so far. It must not grow after `warm_up`."""
+        return executable_count(self._gradients) + executable_count(self._apply) if self._gradients is not None else 0
+
+    def programs(
+        self, state: TrainState, rows: int, bucket: int, micro_batches: int = 1, steps: int = 1
+    ) -> tuple[Executable, ...]:
+        """What this learner compiles for micro-batches of one shape, with abstract arguments.
+
+        No array is made, so the mesh may be one of devices that are not there; a learner without one is refused.
+
+        Args:
+          state: from `abstract_state`, on this learner's mesh.
+          rows: of a micro-batch; filled up to a multiple of the mesh's row shards. bucket: its padded length.
+          micro_batches, steps: how often the job at hand takes gradients, and how often the optimiser steps.
+
+        Returns:
+          "gradients ...", which reads "params", "gradients" and, for the KL term, "reference"; and "optimiser's step",
+          which reads "params", "gradients" and "opt_state".
+        """
+        assert self._mesh is not None, "abstract arguments need a mesh to lie on"
+        mesh, params = self._mesh, state.params
+        frozen, _ = split_trainable(params)
+        state = state.trainable()
+        self._make(params, state)
+        rows = padded_row_count(mesh, rows)
+        part = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=row_sharding(mesh)),
+            _empty_micro_batch(rows, bucket),
+        )
+        loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+        gradients = state.params  # of the same shapes, dtypes and shardings
+        reads = ("params", "gradients")
+        return (
+            Executable(
+                f"gradients of {rows} x {bucket}",
+                ("gradients", rows, bucket, self._policy_loss),
+                self._gradients,
+                ((gradients, loss), state.params, frozen, self._reference, part),
+                micro_batches,
+                (*reads, "reference") if self._reference is not None else reads,
+            ),
+            Executable(
+                "optimiser's step",
+                ("step", id(self.optimizer)),
+                self._apply,
+                (state, gradients, loss),
+                steps,
+                (*reads, "opt_state"),
+            ),
+        )
 
     def _make(self, whole: Params, state: TrainState) -> None:
         """The jitted functions. What comes in goes out laid out alike: left to XLA, step two could be a new program."""
@@ -191,6 +265,13 @@ class Learner:
         )
         self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
+
+
+def _empty_micro_batch(rows: int, time: int) -> MicroBatch:
+    """Full rows of token 0 whose loss has no weight; NumPy arrays."""
+    zeros = np.zeros((rows, time), np.float32)
+    full, ones = np.full(rows, time, np.int32), np.ones(rows, np.float32)
+    return MicroBatch(np.zeros((rows, time), np.int32), full, zeros, zeros, ones)
 
 
 def add_gradients(

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from sml_jax.common.executables import Executable
 from sml_jax.plan.chips import GIB
 from sml_jax.plan.counting import Count, count
 from sml_jax.plan.hlo import parse
-from sml_jax.plan.kernels import Program
 from sml_jax.plan.work import kernel_flops, traced_flops
 
 # "... required for HLO temporaries (57.95G) exceeds ..." and "Used 20.12G of 15.75G hbm": GiB.
@@ -52,18 +52,18 @@ class Compiled:
     seconds: float
 
 
-def compile_program(program: Program) -> Compiled:
+def compile_executable(executable: Executable) -> Compiled:
     """Compiles a program for the devices that its arguments lie on."""
     started = time.monotonic()
-    traced = program.jitted.trace(*program.args)
-    useful = traced_flops(traced.jaxpr, program.open_trips)
+    traced = executable.jitted.trace(*executable.args)
+    useful = traced_flops(traced.jaxpr, executable.loop_steps)
     try:
         compiled = traced.lower().compile()
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
-    work = count(parse(compiled.as_text()), program.open_trips, kernel_flops(traced.jaxpr))
+    work = count(parse(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
     return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
 
 

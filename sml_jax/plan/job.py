@@ -45,7 +45,7 @@ class Dialogues:
     max_rewind: int = 0
 
     @property
-    def budget(self) -> int:
+    def max_new_tokens(self) -> int:
         """The most tokens of a sampled turn of either side."""
         return max(self.student_tokens, self.teacher_tokens)
 
@@ -61,7 +61,7 @@ class Dialogues:
             sides.append((self.turns - 1, self.teacher_tokens))
         return sides
 
-    def given(self, chunk: int) -> int:
+    def extend_calls(self, chunk: int) -> int:
         """Calls of `extend`, at `chunk` tokens each, that a wave of dialogues makes."""
 
         def calls(tokens: int) -> int:
@@ -81,21 +81,17 @@ class Update:
     Attributes:
       name: for the table.
       optimizer: from optax. policy_loss: None for supervised fine-tuning.
-      rows: of a micro-batch. length: the longest bucket.
+      micro_batch_size: rows of a micro-batch. length: the longest bucket.
       dialogues: that go through it, passes counted. steps: optimiser steps.
     """
 
     name: str
     optimizer: optax.GradientTransformation
     policy_loss: PolicyLoss | None
-    rows: int
+    micro_batch_size: int
     length: int
     dialogues: int
     steps: int
-
-    @property
-    def micro_batches(self) -> int:
-        return math.ceil(self.dialogues / self.rows)
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class Job:
 
     Attributes:
       model: with its adapters, if they are trained.
-      rows: dialogues that run at once. data, fsdp, tensor: sizes of the mesh, -1 for the rest.
+      max_concurrent: dialogues that run at once. data, fsdp, tensor: sizes of the mesh, -1 for the rest.
       rollout_mesh: another shape of it for rollouts and evaluation, None for the same.
       stages: pairs of a rollout and an update; either may be missing.
       evaluation: the longest dialogues that are evaluated, None for none.
@@ -112,7 +108,7 @@ class Job:
     """
 
     model: DecoderConfig
-    rows: int
+    max_concurrent: int
     data: int
     fsdp: int
     tensor: int
@@ -128,7 +124,7 @@ def changed(job: Job, **settings: Any) -> Job:
     micro_batch_size, remat = settings.pop("micro_batch_size", None), settings.pop("remat", None)
     job = dataclasses.replace(job, **settings)
     if micro_batch_size is not None:
-        stages = ((d, dataclasses.replace(u, rows=micro_batch_size) if u else None) for d, u in job.stages)
+        stages = ((d, dataclasses.replace(u, micro_batch_size=micro_batch_size) if u else None) for d, u in job.stages)
         job = dataclasses.replace(job, stages=tuple(stages))
     if remat is not None:
         job = dataclasses.replace(job, model=dataclasses.replace(job.model, remat=remat))

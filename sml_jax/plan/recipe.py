@@ -19,8 +19,8 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.hf.checkpoint import find_model, with_overrides
 from sml_jax.models.hf.config import config_from_hf
 from sml_jax.models.hf.load import read_hf_config
+from sml_jax.plan.assumed import AROUND, AssumedFraming, AssumedTask
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.plan.stand_in import AROUND, AssumedFraming, AssumedTask
 from sml_jax.run.base_models import Base, RandomWeights
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.stages.corpus import Corpus
@@ -115,7 +115,7 @@ def _job(
     for stage in run.stages:
         if isinstance(stage, Corpus):
             text = Update(stage.name, stage.optimizer, None, stage.tokens // stage.buckets[-1], stage.buckets[-1], 1, 1)
-            stages.append((None, dataclasses.replace(text, dialogues=text.rows)))
+            stages.append((None, dataclasses.replace(text, dialogues=text.micro_batch_size)))
         elif isinstance(stage, Online | Offline):
             rules = run.rules if stage.max_turns is None else dataclasses.replace(run.rules, max_turns=stage.max_turns)
             if isinstance(stage, Offline):
@@ -153,7 +153,7 @@ def _job(
         )
     return Job(
         model=config,
-        rows=run.rows,
+        max_concurrent=run.rows,
         data=run.data,
         fsdp=run.fsdp,
         tensor=run.tensor,

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.plan.chips import CHIPS, Chip
-from sml_jax.plan.compiling import Compiled, compile_program
+from sml_jax.plan.compiling import Compiled, compile_executable
 from sml_jax.plan.job import Job
-from sml_jax.plan.kernels import Phase, Program, phases, shard_bytes
+from sml_jax.plan.phases import Phase, PlannedExecutable, phases, shard_bytes
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.topology import devices_of
 from sml_jax.sharding import make_mesh
@@ -23,15 +23,15 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Kernel:
+class ExecutablePlan:
     """A program in its phase.
 
     Attributes:
       needs: bytes of a device while it runs, all that is alive counted; None where the compiler did not say.
-      limits: seconds of one call that each of `BINDS` takes at its peak; empty where there is no peak or no program.
+      limits: seconds of one call that each of `BINDS` takes at its peak; empty where there is no peak or no executable.
     """
 
-    program: Program
+    executable: PlannedExecutable
     compiled: Compiled
     needs: float | None
     limits: dict[str, float]
@@ -54,12 +54,12 @@ class PhasePlan:
     name: str
     dialogues: int
     state: dict[str, float]
-    kernels: tuple[Kernel, ...]
+    executables: tuple[ExecutablePlan, ...]
 
     @property
-    def peak(self) -> Kernel | None:
+    def peak(self) -> ExecutablePlan | None:
         """The program during which most is resident; one that could not be compiled before all others."""
-        return max(self.kernels, key=lambda k: (k.compiled.memory is None, k.needs or 0.0), default=None)
+        return max(self.executables, key=lambda k: (k.compiled.memory is None, k.needs or 0.0), default=None)
 
     @property
     def temporaries(self) -> float | None:
@@ -73,7 +73,7 @@ class PhasePlan:
     @property
     def seconds(self) -> float | None:
         """Of one batch, at best."""
-        times = [None if k.seconds is None else k.seconds * k.program.calls for k in self.kernels]
+        times = [None if k.seconds is None else k.seconds * k.executable.calls for k in self.executables]
         known = [time for time in times if time is not None]
         return sum(known) if len(known) == len(times) else None
 
@@ -118,7 +118,7 @@ class Plan:
 
 def fits(phase: PhasePlan, limit: float | None) -> bool:
     """Whether all programs of a phase were compiled and no more is resident than there is room for."""
-    if any(kernel.compiled.memory is None for kernel in phase.kernels):
+    if any(one.compiled.memory is None for one in phase.executables):
         return False
     return limit is None or (phase.needs or 0.0) <= limit
 
@@ -153,14 +153,14 @@ def make_plan(
     planned: list[PhasePlan] = []
     complete = True
     for number, phase in enumerate(phases(job, *meshes)):
-        kernels: list[Kernel] = []
+        executables: list[ExecutablePlan] = []
         state = {kind: shard_bytes(tree) for kind, tree in phase.state.items()}
-        for index, program in enumerate(phase.programs):
-            kernels.append(_kernel(program, compiler(number, index, phase, program), state, chip))
-            if stop_early and not fits(PhasePlan(phase.name, 0, state, tuple(kernels)), limit):
+        for index, executable in enumerate(phase.executables):
+            executables.append(_plan_executable(executable, compiler(number, index, phase, executable), state, chip))
+            if stop_early and not fits(PhasePlan(phase.name, 0, state, tuple(executables)), limit):
                 complete = False
                 break
-        planned.append(PhasePlan(phase.name, phase.dialogues, state, tuple(kernels)))
+        planned.append(PhasePlan(phase.name, phase.dialogues, state, tuple(executables)))
         if not complete:
             break
     mesh, rolls = meshes
@@ -190,22 +190,22 @@ class _Compiler:
         self.depths = None if whole else few_layers(job.model)
         self._shallow: list[tuple[DecoderConfig, list[Phase]]] = []
 
-    def __call__(self, number: int, index: int, phase: Phase, program: Program) -> Compiled:
-        if self.depths is None or not program.unrolled:
-            return self._compiled(self._job.model, phase, program)
+    def __call__(self, number: int, index: int, phase: Phase, executable: PlannedExecutable) -> Compiled:
+        if self.depths is None or not executable.unrolled:
+            return self._compiled(self._job.model, phase, executable)
         if not self._shallow:
             for depth in self.depths:
                 model = dataclasses.replace(self._job.model, layers=depth)
                 self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), *self._meshes)))
-        two = [self._compiled(model, found[number], found[number].programs[index]) for model, found in self._shallow]
+        two = [self._compiled(model, found[number], found[number].executables[index]) for model, found in self._shallow]
         return scaled(two[0], two[1], *self.depths, self._job.model.layers)
 
-    def _compiled(self, model: DecoderConfig, phase: Phase, program: Program) -> Compiled:
+    def _compiled(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
         shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
-        key = (self._topology, shapes, model, program.key)
+        key = (self._topology, shapes, model, executable.key)
         if key not in self._cache:
-            self._tell(f"{self._topology}: {phase.name}: {program.name}, {model.layers} layers")
-            self._cache[key] = compile_program(program)
+            self._tell(f"{self._topology}: {phase.name}: {executable.name}, {model.layers} layers")
+            self._cache[key] = compile_executable(executable)
         return self._cache[key]
 
 
@@ -214,14 +214,16 @@ def state_bytes(job: Job, topology: str) -> float:
     return max(sum(map(shard_bytes, phase.state.values())) for phase in phases(job, *meshes_of(job, topology)))
 
 
-def _kernel(program: Program, compiled: Compiled, state: dict[str, float], chip: Chip) -> Kernel:
-    covered = sum(state[kind] for kind in program.covers)
-    alive = sum(size for kind, size in state.items() if kind not in (*program.covers, *program.later))
+def _plan_executable(
+    executable: PlannedExecutable, compiled: Compiled, state: dict[str, float], chip: Chip
+) -> ExecutablePlan:
+    covered = sum(state[kind] for kind in executable.covers)
+    alive = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
     memory, needs = compiled.memory, compiled.wanted
     if memory is not None:
         # An argument that the program does not use is dropped from it, and is there all the same.
         needs = memory.total + max(covered - memory.arguments, 0.0)
-    return Kernel(program, compiled, None if needs is None else needs + alive, _limits(compiled, chip))
+    return ExecutablePlan(executable, compiled, None if needs is None else needs + alive, _limits(compiled, chip))
 
 
 def _limits(compiled: Compiled, chip: Chip) -> dict[str, float]:

@@ -106,14 +106,14 @@ def flags_of(plan: Plan, other: Plan) -> dict[str, str]:
     found = {}
     if other.topology != plan.topology:
         found["--topology"] = other.topology
-    for name in ("rows", "data", "fsdp", "tensor"):
+    for name in ("max_concurrent", "data", "fsdp", "tensor"):
         if getattr(new, name) != getattr(old, name):
             found[f"--gin.Experiment.{name}"] = str(getattr(new, name))
     if new.model.remat != old.model.remat:
         found["--gin.DecoderConfig.remat"] = str(new.model.remat)
     if new.rollout_mesh != old.rollout_mesh and new.rollout_mesh is not None:
         found |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
-    rows, before = ([update.rows for _, update in job.stages if update] for job in (new, old))
+    rows, before = ([update.micro_batch_size for _, update in job.stages if update] for job in (new, old))
     if rows != before:
         found["micro_batch_size of the stage"] = str(rows[0])
     return found
@@ -126,11 +126,13 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
     updates = [update for _, update in job.stages if update]
     remats: list[tuple[float, dict[str, Any]]] = [(0.0, {})]
     remats += [(1.0, {"remat": True})] if not job.model.remat and updates else []
-    rows = [(2.0 * i, {"rows": job.rows >> i} if i else {}) for i in range(8) if job.rows >> i]
+    rows = [
+        (2.0 * i, {"max_concurrent": job.max_concurrent >> i} if i else {}) for i in range(8) if job.max_concurrent >> i
+    ]
     for (far, topology), (cost, remat), (few, fewer) in itertools.product(slices, remats, rows):
         for turn, split in _splits(job, chips_in(topology)):
             shards = _sizes(changed(job, **split), chips_in(topology))[0]
-            for share, micro in _micro_rows(updates[0].rows if updates else 0, shards):
+            for share, micro in _micro_rows(updates[0].micro_batch_size if updates else 0, shards):
                 settings = {**remat, **fewer, **split, **micro}
                 if settings or topology != plan.topology:
                     yield _Candidate(far + cost + few + turn + share, topology, settings)
@@ -182,7 +184,7 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
         _sizes(one.rollout_mesh or one, chips_in(topology))[1]
         for one, topology in ((plan.job, plan.topology), (job, candidate.topology))
     )
-    factor = {"cache": job.rows / plan.job.rows * chips, "weights": was / becomes}
+    factor = {"cache": job.max_concurrent / plan.job.max_concurrent * chips, "weights": was / becomes}
     found = {}
     for phase in plan.phases:
         state = sum(size * factor.get(kind.split()[-1], old[1] / new[1]) for kind, size in phase.state.items())
@@ -199,5 +201,5 @@ def _temporaries(phase: PhasePlan) -> float:
 
 def _rows_each(job: Job, shards: int) -> int:
     """Rows of a micro-batch that a device works on, once these are filled up until they divide."""
-    rows = max((update.rows for _, update in job.stages if update), default=1)
+    rows = max((update.micro_batch_size for _, update in job.stages if update), default=1)
     return -(-rows // shards)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sml_jax.plan.chips import GIB
-from sml_jax.plan.report import Kernel, PhasePlan, Plan, fits
+from sml_jax.plan.report import ExecutablePlan, PhasePlan, Plan, fits
 from sml_jax.plan.search import Found
 
 
@@ -42,17 +42,17 @@ def _phase(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
         "dialogues": phase.dialogues,
         "needs": phase.needs,
         "memory": {**phase.state, "temporaries": phase.temporaries},
-        "peak": phase.peak.program.name if phase.peak else None,
+        "peak": phase.peak.executable.name if phase.peak else None,
         "seconds": phase.seconds,
-        "kernels": [_kernel(kernel) for kernel in phase.kernels],
+        "kernels": [_kernel(kernel) for kernel in phase.executables],
     }
 
 
-def _kernel(kernel: Kernel) -> dict[str, Any]:
+def _kernel(kernel: ExecutablePlan) -> dict[str, Any]:
     work, memory = kernel.compiled.work, kernel.compiled.memory
     return {
-        "name": kernel.program.name,
-        "calls": kernel.program.calls,
+        "name": kernel.executable.name,
+        "calls": kernel.executable.calls,
         "memory": None if memory is None else {**vars(memory), "total": memory.total},
         "wanted": kernel.compiled.wanted,
         "needs": kernel.needs,
@@ -104,7 +104,7 @@ def _why(phase: PhasePlan, limit: float | None) -> str:
     peak = phase.peak
     if peak is None or phase.needs is None or limit is None:
         return "its compiler ran out of memory"
-    return f"{_gib(phase.needs)} GiB during {peak.program.name!r}, and there are {_gib(limit)}"
+    return f"{_gib(phase.needs)} GiB during {peak.executable.name!r}, and there are {_gib(limit)}"
 
 
 def _memory_table(plan: Plan) -> Table:
@@ -118,7 +118,7 @@ def _memory_table(plan: Plan) -> Table:
     table.add_row("temporaries", *(_gib(phase.temporaries) for phase in plan.phases), end_section=True)
     table.add_row("together", *(_gib(phase.needs) for phase in plan.phases))
     table.add_row("there is", *(_gib(plan.limit) for _ in plan.phases))
-    table.add_row("largest during", *(phase.peak.program.name if phase.peak else "" for phase in plan.phases))
+    table.add_row("largest during", *(phase.peak.executable.name if phase.peak else "" for phase in plan.phases))
     return table
 
 
@@ -128,14 +128,14 @@ def _work_table(plan: Plan) -> Table:
     for name in ("calls", "GFLOP", "done twice", "memory GB", "links GB", "most of them", "ms", "binds"):
         table.add_column(name, justify="right")
     for phase in plan.phases:
-        for kernel in phase.kernels:
-            table.add_row(f"{phase.name}: {kernel.program.name}", *_work_row(kernel, _chips(plan)))
+        for kernel in phase.executables:
+            table.add_row(f"{phase.name}: {kernel.executable.name}", *_work_row(kernel, _chips(plan)))
     return table
 
 
-def _work_row(kernel: Kernel, chips: int) -> list[str]:
+def _work_row(kernel: ExecutablePlan, chips: int) -> list[str]:
     work, useful = kernel.compiled.work, kernel.compiled.useful_flops
-    calls = f"{kernel.program.calls:,}"
+    calls = f"{kernel.executable.calls:,}"
     if work is None:
         return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
     kinds = work.by_kind()

@@ -72,7 +72,7 @@ class RunContext:
         if key not in self.engines:
             self.engines[key] = Engine(
                 self.model,
-                rows=self.rows,
+                max_concurrent=self.rows,
                 max_length=length,
                 max_new_tokens=max_new_tokens,
                 stop_ids=self.framing.stop_ids,

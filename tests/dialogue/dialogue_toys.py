@@ -110,13 +110,13 @@ def tiny_engine(
     length = required_length(chat, task, task.problems(), rules)
     return Engine(
         model,
-        rows=rows,
+        max_concurrent=rows,
         max_length=length,
         max_new_tokens=max(rules.student_tokens, rules.teacher_tokens),
         stop_ids=chat.stop_ids,
         suppressed_ids=sorted(set(range(chat.tokenizer.vocab_size)) - speakable),
         sampling=sampling,
-        chunks=chunks,
+        chunk_sizes=chunks,
         capacities=(length,),
         mesh=one_device_mesh(),
     )

@@ -129,7 +129,7 @@ def play_with(monkeypatch, framing, say, rules, model, params, task=None, teache
     stage = put_on_stage(monkeypatch, framing, say)
     engine = Engine(
         model,
-        rows=2,
+        max_concurrent=2,
         max_length=required_length(framing, task, task.problems(), rules),
         max_new_tokens=max(rules.student_tokens, rules.teacher_tokens),
         stop_ids=framing.stop_ids,
@@ -258,13 +258,13 @@ def random_words(model, params, tmp_path_factory):
         length = required_length(framing, task, task.problems(), rules)
         engine = Engine(
             model,
-            rows=rows,
+            max_concurrent=rows,
             max_length=length,
             capacities=(length,),
             max_new_tokens=7,
             stop_ids=framing.stop_ids,
             suppressed_ids=forbidden,
-            chunks=(32,),
+            chunk_sizes=(32,),
             mesh=one_device_mesh(),
         )
         teacher = LanguageTeacher(engine, params)

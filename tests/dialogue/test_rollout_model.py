@@ -135,8 +135,8 @@ class CountedRows(ContextBatch):
 
     log: list
 
-    def begin(self, row, limit, salt=0):
-        super().begin(row, limit, salt)
+    def begin_turn(self, row, limit, salt=0):
+        super().begin_turn(row, limit, salt)
         self.before = getattr(self, "before", {})
         self.before[row] = (self.context(row)[-1], int(self._ids[row]), list(self.context(row)))
 
@@ -152,7 +152,7 @@ def local_engine(model, chat, task, rules):
     local = Decoder(dataclasses.replace(model.config, layer_pattern=("local", "global"), window=4))
     roomy = dataclasses.replace(rules, injection=QuestionInjection())
     engine = tiny_engine(local, chat, task, roomy, 8, chunks=(8,))
-    assert 0 < 3 * engine.layout.ring < engine.max_length
+    assert 0 < 3 * engine.layout.ring_size < engine.max_length
     return engine
 
 

@@ -116,7 +116,9 @@ def play_scripted(monkeypatch, chat, rules, engine, params, setting, say, proble
 @pytest.fixture(scope="session")
 def big_engine(model, chat):
     """Room for the longest of these dialogues; nothing is compiled where stand-ins speak."""
-    return Engine(model, rows=3, max_length=512, max_new_tokens=64, stop_ids=chat.stop_ids, mesh=one_device_mesh())
+    return Engine(
+        model, max_concurrent=3, max_length=512, max_new_tokens=64, stop_ids=chat.stop_ids, mesh=one_device_mesh()
+    )
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -222,7 +224,7 @@ def play_language(monkeypatch, framing, say, model, params, rules=LANGUAGE, task
     problems = view.problems("test")
     length = required_length(framing, view, problems, rules)
     engine = Engine(
-        model, rows=2, max_length=length, max_new_tokens=70, stop_ids=framing.stop_ids, mesh=one_device_mesh()
+        model, max_concurrent=2, max_length=length, max_new_tokens=70, stop_ids=framing.stop_ids, mesh=one_device_mesh()
     )
     return stage, play(view, problems, framing, engine, params, LanguageUser(engine, params), rules, seed=0)
 
@@ -352,12 +354,12 @@ def test_the_same_seed_gives_the_same_dialogues_whatever_the_rows(framing, model
     for rows in (2, 5):
         engine = Engine(
             model,
-            rows=rows,
+            max_concurrent=rows,
             max_length=480,
             max_new_tokens=24,
             stop_ids=framing.stop_ids,
             suppressed_ids=sorted(set(range(TOKENIZER.vocab_size)) - speakable),
-            chunks=(64,),
+            chunk_sizes=(64,),
             capacities=(480,),
             mesh=one_device_mesh(),
         )

@@ -20,7 +20,7 @@ from sml_jax.learn.update import PolicyLoss
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.plan.kernels import phases, shard_bytes
+from sml_jax.plan.phases import phases, shard_bytes
 from sml_jax.sharding import make_mesh
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
@@ -59,7 +59,7 @@ def look(config: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
     job = Job(config, 16, *mesh.devices.shape, Sampling(), ((dialogues, update),), None, ())
     found: dict[str, Any] = {}
     planned = phases(job, mesh)
-    for program in (program for phase in planned for program in phase.programs):
+    for program in (program for phase in planned for program in phase.executables):
         compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
         text, memory = compiled.as_text(), compiled.memory_analysis()
         found[program.name.split()[0]] = {

@@ -31,16 +31,16 @@ def make_engine(model: Decoder) -> Callable[..., Engine]:
     """Engines by their settings, each made once."""
 
     @cache
-    def make(rows: int = 4, mesh: tuple[int, int, int] = (1, 1, 1), **changes) -> Engine:
+    def make(max_concurrent: int = 4, mesh: tuple[int, int, int] = (1, 1, 1), **changes) -> Engine:
         settings = {
             "max_length": 64,
             "max_new_tokens": 8,
             "stop_ids": (END,),
             "suppressed_ids": (FORBIDDEN,),
-            "chunks": (4, 8),
+            "chunk_sizes": (4, 8),
             "capacities": (64,),
         }
-        return Engine(model, rows, mesh=mesh_of(*mesh), **{**settings, **changes})
+        return Engine(model, max_concurrent, mesh=mesh_of(*mesh), **{**settings, **changes})
 
     return make
 

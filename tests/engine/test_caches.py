@@ -20,12 +20,12 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.ops.cached_attention import KVCache
 
 ROWS, CAPACITY, MOST = 4, 160, 8
-LAYOUT = CacheLayout.of(CONFIG, CAPACITY, MOST)  # a ring of 32 slots, 16 to spare on either side
+LAYOUT = CacheLayout.for_config(CONFIG, CAPACITY, MOST)  # a ring of 32 slots, 16 to spare on either side
 
 
 @cache
 def jitted(name: str):
-    static = {"write": (2, LAYOUT), "copy": (LAYOUT,)}[name]
+    static = {"write": (2, LAYOUT), "copy_prefix": (LAYOUT,)}[name]
     return jax.jit(partial(getattr(caches, name), *static))
 
 
@@ -58,17 +58,17 @@ def test_what_a_row_sees_is_there(data) -> None:
         elif act == "take back":
             row = data.draw(st.integers(0, ROWS - 1))
             length = data.draw(st.integers(0, len(held[row])))
-            if not LAYOUT.lost(written[row], length):
+            if not LAYOUT.window_overwritten(written[row], length):
                 del held[row][length:]
                 written[row] = written[row] if length else 0
         else:
             shard, way = data.draw(st.integers(0, 1)), data.draw(st.sampled_from([(0, 1), (1, 0)]))
             source, target = (2 * shard + row for row in way)
             length = data.draw(st.integers(0, len(held[source])))
-            if not LAYOUT.lost(written[source], length):
+            if not LAYOUT.window_overwritten(written[source], length):
                 rows = np.full((2, 2, 1), 2, np.int32)  # nobody
                 rows[:, shard, 0] = way
-                kept = jitted("copy")(kept, rows[0] % 2, rows[1], np.int32(length))
+                kept = jitted("copy_prefix")(kept, rows[0] % 2, rows[1], np.int32(length))
                 held[target], written[target] = held[source][:length], written[source]
     start = np.array([len(tokens) for tokens in held], np.int32)
     for layer, (past, local) in enumerate(
@@ -85,16 +85,25 @@ def test_what_a_row_sees_is_there(data) -> None:
 
 
 def test_where_a_ring_pays() -> None:
-    assert (LAYOUT.ring, LAYOUT.spare, LAYOUT.slots(0, CAPACITY), LAYOUT.slots(1, CAPACITY)) == (32, 16, 64, CAPACITY)
-    assert LAYOUT.slots(0, 32) == 32  # shorter than the ring: slot by slot
-    assert CacheLayout.of(CONFIG, 64, MOST).ring == 0  # not shorter than what keeps all
-    roomy = CacheLayout.of(CONFIG, 4 * CAPACITY, MOST, max_rewind=40)
+    assert (LAYOUT.ring_size, LAYOUT.margin, LAYOUT.slot_count(0, CAPACITY), LAYOUT.slot_count(1, CAPACITY)) == (
+        32,
+        16,
+        64,
+        CAPACITY,
+    )
+    assert LAYOUT.slot_count(0, 32) == 32  # shorter than the ring: slot by slot
+    assert CacheLayout.for_config(CONFIG, 64, MOST).ring_size == 0  # not shorter than what keeps all
+    roomy = CacheLayout.for_config(CONFIG, 4 * CAPACITY, MOST, max_rewind=40)
     for length in range(4 * CAPACITY):  # a turn of 40 that is taken back, the last window of it written whole
-        assert not roomy.lost(length + 40 + MOST - 1, length)
-    assert roomy.ring < 80 and roomy.lost(400, 300)
+        assert not roomy.window_overwritten(length + 40 + MOST - 1, length)
+    assert roomy.ring_size < 80 and roomy.window_overwritten(400, 300)
     everywhere = dataclasses.replace(CONFIG, layer_pattern=("global",))
     native = dataclasses.replace(CONFIG, attention="native", head_dim=16)
-    assert CacheLayout.of(everywhere, CAPACITY, MOST).ring == CacheLayout.of(native, CAPACITY, MOST).ring == 0
+    assert (
+        CacheLayout.for_config(everywhere, CAPACITY, MOST).ring_size
+        == CacheLayout.for_config(native, CAPACITY, MOST).ring_size
+        == 0
+    )
 
 
 LONG = 256
@@ -109,7 +118,15 @@ def test_long_dialogues_are_those_of_one_full_pass(params, layers, mesh) -> None
     batch_sizes = (8,) if mesh[0] == 1 else (2,)
     capacities = (16, 64, LONG)
     engine = Engine(
-        model, 8, LONG, 8, (END,), chunks=(4, 8), capacities=capacities, batch_sizes=batch_sizes, mesh=mesh_of(*mesh)
+        model,
+        8,
+        LONG,
+        8,
+        (END,),
+        chunk_sizes=(4, 8),
+        capacities=capacities,
+        batch_sizes=batch_sizes,
+        mesh=mesh_of(*mesh),
     )
     forward = jax.jit(partial(model.apply, params))
     rows, rng = ContextBatch(engine, params, jax.random.key(0)), np.random.default_rng(0)
@@ -129,22 +146,22 @@ def test_long_dialogues_are_those_of_one_full_pass(params, layers, mesh) -> None
     for row in range(4):
         rows.start(row, row, opening)
     turn([0, 1, 2, 3])
-    ran = rows.forwarded
+    ran = rows.forwarded_tokens
     rows.start(3, 9, opening)  # from a row that has gone on by a turn
     turn([3])
-    assert rows.copied and rows.forwarded - ran < len(opening)
+    assert rows.copied_tokens and rows.forwarded_tokens - ran < len(opening)
     for _ in range(12):
         for row in (0, 1, 2):
             rows.append(row, rng.integers(0, 14, int(rng.integers(1, 13))).tolist())
         turn([0, 1, 2])
     assert min(len(rows.context(row)) for row in (0, 1, 2)) > 100
     for back in (1, 4, 60):  # the last is more than a ring keeps
-        length, ran = len(rows.context(0)) - back, rows.forwarded
+        length, ran = len(rows.context(0)) - back, rows.forwarded_tokens
         rows.replace(0, [*rows.context(0)[:length], 3, 3])
         turn([0])
-        assert (rows.forwarded - ran > length) == (back == 60)
-    copied = rows.copied
+        assert (rows.forwarded_tokens - ran > length) == (back == 60)
+    copied = rows.copied_tokens
     rows.start(3, 10, opening)
     rows.start(2, 11, opening)  # rows 0 and 1 have gone on for long: one of these two goes first
     turn([2, 3])
-    assert rows.copied == copied + len(opening) - 1
+    assert rows.copied_tokens == copied + len(opening) - 1

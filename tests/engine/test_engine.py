@@ -13,7 +13,6 @@ from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shard_params
-from sml_jax.sharding import decode_loop_sharding, num_decode_loops, put_global
 
 
 @pytest.mark.parametrize(
@@ -21,13 +20,16 @@ from sml_jax.sharding import decode_loop_sharding, num_decode_loops, put_global
 )
 def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh, chunks, capacities) -> None:
     shards = mesh[0] * mesh[1]
-    engine = make_engine(rows, mesh, capacities=capacities, chunks=chunks, batch_sizes=(1, rows // shards))
+    engine = make_engine(rows, mesh, capacities=capacities, chunk_sizes=chunks, batch_sizes=(1, rows // shards))
     laid = shard_params(engine.mesh, model, params)
     engine.warm_up(laid)
-    compiled = engine.compiled()
+    compiled = engine.executable_count()
     # By length and width: chunks read and written, decode and copy. By width: keys. And from length to length, and into
     # a ring, where local layers did not begin with one.
-    lengths, grown = len(engine.cache_lengths), len(engine.cache_lengths) - 1 + (capacities[0] <= engine.layout.ring)
+    lengths, grown = (
+        len(engine.cache_lengths),
+        len(engine.cache_lengths) - 1 + (capacities[0] <= engine.layout.ring_size),
+    )
     assert lengths == len(capacities) + 1 and compiled == lengths * 2 * (2 * len(chunks) + 1 + 1) + 2 + grown
     rng = np.random.default_rng(0)
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
@@ -41,27 +43,27 @@ def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows,
             side.sample(chosen, int(rng.integers(1, 9)))
             for row in chosen[::2]:
                 side.append(row, [3] * int(rng.integers(1, 8)))
-    assert engine.compiled() == compiled
+    assert engine.executable_count() == compiled
 
 
 def test_the_smallest_that_will_do(make_engine, params) -> None:
     engine = make_engine(capacities=(16, 64), batch_sizes=(1, 4))
     assert engine.cache_lengths == (16, 64, 80)
-    assert [engine.chunk_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
+    assert [engine.chunk_size_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
     assert [engine.batch_size_for(n) for n in (1, 2, 4)] == [1, 4, 4]
     assert [engine.first_batch_size(n) for n in (1, 2, 3, 4)] == [1, 1, 1, 4]
-    cache = engine.cache(16)
+    cache = engine.empty_cache(16)
     for needed, capacity in ((16, 16), (17, 64), (65, 80), (3, 80)):
-        cache = engine.fitted(cache, needed)
+        cache = engine.ensure_capacity(cache, needed)
         assert cache[1].keys.shape == (4, 2, capacity, 8)
         assert cache[0].keys.shape == (4, 2, min(capacity, 64), 8)  # a local layer's ring of 32 and twice 16 to spare
 
 
 def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
     engine = make_engine(capacities=(16, 64))
-    filled = jax.tree.map(lambda x: x + jax.numpy.arange(x.size).reshape(x.shape), engine.cache(16))
+    filled = jax.tree.map(lambda x: x + jax.numpy.arange(x.size).reshape(x.shape), engine.empty_cache(16))
     before = jax.device_get(filled)
-    for kept, was, at in zip(engine.fitted(filled, 17), before, (engine.layout.spare, 0), strict=True):
+    for kept, was, at in zip(engine.ensure_capacity(filled, 17), before, (engine.layout.margin, 0), strict=True):
         for new, old in zip(kept, was, strict=True):
             np.testing.assert_array_equal(new[:, :, at : at + 16], old)
             assert not np.delete(np.asarray(new), np.s_[at : at + 16], axis=2).any()
@@ -87,7 +89,7 @@ def test_lengths_double_up_to_the_longest_context() -> None:
     ("changes", "message"),
     [
         ({"max_length": 65}, "contexts of 65 tokens, but the model's max_length is 64"),
-        ({"rows": 6, "mesh": (2, 2, 1)}, "6 rows do not divide over 4 shards of the mesh"),
+        ({"max_concurrent": 6, "mesh": (2, 2, 1)}, "6 rows do not divide over 4 shards of the mesh"),
         ({"batch_sizes": (1, 2)}, "batch_sizes end at 2, but a shard has 4 rows"),
         ({"stop_ids": ()}, "an end of turn must be a token that can be sampled"),
         ({"suppressed_ids": (END,)}, "an end of turn must be a token that can be sampled"),
@@ -105,20 +107,12 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     Where only `data` splits them they exchange nothing at all, so that none waits for another.
     """
     engine = make_engine(16, mesh, batch_sizes=(2, 16 // (mesh[0] * mesh[1])))
-    few, slots = 2 * engine.shards, {engine.layout.slots(layer, engine.cache_lengths[-1]) for layer in range(2)}
+    slots = {engine.layout.slot_count(layer, engine.cache_lengths[-1]) for layer in range(2)}
     assert slots == {80, 64}  # of the layer that keeps all and of the local one's ring; no other dimension's size
-    weights, cache, zeros = engine.prepare_params(params), engine.cache(), np.zeros(few, np.int32)
-    rows = engine._rows(np.zeros((engine.shards, 2), np.int32))
-    keys = engine._rows(engine.keys(jax.random.key(0), zeros, zeros.astype(np.uint32)))
-    start, window, stop_counts = (
-        engine._rows(zeros),
-        engine._rows(np.zeros((few, 8), np.int32)),
-        put_global(np.ones(num_decode_loops(engine.mesh), np.int32), decode_loop_sharding(engine.mesh)),
-    )
     lowered = {
-        "copy": engine._copy.lower(cache, rows, rows, np.int32(1)),
-        "extend": engine._extend.lower(weights, cache, rows, window, start, start),
-        "decode": engine._decode.lower(weights, cache, rows, start, start, start, keys, stop_counts, engine._allowed),
+        executable.name.split()[0]: executable.jitted.lower(*executable.args)
+        for executable in engine.programs(batch_size=2)
+        if executable.name.split()[0] in ("copy", "extend", "decode")
     }
     moved = {}
     for name, program in lowered.items():

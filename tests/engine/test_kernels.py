@@ -22,7 +22,7 @@ def keys_of(seed: int, rows: int = 4) -> jax.Array:
 
 def filled(engine, params, rows: list[list[int]], chunk: int, cache=None):
     """A cache of all but each row's last token, put in `chunk` tokens at a time; and how many each row holds."""
-    cache = engine.cache() if cache is None else cache
+    cache = engine.empty_cache() if cache is None else cache
     waiting = [row[:-1] for row in rows]
     start = np.zeros(len(rows), np.int32)
     while any(waiting):

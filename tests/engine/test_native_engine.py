@@ -23,10 +23,17 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Context
     model = Decoder(replace(CONFIG, head_dim=16, attention=attention, max_length=128))
     params = init_params(model, jax.random.key(0))
     engine = Engine(
-        model, rows, 128, 8, (END,), chunks=(4, 8), batch_sizes=(1, rows // (mesh[0] * mesh[1])), mesh=mesh_of(*mesh)
+        model,
+        rows,
+        128,
+        8,
+        (END,),
+        chunk_sizes=(4, 8),
+        batch_sizes=(1, rows // (mesh[0] * mesh[1])),
+        mesh=mesh_of(*mesh),
     )
     engine.warm_up(params)
-    compiled = engine.compiled()
+    compiled = engine.executable_count()
     side, said = ContextBatch(engine, params, jax.random.key(1)), []
     for row in range(rows):
         side.start(row, row, OPENING if row % 2 else [1 + row, 3] * (1 + row))
@@ -34,7 +41,7 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Context
         said += side.sample(range(rows), 8)
         for row in range(turn, rows):
             side.append(row, [5, 4, 3, 2, 1][: 1 + row % 5])
-    assert engine.compiled() == compiled, "something was compiled after the warm-up"
+    assert engine.executable_count() == compiled, "something was compiled after the warm-up"
     return side, said
 
 
@@ -52,7 +59,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
     assert [turn.tokens for turn in got] == [turn.tokens for turn in expected]
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
-    assert native.copied == plain.copied > 32, "openings longer than a window of copying were copied"
+    assert native.copied_tokens == plain.copied_tokens > 32, "openings longer than a window of copying were copied"
     assert set(multiplied) == ({1, 4} if mesh == (1, 1, 1) else set()), (
         "cores share the products of one device's few rows"
     )

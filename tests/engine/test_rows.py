@@ -51,7 +51,7 @@ def test_log_probs_over_turns_are_those_of_one_full_pass(rows, scores_of) -> Non
         for position, logprob in logprobs[d].items():
             assert logprob == pytest.approx(float(scores[position]), abs=1e-4)
     # All but each row's last token have gone through the model, and each once.
-    assert rows.forwarded == sum(len(context) - 1 for context in contexts)
+    assert rows.forwarded_tokens == sum(len(context) - 1 for context in contexts)
 
 
 @pytest.mark.parametrize(("size", "mesh"), [(16, (1, 1, 1)), (16, (8, 1, 1)), (8, (2, 2, 2)), (4, (1, 1, 2))], ids=str)
@@ -85,7 +85,7 @@ def test_weights_move_from_the_updates_mesh_to_the_rollouts(rows, make_engine, m
 
 def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -> None:
     """Turns begun at different times, and stopped in the middle again and again, are the turns of one call."""
-    engine = make_engine(4, steps=3, batch_sizes=(1, 2, 4))
+    engine = make_engine(4, decode_steps=3, batch_sizes=(1, 2, 4))
     in_step = played(
         ContextBatch(make_engine(4), params, jax.random.key(0)), {d: row for row, d in enumerate((41, 42, 43))}
     )
@@ -97,8 +97,8 @@ def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -
         if waiting:
             d = waiting.pop(0)
             rows.start(d - 41, d, turns[d][0])
-            rows.begin(d - 41, 6)
-        if not rows.speaking:
+            rows.begin_turn(d - 41, 6)
+        if not rows.active_turns:
             break
         rows.dispatch(0.3)
         for row, utterance in rows.collect().items():
@@ -108,7 +108,7 @@ def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -
             logprobs[d] |= {first + i: lp for i, lp in enumerate(utterance.logprobs)}
             if len(said[d]) < 4:
                 rows.append(row, turns[d][len(said[d])])
-                rows.begin(row, 6)
+                rows.begin_turn(row, 6)
     assert said == in_step[0]
     for d, by_position in logprobs.items():
         assert by_position == pytest.approx(in_step[1][d], abs=1e-5)
@@ -126,7 +126,7 @@ def test_given_tokens_go_through_in_calls_of_few_more_rows_than_wait(make_engine
     for row in range(3):
         rows.start(row, row, [3, 4, 6, 7, 1 + row])
     rows.prefill(range(3))
-    assert sizes == [2, 1] and rows.forwarded == 12
+    assert sizes == [2, 1] and rows.forwarded_tokens == 12
 
 
 def test_an_opening_is_run_once_for_all_that_share_it(make_engine, params, scores_of) -> None:
@@ -136,11 +136,11 @@ def test_an_opening_is_run_once_for_all_that_share_it(make_engine, params, score
         rows.start(row, row, opening)
     rows.start(3, 3, opening[:-1])
     said = rows.sample(range(4), 6)
-    assert rows.copied == 2 * (len(opening) - 1)
-    assert rows.forwarded == len(opening) - 1 + len(opening) - 2 + sum(len(u.tokens) for u in said)
+    assert rows.copied_tokens == 2 * (len(opening) - 1)
+    assert rows.forwarded_tokens == len(opening) - 1 + len(opening) - 2 + sum(len(u.tokens) for u in said)
     rows.start(1, 9, opening)  # from a row that has gone on since
     again = rows.sample([1], 6)[0]
-    assert rows.copied == 3 * (len(opening) - 1)
+    assert rows.copied_tokens == 3 * (len(opening) - 1)
     rows.rewind(0, 4)  # nobody else holds it now but rows 1 and 2
     rows.start(3, 10, opening)
     last = rows.sample([3], 6)[0]
@@ -174,9 +174,9 @@ def test_rows_that_are_not_sampled_stay_as_they_are(rows) -> None:
     rows.start(1, 1, [4] * 20)
     rows.sample([0], 4)
     assert rows.context(1) == [4] * 20
-    forwarded = rows.forwarded
+    forwarded = rows.forwarded_tokens
     rows.sample([1], 1)
-    assert rows.forwarded == forwarded + 20
+    assert rows.forwarded_tokens == forwarded + 20
 
 
 def test_rewinding_takes_back_what_was_said(rows, scores_of) -> None:
@@ -197,25 +197,25 @@ def test_replacing_keeps_what_is_shared(rows, scores_of) -> None:
     opening = [1, 3, 4, 6, 7, 8, 1, 0]
     rows.start(0, 5, opening)
     said = list(rows.sample([0], 1)[0].tokens)
-    forwarded = rows.forwarded
+    forwarded = rows.forwarded_tokens
     rows.replace(0, [*opening, *said, 11, 12])  # a longer context
     rows.sample([0], 1)
-    assert rows.forwarded == forwarded + 3
-    forwarded = rows.forwarded
+    assert rows.forwarded_tokens == forwarded + 3
+    forwarded = rows.forwarded_tokens
     rows.replace(0, [*opening[:6], 13, 13, 13])  # one that parts from the old after six tokens
     assert rows.context(0) == [*opening[:6], 13, 13, 13]
     again = rows.sample([0], 8)[0]
     np.testing.assert_allclose(again.logprobs, scores_of([rows.context(0)])[0][9:], atol=1e-4)
-    assert rows.forwarded == forwarded + 3 + len(again.tokens) - 1
+    assert rows.forwarded_tokens == forwarded + 3 + len(again.tokens) - 1
     rows.replace(0, opening[:3])  # a part of the old one
     assert rows.context(0) == opening[:3]
 
 
 def test_room(rows) -> None:
     rows.start(0, 0, [1] * 60)
-    assert rows.room(0) == 4
+    assert rows.tokens_left(0) == 4
     said = rows.sample([0], 8)[0]
-    assert len(said.tokens) <= 4 and rows.room(0) == 4 - len(said.tokens)
+    assert len(said.tokens) <= 4 and rows.tokens_left(0) == 4 - len(said.tokens)
     rows.rewind(0, 60)
     with pytest.raises(UserError, match="a context of 65 tokens, but there is room for 64: raise max_length"):
         rows.append(0, [1] * 5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from sml_jax.engine.sampling import Sampling, draws, logprob_of, row_keys, sample, sampling_logits
+from sml_jax.engine.sampling import Sampling, logprob_of, row_keys, sample, sampling_logits, token_uniforms
 from sml_jax.errors import UserError
 
 PROBABILITY = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
@@ -64,7 +64,7 @@ def test_settings_that_cannot_be(settings_: dict, message: str) -> None:
 
 def sampled(keys: jax.Array, positions: jax.Array, logits: jax.Array) -> jax.Array:
     """A token for each row at its position."""
-    return sample(draws(keys, positions[:, None])[:, 0], logits)[0]
+    return sample(token_uniforms(keys, positions[:, None])[:, 0], logits)[0]
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=4, top_p=0.9)])
@@ -117,6 +117,6 @@ def test_a_draw_comes_with_its_log_probability(sampling: Sampling) -> None:
     logits = 40 * jax.random.normal(jax.random.key(1), (64, 50))
     offered = sampling_logits(logits, jnp.arange(50) % 3 > 0, sampling)
     keys = row_keys(jax.random.key(0), jnp.arange(64, dtype=jnp.uint32))
-    tokens, logprob = sample(draws(keys, jnp.zeros((64, 1), jnp.int32))[:, 0], offered)
+    tokens, logprob = sample(token_uniforms(keys, jnp.zeros((64, 1), jnp.int32))[:, 0], offered)
     np.testing.assert_allclose(logprob, logprob_of(offered, tokens), rtol=1e-5, atol=1e-5)
     assert (np.asarray(tokens) % 3 > 0).all()

@@ -38,13 +38,13 @@ def labeller():
     model = Decoder(config)
     engine = Engine(
         model,
-        rows=8,
+        max_concurrent=8,
         max_length=labelling_length(MESSAGES, 24),
         max_new_tokens=ANSWER_TOKENS,
         stop_ids=MESSAGES.stop_ids,
         suppressed_ids=MESSAGES.suppressed_ids(),
         sampling=Sampling(temperature=0.0),
-        chunks=(512,),
+        chunk_sizes=(512,),
         capacities=(labelling_length(MESSAGES, 24),),
     )
     return LanguageLabeller(engine, init_params(model, jax.random.key(0)), MESSAGES, utterance_tokens=24)

@@ -156,9 +156,9 @@ def test_the_callers_parameters_survive(params, batch, sft):
 def test_compiles_once_a_shape(model, params, batch):
     learner = Learner(model, SGD)
     step(learner, params, batch, 2, (4, TIME))
-    compiled = learner.compiled()
+    compiled = learner.executable_count()
     step(learner, params, batch, 2, (4, TIME))
-    assert compiled == learner.compiled() == 3  # two lengths, and the optimiser's step
+    assert compiled == learner.executable_count() == 3  # two lengths, and the optimiser's step
 
 
 @pytest.mark.parametrize("loss", [None, PolicyLoss(mismatch_cap=2.0)])
@@ -168,13 +168,13 @@ def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss):
     learner = Learner(model, optimizer, loss)
     state = learner.warm_up(init_state(params, optimizer), 4, (4, TIME))
     assert same(host(state), host(init_state(params, optimizer)))
-    assert learner.compiled() == 3
+    assert learner.executable_count() == 3
     for rows in (1, 3, 6):
         few = {name: value[:rows] for name, value in batch.items()}
         few["weights"] = few["weights"] * (np.arange(TIME) < 2 * rows)
         state, metrics = learner.update(state, micro_batches(**few, rows=4, buckets=(4, TIME)))
         assert metrics["skipped"] == 0
-    assert learner.compiled() == 3 and int(state.step) == 3
+    assert learner.executable_count() == 3 and int(state.step) == 3
 
 
 def test_state_and_gradients_are_updated_in_place(model, params, batch):

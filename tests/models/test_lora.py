@@ -197,9 +197,16 @@ def test_the_adapted_model_samples_what_the_merged_one_does(base: dict) -> None:
 
     def play(model: Decoder, params: dict) -> Any:
         engine = Engine(
-            model, rows=3, max_length=32, max_new_tokens=8, stop_ids=(2,), chunks=(4,), capacities=(32,), mesh=mesh
+            model,
+            max_concurrent=3,
+            max_length=32,
+            max_new_tokens=8,
+            stop_ids=(2,),
+            chunk_sizes=(4,),
+            capacities=(32,),
+            mesh=mesh,
         )
-        params, cache, start = engine.prepare_params(params), engine.cache(), np.zeros(3, np.int32)
+        params, cache, start = engine.prepare_params(params), engine.empty_cache(), np.zeros(3, np.int32)
         for count in ([4, 2, 1], [2, 0, 0]):
             size = np.array(count, np.int32)
             cache = engine.extend(params, cache, TOKENS[:, start[0] : start[0] + 4], start, size)

@@ -97,17 +97,17 @@ def test_greedy_tokens_and_their_log_probabilities_through_the_cache(name: str, 
     end = next(token for token in range(case.model.config.vocab_size) if token not in said)
     engine = Engine(
         case.model,
-        rows=3,
+        max_concurrent=3,
         max_length=128,
         max_new_tokens=GREEDY,
         stop_ids=(end,),
         sampling=Sampling(temperature=0.0),
-        chunks=(CHUNK,),
+        chunk_sizes=(CHUNK,),
         capacities=(128,),
-        steps=GREEDY,
+        decode_steps=GREEDY,
         mesh=one,
     )
-    held, start = engine.cache(), np.zeros(3, np.int32)
+    held, start = engine.empty_cache(), np.zeros(3, np.int32)
     waiting = [row[:-1] for row in rows]
     while any(row.size for row in waiting):
         tokens, count = np.zeros((3, CHUNK), np.int32), np.zeros(3, np.int32)

@@ -14,11 +14,13 @@ def tiny_config(**changes: Any) -> DecoderConfig:
     return DecoderConfig(**{**sizes, **changes})
 
 
-def tiny_job(config: DecoderConfig | None = None, rows: int = 8, micro_batch_size: int = 8) -> Job:
+def tiny_job(config: DecoderConfig | None = None, max_concurrent: int = 8, micro_batch_size: int = 8) -> Job:
     """Online SML in little: dialogues of two turns, no evaluation."""
     dialogues = Dialogues("online", 48, 16, 2, 8, 8, 8, 8, 10, 12, teacher=True)
     update = Update("online", adamw(1e-3), PolicyLoss(), micro_batch_size, 48, 16, 1)
-    return Job(config or tiny_config(layers=1), rows, 1, -1, 1, Sampling(), ((dialogues, update),), None, ("little",))
+    return Job(
+        config or tiny_config(layers=1), max_concurrent, 1, -1, 1, Sampling(), ((dialogues, update),), None, ("little",)
+    )
 
 
 def matrices(config: DecoderConfig) -> int:

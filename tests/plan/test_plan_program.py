@@ -18,7 +18,7 @@ from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
 from sml_jax.plan.counting import Count
 from sml_jax.plan.job import changed
-from sml_jax.plan.kernels import phases, shard_bytes
+from sml_jax.plan.phases import phases, shard_bytes
 from sml_jax.plan.recipe import read_job
 from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.search import flags_of, nearest
@@ -38,12 +38,12 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
     plan = report.make_plan(tiny_job(), "cpu:8", cache=cache)
     assert plan.fits and plan.mesh == {"data": 1, "fsdp": 8, "tensor": 1}
     for phase in plan.phases:
-        for kernel in phase.kernels:
-            memory, covered = kernel.compiled.memory, sum(phase.state[kind] for kind in kernel.program.covers)
-            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.program.later)
-            if any(name in kernel.program.name for name in ("decode", "gradients", "step", "weights")):
+        for kernel in phase.executables:
+            memory, covered = kernel.compiled.memory, sum(phase.state[kind] for kind in kernel.executable.covers)
+            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.executable.later)
+            if any(name in kernel.executable.name for name in ("decode", "gradients", "step", "weights")):
                 # What is no state among the arguments (tokens, lengths) is small.
-                assert 0 <= memory.arguments - covered <= 8192, kernel.program.name
+                assert 0 <= memory.arguments - covered <= 8192, kernel.executable.name
                 assert kernel.needs == memory.total + others
             else:  # weights that a program does not use are there all the same
                 assert memory.total + others <= kernel.needs <= memory.total + others + covered
@@ -59,7 +59,7 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
 
 def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
     update = phases(tiny_job(micro_batch_size=3), make_mesh(1, 8, 1))[-1]
-    gradients = update.programs[0]
+    gradients = update.executables[0]
     assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
 
 
@@ -81,12 +81,12 @@ def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     norms = 4 * (3 * config.embed_dim + 2 * config.head_dim * config.qk_norm)
     assert rollout.state["student's weights"] == whole / 4 + norms
     assert layout.layers[0]["params"]["mlp"]["up"]["kernel"].spec == PartitionSpec("fsdp", "tensor")
-    laid = rollout.kernels[0]
-    assert laid.program.covers == () and laid.compiled.memory.arguments >= whole / 4
+    laid = rollout.executables[0]
+    assert laid.executable.covers == () and laid.compiled.memory.arguments >= whole / 4
     later = sum(rollout.state[kind] for kind in ("student's weights", "student's cache", "teacher's cache"))
     assert laid.needs == laid.compiled.memory.total + sum(rollout.state.values()) - later, "caches come after weights"
-    assert plain.kernels[0].program.covers == ("student's parameters",)
-    decode, before = rollout.kernels[-2], plain.kernels[-2]
+    assert plain.executables[0].executable.covers == ("student's parameters",)
+    decode, before = rollout.executables[-2], plain.executables[-2]
     assert "all-reduce" in decode.compiled.work.by_kind() and decode.compiled.work != before.compiled.work
     assert as_json(apart, None)["rollout_mesh"] == apart.rollout_mesh
     other = dataclasses.replace(apart, job=changed(apart.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4)))
@@ -120,7 +120,7 @@ def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
     """11.77e9 float32 parameters, twice, Adam's two moments and gradients, over 8 devices; two sides' caches."""
     job = read_job(GEMMA, [])
     assert job.stages[0][0].length == 7736 and job.evaluation.turns == 10
-    found = phases(changed(job, rows=8), make_mesh(1, 8, 1))
+    found = phases(changed(job, max_concurrent=8), make_mesh(1, 8, 1))
     rollout, update, evaluation = ({k: shard_bytes(v) for k, v in phase.state.items()} for phase in found)
     whole = 48 * 2 * 256  # norms of queries and keys, which no axis splits
     parameters = 4 * ((11_766_034_176 - whole) / 8 + whole)
@@ -193,10 +193,10 @@ def test_a_deep_program_is_on_the_line_through_two_shallow_ones(cache):
     job = tiny_job(config)
     mesh = make_mesh(1, 8, 1)
     rollout = report.make_plan(job, "cpu:8", cache=cache).phases[0]
-    index = next(i for i, kernel in enumerate(rollout.kernels) if "write" in kernel.program.name)
-    exact = report.compile_program(phases(job, mesh)[0].programs[index])
-    assert rollout.kernels[index].compiled.memory.total == pytest.approx(exact.memory.total, rel=0.02)
-    assert rollout.kernels[index].compiled.work.bytes == pytest.approx(exact.work.bytes, rel=0.02)
+    index = next(i for i, kernel in enumerate(rollout.executables) if "write" in kernel.executable.name)
+    exact = report.compile_executable(phases(job, mesh)[0].executables[index])
+    assert rollout.executables[index].compiled.memory.total == pytest.approx(exact.memory.total, rel=0.02)
+    assert rollout.executables[index].compiled.work.bytes == pytest.approx(exact.work.bytes, rel=0.02)
 
 
 def test_scaling_is_linear_and_keeps_what_was_not_compiled():
@@ -212,8 +212,8 @@ def test_scaling_is_linear_and_keeps_what_was_not_compiled():
 def test_roofline_takes_the_slowest_of_three():
     chip = CHIPS["v5e"]
     work = Count(chip.flops * 2, chip.bandwidth * 3, {("all-gather", "1"): chip.links})
-    kernel = report._kernel(
-        phases(tiny_job(), make_mesh(1, 8, 1))[0].programs[0],
+    kernel = report._plan_executable(
+        phases(tiny_job(), make_mesh(1, 8, 1))[0].executables[0],
         Compiled(Memory(1.0, 1.0, 1.0, 0.0), None, work, 1.0, 0.0),
         {"student's parameters": 1.0, "student's weights": 1.0},
         chip,
@@ -232,10 +232,10 @@ def test_a_small_model_for_a_tpu_slice():
     plan = report.make_plan(job, "v5e:2x4")
     assert plan.fits and plan.limit == 15.75 * 2**30
     for phase in plan.phases:
-        for kernel in phase.kernels:
+        for kernel in phase.executables:
             useful = kernel.compiled.useful_flops
             assert kernel.needs >= kernel.compiled.memory.total
-            if useful and "extend" not in kernel.program.name:  # whose last layer's output nobody asks for
-                assert kernel.compiled.work.flops * 8 == pytest.approx(useful, rel=0.05), kernel.program.name
+            if useful and "extend" not in kernel.executable.name:  # whose last layer's output nobody asks for
+                assert kernel.compiled.work.flops * 8 == pytest.approx(useful, rel=0.05), kernel.executable.name
             assert kernel.seconds
     assert plan.dialogues_per_hour()["online"] > 0

@@ -20,7 +20,7 @@ def base():
     chat = simple_format(SentencePieceTokenizer(ASSETS / "pocket.model"))
     engine = Engine(
         model,
-        rows=64,
+        max_concurrent=64,
         max_length=256,
         max_new_tokens=14,
         stop_ids=chat.stop_ids,

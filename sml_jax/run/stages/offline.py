@@ -173,7 +173,7 @@ class Offline:
         """One piece: the dialogues of problems `start` and on."""
         count = min(self.piece, self.problems - start)
         before = start * self.samples
-        if not engine.compiled():
+        if not engine.executable_count():
             progress.note("compiling...")
             engine.warm_up(state.params)
         played = play(

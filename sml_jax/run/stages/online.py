@@ -136,7 +136,7 @@ class Online:
                     "rollout_seconds": rolled_out - started,
                     "update_seconds": seconds - (rolled_out - started),
                     "dialogues_per_second": len(played.dialogues) / seconds,
-                    "compiled": float(engine.compiled() + learner.compiled()),
+                    "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
                 logged = worth_writing(played.dialogues, self.dialogues_kept)
                 state = bookkeeper.step_done(state, metrics, logged, last=step + 1 == self.steps)

@@ -1,0 +1,68 @@
+"""The short lists of sizes that an engine compiles for, so that no length of a dialogue causes a recompilation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jax.sharding import Mesh
+
+from sml_jax.engine.caches import align_slots
+from sml_jax.errors import UserError
+from sml_jax.models.ops.cache_backends import cache_backend
+from sml_jax.sharding import num_row_shards
+
+CHUNK_SIZES = (16, 64)  # given tokens of a row that one `extend` takes
+DECODE_STEPS = 32  # the most tokens that a row samples in one call, so that waiting rows get their turn soon
+_SMALLEST_CAPACITY = 64
+_MIN_ROWS_TO_SPLIT = 32  # below this, calls of fewer rows save less time than their compilation costs
+_MIN_BATCH_SIZE = 4
+
+
+def rows_of_a_shard(max_concurrent: int, mesh: Mesh) -> int:
+    """How many rows each of the mesh's row shards holds.
+
+    Raises:
+      UserError: the number of rows is not a multiple of the number of shards.
+    """
+    shards = num_row_shards(mesh)
+    if max_concurrent % shards:
+        raise UserError(
+            f"engine: max_concurrent is {max_concurrent}, but {max_concurrent} rows do not divide over {shards} shards "
+            f"of the mesh: give a multiple of {shards}"
+        )
+    return max_concurrent // shards
+
+
+def longest_cache_length(max_length: int, chunk_sizes: Sequence[int], decode_steps: int) -> int:
+    """Slots of the longest cache that contexts of `max_length` tokens need.
+
+    Kernels write whole windows of new tokens, and the last window may begin at the last token of a full context. The
+    smallest chunk is enough here because the engine falls back to it near the end (see `Engine.chunk_size_for`).
+    """
+    return align_slots(max_length + max(chunk_sizes[0], decode_steps))
+
+
+def default_batch_sizes(rows: int) -> tuple[int, ...]:
+    """All `rows` of a shard and, where there are many, a quarter and a sixteenth of them; rising."""
+    fractions = (rows // 16, rows // 4) if rows >= _MIN_ROWS_TO_SPLIT else ()
+    return (*(size for size in fractions if size >= _MIN_BATCH_SIZE), rows)
+
+
+def default_capacities(max_length: int, attention: str) -> tuple[int, ...]:
+    """Powers of two from 64 on, then `max_length`; `max_length` alone where attention reads only filled slots.
+
+    There shorter caches save nothing (see `CacheBackend.reads_full_capacity`).
+    """
+    if not cache_backend(attention).reads_full_capacity:
+        return (max_length,)
+    sizes, size = [], _SMALLEST_CAPACITY
+    while size < max_length:
+        sizes.append(size)
+        size *= 2
+    return (*sizes, max_length)
+
+
+def check_rising(name: str, sizes: Sequence[int]) -> None:
+    """Raises a UserError unless `sizes` holds at least one number and its numbers rise."""
+    if not sizes or list(sizes) != sorted(set(sizes)):
+        raise UserError(f"engine: {name} are {tuple(sizes)}; give at least one, each larger than the one before")

@@ -1,0 +1,185 @@
+"""The phases of a job (rollout, update, evaluation): what is resident in each, and which executables it runs.
+
+The engine and the learner hand over what they compile (`Engine.programs`, `Learner.programs`). This module knows only
+which of a phase's resident arrays their arguments are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from sml_jax.common.executables import Executable
+from sml_jax.engine.engine import Engine
+from sml_jax.learn.update import Learner, TrainState, abstract_state
+from sml_jax.models.decoder import Decoder
+from sml_jax.models.layout import sharded_param_shapes
+from sml_jax.models.lora import split_trainable
+from sml_jax.models.ops.cache_backends import cache_backend
+from sml_jax.plan.job import Dialogues, Job, Update
+from sml_jax.sharding import padded_row_count
+
+# Which tokens end a turn or are suppressed costs nothing, so any ids do. That some are suppressed is usual.
+_STOP_IDS, _SUPPRESSED_IDS = (0, 1), (2,)
+
+Arrays = Any  # a tree of jax.ShapeDtypeStruct, each with a sharding
+
+
+@dataclass(frozen=True)
+class PlannedExecutable(Executable):
+    """An executable within a phase.
+
+    Attributes:
+      covers: kinds of the phase's resident state that are among its arguments.
+      later: kinds of the resident state that it makes, or that are made after it ran: they take no memory yet.
+    """
+
+    covers: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What runs while the same state is resident.
+
+    Attributes:
+      state: resident arrays by kind ("student's cache", "optimiser", ...).
+      executables: what runs.
+      dialogues: how many dialogues one pass of the phase handles; 0 for an update.
+    """
+
+    name: str
+    state: Mapping[str, Arrays]
+    executables: tuple[PlannedExecutable, ...]
+    dialogues: int = 0
+
+
+def phases(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase]:
+    """Every phase of a job: each stage's rollout and update, then the evaluation.
+
+    Args:
+      mesh: of the updates.
+      rollout_mesh: the mesh of rollouts and evaluation, over the same devices; None for the same mesh.
+
+    Raises:
+      UserError: a dimension of a parameter that a mesh does not divide.
+    """
+    model = Decoder(job.model)
+    params = sharded_param_shapes(model, mesh)
+    frozen, trainable = split_trainable(params)
+    # The initial parameters stay: they are the frozen teacher's and the KL term's reference. Under adapters the base is
+    # shared, so that only the initial adapters are there a second time.
+    always = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
+    engine_mesh = rollout_mesh or mesh
+    found = []
+    for dialogues, update in job.stages:
+        state: dict[str, Arrays] = dict(always)
+        train_state = abstract_state(params, update.optimizer, mesh) if update else None
+        if train_state is not None:
+            state["optimiser"] = (train_state.step, train_state.opt_state)
+        if dialogues is not None:
+            found.append(_rollout(job, model, engine_mesh, dialogues, state, f"{dialogues.name}: rollout"))
+        if update is not None and train_state is not None:
+            found.append(_update(model, mesh, update, state, train_state))
+    if job.evaluation is not None:
+        found.append(_rollout(job, model, engine_mesh, job.evaluation, always, job.evaluation.name))
+    return found
+
+
+def _rollout(
+    job: Job, model: Decoder, mesh: Mesh, dialogues: Dialogues, state: Mapping[str, Arrays], name: str
+) -> Phase:
+    """Dialogues as an engine runs them: each side has weights and a cache, and every call is as large as it can be."""
+    engine = Engine(
+        model,
+        job.max_concurrent,
+        dialogues.length,
+        dialogues.max_new_tokens,
+        _STOP_IDS,
+        _SUPPRESSED_IDS,
+        job.sampling,
+        max_rewind=dialogues.max_rewind,
+        mesh=mesh,
+    )
+    # As many dialogues as there are rows run at once, so that all of them take several waves.
+    waves = -(-dialogues.number // job.max_concurrent)
+    calls_of_a_wave = sum(turns * -(-tokens // engine.decode_steps) for turns, tokens in dialogues.sampled_turns())
+    executables = engine.programs(
+        prepare_calls=1 + dialogues.teacher,
+        extend_calls=waves * dialogues.extend_calls(engine.chunk_sizes[-1]),
+        decode_calls=waves * calls_of_a_wave,
+        copy_calls=0,  # how much can be copied depends on the problems: the plan takes it that nothing is
+    )
+
+    weights, cache = engine.abstract_weights(), engine.abstract_cache()
+    resident: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
+    # The teacher's cache is allocated before the student's weights are prepared. But it begins short, and has its full
+    # size only later, unless the engine has one capacity alone.
+    begins_short = cache_backend(job.model.attention).reads_full_capacity
+    made_later = [kind for kind in resident if begins_short or kind == "student's cache"]
+    resident |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
+
+    # On a mesh of its own the engine first gets a copy of the parameters, which is there beside those of the update.
+    same_layout = _shardings(sharded_param_shapes(model, mesh)) == _shardings(state["student's parameters"])
+    kinds = {"weights": "student's weights", "cache": "student's cache"}
+    kinds |= {"params": "student's parameters"} if same_layout else {}
+    later = ("student's weights", *made_later)
+    return Phase(name, {**state, **resident}, _planned(executables, kinds, later), dialogues.number)
+
+
+def _update(model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState) -> Phase:
+    """Gradients of every micro-batch and the optimiser's steps, as a learner takes them."""
+    params = train_state.params
+    needs_reference = update.policy_loss is not None and update.policy_loss.kl_coef > 0
+    learner = Learner(model, update.optimizer, update.policy_loss, params if needs_reference else None, mesh)
+    rows = padded_row_count(mesh, update.micro_batch_size)  # as the stages do
+    executables = learner.programs(train_state, rows, update.length, -(-update.dialogues // rows), update.steps)
+    kinds = {
+        "params": "student's parameters",
+        "gradients": "gradients",
+        "reference": "frozen parameters",
+        "opt_state": "optimiser",
+    }
+    resident = {**state, "gradients": split_trainable(params)[1]}
+    return Phase(f"{update.name}: update", resident, _planned(executables, kinds))
+
+
+def _planned(
+    executables: Iterable[Executable], kinds: Mapping[str, str], later: tuple[str, ...] = ()
+) -> tuple[PlannedExecutable, ...]:
+    """The executables that are called at all, with the resident state that they cover.
+
+    Args:
+      kinds: kinds of the resident state by the names that the executables' owner gives its arguments.
+      later: kinds that do not exist before what the first executable makes.
+    """
+    return tuple(
+        PlannedExecutable(
+            **vars(executable),
+            covers=tuple(kinds[name] for name in executable.reads if name in kinds),
+            later=later if executable.makes else (),
+        )
+        for executable in executables
+        if executable.calls
+    )
+
+
+def _shardings(tree: Arrays) -> list[Any]:
+    return [leaf.sharding for leaf in jax.tree.leaves(tree)]
+
+
+def shard_bytes(tree: Arrays) -> float:
+    """Bytes that a tree's arrays take on one device."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.sharding.shard_shape(leaf.shape)
+        # A random key has no itemsize of its own; it is stored as unsigned integers.
+        dtype = jnp.uint32 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype
+        total += int(np.prod(shape)) * jnp.dtype(dtype).itemsize
+    return float(total)
