@@ -122,21 +122,27 @@ def room_order(root: Path) -> list[set[str]]:
     ]
 
 
-def upward_imports(arrows: Iterable[tuple[str, str]], order: Sequence[set[str]]) -> list[str]:
-    """Arrows from a lower layer to a higher one. A room that no layer names belongs to its nearest folder that is."""
+def upward_imports(modules: Mapping[str, Path], order: Sequence[set[str]]) -> list[str]:
+    """Imports from a higher layer. A module lies in the layer that names it, or else names its nearest folder."""
 
-    def height(room: str) -> int | None:
-        while room:
-            for place, layer in enumerate(order):
-                if room in layer:
-                    return len(order) - place
-            room = room.rpartition(".")[0]
+    def layer_of(module: str) -> int | None:
+        while module:
+            for number, layer in enumerate(order):
+                if module in layer:
+                    return number
+            module = module.rpartition(".")[0]
         return None
 
-    heights = {room: height(room) for arrow in arrows for room in arrow}
-    return sorted(
-        f"{a} -> {b}" for a, b in arrows if (heights[a] or 0) < (heights[b] or 0) and heights[a] and heights[b]
-    )
+    upward = []
+    for module, path in modules.items():
+        targets = {containing_module(name, modules) for name in imported_names(path)} - {None, PACKAGE}
+        own_layer = layer_of(module)
+        for target in sorted(target for target in targets if target is not None):
+            layer = layer_of(target)
+            # Layers are listed from the highest down.
+            if own_layer is not None and layer is not None and layer < own_layer:
+                upward.append(f"{module} -> {target}")
+    return upward
 
 
 def comments_per_100_lines(paths: Iterable[Path]) -> float:
@@ -201,7 +207,7 @@ def measures(root: Path) -> dict[str, str]:
         "rooms": f"{len(rooms)}",
         "arrows between rooms": f"{len(arrows)}",
         "circles of rooms": "; ".join(" <-> ".join(circle) for circle in find_circles(arrows)) or "none",
-        "upward imports": ("; ".join(upward_imports(arrows, order)) or "none") if order else "no order is given",
+        "upward imports": ("; ".join(upward_imports(modules, order)) or "none") if order else "no order is given",
         "median file, lines": f"{statistics.median(sizes.values()):.0f}",
         "largest file, lines": f"{sizes[largest]} ({largest.relative_to(root)})",
         "README, lines": f"{len(pages[0].read_text().splitlines())}",
