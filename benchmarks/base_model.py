@@ -1,7 +1,7 @@
 """Measures the shipped base model: `python benchmarks/base_model.py [MODEL_FOLDER]`.
 
-For each pocket task: success at turns 1 to 4 against itself as teacher and against one that only says to try again, and
-how often it says, as teacher, what the scripted teacher would have said.
+It prints for each pocket task the success at turns 1 to 4, with the model itself as teacher and with one that only says
+to try again, and how often the model, as teacher, says what the scripted teacher would have said.
 """
 
 import sys

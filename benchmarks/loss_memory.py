@@ -1,9 +1,9 @@
-"""Peak memory of an update with a large vocabulary: ours beside the plain loss on whole logits.
+"""Measures the peak memory of an update with a large vocabulary, beside the plain loss on whole logits.
 
-Each update is compiled and run in a process of its own. Printed for both: the bytes that the compiled gradient program
-needs beside its arguments and results (XLA's own account), the peak of the process's resident memory over what it held
-before the update, and the seconds of a second update. The default is Gemma's vocabulary on 8 rows of 1,024 tokens, all
-of them trained on; the plain loss then takes some 20 GB.
+Each update is compiled and run in a process of its own. For both the script prints the bytes that the compiled gradient
+program needs beside its arguments and results (by XLA's account), the peak of the process's resident memory over what
+it held before the update, and the seconds of a second update. The default is Gemma's vocabulary on 8 rows of 1,024
+tokens that are all trained on; the plain loss then takes some 20 GB.
 
     python benchmarks/loss_memory.py
     python benchmarks/loss_memory.py --vocabulary=32768 --time=256
@@ -26,17 +26,25 @@ KINDS = ("chunked", "whole")
 
 
 def parse() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("vocabulary", 262_144), ("rows", 8), ("time", 1024), ("width", 256), ("layers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--logit_numbers", type=int, default=None, help="of a chunk; None for the library's default")
-    parser.add_argument("--kind", choices=KINDS, help="one update alone, in this process, as a line of JSON")
-    parser.add_argument("--compile_only", action="store_true", help="XLA's account alone; nothing is run")
+    parser.add_argument(
+        "--logit_numbers", type=int, default=None, help="logits of a chunk; the library's default if not given"
+    )
+    parser.add_argument(
+        "--kind", choices=KINDS, help="measure this update alone, in this process, and print a line of JSON"
+    )
+    parser.add_argument("--compile_only", action="store_true", help="print XLA's account and run nothing")
     return parser.parse_args()
 
 
 def gradients(kind: str, model: Any, numbers: int | None) -> Any:
-    """`(summed gradients, parameters, micro-batch) -> summed gradients`: the learner's own, or one on whole logits."""
+    """Returns `(summed gradients, parameters, micro-batch) -> summed gradients`.
+
+    It is the learner's own for the kind "chunked", and one on whole logits for "whole".
+    """
     import jax
     import jax.numpy as jnp
     import optax
@@ -50,7 +58,7 @@ def gradients(kind: str, model: Any, numbers: int | None) -> Any:
 
     def loss(params: Any, part: Any) -> jax.Array:
         logits = model.apply(params, part.tokens)
-        # Targets and weights move, not the logits: a slice of these would be one more copy.
+        # Targets and weights are shifted, not the logits: a slice of the logits would be one more copy of them.
         nll = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(part.tokens, -1, axis=1))
         return jnp.sum(nll * jnp.roll(part.weights.at[:, 0].set(0.0), -1, axis=1))
 
@@ -58,7 +66,11 @@ def gradients(kind: str, model: Any, numbers: int | None) -> Any:
 
 
 def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
-    """Compiles one update's gradient program, and runs it twice unless told not to."""
+    """Compiles one update's gradient program and, unless only compiling is asked for, runs it twice.
+
+    Returns:
+      Name of a measure -> its value, in bytes or seconds.
+    """
     import jax
     import numpy as np
 
@@ -91,41 +103,46 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     step = jax.jit(gradients(kind, model, args.logit_numbers), donate_argnums=0)
     shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
     program = step.lower(shapes, shapes, part).compile()
-    found = {"temp_bytes": float(program.memory_analysis().temp_size_in_bytes)}
+    measured = {"temp_bytes": float(program.memory_analysis().temp_size_in_bytes)}
     if args.compile_only:
-        return found
+        return measured
     params = jax.block_until_ready(jax.jit(partial(init_params, model))(jax.random.key(0)))
     total = jax.block_until_ready(jax.tree.map(jax.numpy.zeros_like, params))
     with Peak() as peak:
         for _ in range(2):
             started = clock.monotonic()
             total = jax.block_until_ready(program(total, params, part))
-            found["seconds"] = clock.monotonic() - started
-    return found | {
+            measured["seconds"] = clock.monotonic() - started
+    return measured | {
         "peak_bytes": float(peak.bytes),
         "process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
     }
 
 
 class Peak:
-    """The most resident memory within the block over that at its start, looked at every 5 ms."""
+    """Measures, in a `with` block, the most resident memory over what was held at its start, every 5 ms.
+
+    Attributes:
+      bytes: that difference.
+    """
 
     def __enter__(self) -> Peak:
         self.start, self.bytes, self._done = resident(), 0, threading.Event()
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
+        self._thread = threading.Thread(target=self._measure, daemon=True)
+        self._thread.start()
         return self
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         while not self._done.wait(0.005):
             self.bytes = max(self.bytes, resident() - self.start)
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._watch.join()
+        self._thread.join()
 
 
 def resident() -> int:
+    """Bytes of this process that lie in memory (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
@@ -135,19 +152,22 @@ def main() -> None:
     if args.kind:
         print(json.dumps(measure(args.kind, args)))
         return
-    found = {}
+    results = {}
     for kind in KINDS:
+        # A process of its own for each, since the peak of a process never falls.
         done = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], f"--kind={kind}"], capture_output=True, text=True
         )
         if done.returncode:
             print(f"{kind}: ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
             continue
-        found[kind] = json.loads(done.stdout.strip().splitlines()[-1])
-        print(f"{kind:8}", {k: round(v, 2) if k == "seconds" else f"{v / 1e9:.3f} GB" for k, v in found[kind].items()})
-    if len(found) == len(KINDS):
-        for name in found["chunked"]:
-            print(f"chunked / whole, {name}: {found['chunked'][name] / found['whole'][name]:.3f}")
+        results[kind] = json.loads(done.stdout.strip().splitlines()[-1])
+        print(
+            f"{kind:8}", {k: round(v, 2) if k == "seconds" else f"{v / 1e9:.3f} GB" for k, v in results[kind].items()}
+        )
+    if len(results) == len(KINDS):
+        for name in results["chunked"]:
+            print(f"chunked / whole, {name}: {results['chunked'][name] / results['whole'][name]:.3f}")
 
 
 if __name__ == "__main__":

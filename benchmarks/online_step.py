@@ -1,9 +1,9 @@
-"""Where the time of an online step goes: `python benchmarks/online_step.py [--steps=4] [--gin_file=RECIPE]`.
+"""Shows where the time of an online step goes: `python benchmarks/online_step.py [--steps=4] [--gin_file=RECIPE]`.
 
-Runs steps of the recipe twice over. First as they are, for the seconds of rollout and update. Then each call of a
-kernel is waited for, so that its time is its own and the rest is the host's; device and host no longer overlap, which
-is why the second rollout is the longer. Beside decoding stand the tokens that were wanted and the slots that were
-computed for them; beside everything, what its products would take at the speed of a product of 2,048 x 2,048.
+It runs steps of the recipe twice. The first run is as usual, for the seconds of rollout and update. In the second the
+host waits for each call of a kernel, so that the call's time can be told from the host's. Device and host no longer
+overlap then, so this rollout is longer. The table has, for each kernel, the tokens that were wanted, the slots that
+were computed for them, and the time that its products would take at the speed of a product of 2,048 x 2,048.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ RECIPE = "gin/recipes/pocket_math_online.gin"
 
 @dataclass
 class Spent:
-    """Calls of a kernel, their seconds, tokens that were wanted, and slots that were computed."""
+    """What one kernel took.
+
+    Attributes:
+      calls: number of calls.
+      seconds: time of all calls.
+      wanted: tokens that were asked for.
+      slots: positions that were computed, padding included.
+    """
 
     calls: int = 0
     seconds: float = 0.0
@@ -52,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> dict[str, float]:
-    """Trains in a folder of its own. Means over the steps but the first, at whose end `begin` is called."""
+    """Trains in a temporary folder. Returns means over all steps but the first; `begin` is called after the first."""
     from sml_jax.gin_config.load import load_experiment
     from sml_jax.run.bookkeeper import Bookkeeper
 
@@ -80,7 +87,11 @@ def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> d
 
 
 def watch(spent: dict[str, Spent]) -> dict[str, int]:
-    """Makes calls of the engine and the learner wait and be counted. What comes will hold the number of parameters."""
+    """Replaces methods of the engine and the learner by ones that wait for their results and count them in `spent`.
+
+    Returns:
+      A dictionary whose "count" is the number of the model's parameters after the first update.
+    """
     import jax
     import numpy as np
 
@@ -89,15 +100,17 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
 
     parameters = {"count": 0}
 
-    def waits(name: str, method: Callable, count: Callable[..., tuple[int, int]]) -> Callable:
+    def waiting(name: str, method: Callable, count: Callable[..., tuple[int, int]]) -> Callable:
         @wraps(method)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
             out = jax.block_until_ready(method(self, *args, **kwargs))
-            one = spent[name]
-            one.calls, one.seconds = one.calls + 1, one.seconds + time.perf_counter() - started
+            kernel = spent[name]
+            kernel.calls += 1
+            kernel.seconds += time.perf_counter() - started
             wanted, slots = count(out, *args)
-            one.wanted, one.slots = one.wanted + wanted, one.slots + slots
+            kernel.wanted += wanted
+            kernel.slots += slots
             return out
 
         return call
@@ -113,7 +126,7 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
 
     def updated(out: Any, state: Any, parts: Any) -> tuple[int, int]:
         parameters["count"] = sum(leaf.size for leaf in jax.tree.leaves(out[0].params))
-        # The start of a block's rows is computed once.
+        # The common start of a block's rows is computed once.
         packed = [p.tokens if p.shared is None else jax.eval_shape(p.shared.pack, p.tokens) for p in parts]
         return sum(int(part.length.sum()) for part in parts), sum(tokens.size for tokens in packed)
 
@@ -124,18 +137,18 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
         (Engine, "decode", "decode", decoded),
         (Engine, "extend", "extend and write", extended),
         (Engine, "write", "write what was sampled", nothing),
-        (Engine, "copy", "copy openings", nothing),
-        (Engine, "fitted", "grow caches", nothing),
-        (Engine, "keys", "random keys", nothing),
-        (Engine, "place", "weights for the engine", nothing),
+        (Engine, "copy_prefix", "copy openings", nothing),
+        (Engine, "ensure_capacity", "grow caches", nothing),
+        (Engine, "turn_keys", "random keys", nothing),
+        (Engine, "prepare_params", "weights for the engine", nothing),
         (Learner, "update", "update", updated),
     ):
-        setattr(owner, name, waits(shown, getattr(owner, name), count))
+        setattr(owner, name, waiting(shown, getattr(owner, name), count))
     return parameters
 
 
 def product_speed() -> float:
-    """FLOPs a second of a product of 2,048 x 2,048 in float32, the best of five."""
+    """FLOPs a second of a product of 2,048 x 2,048 in float32: the best of five."""
     import jax
     import jax.numpy as jnp
 
@@ -150,9 +163,9 @@ def product_speed() -> float:
 
 
 def table(spent: dict[str, Spent], waited: dict[str, float], steps: int, parameters: int, speed: float) -> str:
-    """Markdown: a row for each kernel, and the host."""
-    whole = waited["rollout_seconds"] + waited["update_seconds"]
-    # Two FLOPs a parameter and token, six where gradients are taken (the embedding's lookup counted as a product).
+    """A Markdown table with a row for each kernel and one for the host."""
+    total = waited["rollout_seconds"] + waited["update_seconds"]
+    # Each parameter and token takes two FLOPs, six where gradients are taken (the embedding counts as a product here).
     flops = {"decode": 2, "extend and write": 2, "update": 6}
     lines = [
         f"{parameters:,} parameters; product of 2,048 x 2,048: {speed / 1e9:.0f} GFLOP/s",
@@ -160,18 +173,20 @@ def table(spent: dict[str, Spent], waited: dict[str, float], steps: int, paramet
         "| part | calls a step | s a step | of all | tokens wanted | slots computed | products alone, s |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    host = whole
-    for name, one in sorted(spent.items(), key=lambda item: -item[1].seconds):
-        seconds = one.seconds / steps
+    host = total
+    for name, kernel in sorted(spent.items(), key=lambda item: -item[1].seconds):
+        seconds = kernel.seconds / steps
         host -= seconds
-        floor = flops.get(name, 0) * parameters * one.slots / steps / speed
-        counted = [f"{one.wanted / steps:,.0f}", f"{one.slots / steps:,.0f}", f"{floor:.2f}"] if floor else [""] * 3
+        floor = flops.get(name, 0) * parameters * kernel.slots / steps / speed
+        counted = (
+            [f"{kernel.wanted / steps:,.0f}", f"{kernel.slots / steps:,.0f}", f"{floor:.2f}"] if floor else [""] * 3
+        )
         lines.append(
-            f"| {name} | {one.calls / steps:.1f} | {seconds:.2f} | {seconds / whole:.0%} | "
+            f"| {name} | {kernel.calls / steps:.1f} | {seconds:.2f} | {seconds / total:.0%} | "
             + " | ".join(counted)
             + " |"
         )
-    lines.append(f"| host: text, judging, records | | {host:.2f} | {host / whole:.0%} | | | |")
+    lines.append(f"| host: text, judging, records | | {host:.2f} | {host / total:.0%} | | | |")
     return "\n".join(lines)
 
 

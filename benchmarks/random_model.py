@@ -1,10 +1,10 @@
-"""Writes a small Hugging Face folder of Qwen 3's kind with random weights, for trying what needs a chat model.
+"""Writes a small Hugging Face folder of Qwen 3's kind with random weights, to try recipes that need a chat model.
 
 `python benchmarks/random_model.py --to=DIR --text=FILE [--vocabulary=2048] [--width=64] [--layers=2] [--seed=0]`
 
-The tokenizer is byte-level BPE behind Qwen's regular expression, trained on the lines of FILE (JSON lines are read as
-they are), with Qwen's control tokens; the model has grouped-query attention, QK norm, tied embeddings. It has learnt
-nothing. `transformers` loads the folder too.
+The tokenizer is byte-level BPE behind Qwen's regular expression, with Qwen's control tokens; it is trained on the lines
+of FILE (of a JSON file, on the JSON text). The model has grouped-query attention, QK norm and tied embeddings, and has
+learnt nothing. `transformers` loads the folder too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARKERS = ("<think>", "</think>")
 
 
 def train_tokenizer(lines: list[str], vocabulary: int) -> Tokenizer:
-    """Byte-level BPE of at most `vocabulary` tokens, controls included."""
+    """Trains byte-level BPE of at most `vocabulary` tokens, control tokens included, on `lines`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -55,7 +55,7 @@ def train_tokenizer(lines: list[str], vocabulary: int) -> Tokenizer:
 def write_random_model(
     folder: Path, lines: list[str], vocabulary: int = 2048, width: int = 64, layers: int = 2, seed: int = 0
 ) -> DecoderConfig:
-    """Writes the folder; returns the model's configuration."""
+    """Writes the folder, with a tokenizer trained on `lines`; returns the model's configuration."""
     tokenizer = train_tokenizer(lines, vocabulary)
     config = DecoderConfig(
         vocab_size=-(-tokenizer.get_vocab_size() // 128) * 128,  # padded, as the families' are
@@ -72,8 +72,8 @@ def write_random_model(
     params = init_params(Decoder(config), jax.random.key(seed))
     save_hf(folder, config, params, "qwen3")
     tokenizer.save(str(folder / "tokenizer.json"))
-    ends = [tokenizer.token_to_id(name) for name in ("<|im_end|>", "<|endoftext|>")]
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}) + "\n")
+    stop_ids = [tokenizer.token_to_id(name) for name in ("<|im_end|>", "<|endoftext|>")]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stop_ids}) + "\n")
     return config
 
 

@@ -1,9 +1,9 @@
 """Measures the code verifier: `python benchmarks/run_tests.py MBPP_JSONL [ROUNDS]`.
 
 MBPP's worked solutions go through `CodeTask.verify`, and the same programs with the same tests through plain
-`python file.py` runs, as many at once. The two take turns, so that whatever else the machine does hits both. Printed
-for each: programs a second by round and their median, and processor milliseconds for each program, this process and its
-children together; and how often the two disagree.
+`python file.py` runs, as many at once. The two take turns, so that other work on the machine slows both. For each the
+script prints the programs a second of every round and their median, and the processor milliseconds of a program (this
+process and its children together); at the end, how often the two disagree.
 """
 
 import json
@@ -24,6 +24,7 @@ WORKERS = os.cpu_count() or 1
 
 
 def read_problems(path: str) -> list[CodeProblem]:
+    """MBPP's problems without a setup of their own."""
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
     return [
         CodeProblem(str(row["task_id"]), row["text"], row["code"], tests=tuple(row["test_list"]))
@@ -46,6 +47,7 @@ def run_plainly(problems: list[CodeProblem], folder: Path) -> list[bool]:
 
 
 def processor_s() -> float:
+    """Seconds of processor time that this process and its ended children have used."""
     return sum(os.times()[:4])
 
 
@@ -56,21 +58,23 @@ def main(argv: list[str]) -> int:
     rates: dict[str, list[float]] = {"verifier": [], "python file.py": []}
     used: dict[str, list[float]] = {"verifier": [], "python file.py": []}
     differing = 0
-    for turn in range(rounds):
-        batch = problems[turn::rounds]
-        start, at = time.perf_counter(), processor_s()
+    for round_number in range(rounds):
+        batch = problems[round_number::rounds]
+        start, used_at_start = time.perf_counter(), processor_s()
         verdicts = [v.correct for v in task.verify([(p, f"```python\n{p.answer}\n```") for p in batch])]
-        middle, between = time.perf_counter(), processor_s()
+        middle, used_at_middle = time.perf_counter(), processor_s()
         with tempfile.TemporaryDirectory() as folder:
             plain = run_plainly(batch, Path(folder))
         end = time.perf_counter()
         rates["verifier"].append(len(batch) / (middle - start))
         rates["python file.py"].append(len(batch) / (end - middle))
-        used["verifier"].append((between - at) / len(batch))
-        used["python file.py"].append((processor_s() - between) / len(batch))
-        differing += sum(one != other for one, other in zip(verdicts, plain, strict=True))
-    for name, found in rates.items():
-        line = f"{name:15} {' '.join(f'{rate:6.1f}' for rate in found)}   median {statistics.median(found):6.1f}/s"
+        used["verifier"].append((used_at_middle - used_at_start) / len(batch))
+        used["python file.py"].append((processor_s() - used_at_middle) / len(batch))
+        differing += sum(ours != theirs for ours, theirs in zip(verdicts, plain, strict=True))
+    for name, by_round in rates.items():
+        line = (
+            f"{name:15} {' '.join(f'{rate:6.1f}' for rate in by_round)}   median {statistics.median(by_round):6.1f}/s"
+        )
         print(f"{line}, {1e3 * statistics.median(used[name]):.1f} ms of processor time each")
     print(f"{len(problems)} programs, {WORKERS} at once; the two disagree on {differing}")
     return 0

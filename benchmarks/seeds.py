@@ -1,4 +1,4 @@
-"""Prints the tables of benchmarks/RESULTS.md from finished runs: `python benchmarks/seeds.py SUITE RUN_FOLDER...`."""
+"""Prints tables of success over seeds from finished runs: `python benchmarks/seeds.py SUITE RUN_FOLDER...`."""
 
 import sys
 from pathlib import Path

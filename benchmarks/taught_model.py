@@ -3,9 +3,8 @@
 `python benchmarks/taught_model.py --from=DIR --to=DIR --task=gsm8k|mbpp --data=FOLDER [--problems=32] [--steps=300]`
 
 --from is a folder such as benchmarks/random_model.py writes; --data holds GSM8K's train.jsonl and test.jsonl, or
-MBPP's mbpp.jsonl. What
-comes out has learnt nothing but these answers to the student's opening message: it is made for trying stages that need
-successful dialogues (offline SML, Q-priming), and says nothing about any method.
+MBPP's mbpp.jsonl. The model learns nothing but these answers to the student's opening message. It is made to try stages
+that need successful dialogues (offline SML, Q-priming), and says nothing about any method.
 """
 
 from __future__ import annotations
@@ -37,13 +36,16 @@ BUCKETS = (64, 128, 192, 256, 384, 512, 768, 1024)
 
 
 def boxed(problem: Problem) -> str:
+    """The right answer to a problem of mathematics, as a student would write it."""
     return f"The answer is \\boxed{{{problem.answer}}}."
 
 
 def fenced(problem: Problem) -> str:
+    """A right program for a problem, as a student would write it."""
     return f"```python\n{problem.solution or problem.answer}\n```"
 
 
+# Task -> how its problems are read, how an answer is written, and the prompts around it.
 KINDS: dict[str, tuple[Callable[[Path], Task], Callable[[Problem], str], Prompts]] = {
     "gsm8k": (lambda data: gsm8k(data / "train.jsonl", data / "test.jsonl"), boxed, Prompts()),
     "mbpp": (lambda data: mbpp(data / "mbpp.jsonl"), fenced, Prompts(student="student_code", teacher="teacher_code")),
@@ -62,32 +64,43 @@ def main(argv: list[str]) -> int:
     flags = parser.parse_args(argv)
     make, answer, prompts = KINDS[flags.task]
     problems = make(flags.data).problems("train")[: flags.problems]
-    says = [(prompts.for_student(problem.question), answer(problem)) for problem in problems]
-    teach_by_heart(flags.source, flags.to, says, flags.steps, flags.learning_rate, Console().print)
+    exchanges = [(prompts.for_student(problem.question), answer(problem)) for problem in problems]
+    teach_by_heart(flags.source, flags.to, exchanges, flags.steps, flags.learning_rate, Console().print)
     return 0
 
 
 def teach_by_heart(
     source: Path,
     folder: Path,
-    says: Sequence[tuple[str, str]],
+    exchanges: Sequence[tuple[str, str]],
     steps: int,
     learning_rate: float,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Fine-tunes on whole batches of (message of the user, message of the model) and writes the folder."""
+    """Fine-tunes a model on exchanges, all of them in each step, and writes it to `folder`.
+
+    Args:
+      source: the Hugging Face folder to start from.
+      folder: the folder to write.
+      exchanges: (message of the user, message of the model); only the latter is trained on.
+      steps: updates.
+      learning_rate: AdamW's.
+      progress: called with a line of text every 25 steps.
+    """
     tokenizer = load_tokenizer(source)
     chat, (model, params), mesh = message_format(family_of(source), tokenizer, source), load_model(source), make_mesh()
-    asked = [[*chat.begin, *chat.message("user", user), *chat.open_model] for user, _ in says]
-    said = [[*chat.text(reply), chat.stop_ids[0]] for _, reply in says]
-    length = np.array([len(one) + len(other) for one, other in zip(asked, said, strict=True)], np.int32)
+    openings = [[*chat.begin, *chat.message("user", user), *chat.open_model] for user, _ in exchanges]
+    replies = [[*chat.text(reply), chat.stop_ids[0]] for _, reply in exchanges]
+    length = np.array([len(opening) + len(reply) for opening, reply in zip(openings, replies, strict=True)], np.int32)
     size = bucket_of(int(length.max()), BUCKETS)
-    tokens, weights = np.zeros((len(says), size), np.int32), np.zeros((len(says), size), np.float32)
-    for i, (opening, turn) in enumerate(zip(asked, said, strict=True)):
-        tokens[i, : length[i]] = [*opening, *turn]
-        weights[i, len(opening) : length[i]] = 1 / sum(map(len, said))
-    ones = np.ones(len(says), np.float32)
-    rows = -(-len(says) // num_row_shards(mesh)) * num_row_shards(mesh)
+    tokens, weights = np.zeros((len(exchanges), size), np.int32), np.zeros((len(exchanges), size), np.float32)
+    # Every token of the model's messages has the same weight; the weights of the batch add up to one.
+    for i, (opening, reply) in enumerate(zip(openings, replies, strict=True)):
+        tokens[i, : length[i]] = [*opening, *reply]
+        weights[i, len(opening) : length[i]] = 1 / sum(map(len, replies))
+    ones = np.ones(len(exchanges), np.float32)
+    # As many rows as fill the mesh's row shards; the learner pads with empty ones.
+    rows = -(-len(exchanges) // num_row_shards(mesh)) * num_row_shards(mesh)
     parts = micro_batches(tokens, length, weights, np.zeros_like(weights), ones, rows, BUCKETS)
     optimizer = adamw(learning_rate=learning_rate, warmup_steps=10)
     state = init_state(shard_params(mesh, model, params), optimizer)

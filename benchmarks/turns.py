@@ -1,9 +1,9 @@
-"""What a sampled token costs in long dialogues: seconds a token with 2, 4, 8 and 16 turns, and the ratio to 2.
+"""Measures what a sampled token costs in long dialogues: seconds a token with 2, 4, 8 and 16 turns, and the ratio to 2.
 
-Model, rows and way of playing are those of work b in `benchmarks/peers`, with an engine's own sizes of caches: every
-turn `--said` tokens are sampled and `--given` are answered, at once in all rows. Repeats go round the numbers of turns.
-Nothing is prefilled again, so what grows with the number of turns is what attention reads. Beside it stands how long
-decoding's share of that takes at the speed at which this machine's memory is read. XLA_FLAGS are yours to set, see
+Model and rows are those of work b in `benchmarks/peers`, with the engine's default cache capacities. In every turn
+`--said` tokens are sampled and `--given` tokens are answered, in all rows at once. Repeats take the numbers of turns by
+turns. Nothing is prefilled again, so only what attention reads grows with the number of turns. The script also prints
+how long reading that much takes at the speed of this machine's memory. You set XLA_FLAGS yourself, as in
 `decode_step.py`.
 
     XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false \\
@@ -32,17 +32,18 @@ from setting import Setting
 from sml_jax.common.cores import cores
 
 TURNS = (2, 4, 8, 16)
-ARRAY = 1 << 28  # bytes of each core's: beyond any cache
+# Bytes of the array that each core reads: more than any cache holds.
+ARRAY = 1 << 28
 
 
 def bytes_read(s: Setting) -> float:
-    """Of caches in float32, for one sampled token on average: all slots of its row, its own included."""
+    """Bytes of float32 caches that a sampled token reads on average: all slots of its row, its own included."""
     slots = s.prompt + (s.turns - 1) / 2 * (s.said + s.given) + (s.said + 1) / 2
     return slots * s.layers * 2 * s.kv_heads * s.head_dim * 4
 
 
 def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
-    """Bytes a second that all cores together read where each looks for the largest number of an array, at best."""
+    """Bytes a second that all cores read together, each looking for the largest number of an array: the best repeat."""
     count = cores()
     arrays = [np.ones(size // 4, np.float32) for _ in range(count)]
     best = float("inf")
@@ -63,16 +64,17 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
     speed = memory_speed()
     runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(parts=(1,))) for turns, s in settings.items()}
-    took: dict[int, list[float]] = {turns: [] for turns in TURNS}
+    token_seconds: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
         for turns, run in runs.items():
             started = time.perf_counter()
             tokens = run(repeat)["units"]
-            if repeat:  # the first is a warm-up
-                took[turns].append((time.perf_counter() - started) / tokens)
+            # The first repeat is a warm-up.
+            if repeat:
+                token_seconds[turns].append((time.perf_counter() - started) / tokens)
     print(f"memory is read at {speed / 1e9:.1f} GB/s")
-    shortest = statistics.median(took[TURNS[0]])
-    for turns, seconds in took.items():
+    shortest = statistics.median(token_seconds[TURNS[0]])
+    for turns, seconds in token_seconds.items():
         median, longest = statistics.median(seconds), settings[turns].dialogue_tokens
         spread = f"{min(seconds) * 1e3:.3f} to {max(seconds) * 1e3:.3f}"
         read = bytes_read(settings[turns])

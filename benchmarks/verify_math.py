@@ -3,8 +3,8 @@
     python benchmarks/verify_math.py --data=FOLDER [--n=2000] [--algebra=200]
 
 FOLDER holds gsm8k/test.jsonl and math_eval/college_math.jsonl. Half the attempts are right, half are the answer of
-another problem. A figure is the best of three runs over new texts; nothing is judged
-twice. The machine's other load counts.
+another problem. A figure is the best of three runs over new texts; no text is judged twice. Other work on the machine
+lowers the figures.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ Pairs = list[tuple[str, str]]
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser()
-    flags.add_argument("--data", type=Path, required=True)
-    flags.add_argument("--n", type=int, default=2000)
-    flags.add_argument("--algebra", type=int, default=200)
-    given = flags.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=2000, help="attempts at GSM8K's problems")
+    parser.add_argument("--algebra", type=int, default=200, help="attempts at college_math's problems")
+    flags = parser.parse_args()
     logging.disable(logging.CRITICAL)
 
-    solutions = [json.loads(line)["answer"] for line in (given.data / "gsm8k/test.jsonl").read_text().splitlines()]
+    solutions = [json.loads(line)["answer"] for line in (flags.data / "gsm8k/test.jsonl").read_text().splitlines()]
     algebra = [
-        json.loads(line)["answer"] for line in (given.data / "math_eval/college_math.jsonl").read_text().splitlines()
+        json.loads(line)["answer"] for line in (flags.data / "math_eval/college_math.jsonl").read_text().splitlines()
     ]
     algebra = [answer for answer in algebra if re.fullmatch(r"\$[^$]{1,80}\$", answer)]
-    verify_math(r"\sqrt{4}", r"\boxed{2 \sqrt{1}}")  # the process runs
-    for name, golds, count in (("GSM8K", solutions, given.n), ("college_math", algebra, given.algebra)):
+    # One pair that needs algebra, so that the processes run before anything is timed.
+    verify_math(r"\sqrt{4}", r"\boxed{2 \sqrt{1}}")
+    for name, golds, count in (("GSM8K", solutions, flags.n), ("college_math", algebra, flags.algebra)):
         ours, alone = [], []
         for turn in range(3):
             pairs = _pairs(golds, count, turn)
             ours.append(_rate(pairs, verify_math_many))
-            few = pairs[: max(50, count // 10)]
-            alone.append(_rate(few, lambda few: [_alone(*pair) for pair in few]))
+            sample = pairs[: max(50, count // 10)]
+            alone.append(_rate(sample, lambda sample: [_alone(*pair) for pair in sample]))
         print(
             f"{name}: {max(ours):.0f} verdicts/s ({shared_pool().workers} processes), math-verify alone "
             f"{max(alone):.0f}/s in one, ratio {max(ours) / max(alone):.1f}"
@@ -55,27 +56,31 @@ def main() -> None:
 
 
 def _pairs(golds: list[str], count: int, seed: int) -> Pairs:
+    """Pairs of gold answer and utterance, every other one right."""
     draw = random.Random(seed)
     pairs = []
-    for at in range(count):
+    for number in range(count):
         gold, other = draw.sample(golds, 2)
-        said = (gold if at % 2 else other).rpartition("#### ")[2]
-        pairs.append((gold.rpartition("#### ")[2], f"Step {draw.random()}: we add.\nThe answer is {_respelt(said)}."))
+        answer = (gold if number % 2 else other).rpartition("#### ")[2]
+        # The random number makes each text new to every cache.
+        pairs.append((gold.rpartition("#### ")[2], f"Step {draw.random()}: we add.\nThe answer is {_respelt(answer)}."))
     return pairs
 
 
 def _respelt(answer: str) -> str:
-    """The same value in another spelling, so that text alone does not tell."""
+    """The same value in another spelling, so that comparing texts is not enough."""
     return answer.replace(r"\frac", r"\dfrac").replace("$ ", "$").replace(" ", "  ").replace("(", "( ")
 
 
 def _rate(pairs: Pairs, judge: Callable[[Pairs], object]) -> float:
+    """Verdicts a second."""
     start = time.perf_counter()
     judge(pairs)
     return len(pairs) / (time.perf_counter() - start)
 
 
 def _alone(gold: str, utterance: str) -> bool:
+    """The verdict of math-verify by itself."""
     return bool(verify(parse(gold), parse(utterance.rpartition("The answer is ")[2])))
 
 
