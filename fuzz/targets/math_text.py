@@ -10,7 +10,7 @@ from fuzz.source import Source
 from sml_jax.tasks.math.canonical import canonical, folded, split_parts
 from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
-from sml_jax.tasks.math.number import agree, number
+from sml_jax.tasks.problems.numbers import answer_number, same_number
 
 WORDS = (
     *("the answer is", "answer:", "answers", "####", "####\n", "\\boxed{", "\\boxed 5", "\\boxed{1}", "\\fbox{", "}"),
@@ -54,12 +54,12 @@ def _spelled(source: Source) -> tuple[str, Fraction]:
 
 def _check_number(source: Source) -> None:
     (one, value), (other, value2) = _spelled(source), _spelled(source)
-    left, right = number(canonical(one)), number(canonical(other))
+    left, right = answer_number(canonical(one)), answer_number(canonical(other))
     assert left is not None and left.value == value, f"{one!r} reads as {left}"
     assert right is not None
     if value == value2:
-        assert agree(left, right) and agree(right, left), f"{one!r} and {other!r}"
-    assert agree(left, left)
+        assert same_number(left, right) and same_number(right, left), f"{one!r} and {other!r}"
+    assert same_number(left, left)
 
 
 def _late(gold: str, attempt: str) -> bool:
@@ -88,7 +88,7 @@ def check(source: Source) -> None:
     for text in (answer, attempt or ""):
         spelled = canonical(text)
         assert isinstance(folded(spelled), str)
-        number(spelled)
+        answer_number(spelled)
         split_parts(spelled)
     equal = (lambda gold, attempt: False) if source.flag() else _late
     try:

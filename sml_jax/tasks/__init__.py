@@ -2,8 +2,10 @@
 
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.extract import extract_code
-from sml_jax.tasks.code.run_tests import Limits, run_tests
-from sml_jax.tasks.code.task import CallCase, CodeProblem, CodeTask, IoCase
+from sml_jax.tasks.code.problem import CallCase, CodeProblem, IoCase
+from sml_jax.tasks.code.run_tests import run_tests
+from sml_jax.tasks.code.sandbox import Limits
+from sml_jax.tasks.code.task import CodeTask
 from sml_jax.tasks.datasets.jsonl import JsonlTask
 from sml_jax.tasks.math.expression_pool import ExpressionPool
 from sml_jax.tasks.math.task import MathTask

@@ -17,7 +17,8 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import RetryTeacher
 from sml_jax.models.decoder import init_params
-from sml_jax.tasks.code.task import CodeProblem, CodeTask
+from sml_jax.tasks.code.problem import CodeProblem
+from sml_jax.tasks.code.task import CodeTask
 
 pytestmark = pytest.mark.skipif(not WAYS, reason="this machine has no walls to offer")
 QUICK = [

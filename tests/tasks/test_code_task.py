@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from sml_jax.errors import UserError
 from sml_jax.tasks.code import task as code_task
+from sml_jax.tasks.code.problem import CallCase, CodeProblem, IoCase
 from sml_jax.tasks.code.sandbox import Limits
-from sml_jax.tasks.code.task import CallCase, CodeProblem, CodeTask, IoCase, judge
+from sml_jax.tasks.code.task import CodeTask, judge
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 ADD = CodeProblem(

@@ -10,8 +10,6 @@ from sml_jax.tasks.code.detail import detail_of
 from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Limits, Run
 from sml_jax.tasks.problems.types import Verdict
 
-__all__ = ["Limits", "run_tests"]
-
 
 def run_tests(
     code: str, tests: Sequence[str], setup: str = "", limits: Limits = DEFAULT_LIMITS, entry: str = ""

@@ -13,13 +13,11 @@ from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.confined import protection
 from sml_jax.tasks.code.detail import hint
 from sml_jax.tasks.code.extract import extract_code
-from sml_jax.tasks.code.problem import CallCase, Case, CodeProblem, IoCase
+from sml_jax.tasks.code.problem import CallCase, CodeProblem
 from sml_jax.tasks.code.run_tests import run_tests
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
-
-__all__ = ["CallCase", "Case", "CodeProblem", "CodeTask", "IoCase", "judge"]
 
 _LOG = logging.getLogger(__name__)
 NO_CODE = "no program found: one was expected in a ```python block"

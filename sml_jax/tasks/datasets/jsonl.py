@@ -12,8 +12,6 @@ from sml_jax.tasks.problems.overlap import normalise_question
 from sml_jax.tasks.problems.rows import BadRow, Rows, number_or_text, read_rows, text
 from sml_jax.tasks.problems.types import Problem
 
-__all__ = ["JsonlTask", "normalise_question"]
-
 
 class JsonlTask(MathTask):
     """Question-and-answer rows, one JSON object a line, judged as mathematics.

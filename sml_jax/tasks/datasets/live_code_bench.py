@@ -16,8 +16,9 @@ from typing import Any
 
 from sml_jax.errors import UserError
 from sml_jax.tasks.code.cases import CONTEST_SETUP
+from sml_jax.tasks.code.problem import CallCase, CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code.task import CallCase, CodeProblem, CodeTask
+from sml_jax.tasks.code.task import CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select

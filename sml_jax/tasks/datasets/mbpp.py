@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.errors import UserError
+from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code.task import CodeProblem, CodeTask
+from sml_jax.tasks.code.task import CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of
 from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select

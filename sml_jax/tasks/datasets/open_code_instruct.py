@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
-from sml_jax.tasks.code.task import CodeProblem, CodeTask
+from sml_jax.tasks.code.task import CodeTask
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 from sml_jax.tasks.datasets.contest_cases import parse_json
 from sml_jax.tasks.datasets.prepared import prepared

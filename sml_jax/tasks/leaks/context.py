@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sml_jax.tasks.leaks.numbers import Mention
+from sml_jax.tasks.problems.numbers import Mention
 
 _REACH = 48  # Characters of context on either side.
 _SMALL = 10

@@ -9,7 +9,7 @@ from itertools import pairwise
 from sml_jax.tasks.leaks.code import copies_program, is_program
 from sml_jax.tasks.leaks.context import is_announced, is_label, is_stated
 from sml_jax.tasks.leaks.math import holds_expression
-from sml_jax.tasks.leaks.numbers import Mention, mentions, number, plain_numbers
+from sml_jax.tasks.problems.numbers import Mention, mentions, plain_numbers, plain_value
 
 # Answers that are also words of any explanation: they count where they are given as the answer.
 _COMMON = frozenset({"yes", "no", "true", "false", "even", "odd", "none", "all", "both", "always", "never"})
@@ -56,7 +56,7 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
         leaked = _leaks_number(values, plain_numbers(teacher_utterance), plain_numbers(student_so_far))
         if leaked is not None:
             return leaked
-        if number(gold) is not None and not re.search(r"[/ ]", gold):
+        if plain_value(gold) is not None and not re.search(r"[/ ]", gold):
             return False
     return _holds(teacher_utterance, gold) and not _holds(student_so_far, gold)
 
@@ -84,7 +84,7 @@ def _values(gold: str) -> frozenset[Fraction]:
     if re.fullmatch(r"10\^\d{1,2}", plain):
         return frozenset({Fraction(10) ** int(plain[3:])})
     plain = re.sub(rf"^(\S+(?: \d+/\d+)?){_UNIT}\.?$", r"\1", plain, flags=re.IGNORECASE)
-    value = number(plain)
+    value = plain_value(plain)
     if value is None:
         return frozenset()
     return frozenset({value, value / 100} if plain.rstrip(".").endswith("%") else {value})
@@ -124,7 +124,7 @@ def _given_as_answer(text: str, gold: str) -> bool:
 def _holds_numbers(text: str, gold: str) -> bool:
     """Whether the text lists the numbers of a tuple (in order) or of a list (in any order)."""
     bare = plain_numbers(gold).strip().strip("(){}[]")
-    values = [number(part) for part in re.split(r"[,;]| and | or ", bare)]
+    values = [plain_value(part) for part in re.split(r"[,;]| and | or ", bare)]
     wanted = [value for value in values if value is not None]
     if len(wanted) < 2 or len(wanted) != len(values):
         return False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from sml_jax.tasks.math.canonical import canonical, folded, split_parts
-from sml_jax.tasks.math.number import agree, number
+from sml_jax.tasks.problems.numbers import answer_number, same_number
 
 Equal = Callable[[str, str], bool]
 
@@ -74,7 +74,7 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
         return False
     if any(_same_number(one, other) for one, other in _side_pairs(left, right)):
         return True
-    reference, said_text = number(left), number(right, letter_units=True)
+    reference, said_text = answer_number(left), answer_number(right, letter_units=True)
     if reference is not None and said_text is not None:
         return False
     return _same_mathematics(gold, attempt, equal)
@@ -97,18 +97,18 @@ def _sides(text: str) -> list[str]:
 
 def _same_number(gold: str, attempt: str) -> bool:
     """Whether both are one number each, and the same. Of `x = 5` and `2 + 3 = 5` the last side counts."""
-    reference = number(gold)
+    reference = answer_number(gold)
     if reference is None and "=" in gold:
-        reference = number(_LAST_EQUATION.split(gold)[-1].strip()) if _single(gold) else None
+        reference = answer_number(_LAST_EQUATION.split(gold)[-1].strip()) if _single(gold) else None
         # "x = 5" and "y = 5" are left to the algebra.
         if reference is not None and "=" in attempt:
             return False
     if reference is None:
         return False
-    said = number(attempt, letter_units=True)
+    said = answer_number(attempt, letter_units=True)
     if said is None and "=" in attempt and _single(attempt) and len(_prose(attempt)) <= 8:
-        said = number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
-    return said is not None and agree(reference, said)
+        said = answer_number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
+    return said is not None and same_number(reference, said)
 
 
 def _single(text: str) -> bool:
@@ -156,7 +156,7 @@ def _match(golds: list[str], attempts: list[str], equal: Equal) -> bool:
 
 
 def _algebra(gold: str, said: str, equal: Equal) -> bool:
-    if number(gold) is not None and number(said) is not None:
+    if answer_number(gold) is not None and answer_number(said) is not None:
         return False
     return equal(gold, said)
 

@@ -10,8 +10,8 @@ from fractions import Fraction
 from sml_jax.tasks.math.canonical import canonical, folded
 from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
-from sml_jax.tasks.math.number import DECIMAL, number
 from sml_jax.tasks.math.process import Judge, worker_count
+from sml_jax.tasks.problems.numbers import DECIMAL, answer_number
 from sml_jax.tasks.problems.types import Verdict
 
 __all__ = ["extract_answer", "final_answer", "verify_math", "verify_math_many"]
@@ -101,7 +101,7 @@ def _repeats(answer: str, said: str) -> bool:
 
 def _holds(text: str, gold: str) -> bool:
     """Whether a text holds the gold answer, as a number of its own or as a stretch of text."""
-    known = number(canonical(gold))
+    known = answer_number(canonical(gold))
     if known is None:
         return re.sub(r"\s+", "", canonical(gold)) in re.sub(r"\s+", "", canonical(text))
     return any(abs(known.value) == abs(Fraction(found)) for found in re.findall(DECIMAL, canonical(text)))

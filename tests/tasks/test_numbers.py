@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.math.number import Number, agree, number
+from sml_jax.tasks.problems.numbers import AnswerNumber, answer_number, same_number
 
 
 @pytest.mark.parametrize(
@@ -45,32 +45,38 @@ from sml_jax.tasks.math.number import Number, agree, number
     ],
 )
 def test_values(text: str, value: int | Fraction | None) -> None:
-    found = number(text)
+    found = answer_number(text)
     assert (found and found.value) == value
 
 
 def test_a_letter_after_a_space_is_a_unit_where_asked_for() -> None:
-    assert number("5 m", letter_units=True) == Number(Fraction(5))
-    assert number("5m", letter_units=True) is None
+    assert answer_number("5 m", letter_units=True) == AnswerNumber(Fraction(5))
+    assert answer_number("5m", letter_units=True) is None
 
 
 def test_percent_may_be_meant_either_way() -> None:
-    half, fifty, signed = Number(Fraction(1, 2)), Number(Fraction(50)), Number(Fraction(50), percent=True)
-    assert agree(signed, half) and agree(half, signed) and agree(signed, fifty)
-    assert not agree(signed, Number(Fraction(1, 2), percent=True)) and not agree(half, fifty)
+    half, fifty, signed = (
+        AnswerNumber(Fraction(1, 2)),
+        AnswerNumber(Fraction(50)),
+        AnswerNumber(Fraction(50), percent=True),
+    )
+    assert same_number(signed, half) and same_number(half, signed) and same_number(signed, fifty)
+    assert not same_number(signed, AnswerNumber(Fraction(1, 2), percent=True)) and not same_number(half, fifty)
 
 
 @given(st.fractions(min_value=-100, max_value=100, max_denominator=50))
 def test_rounding_to_six_decimals_agrees_and_to_two_does_not(value: Fraction) -> None:
-    exact = Number(value)
+    exact = AnswerNumber(value)
     for digits in (2, 6):
         rounded = round(value, digits)
-        said = Number(rounded, decimal=True)
+        said = AnswerNumber(rounded, decimal=True)
         close = rounded == value or (digits == 6 and abs(rounded - value) * 1000 <= abs(value))
-        assert agree(exact, said) == close
-    assert agree(exact, Number(round(value, 6))) == (round(value, 6) == value)
+        assert same_number(exact, said) == close
+    assert same_number(exact, AnswerNumber(round(value, 6))) == (round(value, 6) == value)
 
 
 def test_small_numbers_are_not_rounded_away() -> None:
-    assert not agree(Number(Fraction(2, 10**7), decimal=True), Number(Fraction(3, 10**7), decimal=True))
-    assert not agree(Number(Fraction(0)), Number(Fraction(1, 10**8), decimal=True))
+    assert not same_number(
+        AnswerNumber(Fraction(2, 10**7), decimal=True), AnswerNumber(Fraction(3, 10**7), decimal=True)
+    )
+    assert not same_number(AnswerNumber(Fraction(0)), AnswerNumber(Fraction(1, 10**8), decimal=True))
