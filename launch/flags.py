@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from launch.sweep import Axis, parse_seeds, parse_sweep
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
 
 EXECUTORS = ("local", "vertex", "kubernetes")

@@ -65,7 +65,8 @@ def _describer(flags: argparse.Namespace) -> Callable[[Job], Any]:
 
 def _check_bindings(gin_files: Sequence[str], jobs: Sequence[Job]) -> None:
     """Reads the recipe with every job's bindings here, so that a misspelt name ends no run on a cluster."""
-    from sml_jax.gin_config.parse import parse_gin, split_gin_flags
+    from sml_jax.gin_config.load import parse_gin
+    from sml_jax.gin_config.overrides import split_gin_flags
 
     for job in jobs:
         parse_gin(gin_files, split_gin_flags(job.arguments).bindings)

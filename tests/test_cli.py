@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from gin.utils import augment_exception_message_and_reraise
 
-from sml_jax.cli.main import main as cli
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli import main as cli
+from sml_jax.cli.flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
 
 
@@ -16,7 +16,7 @@ def train(monkeypatch):
     """Stands in for the training program: `train(main)` installs it."""
 
     def install(main):
-        monkeypatch.setitem(sys.modules, "sml_jax.train", types.SimpleNamespace(main=main))
+        monkeypatch.setitem(sys.modules, "sml_jax.cli.train", types.SimpleNamespace(main=main))
 
     return install
 
@@ -114,5 +114,5 @@ def test_program_help(train, capsys):
 
 
 def test_module_run_does_not_load_jax():
-    code = "import sys; from sml_jax import cli; cli.main(['--help']); sys.exit('jax' in sys.modules)"
+    code = "import sys; from sml_jax.cli.main import main; main(['--help']); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

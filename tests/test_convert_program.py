@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sml_jax.cli.main import main as cli
+from sml_jax.cli import main as cli
 from sml_jax.models import Decoder, DecoderConfig, init_params, load_model, save_hf, save_model
 
 CONFIG = DecoderConfig(vocab_size=11, embed_dim=8, layers=2, heads=2, kv_heads=1, head_dim=4, mlp_dim=12, max_length=32)

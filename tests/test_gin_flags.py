@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sml_jax.cli.main import run_program
 from sml_jax.common.suggest import nearest
 from sml_jax.errors import UserError
-from sml_jax.gin_config import parse as gin_flags
+from sml_jax.gin_config.load import configured, parse_gin
+from sml_jax.gin_config.overrides import quoted, split_gin_flags
 from sml_jax.gin_config.reader import parse_literal
 
 ONLINE = """
@@ -61,8 +62,8 @@ def world(tmp_path, monkeypatch):
     def parse(*bindings, text=None, file="gin/recipes/toy_online.gin"):
         if text is not None:
             (tmp_path / file).write_text(text)
-        gin_flags.parse_gin([file], bindings, [str(tmp_path)])
-        return gin_flags.configured(sys.modules["ginpkg.online"].run)()
+        parse_gin([file], bindings, [str(tmp_path)])
+        return configured(sys.modules["ginpkg.online"].run)()
 
     # Other tests of the same process registered the package's own things, which have names like these.
     mine = type(gin.config._REGISTRY)()
@@ -86,40 +87,40 @@ def fails(world, *bindings, **kwargs) -> str:
 
 def test_split():
     argv = ["--gin_file=a.gin", "--workdir=/w", "--gin.X=1", "--gin_file=b.gin", "--gin.s/m.T.p=a=b", "--v"]
-    assert gin_flags.split_gin_flags(argv) == (("a.gin", "b.gin"), ("X=1", "s/m.T.p=a=b"), ("--workdir=/w", "--v"))
+    assert split_gin_flags(argv) == (("a.gin", "b.gin"), ("X=1", "s/m.T.p=a=b"), ("--workdir=/w", "--v"))
 
 
 @pytest.mark.parametrize("flag", ["--gin_file", "--gin_file=", "--gin.X", "--gin.X=", "--gin.=3", "--gin.a b=3"])
 def test_split_names_the_malformed_flag(flag):
     with pytest.raises(UserError, match="write"):
-        gin_flags.split_gin_flags([flag, "5"])
+        split_gin_flags([flag, "5"])
 
 
 @given(st.lists(st.text(st.characters(codec="ascii"), min_size=1).filter(lambda a: not a.startswith("--gin"))))
 def test_split_leaves_other_arguments_alone(argv):
-    assert gin_flags.split_gin_flags(argv).rest == tuple(argv)
+    assert split_gin_flags(argv).rest == tuple(argv)
 
 
 @pytest.mark.parametrize("value", ["5", "-1e-4", "'a b'", "[1, 2]", "{'a': (1,)}", "True", "None", "@a.B()", "%M"])
 def test_quoted_leaves_gin_values_alone(value):
-    assert gin_flags.quoted(value) == value
+    assert quoted(value) == value
 
 
 @pytest.mark.parametrize("value", ["/a/b", "adamw", "a b", "2026-01-01", "it's", "1 2", "v5e:4x4", "x\ny = 3", "3\n4"])
 def test_quoted_takes_other_text_for_a_string(value):
-    assert parse_literal(gin_flags.quoted(value)) == value
+    assert parse_literal(quoted(value)) == value
 
 
 @pytest.mark.parametrize("value", ["[1, 2", "'abc", "@", "{1: ", "(3", "true", "null"])
 def test_quoted_refuses_what_was_meant_otherwise(value):
     with pytest.raises(UserError):
-        gin_flags.quoted(value)
+        quoted(value)
 
 
 @given(st.text(min_size=1))
 def test_quoted_text_is_always_gin_or_a_user_error(value):
     with contextlib.suppress(UserError):
-        parse_literal(gin_flags.quoted(value))
+        parse_literal(quoted(value))
 
 
 def test_nearest_compares_the_last_parts():
@@ -258,7 +259,7 @@ def test_ambiguous_short_name(world, tmp_path):
 def test_configured_needs_a_recipe(world):
     world()
     with pytest.raises(UserError, match="give a recipe"):
-        gin_flags.configured(nearest)
+        configured(nearest)
 
 
 def test_a_user_error_below_gin_stays_one_line(world, capsys):
@@ -269,5 +270,5 @@ def test_a_user_error_below_gin_stays_one_line(world, capsys):
         raise UserError("mend this")
 
     online.Teacher.__init__ = refuse
-    assert run_program(lambda argv: gin_flags.configured(online.run)() and 0, []) == 2
+    assert run_program(lambda argv: configured(online.run)() and 0, []) == 2
     assert capsys.readouterr().err == "sml-jax: error: mend this\n"

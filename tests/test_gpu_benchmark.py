@@ -17,7 +17,7 @@ from gpu_work import TINY, Work, peaks  # noqa: E402
 
 sys.path.remove(str(GPU))
 
-from sml_jax.gin_config.parse import configured, parse_gin  # noqa: E402
+from sml_jax.gin_config.load import configured, parse_gin  # noqa: E402
 from sml_jax.models import Decoder, DecoderConfig, init_params  # noqa: E402
 
 

@@ -13,7 +13,7 @@ import gin
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.gin_config.parse import parse_gin
+from sml_jax.gin_config.load import parse_gin
 from sml_jax.gin_config.renamed import GONE, RENAMED
 
 ROOT = Path(__file__).resolve().parents[1]

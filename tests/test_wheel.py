@@ -12,7 +12,7 @@ import gin
 import pytest
 
 from sml_jax.errors import UserError
-from sml_jax.gin_config.parse import default_search_paths, parse_gin
+from sml_jax.gin_config.load import default_search_paths, parse_gin
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "gin/recipes/pocket_math_online.gin"

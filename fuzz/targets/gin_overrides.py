@@ -15,10 +15,9 @@ import gin
 
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.flags import ProgramFlag, parse_program_flags
 from sml_jax.errors import UserError
-from sml_jax.gin_config.load import load_experiment
-from sml_jax.gin_config.parse import parse_gin
+from sml_jax.gin_config.load import load_experiment, parse_gin
 from sml_jax.gin_config.reader import marks, parse_literal
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sml_jax.cli.flags import FlagParser
-from sml_jax.cli.main import run_program
 from sml_jax.common.paths import user_path
 from sml_jax.errors import UserError
 
@@ -144,7 +142,3 @@ def _progress(title: str) -> Iterator[Tell]:
             shown[0].step(done)
 
         yield tell
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))

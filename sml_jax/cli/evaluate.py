@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from sml_jax.cli.main import run_program
-from sml_jax.cli.process_flags import PROCESS_FLAGS, group_of
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, group_of, parse_program_flags
 
 DESCRIPTION = """Evaluates a checkpoint with a recipe's suites: success by turn, arm beside arm, base beside trained.
 
@@ -27,7 +24,3 @@ def main(argv: Sequence[str]) -> int:
         experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)
         experiment.evaluate(flags.checkpoint, flags.workdir, config)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,13 +1,128 @@
-"""What the programs' command lines share: mistakes in flags as one line each, nothing guessed or dropped."""
+"""The command lines of all programs: `--gin_file=F ... --gin.NAME=VALUE ... --workdir=DIR --flag=value`.
+
+Every mistake in a flag is one line that names the cure; no flag is guessed or dropped.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from sml_jax.common.paths import user_path
 from sml_jax.common.suggest import nearest
 from sml_jax.errors import UserError
+from sml_jax.gin_config.overrides import split_gin_flags
+
+if TYPE_CHECKING:
+    from sml_jax.distributed.joining import Group
+
+
+@dataclass(frozen=True)
+class ProgramFlag:
+    """A flag that only some programs have: `--name=value`.
+
+    Attributes:
+      name: without the dashes.
+      help: one line.
+      type: makes the value from its text; raises ValueError for a text that is no such value.
+      default: the value where the flag is not given.
+      required: whether it must be given.
+    """
+
+    name: str
+    help: str
+    type: Callable[[str], Any] = str
+    default: Any = None
+    required: bool = False
+
+
+def choice(*choices: str) -> Callable[[str], str]:
+    """The `type` of a flag that takes one of a few words."""
+
+    def check(text: str) -> str:
+        if text not in choices:
+            # Of an ArgumentTypeError argparse shows the text; of a ValueError it shows this function's name.
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {' or '.join(choices)}")
+        return text
+
+    return check
+
+
+# How a program is started in several processes, in JAX's own words.
+PROCESS_FLAGS = (
+    ProgramFlag("coordinator_address", "several processes: HOST:PORT of process 0, with a port that is free there"),
+    ProgramFlag("num_processes", "several processes: how many there are", type=int),
+    ProgramFlag("process_id", "several processes: the number of this one, from 0", type=int),
+    ProgramFlag(
+        "distributed", "auto: several processes, found by JAX on a TPU pod or under Slurm", type=choice("auto")
+    ),
+)
+
+
+def group_of(flags: argparse.Namespace) -> Group:
+    """The processes that the `PROCESS_FLAGS` among a program's flags describe.
+
+    Raises:
+      UserError: the flags do not fit together.
+    """
+    # Imported here, so that --help need not load JAX.
+    from sml_jax.distributed.joining import Group
+
+    return Group(flags.coordinator_address, flags.num_processes, flags.process_id, detect=flags.distributed == "auto")
+
+
+def parse_program_flags(
+    prog: str, description: str, argv: Sequence[str], extra_flags: Sequence[ProgramFlag] = (), *, workdir: bool = True
+) -> argparse.Namespace:
+    """Parses the command line of a program that reads gin files.
+
+    Args:
+      prog: how the program is called, for the help.
+      description: what it does, for the help.
+      argv: the arguments, without the program's name.
+      extra_flags: the program's own flags.
+      workdir: whether the program has a run's folder.
+
+    Returns:
+      A namespace with `gin_files` and `gin_bindings` (tuples of str), `workdir` (Path), and each extra flag by name.
+
+    Raises:
+      UserError: a flag is unknown, missing or malformed.
+      SystemExit: with code 0, after `--help`.
+    """
+    workdir_usage = "--workdir=DIR " if workdir else ""
+    parser = FlagParser(prog, description, f"--gin_file=FILE [--gin.NAME=VALUE ...] {workdir_usage}[--flag=value ...]")
+    # The gin flags are taken out before argparse sees the line. They are declared for the help alone.
+    parser.add_argument("--gin_file", metavar="FILE", help="a gin file; may be given again, later files override")
+    parser.add_argument(
+        "--gin.NAME", metavar="VALUE", help="overrides a value: --gin.STEPS=5, --gin.online.Online.steps=5"
+    )
+    if workdir:
+        parser.add_argument("--workdir", metavar="DIR", type=Path, help="the run's folder; a run found there goes on")
+    for flag in extra_flags:
+        parser.add_argument(f"--{flag.name}", metavar="VALUE", type=flag.type, default=flag.default, help=flag.help)
+
+    gin_flags = split_gin_flags(argv)
+    workdir_names = ["workdir"] if workdir else []
+    known = ["gin_file", *workdir_names, *(flag.name for flag in extra_flags)]
+    namespace = parser.parse_flags(gin_flags.rest, known, takes_gin=True)
+    values = vars(namespace)
+    del values["gin_file"], values["gin.NAME"]
+
+    # All missing flags are named in one error, so that nobody has to mend a command line twice.
+    required = [*workdir_names, *(flag.name for flag in extra_flags if flag.required)]
+    missing = [f"--{name}=..." for name in required if values[name] is None]
+    if not gin_flags.files:
+        missing.insert(0, "--gin_file=gin/recipes/...")
+    if missing:
+        raise UserError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
+    if workdir:
+        namespace.workdir = user_path(namespace.workdir)
+    namespace.gin_files, namespace.gin_bindings = gin_flags.files, gin_flags.bindings
+    return namespace
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -34,16 +149,17 @@ class FlagParser(argparse.ArgumentParser):
           takes_gin: whether the program has gin bindings, to suggest for a value of a recipe.
 
         Raises:
-          UserError: a flag that is unknown, malformed, empty or given twice, or a word that is no flag.
+          UserError: a flag is unknown, malformed, empty or given twice, or a word is no flag.
         """
-        _check_given(argv)
+        _check_given_once(argv)
         namespace, unknown = self.parse_known_args(list(argv))
         if unknown:
             raise UserError(f"unknown argument {unknown[0]}{_cure(unknown[0], sorted(known), takes_gin)}")
         return namespace
 
 
-def _check_given(argv: Sequence[str]) -> None:
+def _check_given_once(argv: Sequence[str]) -> None:
+    """Raises UserError for a flag that is empty or given twice; argparse would let the last one win."""
     given: set[str] = set()
     for argument in argv:
         name, equals, value = argument.partition("=")
@@ -57,11 +173,12 @@ def _check_given(argv: Sequence[str]) -> None:
 
 
 def _cure(argument: str, known: Sequence[str], takes_gin: bool) -> str:
+    """What an unknown argument should have been, as the tail of an error."""
     name = argument.partition("=")[0].lstrip("-")
     if not argument.startswith("-") and not name.startswith("gin"):
         return "; flags are written --name=value"
     near = nearest(name, known)
     if near and argument.startswith("--"):
-        return f"; did you mean {' or '.join(f'--{one}' for one in near)}?"
-    flags = ", ".join(f"--{one}=..." for one in known)
+        return f"; did you mean {' or '.join(f'--{flag}' for flag in near)}?"
+    flags = ", ".join(f"--{flag}=..." for flag in known)
     return f"; there is {flags}" + (", and a recipe's value is changed by --gin.NAME=VALUE" if takes_gin else "")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from sml_jax.cli.main import run_program
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.flags import ProgramFlag, choice, parse_program_flags
 from sml_jax.errors import UserError
 
 DESCRIPTION = """Compiles every kernel of a recipe for a TPU slice and tells what they need.
@@ -22,24 +20,15 @@ not; 2 something for you to mend."""
 GB = 1e9
 
 
-def _choice(*choices: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"it takes {' or '.join(choices)}")
-        return text
-
-    return check
-
-
 FLAGS = (
     ProgramFlag("topology", "v5e:4x8, v5p:2x2x2, v6e:4x4, ...; v5e for the smallest that fits; cpu:8", required=True),
-    ProgramFlag("format", "table or json", type=_choice("table", "json"), default="table"),
+    ProgramFlag("format", "table or json", type=choice("table", "json"), default="table"),
     ProgramFlag("prompt_tokens", "tokens that open a context; without it the problems are measured", type=int),
     ProgramFlag("memory_gb", "memory of a chip to plan for, in GB; without it the chip's own", type=float),
     ProgramFlag(
         "layers",
         "all: compile deep rollout programs whole; few: at two small depths, scaled",
-        type=_choice("all", "few"),
+        type=choice("all", "few"),
         default="few",
     ),
     ProgramFlag("tries", "settings to compile in search of one that fits", type=int, default=6),
@@ -84,7 +73,3 @@ def main(argv: Sequence[str]) -> int:
     else:
         show(plan, found, Console(width=max(120, notes.width)))
     return 0 if plan.fits else 1
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from sml_jax.cli.main import run_program
-from sml_jax.cli.process_flags import PROCESS_FLAGS, group_of
-from sml_jax.cli.program_flags import ProgramFlag, parse_program_flags
+from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, group_of, parse_program_flags
 from sml_jax.errors import UserError
 
 DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
@@ -39,7 +36,3 @@ def main(argv: Sequence[str]) -> int:
             )
         experiment.train(flags.workdir, config, flags.resume)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))

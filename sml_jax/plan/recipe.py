@@ -13,8 +13,7 @@ from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
-from sml_jax.gin_config.load import load_experiment
-from sml_jax.gin_config.parse import configured, parse_gin
+from sml_jax.gin_config.load import configured, load_experiment, parse_gin
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.hf.checkpoint import find_model, with_overrides
 from sml_jax.models.hf.config import config_from_hf

@@ -7,7 +7,7 @@ import gin
 import pytest
 from published import PUBLISHED
 
-from sml_jax.gin_config.parse import configured, parse_gin
+from sml_jax.gin_config.load import configured, parse_gin
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, abstract_params, count_params
 from sml_jax.models.families import canonical, family_of
