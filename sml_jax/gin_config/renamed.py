@@ -17,7 +17,7 @@ RENAMED: dict[str, str] = {
     "sml_jax.stages.guards": "sml_jax.run.health",
     "sml_jax.stages.offline": "sml_jax.run.stages.offline",
     "sml_jax.stages.online": "sml_jax.run.stages.online",
-    "sml_jax.tasks.code.sandbox.limits": "sml_jax.tasks.code.limits",
+    "sml_jax.tasks.code_limits": "sml_jax.tasks.code.sandbox.limits",
     "sml_jax.tasks.code_task": "sml_jax.tasks.code.task",
     "sml_jax.tasks.jsonl": "sml_jax.tasks.datasets.jsonl",
     "sml_jax.tasks.math_task": "sml_jax.tasks.math.task",
