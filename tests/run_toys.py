@@ -147,7 +147,7 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
         "rules": RULES,
         "teacher_arm": "scripted",
         "retry_text": "b",
-        "rows": 16,
+        "max_concurrent": 16,
         "samples_shown": 1,
         "checkpoint_every": 2,
         "base": RandomWeights(config),

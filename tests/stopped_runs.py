@@ -19,10 +19,10 @@ from sml_jax.run.stages import Offline, Online
 
 STAGES = (
     Offline(
-        OPTIMIZER, problems=6, samples=4, epochs=2, batch=8, micro_batch_size=8, dialogues_kept=20, piece=2,
-        injection=QuestionInjection(0.5), name="qpriming",
+        OPTIMIZER, problems=6, samples=4, epochs=2, batch=8, micro_batch_size=8, dialogues_logged=20,
+        problems_per_chunk=2, injection=QuestionInjection(0.5), name="qpriming",
     ),
-    Online(OPTIMIZER, steps=6, problems=4, group_size=4, micro_batch_size=8),
+    Online(OPTIMIZER, steps=6, problems_per_step=4, group_size=4, micro_batch_size=8),
 )  # fmt: skip
 
 

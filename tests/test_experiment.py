@@ -17,8 +17,8 @@ from sml_jax.run.experiment import Experiment
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.stages import Offline, Online
 
-ONLINE = Online(OPTIMIZER, steps=5, problems=4, group_size=4, micro_batch_size=8)
-OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_batch_size=8, dialogues_kept=3)
+ONLINE = Online(OPTIMIZER, steps=5, problems_per_step=4, group_size=4, micro_batch_size=8)
+OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_batch_size=8, dialogues_logged=3)
 QPRIMING = dataclasses.replace(OFFLINE, epochs=1, injection=QuestionInjection(1.0), name="qpriming")
 SUITE = Suite(ToyTask(), problems=5, max_turns=2)
 
@@ -112,7 +112,7 @@ def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(toke
     rollouts = [line for line in read_lines(tmp_path / "metrics.jsonl") if line["stage"] == "offline_rollout"]
     assert len(rollouts) == 1
     of_rollout = [d for d in read_lines(tmp_path / "dialogues.jsonl") if d["step"] == rollouts[0]["step"]]
-    assert len(of_rollout) == OFFLINE.dialogues_kept
+    assert len(of_rollout) == OFFLINE.dialogues_logged
 
 
 def test_a_run_and_its_folder(tokenizer, tmp_path, capsys, monkeypatch):
@@ -177,7 +177,7 @@ def test_another_shape_in_the_same_folder(tokenizer, tmp_path):
 
 
 def test_a_run_whose_steps_are_not_finite_stops_with_its_last_good_state(tokenizer, tmp_path, monkeypatch, capsys):
-    experiment = toy_experiment(tokenizer, [ONLINE], guards=AlertThresholds(skipped_steps=2), checkpoint_every=100)
+    experiment = toy_experiment(tokenizer, [ONLINE], alerts=AlertThresholds(skipped_steps=2), checkpoint_every=100)
     poison = Online._batch
 
     def poisoned(self, *args):
@@ -199,7 +199,7 @@ def test_a_run_whose_steps_are_not_finite_stops_with_its_last_good_state(tokeniz
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("rows", 0), ("checkpoint_every", 0), ("samples_shown", -1)])
+@pytest.mark.parametrize(("setting", "value"), [("max_concurrent", 0), ("checkpoint_every", 0), ("samples_shown", -1)])
 def test_settings_that_cannot_work(setting, value):
     with pytest.raises(UserError, match=f"experiment: {setting} is {value}"):
         Experiment(ToyTask(), **{setting: value})

@@ -19,8 +19,8 @@ POCKET = [recipe for recipe in RECIPES if re.match(r"pocket_(math|code)_", recip
 # What a recipe must be given, and what makes it small. An override must name something that the recipe knows.
 FILES = ["TRAIN_PATH={data}", "TEST_PATH={data}"]
 SMALL = {
-    "online": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_batch_size=8"],
-    "single_rl": ["STEPS=1", "Online.problems=4", "Online.group_size=4", "Online.micro_batch_size=8"],
+    "online": ["STEPS=1", "Online.problems_per_step=4", "Online.group_size=4", "Online.micro_batch_size=8"],
+    "single_rl": ["STEPS=1", "Online.problems_per_step=4", "Online.group_size=4", "Online.micro_batch_size=8"],
     "offline": ["PROBLEMS=24", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_batch_size=16"],
     "single_sft": ["PROBLEMS=24", "SAMPLES=4", "Offline.epochs=1", "Offline.batch=32", "Offline.micro_batch_size=16"],
 }
@@ -117,7 +117,9 @@ def test_a_recipe_reads_and_its_head_says_how_to_run_it(recipe, tmp_path):
 )
 def test_a_pocket_recipe_in_little(recipe, tmp_path):
     _, domain, kind = recipe.stem.split("_", 2)
-    results = train(recipe, tmp_path, *SMALL[kind], "EVAL_PROBLEMS=4", "Suite.max_turns=3", "Experiment.rows=16")
+    results = train(
+        recipe, tmp_path, *SMALL[kind], "EVAL_PROBLEMS=4", "Suite.max_turns=3", "Experiment.max_concurrent=16"
+    )
     other = {"math": "code", "code": "math"}[domain]
     suites = {
         f"pocket_{domain}": ("feedback", "retry", "self", "shuffled", "uninformed"),
@@ -153,7 +155,12 @@ def test_a_paper_recipe_in_little(recipe, chat_model, tmp_path):
     prompt.write_text("Help: {{question}} {{knowledge}} <feedback>")
     for name in {scope, "live_code_bench" if domain == "code" else scope}:
         files += [f"{name}/Prompts.student=student_plain", f"{name}/Prompts.teacher={prompt}"]
-    small = ["Suite.max_turns=2", "Experiment.rows=16", "DialogueRules.max_turns=2", "LeakGuard.regenerations=1"]
+    small = [
+        "Suite.max_turns=2",
+        "Experiment.max_concurrent=16",
+        "DialogueRules.max_turns=2",
+        "LeakGuard.regenerations=1",
+    ]
     sizes = ["EVAL_PROBLEMS=4", "STUDENT_TOKENS=24", "TEACHER_TOKENS=24", "DialogueRules.private_tokens=8"]
     results = train(
         recipe,
@@ -187,8 +194,13 @@ def test_jsonl_recipe_on_rows_of_gsm8k(real_data, tmp_path):
         tmp_path / "run",
         f"TRAIN_PATH={tmp_path / 'train.jsonl'}",
         f"TEST_PATH={tmp_path / 'test.jsonl'}",
-        *("STEPS=1", "EVAL_PROBLEMS=4", "EVAL_TURNS=2", "STUDENT_TOKENS=16", "Online.problems=2"),
-        *("DialogueRules.max_turns=2", "DecoderConfig.embed_dim=32", "DecoderConfig.layers=1", "Experiment.rows=8"),
+        *("STEPS=1", "EVAL_PROBLEMS=4", "EVAL_TURNS=2", "STUDENT_TOKENS=16", "Online.problems_per_step=2"),
+        *(
+            "DialogueRules.max_turns=2",
+            "DecoderConfig.embed_dim=32",
+            "DecoderConfig.layers=1",
+            "Experiment.max_concurrent=8",
+        ),
     )
     check_folder(tmp_path / "run", results, {"jsonl": ("feedback", "retry")}, problems=4, turns=2)
     (line,) = lines(tmp_path / "run" / "metrics.jsonl")

@@ -17,9 +17,9 @@ from sml_jax.run.io.display import Progress
 from sml_jax.run.stages import Offline, Online
 from sml_jax.run.stages.chunks import read_chunk
 
-ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_batch_size=8)
-OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_batch_size=8, piece=1)
-CONFIG = "online.Online.steps = 3\nexperiment.Experiment.rows = 16\n"
+ONLINE = Online(OPTIMIZER, steps=3, problems_per_step=4, group_size=4, micro_batch_size=8)
+OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_batch_size=8, problems_per_chunk=1)
+CONFIG = "online.Online.steps = 3\nexperiment.Experiment.max_concurrent = 16\n"
 
 
 @pytest.fixture(scope="module")

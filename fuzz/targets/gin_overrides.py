@@ -24,7 +24,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 _RECIPE = str(_ROOT / "gin/recipes/pocket_math_online.gin")
 _KEYS = (
     *("STEPS", "SEED", "Online.steps", "online.Online.steps", "Online.group_size", "online/adamw.learning_rate"),
-    *("adamw.b1", "DialogueRules.max_turns", "Experiment.stages", "Experiment.rows", "Experiment.task", "Suite.arms"),
+    *(
+        "adamw.b1",
+        "DialogueRules.max_turns",
+        "Experiment.stages",
+        "Experiment.max_concurrent",
+        "Experiment.task",
+        "Suite.arms",
+    ),
     *("math/Suite.arms", "Sampling.temperature", "Pretrained.path", "PolicyLoss.clip_low", "macro.value"),
     *("gin.macro.value", "STEPS/macro.value", "Online", "gin.REQUIRED", "online.Online", "a/b/STEPS", "x"),
     *("__class__", "Online.", ".steps", "Experiment.suites"),
@@ -52,7 +59,7 @@ _LINES = (
     "import sml_jax.errors",
     f"include '{_RECIPE}'",
     "include 'gin/nowhere.gin'",
-    "experiment.Experiment.rows = 4",
+    "experiment.Experiment.max_concurrent = 4",
     "online.Online.steps = %STEPS",
     "online.Online:",
     "    steps = 4",

@@ -25,7 +25,9 @@ _FOR_THE_USER = {
     errno.EPERM: "give a place that you have permission for",
     errno.ENAMETOOLONG: "give a shorter name",
 }
-_SMALLER = "fewer rows (Experiment.rows, micro_batch_size), shorter contexts, a smaller model, or more devices"
+_SMALLER = (
+    "fewer rows (Experiment.max_concurrent, micro_batch_size), shorter contexts, a smaller model, or more devices"
+)
 
 
 def usage() -> str:

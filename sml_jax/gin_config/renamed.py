@@ -23,11 +23,20 @@ RENAMED: dict[str, str] = {
     "sml_jax.tasks.math_task": "sml_jax.tasks.math.task",
     # Classes and functions.
     "Guards": "health.AlertThresholds",
+    # Macros.
+    "ROWS": "MAX_CONCURRENT",
     # Parameters.
     "DecoderConfig.hidden": "DecoderConfig.mlp_dim",
     "DecoderConfig.width": "DecoderConfig.embed_dim",
+    "Experiment.guards": "Experiment.alerts",
+    "Experiment.rows": "Experiment.max_concurrent",
+    "Experiment.sharded": "Experiment.sharded_suites",
+    "Offline.dialogues_kept": "Offline.dialogues_logged",
     "Offline.micro_rows": "Offline.micro_batch_size",
+    "Offline.piece": "Offline.problems_per_chunk",
+    "Online.dialogues_kept": "Online.dialogues_logged",
     "Online.micro_rows": "Online.micro_batch_size",
+    "Online.problems": "Online.problems_per_step",
     "PocketText.ignorant": "PocketText.uninformed",
 }
 

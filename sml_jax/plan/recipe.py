@@ -85,9 +85,9 @@ def _stand_in(task: Task) -> tuple[str, ...]:
         elif suites:
             left_out.append("evaluation is left out: Experiment.suites is not written as a list of suites")
             _bind("", _EXPERIMENT, "suites", ())
-        if _bound("sharded"):
+        if _bound("sharded_suites"):
             left_out.append("sharded suites are left out")
-            _bind("", _EXPERIMENT, "sharded", ())
+            _bind("", _EXPERIMENT, "sharded_suites", ())
     return tuple(left_out)
 
 
@@ -122,7 +122,7 @@ def _job(
                 number = stage.problems * stage.samples
                 trained, steps, loss = number * stage.epochs, stage.epochs * -(-number // stage.batch), None
             else:
-                number = trained = stage.problems * stage.group_size
+                number = trained = stage.problems_per_step * stage.group_size
                 steps, loss = 1, stage.loss
             rolled = _dialogues(stage.name, framing, run.task, "train", rules, number, run.teacher_arm)
             longest = stage.buckets[-1] if stage.buckets else rolled.length
@@ -152,7 +152,11 @@ def _job(
         )
     return Job(
         model=config,
+<<<<<<< HEAD
         max_concurrent=run.rows,
+=======
+        rows=run.max_concurrent,
+>>>>>>> beae928 (Name how many dialogues run at once, alerts, and problems per step and chunk)
         data=run.data,
         fsdp=run.fsdp,
         tensor=run.tensor,

@@ -28,7 +28,7 @@ class RunContext:
       framing: how contexts are written. task: of the training dialogues. rules: of the training dialogues.
       initial: parameters of the initial student, which are the frozen teacher's.
       seed: of everything random.
-      rows: dialogues that run at once.
+      max_concurrent: dialogues that run at once.
       sampling: of both sides.
       teacher_arm: who teaches in training, see `teachers.ARMS`. retry_text: what the retry arm says.
       engines: compiled kernels by what they were made for; `engine` fills it.
@@ -42,7 +42,7 @@ class RunContext:
     rules: DialogueRules
     initial: dict
     seed: int
-    rows: int
+    max_concurrent: int
     retry_text: str
     rollout_mesh: Mesh | None = None
     sampling: Sampling = Sampling()
@@ -72,7 +72,11 @@ class RunContext:
         if key not in self.engines:
             self.engines[key] = Engine(
                 self.model,
+<<<<<<< HEAD
                 max_concurrent=self.rows,
+=======
+                rows=self.max_concurrent,
+>>>>>>> beae928 (Name how many dialogues run at once, alerts, and problems per step and chunk)
                 max_length=length,
                 max_new_tokens=max_new_tokens,
                 stop_ids=self.framing.stop_ids,

@@ -33,13 +33,13 @@ class Evaluation:
     """What is evaluated, and how its dialogues are written.
 
     Attributes:
-      suites, sharded: played in this order. chat: how contexts are written. rules: the run's.
+      suites, sharded_suites: played in this order. chat: how contexts are written. rules: the run's.
       model_labels: the initial model sorts the student's turns, not the rules.
       samples_shown: problems whose dialogues are printed, base beside trained.
     """
 
     suites: Sequence[Suite]
-    sharded: Sequence[ShardedSuite]
+    sharded_suites: Sequence[ShardedSuite]
     chat: Chat
     rules: DialogueRules
     model_labels: bool = False
@@ -52,8 +52,8 @@ class Evaluation:
             engine = self._suite_engine(context, suite)[1]
             for arm in suite.arms:
                 context.teacher(arm, engine, context.initial)
-        names = [suite.task.name for suite in self.sharded]
-        for sharded in self.sharded:
+        names = [suite.task.name for suite in self.sharded_suites]
+        for sharded in self.sharded_suites:
             if names.count(sharded.task.name) > 1:
                 raise UserError(f"two sharded suites are of the task {sharded.task.name}: give each a task of its own")
             for user in dict.fromkeys(user for _, user in sharded.arms()):
@@ -78,7 +78,7 @@ class Evaluation:
             for base, trained in undropped_pairs[: self.samples_shown]:
                 wide.print(compare_dialogues(base, trained))
             wide.print(closing_table(results))
-        if self.sharded:
+        if self.sharded_suites:
             sharded = self._play_sharded(context, policies, labeller)
             context.bookkeeper.folder.write_eval({**results, SHARDED_KEY: sharded})
             wide.print(sharded_table(sharded))
@@ -122,7 +122,7 @@ class Evaluation:
     ) -> dict[str, Any]:
         """Entries by suite, policy, setting and user."""
         results: dict[str, Any] = {}
-        runs = [(suite, policy, *arm) for suite in self.sharded for policy in policies for arm in suite.arms()]
+        runs = [(suite, policy, *arm) for suite in self.sharded_suites for policy in policies for arm in suite.arms()]
         total = sum(len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in runs)
         done = 0
         with Progress("sharded evaluation", total) as progress:

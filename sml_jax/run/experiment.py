@@ -49,7 +49,7 @@ class Experiment:
       task: of the training dialogues.
       stages: in order; each takes on from the one before.
       suites: evaluated at the end, base beside trained.
-      sharded: the same for sharded suites.
+      sharded_suites: the same for sharded suites.
       base: the initial model; frozen, it is the teacher.
       chat: the tokenizer, and what stands around utterances.
       rules: of dialogues in training; suites have their own number of turns.
@@ -57,13 +57,13 @@ class Experiment:
       teacher_arm: who teaches in training: "feedback" (a language model that knows the answer), "scripted", ...
       retry_text: what the `retry` arm says.
       seed: of everything random.
-      rows: dialogues that run at once.
+      max_concurrent: dialogues that run at once.
       data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
       checkpoint_every: steps between checkpoints. checkpoints_kept: of the last ones; the best and each stage's last
         are kept besides.
-      guards: what the run warns of, and when it gives up.
+      alerts: what the run warns of, and when it gives up.
       model_labels: the initial model sorts the student's turns in evaluation (chat models); the rules if False.
       samples_shown: problems whose dialogues are printed at the end, base beside trained.
     """
@@ -71,7 +71,7 @@ class Experiment:
     task: Task
     stages: Sequence[Stage] = ()
     suites: Sequence[Suite] = ()
-    sharded: Sequence[ShardedSuite] = ()
+    sharded_suites: Sequence[ShardedSuite] = ()
     base: Base = Pretrained()
     chat: Chat = RoleChat()
     rules: DialogueRules = DialogueRules()
@@ -79,19 +79,19 @@ class Experiment:
     teacher_arm: str = "feedback"
     retry_text: str = "that is not right, try again"
     seed: int = 0
-    rows: int = 128
+    max_concurrent: int = 128
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
     rollout_mesh: MeshShape | None = None
     checkpoint_every: int = 25
     checkpoints_kept: int = 2
-    guards: AlertThresholds = AlertThresholds()
+    alerts: AlertThresholds = AlertThresholds()
     model_labels: bool = False
     samples_shown: int = 3
 
     def __post_init__(self) -> None:
-        at_least(self, rows=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
+        at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
         within(self, seed=SEEDS)
         check_arms([self.teacher_arm], "experiment: teacher_arm")
         for stage in self.stages:
@@ -130,7 +130,7 @@ class Experiment:
                     config=config_text,
                     problems=problems,
                     asked_to_stop=lambda: next(filter(None, all_gather(request.name)), ""),
-                    thresholds=self.guards,
+                    thresholds=self.alerts,
                 )
                 context = self._context(bookkeeper, task)
                 if context.model.config.lora is None:
@@ -144,13 +144,13 @@ class Experiment:
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
                 if context.model.config.lora is not None:
                     save_adapters(folder.checkpoints_path / "adapters", context.model, params)
-            if self.suites or self.sharded:
+            if self.suites or self.sharded_suites:
                 context = dataclasses.replace(context, bookkeeper=bookkeeper.after_training())
                 self._evaluation().run(context, {"base": context.initial, "trained": params})
 
     def evaluate(self, checkpoint: str, workdir: Path, config_text: str) -> None:
         """Evaluates a model folder (or a finished run's) beside the base, without training."""
-        if not self.suites and not self.sharded:
+        if not self.suites and not self.sharded_suites:
             raise UserError(
                 "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded for sharded ones"
             )
@@ -170,14 +170,14 @@ class Experiment:
 
     def _say_protection(self) -> None:
         """Prints what keeps programs in that a model wrote; raises a UserError where they would run unguarded."""
-        tasks = [self.task, *(suite.task for suite in self.suites), *(suite.task for suite in self.sharded)]
+        tasks = [self.task, *(suite.task for suite in self.suites), *(suite.task for suite in self.sharded_suites)]
         for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
             print(line, flush=True)
 
     def _training_task(self) -> Task:
         """The task without the training problems that are evaluated on."""
         evaluated = [(suite.task, suite.split) for suite in self.suites]
-        evaluated += [(suite.task, suite.split) for suite in self.sharded]
+        evaluated += [(suite.task, suite.split) for suite in self.sharded_suites]
         task = self.task
         for split in dict.fromkeys(split for _, split in evaluated):
             task = check_overlap(task, [other for other, of in evaluated if of == split], split)
@@ -198,7 +198,7 @@ class Experiment:
             rules=self.rules,
             initial=initial,
             seed=self.seed,
-            rows=self.rows,
+            max_concurrent=self.max_concurrent,
             retry_text=self.retry_text,
             sampling=self.sampling,
             teacher_arm=self.teacher_arm,
@@ -206,7 +206,7 @@ class Experiment:
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(
-            self.suites, self.sharded, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
+            self.suites, self.sharded_suites, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
         )
 
     def _run_stages(self, context: RunContext, checkpointer: Checkpointer, problems: str) -> dict:

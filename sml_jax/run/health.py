@@ -41,7 +41,7 @@ class AlertThresholds:
         at_least(self, skipped_steps=1)
         for name, value in vars(self).items():
             if value is not None and not 0 <= value < math.inf:
-                raise UserError(f"guards: {name} is {value}; give 0 or more, or None for no warning")
+                raise UserError(f"alerts: {name} is {value}; give 0 or more, or None for no warning")
 
     def troubles(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """What is over its threshold, in words with what to look at, by metric."""

@@ -32,7 +32,7 @@ experiment.Experiment.base = @base_models.RandomWeights()
 experiment.Experiment.chat = @chats.RoleChat()
 experiment.Experiment.rules = @rules.DialogueRules()
 experiment.Experiment.sampling = @sampling.Sampling()
-experiment.Experiment.rows = 16
+experiment.Experiment.max_concurrent = 16
 suites.Suite.task = @world.PocketMath()
 suites.Suite.problems = 4
 suites.Suite.max_turns = 2
@@ -48,7 +48,7 @@ config.DecoderConfig.max_length = 256
 config.DecoderConfig.lora = None
 world.PocketMath.train_size = 40
 world.PocketMath.test_size = 10
-online.Online.problems = 2
+online.Online.problems_per_step = 2
 online.Online.group_size = 2
 """
 

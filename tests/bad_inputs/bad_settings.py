@@ -7,7 +7,7 @@ from bad_files import Bad
 ABOVE_0 = "give a number above 0"
 # A binding, what the error says of it, and the cure.
 ALONE = {
-    "Experiment.rows=0": ("rows is 0", "at least 1"),
+    "Experiment.max_concurrent=0": ("max_concurrent is 0", "at least 1"),
     "Experiment.seed=-1": ("seed is -1", "from 0 to"),
     "Experiment.seed=99999999999999999999": ("seed is 9{20}", "from 0 to 4,294,967,295"),
     "Experiment.checkpoint_every=0": ("checkpoint_every is 0", "at least 1"),
@@ -17,7 +17,7 @@ ALONE = {
     "Experiment.fsdp=-1": ("'fsdp': -1", "at most one -1"),
     "Experiment.tensor=3": ("'tensor': 3} is not 8 devices", "sizes whose product is 8"),
     "Online.steps=-1": ("online: steps is -1", "at least 0"),
-    "Online.problems=0": ("online: problems is 0", "at least 1"),
+    "Online.problems_per_step=0": ("online: problems_per_step is 0", "at least 1"),
     "Online.group_size=1": ("online: group_size is 1", "needs 2"),
     "Online.discount=1.7": ("discount is 1.7", "from 0 to 1"),
     "Online.discount=1e999": ("discount is inf", "from 0 to 1"),
@@ -69,7 +69,7 @@ WITH_MODEL = {
     "Pretrained.overrides={'max_length':64}": ("the model's max_length is 64", "fewer turns .max_turns."),
     "DialogueRules.max_turns=400": ("contexts of 23173 tokens", "fewer turns .max_turns."),
     "Online.buckets=(8,16)": ("online: buckets end at 16", "add a larger one"),
-    "Experiment.rows=12": ("12 rows do not divide over 8 shards", "give a multiple of 8"),
+    "Experiment.max_concurrent=12": ("12 rows do not divide over 8 shards", "give a multiple of 8"),
     "Experiment.model_labels=True": ("model_labels is for chat models", "bind Experiment.chat"),
     "Experiment.suites=[@suites.Suite(),@suites.Suite()]": ("two suites are of the task pocket_math", "give each"),
     "Experiment.data=1 Experiment.fsdp=1 Experiment.tensor=8": ("which tensor=8 does not divide", "another"),

@@ -120,9 +120,16 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
         Path(home) / "toy.model",
         [
             Offline(
-                OPTIMIZER, problems=4, samples=4, epochs=1, batch=8, micro_batch_size=8, piece=2, injection=injection
+                OPTIMIZER,
+                problems=4,
+                samples=4,
+                epochs=1,
+                batch=8,
+                micro_batch_size=8,
+                problems_per_chunk=2,
+                injection=injection,
             ),
-            Online(OPTIMIZER, steps=4, problems=4, group_size=4, micro_batch_size=8),
+            Online(OPTIMIZER, steps=4, problems_per_step=4, group_size=4, micro_batch_size=8),
         ],
         suites=[Suite(ToyTask(), problems=6, max_turns=2)],
         base=RandomWeights(DecoderConfig(**sizes, max_length=128, tied_embeddings=False)),

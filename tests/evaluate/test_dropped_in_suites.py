@@ -40,7 +40,7 @@ def test_a_run_evaluates_on_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr("sml_jax.run.experiment.make_mesh", lambda *sizes: mesh)
     suites = [Suite(FailingShards(), arms=("scripted",), problems=4, max_turns=2)]
     sharded = [ShardedSuite(FailingShards(), settings=("sharded",), problems=3, simulations=3)]
-    experiment = toy_experiment(write_tokenizer(tmp_path / "toy.model"), suites=suites, sharded=sharded)
+    experiment = toy_experiment(write_tokenizer(tmp_path / "toy.model"), suites=suites, sharded_suites=sharded)
     experiment.train(tmp_path / "run", "")
     results = json.loads((tmp_path / "run" / "eval.json").read_text())
     lines = read_lines(tmp_path / "run" / "dialogues.jsonl")

@@ -100,7 +100,7 @@ def test_rules_leave_room_for_all_that_a_user_says(tokenizer):
 
 def test_a_run_writes_sharded_results_beside_the_others(tokenizer, tmp_path, capsys):
     suite = Suite(ToyTask(), arms=("retry",), problems=3, max_turns=2)
-    experiment = toy_experiment(tokenizer, suites=[suite], sharded=[SUITE])
+    experiment = toy_experiment(tokenizer, suites=[suite], sharded_suites=[SUITE])
     experiment.train(tmp_path, "")
     results = json.loads((tmp_path / "eval.json").read_text())
     assert set(results) == {"toy", SHARDED_KEY}
@@ -129,7 +129,7 @@ def test_a_run_writes_sharded_results_beside_the_others(tokenizer, tmp_path, cap
 def test_evaluation_of_sharded_suites_alone(tokenizer, tmp_path):
     toy_experiment(tokenizer).train(tmp_path / "run", "")
     small = dataclasses.replace(SUITE, settings=("sharded",), problems=2, simulations=2, max_turns=1)
-    toy_experiment(tokenizer, sharded=[small]).evaluate(str(tmp_path / "run"), tmp_path / "again", "")
+    toy_experiment(tokenizer, sharded_suites=[small]).evaluate(str(tmp_path / "run"), tmp_path / "again", "")
     sharded = json.loads((tmp_path / "again" / "eval.json").read_text())[SHARDED_KEY]
     entry = sharded["toys"]["trained"]["sharded"]["scripted"]
     assert entry["turns"] == 1 and entry["cut_short"] == 2, "both instructions have more shards than turns"
@@ -140,7 +140,7 @@ def test_evaluation_of_sharded_suites_alone(tokenizer, tmp_path):
 def test_what_does_not_fit_is_said_before_work_begins(tokenizer, tmp_path):
     def fails(message, *suites):
         with pytest.raises(UserError, match=message):
-            toy_experiment(tokenizer, sharded=list(suites)).train(tmp_path, "")
+            toy_experiment(tokenizer, sharded_suites=list(suites)).train(tmp_path, "")
         assert not (tmp_path / "eval.json").exists() and not (tmp_path / "checkpoints" / "final").exists()
 
     fails("a language-model user is for chat models", dataclasses.replace(SUITE, users=("language",)))
@@ -162,7 +162,13 @@ def test_both_users_on_real_shards(real_data, tmp_path):
     rules = dataclasses.replace(RULES, student_tokens=4, teacher_tokens=8)
     chat = FamilyChat(str(folder), prompts=Prompts(student="student_plain", teacher=short.teacher, feedback_tag=""))
     experiment = toy_experiment(
-        tmp_path, task=task, sharded=[suite], base=Pretrained(str(folder)), chat=chat, rules=rules, rows=8
+        tmp_path,
+        task=task,
+        sharded_suites=[suite],
+        base=Pretrained(str(folder)),
+        chat=chat,
+        rules=rules,
+        max_concurrent=8,
     )
     experiment.evaluate(str(folder), tmp_path / "run", "")
     sharded = json.loads((tmp_path / "run" / "eval.json").read_text())[SHARDED_KEY]["sharded_math"]["base"]

@@ -164,10 +164,11 @@ def test_vertex_without_credentials_is_an_error(tmp_path):
 @pytest.mark.slow
 def test_two_seeds_side_by_side_for_real(tmp_path):
     """Three minutes: `pytest -m slow tests/launch/test_xmanager.py`."""
-    sizes = "STEPS=1 Online.problems=4 Online.group_size=4 Online.micro_batch_size=8 EVAL_PROBLEMS=4 Suite.max_turns=2"
+    sizes = "STEPS=1 Online.problems_per_step=4 Online.group_size=4 Online.micro_batch_size=8 "
+    sizes += "EVAL_PROBLEMS=4 Suite.max_turns=2"
     flags = [f"--gin.{text}" for text in shlex.split(sizes)]
     where = ("--executor=local", "--parallel=2", "--seeds=0,1", f"--workdir={tmp_path}/runs")
-    done = run(tmp_path, [str(ROOT / "launch" / "xm.py")], *where, *flags, "--gin.Experiment.rows=16")
+    done = run(tmp_path, [str(ROOT / "launch" / "xm.py")], *where, *flags, "--gin.Experiment.max_concurrent=16")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     results = []
     for seed in (0, 1):

@@ -14,7 +14,7 @@ from sml_jax.learn.update import PolicyLoss
 from sml_jax.run.stages import Offline, Online
 from sml_jax.tasks.problems.types import Problem, Verdict
 
-ONLINE = Online(OPTIMIZER, steps=3, problems=4, group_size=4, micro_batch_size=8)
+ONLINE = Online(OPTIMIZER, steps=3, problems_per_step=4, group_size=4, micro_batch_size=8)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def test_an_online_run_goes_on_and_says_so(new_run, caplog):
     assert [line["dropped_rate"] for line in lines].count(0.25) == 1, "three steps go once through twelve problems"
     assert sum(line["verifier_errors"] for line in lines) == 4 and sum(line["groups"] for line in lines) == 11
     dropped = [d for d in dialogues if d["dropped"]]
-    assert {d["problem_id"] for d in dropped} == {"train3"} and len(dropped) <= ONLINE.dialogues_kept
+    assert {d["problem_id"] for d in dropped} == {"train3"} and len(dropped) <= ONLINE.dialogues_logged
     assert all(d["dropped"].startswith("verifier: RuntimeError: no process") for d in dropped)
     assert all(
         len(d["verdicts"]) == sum(t["role"] == "student" for t in d["turns"]) - bool(d["dropped"]) for d in dialogues
@@ -77,7 +77,7 @@ def test_an_online_run_goes_on_and_says_so(new_run, caplog):
 def test_an_offline_rollout_neither_keeps_nor_counts_them(new_run):
     """And under a small `max_context`: contexts have the room that was asked for, and some have no second turn."""
     run = new_run(task=FailingToys(), rules=dataclasses.replace(RULES, max_context=22))
-    run.run(Offline(OPTIMIZER, problems=12, samples=4, epochs=0, dialogues_kept=100))
+    run.run(Offline(OPTIMIZER, problems=12, samples=4, epochs=0, dialogues_logged=100))
     assert run.context.engine(run.context.task, run.context.rules, "train").max_length == 22
     (note,), dialogues = run.metrics(), run.dialogues()
     assert (note["dialogues"], note["dropped"], note["dropped_rate"]) == (48, 4, pytest.approx(4 / 48))

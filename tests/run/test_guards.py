@@ -48,5 +48,5 @@ def test_gives_up_after_steps_in_a_row():
 
 @pytest.mark.parametrize("settings", [{"skipped_steps": 0}, {"leak": -1.0}, {"entropy": math.nan}])
 def test_settings_that_cannot_work(settings):
-    with pytest.raises(UserError, match=f"guards: {next(iter(settings))} is"):
+    with pytest.raises(UserError, match=f"alerts: {next(iter(settings))} is"):
         AlertThresholds(**settings)

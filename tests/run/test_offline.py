@@ -11,7 +11,7 @@ from sml_jax.errors import UserError
 from sml_jax.run.stages import Offline
 from sml_jax.run.stages.chunks import joined, read_chunk
 
-OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_batch_size=8, dialogues_kept=100)
+OFFLINE = Offline(OPTIMIZER, problems=8, samples=4, epochs=2, batch=8, micro_batch_size=8, dialogues_logged=100)
 
 
 def saved(run, name="offline"):

@@ -13,7 +13,7 @@ from sml_jax.run.context import RunContext
 from sml_jax.run.stages import Online, RandomWeights
 from sml_jax.sharding import MeshShape
 
-ONLINE = Online(OPTIMIZER, steps=4, problems=5, group_size=4, micro_batch_size=8, dialogues_kept=2)
+ONLINE = Online(OPTIMIZER, steps=4, problems_per_step=5, group_size=4, micro_batch_size=8, dialogues_logged=2)
 
 KEYS = {
     "step", "stage", "success", "first_turn_success", "turns", "attempt_rate", "leak_rate", "redaction_rate",
@@ -57,7 +57,7 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
     for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
         run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher_arm="feedback")
         run.context = dataclasses.replace(run.context, engines={})
-        ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_kept=100)))
+        ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_logged=100)))
         assert {dict(engine.mesh.shape)["tensor"] for engine in run.context.engines.values()} == {2 if shape else 1}
         assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.state.params)} == {4}
         said.append(run.dialogues())
@@ -85,7 +85,7 @@ def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
 
 def test_steps_take_their_own_problems(new_run):
     run = new_run()
-    run.run(dataclasses.replace(ONLINE, steps=3, problems=4, dialogues_kept=100))
+    run.run(dataclasses.replace(ONLINE, steps=3, problems_per_step=4, dialogues_logged=100))
     seen = [d["problem_id"] for d in run.dialogues()][:: ONLINE.group_size]
     assert sorted(seen) == sorted(p.id for p in ToyTask().problems("train"))
 
@@ -94,7 +94,7 @@ def test_steps_take_their_own_problems(new_run):
 def test_groups_without_variance_change_nothing_and_are_counted(new_run, task, solved):
     run = new_run(task=task)
     before = host(run.state.params)
-    after = run.run(dataclasses.replace(ONLINE, steps=2, problems=3))
+    after = run.run(dataclasses.replace(ONLINE, steps=2, problems_per_step=3))
     assert same(before, after)
     for line in run.metrics():
         assert line["zero_variance"] == line["groups"] == 3 and line["zero_variance_fraction"] == 1
@@ -104,7 +104,7 @@ def test_groups_without_variance_change_nothing_and_are_counted(new_run, task, s
 
 def test_a_kl_term_trains_on_groups_without_variance_too(new_run):
     run = new_run(task=ToyTask(impossible="0123"))
-    run.run(dataclasses.replace(ONLINE, steps=2, problems=3, loss=PolicyLoss(kl_coef=0.1)))
+    run.run(dataclasses.replace(ONLINE, steps=2, problems_per_step=3, loss=PolicyLoss(kl_coef=0.1)))
     assert [line["dialogues_trained"] for line in run.metrics()] == [12, 12]
 
 
@@ -136,7 +136,7 @@ def test_single_turn_form(new_run):
 
 def test_the_return_is_discounted_by_the_turn(new_run):
     run = new_run()
-    run.run(dataclasses.replace(ONLINE, steps=1, discount=0.5, dialogues_kept=100))
+    run.run(dataclasses.replace(ONLINE, steps=1, discount=0.5, dialogues_logged=100))
     (line,) = run.metrics()
     worth = [0.5 ** (d["solved_turn"] - 1) if d["solved_turn"] else 0.0 for d in run.dialogues()]
     assert line["return"] == pytest.approx(np.mean(worth))
@@ -161,8 +161,8 @@ def test_a_frozen_teacher(new_run, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("group_size", 1), ("steps", -1), ("problems", 0), ("micro_batch_size", 0), ("discount", 1.5), ("max_turns", 0),
-        ("aggregation", "mean"), ("dialogues_kept", -1),
+        ("group_size", 1), ("steps", -1), ("problems_per_step", 0), ("micro_batch_size", 0), ("discount", 1.5),
+        ("max_turns", 0), ("aggregation", "mean"), ("dialogues_logged", -1),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work(setting, value):

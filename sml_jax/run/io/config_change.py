@@ -11,8 +11,8 @@ FREE = (
     "Experiment.checkpoints_kept",
     "Experiment.data",
     "Experiment.fsdp",
-    "Experiment.guards",
-    "Experiment.rows",
+    "Experiment.alerts",
+    "Experiment.max_concurrent",
     "Experiment.samples_shown",
     "Experiment.tensor",
 )

@@ -46,8 +46,9 @@ class Offline:
       aggregation: see `weights.token_weights`.
       micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
-      dialogues_kept: dialogues of the rollout that are written to `dialogues.jsonl`.
-      piece: problems whose dialogues are written to disk together: a stopped rollout loses less than a piece.
+      dialogues_logged: dialogues of the rollout that are written to `dialogues.jsonl`.
+      problems_per_chunk: problems whose dialogues are written to disk together; a rollout that is stopped loses less
+        than a chunk.
     """
 
     optimizer: optax.GradientTransformation
@@ -60,14 +61,22 @@ class Offline:
     aggregation: str = "token"
     micro_batch_size: int = 64
     buckets: tuple[int, ...] | None = None
-    dialogues_kept: int = 64
-    piece: int = 512
+    dialogues_logged: int = 64
+    problems_per_chunk: int = 512
     name: str = "offline"
 
     def __post_init__(self) -> None:
         check_name(self.name)
         at_least(
-            self, problems=1, samples=1, epochs=0, batch=1, max_turns=1, micro_batch_size=1, dialogues_kept=0, piece=1
+            self,
+            problems=1,
+            samples=1,
+            epochs=0,
+            batch=1,
+            max_turns=1,
+            micro_batch_size=1,
+            dialogues_logged=0,
+            problems_per_chunk=1,
         )
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
@@ -137,7 +146,7 @@ class Offline:
         """
         bookkeeper = context.bookkeeper
         folder = bookkeeper.folder.path / f"stage{state.position.stage}_{self.name}"
-        starts = range(0, self.problems, self.piece)
+        starts = range(0, self.problems, self.problems_per_chunk)
         paths = [folder / f"{start:08d}.npz" for start in starts]
         pieces: list[RolloutChunk] = []
         with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
@@ -171,7 +180,7 @@ class Offline:
         progress: Progress,
     ) -> RolloutChunk:
         """One piece: the dialogues of problems `start` and on."""
-        count = min(self.piece, self.problems - start)
+        count = min(self.problems_per_chunk, self.problems - start)
         before = start * self.samples
         if not engine.executable_count():
             progress.note("compiling...")
@@ -197,6 +206,6 @@ class Offline:
             dialogue_statistics(played.dialogues)
             | {"dialogues": len(script.reward), "kept": len(kept), "dropped": int(script.dropped.sum())},
             context.bookkeeper.records(
-                worth_writing(played.dialogues, max(self.dialogues_kept - before, 0)), steps_ahead=1
+                worth_writing(played.dialogues, max(self.dialogues_logged - before, 0)), steps_ahead=1
             ),
         )

@@ -38,7 +38,8 @@ class Online:
     Attributes:
       optimizer: from optax.
       steps: rollouts, each with one update.
-      problems: problems of a step. group_size: dialogues of each (8 in the paper; 32 for single-turn RL).
+      problems_per_step: problems that a step's dialogues are about.
+      group_size: dialogues of each (8 in the paper; 32 for single-turn RL).
       discount: of the return over student turns (0.7 in the paper; how it enters is our reading, see `returns`).
       normalize: advantages divided by the group's standard deviation.
       aggregation: see `weights.token_weights`.
@@ -48,12 +49,12 @@ class Online:
       buckets: padded lengths, rising; None for powers of two.
       share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
         it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
-      dialogues_kept: dialogues of each step that are written to `dialogues.jsonl`.
+      dialogues_logged: dialogues of each step that are written to `dialogues.jsonl`.
     """
 
     optimizer: optax.GradientTransformation
     steps: int = 100
-    problems: int = 32
+    problems_per_step: int = 32
     group_size: int = 8
     discount: float = 0.7
     normalize: bool = True
@@ -63,7 +64,7 @@ class Online:
     micro_batch_size: int = 64
     share: int = 4
     buckets: tuple[int, ...] | None = None
-    dialogues_kept: int = 2
+    dialogues_logged: int = 2
     name: str = "online"
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class Online:
             raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
         if not 0 <= self.discount <= 1:
             raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
-        at_least(self, steps=0, problems=1, max_turns=1, micro_batch_size=1, share=1, dialogues_kept=0)
+        at_least(self, steps=0, problems_per_step=1, max_turns=1, micro_batch_size=1, share=1, dialogues_logged=0)
         check_aggregation(self.aggregation, f"{self.name}: ")
         check_buckets(self.name, self.buckets)
 
@@ -85,7 +86,7 @@ class Online:
         check_buckets(self.name, self.buckets, engine.max_length)
 
     def workload(self, rules: DialogueRules) -> StageWork:
-        dialogues = self.problems * self.group_size
+        dialogues = self.problems_per_step * self.group_size
         longest = self.buckets[-1] if self.buckets else None
         update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest, dialogues, steps=1)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
@@ -111,14 +112,14 @@ class Online:
                 # the middle of it plays the same dialogues again.
                 played = play(
                     context.task,
-                    problems_at(train_problems, context.seed, step * self.problems, self.problems),
+                    problems_at(train_problems, context.seed, step * self.problems_per_step, self.problems_per_step),
                     context.framing,
                     engine,
                     state.params,
                     context.teacher(context.teacher_arm, engine, state.params),
                     rules,
                     seed=context.seed,
-                    first_id=step * self.problems * self.group_size,
+                    first_id=step * self.problems_per_step * self.group_size,
                     group_size=self.group_size,
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
@@ -138,7 +139,7 @@ class Online:
                     "dialogues_per_second": len(played.dialogues) / seconds,
                     "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
-                logged = worth_writing(played.dialogues, self.dialogues_kept)
+                logged = worth_writing(played.dialogues, self.dialogues_logged)
                 state = bookkeeper.step_done(state, metrics, logged, last=step + 1 == self.steps)
                 shown = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
                 progress.step(state.position.step, shown)
