@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError, at_least
+from sml_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class AlertThresholds:
     verifier_errors: float | None = 0
 
     def __post_init__(self) -> None:
-        at_least(self, skipped_steps=1)
+        if self.skipped_steps < 1:
+            raise UserError(f"alerts: skipped_steps is {self.skipped_steps}; it must be at least 1")
         for name, value in vars(self).items():
             if value is not None and not 0 <= value < math.inf:
                 raise UserError(f"alerts: {name} is {value}; give 0 or more, or None for no warning")
