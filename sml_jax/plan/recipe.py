@@ -152,11 +152,7 @@ def _job(
         )
     return Job(
         model=config,
-<<<<<<< HEAD
-        max_concurrent=run.rows,
-=======
-        rows=run.max_concurrent,
->>>>>>> beae928 (Name how many dialogues run at once, alerts, and problems per step and chunk)
+        max_concurrent=run.max_concurrent,
         data=run.data,
         fsdp=run.fsdp,
         tensor=run.tensor,

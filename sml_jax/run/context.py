@@ -72,11 +72,7 @@ class RunContext:
         if key not in self.engines:
             self.engines[key] = Engine(
                 self.model,
-<<<<<<< HEAD
-                max_concurrent=self.rows,
-=======
-                rows=self.max_concurrent,
->>>>>>> beae928 (Name how many dialogues run at once, alerts, and problems per step and chunk)
+                max_concurrent=self.max_concurrent,
                 max_length=length,
                 max_new_tokens=max_new_tokens,
                 stop_ids=self.framing.stop_ids,
