@@ -32,7 +32,7 @@ TINY = Setting(
     said=4,
     given=4,
     dialogues=6,
-    ends=30,
+    stop_tokens=30,
 )
 BY_KEY = {work.key: work for work in WORKS}
 
@@ -88,8 +88,8 @@ def test_all_sides_get_the_same_prompts_and_ends_that_give_the_mean_of_a_uniform
     assert (prompts[:8] == prompts[0]).all() and (prompts[8] != prompts[0]).any()
     assert (Setting.from_json(setting.to_json()).prompt_rows() == prompts).all()
     ends = setting.end_ids()
-    assert len(set(ends)) == setting.stop_ids and 0 not in ends and max(ends) < setting.vocab
-    stays = 1 - setting.stop_ids / setting.vocab
+    assert len(set(ends)) == setting.stop_tokens and 0 not in ends and max(ends) < setting.vocab
+    stays = 1 - setting.stop_tokens / setting.vocab
     mean = sum(stays**i for i in range(setting.said))
     assert mean == pytest.approx((1 + setting.said) / 2, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""The machine's own ceiling: a float32 matrix product and a copy, by jax or by torch."""
+"""Measures what the machine itself can do: a float32 matrix product and a copy, by jax and by torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 from setting import Setting
 from side import Run, serve
 
-WIDE, COPIED = 2048, 1 << 28  # bytes: beyond any cache
+WIDE = 2048  # rows and columns of the product's factors
+COPIED = 1 << 28  # bytes of the copy: more than any cache holds
 
 
 def jax_product(s: Setting) -> Run:
+    """FLOPs of a matrix product by jax."""
     import jax
     import jax.numpy as jnp
 
@@ -22,6 +24,7 @@ def jax_product(s: Setting) -> Run:
 
 
 def torch_product(s: Setting) -> Run:
+    """FLOPs of a matrix product by torch."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -30,11 +33,12 @@ def torch_product(s: Setting) -> Run:
 
 
 def jax_copy(s: Setting) -> Run:
+    """Bytes read and written by jax."""
     import jax
     import jax.numpy as jnp
 
     held = [jnp.ones(COPIED // 4, jnp.float32)]
-    # A plain copy may be left out by the compiler; without donation most of the time goes into fresh pages.
+    # The compiler may leave a plain copy out. Without donation most of the time would go into fresh pages.
     negate = jax.jit(jnp.negative, donate_argnums=0)
 
     def call() -> None:
@@ -44,6 +48,7 @@ def jax_copy(s: Setting) -> Run:
 
 
 def torch_copy(s: Setting) -> Run:
+    """Bytes read and written by torch."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -52,7 +57,7 @@ def torch_copy(s: Setting) -> Run:
 
 
 def _timed(call, units: float, times: int = 5) -> Run:
-    """The best of a few: a ceiling. Bytes read and bytes written both count."""
+    """Times `call`: the best of a few, since this is a ceiling. `units` are what one call does, in units of 1e9."""
     call()
 
     def run(seed: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Hugging Face transformers on torch, by its own `generate`, and by a hand-written loop around its model and cache."""
+"""Hugging Face transformers on torch: its own `generate`, and a hand-written loop around its model and cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM
 
 
 def qwen3(s: Setting) -> Qwen3ForCausalLM:
-    """A model with random weights."""
+    """The benchmarks' model with random weights."""
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
     config = Qwen3Config(
@@ -36,7 +36,7 @@ def qwen3(s: Setting) -> Qwen3ForCausalLM:
 
 
 class Context:
-    """Rows that grow together. Where a row's turn was shorter than the longest, the gap is masked, not removed."""
+    """The contexts of a batch, which grow together. A turn shorter than the longest leaves a gap that is masked."""
 
     def __init__(self, tokens: np.ndarray):
         self.tokens = torch.as_tensor(tokens, dtype=torch.long)
@@ -44,14 +44,22 @@ class Context:
         self.cache: DynamicCache | None = None
 
     def append(self, tokens: torch.Tensor, lengths: torch.Tensor | None = None) -> None:
-        live = torch.ones_like(tokens)
+        """Adds `tokens` [rows, n] to every row; only the first `lengths` of each count, all if None."""
+        visible = torch.ones_like(tokens)
         if lengths is not None:
-            live = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-        self.tokens, self.mask = torch.cat([self.tokens, tokens], 1), torch.cat([self.mask, live], 1)
+            visible = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        self.tokens, self.mask = torch.cat([self.tokens, tokens], 1), torch.cat([self.mask, visible], 1)
 
 
-def by_generate(model, context: Context, most: int, ends: list[int], carried: bool, logprobs: bool):
-    """`generate`: with the cache of the turns before passed in, or with the whole context given again."""
+def by_generate(model, context: Context, most: int, end_ids: list[int], carried: bool, logprobs: bool):
+    """Samples up to `most` tokens a row by `generate`.
+
+    Args:
+      carried: pass the cache of the earlier turns in; if not, the whole context is prefilled again.
+
+    Returns:
+      Tokens [rows, n], and their log-probabilities or None.
+    """
     if carried and context.cache is None:
         context.cache = DynamicCache(config=model.config)
     out = model.generate(
@@ -63,68 +71,71 @@ def by_generate(model, context: Context, most: int, ends: list[int], carried: bo
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        eos_token_id=ends or None,
+        eos_token_id=end_ids or None,
         pad_token_id=0,
         return_dict_in_generate=True,
         output_logits=logprobs,
     )
-    said, scores = out.sequences[:, context.tokens.shape[1] :], None
+    sampled, scores = out.sequences[:, context.tokens.shape[1] :], None
     if logprobs:
         scores = torch.stack(
-            [torch.log_softmax(at, -1).gather(1, said[:, i : i + 1])[:, 0] for i, at in enumerate(out.logits)], 1
+            [torch.log_softmax(step, -1).gather(1, sampled[:, i : i + 1])[:, 0] for i, step in enumerate(out.logits)], 1
         )
-    return said, scores
+    return sampled, scores
 
 
 @torch.inference_mode()
-def by_loop(model, context: Context, most: int, ends: list[int], carried: bool, logprobs: bool):
-    """A loop by hand: no bookkeeping of `generate`, and the exponential trick in place of `multinomial`."""
+def by_loop(model, context: Context, most: int, end_ids: list[int], carried: bool, logprobs: bool):
+    """As `by_generate`, in a loop without the bookkeeping of `generate` and with a faster draw than `multinomial`."""
     if context.cache is None or not carried:
         context.cache = DynamicCache(config=model.config)
-    cache, end_ids = context.cache, torch.tensor(ends)
+    cache, ends = context.cache, torch.tensor(end_ids)
     rows = len(context.tokens)
     new = context.tokens[:, cache.get_seq_length() :]
     mask = None if bool(context.mask.all()) else context.mask
     positions = (context.mask.cumsum(1) - 1)[:, -new.shape[1] :]
-    said, scores, running = [], [], torch.ones(rows, dtype=torch.bool)
+    steps, scores, running = [], [], torch.ones(rows, dtype=torch.bool)
     while True:
         logits = model(
             new, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
         ).logits[:, -1]
-        chances = torch.softmax(logits, -1)
-        new = (chances / torch.empty_like(chances).exponential_(1)).argmax(-1, keepdim=True)
-        said.append(new)
+        probabilities = torch.softmax(logits, -1)
+        # The largest p / Exponential(1) is a draw from p.
+        new = (probabilities / torch.empty_like(probabilities).exponential_(1)).argmax(-1, keepdim=True)
+        steps.append(new)
         if logprobs:
             scores.append(torch.log_softmax(logits, -1).gather(1, new))
-        if ends:
-            running &= ~torch.isin(new[:, 0], end_ids)
-        if len(said) == most or not bool(running.any()):
+        if end_ids:
+            running &= ~torch.isin(new[:, 0], ends)
+        if len(steps) == most or not bool(running.any()):
             break
         positions = positions[:, -1:] + 1
         mask = None if mask is None else torch.cat([mask, mask.new_ones(rows, 1)], 1)
-    return torch.cat(said, 1), torch.cat(scores, 1) if logprobs else None
+    return torch.cat(steps, 1), torch.cat(scores, 1) if logprobs else None
 
 
 def sample(s: Setting, rows: int, way=by_generate, logprobs: bool = False) -> Run:
-    """A prompt, then `sample` tokens."""
+    """Samples `sample` tokens behind a prompt in each row."""
     model, prompts = qwen3(s), s.prompt_rows(rows)
 
     def run(seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
-        said, scores = way(model, Context(prompts), s.sample, [], True, logprobs)
-        lengths = np.full(rows, said.shape[1])
-        assert said.shape == (rows, s.sample)
+        sampled, scores = way(model, Context(prompts), s.sample, [], True, logprobs)
+        lengths = np.full(rows, sampled.shape[1])
+        assert sampled.shape == (rows, s.sample)
         check_samples(lengths, s.sample, None if scores is None else scores.numpy())
         return {"units": float(lengths.sum())}
 
     return run
 
 
-def dialogue(s: Setting, way=by_generate, carried: bool = True, ends: bool = False, batch: int | None = None) -> Run:
-    """Dialogues of `turns` turns in batches of `batch`; each turn waits for the batch's longest."""
-    model, end_ids = qwen3(s), s.end_ids() if ends else []
+def dialogue(
+    s: Setting, way=by_generate, carried: bool = True, random_length: bool = False, batch: int | None = None
+) -> Run:
+    """Plays dialogues of `turns` turns in batches of `batch`; each turn waits for the batch's longest."""
+    model, end_ids = qwen3(s), s.end_ids() if random_length else []
     batch = batch or s.rows
-    total = s.peer_dialogues if ends else s.rows
+    total = s.peer_dialogues if random_length else s.rows
 
     def run(seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
@@ -133,11 +144,11 @@ def dialogue(s: Setting, way=by_generate, carried: bool = True, ends: bool = Fal
             rows = min(batch, total - start)
             context = Context(s.prompt_rows(rows, seed=start))
             for turn in range(s.turns):
-                said, _ = way(model, context, s.said, end_ids, carried, False)
-                lengths = lengths_to_end(said.numpy(), end_ids)
+                sampled, _ = way(model, context, s.said, end_ids, carried, False)
+                lengths = lengths_to_end(sampled.numpy(), end_ids)
                 check_samples(lengths, s.said)
                 units += int(lengths.sum())
-                context.append(said, torch.as_tensor(lengths))
+                context.append(sampled, torch.as_tensor(lengths))
                 if turn + 1 < s.turns:
                     context.append(torch.as_tensor(s.replies(rows, turn), dtype=torch.long))
         return {"units": float(units), "mean_length": units / (total * s.turns)}
@@ -152,9 +163,9 @@ WORKS = {
     "dialogue_carried": partial(dialogue),
     "dialogue_again": partial(dialogue, carried=False),
     "dialogue_loop": partial(dialogue, way=by_loop),
-    "random_carried": partial(dialogue, ends=True),
-    "random_loop": partial(dialogue, way=by_loop, ends=True),
-    "random_loop_wide": lambda s: dialogue(s, by_loop, ends=True, batch=4 * s.rows),
+    "random_carried": partial(dialogue, random_length=True),
+    "random_loop": partial(dialogue, way=by_loop, random_length=True),
+    "random_loop_wide": lambda s: dialogue(s, by_loop, random_length=True, batch=4 * s.rows),
     "one": lambda s: sample(s, 1),
     "one_loop": lambda s: sample(s, 1, by_loop),
 }

@@ -1,4 +1,4 @@
-"""How busy the machine was with other things while a side ran: a timing beside other work is none."""
+"""Tells how busy other processes kept the machine while a side ran. A timing beside other work means nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Others:
-    """Counts from here on. Linux only; elsewhere nothing is known.
+    """Counts from when it is made. It works on Linux only; elsewhere `cores` gives None.
 
     Args:
       process: the id of the process that is being timed.
@@ -20,7 +20,7 @@ class Others:
         self._started = time.perf_counter()
 
     def cores(self) -> float | None:
-        """Cores that other processes kept busy on average since."""
+        """Cores that other processes have kept busy since then, on average."""
         after = self._ticks()
         if self._before is None or after is None:
             return None
@@ -31,8 +31,8 @@ class Others:
     def _ticks(self) -> tuple[int, int] | None:
         """Ticks of all cores that were not idle (steal by other machines included), and the process's own."""
         try:
-            every = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
-            own = Path(f"/proc/{self._process}/stat").read_text().rsplit(")", 1)[1].split()
+            all_cores = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
+            process = Path(f"/proc/{self._process}/stat").read_text().rsplit(")", 1)[1].split()
         except (OSError, IndexError, ValueError):
             return None
-        return sum(every) - every[3] - every[4], int(own[11]) + int(own[12])
+        return sum(all_cores) - all_cores[3] - all_cores[4], int(process[11]) + int(process[12])

@@ -1,11 +1,11 @@
-"""Other libraries beside ours, in one go: installs them, runs all sides by turns on the same work, prints ratios.
+"""Compares other libraries with ours: installs them, runs all sides by turns on the same work, and prints ratios.
 
 `python benchmarks/peers/run.py [--works=a,b,...] [--repeats=5] [--share] [--json=FILE]`
 
 Each peer gets a virtual environment of its own under `--cache` (build/benchmarks, which git ignores) with the versions
-pinned in `venvs.py`; ours runs in the environment of the Python that runs this. For each work every side has a process
-of its own that builds its model and warms up alone; then repeats go round the sides, one process at a time, so that a
-machine that gets slower gets slower for all. The others wait in a read.
+pinned in `venvs.py`; ours runs in the environment of the Python that runs this script. For each work every side has a
+process of its own, which builds its model and warms up alone. Then repeats go round the sides, one process at a time,
+so that a machine that gets slower gets slower for all. The other processes wait in a read.
 
 Works: a 64 rows sampled; b dialogues; c dialogues with turns of random length; d one row; e a GRPO step; f recompiles;
 g and h what the machine can do. Same shape, same prompts, temperature 1 over the whole vocabulary, float32 everywhere;
@@ -60,7 +60,7 @@ class Worker:
         self.others = others.cores() or 0.0
 
     def run(self) -> dict[str, float]:
-        """One repeat."""
+        """Runs one repeat and returns the side's answer, with "others": the cores that other processes kept busy."""
         assert self._process.stdin is not None
         others = Others(self._process.pid)
         self._process.stdin.write("run\n")
@@ -70,6 +70,7 @@ class Worker:
         return answer if busy is None else {**answer, "others": busy}
 
     def end(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
 
@@ -87,7 +88,7 @@ class Worker:
 def measure(
     work: Work, sides: list[Side], setting: Setting, repeats: int, pythons: dict[str, Path], logs: Path
 ) -> dict[str, list[dict[str, float]]]:
-    """Each side's answers: all warm up, then `repeats` rounds over the sides."""
+    """Lets all sides warm up, one after the other, and then runs `repeats` rounds over them. Returns their answers."""
     workers: list[Worker] = []
     answers: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     try:
@@ -114,7 +115,7 @@ def _say(text: str) -> None:
 
 
 def machine() -> dict[str, object]:
-    """Date, cores, memory, processor."""
+    """The date, and the machine's cores, memory and processor."""
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -126,7 +127,8 @@ def machine() -> dict[str, object]:
 
 
 def main(argv: list[str]) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the workers on the way out
+    # An exit runs `finally` blocks, which end the workers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", default=",".join(work.key for work in WORKS))
     parser.add_argument("--sides", default="", help="only sides whose name has one of these texts in it, by semicolons")
@@ -150,20 +152,20 @@ def main(argv: list[str]) -> int:
     if flags.peer_dialogues:
         setting = dataclasses.replace(setting, peer_dialogues=flags.peer_dialogues)
     wanted = [text for text in flags.sides.split(";") if text]
-    kept = {work.key: [s for s in work.sides if not wanted or any(t in s.name for t in wanted)] for work in chosen}
-    places = sorted({side.place for sides in kept.values() for side in sides})
+    sides_of = {work.key: [s for s in work.sides if not wanted or any(t in s.name for t in wanted)] for work in chosen}
+    places = sorted({side.place for sides in sides_of.values() for side in sides})
     flags.cache.mkdir(parents=True, exist_ok=True)
     pythons = {place: python_of(place, flags.cache, flags.share, flags.torch_index) for place in places}
-    found = {"machine": machine(), "versions": {place: versions(place, python) for place, python in pythons.items()}}
-    _say(json.dumps(found))
+    setup = {"machine": machine(), "versions": {place: versions(place, python) for place, python in pythons.items()}}
+    _say(json.dumps(setup))
     failed = False
     for work in chosen:
-        answers = measure(work, kept[work.key], setting, flags.repeats, pythons, flags.cache)
+        answers = measure(work, sides_of[work.key], setting, flags.repeats, pythons, flags.cache)
         rows = summary(work, answers)
         print(markdown(work, rows), end="\n\n", flush=True)
         if flags.json:
             before = json.loads(flags.json.read_text()) if flags.json.exists() else {}
-            result = {**found, "setting": dataclasses.asdict(setting), "rows": rows, "answers": answers}
+            result = {**setup, "setting": dataclasses.asdict(setting), "rows": rows, "answers": answers}
             before[work.key] = {**result, "best_ratio": best_ratio(work, rows), "aim": work.aim}
             flags.json.write_text(json.dumps(before, indent=1) + "\n")
         failed = failed or not all(answers.values())

@@ -1,4 +1,4 @@
-"""What every side is asked to do, in numbers. Known to all sides: imports the standard library and NumPy alone."""
+"""The sizes of the model and of every work. All sides read it, so it imports the standard library and NumPy only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A model's shape and the works' sizes. The defaults are those that results are reported for.
+    """The model's shape and the works' sizes. Reported results are for the defaults.
 
     Attributes:
       width, layers, heads, kv_heads, head_dim, hidden, vocab: Qwen 3's skeleton, embeddings not tied, QK norm.
       prompts, samples: rows are `prompts * samples`, `samples` dialogues a prompt.
       prompt: tokens of a prompt. sample: tokens sampled where nothing ends a row.
       turns, said, given: of a dialogue: student turns, the most tokens of each, tokens that the teacher gives back.
-      dialogues: played where student turns are of random length.
-      peer_dialogues: of those, how many a peer plays in one repeat. A peer that plays batch after batch needs time in
-        proportion, so its rate is that of all.
-      ends: tokens of the vocabulary that end a student's turn where lengths are random. A random model says each of
-        its tokens about as often, so 197 of 4,096 give turns of 1 to 32 tokens with mean 16.5, a uniform draw's.
+      dialogues: how many are played where student turns are of random length.
+      peer_dialogues: how many of those a peer plays in one repeat. A peer that plays batch after batch takes time in
+        proportion, so its rate over some is its rate over all.
+      stop_tokens: how many tokens of the vocabulary end a student's turn where lengths are random. A random model says
+        each of its tokens about as often, so 197 of 4,096 give turns of 1 to 32 tokens with mean 16.5, as a uniform
+        draw would.
     """
 
     width: int = 256
@@ -40,7 +41,7 @@ class Setting:
     given: int = 32
     dialogues: int = 512
     peer_dialogues: int = 512
-    ends: int = 197
+    stop_tokens: int = 197
 
     @property
     def rows(self) -> int:
@@ -54,7 +55,7 @@ class Setting:
 
     def end_ids(self) -> list[int]:
         """Tokens that end a turn of random length: spread over the vocabulary, never token 0, which peers pad with."""
-        return [1 + (i * (self.vocab - 1)) // self.stop_ids for i in range(self.stop_ids)]
+        return [1 + (i * (self.vocab - 1)) // self.stop_tokens for i in range(self.stop_tokens)]
 
     def prompt_rows(self, rows: int | None = None, seed: int = 0) -> np.ndarray:
         """int32 [rows, prompt]: each prompt `samples` times in a row. Tokens are never 0."""

@@ -1,7 +1,7 @@
-"""A worker's end of the pipe: builds one work, warms up, then runs it once whenever it is told to.
+"""The worker's side of the pipe: it builds one work, warms up, and then runs it once for each line that it reads.
 
-Started as `python SCRIPT WORK SETTING_JSON`. Answers on its standard output, a JSON object a line; what libraries print
-there goes to standard error. Between runs it waits in a read, which costs no CPU.
+It is started as `python SCRIPT WORK SETTING_JSON` and answers on its standard output with one JSON object a line;
+whatever libraries print goes to standard error. Between runs it waits in a read, which costs no CPU.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from setting import Setting
 
-# A run takes a seed and gives what it did: "units" (tokens, steps) beside what else it wants to report. A run that
-# times a part of itself, or a mean of many, gives "seconds" too.
+# A run takes a seed and returns what it did: "units" (tokens, steps) and whatever else it reports. A run that times
+# only a part of itself, or a mean of many, returns "seconds" too.
 Run = Callable[[int], dict[str, float]]
 Work = Callable[[Setting], Run]
 
 
 def serve(works: Mapping[str, Work], warm_ups: int = 2) -> None:
-    """Serves one work until standard input ends."""
+    """Serves the work that the command line names until standard input ends."""
+    # Libraries print to standard output too: the answers keep it, all else goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     name, setting = sys.argv[1], Setting.from_json(sys.argv[2])
@@ -33,13 +34,13 @@ def serve(works: Mapping[str, Work], warm_ups: int = 2) -> None:
     print(json.dumps({"ready": True, "warm_up_seconds": time.perf_counter() - started}), file=answers)
     for seed, _ in enumerate(sys.stdin, start=warm_ups):
         started = time.perf_counter()
-        done = run(seed)
-        done.setdefault("seconds", time.perf_counter() - started)
-        print(json.dumps(done), file=answers)
+        answer = run(seed)
+        answer.setdefault("seconds", time.perf_counter() - started)
+        print(json.dumps(answer), file=answers)
 
 
 def check_samples(lengths: np.ndarray, most: int, logprobs: np.ndarray | None = None) -> None:
-    """Stops a side whose samples are not what was asked for."""
+    """Ends the program if samples are not what was asked for, so that no such side is timed."""
     if lengths.min() < 1 or lengths.max() > most:
         raise SystemExit(f"turns of {lengths.min()} to {lengths.max()} tokens, asked for 1 to {most}")
     if logprobs is not None and not (np.isfinite(logprobs).all() and (logprobs <= 1e-5).all()):
@@ -47,6 +48,6 @@ def check_samples(lengths: np.ndarray, most: int, logprobs: np.ndarray | None = 
 
 
 def lengths_to_end(tokens: np.ndarray, ends: list[int]) -> np.ndarray:
-    """Tokens of each row up to its first end, the end included; the whole row without one."""
+    """The number of tokens of each row up to its first end token, itself included; all of them if there is none."""
     is_end = np.isin(tokens, ends)
     return np.where(is_end.any(1), is_end.argmax(1) + 1, tokens.shape[1])

@@ -1,4 +1,4 @@
-"""From repeats to medians, spreads and ratios. Pure functions."""
+"""Turns repeats into medians, spreads and ratios. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from works import Work
 
-Repeats = Sequence[Mapping[str, float]]  # a side's answers: "units" and "seconds" in each
+# A side's answers, each with "units" and "seconds".
+Repeats = Sequence[Mapping[str, float]]
 
 
 def values(work: Work, repeats: Repeats) -> list[float]:
-    """What is reported of each repeat: a rate, seconds a unit, or a plain count."""
+    """The reported value of each repeat: a rate, seconds a unit, or a plain count."""
     if work.unit == "s":
         return [r["seconds"] / r["units"] for r in repeats]
     if work.unit.endswith("/s"):
@@ -20,29 +21,31 @@ def values(work: Work, repeats: Repeats) -> list[float]:
 
 
 def summary(work: Work, answers: Mapping[str, Repeats]) -> list[dict[str, object]]:
-    """A row a side: name, median, lowest, highest, `ratio` (how many times as fast ours is) and what was around.
+    """One row for each side: name, median, lowest, highest and `ratio`, how many times as fast ours is.
 
-    `others` is the most cores that other processes kept busy in any of its repeats: far above 0, the timing is none.
+    `others` is the most cores that other processes kept busy in any of its repeats. A timing with a value far above 0
+    means nothing.
 
     Args:
-      work: what was done. answers: each side's repeats, by name.
+      work: the work that was done.
+      answers: each side's repeats, by name.
     """
     measured = {side.name: values(work, answers[side.name]) for side in work.sides if answers.get(side.name)}
-    medians = {name: statistics.median(found) for name, found in measured.items()}
-    mine = next((medians[side.name] for side in work.sides if side.ours and side.name in medians), None)
+    medians = {name: statistics.median(repeats) for name, repeats in measured.items()}
+    our_median = next((medians[side.name] for side in work.sides if side.ours and side.name in medians), None)
     rows = []
-    for name, found in measured.items():
+    for name, repeats in measured.items():
         theirs, ratio = medians[name], None
-        if work.aim is not None and mine is not None and mine > 0 and theirs > 0:
-            ratio = mine / theirs if work.more_is_better else theirs / mine
+        if work.aim is not None and our_median is not None and our_median > 0 and theirs > 0:
+            ratio = our_median / theirs if work.more_is_better else theirs / our_median
         lengths = [r["mean_length"] for r in answers[name] if "mean_length" in r]
         rows.append(
             {
                 "side": name,
                 "median": theirs,
-                "low": min(found),
-                "high": max(found),
-                "repeats": len(found),
+                "low": min(repeats),
+                "high": max(repeats),
+                "repeats": len(repeats),
                 "ratio": ratio,
                 "seconds": statistics.median(r["seconds"] for r in answers[name]),
                 "mean_length": statistics.mean(lengths) if lengths else None,
@@ -53,14 +56,14 @@ def summary(work: Work, answers: Mapping[str, Repeats]) -> list[dict[str, object
 
 
 def best_ratio(work: Work, rows: Sequence[Mapping[str, object]]) -> float | None:
-    """Ours over the best peer's: the least of the ratios to the peers."""
-    mine = {side.name for side in work.sides if side.ours}
-    ratios = [float(str(row["ratio"])) for row in rows if row["side"] not in mine and row["ratio"] is not None]
+    """Our speed over the best peer's: the least of the ratios to the peers."""
+    our_sides = {side.name for side in work.sides if side.ours}
+    ratios = [float(str(row["ratio"])) for row in rows if row["side"] not in our_sides and row["ratio"] is not None]
     return min(ratios, default=None)
 
 
 def markdown(work: Work, rows: Sequence[Mapping[str, object]]) -> str:
-    """The work's table, and a line that says how we stand to the best peer."""
+    """The work's table, and a line that compares ours with the best peer."""
     most = max((int(str(row["repeats"])) for row in rows), default=0)
     lines = [
         f"**{work.key}. {work.title}** ({work.unit}, median of {most})",
@@ -80,6 +83,6 @@ def markdown(work: Work, rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def number(value: object) -> str:
-    """Three figures or all whole ones."""
+    """A number as text, with three significant figures or, from 100 on, as a whole number."""
     number = float(str(value))
     return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.3g}"

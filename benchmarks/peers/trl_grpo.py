@@ -26,7 +26,7 @@ def numbers(vocab: int) -> PreTrainedTokenizerFast:
 
 
 class Gate(TrainerCallback):
-    """Lets the trainer take one step whenever asked to, and says when it has."""
+    """Lets the trainer take one step for each item in `go`, and puts an item in `done` when it has."""
 
     def __init__(self):
         self.go, self.done = queue.SimpleQueue(), queue.SimpleQueue()
@@ -39,7 +39,7 @@ class Gate(TrainerCallback):
 
 
 def grpo(s: Setting) -> Run:
-    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    """GRPO steps: `rows` rollouts of `sample` tokens and an AdamW update on all. The reward is the share of low ids."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     seen: list[np.ndarray] = []
 
@@ -66,7 +66,7 @@ def grpo(s: Setting) -> Run:
             temperature=1.0,
             top_k=0,
             top_p=1.0,
-            # Token 0 ends a row in training; rows are to run their full length, as the other sides' do.
+            # Token 0 would end a row; rows must run their full length, as the other sides' do.
             generation_kwargs={"eos_token_id": None},
             use_cpu=True,
             bf16=False,

@@ -1,4 +1,4 @@
-"""Google's Tunix: GRPOLearner with its own ("vanilla") rollout."""
+"""Google's Tunix: GRPOLearner with Tunix's own ("vanilla") rollout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunix_sampler import NEVER, Numbers, qwen3, texts
 
 
 def grpo(s: Setting) -> Run:
-    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    """GRPO steps: `rows` rollouts of `sample` tokens and an AdamW update on all. The reward is the share of low ids."""
     seen: list[np.ndarray] = []
 
     def reward(prompts, completions, **_) -> list[float]:
@@ -60,7 +60,7 @@ def grpo(s: Setting) -> Run:
         while True:
             go.get()
             yield {"prompts": np.array(prompts)}
-            # Asked for the next: the update was sent off; it is over when its parameters are there.
+            # The learner asks for the next batch once the update is dispatched, which ends with its parameters.
             jax.block_until_ready(jax.tree.leaves(nnx.state(cluster.actor_trainer.model)))
             done.put(time.perf_counter())
 

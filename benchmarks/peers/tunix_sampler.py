@@ -1,4 +1,4 @@
-"""Google's Tunix: its own sampler ("vanilla"), which prefills the whole context at every call."""
+"""Google's Tunix: its own ("vanilla") sampler, which prefills the whole context at every call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from side import Run, check_samples, serve
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.models.qwen3 import model as qwen3_lib
 
-NEVER = -1  # an end that is no token
+# Given as end of turn where no token is to end one.
+NEVER = -1
 
 
 class Numbers:
@@ -62,7 +63,7 @@ def texts(rows) -> list[str]:
 
 
 def sample(s: Setting, rows: int, logprobs: bool) -> Run:
-    """A prompt, then `sample` tokens. The cache is exactly as long as needed."""
+    """Samples `sample` tokens behind a prompt in each row. The cache is exactly as long as needed."""
     ours, prompts = sampler(s, qwen3(s), s.prompt + s.sample), texts(s.prompt_rows(rows))
 
     def run(seed: int) -> dict[str, float]:
@@ -84,15 +85,15 @@ def sample(s: Setting, rows: int, logprobs: bool) -> Run:
     return run
 
 
-def dialogue(s: Setting, ends: bool = False, batch: int | None = None) -> Run:
-    """Dialogues of `turns` turns in batches; each turn waits for the batch's longest and prefills all that was said.
+def dialogue(s: Setting, random_length: bool = False, batch: int | None = None) -> Run:
+    """Plays dialogues of `turns` turns in batches; each turn waits for the batch's longest and prefills everything.
 
     Each turn has a sampler of its own with the shortest cache and prompt length that will do, which is faster than one
     for all turns, and compiles nothing after the first dialogue.
     """
-    model, end_ids = qwen3(s), s.end_ids() if ends else [NEVER]
+    model, end_ids = qwen3(s), s.end_ids() if random_length else [NEVER]
     batch = batch or s.rows
-    total = s.peer_dialogues if ends else s.rows
+    total = s.peer_dialogues if random_length else s.rows
     known = [s.prompt + turn * (s.said + s.given) for turn in range(s.turns)]
     samplers = [sampler(s, model, length + s.said) for length in known]
 
@@ -123,13 +124,13 @@ def dialogue(s: Setting, ends: bool = False, batch: int | None = None) -> Run:
 
 
 def _with_end(tokens: np.ndarray, most: int, ends: list[int]) -> list[int]:
-    """Tunix gives a turn without the end token that was sampled. It counts; the first of the ends stands for it."""
+    """Adds the sampled end token, which Tunix leaves out of a turn: the first of `ends` stands in its place."""
     kept = tokens.tolist()
     return kept if len(kept) == most else [*kept, ends[0]]
 
 
 def recompiles(s: Setting) -> Run:
-    """What changed numbers of rows, prompt lengths and budgets cost after a warm-up, as the sampler pads by itself."""
+    """Counts what is compiled anew when rows, prompt length or the number of new tokens change after a warm-up."""
     events: list[float] = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: events.append(seconds) if name.endswith("backend_compile_duration") else None
@@ -146,7 +147,8 @@ def recompiles(s: Setting) -> Run:
     def run(seed: int) -> dict[str, float]:
         rows = max(2, s.rows - 3 * seed - 3)  # numbers that no run before this one had
         changes = [(rows, s.prompt, s.said), (rows, 2 * s.prompt, s.said), (rows, s.prompt, max(1, s.said - 3 - seed))]
-        call(s.rows, s.prompt, s.said)  # nothing changed
+        # Nothing has changed: this call compiles nothing.
+        call(s.rows, s.prompt, s.said)
         before, compiled, slow = len(events), 0, []
         for rows, length, steps in changes:
             first = len(events)
@@ -166,7 +168,7 @@ WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows, True),
     "one": lambda s: sample(s, 1, False),
     "dialogue": dialogue,
-    "random": partial(dialogue, ends=True),
+    "random": partial(dialogue, random_length=True),
     "random_wide": lambda s: dialogue(s, True, 4 * s.rows),
     "recompiles": recompiles,
 }

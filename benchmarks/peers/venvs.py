@@ -1,4 +1,4 @@
-"""The peers' virtual environments, made once and kept."""
+"""Makes the peers' virtual environments, once, and keeps them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REPORTED = {
 
 
 def python_of(place: str, cache: Path, share: bool = False, torch_index: str = "") -> Path:
-    """The Python of a peer's environment, which is made and filled where it is not there; ours is the one that runs.
+    """The Python of a peer's environment, which is made if it is not there yet; for "ours" the Python that runs this.
 
     Args:
       place: "ours", "torch" or "tunix". cache: the folder that the environments lie in.
-      share: a new environment also sees the packages of the one that runs this, so that only what lacks is fetched.
+      share: a new environment also sees the packages of the one that runs this, so that only missing ones are fetched.
       torch_index: a package index asked beside the usual one, for builds of torch that are smaller.
     """
     if place == "ours":
@@ -51,7 +51,7 @@ def python_of(place: str, cache: Path, share: bool = False, torch_index: str = "
 
 
 def versions(place: str, python: Path) -> dict[str, str]:
-    """The versions that a place really has."""
+    """The versions of the packages that a place has installed."""
     script = (
         "import json, sys\nfrom importlib.metadata import version\n"
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"

@@ -1,4 +1,4 @@
-"""Which sides do which work, and what the work is reported in."""
+"""Lists the works: which sides do each, and in which unit it is reported."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sml_jax.common.cores import cores
 CORES = cores()
 _CPU = Path("/proc/cpuinfo")
 _WIDE = _CPU.exists() and "avx512f" in _CPU.read_text()
-# Products on several threads and sums taken apart into trees cost more than they save at these shapes, and so do XLA's
-# fusions by YNNPACK where a CPU has no AVX-512; where it has, XLA uses half of its width unless it is told.
+# At these shapes, products on several threads and sums split into trees cost more than they save. On CPUs without
+# AVX-512 the same is true of XLA's fusions by YNNPACK; on CPUs with it, XLA uses half of the vector width unless told.
 _LEAN = "--xla_cpu_multi_thread_eigen=false --xla_disable_hlo_passes=tree_reduction_rewriter " + (
     "--xla_cpu_prefer_vector_width=512" if _WIDE else "--xla_cpu_experimental_ynn_fusion_type="
 )
@@ -19,10 +19,13 @@ _LEAN = "--xla_cpu_multi_thread_eigen=false --xla_disable_hlo_passes=tree_reduct
 
 @dataclass(frozen=True)
 class Side:
-    """One process: `script` asked for `work`, run by the Python of environment `place` ("ours": the one at hand).
+    """One process of a comparison.
 
     Attributes:
-      xla: flags of XLA for it.
+      name: as the table shows it.
+      place: the environment that it runs in: "ours", "torch" or "tunix".
+      script, work: the file to run, and the work that it is asked for.
+      xla: its XLA_FLAGS.
     """
 
     name: str
@@ -41,9 +44,9 @@ class Work:
     """A row of the table of aims.
 
     Attributes:
-      key, title: as `--works` and the table call it.
+      key: its letter in `--works`. title: its name in the table.
       unit: of the reported value: "tokens/s" and the like are units over seconds; "s" is seconds a unit.
-      aim: our least ratio to the best peer; None where there is none.
+      aim: the ratio to the best peer that we want at least; None if there is none.
     """
 
     key: str
