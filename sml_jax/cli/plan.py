@@ -27,7 +27,7 @@ FLAGS = (
     ProgramFlag("memory_gb", "memory of a chip to plan for, in GB; without it the chip's own", type=float),
     ProgramFlag(
         "layers",
-        "all: compile deep rollout programs whole; few: at two small depths, scaled",
+        "all: compile deep rollout executables whole; few: at two small depths, scaled",
         type=choice("all", "few"),
         default="few",
     ),
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from sml_jax.plan.recipe import read_job
-    from sml_jax.plan.report import Cache, make_plan
+    from sml_jax.plan.report import CompiledCache, make_plan
     from sml_jax.plan.search import nearest, smallest
     from sml_jax.plan.table import as_json, show
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
     job = read_job(flags.gin_files, flags.gin_bindings, flags.prompt_tokens)
     limit = None if flags.memory_gb is None else flags.memory_gb * GB
-    cache: Cache = {}
+    cache: CompiledCache = {}
     whole = flags.layers == "all"
     if topology is None:
         plan = smallest(job, chip.kind, limit, cache, tell, whole=whole)

@@ -1,4 +1,4 @@
-"""In place of a tokenizer and data that are not there: pieces of assumed length, so that contexts can be measured."""
+"""In place of a tokenizer and data that are not there: text of assumed length, so that contexts can be measured."""
 
 from __future__ import annotations
 
@@ -8,55 +8,54 @@ from typing import Any
 
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
-# Tokens of a chat template and of a prompt's words around one utterance, on the large side.
-AROUND = 24
-_NOTHING = 0
+UTTERANCE_MARGIN = 24  # tokens of a chat template and of a prompt's words around one utterance; rather too many
+_ANY_TOKEN = 0
 
 
 @dataclass(frozen=True)
 class AssumedFraming:
-    """Contexts of tokens that say nothing: see `dialogue.framing.Framing`.
+    """A `dialogue.framing.Framing` whose pieces have assumed lengths and no meaning.
 
     Attributes:
-      opening: tokens that open either side's context, the problem and the teacher's knowledge among them.
+      opening: tokens that open either side's context, with the problem and the teacher's knowledge.
       around: tokens around an utterance.
-      tokenizer: there is none.
+      tokenizer: always None.
     """
 
     opening: int
-    around: int = AROUND
+    around: int = UTTERANCE_MARGIN
     tokenizer: Any = None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        return (_NOTHING,)
+        return (_ANY_TOKEN,)
 
     def student_opening(self, question: str) -> list[int]:
-        return [_NOTHING] * self.opening
+        return [_ANY_TOKEN] * self.opening
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        return [*reply, *self._around()]
+        return [*reply, *self._margin()]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        return [_NOTHING] * self.opening
+        return [_ANY_TOKEN] * self.opening
 
     def teacher_hears(self, said: Sequence[int]) -> list[int]:
-        return [*said, *self._around()]
+        return [*said, *self._margin()]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
-        return self._around() if private else []
+        return self._margin() if private else []
 
     def teacher_begins(self) -> list[int]:
-        return self._around()
+        return self._margin()
 
     def teacher_ends(self) -> list[int]:
-        return self._around()
+        return self._margin()
 
     def asks_question(self) -> list[int]:
-        return self._around()
+        return self._margin()
 
     def text(self, text: str) -> list[int]:
-        return [_NOTHING] * len(text.split())
+        return [_ANY_TOKEN] * len(text.split())
 
     def utterance(self, tokens: Sequence[int]) -> str:
         raise NotImplementedError("a stand-in says nothing")
@@ -70,13 +69,14 @@ class AssumedFraming:
     def suppressed_ids(self) -> tuple[int, ...]:
         return ()
 
-    def _around(self) -> list[int]:
-        return [_NOTHING] * self.around
+    # What surrounds an utterance, whichever piece it is.
+    def _margin(self) -> list[int]:
+        return [_ANY_TOKEN] * self.around
 
 
 @dataclass(frozen=True)
 class AssumedTask:
-    """One problem of no text: see `tasks.types.Task`."""
+    """A `tasks.problems.types.Task` of one problem, whose texts mean nothing."""
 
     name: str = "the task"
 

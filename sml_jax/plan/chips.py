@@ -2,8 +2,8 @@
 
 Peaks and slices are the published ones (read on 2026-11-21): https://docs.cloud.google.com/tpu/docs/v5e,
 https://docs.cloud.google.com/tpu/docs/v5p and https://docs.cloud.google.com/tpu/docs/v6e. Their bandwidth between chips
-counts both directions; here stands one. The memory that a program may use is what the TPU compiler of libtpu 0.0.42
-says of itself ("exceeds available HBM (15.75G)"): a little less than the published 16, 95 and 32 GB.
+counts both directions; the numbers here are of one. The memory that an executable may use is what the TPU compiler of
+libtpu 0.0.42 says in its errors ("exceeds available HBM (15.75G)"): a little less than the published 16, 95 and 32 GB.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip.
+    """One kind of chip. A number is None where it is not published or known.
 
     Attributes:
-      kind: its name in a topology, "v5e".
-      memory: bytes of main memory that programs may use; None where that is not known.
-      flops: bfloat16 products a second. bandwidth: of the main memory, bytes a second. links: bytes a second that it
-        sends to its neighbours, all links together. None where there is no published peak.
-      slices: shapes that it comes in, smallest first.
+      kind: its name in a topology, such as "v5e".
+      memory: bytes of main memory that executables may use.
+      flops: bfloat16 operations a second. bandwidth: bytes a second to and from the main memory.
+      links: bytes a second that it sends to its neighbours, all links together.
+      slices: shapes of the slices that it comes in, smallest first.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Chip:
 
     @property
     def topologies(self) -> tuple[str, ...]:
-        """The names of its slices, smallest first."""
+        """Full names of its slices ("v5e:2x2"), smallest first."""
         return tuple(f"{self.kind}:{shape}" for shape in self.slices)
 
 
@@ -48,12 +48,12 @@ CHIPS = {
         Chip("v5e", 15.75 * GIB, 197e12, 819e9, 200e9, _FLAT),
         Chip("v5p", 95.74 * GIB, 459e12, 2765e9, 600e9, _CUBES),
         Chip("v6e", 31.25 * GIB, 918e12, 1638e9, 400e9, _FLAT),
-        # Simulated devices of this machine: programs are compiled and counted, not timed.
+        # Simulated devices of this machine: executables are compiled and counted, but not timed.
         Chip("cpu", None, None, None, None, ("1", "2", "4", "8")),
     )
 }
 
 
 def chips_in(topology: str) -> int:
-    """Chips of a slice, of a name such as "v5e:4x8"."""
+    """How many chips a slice has, from its name, such as "v5e:4x8"."""
     return math.prod(int(side) for side in topology.partition(":")[2].split("x"))

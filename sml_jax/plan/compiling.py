@@ -1,4 +1,4 @@
-"""Compiling a program ahead of time, and what its compiler says of it."""
+"""Compiling an executable ahead of time, and what its compiler says of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = {"K": 2.0**10, "M": 2.0**20, "G": float(GIB), "T": 2.0**40}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device while a program runs, as its compiler counts them (padding included)."""
+    """Bytes of one device while an executable runs, as its compiler counts them (padding included)."""
 
     arguments: float
     outputs: float
@@ -29,20 +29,20 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """What is there at once: outputs in the place of donated arguments count once."""
+        """What exists at once: an output in the place of a donated argument (`aliased`) counts once."""
         return self.arguments + self.outputs + self.temporaries - self.aliased
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program as compiled.
+    """What is known of an executable after it was compiled.
 
     Attributes:
-      memory: None where the compiler gave up for want of memory. wanted: bytes that it then asked for (of temporaries
-        alone, or of everything), where it said so.
-      work: of one call on one device; None where it was not compiled.
-      useful_flops: of one call on all devices together, as traced: nothing done twice.
-      seconds: that compiling took.
+      memory: None if the compiler gave up for lack of memory.
+      wanted: bytes that the compiler then asked for, of temporaries alone or of everything; None if it did not say.
+      work: of one call on one device; None if it was not compiled.
+      useful_flops: of one call on all devices together, as traced: without what devices do twice.
+      seconds: how long compiling took.
     """
 
     memory: Memory | None
@@ -53,13 +53,14 @@ class Compiled:
 
 
 def compile_executable(executable: Executable) -> Compiled:
-    """Compiles a program for the devices that its arguments lie on."""
+    """Compiles an executable for the devices that its abstract arguments lie on, which need not exist."""
     started = time.monotonic()
     traced = executable.jitted.trace(*executable.args)
     useful = traced_flops(traced.jaxpr, executable.loop_steps)
     try:
         compiled = traced.lower().compile()
     except Exception as error:
+        # Too little memory is a result, not a failure: the plan says how much was wanted.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
@@ -68,6 +69,7 @@ def compile_executable(executable: Executable) -> Compiled:
 
 
 def _memory(compiled: Any) -> Memory:
+    """The memory analysis of a `jax.stages.Compiled`."""
     stats = compiled.memory_analysis()
     return Memory(
         float(stats.argument_size_in_bytes),
@@ -78,9 +80,9 @@ def _memory(compiled: Any) -> Memory:
 
 
 def wanted_bytes(message: str) -> float | None:
-    """The bytes that a compiler says it would need; None if it does not."""
-    found = _WANTED.search(message)
-    if not found:
+    """The bytes that a compiler's out-of-memory error says it would need; None if it does not say."""
+    match = _WANTED.search(message)
+    if not match:
         return None
-    number, unit = (found[1], found[2]) if found[1] else (found[3], found[4])
+    number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])
     return float(number) * _UNITS[unit]

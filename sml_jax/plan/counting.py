@@ -1,4 +1,4 @@
-"""What a compiled program does on one device: arithmetic, main-memory traffic, collectives; loops by their trips."""
+"""What a compiled module does on one device: arithmetic, main-memory traffic and collectives, with loops unrolled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from sml_jax.plan.collectives import collective_bytes, kind_of
 from sml_jax.plan.hlo import Computation, Instruction, Module, Shape
-from sml_jax.plan.loops import trips
+from sml_jax.plan.loops import trip_count
 from sml_jax.plan.products import product_flops
 from sml_jax.plan.traffic import call_bytes
 
-# (kind, channel): the pieces of an asynchronous collective share a channel and are one.
+# (kind, channel): the parts of an asynchronous collective share a channel and count once.
 Collectives = dict[tuple[str, str], float]
 _BRANCHES = re.compile(r"\b(?:true_computation|false_computation)=%?([\w.\-]+)")
 
@@ -22,9 +22,9 @@ class Count:
     """Work of one device.
 
     Attributes:
-      flops: of matrix products and convolutions, a multiply and an add counted as two.
+      flops: of matrix products and convolutions; a multiply and an add count as two.
       bytes: read from and written to the main memory.
-      collectives: bytes that a device sends (and as many that it receives), by (kind, channel).
+      collectives: bytes that a device sends (it receives as many), by (kind, channel).
     """
 
     flops: float = 0.0
@@ -32,88 +32,97 @@ class Count:
     collectives: Collectives = field(default_factory=dict)
 
     def add(self, other: Count, times: int = 1) -> None:
+        """Adds another count, `times` over, to this one."""
         self.flops += other.flops * times
         self.bytes += other.bytes * times
-        for key, moved in other.collectives.items():
-            self.collectives[key] = self.collectives.get(key, 0.0) + moved * times
+        for key, sent in other.collectives.items():
+            self.collectives[key] = self.collectives.get(key, 0.0) + sent * times
 
     def by_kind(self) -> dict[str, float]:
-        """Bytes of collectives by their kind."""
+        """Bytes that collectives send, summed by their kind ("all-gather", ...)."""
         kinds: dict[str, float] = {}
-        for (kind, _), moved in self.collectives.items():
-            kinds[kind] = kinds.get(kind, 0.0) + moved
+        for (kind, _), sent in self.collectives.items():
+            kinds[kind] = kinds.get(kind, 0.0) + sent
         return kinds
 
 
-def count(module: Module, open_trips: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
-    """Counts a program's work.
+def count(module: Module, loop_steps: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
+    """Counts the work of a compiled module.
 
     Args:
       module: as compiled for one device of many.
-      open_trips: how often loops run that something computed may end; None for the most that they can.
-      kernels: FLOPs of a call of those that say none themselves, by name.
+      loop_steps: iterations of loops that computed data may end early; None for the most that they can make.
+      kernels: FLOPs of a call of custom kernels, by name, for those that state none themselves.
 
     Raises:
-      ValueError: a loop whose trips cannot be told.
+      ValueError: the number of iterations of a loop cannot be told.
     """
-    return _Counter(module, open_trips, kernels or {}).computation(module.computations[module.entry])
+    return _Counter(module, loop_steps, kernels or {}).of_computation(module.computations[module.entry])
 
 
 class _Counter:
-    def __init__(self, module: Module, open_trips: int | None, kernels: Mapping[str, float]):
-        self._module, self._open_trips, self._kernels = module, open_trips, kernels
-        self._done: dict[str, Count] = {}
+    """Walks the computations of a module, each once."""
 
-    def computation(self, where: Computation) -> Count:
-        """Work of a computation that is run instruction by instruction."""
-        if where.name not in self._done:
+    def __init__(self, module: Module, loop_steps: int | None, kernels: Mapping[str, float]):
+        self._module, self._loop_steps, self._kernels = module, loop_steps, kernels
+        self._counted: dict[str, Count] = {}
+
+    def of_computation(self, computation: Computation) -> Count:
+        """Work of a computation whose instructions run one by one (not fused)."""
+        if computation.name not in self._counted:
             total = Count()
-            for instruction in list(where.instructions.values()):
-                self._instruction(where, instruction, total)
-            self._done[where.name] = total
-        return self._done[where.name]
+            # A copy of the list: `loops` may add constants to the computation while it is walked.
+            for instruction in list(computation.instructions.values()):
+                self._add_instruction(computation, instruction, total)
+            self._counted[computation.name] = total
+        return self._counted[computation.name]
 
-    def _instruction(self, where: Computation, instruction: Instruction, total: Count) -> None:
+    def _add_instruction(self, computation: Computation, instruction: Instruction, total: Count) -> None:
+        """Adds an instruction's work, and that of the computations that it calls, to `total`."""
         opcode = instruction.opcode
         if opcode == "while":
-            times = self._trips(where, instruction)
-            for part in instruction.called("body", "condition"):
-                total.add(self.computation(self._module.computations[part]), times)
+            times = self._iterations(computation, instruction)
+            for name in instruction.called("body", "condition"):
+                total.add(self.of_computation(self._module.computations[name]), times)
         elif opcode == "conditional":
             names = [*instruction.called("branch_computations"), *_BRANCHES.findall(instruction.rest)]
-            branches = [self.computation(self._module.computations[name]) for name in names]
-            if branches:  # the dearest: which one runs is not known here
+            branches = [self.of_computation(self._module.computations[name]) for name in names]
+            if branches:  # which branch runs is not known here, so the most expensive one counts
                 total.add(max(branches, key=lambda branch: (branch.flops, branch.bytes)))
         elif opcode in ("call", "async-start"):
             for name in instruction.called("calls", "to_apply"):
-                total.add(self.computation(self._module.computations[name]))
+                total.add(self.of_computation(self._module.computations[name]))
         else:
-            total.flops += self._flops(where, instruction)
-            total.bytes += call_bytes(self._module, where, instruction)
-            for key, moved in self._collectives(where, instruction).items():
-                total.collectives[key] = max(total.collectives.get(key, 0.0), moved)
+            total.flops += self._flops(computation, instruction)
+            total.bytes += call_bytes(self._module, computation, instruction)
+            for key, sent in self._collectives(computation, instruction).items():
+                total.collectives[key] = max(total.collectives.get(key, 0.0), sent)
 
-    def _trips(self, where: Computation, instruction: Instruction) -> int:
-        loop = trips(self._module, where, instruction)
-        return loop.trips if loop.exact or self._open_trips is None else min(self._open_trips, loop.trips)
+    def _iterations(self, computation: Computation, loop: Instruction) -> int:
+        trips = trip_count(self._module, computation, loop)
+        if trips.exact or self._loop_steps is None:
+            return trips.most
+        return min(self._loop_steps, trips.most)
 
-    def _flops(self, where: Computation, instruction: Instruction) -> float:
+    def _flops(self, computation: Computation, instruction: Instruction) -> float:
         if instruction.opcode == "fusion":
-            inner = self._module.computations[instruction.called("calls")[0]]
-            return float(sum(self._flops(inner, part) for part in inner.instructions.values()))
-        return product_flops(where, instruction, self._kernels)
+            fused = self._module.computations[instruction.called("calls")[0]]
+            return float(sum(self._flops(fused, inner) for inner in fused.instructions.values()))
+        return product_flops(computation, instruction, self._kernels)
 
-    def _collectives(self, where: Computation, instruction: Instruction) -> Mapping[tuple[str, str], float]:
+    def _collectives(self, computation: Computation, instruction: Instruction) -> Collectives:
         if instruction.opcode == "fusion":
-            inner = self._module.computations[instruction.called("calls")[0]]
-            found: Collectives = {}
-            for part in inner.instructions.values():
-                found |= self._collectives(inner, part)
-            return found
-        kind = kind_of(instruction, where)
+            fused = self._module.computations[instruction.called("calls")[0]]
+            in_fusion: Collectives = {}
+            for inner in fused.instructions.values():
+                in_fusion |= self._collectives(fused, inner)
+            return in_fusion
+        kind = kind_of(instruction, computation)
         if kind is None:
             return {}
-        operands: list[Shape] = [shape for name in instruction.operands for shape in where.instructions[name].shapes]
+        operands: list[Shape] = [
+            shape for name in instruction.operands for shape in computation.instructions[name].shapes
+        ]
         channel = re.search(r"channel_id=(\d+)", instruction.rest)
         key = (kind, channel[1] if channel else instruction.name)
         return {key: collective_bytes(kind, operands, instruction)}

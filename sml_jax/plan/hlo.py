@@ -1,4 +1,4 @@
-"""Compiled programs as XLA prints them: computations, their instructions, and the shapes of these."""
+"""Compiled modules as XLA prints them (HLO text): computations, their instructions, and the instructions' shapes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Shape:
     """An array on one device.
 
     Attributes:
-      space: where the compiler puts it: 0 the device's main memory, 1 a memory on the chip, others host or registers.
+      dtype: by XLA's name ("f32", "pred", ...). dims: sizes.
+      space: the memory it is in: 0 the device's main memory, 1 a memory on the chip, others the host or registers.
     """
 
     dtype: str
@@ -36,26 +37,30 @@ class Shape:
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return math.prod(self.dims)
 
     @property
     def bytes(self) -> int:
-        """Its bytes, padding aside."""
+        """Bytes of its elements, without padding."""
         return -(-self.size * bits_of(self.dtype) // 8)
 
     @property
     def main_bytes(self) -> int:
-        """Its bytes in the main memory: 0 where it lies elsewhere."""
+        """Its bytes if it is in the main memory, else 0."""
         return self.bytes if self.space == 0 else 0
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction.
+    """One instruction of a computation.
 
     Attributes:
-      shapes: of its result, of each part where it is a tuple. operands: names. rest: its attributes as text.
-      inside: what stands between its brackets (a constant's value).
+      shapes: of its result; of each element if that is a tuple.
+      operands: names of other instructions.
+      inside: the text between its brackets: the operands, a constant's value or a parameter's number.
+      rest: the text after the brackets: its attributes.
+      root: its result is the computation's.
     """
 
     name: str
@@ -68,12 +73,12 @@ class Instruction:
 
     @property
     def op_name(self) -> str:
-        """Where in the traced program it comes from."""
-        found = _METADATA.search(self.rest)
-        return found[1] if found else ""
+        """Where in the traced function it comes from ("jit(f)/dot_general"); "" if it does not say."""
+        match = _METADATA.search(self.rest)
+        return match[1] if match else ""
 
     def called(self, *kinds: str) -> list[str]:
-        """Names of the computations that it calls by these attributes."""
+        """Names of the computations that it calls by these attributes ("body", "calls", ...)."""
         return [
             name.strip().lstrip("%")
             for kind, names in _CALLED.findall(self.rest)
@@ -84,46 +89,48 @@ class Instruction:
 
 @dataclass
 class Computation:
-    """A list of instructions, the last of them (or the one marked so) its root."""
+    """Instructions by name, in their order."""
 
     name: str
     instructions: dict[str, Instruction] = field(default_factory=dict)
 
     @property
     def root(self) -> Instruction:
+        """The instruction whose result is the computation's: the one marked so, or the last."""
         return next((i for i in self.instructions.values() if i.root), list(self.instructions.values())[-1])
 
     @property
     def parameters(self) -> list[Instruction]:
-        """In their order."""
-        found = [i for i in self.instructions.values() if i.opcode == "parameter"]
-        return sorted(found, key=lambda i: int(i.inside))
+        """The instructions that stand for the computation's arguments, in the order of these."""
+        unordered = [i for i in self.instructions.values() if i.opcode == "parameter"]
+        return sorted(unordered, key=lambda i: int(i.inside))
 
     def users(self, name: str) -> list[Instruction]:
+        """The instructions that have the result of `name` as an operand."""
         return [i for i in self.instructions.values() if name in i.operands]
 
 
 @dataclass(frozen=True)
 class Module:
-    """A compiled program of one device."""
+    """What one device runs: computations by name, and the name of the one that is run first."""
 
     computations: Mapping[str, Computation]
     entry: str
 
 
 def bits_of(dtype: str) -> int:
-    """Bits of an element, by XLA's name of its type."""
+    """Bits of an element of a type, by XLA's name; 0 for a type without elements."""
     if dtype in _BITS:
         return _BITS[dtype]
-    found = re.match(r"[a-z]+(\d+)", dtype)
-    return int(found[1]) if found else 0
+    match = re.match(r"[a-z]+(\d+)", dtype)  # f32, s8, ... say it themselves
+    return int(match[1]) if match else 0
 
 
 def parse(text: str) -> Module:
-    """Reads what `jax.stages.Compiled.as_text()` gives.
+    """Reads the text of `jax.stages.Compiled.as_text()`.
 
     Raises:
-      ValueError: there is no program in the text.
+      ValueError: the text has no entry computation.
     """
     bodies: dict[str, list[str]] = {}
     body, entry = None, ""
@@ -137,20 +144,24 @@ def parse(text: str) -> Module:
             body = None
         elif _INSTRUCTION.match(line):
             body.append(line)
-        elif body:  # a kernel's attributes take several lines; splash attention's last, "}}", begins as a body ends
+        elif body:
+            # A kernel's attributes may take several lines. (The last of splash attention's is "}}", which `_END` does
+            # not match.)
             body[-1] += " " + line
     if not entry:
-        raise ValueError("no entry computation: this is not the text of a compiled program")
+        raise ValueError("no entry computation: this is not the text of a compiled module")
     return Module({name: Computation(name, _instructions(lines)) for name, lines in bodies.items()}, entry)
 
 
 def _instructions(lines: list[str]) -> dict[str, Instruction]:
-    found = (_INSTRUCTION.match(line) for line in lines)
-    return {one[2]: _instruction(one[2], one[3], bool(one[1])) for one in found if one}
+    matches = (_INSTRUCTION.match(line) for line in lines)
+    return {match[2]: _instruction(match[2], match[3], bool(match[1])) for match in matches if match}
 
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:
+    """Reads the text after "name = ": result shapes, opcode, operands in brackets, attributes."""
     text = _COMMENT.sub("", text)
+    # The shapes end at the first space, or at the bracket that closes a tuple of them.
     end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
     opcode = _OPCODE.match(text, end)
     assert opcode is not None, text[:200]
@@ -160,7 +171,7 @@ def _instruction(name: str, text: str, root: bool) -> Instruction:
 
 
 def shapes_in(text: str) -> tuple[Shape, ...]:
-    """Every array shape that a text names, in order."""
+    """Every array shape that a text names, in the order of the text."""
     shapes = []
     for dtype, dims, layout in _SHAPE.findall(text):
         space = _SPACE.search(layout)
@@ -170,19 +181,19 @@ def shapes_in(text: str) -> tuple[Shape, ...]:
 
 
 def _operands(inside: str) -> tuple[str, ...]:
-    """Names of operands: what ends each part between commas, brackets kept whole."""
+    """Names of operands: the last word of each part between commas that are in no inner bracket."""
     parts, depth, start = [], 0, 0
     for i, sign in enumerate(inside):
         depth += (sign in "([{") - (sign in ")]}")
         if sign == "," and depth == 0:
             parts.append(inside[start:i])
             start = i + 1
-    names = (_NAME.search(part.strip()) for part in [*parts, inside[start:]])
-    return tuple(found[1] for found in names if found)
+    matches = (_NAME.search(part.strip()) for part in [*parts, inside[start:]])
+    return tuple(match[1] for match in matches if match)
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes."""
+    """The index of the bracket that closes the one at `start`. Raises ValueError if there is none."""
     depth = 0
     for i in range(start, len(text)):
         depth += (text[i] == "(") - (text[i] == ")")

@@ -1,4 +1,4 @@
-"""What a recipe asks of the machine, without its data and weights: shapes, numbers of calls, optimisers."""
+"""What a recipe asks of the machine, without its data and weights: shapes, numbers of calls and optimisers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from sml_jax.sharding import MeshShape
 
 @dataclass(frozen=True)
 class Dialogues:
-    """Dialogues that are rolled out together, every one as long as they can be.
+    """Dialogues that are rolled out together, each as long as its rules allow.
 
     Attributes:
       name: for the table.
-      length: tokens of context that there is room for.
-      number: dialogues. turns: student turns of each.
-      student_tokens, teacher_tokens: budgets of a turn.
+      length: tokens that a context has room for.
+      number: how many dialogues. turns: student turns of each.
+      student_tokens, teacher_tokens: the most sampled tokens of a turn.
       student_opening, teacher_opening: given tokens that open each side's context.
       student_reply, teacher_turn: given tokens that each side reads in an exchange.
-      teacher: a language model teaches, and has a cache of its own. writer: Q-priming's writer has one too.
-      max_rewind: tokens that a side may take back at once.
+      teacher: whether a language model teaches, which has a cache of its own.
+      writer: whether Q-priming's question writer takes part, which has a cache too.
+      max_rewind: the most tokens that a side drops from its context at once.
     """
 
     name: str
@@ -51,18 +52,18 @@ class Dialogues:
 
     @property
     def caches(self) -> dict[str, bool]:
-        """Which sides have a cache."""
+        """Which sides have a cache of their own, by name."""
         return {"student": True, "teacher": self.teacher, "question writer": self.writer}
 
     def sampled_turns(self) -> list[tuple[int, int]]:
-        """(turns, budget of each) of the sides that sample."""
+        """For each side that samples: how many turns, and the most tokens of each."""
         sides = [(self.turns, self.student_tokens)]
         if self.teacher:
             sides.append((self.turns - 1, self.teacher_tokens))
         return sides
 
     def extend_calls(self, chunk: int) -> int:
-        """Calls of `extend`, at `chunk` tokens each, that a wave of dialogues makes."""
+        """How many calls of `Engine.extend`, of `chunk` tokens each, dialogues that run side by side make."""
 
         def calls(tokens: int) -> int:
             return math.ceil(tokens / chunk)
@@ -80,9 +81,12 @@ class Update:
 
     Attributes:
       name: for the table.
-      optimizer: from optax. policy_loss: None for supervised fine-tuning.
-      micro_batch_size: rows of a micro-batch. length: the longest bucket.
-      dialogues: that go through it, passes counted. steps: optimiser steps.
+      optimizer: from optax.
+      policy_loss: None for supervised fine-tuning.
+      micro_batch_size: rows of a micro-batch.
+      length: padded tokens of a row, in the longest bucket.
+      dialogues: rows that go through it, each pass counted.
+      steps: optimiser steps.
     """
 
     name: str
@@ -99,12 +103,13 @@ class Job:
     """A recipe's work.
 
     Attributes:
-      model: with its adapters, if they are trained.
-      max_concurrent: dialogues that run at once. data, fsdp, tensor: sizes of the mesh, -1 for the rest.
-      rollout_mesh: another shape of it for rollouts and evaluation, None for the same.
-      stages: pairs of a rollout and an update; either may be missing.
-      evaluation: the longest dialogues that are evaluated, None for none.
-      assumptions: what was assumed, for the reader.
+      model: its shape, with its adapters if they are trained.
+      max_concurrent: dialogues that run at once.
+      data, fsdp, tensor: sizes of the mesh; -1 for one of them takes the devices that are left.
+      stages: a rollout and an update each; either may be missing.
+      evaluation: the longest of the dialogues that are evaluated, None for none.
+      assumptions: what was assumed, one sentence each, for the reader.
+      rollout_mesh: another mesh over the same devices for rollouts and evaluation, None for the same.
     """
 
     model: DecoderConfig
@@ -120,7 +125,11 @@ class Job:
 
 
 def changed(job: Job, **settings: Any) -> Job:
-    """The job with other settings: fields of its own, `remat` of its model, or `micro_batch_size` of every stage."""
+    """A copy of the job with other settings.
+
+    Args:
+      settings: fields of `Job`, `remat` of its model, or `micro_batch_size` of every stage.
+    """
     micro_batch_size, remat = settings.pop("micro_batch_size", None), settings.pop("remat", None)
     job = dataclasses.replace(job, **settings)
     if micro_batch_size is not None:

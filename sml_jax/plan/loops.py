@@ -1,4 +1,4 @@
-"""How often a compiled loop runs, where that can be told from its text."""
+"""How often a compiled loop iterates, as far as its text tells."""
 
 from __future__ import annotations
 
@@ -10,74 +10,84 @@ from sml_jax.plan.hlo import Computation, Instruction, Module
 _KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _DIRECTION = re.compile(r"direction=(\w+)")
 _INDEX = re.compile(r"\bindex=(\d+)")
-_ALIKE = ("copy", "bitcast", "convert", "optimization-barrier", "reshape")
+_SAME_VALUE = ("copy", "bitcast", "convert", "optimization-barrier", "reshape")
 
 
-class Loop(NamedTuple):
-    """Trips of a loop. Not `exact`: they are the most, and something that is computed may end it earlier."""
+class Trips(NamedTuple):
+    """Iterations of a loop: the most that it can make, and whether it always makes them.
 
-    trips: int
+    A loop that is not `exact` may be ended earlier by something that it computes.
+    """
+
+    most: int
     exact: bool
 
 
-def trips(module: Module, caller: Computation, loop: Instruction) -> Loop:
+def trip_count(module: Module, caller: Computation, loop: Instruction) -> Trips:
     """How often a `while` instruction runs its body.
 
-    XLA may say so itself (`known_trip_count`). Else the loop must count: its condition compares a number that the body
-    raises by a constant with a constant, alone (exact) or among other conditions that all must hold.
+    XLA may say so itself (`known_trip_count`). Otherwise the loop must count: its condition compares a number, which
+    the body raises by a constant, with another constant. If that is all of the condition, the count is exact. If other
+    conditions must hold too, it is the most.
 
     Args:
-      module: the program. caller: the computation that holds the loop.
+      module: the compiled module.
+      caller: the computation that holds the loop.
 
     Raises:
-      ValueError: it is no such loop.
+      ValueError: the loop does not count in this way.
     """
     known = _KNOWN.search(loop.rest)
     if known:
-        return Loop(int(known[1]), True)
+        return Trips(int(known[1]), True)
     condition = module.computations[loop.called("condition")[0]]
     body = module.computations[loop.called("body")[0]]
-    needed, exact = _all_needed(module, condition, condition.root)
-    for compare in needed:
-        bound = _bound(condition, compare)
+    comparisons, exact = _required_comparisons(module, condition, condition.root)
+    for compare in comparisons:
+        bound = _counter_bound(condition, compare)
         if bound is not None:
-            index, most = bound
-            first = _first(caller, loop, index)
-            return Loop(max(-(-(most - first) // _step(module, body, index)), 0), exact)
+            index, end = bound
+            first, step = _initial_value(caller, loop, index), _increment(module, body, index)
+            return Trips(max(-(-(end - first) // step), 0), exact)
     raise ValueError(f"loop {loop.name} counts nothing that is compared with a constant")
 
 
-def _all_needed(module: Module, where: Computation, root: Instruction) -> tuple[list[Instruction], bool]:
-    """The comparisons that must all hold, and whether nothing else is asked."""
+def _required_comparisons(
+    module: Module, computation: Computation, root: Instruction
+) -> tuple[list[Instruction], bool]:
+    """The comparisons that must all hold for `root` to be true, and whether `root` is one comparison alone."""
     if root.opcode == "fusion":
-        # A fused condition: its parameters are the caller's operands, so look only at comparisons of plain constants.
-        inner = module.computations[root.called("calls")[0]]
-        found, exact = _all_needed(module, inner, inner.root)
-        unfused = (_unfused(where, root, inner, compare) for compare in found)
+        # The condition was fused: its comparisons are of the fusion's parameters, which are the operands here.
+        fused = module.computations[root.called("calls")[0]]
+        comparisons, exact = _required_comparisons(module, fused, fused.root)
+        unfused = (_unfuse(computation, root, fused, compare) for compare in comparisons)
         return [compare for compare in unfused if compare is not None], exact
     if root.opcode == "compare":
         return [root], True
     if root.opcode == "and":
-        parts = [_all_needed(module, where, where.instructions[name]) for name in root.operands]
-        return [one for found, _ in parts for one in found], False
-    if root.opcode in _ALIKE:
-        return _all_needed(module, where, where.instructions[root.operands[0]])
+        parts = [_required_comparisons(module, computation, computation.instructions[name]) for name in root.operands]
+        return [compare for comparisons, _ in parts for compare in comparisons], False
+    if root.opcode in _SAME_VALUE:
+        return _required_comparisons(module, computation, computation.instructions[root.operands[0]])
     return [], False
 
 
-def _unfused(where: Computation, fusion: Instruction, inner: Computation, compare: Instruction) -> Instruction | None:
-    """A comparison within a fusion, with the fusion's operands in place of its parameters.
+def _unfuse(
+    computation: Computation, fusion: Instruction, fused: Computation, compare: Instruction
+) -> Instruction | None:
+    """A comparison inside a fusion, rewritten with the fusion's operands in place of its parameters.
 
-    None where it compares something else than these and constants: something that is computed bounds no loop.
+    None if it compares anything but these and constants: what a fusion computes is no loop counter.
     """
     names = []
     for name in compare.operands:
-        found = _through(inner, name)
-        if found.opcode == "parameter":
-            names.append(fusion.operands[int(found.inside)])
-        elif found.opcode == "constant":
-            where.instructions.setdefault(found.name, found)
-            names.append(found.name)
+        operand = _origin(fused, name)
+        if operand.opcode == "parameter":
+            names.append(fusion.operands[int(operand.inside)])
+        elif operand.opcode == "constant":
+            # The caller's computation must know the constant, so that it can be looked up there.
+            computation.instructions.setdefault(operand.name, operand)
+            names.append(operand.name)
         else:
             return None
     return Instruction(
@@ -85,51 +95,55 @@ def _unfused(where: Computation, fusion: Instruction, inner: Computation, compar
     )
 
 
-def _bound(condition: Computation, compare: Instruction) -> tuple[int, int] | None:
-    """(index in the loop's state, first value that ends it), if a counter is compared with a constant."""
-    direction = _DIRECTION.search(compare.rest)
-    left, right = (_through(condition, name) for name in compare.operands)
-    kind = direction[1] if direction else ""
-    if left.opcode == "constant":
+def _counter_bound(condition: Computation, compare: Instruction) -> tuple[int, int] | None:
+    """The counter's index in the loop's state and the first value that ends the loop.
+
+    None if the comparison is not of an element of the state with a constant.
+    """
+    match = _DIRECTION.search(compare.rest)
+    direction = match[1] if match else ""
+    left, right = (_origin(condition, name) for name in compare.operands)
+    if left.opcode == "constant":  # 10 > i is i < 10
         left, right = right, left
-        kind = {"GT": "LT", "GE": "LE"}.get(kind, "")
-    number = _number(right)
-    if left.opcode != "get-tuple-element" or number is None or kind not in ("LT", "LE", "NE"):
+        direction = {"GT": "LT", "GE": "LE"}.get(direction, "")
+    limit = _constant_value(right)
+    if left.opcode != "get-tuple-element" or limit is None or direction not in ("LT", "LE", "NE"):
         return None
-    return _index(left), number + (kind == "LE")
+    return _tuple_index(left), limit + (direction == "LE")
 
 
-def _first(caller: Computation, loop: Instruction, index: int) -> int:
-    """The counter's value before the loop; 0 where it cannot be told."""
+def _initial_value(caller: Computation, loop: Instruction, index: int) -> int:
+    """The counter's value before the loop; 0 if it cannot be told."""
     state = caller.instructions.get(loop.operands[0])
     if state is None or state.opcode != "tuple":
         return 0
-    return _number(_through(caller, state.operands[index])) or 0
+    return _constant_value(_origin(caller, state.operands[index])) or 0
 
 
-def _step(module: Module, body: Computation, index: int) -> int:
-    """What the body adds to the counter; 1 where it cannot be told."""
+def _increment(module: Module, body: Computation, index: int) -> int:
+    """What the body adds to the counter; 1 if it cannot be told."""
     if body.root.opcode != "tuple":
         return 1
-    new, where = _through(body, body.root.operands[index]), body
-    if new.opcode == "fusion":
-        where = module.computations[new.called("calls")[0]]
-        new = where.root
-    if new.opcode != "add":
+    new_value, computation = _origin(body, body.root.operands[index]), body
+    if new_value.opcode == "fusion":
+        computation = module.computations[new_value.called("calls")[0]]
+        new_value = computation.root
+    if new_value.opcode != "add":
         return 1
-    numbers = [_number(_through(where, name)) for name in new.operands]
-    return next((n for n in numbers if n), 1)
+    addends = [_constant_value(_origin(computation, name)) for name in new_value.operands]
+    return next((n for n in addends if n), 1)
 
 
-def _through(where: Computation, name: str) -> Instruction:
-    """What a name stands for, past copies."""
-    found = where.instructions[name]
-    while found.opcode in _ALIKE:
-        found = where.instructions[found.operands[0]]
-    return found
+def _origin(computation: Computation, name: str) -> Instruction:
+    """The instruction that a name's value comes from, past copies and conversions."""
+    instruction = computation.instructions[name]
+    while instruction.opcode in _SAME_VALUE:
+        instruction = computation.instructions[instruction.operands[0]]
+    return instruction
 
 
-def _number(instruction: Instruction) -> int | None:
+def _constant_value(instruction: Instruction) -> int | None:
+    """The value of an integer constant; None for anything else."""
     if instruction.opcode != "constant":
         return None
     try:
@@ -138,7 +152,8 @@ def _number(instruction: Instruction) -> int | None:
         return None
 
 
-def _index(element: Instruction) -> int:
-    found = _INDEX.search(element.rest)
-    assert found is not None, element
-    return int(found[1])
+def _tuple_index(element: Instruction) -> int:
+    """Which element of a tuple a `get-tuple-element` takes."""
+    match = _INDEX.search(element.rest)
+    assert match is not None, element
+    return int(match[1])

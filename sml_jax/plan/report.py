@@ -1,4 +1,4 @@
-"""A plan: what is resident while each program runs, how long it takes at best, and whether it all fits."""
+"""A plan: what is resident while each executable runs, how long it takes at best, and whether it all fits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from sml_jax.plan.topology import devices_of
 from sml_jax.sharding import make_mesh
 
 BINDS = ("arithmetic", "memory", "links")
-Cache = dict[Hashable, Compiled]  # programs compiled so far
-Told = Callable[[str], None]
+CompiledCache = dict[Hashable, Compiled]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ExecutablePlan:
-    """A program in its phase.
+    """An executable in its phase, compiled.
 
     Attributes:
-      needs: bytes of a device while it runs, all that is alive counted; None where the compiler did not say.
-      limits: seconds of one call that each of `BINDS` takes at its peak; empty where there is no peak or no executable.
+      needs: bytes of a device while it runs, with everything else that is resident; None if the compiler did not say.
+      limits: seconds that one call takes if only one of `BINDS` mattered, each at its peak rate. Empty if the chip has
+        no published peaks or the executable was not compiled.
     """
 
     executable: PlannedExecutable
@@ -38,18 +39,18 @@ class ExecutablePlan:
 
     @property
     def seconds(self) -> float | None:
-        """Of one call, at best."""
+        """Seconds of one call at best: the slowest of the limits. None if there are none."""
         return max(self.limits.values()) if self.limits else None
 
     @property
     def binds(self) -> str:
-        """What its time is spent on, "" where that is not known."""
+        """Which of `BINDS` is the slowest limit; "" if there are none."""
         return max(self.limits, key=lambda name: self.limits[name]) if self.limits else ""
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A phase: bytes of its state by kind, and its programs."""
+    """A phase: bytes of a device by kind of resident state, and its executables."""
 
     name: str
     dialogues: int
@@ -58,24 +59,30 @@ class PhasePlan:
 
     @property
     def peak(self) -> ExecutablePlan | None:
-        """The program during which most is resident; one that could not be compiled before all others."""
-        return max(self.executables, key=lambda k: (k.compiled.memory is None, k.needs or 0.0), default=None)
+        """The executable that needs the most memory; one that could not be compiled counts as the most of all."""
+        return max(
+            self.executables, key=lambda planned: (planned.compiled.memory is None, planned.needs or 0.0), default=None
+        )
 
     @property
     def temporaries(self) -> float | None:
-        """What the peak program needs beyond the state: activations, copies, results, padding."""
+        """What the peak executable needs beyond the state: activations, copies, results, padding."""
         return None if self.needs is None else self.needs - sum(self.state.values())
 
     @property
     def needs(self) -> float | None:
+        """The most bytes of a device that the phase needs at once; None if the compiler did not say."""
         return self.peak.needs if self.peak else sum(self.state.values())
 
     @property
     def seconds(self) -> float | None:
-        """Of one batch, at best."""
-        times = [None if k.seconds is None else k.seconds * k.executable.calls for k in self.executables]
-        known = [time for time in times if time is not None]
-        return sum(known) if len(known) == len(times) else None
+        """Seconds of all calls for one batch of dialogues, at best; None if any executable's time is not known."""
+        total = 0.0
+        for planned in self.executables:
+            if planned.seconds is None:
+                return None
+            total += planned.seconds * planned.executable.calls
+        return total
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,10 @@ class Plan:
     """A job on a slice.
 
     Attributes:
-      limit: bytes of a device that programs may use, None for no limit.
-      complete: every program was compiled; a plan that stopped early at what does not fit is not.
-      depths: numbers of layers that programs with unrolled layers were compiled with, None for all.
-      rollout_mesh: that of rollouts and evaluation, if another.
+      mesh: sizes of the updates' mesh by axis. rollout_mesh: those of the rollouts' mesh, None if it is the same.
+      limit: bytes of a device that executables may use, None for no limit.
+      complete: every executable was compiled; a plan that stopped early at the first one that does not fit is not.
+      depths: numbers of layers that unrolled executables were compiled with and scaled from; None if at full depth.
     """
 
     job: Job
@@ -101,24 +108,29 @@ class Plan:
 
     @property
     def fits(self) -> bool:
+        """Whether the plan is complete and every phase fits the limit."""
         return self.complete and all(fits(phase, self.limit) for phase in self.phases)
 
     def dialogues_per_hour(self) -> dict[str, float | None]:
-        """By stage, rollout and update taken together, and evaluation; None where a time is not known."""
-        found: dict[str, float | None] = {}
+        """Dialogues an hour at best, by stage (its rollout and update together) and for the evaluation.
+
+        None where a time is not known; phases that handle no dialogues are left out.
+        """
+        rates: dict[str, float | None] = {}
+        # Phases of one stage are named "stage: rollout" and "stage: update".
         for name in dict.fromkeys(phase.name.partition(":")[0] for phase in self.phases):
-            own = [phase for phase in self.phases if phase.name.partition(":")[0] == name]
-            number = sum(phase.dialogues for phase in own)
-            times = [phase.seconds for phase in own if phase.seconds is not None]
-            if number:
-                whole = len(times) == len(own) and sum(times) > 0
-                found[name] = 3600 * number / sum(times) if whole else None
-        return found
+            of_stage = [phase for phase in self.phases if phase.name.partition(":")[0] == name]
+            dialogues = sum(phase.dialogues for phase in of_stage)
+            times = [phase.seconds for phase in of_stage if phase.seconds is not None]
+            if dialogues:
+                all_known = len(times) == len(of_stage) and sum(times) > 0
+                rates[name] = 3600 * dialogues / sum(times) if all_known else None
+        return rates
 
 
 def fits(phase: PhasePlan, limit: float | None) -> bool:
-    """Whether all programs of a phase were compiled and no more is resident than there is room for."""
-    if any(one.compiled.memory is None for one in phase.executables):
+    """Whether all executables of a phase were compiled and none needs more than `limit` bytes of a device."""
+    if any(planned.compiled.memory is None for planned in phase.executables):
         return False
     return limit is None or (phase.needs or 0.0) <= limit
 
@@ -127,49 +139,58 @@ def make_plan(
     job: Job,
     topology: str,
     limit: float | None = None,
-    cache: Cache | None = None,
-    tell: Told = lambda _: None,
+    cache: CompiledCache | None = None,
+    tell: Tell = lambda _: None,
     stop_early: bool = False,
     whole: bool = False,
 ) -> Plan:
     """Compiles a job for a slice.
 
     Args:
-      topology: see `topology.parse_topology`; a whole name.
+      topology: the full name of a slice, see `topology.parse_topology`.
       limit: bytes of a device's memory; None for the chip's own.
-      cache: programs compiled before, and where new ones go.
-      tell: is told what is being compiled.
-      stop_early: stop at the first program that does not fit.
-      whole: compile programs with unrolled layers at their full depth; else they are scaled, see `scaling`.
+      cache: executables compiled before; new ones are added to it.
+      tell: called with a line for each executable that is about to be compiled.
+      stop_early: stop at the first executable that does not fit.
+      whole: compile unrolled executables at their full depth; else they are scaled from small depths (see `scaling`).
 
     Raises:
       UserError: the slice or a mesh on it cannot be made, or the model's dimensions do not divide over it.
     """
     chip = CHIPS[topology.partition(":")[0]]
     limit = chip.memory if limit is None else limit
-    cache = {} if cache is None else cache
     meshes = meshes_of(job, topology)
-    compiler = _Compiler(job, meshes, topology, cache, tell, whole)
-    planned: list[PhasePlan] = []
+    compiler = _Compiler(job, meshes, topology, {} if cache is None else cache, tell, whole)
+    planned_phases: list[PhasePlan] = []
     complete = True
-    for number, phase in enumerate(phases(job, *meshes)):
-        executables: list[ExecutablePlan] = []
+    for phase_index, phase in enumerate(phases(job, *meshes)):
         state = {kind: shard_bytes(tree) for kind, tree in phase.state.items()}
+        planned: list[ExecutablePlan] = []
         for index, executable in enumerate(phase.executables):
-            executables.append(_plan_executable(executable, compiler(number, index, phase, executable), state, chip))
-            if stop_early and not fits(PhasePlan(phase.name, 0, state, tuple(executables)), limit):
+            compiled = compiler.compile(phase_index, index, phase, executable)
+            planned.append(_plan_executable(executable, compiled, state, chip))
+            if stop_early and not fits(PhasePlan(phase.name, 0, state, tuple(planned)), limit):
                 complete = False
                 break
-        planned.append(PhasePlan(phase.name, phase.dialogues, state, tuple(executables)))
+        planned_phases.append(PhasePlan(phase.name, phase.dialogues, state, tuple(planned)))
         if not complete:
             break
-    mesh, rolls = meshes
-    rollouts = dict(rolls.shape) if rolls else None
-    return Plan(job, topology, chip, dict(mesh.shape), limit, tuple(planned), complete, compiler.depths, rollouts)
+    mesh, rollout_mesh = meshes
+    return Plan(
+        job,
+        topology,
+        chip,
+        dict(mesh.shape),
+        limit,
+        tuple(planned_phases),
+        complete,
+        compiler.depths,
+        dict(rollout_mesh.shape) if rollout_mesh else None,
+    )
 
 
 def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:
-    """The mesh of the job's updates and, if it is another, that of its rollouts.
+    """The mesh of the job's updates and that of its rollouts, None if it is the same.
 
     Raises:
       UserError: the slice or a mesh on it cannot be made.
@@ -181,28 +202,37 @@ def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:
 
 
 class _Compiler:
-    """Compiles each program once; one with many layers in a row at two small depths, from which it is scaled."""
+    """Compiles each executable once; one whose many layers are unrolled at two small depths, from which it is scaled.
+
+    Attributes:
+      depths: the two numbers of layers, None if every executable is compiled at full depth.
+    """
 
     def __init__(
-        self, job: Job, meshes: tuple[Mesh, Mesh | None], topology: str, cache: Cache, tell: Told, whole: bool
+        self, job: Job, meshes: tuple[Mesh, Mesh | None], topology: str, cache: CompiledCache, tell: Tell, whole: bool
     ):
         self._job, self._meshes, self._topology, self._cache, self._tell = job, meshes, topology, cache, tell
         self.depths = None if whole else few_layers(job.model)
-        self._shallow: list[tuple[DecoderConfig, list[Phase]]] = []
+        self._shallow: list[tuple[DecoderConfig, list[Phase]]] = []  # the model and the job's phases at each depth
 
-    def __call__(self, number: int, index: int, phase: Phase, executable: PlannedExecutable) -> Compiled:
+    def compile(self, phase_index: int, index: int, phase: Phase, executable: PlannedExecutable) -> Compiled:
+        """Compiles the executable number `index` of the job's phase number `phase_index`."""
         if self.depths is None or not executable.unrolled:
-            return self._compiled(self._job.model, phase, executable)
+            return self._compile_once(self._job.model, phase, executable)
         if not self._shallow:
             for depth in self.depths:
                 model = dataclasses.replace(self._job.model, layers=depth)
                 self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), *self._meshes)))
-        two = [self._compiled(model, found[number], found[number].executables[index]) for model, found in self._shallow]
-        return scaled(two[0], two[1], *self.depths, self._job.model.layers)
+        # The same executable at both depths: a shallower model has the same phases in the same order.
+        at_depths = [
+            self._compile_once(model, found[phase_index], found[phase_index].executables[index])
+            for model, found in self._shallow
+        ]
+        return scaled(at_depths[0], at_depths[1], *self.depths, self._job.model.layers)
 
-    def _compiled(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
-        shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
-        key = (self._topology, shapes, model, executable.key)
+    def _compile_once(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
+        mesh_shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
+        key = (self._topology, mesh_shapes, model, executable.key)
         if key not in self._cache:
             self._tell(f"{self._topology}: {phase.name}: {executable.name}, {model.layers} layers")
             self._cache[key] = compile_executable(executable)
@@ -210,23 +240,29 @@ class _Compiler:
 
 
 def state_bytes(job: Job, topology: str) -> float:
-    """The most that is resident in any phase, programs' own needs aside: nothing is compiled."""
+    """The most bytes of a device that are resident in any phase, apart from temporaries; nothing is compiled."""
     return max(sum(map(shard_bytes, phase.state.values())) for phase in phases(job, *meshes_of(job, topology)))
 
 
 def _plan_executable(
     executable: PlannedExecutable, compiled: Compiled, state: dict[str, float], chip: Chip
 ) -> ExecutablePlan:
+    """Adds what is resident beside an executable to the memory that its compiler counted.
+
+    Args:
+      state: bytes of a device by kind.
+    """
     covered = sum(state[kind] for kind in executable.covers)
-    alive = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
+    beside = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
     memory, needs = compiled.memory, compiled.wanted
     if memory is not None:
-        # An argument that the program does not use is dropped from it, and is there all the same.
+        # XLA drops an argument that is not used and does not count it, but the array is resident all the same.
         needs = memory.total + max(covered - memory.arguments, 0.0)
-    return ExecutablePlan(executable, compiled, None if needs is None else needs + alive, _limits(compiled, chip))
+    return ExecutablePlan(executable, compiled, None if needs is None else needs + beside, _limits(compiled, chip))
 
 
 def _limits(compiled: Compiled, chip: Chip) -> dict[str, float]:
+    """Seconds of one call by each of `BINDS`: work divided by the chip's peak rate."""
     if compiled.work is None or chip.flops is None or chip.bandwidth is None or chip.links is None:
         return {}
     work = compiled.work

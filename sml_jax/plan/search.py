@@ -1,4 +1,4 @@
-"""The nearest setting that fits: guessed from a scaling of what was measured, then compiled, so that it is known to."""
+"""The nearest setting that fits: guessed by scaling what was measured, then compiled, so that it is known to fit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from typing import Any
 from sml_jax.errors import UserError
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, changed
-from sml_jax.plan.report import Cache, PhasePlan, Plan, Told, make_plan, state_bytes
+from sml_jax.plan.report import CompiledCache, PhasePlan, Plan, Tell, make_plan, state_bytes
 from sml_jax.sharding import MeshShape
+
+_MAX_HALVINGS = 8  # of the dialogues that run at once, and of a micro-batch's rows
 
 
 @dataclass(frozen=True)
 class Found:
-    """A setting that fits: what it changes, as flags, its plan, and how many others were compiled on the way."""
+    """A setting that fits.
+
+    Attributes:
+      flags: what it changes, by flag.
+      plan: of the job with this setting.
+      tried: how many settings were compiled until it was found, itself included.
+    """
 
     flags: dict[str, str]
     plan: Plan
@@ -25,30 +33,35 @@ class Found:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Settings by name, a slice, and how far they are from what was asked."""
+    """Changed settings by name (see `job.changed`) and a slice, with their distance from what was asked for."""
 
     distance: float
     topology: str
     settings: dict[str, Any]
 
 
-def nearest(plan: Plan, cache: Cache, tell: Told = lambda _: None, tries: int = 6, whole: bool = False) -> Found | None:
-    """Searches for a setting that fits near one that does not.
+def nearest(
+    plan: Plan, cache: CompiledCache, tell: Tell = lambda _: None, tries: int = 6, whole: bool = False
+) -> Found | None:
+    """Searches for a setting that fits, near one that does not.
 
-    Levers, nearest first: layers recomputed in the backward pass, another number of rows in a micro-batch, another
-    split of the mesh, half the rows (or a quarter, ...), a larger slice; and what can be had by several of them.
-    A setting whose memory, scaled from the plan's, is far above the limit is not compiled.
+    It changes, nearest first: layers are recomputed in the backward pass; a micro-batch has fewer rows; the mesh is
+    split in another way; half as many dialogues run at once, or a quarter, ...; the slice is larger. Several changes
+    may come together. A setting whose memory, scaled from the plan's, is above the limit is not compiled.
 
     Args:
-      plan: of the setting asked for. cache: of compiled programs. tell: is told what is compiled.
-      tries: settings that are compiled at most. whole: see `make_plan`.
+      plan: of the setting asked for.
+      cache: of compiled executables, see `report.make_plan`.
+      tell: called with a line for each setting that is tried and each executable that is compiled.
+      tries: the most settings that are compiled.
+      whole: see `report.make_plan`.
 
     Returns:
-      None if none of those tried fits.
+      None if none of the settings tried fits.
     """
     assert plan.limit is not None
     tried = 0
-    correction: dict[str, float] = {}
+    correction: dict[str, float] = {}  # by phase, how far guesses were too low
     for candidate in sorted(_candidates(plan), key=lambda c: (c.distance, chips_in(c.topology))):
         if tried == tries:
             break
@@ -63,7 +76,8 @@ def nearest(plan: Plan, cache: Cache, tell: Told = lambda _: None, tries: int = 
         tried += 1
         if other.fits:
             return Found(flags_of(plan, other), other, tried)
-        for phase in other.phases:  # the guess was too low: learn by how much
+        # The guess was too low. Guesses for later candidates are raised by as much.
+        for phase in other.phases:
             guess = _guesses(plan, candidate, {}).get(phase.name)
             if guess and phase.needs and phase.needs > guess:
                 correction[phase.name] = max(correction.get(phase.name, 1.0), phase.needs / guess)
@@ -71,103 +85,115 @@ def nearest(plan: Plan, cache: Cache, tell: Told = lambda _: None, tries: int = 
 
 
 def smallest(
-    job: Job, kind: str, limit: float | None, cache: Cache, tell: Told = lambda _: None, whole: bool = False
+    job: Job, kind: str, limit: float | None, cache: CompiledCache, tell: Tell = lambda _: None, whole: bool = False
 ) -> Plan:
-    """The plan of a job on the smallest slice of a kind that it fits, of the largest if it fits none.
+    """The plan of a job on the smallest slice of a kind of chip that it fits, or on the largest if it fits none.
 
-    Slices that are too small for what is resident all the time are passed over without compiling.
+    A slice that is too small for the resident state alone is passed over without compiling.
+
+    Args:
+      kind: of chip, such as "v5e". Others: see `report.make_plan`.
 
     Raises:
-      UserError: no slice of the kind can be laid out.
+      UserError: on no slice of the kind a mesh can be made.
     """
     chip = CHIPS[kind]
-    room = chip.memory if limit is None else limit
-    last: Plan | None = None
-    reason: UserError | None = None
+    memory = chip.memory if limit is None else limit
+    last_plan: Plan | None = None
+    last_error: UserError | None = None
     for topology in chip.topologies:
+        is_largest = topology == chip.topologies[-1]
         try:
-            if room is not None and state_bytes(job, topology) > room and topology != chip.topologies[-1]:
+            if memory is not None and state_bytes(job, topology) > memory and not is_largest:
                 continue
-            last = make_plan(job, topology, limit, cache, tell, topology != chip.topologies[-1], whole)
+            last_plan = make_plan(job, topology, limit, cache, tell, not is_largest, whole)
         except UserError as error:
-            reason = error
+            last_error = error
             continue
-        if last.fits:
-            return last
-    if last is None:
-        assert reason is not None
-        raise reason
-    return last
+        if last_plan.fits:
+            return last_plan
+    if last_plan is None:
+        assert last_error is not None
+        raise last_error
+    return last_plan
 
 
 def flags_of(plan: Plan, other: Plan) -> dict[str, str]:
-    """What another plan's settings change, by the flag that sets each."""
+    """The settings of another plan that differ from this one's, by the flag that sets each."""
     old, new = plan.job, other.job
-    found = {}
+    flags = {}
     if other.topology != plan.topology:
-        found["--topology"] = other.topology
+        flags["--topology"] = other.topology
     for name in ("max_concurrent", "data", "fsdp", "tensor"):
         if getattr(new, name) != getattr(old, name):
-            found[f"--gin.Experiment.{name}"] = str(getattr(new, name))
+            flags[f"--gin.Experiment.{name}"] = str(getattr(new, name))
     if new.model.remat != old.model.remat:
-        found["--gin.DecoderConfig.remat"] = str(new.model.remat)
+        flags["--gin.DecoderConfig.remat"] = str(new.model.remat)
     if new.rollout_mesh != old.rollout_mesh and new.rollout_mesh is not None:
-        found |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
-    rows, before = ([update.micro_batch_size for _, update in job.stages if update] for job in (new, old))
-    if rows != before:
-        found["micro_batch_size of the stage"] = str(rows[0])
-    return found
+        flags |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
+    new_rows, old_rows = ([update.micro_batch_size for _, update in job.stages if update] for job in (new, old))
+    if new_rows != old_rows:
+        flags["micro_batch_size of the stage"] = str(new_rows[0])
+    return flags
 
 
 def _candidates(plan: Plan) -> Iterator[_Candidate]:
-    job, chips = plan.job, plan.chip.topologies
-    at = chips.index(plan.topology) if plan.topology in chips else len(chips)
-    slices = [(0.0, plan.topology), *((3.0 * i, name) for i, name in enumerate(chips[at + 1 :], 1))]
+    """All combinations of changes, each with the sum of their distances."""
+    job, topologies = plan.job, plan.chip.topologies
+    position = topologies.index(plan.topology) if plan.topology in topologies else len(topologies)
+    slices = [(0.0, plan.topology), *((3.0 * i, name) for i, name in enumerate(topologies[position + 1 :], 1))]
     updates = [update for _, update in job.stages if update]
+    micro_batch_size = updates[0].micro_batch_size if updates else 0
     remats: list[tuple[float, dict[str, Any]]] = [(0.0, {})]
     remats += [(1.0, {"remat": True})] if not job.model.remat and updates else []
-    rows = [
-        (2.0 * i, {"max_concurrent": job.max_concurrent >> i} if i else {}) for i in range(8) if job.max_concurrent >> i
+    concurrencies = [
+        (2.0 * i, {"max_concurrent": job.max_concurrent >> i} if i else {})
+        for i in range(_MAX_HALVINGS)
+        if job.max_concurrent >> i
     ]
-    for (far, topology), (cost, remat), (few, fewer) in itertools.product(slices, remats, rows):
-        for turn, split in _splits(job, chips_in(topology)):
-            shards = _sizes(changed(job, **split), chips_in(topology))[0]
-            for share, micro in _micro_rows(updates[0].micro_batch_size if updates else 0, shards):
-                settings = {**remat, **fewer, **split, **micro}
+    for (slice_distance, topology), (remat_distance, remat), (concurrency_distance, concurrency) in itertools.product(
+        slices, remats, concurrencies
+    ):
+        chips = chips_in(topology)
+        for mesh_distance, mesh in _meshes(job, chips):
+            row_shards, _ = _shard_counts(changed(job, **mesh), chips)
+            for micro_distance, micro in _micro_batch_sizes(micro_batch_size, row_shards):
+                settings = {**remat, **concurrency, **mesh, **micro}
+                distance = slice_distance + remat_distance + concurrency_distance + mesh_distance + micro_distance
                 if settings or topology != plan.topology:
-                    yield _Candidate(far + cost + few + turn + share, topology, settings)
+                    yield _Candidate(distance, topology, settings)
 
 
-def _splits(job: Job, chips: int) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Meshes that split the parameters over all chips, with more or less of it over `tensor`; and the one asked for.
+def _meshes(job: Job, chips: int) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The mesh asked for, and meshes that split the parameters over all chips, with more or less of it over `tensor`.
 
-    Where rollouts have a mesh of their own, either is changed alone.
+    Where rollouts have a mesh of their own, the two meshes are changed one at a time.
     """
     yield 0.0, {}
     heads = job.model.kv_heads
     for tensor in (1, 2, 4, 8, 16):
-        split = {"data": 1, "fsdp": -1, "tensor": tensor}
+        mesh = {"data": 1, "fsdp": -1, "tensor": tensor}
         if chips % tensor or heads % tensor:
             continue
-        if any(getattr(job, k) != v for k, v in split.items()):
-            yield 1.5, split
-        if job.rollout_mesh not in (None, MeshShape(**split)):
-            yield 1.5, {"rollout_mesh": MeshShape(**split)}
+        if any(getattr(job, axis) != size for axis, size in mesh.items()):
+            yield 1.5, mesh
+        if job.rollout_mesh not in (None, MeshShape(**mesh)):
+            yield 1.5, {"rollout_mesh": MeshShape(**mesh)}
 
 
-def _micro_rows(rows: int, shards: int) -> Iterator[tuple[float, dict[str, Any]]]:
-    """As many as they are; a row for each shard; fewer."""
+def _micro_batch_sizes(size: int, row_shards: int) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The micro-batch size asked for, then others, largest first: its halvings, and one row for each shard."""
     yield 0.0, {}
-    if not rows:
+    if not size:
         return
-    options = {shards} | {rows >> i for i in range(1, 7) if rows >> i}
-    for option in sorted(options - {rows}, reverse=True):
-        yield 1.0 + (0.1 if option == shards else 0.0), {"micro_batch_size": option}
+    options = {row_shards} | {size >> i for i in range(1, _MAX_HALVINGS - 1) if size >> i}
+    for option in sorted(options - {size}, reverse=True):
+        yield 1.0 + (0.1 if option == row_shards else 0.0), {"micro_batch_size": option}
 
 
-def _sizes(job: Job | MeshShape, chips: int) -> tuple[int, int]:
-    """(parts that rows are split into, parts that parameters are split into), of a job's updates or of a mesh."""
-    sizes = [job.data, job.fsdp, job.tensor]
+def _shard_counts(mesh: Job | MeshShape, chips: int) -> tuple[int, int]:
+    """How many parts rows are split into, and parameters, by a job's mesh for updates or by a mesh's shape."""
+    sizes = [mesh.data, mesh.fsdp, mesh.tensor]
     known = 1
     for size in sizes:
         known *= max(size, 1)
@@ -176,30 +202,38 @@ def _sizes(job: Job | MeshShape, chips: int) -> tuple[int, int]:
 
 
 def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) -> dict[str, float]:
-    """Bytes of a device that each phase may need: the plan's, each kind scaled as it is split."""
+    """Bytes of a device that each phase may need under a candidate: the plan's, each kind scaled by how it is split."""
     job = changed(plan.job, **candidate.settings)
-    old, new = _sizes(plan.job, chips_in(plan.topology)), _sizes(job, chips_in(candidate.topology))
-    chips = chips_in(plan.topology) / chips_in(candidate.topology)
-    was, becomes = (
-        _sizes(one.rollout_mesh or one, chips_in(topology))[1]
-        for one, topology in ((plan.job, plan.topology), (job, candidate.topology))
-    )
-    factor = {"cache": job.max_concurrent / plan.job.max_concurrent * chips, "weights": was / becomes}
-    found = {}
+    old_chips, new_chips = chips_in(plan.topology), chips_in(candidate.topology)
+    old_row_shards, old_param_shards = _shard_counts(plan.job, old_chips)
+    new_row_shards, new_param_shards = _shard_counts(job, new_chips)
+    # The engine's weights are split by the rollouts' mesh.
+    _, old_weight_shards = _shard_counts(plan.job.rollout_mesh or plan.job, old_chips)
+    _, new_weight_shards = _shard_counts(job.rollout_mesh or job, new_chips)
+    cache_factor = job.max_concurrent / plan.job.max_concurrent * (old_chips / new_chips)
+    # By the last word of a kind ("student's cache"); everything else is split as the parameters are.
+    factors = {"cache": cache_factor, "weights": old_weight_shards / new_weight_shards}
+    guesses = {}
     for phase in plan.phases:
-        state = sum(size * factor.get(kind.split()[-1], old[1] / new[1]) for kind, size in phase.state.items())
-        share = factor["cache"] if phase.dialogues else _rows_each(job, new[0]) / _rows_each(plan.job, old[0])
-        if job.model.remat and not plan.job.model.remat and not phase.dialogues:
-            share /= 2
-        found[phase.name] = (state + (_temporaries(phase) * share)) * correction.get(phase.name, 1.0)
-    return found
+        state = sum(
+            size * factors.get(kind.split()[-1], old_param_shards / new_param_shards)
+            for kind, size in phase.state.items()
+        )
+        if phase.dialogues:
+            factor = cache_factor
+        else:
+            factor = _rows_per_shard(job, new_row_shards) / _rows_per_shard(plan.job, old_row_shards)
+            if job.model.remat and not plan.job.model.remat:
+                factor /= 2
+        guesses[phase.name] = (state + _temporaries(phase) * factor) * correction.get(phase.name, 1.0)
+    return guesses
 
 
 def _temporaries(phase: PhasePlan) -> float:
     return max(phase.temporaries or 0.0, 0.0)
 
 
-def _rows_each(job: Job, shards: int) -> int:
-    """Rows of a micro-batch that a device works on, once these are filled up until they divide."""
+def _rows_per_shard(job: Job, row_shards: int) -> int:
+    """Rows of a micro-batch that a device works on, after padding to a multiple of the shards."""
     rows = max((update.micro_batch_size for _, update in job.stages if update), default=1)
-    return -(-rows // shards)
+    return -(-rows // row_shards)

@@ -1,4 +1,4 @@
-"""A plan for a person, and the same as one JSON object."""
+"""A plan as tables for a person, and as one JSON object."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from sml_jax.plan.search import Found
 
 
 def as_json(plan: Plan, found: Found | None) -> dict[str, Any]:
-    """The whole plan: bytes and seconds of one chip, FLOPs of one chip and (useful) of all."""
+    """The whole plan as JSON: bytes, seconds and FLOPs of one chip; `useful_flops` are of all chips together.
+
+    Args:
+      found: the nearest setting that fits, None if none was searched for or found.
+    """
     return {
-        **_plan(plan),
-        "nearest": None if found is None else {"settings": found.flags, "compiled": found.tried, **_plan(found.plan)},
+        **_plan_json(plan),
+        "nearest": None
+        if found is None
+        else {"settings": found.flags, "compiled": found.tried, **_plan_json(found.plan)},
     }
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "topology": plan.topology,
         "chips": _chips(plan),
@@ -30,12 +36,12 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "fits": plan.fits,
         "layers_compiled": plan.depths,
         "assumptions": list(plan.job.assumptions),
-        "phases": [_phase(phase, plan.limit) for phase in plan.phases],
+        "phases": [_phase_json(phase, plan.limit) for phase in plan.phases],
         "dialogues_per_hour": plan.dialogues_per_hour(),
     }
 
 
-def _phase(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
+def _phase_json(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
     return {
         "name": phase.name,
         "fits": fits(phase, limit),
@@ -44,38 +50,42 @@ def _phase(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
         "memory": {**phase.state, "temporaries": phase.temporaries},
         "peak": phase.peak.executable.name if phase.peak else None,
         "seconds": phase.seconds,
-        "kernels": [_kernel(kernel) for kernel in phase.executables],
+        "kernels": [_executable_json(planned) for planned in phase.executables],
     }
 
 
-def _kernel(kernel: ExecutablePlan) -> dict[str, Any]:
-    work, memory = kernel.compiled.work, kernel.compiled.memory
+def _executable_json(planned: ExecutablePlan) -> dict[str, Any]:
+    work, memory = planned.compiled.work, planned.compiled.memory
     return {
-        "name": kernel.executable.name,
-        "calls": kernel.executable.calls,
+        "name": planned.executable.name,
+        "calls": planned.executable.calls,
         "memory": None if memory is None else {**vars(memory), "total": memory.total},
-        "wanted": kernel.compiled.wanted,
-        "needs": kernel.needs,
+        "wanted": planned.compiled.wanted,
+        "needs": planned.needs,
         "flops": None if work is None else work.flops,
-        "useful_flops": kernel.compiled.useful_flops,
+        "useful_flops": planned.compiled.useful_flops,
         "memory_bytes": None if work is None else work.bytes,
         "collective_bytes": None if work is None else work.by_kind(),
-        "limits": kernel.limits,
-        "seconds": kernel.seconds,
-        "binds": kernel.binds or None,
-        "compile_seconds": kernel.compiled.seconds,
+        "limits": planned.limits,
+        "seconds": planned.seconds,
+        "binds": planned.binds or None,
+        "compile_seconds": planned.compiled.seconds,
     }
 
 
 def show(plan: Plan, found: Found | None, console: Console) -> None:
-    """Prints tables of memory, of work and of speed, and what to change."""
+    """Prints tables of memory and work, rates, whether the plan fits and, if not, why and what to change.
+
+    Args:
+      found: the nearest setting that fits, None if none was searched for or found.
+    """
     rollouts = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
     console.print(f"{plan.topology}: {_chips(plan)} chips, {_shape(plan.mesh)}{rollouts}", style="bold")
     for line in plan.job.assumptions:
         console.print(f"assumed: {line}", soft_wrap=True)
     if plan.depths:
         console.print(
-            f"rollout programs were compiled with {plan.depths[0]} and {plan.depths[1]} layers and scaled to "
+            f"executables of rollouts were compiled with {plan.depths[0]} and {plan.depths[1]} layers and scaled to "
             f"{plan.job.model.layers} (--layers=all compiles them whole)",
             soft_wrap=True,
         )
@@ -101,6 +111,7 @@ def show(plan: Plan, found: Found | None, console: Console) -> None:
 
 
 def _why(phase: PhasePlan, limit: float | None) -> str:
+    """Why a phase does not fit."""
     peak = phase.peak
     if peak is None or phase.needs is None or limit is None:
         return "its compiler ran out of memory"
@@ -108,6 +119,7 @@ def _why(phase: PhasePlan, limit: float | None) -> str:
 
 
 def _memory_table(plan: Plan) -> Table:
+    """Resident state by kind, a column for each phase."""
     kinds = list(dict.fromkeys(kind for phase in plan.phases for kind in phase.state))
     table = Table(title="memory of a chip, GiB", title_justify="left")
     table.add_column("")
@@ -123,35 +135,37 @@ def _memory_table(plan: Plan) -> Table:
 
 
 def _work_table(plan: Plan) -> Table:
+    """Arithmetic, traffic and time, a row for each executable."""
     table = Table(title="work of a chip, one call", title_justify="left")
-    table.add_column("program")
+    table.add_column("executable")
     for name in ("calls", "GFLOP", "done twice", "memory GB", "links GB", "most of them", "ms", "binds"):
         table.add_column(name, justify="right")
     for phase in plan.phases:
-        for kernel in phase.executables:
-            table.add_row(f"{phase.name}: {kernel.executable.name}", *_work_row(kernel, _chips(plan)))
+        for planned in phase.executables:
+            table.add_row(f"{phase.name}: {planned.executable.name}", *_work_row(planned, _chips(plan)))
     return table
 
 
-def _work_row(kernel: ExecutablePlan, chips: int) -> list[str]:
-    work, useful = kernel.compiled.work, kernel.compiled.useful_flops
-    calls = f"{kernel.executable.calls:,}"
+def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
+    work, useful = planned.compiled.work, planned.compiled.useful_flops
+    calls = f"{planned.executable.calls:,}"
     if work is None:
         return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
-    kinds = work.by_kind()
-    sent = sum(kinds.values())
-    most = max(kinds, key=lambda kind: kinds[kind]) if sent else ""
-    again = work.flops * chips / useful if useful else 1.0
-    time = "" if kernel.seconds is None else f"{kernel.seconds * 1e3:,.2f}"
+    sent_by_kind = work.by_kind()
+    sent = sum(sent_by_kind.values())
+    most_sent = max(sent_by_kind, key=lambda kind: sent_by_kind[kind]) if sent else ""
+    # Above 1: devices do work that was asked for once, or do it again in the backward pass.
+    repeated = work.flops * chips / useful if useful else 1.0
+    time = "" if planned.seconds is None else f"{planned.seconds * 1e3:,.2f}"
     return [
         calls,
         f"{work.flops / 1e9:,.1f}",
-        f"x {again:.2f}" if again > 1.02 else "",
+        f"x {repeated:.2f}" if repeated > 1.02 else "",
         f"{work.bytes / 1e9:,.2f}",
         f"{sent / 1e9:,.2f}" if sent else "",
-        most,
+        most_sent,
         time,
-        kernel.binds,
+        planned.binds,
     ]
 
 

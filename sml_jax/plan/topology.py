@@ -1,4 +1,4 @@
-"""Devices of a slice that is not there, and the mesh on them. The one place that touches libtpu."""
+"""The devices of a slice that is not there. This is the one module that touches libtpu."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def parse_topology(text: str) -> tuple[Chip, str | None]:
     """Reads a topology's name.
 
     Args:
-      text: "v5e:4x8", a slice; "v5e", any slice of that kind; "cpu:8", simulated devices.
+      text: a slice, such as "v5e:4x8"; "v5e", any slice of that kind; "cpu:8", simulated devices of this machine.
 
     Returns:
-      The chip, and the slice's name, None for any.
+      The chip, and the slice's full name, None for any slice.
 
     Raises:
-      UserError: a name that is not known, with those that are.
+      UserError: the name is not known; the error lists those that are.
     """
     kind, colon, shape = text.strip().lower().partition(":")
     if kind not in CHIPS:
@@ -45,13 +45,13 @@ def parse_topology(text: str) -> tuple[Chip, str | None]:
 
 
 def prepare(topology: str) -> None:
-    """Sets this process up to compile for a topology. Call it before JAX starts a backend.
+    """Sets this process up to compile for a topology. It must be called before JAX starts a backend.
 
-    JAX itself runs on the CPU, also where there is an accelerator: nothing is computed.
+    JAX itself runs on the CPU even where there is an accelerator, since nothing is computed.
     """
     kind, _, shape = topology.partition(":")
     os.environ["JAX_PLATFORMS"] = "cpu"
-    with contextlib.suppress(RuntimeError):  # a backend runs already: then its devices must do
+    with contextlib.suppress(RuntimeError):  # raised if a backend runs already: then its devices must do
         jax.config.update("jax_platforms", "cpu")
         if kind == "cpu":
             jax.config.update("jax_num_cpu_devices", int(shape or CHIPS["cpu"].slices[-1]))
@@ -74,9 +74,9 @@ def devices_of(topology: str) -> Sequence[Any]:
         return devices[: chips_in(topology)]
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(_MISSING)
-    # libtpu would ask the cloud's metadata server which TPU this is, and wait; these answer in its place.
+    # libtpu would ask the cloud's metadata server which TPU this is, and wait for it. These variables answer instead.
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so that several may plan at once
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is used, so that several processes may plan at once
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     from jax.experimental import topologies

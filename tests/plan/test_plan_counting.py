@@ -19,9 +19,9 @@ from sml_jax.sharding import make_mesh
 F32 = jnp.float32
 
 
-def counted(function, *args, open_trips=None, **jit):
+def counted(function, *args, loop_steps=None, **jit):
     traced = jax.jit(function, **jit).trace(*args)
-    return count(parse(traced.lower().compile().as_text()), open_trips), traced_flops(traced.jaxpr, open_trips)
+    return count(parse(traced.lower().compile().as_text()), loop_steps), traced_flops(traced.jaxpr, loop_steps)
 
 
 def array(*shape, sharding=None):
@@ -69,7 +69,7 @@ def test_a_loop_that_something_computed_may_end_counts_as_told():
         return jax.lax.while_loop(go_on, step, (jnp.int32(0), x))
 
     assert counted(run, array(8, 8))[0].flops == 20 * 2 * 8**3  # the most
-    told, traced = counted(run, array(8, 8), open_trips=4)
+    told, traced = counted(run, array(8, 8), loop_steps=4)
     assert told.flops == traced == 4 * 2 * 8**3
 
 
@@ -102,7 +102,7 @@ ENTRY %main (x: f32[8,8]) -> (s32[], f32[8,8]) {{
   ROOT %loop = (s32[], f32[8,8]{{1,0}}) while(%t), condition=%condition, body=%body
 }}
 """
-    found = count(parse(text), open_trips=1)  # the condition is exact, so `open_trips` changes nothing
+    found = count(parse(text), loop_steps=1)  # the condition is exact, so `loop_steps` changes nothing
     trips = len(range(start, stop, stride))
     assert found.flops == trips * 2 * 8**3
 
