@@ -16,9 +16,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     checkpoint = ProgramFlag("checkpoint", "the model: a finished run's folder or a model folder", required=True)
     flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint, *PROCESS_FLAGS])
-    from sml_jax.distributed.joining import joined
+    from sml_jax.distributed.membership import join_group
 
-    with joined(group_of(flags)):
+    with join_group(group_of(flags)):
         from sml_jax.gin_config.load import load_experiment
 
         experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)

@@ -17,7 +17,7 @@ from sml_jax.errors import UserError
 from sml_jax.gin_config.overrides import split_gin_flags
 
 if TYPE_CHECKING:
-    from sml_jax.distributed.joining import Group
+    from sml_jax.distributed.membership import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ PROCESS_FLAGS = (
 )
 
 
-def group_of(flags: argparse.Namespace) -> Group:
+def group_of(flags: argparse.Namespace) -> ProcessGroup:
     """The processes that the `PROCESS_FLAGS` among a program's flags describe.
 
     Raises:
       UserError: the flags do not fit together.
     """
     # Imported here, so that --help need not load JAX.
-    from sml_jax.distributed.joining import Group
+    from sml_jax.distributed.membership import ProcessGroup
 
-    return Group(flags.coordinator_address, flags.num_processes, flags.process_id, detect=flags.distributed == "auto")
+    return ProcessGroup(flags.coordinator_address, flags.num_processes, flags.process_id, detect=flags.distributed == "auto")
 
 
 def parse_program_flags(

@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
     # After the flags: --help and a misspelt flag need not wait for JAX.
-    from sml_jax.distributed.joining import joined
+    from sml_jax.distributed.membership import join_group
 
-    with joined(group_of(flags)):
+    with join_group(group_of(flags)):
         from sml_jax.gin_config.load import load_experiment
 
         experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)

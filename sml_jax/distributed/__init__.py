@@ -1,1 +1,1 @@
-"""Membership of processes: joining, heartbeats, agreement, and the end of a run when one is lost."""
+"""Runs of several processes: joining them, passing values between them, and ending all when one is lost."""

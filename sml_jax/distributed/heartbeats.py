@@ -1,6 +1,7 @@
-"""Which peers are alive: each process counts up a number in the shared store and watches those of the others.
+"""Which peers are alive: each process counts up a number in the shared store and watches the numbers of the others.
 
-JAX's own watch ends a process without a word that names the peer, and takes minutes for one that hangs.
+JAX has a watch of its own, but it ends a process without naming the peer that is gone, and takes minutes to notice one
+that hangs.
 """
 
 from __future__ import annotations
@@ -11,131 +12,141 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sml_jax.distributed import coordination
+from sml_jax.distributed import store
 
 INTERVAL = 2.0  # seconds between beats
-LOST_AFTER = 25.0  # seconds without a beat; a process that compiles or writes goes on beating
-_OWN_PAUSE = 5.0  # a watcher that itself was held up this long has nothing to say about the others
-_BEATS, _LEFT = "sml_jax/beats", "sml_jax/left"
+LOST_AFTER = 25.0  # seconds without a beat; a process that compiles or writes files goes on beating
+_WATCH_INTERVAL = 0.25
+_OWN_PAUSE = 5.0  # a watcher that was itself held up for this long cannot say anything about the others
+_BEATS, _FAREWELLS = "sml_jax/beats", "sml_jax/left"
 
 
-class Ages:
-    """How long ago each peer's number last moved; the arithmetic of the watch, without threads or clocks.
+class PeerClock:
+    """How long ago each peer's number last changed: the arithmetic of the watch, without threads or a real clock.
 
     Args:
-      peers: numbers of the other processes. now: seconds.
+      peers: numbers of the other processes.
+      now: the current time in seconds.
     """
 
     def __init__(self, peers: list[int], now: float):
-        self._moved = dict.fromkeys(peers, now)
+        self._last_change = dict.fromkeys(peers, now)
         self._counts: dict[int, bytes] = {}
-        self._heard = self._looked = now
+        self._last_answer = self._last_check = now
 
-    def saw(self, counts: Mapping[int, bytes], now: float) -> None:
-        """Takes in what the store holds."""
-        self._heard = now
-        for peer in self._moved:
+    def observe(self, counts: Mapping[int, bytes], now: float) -> None:
+        """Takes in the numbers that the store holds, by process."""
+        self._last_answer = now
+        for peer in self._last_change:
             if peer in counts and counts[peer] != self._counts.get(peer):
-                self._counts[peer], self._moved[peer] = counts[peer], now
+                self._counts[peer], self._last_change[peer] = counts[peer], now
 
-    def lost(self, now: float, limit: float, silence: float | None = None) -> list[int]:
-        """Peers that have not moved for `limit` seconds. Without the store, all one knows is that process 0 is gone.
+    def lost_peers(self, now: float, limit: float, store_limit: float | None = None) -> list[int]:
+        """Peers whose number has not changed for more than `limit` seconds.
 
-        To be called often: time in which this process itself stood still does not count.
+        If the store itself does not answer, nothing is known but that process 0, which holds it, is gone. The method
+        must be called often: a long time between two calls is a pause of this process and does not count.
 
         Args:
-          silence: seconds without the store after which process 0 is gone; None for `limit`.
+          store_limit: seconds without an answer of the store after which process 0 is lost; None for `limit`.
         """
-        pause, self._looked = now - self._looked, now
+        pause, self._last_check = now - self._last_check, now
         if pause > _OWN_PAUSE:
-            self._heard += pause
-            self._moved = {peer: moved + pause for peer, moved in self._moved.items()}
-        if now - self._heard > (limit if silence is None else silence):
-            return [0] if 0 in self._moved else []
-        # The store's silence is no fault of the peers.
-        return [peer for peer, moved in self._moved.items() if self._heard - moved > limit]
+            self._last_answer += pause
+            self._last_change = {peer: changed + pause for peer, changed in self._last_change.items()}
+        if now - self._last_answer > (limit if store_limit is None else store_limit):
+            return [0] if 0 in self._last_change else []
+        # Ages are measured up to the store's last answer: its silence is not the peers' fault.
+        return [peer for peer, changed in self._last_change.items() if self._last_answer - changed > limit]
 
 
 class Heartbeats:
-    """Beats for this process and watches the others, in two threads: the store's answer may never come.
+    """Beats for this process and watches the others, in two threads, because the store may never answer.
+
+    A process that ends on purpose leaves a farewell in the store: a few bytes that say why.
 
     Args:
-      on_lost: called with the numbers of lost peers. on_left: with a peer's number and its parting word. Each is called
-        in the watching thread, and at most once.
-      lost_after: seconds.
+      on_lost: called with the numbers of lost peers.
+      on_farewell: called with a peer's number and its farewell. Only one of the two is called, at most once, in the
+        watching thread.
+      lost_after: seconds without a beat after which a peer is lost.
     """
 
     def __init__(
         self,
         on_lost: Callable[[list[int]], None],
-        on_left: Callable[[int, bytes], None],
+        on_farewell: Callable[[int, bytes], None],
         lost_after: float = LOST_AFTER,
     ):
-        self._me = coordination.process_id()
-        self._peers = [p for p in range(coordination.process_count()) if p != self._me]
-        self._on_lost, self._on_left = on_lost, on_left
+        self._me = store.process_id()
+        peers = [p for p in range(store.process_count()) if p != self._me]
+        self._on_lost, self._on_farewell = on_lost, on_farewell
         self._lost_after = lost_after
-        self._silence: float | None = None
-        self._ages = Ages(self._peers, time.monotonic())
-        self._left: dict[int, bytes] = {}
-        self._lock = threading.Lock()
+        self._store_limit: float | None = None
+        self._clock = PeerClock(peers, time.monotonic())
+        self._farewells: dict[int, bytes] = {}
+        self._lock = threading.Lock()  # over the clock and the farewells
         self._stop = threading.Event()
 
     def start(self) -> None:
+        """Starts both threads."""
         for work in (self._beat, self._watch):
             threading.Thread(target=work, name=f"heartbeats{work.__name__}", daemon=True).start()
 
     def stop(self) -> None:
+        """Lets both threads end."""
         self._stop.set()
 
-    def hurry(self, silence: float) -> None:
-        """From now on, process 0 is lost after that many seconds without an answer of its store."""
-        self._silence = silence
+    def limit_store_silence(self, seconds: float) -> None:
+        """From now on, process 0 is lost after this many seconds without an answer of its store."""
+        self._store_limit = seconds
 
     @property
-    def left(self) -> dict[int, bytes]:
-        """The parting words that have been seen, by process."""
+    def farewells(self) -> dict[int, bytes]:
+        """The farewells seen so far, by process."""
         with self._lock:
-            return dict(self._left)
+            return dict(self._farewells)
 
-    def say(self, word: bytes, patience: float = 3.0) -> None:
-        """Leaves this process's parting word, if the store takes it within `patience` seconds."""
+    def leave_farewell(self, text: bytes, patience: float = 3.0) -> None:
+        """Puts this process's farewell into the store, and gives up after `patience` seconds."""
 
         def put() -> None:
             with contextlib.suppress(Exception):
-                coordination.put(f"{_LEFT}/{self._me}", word)
+                store.put(f"{_FAREWELLS}/{self._me}", text)
 
-        putting = threading.Thread(target=put, daemon=True)
-        putting.start()
-        putting.join(patience)
+        thread = threading.Thread(target=put, daemon=True)
+        thread.start()
+        thread.join(patience)
 
     def _beat(self) -> None:
         count = 0
         while not self._stop.is_set():
             count += 1
             try:
-                coordination.put(f"{_BEATS}/{self._me}", str(count).encode())
-                beats, left = coordination.below(_BEATS), coordination.below(_LEFT)
+                store.put(f"{_BEATS}/{self._me}", str(count).encode())
+                beats, farewells = store.read_folder(_BEATS), store.read_folder(_FAREWELLS)
             except Exception:
-                pass  # the store does not answer: `_watch` counts the seconds
+                pass  # the store does not answer, and `_watch` counts the seconds
             else:
                 with self._lock:
-                    self._ages.saw(_by_process(beats), time.monotonic())
-                    self._left = {p: word for p, word in _by_process(left).items() if p != self._me}
-            self._stop.wait(INTERVAL if not self._left else INTERVAL / 10)
+                    self._clock.observe(_by_process(beats), time.monotonic())
+                    self._farewells = {p: text for p, text in _by_process(farewells).items() if p != self._me}
+            # Once one peer has left, the others follow soon: their farewells must be seen before the store is gone.
+            self._stop.wait(INTERVAL if not self._farewells else INTERVAL / 10)
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.25):
+        while not self._stop.wait(_WATCH_INTERVAL):
             with self._lock:
-                lost = self._ages.lost(time.monotonic(), self._lost_after, self._silence)
-                left = dict(self._left)
-            lost = [peer for peer in lost if peer not in left]
-            if left:
-                return self._on_left(*next(iter(sorted(left.items()))))
+                lost = self._clock.lost_peers(time.monotonic(), self._lost_after, self._store_limit)
+                farewells = dict(self._farewells)
+            lost = [peer for peer in lost if peer not in farewells]
+            # A farewell comes first: it says why the run ends, which silence does not.
+            if farewells:
+                return self._on_farewell(*next(iter(sorted(farewells.items()))))
             if lost:
                 return self._on_lost(lost)
         return None
 
 
-def _by_process(found: Mapping[str, bytes]) -> dict[int, Any]:
-    return {int(name): value for name, value in found.items()}
+def _by_process(entries: Mapping[str, bytes]) -> dict[int, Any]:
+    return {int(name): value for name, value in entries.items()}

@@ -1,8 +1,8 @@
-"""Several processes that run one program in step: who they are, and what they tell each other.
+"""Several processes that run one program in step: who they are, and the values that they pass to each other.
 
 Every process runs the same host program over all rows, and so makes the same sequence of device calls. What may differ
 between hosts (a verdict, a signal, what is on disk) goes through `all_gather`, `broadcast` or `any_process`, so that
-all go the same way. With one process these cost nothing.
+all processes take the same branches. With one process these functions cost nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sml_jax.distributed import coordination
-from sml_jax.distributed.coordination import process_count, process_id
+from sml_jax.distributed import store
+from sml_jax.distributed.store import process_count, process_id
 from sml_jax.errors import UserError
 
 __all__ = [
@@ -46,26 +46,27 @@ def all_gather(value: Any) -> list[Any]:
     All processes must call it, in the same order as the other functions of this module.
 
     Args:
-      value: of JSON (tuples come back as lists). Small: kilobytes.
+      value: what JSON can hold (tuples come back as lists), a few kilobytes at most.
     """
     count, me = process_count(), process_id()
     if count == 1:
         return [value]
-    # All values go to process 0 and come back as one: 2 messages a process, where each to each would be as many as
-    # there are processes.
-    number, own = next(_rounds), json.dumps(value)
+    # Process 0 collects all values and publishes them as one. This takes 2 messages for each process, where sending
+    # from each process to each would take as many as there are processes.
+    number, my_text = next(_rounds), json.dumps(value)
     folder = f"{_FOLDER}/{number}"
     if me:
-        coordination.put(f"{folder}/{me}", zlib.compress(own.encode()))
-        return list(json.loads(zlib.decompress(coordination.wait_for(f"{folder}/all"))))
-    texts = [own]
+        store.put(f"{folder}/{me}", zlib.compress(my_text.encode()))
+        return list(json.loads(zlib.decompress(store.wait_for(f"{folder}/all"))))
+    texts = [my_text]
     for other in range(1, count):
-        texts.append(zlib.decompress(coordination.wait_for(f"{folder}/{other}")).decode())
-        coordination.remove(f"{folder}/{other}")
-    whole = f"[{','.join(texts)}]"
-    coordination.put(f"{folder}/all", zlib.compress(whole.encode()))
-    coordination.remove(f"{_FOLDER}/{number - 1}/all")  # who has sent a value of this round has read the last one's
-    return list(json.loads(whole))
+        texts.append(zlib.decompress(store.wait_for(f"{folder}/{other}")).decode())
+        store.delete(f"{folder}/{other}")
+    all_texts = f"[{','.join(texts)}]"
+    store.put(f"{folder}/all", zlib.compress(all_texts.encode()))
+    # Every process that has sent a value of this round has read the result of the last one.
+    store.delete(f"{_FOLDER}/{number - 1}/all")
+    return list(json.loads(all_texts))
 
 
 def broadcast(value: Any) -> Any:
@@ -79,40 +80,43 @@ def any_process(flag: bool) -> bool:
 
 
 def assert_equal(what: str, value: str) -> None:
-    """Makes sure that all processes were given the same.
+    """Makes sure that all processes have the same value.
+
+    Args:
+      what: the value's name, for the error.
 
     Raises:
       UserError: in every process, if any has another value than process 0.
     """
     values = all_gather(value)
-    other = [number for number, theirs in enumerate(values) if theirs != values[0]]
-    if other:
+    different = [number for number, other in enumerate(values) if other != values[0]]
+    if different:
         raise UserError(
-            f"{what} of process {other[0]} is not that of process 0: give all {len(values)} processes the same recipe, "
-            "flags, data and version"
+            f"{what} of process {different[0]} is not that of process 0: give all {len(values)} processes the same "
+            "recipe, flags, data and version"
         )
 
 
 def run_on_primary(work: Callable[[], Any]) -> Any:
-    """What process 0 finds, in every process: `work` runs there alone. For what is on disk, or what changes it.
+    """Runs `work` in process 0 alone and returns its result in every process. It is for work that uses the disk.
 
     Args:
-      work: returns JSON.
+      work: a function whose result JSON can hold.
 
     Raises:
-      UserError: in every process, where `work` raised one.
+      UserError: in every process, if `work` raised one.
     """
     if process_count() == 1:
         return work()
-    found: list[Any] = [None, None]
+    result_and_error: list[Any] = [None, None]
     if is_primary():
         try:
-            found = [work(), None]
+            result_and_error = [work(), None]
         except UserError as error:
-            found = [None, str(error)]
-    result, trouble = broadcast(found)
-    if trouble is not None:
-        raise UserError(trouble)
+            result_and_error = [None, str(error)]
+    result, message = broadcast(result_and_error)
+    if message is not None:
+        raise UserError(message)
     return result
 
 
@@ -122,12 +126,12 @@ def map_across_processes(
     to_json: Callable[[R], Any],
     from_json: Callable[[Any], R],
 ) -> list[R]:
-    """`work(items)`, each item done in one process only: in process p those numbered p, p + P, p + 2 P, ...
+    """`work(items)`, shared out over P processes: process p does the items numbered p, p + P, p + 2 P, ...
 
     Args:
-      work: a result for each item it is given, in their order. It is called with no items too.
+      work: returns a result for each item that it is given, in their order. It may be called with no items.
       items: the same in every process.
-      to_json, from_json: there and back, for a result's way between processes.
+      to_json, from_json: turn a result into what JSON can hold, and back.
 
     Returns:
       A result for each item, in order, the same in every process.
@@ -141,7 +145,7 @@ def map_across_processes(
     try:
         done: dict[str, Any] = {"results": [to_json(result) for result in work(items[me::count])]}
     except Exception as error:
-        # All must learn of it: one that went on alone would wait for the others for ever.
+        # All processes must learn of it: one that stopped alone would leave the others waiting for ever.
         done = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
     parts = all_gather(done)
     for number, part in enumerate(parts):

@@ -16,8 +16,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sml_jax.cli.main import run_program
-from sml_jax.distributed import heartbeats, joining, processes
-from sml_jax.distributed.joining import Group, joined
+from sml_jax.distributed import heartbeats, membership, processes
+from sml_jax.distributed.membership import ProcessGroup, join_group
 from sml_jax.errors import UserError
 
 LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
@@ -165,10 +165,10 @@ PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "r
 
 def main(argv: Any) -> int:
     name, address, count, me, out, *rest = argv
-    group = Group(address, int(count), int(me)) if int(count) > 1 else Group()
+    group = ProcessGroup(address, int(count), int(me)) if int(count) > 1 else ProcessGroup()
     if name == "alone":
-        joining._START_TIMEOUT = 3
-    with joined(group, LOST_AFTER if name != "run" else heartbeats.LOST_AFTER):
+        membership._START_TIMEOUT = 3
+    with join_group(group, LOST_AFTER if name != "run" else heartbeats.LOST_AFTER):
         result = PROGRAMS[name](*rest)
         Path(f"{out}.{me}").write_text(json.dumps(result))
     return 0

@@ -12,7 +12,7 @@ import pytest
 from process_toys import commands, ends, started, wait_until
 
 from sml_jax.distributed import processes
-from sml_jax.distributed.joining import Group, joined
+from sml_jax.distributed.membership import ProcessGroup, join_group
 from sml_jax.errors import EXIT_PEER_LOST, UserError
 
 
@@ -38,7 +38,7 @@ def test_three_processes_tell_each_other_things(tmp_path):
 
 
 def test_one_process_alone_tells_itself():
-    with joined(Group()):
+    with join_group(ProcessGroup()):
         assert processes.all_gather({"a": 1}) == [{"a": 1}] and processes.broadcast((1, 2)) == (1, 2)
         assert processes.any_process(True) and not processes.any_process(False)
         assert processes.is_primary() and (processes.process_id(), processes.process_count()) == (0, 1)
@@ -59,7 +59,7 @@ def test_one_process_alone_tells_itself():
 )
 def test_groups_that_cannot_be(given, message):
     with pytest.raises(UserError, match=message):
-        Group(**given)
+        ProcessGroup(**given)
 
 
 @pytest.mark.slow

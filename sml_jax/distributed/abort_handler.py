@@ -1,0 +1,36 @@
+"""A delay before the process aborts, so that it can still say which peer is gone.
+
+JAX's C++ client aborts the process as soon as process 0 is gone, and does not name it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+_handlers: list[Any] = []  # C calls a handler later, so Python must not collect it
+
+
+def delay_aborts(seconds: float, on_abort: Callable[[], None]) -> None:
+    """Holds a thread that calls abort() for some seconds before the process dies, while the other threads go on.
+
+    Python runs its own signal handlers in the main thread only, for which an abort in another thread does not wait.
+    This handler is set in C and runs in the aborting thread.
+
+    Args:
+      seconds: how long the thread is held.
+      on_abort: called first, in the aborting thread.
+    """
+
+    def handle(_: int) -> None:
+        on_abort()
+        time.sleep(seconds)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
+    _handlers.append(handler)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.restype = ctypes.c_void_p
+    set_handler(ctypes.c_int(signal.SIGABRT), handler)
