@@ -1,4 +1,4 @@
-"""Rows of growing contexts: appending given tokens and sampling turns, with caches that live across turns."""
+"""Batches of growing contexts: appending given tokens and sampling turns, with caches that live across turns."""
 
 from sml_jax.engine.caches import empty_cache
 from sml_jax.engine.context_batch import ContextBatch, Utterance

@@ -1,4 +1,4 @@
-"""Parameters as the engine reads them: a tree for each layer, in the compute type, laid out for rollouts."""
+"""Parameters as the engine reads them: a tree for each layer, in the compute dtype, laid out for rollouts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.sharding import to_mesh_axes
 
-_CAST = ("kernel", "bias", "embedding")  # what modules would cast at each use; norms and adapters stay as they are
+# Flax modules would cast these at each use, so they are cast once here. Norms and adapters are used as they are.
+_CAST_NAMES = ("kernel", "bias", "embedding")
 
 
 @flax.struct.dataclass
 class LayerParams:
-    """A decoder's parameters taken apart: `outside` the layers, and one tree for each of the `layers`.
+    """A decoder's parameters, with the stacked layers as one tree each. All trees are what Flax's `apply` takes.
 
-    Both are of the form that Flax's `apply` takes.
+    Attributes:
+      outside: `{"params": ...}` of what is not in a layer: embedding, final norm, output layer.
+      layers: `{"params": ...}` of each layer.
     """
 
     outside: Any
@@ -27,30 +30,35 @@ class LayerParams:
 
 
 def unstack_layers(model: Decoder, params: Any) -> LayerParams:
-    """Parameters, `{"params": ...}`, as Weights; arrays that modules would cast are cast to the compute type."""
+    """Splits a decoder's parameters into trees by layer, and casts what modules would cast to the compute dtype.
+
+    Args:
+      params: `{"params": ...}` with layers stacked along axis 0, as the trainer holds them.
+    """
 
     def cast(path: tuple, leaf: jax.Array) -> jax.Array:
         name = getattr(path[-1], "key", "")
-        return leaf.astype(model.config.compute_dtype) if name in _CAST else leaf
+        return leaf.astype(model.config.compute_dtype) if name in _CAST_NAMES else leaf
 
     inner = jax.tree_util.tree_map_with_path(cast, params["params"])
     layers = inner["layers"]
     outside = {"params": {name: value for name, value in inner.items() if name != "layers"}}
-    each = tuple({"params": jax.tree.map(lambda x, i=i: x[i], layers)} for i in range(model.config.layers))
-    return LayerParams(outside, each)
+    by_layer = tuple({"params": jax.tree.map(lambda x, i=i: x[i], layers)} for i in range(model.config.layers))
+    return LayerParams(outside, by_layer)
 
 
 def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
-    """Where each array of the Weights lies on a mesh, by the logical axis rules: a tree of NamedSharding."""
+    """The sharding of each array of LayerParams on a mesh, by the same logical axis rules as the trainer's."""
     specs = nn.get_partition_spec(abstract_params(model))
 
-    def lay(spec: PartitionSpec, stacked: bool) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*tuple(to_mesh_axes(spec))[stacked:]))
+    def shardings(subtree: Any, stacked: bool) -> Any:
+        def sharding(spec: PartitionSpec) -> NamedSharding:
+            axes = tuple(to_mesh_axes(spec))
+            return NamedSharding(mesh, PartitionSpec(*(axes[1:] if stacked else axes)))  # axis 0 counts the layers
 
-    is_spec = {"is_leaf": lambda leaf: isinstance(leaf, PartitionSpec)}
+        return jax.tree.map(sharding, subtree, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
+
     inner = specs["params"]
-    outside = {
-        name: jax.tree.map(lambda s: lay(s, False), inner[name], **is_spec) for name in inner if name != "layers"
-    }
-    layer = {"params": jax.tree.map(lambda s: lay(s, True), inner["layers"], **is_spec)}
+    outside = {name: shardings(inner[name], stacked=False) for name in inner if name != "layers"}
+    layer = {"params": shardings(inner["layers"], stacked=True)}
     return LayerParams({"params": outside}, (layer,) * model.config.layers)

@@ -1,4 +1,4 @@
-"""Choosing the next token: which tokens may be said, the sampling distribution, and one random key for each token."""
+"""Choosing the next token: which tokens are allowed, the sampling distribution, and a random key for each token."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sml_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. Static: another setting is another compiled program.
+    """How to sample. It is static: each setting is compiled for itself.
 
     Attributes:
-      temperature: divides the logits; 0 is greedy (the likeliest token).
-      top_k: only the k likeliest tokens; 0 for all.
-      top_p: only the likeliest tokens that hold this much probability together; 1 for all.
+      temperature: the logits are divided by it; 0 is greedy (always the likeliest token).
+      top_k: only the k likeliest tokens can be sampled; 0 for all.
+      top_p: only the likeliest tokens that together have this probability can be sampled; 1 for all.
     """
 
     temperature: float = 1.0
@@ -36,49 +36,65 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
         return self.temperature == 0
 
 
 def sampling_logits(
     logits: Float[Array, "batch vocab"], allowed: Bool[Array, " vocab"] | None, sampling: Sampling
 ) -> Float[Array, "batch vocab"]:
-    """Logits of the sampling distribution: -inf where a token cannot be sampled.
+    """Logits of the sampling distribution: -inf for tokens that cannot be sampled.
 
     Args:
       logits: the model's, float32.
-      allowed: tokens that may be said at all; None for any.
-      sampling: temperature, then top-k, then top-p over what is left.
+      allowed: tokens that may be sampled at all; None for all.
+      sampling: temperature, then top-k, then top-p, each over what the one before it leaves.
     """
     logits = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
     if sampling.greedy:
+        # All probability on one token, so that its log-probability is 0.
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
     logits = logits if sampling.temperature == 1 else logits / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
-        least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
-        logits = jnp.where(logits >= least, logits, -jnp.inf)
+        threshold = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
+        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
     if sampling.top_p < 1:
         ordered = jnp.sort(logits, axis=-1, descending=True)
         probability = jax.nn.softmax(ordered, axis=-1)
-        # A token stays if those likelier than it hold less than top_p: the likeliest always stays.
-        keep = jnp.cumsum(probability, axis=-1) - probability < sampling.top_p
-        least = jnp.min(jnp.where(keep, ordered, jnp.inf), axis=-1, keepdims=True)
-        logits = jnp.where(logits >= least, logits, -jnp.inf)
+        # A token stays if all likelier ones together have less than top_p, so the likeliest always stays.
+        stays = jnp.cumsum(probability, axis=-1) - probability < sampling.top_p
+        threshold = jnp.min(jnp.where(stays, ordered, jnp.inf), axis=-1, keepdims=True)
+        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
     return logits
 
 
 def row_keys(seed_key: jax.Array, dialogue_ids: UInt32[Array, " batch"]) -> jax.Array:
-    """A key for each dialogue, from the run's (and the side's) seed and the dialogue's id alone."""
+    """A key for each dialogue, from the key of the run and side and from the dialogue's id alone.
+
+    It does not depend on the row or the device, so that the same seed gives the same dialogues everywhere.
+    """
     return jax.vmap(jax.random.fold_in, (None, 0))(seed_key, dialogue_ids)
 
 
 def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UInt32[Array, " batch"]) -> jax.Array:
-    """A key for each turn: `row_keys`, where rows have salts of their own."""
-    return jax.vmap(lambda salt, one: jax.random.fold_in(jax.random.fold_in(seed_key, salt), one))(salts, dialogue_ids)
+    """A key for each row's turn, from the key of the run and side, the turn's salt, and the dialogue's id.
+
+    Turns of one dialogue share a key unless their salts differ: their tokens differ in position (see
+    `token_uniforms`).
+    """
+
+    def turn_key(salt: jax.Array, dialogue_id: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(seed_key, salt), dialogue_id)
+
+    return jax.vmap(turn_key)(salts, dialogue_ids)
 
 
 def token_uniforms(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, "batch time 2"]:
-    """Two uniform numbers for each token, from its dialogue's key and its position in the context."""
+    """Two uniform random numbers for each token, from its turn's key and its position in the context.
+
+    They do not depend on how a turn is cut into calls, so an interrupted turn samples the same tokens.
+    """
     token_keys = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)))(keys, positions)
     uniform: jax.Array = jax.vmap(jax.vmap(partial(jax.random.uniform, shape=(2,))))(token_keys)
     return uniform
@@ -87,34 +103,37 @@ def token_uniforms(keys: jax.Array, positions: Int[Array, "batch time"]) -> Floa
 def sample(
     uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]
 ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
-    """Draws a token for each row with its numbers from `token_uniforms`.
+    """Samples a token for each row from softmax(logits), with its two numbers from `token_uniforms`.
 
-    They pick a block of the vocabulary and a token within it, by their shares. Gumbel noise on every logit would draw
-    from the same distribution with as many random numbers as there are tokens.
+    The first number picks a block of the vocabulary and the second a token of this block, both by inverting a
+    cumulative sum. Gumbel noise would sample from the same distribution, but needs a random number for every logit.
 
     Returns:
-      The tokens, and the log-probability of each under softmax(logits), of which the draw has the sum already.
+      The tokens, and the log-probability of each.
     """
     batch, vocab = logits.shape
+    # Blocks of about the square root of the vocabulary (a power of two): both cumulative sums are then short.
     size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
     padded = jnp.pad(logits, ((0, 0), (0, -vocab % size)), constant_values=-jnp.inf)
     highest = jnp.max(logits, axis=-1, keepdims=True)
-    shares = jnp.exp(padded - highest).reshape(batch, -1, size)
-    sums = jnp.sum(shares, axis=-1)
-    block = _drawn(sums, uniform[:, 0])
-    inside = jnp.take_along_axis(shares, block[:, None, None], axis=1)[:, 0]
-    token = block * size + _drawn(inside, uniform[:, 1])
+    masses = jnp.exp(padded - highest).reshape(batch, -1, size)  # unnormalised probabilities
+    block_masses = jnp.sum(masses, axis=-1)
+    block = _invert_cumulative(block_masses, uniform[:, 0])
+    masses_of_block = jnp.take_along_axis(masses, block[:, None, None], axis=1)[:, 0]
+    token = block * size + _invert_cumulative(masses_of_block, uniform[:, 1])
+    # log softmax, with the sum of exponentials that is there already.
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)
-    logprob = chosen - highest - jnp.log(jnp.sum(sums, axis=-1, keepdims=True))
+    logprob = chosen - highest - jnp.log(jnp.sum(block_masses, axis=-1, keepdims=True))
     return token.astype(jnp.int32), logprob[:, 0]
 
 
-def _drawn(shares: Float[Array, "batch n"], uniform: Float[Array, " batch"]) -> Int[Array, " batch"]:
-    """The index whose share of the row's sum holds the uniform number; never one without a share."""
-    edges = jnp.cumsum(shares, axis=-1)
+def _invert_cumulative(masses: Float[Array, "batch n"], uniform: Float[Array, " batch"]) -> Int[Array, " batch"]:
+    """For each row, the index at which the cumulative mass exceeds `uniform` of the total; its mass is never 0."""
+    edges = jnp.cumsum(masses, axis=-1)
     total = edges[:, -1]
-    at = jnp.minimum(uniform * total, jnp.nextafter(total, jnp.zeros_like(total)))  # uniform * total may round up
-    return jnp.sum(edges <= at[:, None], axis=-1)
+    # The product may round up to the total, which would be past the last index.
+    target = jnp.minimum(uniform * total, jnp.nextafter(total, jnp.zeros_like(total)))
+    return jnp.sum(edges <= target[:, None], axis=-1)
 
 
 def logprob_of(logits: Float[Array, "batch vocab"], tokens: Int[Array, " batch"]) -> Float[Array, " batch"]:
