@@ -71,7 +71,9 @@ def group_of(flags: argparse.Namespace) -> ProcessGroup:
     # Imported here, so that --help need not load JAX.
     from sml_jax.distributed.membership import ProcessGroup
 
-    return ProcessGroup(flags.coordinator_address, flags.num_processes, flags.process_id, detect=flags.distributed == "auto")
+    return ProcessGroup(
+        flags.coordinator_address, flags.num_processes, flags.process_id, detect=flags.distributed == "auto"
+    )
 
 
 def parse_program_flags(
