@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sml_jax.engine import Engine, Sampling
     from sml_jax.errors import UserError
     from sml_jax.learn import discounted_returns, group_advantages, grpo_loss, sft_loss
-    from sml_jax.models import Decoder, DecoderConfig, load_model, save_model
+    from sml_jax.models import Decoder, DecoderConfig
+    from sml_jax.models.hf import load_model, save_model
 
 _HOMES = {
     "Decoder": "sml_jax.models",
@@ -26,10 +27,10 @@ _HOMES = {
     "discounted_returns": "sml_jax.learn",
     "group_advantages": "sml_jax.learn",
     "grpo_loss": "sml_jax.learn",
-    "load_model": "sml_jax.models",
+    "load_model": "sml_jax.models.hf",
     "play": "sml_jax.dialogue",
     "rollout": "sml_jax.dialogue",
-    "save_model": "sml_jax.models",
+    "save_model": "sml_jax.models.hf",
     "sft_loss": "sml_jax.learn",
 }
 _ROOMS = ("dialogue", "engine", "evaluate", "learn", "models", "pocket", "sharding", "tasks", "text")

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     flags = _parse(argv)
     # Imported here, so that --help and mistakes in flags need not load JAX.
-    from sml_jax.models.families import FAMILIES
+    from sml_jax.families import FAMILIES
     from sml_jax.models.hf.checkpoint import find_model
     from sml_jax.models.hf.save import text_files
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 
 from sml_jax.common.json_text import parse_json
 from sml_jax.errors import UserError
+from sml_jax.models.json_fields import check_fields, typed_values
 from sml_jax.models.ops.attention import ATTENTIONS
 from sml_jax.models.ops.rope import RopeScaling
 
@@ -178,56 +174,43 @@ class DecoderConfig:
             values = parse_json(text)
         except ValueError as error:
             raise UserError(f"model config: not JSON ({error})") from error
-        values = _object(values, "model config", cls)
+        values = check_fields(values, "model config", cls)
         if "rope_scaling" in values:
-            scaling = _object(values["rope_scaling"], "rope_scaling", RopeScaling)
-            values["rope_scaling"] = RopeScaling(**_typed(scaling, RopeScaling))
+            scaling = check_fields(values["rope_scaling"], "rope_scaling", RopeScaling)
+            values["rope_scaling"] = RopeScaling(**typed_values(scaling, RopeScaling))
         if values.get("lora") is not None:
-            lora = _object(values["lora"], "lora", LoraConfig)
-            values["lora"] = LoraConfig(**_typed(lora, LoraConfig))
+            lora = check_fields(values["lora"], "lora", LoraConfig)
+            values["lora"] = LoraConfig(**typed_values(lora, LoraConfig))
         try:
-            return cls(**_typed(values, cls))
+            return cls(**typed_values(values, cls))
         except TypeError as error:  # a field is missing
             raise UserError(f"model config: {str(error).split('__() ')[-1]}") from error
 
 
-def _object(value: Any, what: str, kind: type) -> dict[str, Any]:
-    """A JSON object that holds fields of a dataclass and nothing else."""
-    if not isinstance(value, Mapping):
-        raise UserError(f"model config: {what} must be a JSON object")
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - known)
-    if unknown:
-        raise UserError(f"{what}: unknown fields {unknown}; known are {sorted(known)}")
-    return dict(value)
+RUN_FIELDS = ("attention", "dtype", "param_dtype", "max_length", "remat", "scan_unroll")
+"""The fields that say how a model is run or stored, not which function it computes."""
 
 
-def _typed(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """The values, each of its field's type: a tuple is a list in JSON, and 32.0 may be written 32."""
-    hints = typing.get_type_hints(kind)
-    found = {}
-    for name, value in values.items():
-        hint = hints[name]
-        choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        if not any(_fits(value, choice) for choice in choices):
-            spelling = " or ".join(_SPELLINGS.get(choice, choice.__name__) for choice in choices)
-            raise UserError(f"model config: {name} is {_shown(value)}; it takes {spelling}")
-        if isinstance(value, list):
-            value = tuple(value)
-        found[name] = float(value) if type(value) is int and float in choices else value
-    return found
+def run_settings(config: DecoderConfig) -> dict[str, object]:
+    """The values of `RUN_FIELDS`, as overrides for another configuration."""
+    return {name: getattr(config, name) for name in RUN_FIELDS}
 
 
-_SPELLINGS: dict[Any, str] = {type(None): "null", tuple[str, ...]: "a list of texts"}
+def canonical(config: DecoderConfig) -> DecoderConfig:
+    """An equal configuration in one fixed form, so that configurations of the same function compare equal.
 
-
-def _fits(value: Any, kind: Any) -> bool:
-    if kind is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
-    if kind == tuple[str, ...]:
-        return type(value) is list and all(isinstance(item, str) for item in value)
-    return type(value) is kind
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if value is None or isinstance(value, str | bool | int | float) else type(value).__name__
+    The layer pattern becomes the shortest one that repeats to the same layers, and fields that change nothing become
+    None or 0.
+    """
+    kinds = tuple("local" if local else "global" for local in config.local_layers)
+    period = next(p for p in range(1, len(kinds) + 1) if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
+    same_rope = config.rope_local_base == config.rope_base and config.rope_scaling.kind == "none"
+    any_local = "local" in kinds
+    return dataclasses.replace(
+        config,
+        layer_pattern=kinds[:period],
+        window=config.window if any_local else 0,
+        rope_local_base=None if same_rope or not any_local else config.rope_local_base,
+        rope_scaling=RopeScaling() if config.rope_scaling.kind == "none" else config.rope_scaling,
+        attention_scale=None if config.attention_scale == config.head_dim**-0.5 else config.attention_scale,
+    )

@@ -11,9 +11,8 @@ import jax
 from jax.sharding import Mesh
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig, LoraConfig
+from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig, canonical, run_settings
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.families import RUN_FIELDS, canonical, run_settings
 from sml_jax.models.hf.checkpoint import load_model
 from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import add_lora

@@ -18,8 +18,8 @@ from sml_jax.engine.sampling import Sampling
 from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.sharded import ShardedSuite
 from sml_jax.evaluate.suites import Suite
+from sml_jax.models.config import run_settings
 from sml_jax.models.decoder import count_params
-from sml_jax.models.families import run_settings
 from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.layout import place_params
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable

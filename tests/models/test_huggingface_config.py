@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from published import PUBLISHED
 
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig
-from sml_jax.models.families import FAMILIES, RUN_FIELDS, canonical, family_of
-from sml_jax.models.hf.config import config_from_hf, config_to_hf
+from sml_jax.families import FAMILIES
+from sml_jax.models.config import RUN_FIELDS, DecoderConfig, canonical
+from sml_jax.models.hf.config import config_from_hf, config_to_hf, family_of_config
 from sml_jax.models.ops.rope import RopeScaling
 
 LLAMA3 = PUBLISHED["llama3_1_8b"]
@@ -168,7 +168,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     base = draw(st.sampled_from([1e4, 5e5, 1e6]))
     own_base = name == "gemma3_text" and local
     fields: dict[str, Any] = dict(family.traits)
-    if family.gemma:
+    if family.config.score_fields:
         fields |= dict(
             attention_scale=draw(st.sampled_from([None, 168**-0.5, 24**-0.5])),
             attention_softcap=draw(st.sampled_from([None, 50.0])),
@@ -198,7 +198,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 @given(configs())
 def test_written_and_read_again_it_is_the_same(values: dict[str, Any]) -> None:
     config = DecoderConfig(**values)
-    family = family_of(config).model_type
+    family = family_of_config(config).model_type
     again = config_from_hf(config_to_hf(config, family))
     assert again == dataclasses.replace(canonical(config), dtype=config.param_dtype)
 
@@ -221,7 +221,7 @@ def test_a_family_that_cannot_express_a_configuration_says_which_fields() -> Non
     with pytest.raises(UserError, match="'mistral' is not supported"):
         config_to_hf(qwen3, "mistral")
     with pytest.raises(UserError, match=r"no family of .* has these traits"):
-        family_of(dataclasses.replace(qwen3, qkv_bias=True))
+        family_of_config(dataclasses.replace(qwen3, qkv_bias=True))
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))

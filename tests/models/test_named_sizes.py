@@ -8,10 +8,9 @@ import pytest
 from published import PUBLISHED
 
 from sml_jax.gin_config.load import configured, parse_gin
-from sml_jax.models.config import DecoderConfig
+from sml_jax.models.config import DecoderConfig, canonical
 from sml_jax.models.decoder import Decoder, abstract_params, count_params
-from sml_jax.models.families import canonical, family_of
-from sml_jax.models.hf.config import config_from_hf
+from sml_jax.models.hf.config import config_from_hf, family_of_config
 
 FOLDER = Path(__file__).parents[2] / "gin" / "models"
 
@@ -61,7 +60,7 @@ def test_every_file_is_counted() -> None:
 @pytest.mark.parametrize("name", sorted(COUNTS))
 def test_parameters_are_as_many_as_published(name: str) -> None:
     config = named(name)
-    assert family_of(config).model_type == FAMILY[name.split("_")[0]]
+    assert family_of_config(config).model_type == FAMILY[name.split("_")[0]]
     assert count_params(abstract_params(Decoder(config))) == COUNTS[name]
     assert f"{COUNTS[name]:,} parameters" in (FOLDER / f"{name}.gin").read_text()
 

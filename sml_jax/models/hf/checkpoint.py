@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 from sml_jax.common.assets import SHIPPED_MODELS
 from sml_jax.common.paths import user_path
 from sml_jax.errors import UserError
-from sml_jax.models.config import DecoderConfig
+from sml_jax.families import wrapper_of
+from sml_jax.models.config import RUN_FIELDS, DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.families import RUN_FIELDS
 from sml_jax.models.hf.config import config_from_hf, stored_dtype
 from sml_jax.models.hf.load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
 from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
@@ -150,10 +150,11 @@ def _load_hf(
         config = config_from_hf(values)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    with_vision = values.get("model_type") == "gemma3"
+    wrapped = wrapper_of(values.get("model_type"))
+    ignored = wrapped[1].ignored_tensors if wrapped is not None else ()
     if stored_dtype(values) is None:
-        embedding = language_tensors(folder, with_vision=with_vision).get("model.embed_tokens.weight")
+        embedding = language_tensors(folder, ignored).get("model.embed_tokens.weight")
         dtype = "bfloat16" if embedding is not None and embedding.dtype == "bfloat16" else "float32"
         config = dataclasses.replace(config, dtype=dtype, param_dtype=dtype)
     model = Decoder(with_overrides(config, overrides))
-    return model, load_hf_params(folder, model, mesh, with_vision=with_vision, progress=progress)
+    return model, load_hf_params(folder, model, mesh, ignored, progress=progress)

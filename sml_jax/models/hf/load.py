@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 # Told after each tensor: how many are done, of how many.
 Progress = Callable[[int, int], None]
 
-_VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
-
 
 def is_hf_folder(folder: Path) -> bool:
     """Whether it holds a config.json beside safetensors files."""
@@ -46,18 +44,18 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def language_tensors(folder: Path, *, with_vision: bool) -> dict[str, StoredTensor]:
+def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
     """A folder's tensors by the names that a plain causal language model gives them.
 
     Args:
       folder: a Hugging Face folder.
-      with_vision: whether the model may have a vision tower, which is left out and logged.
+      ignored: prefixes of tensors that are left out, which is logged: those of a vision tower, for example.
     """
     found, left_out = {}, []
     for name, tensor in stored_tensors(folder).items():
         if name.endswith(".rotary_emb.inv_freq"):  # A constant that old files hold.
             continue
-        if with_vision and name.startswith(_VISION):
+        if ignored and name.startswith(ignored):
             left_out.append(name)
         else:
             found[_plain_name(name)] = tensor
@@ -68,7 +66,12 @@ def language_tensors(folder: Path, *, with_vision: bool) -> dict[str, StoredTens
 
 
 def load_hf_params(
-    folder: Path, model: Decoder, mesh: Mesh | None, *, with_vision: bool = False, progress: Progress | None = None
+    folder: Path,
+    model: Decoder,
+    mesh: Mesh | None,
+    ignored: tuple[str, ...] = (),
+    *,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Reads weights into arrays laid out on a mesh.
 
@@ -79,13 +82,13 @@ def load_hf_params(
       folder: with safetensors files.
       model: the decoder that they are for; they are cast to its `param_dtype` (norms are always float32).
       mesh: where to; None for the first device.
-      with_vision: whether tensors of a vision tower may be there, which are left out.
+      ignored: prefixes of tensors that are left out, see `language_tensors`.
       progress: is told after each tensor.
 
     Raises:
       UserError: tensors that are missing, surplus, misshapen or of a type that is not supported, by name.
     """
-    found = language_tensors(folder, with_vision=with_vision)
+    found = language_tensors(folder, ignored)
     places, layers = placements(model.config), model.config.layers
     wanted = {name: place.stored_shape for place in places.values() for name in place.names(layers)}
     tied = model.config.tied_embeddings

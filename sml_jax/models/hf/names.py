@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.families import family_of
+from sml_jax.models.hf.config import family_of_config
 
 Path = tuple[str, ...]
 Index = tuple[slice, ...]
@@ -76,38 +76,37 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
       UserError: the configuration belongs to none of the families.
     """
     c = config
-    gemma = family_of(c).gemma
-    layer = "model.layers.{layer}."
+    names = family_of_config(c).tensors
+
+    def placement(
+        ours: str, shape: tuple[int, ...], groups: tuple[tuple[int, ...], ...], kind: str = "weight"
+    ) -> Placement:
+        return Placement(f"{names[ours]}.{kind}", shape, groups)
+
     found: dict[Path, Placement] = {
-        ("embedding", "embedding"): Placement("model.embed_tokens.weight", (c.vocab_size, c.embed_dim), ((0,), (1,))),
-        ("final_norm", "scale"): Placement("model.norm.weight", (c.embed_dim,), ((0,),)),
+        ("embedding", "embedding"): placement("embedding", (c.vocab_size, c.embed_dim), ((0,), (1,))),
+        ("final_norm", "scale"): placement("final_norm", (c.embed_dim,), ((0,),)),
     }
     if not c.tied_embeddings:
-        found["output", "kernel"] = Placement("lm_head.weight", (c.embed_dim, c.vocab_size), ((1,), (0,)))
+        found["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
 
-    for ours, theirs, heads in (("query", "q", c.heads), ("key", "k", c.kv_heads), ("value", "v", c.kv_heads)):
-        name = f"{layer}self_attn.{theirs}_proj"
+    # Attention: the stored matrices merge the axes of heads and of numbers in a head.
+    for name, heads in (("query", c.heads), ("key", c.kv_heads), ("value", c.kv_heads)):
         shape = (c.embed_dim, heads, c.head_dim)
-        found["layers", "attention", ours, "kernel"] = Placement(f"{name}.weight", shape, ((1, 2), (0,)))
+        found["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
-            found["layers", "attention", ours, "bias"] = Placement(f"{name}.bias", shape[1:], ((0, 1),))
-        if c.qk_norm and ours != "value":
-            norm = Placement(f"{layer}self_attn.{theirs}_norm.weight", (c.head_dim,), ((0,),))
-            found["layers", "attention", f"{ours}_norm", "scale"] = norm
-    out = Placement(f"{layer}self_attn.o_proj.weight", (c.heads, c.head_dim, c.embed_dim), ((2,), (0, 1)))
-    found["layers", "attention", "out", "kernel"] = out
+            found["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
+        if c.qk_norm and name != "value":
+            norm = f"{name}_norm"
+            found["layers", "attention", norm, "scale"] = placement(norm, (c.head_dim,), ((0,),))
+    out_shape = (c.heads, c.head_dim, c.embed_dim)
+    found["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
 
-    for ours in ("gate", "up", "down"):
-        shape2 = (c.mlp_dim, c.embed_dim) if ours == "down" else (c.embed_dim, c.mlp_dim)
-        found["layers", "mlp", ours, "kernel"] = Placement(f"{layer}mlp.{ours}_proj.weight", shape2, ((1,), (0,)))
+    for name in ("gate", "up", "down"):
+        mlp_shape = (c.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, c.mlp_dim)
+        found["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
 
-    norms = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
-    if gemma:
-        norms |= {
-            "attention_post_norm": "post_attention_layernorm",
-            "mlp_norm": "pre_feedforward_layernorm",
-            "mlp_post_norm": "post_feedforward_layernorm",
-        }
-    for ours, theirs in norms.items():
-        found["layers", ours, "scale"] = Placement(f"{layer}{theirs}.weight", (c.embed_dim,), ((0,),))
+    post_norms = ("attention_post_norm", "mlp_post_norm") if c.post_norms else ()
+    for name in ("attention_norm", "mlp_norm", *post_norms):
+        found["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
     return found

@@ -18,8 +18,7 @@ from sml_jax.common.json_text import parse_json
 from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.families import family_of
-from sml_jax.models.hf.config import config_to_hf
+from sml_jax.models.hf.config import config_to_hf, family_of_config
 from sml_jax.models.hf.load import Progress
 from sml_jax.models.hf.names import Path as Leaf
 from sml_jax.models.hf.names import Placement, placements
@@ -74,7 +73,7 @@ def save_hf(
     kept = config.param_dtype if dtype is None else dtype
     if kept not in ("float32", "bfloat16"):
         raise UserError(f"dtype is {kept!r}; weights are written as 'float32' or 'bfloat16'")
-    values = config_to_hf(config, family_of(config).model_type if family is None else family)
+    values = config_to_hf(config, family_of_config(config).model_type if family is None else family)
     values |= {"torch_dtype": kept} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
     leaves = traverse.flatten_dict(params["params"])
     if not all(leaf.is_fully_addressable for leaf in leaves.values()):

@@ -1,0 +1,151 @@
+"""What there is to say of a model family. Each family's file fills in a `Family`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+_LAYER = "model.layers.{layer}."
+
+LLAMA_TENSORS: Mapping[str, str] = MappingProxyType(
+    {
+        "embedding": "model.embed_tokens",
+        "final_norm": "model.norm",
+        "output": "lm_head",
+        "query": f"{_LAYER}self_attn.q_proj",
+        "key": f"{_LAYER}self_attn.k_proj",
+        "value": f"{_LAYER}self_attn.v_proj",
+        "out": f"{_LAYER}self_attn.o_proj",
+        "query_norm": f"{_LAYER}self_attn.q_norm",
+        "key_norm": f"{_LAYER}self_attn.k_norm",
+        "gate": f"{_LAYER}mlp.gate_proj",
+        "up": f"{_LAYER}mlp.up_proj",
+        "down": f"{_LAYER}mlp.down_proj",
+        "attention_norm": f"{_LAYER}input_layernorm",
+        "mlp_norm": f"{_LAYER}post_attention_layernorm",
+    }
+)
+"""Our name of a parameter -> the tensor's name in safetensors files, without ".weight" or ".bias".
+
+"{layer}" stands for the number of the layer. Most families use Llama's names; a family whose names differ gives
+`{**LLAMA_TENSORS, ...}`. Parameters that a shape does not have (`query_norm` without `qk_norm`) are not looked up.
+"""
+
+
+PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
+    {
+        "activation": "silu",
+        "qk_norm": False,
+        "qkv_bias": False,
+        "post_norms": False,
+        "norm_plus_one": False,
+        "embedding_scale": False,
+    }
+)
+"""Values of the fields of `DecoderConfig` that tell families apart, for a family without peculiarities (Llama)."""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A public chat template, as text: control tokens are written by name ("<start_of_turn>"), the rest is plain text.
+
+    A context is `begin`, then messages. A message is an opening (`system`, `user` or `model`), its text, the first of
+    `stop_ids`, and `after`.
+
+    Attributes:
+      name: what users call it (`FamilyChat.family`).
+      user: opens a user's message.
+      model: opens the model's message.
+      stop_ids: the control token that closes a message, then others that may end a sampled one; those that a tokenizer
+        lacks are left out, except the first.
+      begin: opens a context.
+      system: opens the system's message; None if the family has none.
+      after: text between the end of a message and the next opening.
+      unthinking: follows `model` to keep the model from thinking; None if the family never thinks.
+      default_system: the system text of the public template for chats without one.
+      other_model_types: values of `model_type` in config.json that have this chat template although the decoder cannot
+        read their weights.
+    """
+
+    name: str
+    user: str
+    model: str
+    stop_ids: tuple[str, ...]
+    begin: str = ""
+    system: str | None = None
+    after: str = ""
+    unthinking: str | None = None
+    default_system: str = ""
+    other_model_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConfigFormat:
+    """How a family's config.json is written.
+
+    Attributes:
+      defaults: field -> value where config.json does not give it, as in the family's configuration class in
+        `transformers`. Fields that are absent here too must be in the file, or have a default that all families share.
+        A default for `rope_local_base_freq` says that local layers have a rotary base of their own.
+      activation: the value of the activation field.
+      activation_fields: names of that field. The first is written; where a file has others, they must agree.
+      score_fields: whether there are fields for the scale and the soft caps of scores and logits
+        (`query_pre_attn_scalar`, `attn_logit_softcapping`, `final_logit_softcapping`).
+      sliding: which layers are local where `layer_types` does not list them: "none"; "periodic", all but every
+        `period`-th; "upper", those from `max_window_layers` on if `use_sliding_window` is true.
+      period: for "periodic", how far apart global layers are.
+      period_fields: fields that may give another period, the first one before the others.
+      false_fields: fields for biases, which are written as false.
+    """
+
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    activation: str = "silu"
+    activation_fields: tuple[str, ...] = ("hidden_act",)
+    score_fields: bool = False
+    sliding: Literal["none", "periodic", "upper"] = "none"
+    period: int = 2
+    period_fields: tuple[str, ...] = ()
+    false_fields: tuple[str, ...] = ("attention_bias",)
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A model that holds a language model of the family beside other parts, such as a vision tower. They are not read.
+
+    Attributes:
+      model_type: of the whole model in config.json.
+      config_field: the field of config.json that holds the language model's own.
+      ignored_fields: fields beside it that describe the other parts.
+      ignored_tensors: prefixes of the names of the other parts' weights.
+    """
+
+    model_type: str
+    config_field: str
+    ignored_fields: tuple[str, ...]
+    ignored_tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What all models of a family share.
+
+    Attributes:
+      model_type: the family's name, as in config.json.
+      architecture: the class in `transformers` that its causal language models load into.
+      traits: the fields named in `PLAIN_TRAITS`, which all models of the family have alike: fields of `DecoderConfig`.
+        A family is recognised by them, so no two may have the same.
+      chat: the chat template of its instruction-tuned models.
+      config: how config.json is written.
+      tensors: names of the weights, see `LLAMA_TENSORS`.
+      wrapper: a larger model that may hold one of this family; None if there is none.
+    """
+
+    model_type: str
+    architecture: str
+    traits: Mapping[str, object]
+    chat: ChatTemplate
+    config: ConfigFormat = ConfigFormat()
+    tensors: Mapping[str, str] = field(default_factory=lambda: LLAMA_TENSORS)
+    wrapper: Wrapper | None = None

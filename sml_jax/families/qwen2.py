@@ -1,0 +1,23 @@
+"""Qwen 2.5 (arXiv 2412.15115), whose config.json says qwen2."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sml_jax.families.chatml import CHATML
+from sml_jax.families.family import PLAIN_TRAITS, ConfigFormat, Family
+
+# https://huggingface.co/Qwen/Qwen2.5-7B-Instruct, chat_template
+CHAT = dataclasses.replace(
+    CHATML,
+    name="qwen2_5",
+    default_system="You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+)
+
+FAMILY = Family(
+    model_type="qwen2",
+    architecture="Qwen2ForCausalLM",
+    traits={**PLAIN_TRAITS, "qkv_bias": True},
+    chat=CHAT,
+    config=ConfigFormat(defaults={"max_window_layers": 28}, sliding="upper", false_fields=()),
+)

@@ -1,0 +1,49 @@
+"""All families and chat templates, by name. A new family is a file beside this one and its name in `_MODULES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sml_jax.errors import UserError
+from sml_jax.families import gemma2, gemma3, llama, qwen2, qwen3
+from sml_jax.families.chatml import CHATML
+from sml_jax.families.family import ChatTemplate, Family, Wrapper
+
+_MODULES = (gemma2, gemma3, llama, qwen2, qwen3)
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({module.FAMILY.model_type: module.FAMILY for module in _MODULES})
+"""The families whose weights the decoder computes, by `model_type` in config.json."""
+
+CHAT_TEMPLATES: Mapping[str, ChatTemplate] = MappingProxyType(
+    {template.name: template for template in (*(family.chat for family in FAMILIES.values()), CHATML)}
+)
+"""The chat templates by name: those of the families, and ChatML for models of other makers."""
+
+
+def family_named(model_type: str) -> Family:
+    """The family of that `model_type`.
+
+    Raises:
+      UserError: there is none; the error lists those that there are.
+    """
+    if model_type not in FAMILIES:
+        raise UserError(f"model family {model_type!r} is not supported; there are {', '.join(sorted(FAMILIES))}")
+    return FAMILIES[model_type]
+
+
+def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
+    """The wrapper with that `model_type`, and the family of the language model in it; None if it is no wrapper's."""
+    for family in FAMILIES.values():
+        if family.wrapper is not None and family.wrapper.model_type == model_type:
+            return family, family.wrapper
+    return None
+
+
+def chat_name_of_model_type(model_type: object) -> str | None:
+    """The name of the chat template that models of that `model_type` have; None if no family has it."""
+    for family in FAMILIES.values():
+        own_types = (family.model_type, *([family.wrapper.model_type] if family.wrapper else []))
+        if model_type in (*own_types, *family.chat.other_model_types):
+            return family.chat.name
+    return None
