@@ -7,7 +7,7 @@ to try again, and how often the model, as teacher, says what the scripted teache
 import sys
 
 from sml_jax.cli.main import run_program
-from sml_jax.dialogue import DialogueRules, LanguageTeacher, RetryTeacher, play
+from sml_jax.dialogue import DialogueRules, LanguageTeacher, Retry, play
 from sml_jax.engine import Engine
 from sml_jax.evaluate import success_at_turn
 from sml_jax.models import load_model
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     for name in TASKS:
         task = pocket_task(name)
         problems = task.problems("test")[:PROBLEMS]
-        for arm, teacher in {"feedback": LanguageTeacher(engine, params), "retry": RetryTeacher()}.items():
+        for arm, teacher in {"feedback": LanguageTeacher(engine, params), "retry": Retry()}.items():
             played = play(task, problems, chat, engine, params, teacher, rules, seed=SEED, arm=arm)
             rates = " ".join(f"{100 * s:5.1f}" for s in success_at_turn(played.transcript.solved_turn, TURNS))
             line = f"{name:28} {arm:9} success at turns 1 to {TURNS}, %: {rates}"

@@ -15,6 +15,7 @@ import optax
 import sentencepiece
 
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.teachers import Scripted
 from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
 from sml_jax.run.bookkeeper import Bookkeeper
@@ -145,8 +146,7 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
     plain: dict[str, Any] = {
         "task": ToyTask(),
         "rules": RULES,
-        "teacher_arm": "scripted",
-        "retry_text": "b",
+        "teacher": Scripted(),
         "max_concurrent": 16,
         "samples_shown": 1,
         "checkpoint_every": 2,

@@ -9,6 +9,7 @@ import pytest
 from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
 
 from sml_jax.dialogue.rules import QuestionInjection
+from sml_jax.dialogue.teachers import Feedback, Retry
 from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.models.hf.checkpoint import load_model
@@ -20,7 +21,8 @@ from sml_jax.run.stages import Offline, Online
 ONLINE = Online(OPTIMIZER, steps=5, problems_per_step=4, group_size=4, micro_batch_size=8)
 OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_batch_size=8, dialogues_logged=3)
 QPRIMING = dataclasses.replace(OFFLINE, epochs=1, injection=QuestionInjection(1.0), name="qpriming")
-SUITE = Suite(ToyTask(), problems=5, max_turns=2)
+SUITE = Suite(ToyTask(), (Feedback(), Retry("b")), problems=5, max_turns=2)
+ARMS = [arm.name for arm in SUITE.arms]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_a_run_and_its_folder(tokenizer, tmp_path, capsys, monkeypatch):
     }
     results = json.loads((tmp_path / "eval.json").read_text())
     for policy in ("base", "trained"):
-        for arm in SUITE.arms:
+        for arm in ARMS:
             entry = results["toy"][policy][arm]
             assert entry["n"] == 5 and len(entry["success_at_turn"]) == len(entry["ci95"]) == 2
             assert sorted(entry["success_at_turn"]) == entry["success_at_turn"]
@@ -134,10 +136,10 @@ def test_a_run_and_its_folder(tokenizer, tmp_path, capsys, monkeypatch):
             )
     evaluated = [d for d in read_lines(tmp_path / "dialogues.jsonl") if "suite" in d]
     assert len(evaluated) == 2 * 2 * 5 and {(d["policy"], d["arm"]) for d in evaluated} == {
-        (policy, arm) for policy in ("base", "trained") for arm in SUITE.arms
+        (policy, arm) for policy in ("base", "trained") for arm in ARMS
     }
     # The same seed for every policy and arm: the base's first turns do not depend on who teaches.
-    first = {arm: [d["turns"][1] for d in evaluated if (d["policy"], d["arm"]) == ("base", arm)] for arm in SUITE.arms}
+    first = {arm: [d["turns"][1] for d in evaluated if (d["policy"], d["arm"]) == ("base", arm)] for arm in ARMS}
     assert first["feedback"] == first["retry"]
     shown = capsys.readouterr().out
     assert "toy" in shown and "feedback" in shown and str(tmp_path / "eval.json") in shown

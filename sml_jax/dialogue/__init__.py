@@ -2,31 +2,53 @@
 
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
+from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.rollout import Played, play, rollout
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import ARMS, LanguageTeacher, RetryTeacher, ScriptedTeacher, Teacher, teacher_for_arm
+from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher, TeacherSpec
+from sml_jax.dialogue.teachers import (
+    Feedback,
+    Function,
+    LanguageTeacher,
+    Retry,
+    Script,
+    Scripted,
+    Self,
+    Shuffled,
+    Uninformed,
+)
 from sml_jax.dialogue.transcript import Dialogue, Transcript
 from sml_jax.tasks.leaks import leaks
 
 __all__ = [
-    "ARMS",
     "Dialogue",
     "DialogueRules",
+    "Feedback",
     "Framing",
+    "Function",
     "LanguageTeacher",
     "LeakGuard",
     "MessageFraming",
+    "NoReply",
     "Played",
     "Prompts",
     "QuestionInjection",
-    "RetryTeacher",
-    "ScriptedTeacher",
+    "Reply",
+    "Request",
+    "Retry",
+    "RolloutSetup",
+    "Script",
+    "Scripted",
+    "Self",
+    "Shuffled",
     "Teacher",
+    "TeacherSpec",
     "Transcript",
+    "Uninformed",
+    "dialogue_record",
     "dialogue_statistics",
     "leaks",
     "play",
     "rollout",
-    "teacher_for_arm",
 ]

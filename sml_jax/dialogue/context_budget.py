@@ -1,4 +1,4 @@
-"""Room in the contexts: what a dialogue may take, and whether the next turn still fits."""
+"""Context budgets: how many tokens a dialogue may take, and whether the next turn still fits."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.teacher import Teacher
+from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task
 
-ENDLESS = sys.maxsize
+UNLIMITED = sys.maxsize
 
 
 @dataclass(frozen=True)
 class TurnCosts:
-    """The most tokens that each step of a dialogue adds to a context, every budget spent.
+    """The most tokens that each step of a dialogue adds to a context, if every budget is spent.
 
     Attributes:
       student_turn, student_reply: the student's turn and the teacher's reply, in the student's context.
-      teacher_turn, teacher_reply: the same in the teacher's; the verifier's words count with the reply.
-      question: what the question writer reads and writes on from the teacher's context, and takes back.
-      max_rewind: the most that a side takes back at once: a reply that is drawn again, or a turn for a question.
+      teacher_turn, teacher_reply: the same two in the teacher's context; the verifier's words count with the reply.
+      question: what the question writer reads and writes after the teacher's context, and then takes back.
+      max_rewind: the most that a side takes back at once, for a reply that is drawn again or a turn that becomes a
+        question.
     """
 
     student_turn: int
@@ -36,11 +39,11 @@ class TurnCosts:
 
     @classmethod
     def under(cls, framing: Framing, rules: DialogueRules) -> TurnCosts:
-        """The steps of dialogues under these rules."""
+        """The costs of dialogues that are written with `framing` under `rules`."""
         reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
         private = rules.private_tokens + len(framing.teacher_reads("-", 0))
         heard = rules.student_tokens + len(framing.teacher_hears([]))
-        # The verifier's words once more, the request, and the question.
+        # The writer reads the verifier's words and a request after the attempt, and then writes the question.
         question = private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
         return cls(
             student_turn=rules.student_tokens + 1,
@@ -54,44 +57,65 @@ class TurnCosts:
 
 @dataclass(frozen=True)
 class ContextBudget:
-    """Tells whether what comes next fits whole, so that no turn is cut for want of room.
+    """Tells whether all of the next turn fits, so that no turn is cut because a context is full.
 
     Attributes:
-      student: tokens of the student's context at most. knowing: of the teacher's and the question writer's.
+      costs: what each step adds.
+      student: tokens of the student's context at most.
+      teacher: tokens of the teacher's and the question writer's context at most.
     """
 
-    steps: TurnCosts
-    student: int = ENDLESS
-    teacher_context: int = ENDLESS
+    costs: TurnCosts
+    student: int = UNLIMITED
+    teacher: int = UNLIMITED
+
+    @classmethod
+    def of(cls, framing: Framing, rules: DialogueRules, engine: Engine, teacher: Teacher) -> ContextBudget:
+        """What the dialogues of a rollout may take of each side's context.
+
+        Args:
+          engine: the student's.
+        """
+        costs = TurnCosts.under(framing, rules)
+        # Models that read the teacher's context: the question writer, in the student's engine, and the teacher.
+        lengths = [engine.max_length] if rules.injection is not None else []
+        if teacher.max_length is not None:
+            lengths.append(teacher.max_length)
+        if rules.max_context is not None:
+            longest = min(rules.max_context, *lengths) if lengths else UNLIMITED
+            return cls(costs, min(rules.max_context, engine.max_length), longest)
+        # Without `max_context` the engine was made with room for every dialogue. Only a teacher that knows another
+        # problem may meet a pair of statement and knowledge that is longer than any that the engine was measured by.
+        return cls(costs, teacher=min(lengths, default=UNLIMITED)) if teacher.knows == "other" else cls(costs)
 
     def for_turn(self, live: LiveDialogue) -> bool:
-        """Whether the student may begin a turn: both sides can take all of it."""
+        """Whether the student may begin a turn: all of it fits in both sides' contexts."""
         return self._fits(live, 0, 0)
 
     def for_exchange(self, live: LiveDialogue) -> bool:
-        """Whether the teacher may reply: both sides can take that and the student's turn after it."""
-        return self._fits(live, self.steps.student_reply, self.steps.teacher_reply)
+        """Whether the teacher may reply: that and the student's turn after it fit in both sides' contexts."""
+        return self._fits(live, self.costs.student_reply, self.costs.teacher_reply)
 
-    def _fits(self, live: LiveDialogue, in_record: int, in_knowing: int) -> bool:
-        steps = self.steps
-        heard = len(live.teacher_context) + in_knowing + steps.teacher_turn + steps.question
-        said = len(live.record.tokens) + in_record + steps.student_turn
-        return said <= self.student and heard <= self.teacher_context
+    def _fits(self, live: LiveDialogue, student_reply: int, teacher_reply: int) -> bool:
+        costs = self.costs
+        teacher = len(live.teacher_context) + teacher_reply + costs.teacher_turn + costs.question
+        student = len(live.student_context.tokens) + student_reply + costs.student_turn
+        return student <= self.student and teacher <= self.teacher
 
 
 def required_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
-    """Tokens that the longer side's context may take, if every turn spends its whole budget.
+    """Tokens that the longer side's context takes if every turn spends its whole budget.
 
-    A problem that cannot be written down is left out: its dialogues will be dropped.
+    A problem that cannot be written as tokens is left out, for its dialogues will be dropped.
 
     Raises:
-      UserError: there is none that can be.
+      UserError: no problem can be written as tokens.
     """
     return _longest(_openings(framing, task, problems), framing, rules)
 
 
 def context_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
-    """Tokens of context to make room for: `required_length`, or `rules.max_context` if that is less.
+    """Tokens of context that an engine needs: `required_length`, or `rules.max_context` if that is less.
 
     Raises:
       UserError: no problem leaves the student room for a turn.
@@ -110,26 +134,27 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
 
 
 def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: DialogueRules) -> int:
-    steps, replies = TurnCosts.under(framing, rules), rules.max_turns - 1
+    """Tokens of the longer side's context after the last student turn, which has no reply."""
+    costs, replies = TurnCosts.under(framing, rules), rules.max_turns - 1
     student, teacher = map(max, zip(*openings, strict=True))
     return max(
-        student + rules.max_turns * steps.student_turn + replies * steps.student_reply,
-        teacher + rules.max_turns * steps.teacher_turn + replies * steps.teacher_reply + steps.question,
+        student + rules.max_turns * costs.student_turn + replies * costs.student_reply,
+        teacher + rules.max_turns * costs.teacher_turn + replies * costs.teacher_reply + costs.question,
     )
 
 
 def _openings(framing: Framing, task: Task, problems: Sequence[Problem]) -> list[tuple[int, int]]:
-    """Tokens that open the student's and the teacher's context, for each problem that can be written down."""
-    lengths, failure = [], None
+    """Tokens that open the student's and the teacher's context, for each problem that can be written as tokens."""
+    lengths, first_failure = [], None
     for problem in problems:
         try:
             student = framing.student_opening(problem.question)
             teacher = framing.teacher_opening(problem.question, task.static_knowledge(problem))
         except Exception as error:
-            failure = failure or f"problem {problem.id}: {in_one_line(error)}"
+            first_failure = first_failure or f"problem {problem.id}: {in_one_line(error)}"
         else:
             lengths.append((len(student), len(teacher)))
     if not lengths:
-        why = failure or "there are none"
+        why = first_failure or "there are none"
         raise UserError(f"{task.name}: none of {len(problems)} problems can be written down for a model: {why}")
     return lengths

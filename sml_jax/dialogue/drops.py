@@ -1,4 +1,4 @@
-"""Dialogues that are left out: one that something failed in ends alone, with its reason, and the others go on."""
+"""Dropped dialogues: where something fails in one dialogue, it alone ends, with its reason, and the others go on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
-_SHOWN = 300  # characters of an error's text
+_MAX_ERROR_CHARS = 300
 
-VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # a reason opens with one of them
+VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # every reason opens with one of these kinds
 
 
 @contextmanager
 def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
-    """What the body raises drops this dialogue and goes no further. For work on one dialogue's text only.
+    """A context manager that turns an exception of its body into the end of this dialogue.
+
+    It is for work on one dialogue's text only: what a model's engine raises concerns all dialogues, and must end the
+    rollout.
 
     Args:
+      live: the dialogue that is dropped.
       doing: what the body does, for the reason.
     """
     try:
@@ -33,30 +37,36 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
 
 
 def not_dropped(lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
-    """Those that have not been dropped."""
+    """The dialogues that have not been dropped, in their order."""
     return [live for live in lives if not live.dropped]
 
 
 def in_one_line(error: BaseException) -> str:
     """An error's type, the first line of its text and where it was raised; safe to print."""
-    text = next(iter(str(error).splitlines()), "")[:_SHOWN]
+    text = next(iter(str(error).splitlines()), "")[:_MAX_ERROR_CHARS]
+    # The text may quote what a model wrote, control characters included.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}"
 
 
-def warn_of(lives: Sequence[LiveDialogue], warned: set[tuple[str, str]]) -> None:
-    """A warning for each dropped dialogue, once for a problem and kind of reason; `warned` holds those given."""
+def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> None:
+    """Logs a warning for each dropped dialogue, once for each problem and kind of reason.
+
+    Args:
+      lives: dialogues that are over, dropped or not.
+      logged: the pairs (problem id, kind) that were logged before; what is logged now is added.
+    """
     for live in lives:
-        about = live.problem.id, live.dropped.partition(":")[0]
-        if live.dropped and about not in warned:
-            warned.add(about)
+        problem_and_kind = live.problem.id, live.dropped.partition(":")[0]
+        if live.dropped and problem_and_kind not in logged:
+            logged.add(problem_and_kind)
             _log.warning("problem %s: dialogue dropped: %s", live.problem.id, live.dropped)
 
 
 def kept(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-    """The dialogues that count."""
+    """The dialogues that count, which are those that were not dropped, in their order."""
     return [dialogue for dialogue in dialogues if not dialogue.dropped]
 
 
@@ -72,10 +82,11 @@ def check_some_kept(dialogues: Sequence[Dialogue]) -> None:
 
 
 def worth_writing(dialogues: Sequence[Dialogue], first: int) -> list[Dialogue]:
-    """What of a rollout goes to `dialogues.jsonl`: the first `first`, and one dropped dialogue of each problem."""
-    chosen, named = list(dialogues[:first]), {d.problem_id for d in dialogues[:first] if d.dropped}
+    """The dialogues that go to `dialogues.jsonl`: the first `first`, and one dropped dialogue of each problem."""
+    chosen = list(dialogues[:first])
+    reported = {dialogue.problem_id for dialogue in chosen if dialogue.dropped}
     for dialogue in dialogues[first:]:
-        if dialogue.dropped and dialogue.problem_id not in named:
-            named.add(dialogue.problem_id)
+        if dialogue.dropped and dialogue.problem_id not in reported:
+            reported.add(dialogue.problem_id)
             chosen.append(dialogue)
     return chosen

@@ -1,4 +1,4 @@
-"""How each side's context is written in tokens: the one place that knows what a turn looks like to whom."""
+"""How each side's context is written in tokens: the one place that knows what a turn looks like to which side."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Framing(Protocol):
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a sampled turn; the first of them closes turns that we write."""
+        """Tokens that end a sampled turn; the first of them closes turns that the rollout writes itself."""
         ...
 
     def student_opening(self, question: str) -> list[int]:
-        """The problem as the student reads it, up to its opened turn."""
+        """The problem as the student reads it, and then the opening of the student's first turn."""
         ...
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        """The teacher's reply after a closed student turn, up to the student's next opened turn."""
+        """The teacher's reply after a closed student turn, and then the opening of the student's next turn."""
         ...
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        """The problem and what the teacher alone knows, up to where the student's first turn is written."""
+        """The problem and what the teacher alone knows, up to where the student's first turn will be written."""
         ...
 
-    def teacher_hears(self, said: Sequence[int]) -> list[int]:
+    def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
         """The student's turn as the teacher reads it."""
         ...
 
@@ -53,48 +53,48 @@ class Framing(Protocol):
         ...
 
     def teacher_ends(self) -> list[int]:
-        """Closes the teacher's turn, up to where the student's next turn is written."""
+        """Closes the teacher's turn, up to where the student's next turn will be written."""
         ...
 
     def asks_question(self) -> list[int]:
-        """In place of `teacher_begins`: asks for a question that the student could have asked (Q-priming)."""
+        """Stands in place of `teacher_begins` and asks for a question that the student could have asked (Q-priming)."""
         ...
 
     def text(self, text: str) -> list[int]:
-        """Plain text as tokens; never a control token."""
+        """Plain text as tokens. The text of a control token becomes plain tokens too."""
         ...
 
     def utterance(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, with or without an end."""
+        """The text of a turn's tokens, whether or not its end is among them."""
         ...
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """What of a sampled turn the other side may read: no end, no thinking."""
+        """The part of a sampled turn that the other side may read, without its end and its thinking."""
         ...
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
-        """What of a sampled teacher turn goes to the student; None if the teacher marked nothing for it."""
+        """The part of a sampled teacher turn that goes to the student; None if the teacher marked none."""
         ...
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """Tokens that nobody may sample."""
+        """Tokens that neither side may sample."""
         ...
 
 
 class MessageFraming:
-    """A family's chat template around prompts: each side is the model of its own context and the other is its user.
+    """A family's chat template around prompts. In its own context each side is the model, and the other is its user.
 
-    The teacher's first user message holds its instructions, the problem, its private knowledge and the student's first
-    turn: templates want user and model to alternate.
+    Templates want user and model to alternate, so the teacher's first user message holds its instructions, the problem,
+    its private knowledge and the student's first turn.
 
     Args:
-      messages: the family's pieces.
-      prompts: what stands around problem, utterances and private knowledge.
+      messages: the pieces of the family's template.
+      prompts: the text around problem, utterances and private knowledge.
     """
 
     def __init__(self, messages: MessageFormat, prompts: Prompts):
         self.messages, self.prompts = messages, prompts
-        self._before, self._after = prompts.around_student()
+        self._before_student, self._after_student = prompts.around_student()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -106,19 +106,20 @@ class MessageFraming:
 
     def student_opening(self, question: str) -> list[int]:
         m = self.messages
-        asked = m.text(self.prompts.for_student(question))
-        return [*self._start(self.prompts.student_system), *asked, *self._closed(), *m.open_model]
+        prompt = m.text(self.prompts.for_student(question))
+        return [*self._start(self.prompts.student_system), *prompt, *self._close_turn(), *m.open_model]
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
         m = self.messages
-        return [*m.after, *m.open_user, *reply, *self._closed(), *m.open_model]
+        return [*m.after, *m.open_user, *reply, *self._close_turn(), *m.open_model]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        asked = self.messages.text(self.prompts.for_teacher(question, knowledge))
-        return [*self._start(self.prompts.teacher_system), *asked, *self._blank_line()]
+        prompt = self.messages.text(self.prompts.for_teacher(question, knowledge))
+        # The message stays open: the student's first turn becomes its last paragraph.
+        return [*self._start(self.prompts.teacher_system), *prompt, *self._blank_line()]
 
-    def teacher_hears(self, said: Sequence[int]) -> list[int]:
-        return [*self.messages.text(self._before), *said, *self.messages.text(self._after)]
+    def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
+        return [*self.messages.text(self._before_student), *student_turn, *self.messages.text(self._after_student)]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
         if not private:
@@ -128,10 +129,10 @@ class MessageFraming:
         return [*self._blank_line(), *self.messages.text(before), *words, *self.messages.text(after)]
 
     def teacher_begins(self) -> list[int]:
-        return [*self._closed(), *self.messages.open_model]
+        return [*self._close_turn(), *self.messages.open_model]
 
     def teacher_ends(self) -> list[int]:
-        return [*self._closed(), *self.messages.open_user]
+        return [*self._close_turn(), *self.messages.open_user]
 
     def asks_question(self) -> list[int]:
         return [*self._blank_line(), *self.messages.text(self.prompts.for_question()), *self.teacher_begins()]
@@ -149,30 +150,31 @@ class MessageFraming:
         spoken = self.messages.spoken(tokens)
         if not self.prompts.feedback_tag:
             return spoken
-        said = marked(self.messages.utterance(spoken), self.prompts.feedback_tag)
-        return None if said is None else self.messages.text(said)
+        feedback = marked(self.messages.utterance(spoken), self.prompts.feedback_tag)
+        return None if feedback is None else self.messages.text(feedback)
 
     def suppressed_ids(self) -> tuple[int, ...]:
         return self.messages.suppressed_ids()
 
     def _start(self, system: str) -> list[int]:
-        """A context up to its first user message; system text goes into that where the family has no system turn."""
+        """The tokens of a context up to the text of its first user message."""
         m = self.messages
         if not system:
             return [*m.begin, *m.open_user]
+        # A family without a system turn has the system text at the head of the first user message.
         if m.open_system is None:
             return [*m.begin, *m.open_user, *m.text(system + "\n\n")]
-        return [*m.begin, *m.open_system, *m.text(system), *self._closed(), *m.open_user]
+        return [*m.begin, *m.open_system, *m.text(system), *self._close_turn(), *m.open_user]
 
     def _blank_line(self) -> list[int]:
         return self.messages.text("\n\n")
 
-    def _closed(self) -> list[int]:
+    def _close_turn(self) -> list[int]:
         return [*self.messages.stop_ids[:1], *self.messages.after]
 
 
 def marked(text: str, tag: str) -> str | None:
-    """What stands in the last whole `<tag>...</tag>` of a text, stripped; None if nothing does."""
+    """The stripped text within the last complete `<tag>...</tag>`; None if there is none, or only blanks in it."""
     end = text.rfind(f"</{tag}>")
     start = text.rfind(f"<{tag}>", 0, max(end, 0))
     if start < 0 or end < 0:

@@ -1,6 +1,6 @@
-"""Verdicts from a verifier that may fail: tried again, then told apart from every verdict.
+"""Verdicts from a verifier that may fail: it is asked again, and what stays without a verdict is marked as such.
 
-All judging of a rollout goes through `judge` and `judged_aside`.
+All judging of a rollout goes through `judge` and `judge_in_background`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sml_jax.distributed.processes import map_across_processes
 from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 _log = logging.getLogger(__name__)
-PAUSE_SECONDS = 0.2  # before failed items are tried again; twice as long before each further round
+PAUSE_SECONDS = 0.2  # before failed items are judged again; twice as long before each further round
 
 Item = tuple[Problem, str]
 
 
 @dataclass(frozen=True)
 class Unjudged:
-    """In a verdict's place: the verifier failed on this utterance, however often it was asked. Neither right nor wrong.
+    """Stands in a verdict's place where the verifier failed on an utterance, which is then neither right nor wrong.
 
     Attributes:
-      error: of its last failure, one line.
+      error: of the verifier's last failure, in one line.
     """
 
     error: str
@@ -39,22 +39,22 @@ Judged = Verdict | Unjudged
 
 
 def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
-    """Verdicts on utterances, all judged in one call; where that fails, those that make it fail are found and retried.
+    """Judges utterances in one call of the verifier; if that fails, finds the items that make it fail and retries them.
 
     A call that fails is repeated for each half of its items, down to single ones, so that one bad item costs the others
     no parallelism. A single item that fails is retried after a pause, alone.
 
-    Each of several processes judges its share, so that none judges what another host's clock might judge otherwise, and
-    all get the same verdicts.
+    Where there are several processes, each judges a share of the items and all get the same verdicts: a time limit
+    could otherwise end differently on each host.
 
     Args:
-      task: whose `verify` may raise, or return too few verdicts or something else.
+      task: its `verify` may raise, or return too few verdicts or something else.
       items: (problem, utterance) pairs.
-      retries: of a single item.
+      retries: how often a single item that failed is judged again.
 
     Returns:
-      A Verdict or an Unjudged for each item, in order. Nothing that the verifier raises comes through, but for
-      what is to end the program (KeyboardInterrupt, SystemExit).
+      A Verdict or an Unjudged for each item, in order. Nothing that the verifier raises comes through, except what is
+      meant to end the program (KeyboardInterrupt, SystemExit).
     """
     if not items:
         return []
@@ -65,34 +65,37 @@ def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:
     """`judge` in this process."""
     if not items:
         return []
-    judged = _asked(task, items)
+    # 1. All items in one call, which nearly always works.
+    judged = _verify_all_or_none(task, items)
     if not isinstance(judged[0], Unjudged):
         return judged
-    error = judged[0].error
-    judged = _by_halves(task, items) if len(items) > 1 else judged
+    first_error = judged[0].error
+    # 2. Smaller and smaller calls, until only the items that fail by themselves have no verdict.
+    judged = _verify_halves(task, items) if len(items) > 1 else judged
+    # 3. Those once more, after pauses: a machine that was out of memory or processes may have recovered.
     for attempt in range(retries):
-        failed = [i for i, one in enumerate(judged) if isinstance(one, Unjudged)]
+        failed = [i for i, result in enumerate(judged) if isinstance(result, Unjudged)]
         if not failed:
             break
         time.sleep(PAUSE_SECONDS * 2**attempt)
         for i in failed:
-            judged[i] = _asked(task, items[i : i + 1])[0]
-    without = sum(isinstance(one, Unjudged) for one in judged)
+            judged[i] = _verify_all_or_none(task, items[i : i + 1])[0]
+    unjudged = sum(isinstance(result, Unjudged) for result in judged)
     _log.warning(
         "%s: the verifier failed (%s); asked again, it has no verdict on %d of %d utterances",
         task.name,
-        error,
-        without,
+        first_error,
+        unjudged,
         len(items),
     )
     return judged
 
 
 @contextmanager
-def judged_aside(task: Task, items: Sequence[Item], retries: int = 2) -> Iterator[Callable[[], list[Judged]]]:
-    """`judge` in a thread of its own while the body runs; what it yields, called, waits for the verdicts."""
-    with ThreadPoolExecutor(1, thread_name_prefix="judge") as aside:
-        yield aside.submit(judge, task, items, retries).result
+def judge_in_background(task: Task, items: Sequence[Item], retries: int = 2) -> Iterator[Callable[[], list[Judged]]]:
+    """Runs `judge` in a thread while the body runs. The body gets a function that waits for the verdicts."""
+    with ThreadPoolExecutor(1, thread_name_prefix="judge") as executor:
+        yield executor.submit(judge, task, items, retries).result
 
 
 def _to_json(judged: Judged) -> list[Any]:
@@ -103,18 +106,19 @@ def _from_json(values: list[Any]) -> Judged:
     return Unjudged(*values) if len(values) == 1 else Verdict(*values)
 
 
-def _by_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
-    """Verdicts on two or more items that failed together."""
+def _verify_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
+    """Judges two or more items that failed together."""
     middle = len(items) // 2
     judged: list[Judged] = []
     for half in (items[:middle], items[middle:]):
-        found = _asked(task, half)
-        judged += _by_halves(task, half) if len(half) > 1 and isinstance(found[0], Unjudged) else found
+        results = _verify_all_or_none(task, half)
+        failed = isinstance(results[0], Unjudged)
+        judged += _verify_halves(task, half) if failed and len(half) > 1 else results
     return judged
 
 
-def _asked(task: Task, items: Sequence[Item]) -> list[Judged]:
-    """One call of the verifier: all verdicts, or none."""
+def _verify_all_or_none(task: Task, items: Sequence[Item]) -> list[Judged]:
+    """Calls the verifier once. If anything about the call is wrong, no item has a verdict."""
     try:
         verdicts = list(task.verify(items))
         if len(verdicts) != len(items):

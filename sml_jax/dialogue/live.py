@@ -1,26 +1,29 @@
-"""A dialogue under way: what is public, what the teacher's side holds, and what it has come to."""
+"""A dialogue under way: what is public, what each side's context holds, and what has come of it so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.transcript import Dialogue, Record
+from sml_jax.dialogue.transcript import Dialogue, StudentContext
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 
 @dataclass
 class LiveDialogue:
-    """State of one dialogue, on the host.
+    """The state of one dialogue, on the host.
 
     Attributes:
       id: of the dialogue in its run; with the run's seed it decides every random draw.
-      group: index of its problem in the rollout. row: where it runs.
-      other: another problem, for a teacher that knows the wrong one.
-      record: the student's context. knowing: the teacher's, private knowledge included.
-      revealed: numbers of the shards that a language-model user has revealed, in their order.
-      most_turns: student turns that it may have.
-      over: nobody speaks any more. overlong: for want of room in a context.
+      group: index of its problem in the rollout. row: where both sides' models run it.
+      problem: what it is about. other_problem: another one, for a teacher that knows the wrong one.
+      student_context: what the student has read and said, as tokens.
+      teacher_context: what the teacher has read and said, private knowledge included, as tokens.
+      turns: the public conversation as text. verdicts: of the student's turns, in order.
+      leaks, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
+      revealed: numbers of the shards that a language-model user has revealed, in the order of its replies.
+      max_turns: student turns that it may have.
+      over: nobody speaks any more. overlong: because a context had no room for the next exchange.
       dropped: why it does not count, "" if it does; see `drops`.
     """
 
@@ -28,8 +31,8 @@ class LiveDialogue:
     group: int
     row: int
     problem: Problem
-    other: Problem
-    record: Record = field(default_factory=Record)
+    other_problem: Problem
+    student_context: StudentContext = field(default_factory=StudentContext)
     teacher_context: list[int] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -39,35 +42,45 @@ class LiveDialogue:
     truncated: int = 0
     unmarked: int = 0
     revealed: list[int] = field(default_factory=list)
-    most_turns: int = 0
+    max_turns: int = 0
     over: bool = False
     overlong: bool = False
     dropped: str = ""
 
     @property
     def solved_turn(self) -> int:
-        """The first correct turn, from 1; 0 for none. The dialogue ends there."""
+        """The first correct student turn, from 1; 0 for none. The dialogue ends there."""
         return len(self.verdicts) if self.verdicts and self.verdicts[-1].correct else 0
 
     @property
     def public_text(self) -> str:
-        """What the problem's statement and the student have said: no leak if the teacher says it again."""
-        said = [turn.text for turn in self.turns if turn.role == "student"]
-        return "\n".join([self.problem.question, *said])
+        """The problem's statement and all that the student has said: it is no leak if the teacher says it again."""
+        student_texts = [turn.text for turn in self.turns if turn.role == "student"]
+        return "\n".join([self.problem.question, *student_texts])
+
+    def open(self, framing: Framing, static_knowledge: str) -> None:
+        """States the problem to both sides.
+
+        Args:
+          static_knowledge: what the teacher alone knows from the start.
+        """
+        self.turns.append(Turn("teacher", self.problem.question))
+        self.student_context.add_given(framing.student_opening(self.problem.question))
+        self.teacher_context = framing.teacher_opening(self.problem.question, static_knowledge)
 
     def drop(self, kind: str, why: str) -> None:
-        """Ends the dialogue and leaves it out, for a reason that opens with its kind."""
+        """Ends the dialogue and leaves it out of all numbers, for a reason that opens with its kind."""
         self.dropped, self.over = f"{kind}: {why}", True
 
     def finished(self, arm: str) -> Dialogue:
-        """The dialogue as it stands, for a reader."""
+        """The dialogue as it stands, for readers; `arm` is the teacher's name."""
         return Dialogue(
             problem_id=self.problem.id,
             arm=arm,
             turns=tuple(self.turns),
             verdicts=tuple(self.verdicts),
             solved_turn=0 if self.dropped else self.solved_turn,
-            tokens=tuple(self.record.tokens),
+            tokens=tuple(self.student_context.tokens),
             leaks=self.leaks,
             redactions=self.redactions,
             injected_turns=tuple(self.injected_turns),
@@ -77,10 +90,3 @@ class LiveDialogue:
             overlong=self.overlong,
             dropped=self.dropped,
         )
-
-
-def open_dialogue(live: LiveDialogue, framing: Framing, static_knowledge: str) -> None:
-    """The teacher states the problem; the student's turn is opened in its own context only."""
-    live.turns.append(Turn("teacher", live.problem.question))
-    live.record.given(framing.student_opening(live.problem.question))
-    live.teacher_context = framing.teacher_opening(live.problem.question, static_knowledge)

@@ -19,20 +19,22 @@ _PART = re.compile(r"\{\{#\s*(\w+)\s*\}\}\n?(.*?)\{\{/\s*\1\s*\}\}\n?", re.DOTAL
 
 @dataclass(frozen=True)
 class Prompts:
-    """What stands around problem, utterances and private knowledge in contexts of chat models.
+    """The text around problem, utterances and private knowledge in contexts of chat models.
 
-    Each prompt is the name of a file that ships with the package (`sml_jax/prompts/NAME.txt`) or the path of one's own.
-    A field `{{name}}` is replaced by its text; a part `{{#name}}...{{/name}}` stands only where that text is not empty.
+    Each prompt is the name of a file that ships with the package (`sml_jax/prompts/NAME.txt`) or the path of a file of
+    one's own. A field `{{name}}` is replaced by its text; a part `{{#name}}...{{/name}}` is left out where that text is
+    empty.
 
     Attributes:
-      student: the student's first message. Field: question (needed).
-      teacher: the teacher's instructions. Fields: question (needed), knowledge.
-      says: how the teacher is shown each student turn. Field: utterance (needed, once).
-      verifier: how it is shown the verifier's words on that turn. Field: verifier (needed, once).
+      student: the student's first message. Field: question (required).
+      teacher: the teacher's instructions. Fields: question (required), knowledge.
+      says: how the teacher is shown each student turn. Field: utterance (required, once).
+      verifier: how the teacher is shown the verifier's words on that turn. Field: verifier (required, once).
       question: asks for the question that Q-priming puts in place of a student turn. No fields.
       student_system, teacher_system: system texts (not files), "" for none.
-      feedback_tag: only what the teacher writes within `<tag>...</tag>` goes to the student, so that it may think
-        first; a turn without it is sampled again, then replaced. "" for no tag: the whole turn goes over.
+      feedback_tag: only what the teacher writes within `<tag>...</tag>` goes to the student, so that the teacher may
+        think first. A turn without such a block is sampled again, and replaced if that does not help. With "" for no
+        tag the whole turn goes to the student.
     """
 
     student: str = "student_math"
@@ -68,34 +70,34 @@ class Prompts:
         return fill(template, question=question, knowledge=knowledge)
 
     def around_student(self) -> tuple[str, str]:
-        """What stands before and after a student turn in the teacher's context."""
+        """The texts before and after a student turn in the teacher's context."""
         return _around(_load(self.says, ("utterance",), ("utterance",)), "utterance")
 
     def around_verifier(self) -> tuple[str, str]:
-        """What stands before and after the verifier's words in the teacher's context."""
+        """The texts before and after the verifier's words in the teacher's context."""
         return _around(_load(self.verifier, ("verifier",), ("verifier",)), "verifier")
 
     def for_question(self) -> str:
-        """The request for a question."""
+        """The request for a question, which Q-priming's question writer reads."""
         return _load(self.question, (), ())
 
 
 def load_prompt(name: str, *fields: str) -> str:
-    """The text of a prompt that holds each of `fields` and no others, for `fill`.
+    """The text of a prompt, for `fill`, after a check that it holds each of `fields` and no other.
 
     Args:
-      name: of a file that ships with the package, or the path of one's own.
+      name: of a file that ships with the package, or the path of a file of one's own.
 
     Raises:
-      UserError: there is no such file, or its fields are others.
+      UserError: there is no such file, or it has other fields.
     """
     return _load(name, fields, fields)
 
 
 def fill(template: str, **fields: str) -> str:
-    """A template with its fields filled in. What a field's text holds is never taken for a field itself."""
-    kept = _PART.sub(lambda part: part[2] if fields[part[1]] else "", template)
-    return _FIELD.sub(lambda field: fields[field[2]], kept)
+    """A template with its fields filled in. Braces within a field's text are text, and never a field themselves."""
+    without_empty_parts = _PART.sub(lambda part: part[2] if fields[part[1]] else "", template)
+    return _FIELD.sub(lambda field: fields[field[2]], without_empty_parts)
 
 
 def _around(template: str, name: str) -> tuple[str, str]:
@@ -104,8 +106,8 @@ def _around(template: str, name: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=256)
-def _load(name: str, needed: Collection[str], known: Collection[str]) -> str:
-    """A template's text, its fields checked."""
+def _load(name: str, required: Collection[str], known: Collection[str]) -> str:
+    """A template's text, after a check of its fields."""
     try:
         path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else user_path(name)
         text = path.read_text(encoding="utf-8").strip()
@@ -115,18 +117,20 @@ def _load(name: str, needed: Collection[str], known: Collection[str]) -> str:
         why = getattr(error, "strerror", None) or type(error).__name__
         shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.txt")))
         raise UserError(f"no prompt {name!r} ({why}): give a path or one of {shipped}") from None
-    found = _FIELD.findall(text)
-    for mark, field in found:
+    # The marks are "#" at the head of an optional part, "/" at its end, and "" for a field.
+    marks = _FIELD.findall(text)
+    for mark, field in marks:
         if field not in known:
             fields = ", ".join(f"{{{{{k}}}}}" for k in known) or "none"
             raise UserError(f"prompt {name}: unknown field {{{{{mark}{field}}}}}; its fields are {fields}")
-    plain = [field for mark, field in found if not mark]
-    for field in needed:
-        if field not in plain:
+    fields_present = [field for mark, field in marks if not mark]
+    for field in required:
+        if field not in fields_present:
             raise UserError(f"prompt {name} lacks the field {{{{{field}}}}}: write it where that text is to stand")
-    if known in (("utterance",), ("verifier",)) and len(found) != 1:
+    # These two are split into the text before and after their one field.
+    if known in (("utterance",), ("verifier",)) and len(marks) != 1:
         raise UserError(f"prompt {name} must hold {{{{{known[0]}}}}} once and no optional parts")
-    opened = [field for mark, field in found if mark]
-    if len(_PART.findall(text)) * 2 != len(opened):
+    part_marks = [field for mark, field in marks if mark]
+    if len(_PART.findall(text)) * 2 != len(part_marks):
         raise UserError(f"prompt {name}: an optional part is not closed: write {{{{#name}}}}...{{{{/name}}}}")
     return text

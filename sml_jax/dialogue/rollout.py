@@ -12,31 +12,33 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from sml_jax.dialogue.context_budget import ENDLESS, ContextBudget, TurnCosts
-from sml_jax.dialogue.drops import OVERLONG, check_some_kept, drop_on_error, not_dropped, warn_of
+from sml_jax.dialogue.context_budget import ContextBudget
+from sml_jax.dialogue.drops import OVERLONG, check_some_kept, drop_on_error, log_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.live import LiveDialogue, open_dialogue
+from sml_jax.dialogue.live import LiveDialogue
+from sml_jax.dialogue.question_writer import QuestionWriter
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
 from sml_jax.dialogue.student_side import StudentSide
-from sml_jax.dialogue.teachers import LanguageTeacher, Teacher
+from sml_jax.dialogue.teacher import RolloutSetup, TeacherSpec
+from sml_jax.dialogue.teacher_side import TeacherSide
 from sml_jax.dialogue.transcript import Dialogue, Transcript, transcript
-from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task
 
-STOP_FRACTION = 0.5  # of a call's dialogues have ended their turn when it ends: so they go on while others still speak
+# A model's call ends when half of its dialogues have ended their turn: these go on while the others still speak.
+STOP_FRACTION = 0.5
 STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from its own keys
 
 
 @dataclass(frozen=True)
 class Played:
-    """A rollout's result: arrays for the learner, dialogues for people (same order).
+    """A rollout's result.
 
     Attributes:
-      forwarded: tokens that went through each side's model. copied: those of openings that another dialogue of the same
-        problem had run through it, by side.
+      transcript: arrays for the learner. dialogues: the same dialogues for people, in the same order.
+      forwarded: tokens that went through each side's model, by side ("student", "teacher").
+      copied: tokens whose keys and values were copied from another dialogue with the same opening, by side.
     """
 
     transcript: Transcript
@@ -51,20 +53,21 @@ def play(
     framing: Framing,
     engine: Engine,
     params: dict,
-    teacher: Teacher,
+    teacher: TeacherSpec,
     rules: DialogueRules,
     *,
     seed: int,
+    initial_params: dict | None = None,
     first_id: int = 0,
     group_size: int = 1,
-    arm: str = "feedback",
+    arm: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     between_turns: Callable[[], None] | None = None,
 ) -> Played:
     """Plays `group_size` dialogues about each problem.
 
-    Rows are shared out in order; a row whose dialogue has ended takes the next one. The dialogues do not depend on how
-    many rows there are, or on when each is served: every draw comes from the seed, the dialogue's id and a position.
+    Each dialogue takes the next free row of the engine, in order. The dialogues do not depend on how many rows there
+    are, or on when each is served: every random draw comes from the seed, the dialogue's id and a position.
 
     Args:
       task: verifies, and knows what the teacher knows. problems: of that task.
@@ -72,99 +75,113 @@ def play(
       engine: the student's compiled kernels. params: the student's.
       teacher: who answers.
       rules: turns, budgets, guards.
-      seed: of the run. first_id: of the first dialogue; the others count on. Use ids once in a run.
+      seed: of the run.
+      initial_params: the frozen initial student's, for teachers that are it; None for `params`.
+      first_id: id of the first dialogue; the others count on. Use ids once in a run.
       group_size: dialogues of each problem, side by side in the result.
-      arm: a label for the dialogues.
+      arm: a label for the dialogues; None for the teacher's name.
       progress: called with (dialogues ended, all) as they end.
-      between_turns: called between turns; what it raises ends the rollout.
+      between_turns: called in each round; what it raises ends the rollout.
 
     Returns:
       Transcript (of NumPy arrays) and dialogues, problem by problem. A dialogue whose verifier fails or that one
       problem's text breaks is among them, marked as dropped; the others are as they would have been without it.
 
     Raises:
-      UserError: nothing to play, or every dialogue about two or more problems was dropped.
+      UserError: there is no problem, only one for a teacher that knows another, or every dialogue about two or more
+        problems was dropped.
     """
     if not problems:
-        raise UserError("rollout: no problems to talk about")
-    if isinstance(teacher, LanguageTeacher) and teacher.knows == "other" and len(problems) < 2:
-        raise UserError("rollout: a teacher that knows another problem needs at least 2 problems")
-    total = len(problems) * group_size
+        raise UserError("rollout: there are no problems to talk about: give at least one")
     root = jax.random.key(seed)
-    side = TeacherSide(teacher, task, framing, rules, jax.random.fold_in(root, TEACHER))
+    frozen = params if initial_params is None else initial_params
+    teacher_key, writer_key, student_key = (jax.random.fold_in(root, side) for side in (TEACHER, WRITER, STUDENT))
+    speaker = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen, teacher_key))
+    if speaker.knows == "other" and len(problems) < 2:
+        raise UserError("rollout: a teacher that knows another problem needs at least 2 problems")
+    teacher_side = TeacherSide(speaker, task, framing, rules)
     writer = None
     if rules.injection is not None:
-        key = jax.random.fold_in(root, WRITER)
-        writer = QuestionWriter(rules.injection, engine, params, framing, rules.student_tokens, key, seed)
-    rows = ContextBatch(engine, params, jax.random.fold_in(root, STUDENT))
-    student = StudentSide(rows, task, framing, rules, side, writer)
-    room = _room(framing, rules, engine, teacher)
+        writer = QuestionWriter(rules.injection, engine, params, framing, rules.student_tokens, writer_key, seed)
+    student = StudentSide(engine, params, student_key, task, framing, rules, teacher_side, writer)
+    budget = ContextBudget.of(framing, rules, engine, speaker)
 
-    lives: list[LiveDialogue] = []
-    active: list[LiveDialogue] = []
-    free, coming = list(range(engine.max_concurrent))[::-1], iter(range(total))
-    warned: set[tuple[str, str]] = set()
+    total = len(problems) * group_size
+    lives: list[LiveDialogue] = []  # all that were opened, in order
+    active: list[LiveDialogue] = []  # those that are not over
+    free_rows, waiting = list(range(engine.max_concurrent))[::-1], iter(range(total))
+    logged: set[tuple[str, str]] = set()
 
     def settle() -> None:
-        """Rows whose dialogues are over are free again."""
+        """Frees the rows of dialogues that are over."""
         over = [live for live in active if live.over]
         if over:
-            warn_of(over, warned)
-            free.extend(live.row for live in over)
+            log_dropped(over, logged)
+            free_rows.extend(live.row for live in over)
             active[:] = [live for live in active if not live.over]
             if progress is not None:
                 progress(len(lives) - len(active), total)
 
-    def opened() -> list[LiveDialogue]:
-        """New dialogues in the free rows."""
-        new = []
-        while free and (index := next(coming, None)) is not None:
+    def open_next() -> list[LiveDialogue]:
+        """Opens dialogues in the free rows; those in which the student can speak."""
+        opened = []
+        while free_rows and (index := next(waiting, None)) is not None:
             group = index // group_size
-            other = problems[(group + 1) % len(problems)]
-            live = LiveDialogue(first_id + index, group, free.pop(), problems[group], other)
+            other_problem = problems[(group + 1) % len(problems)]
+            live = LiveDialogue(first_id + index, group, free_rows.pop(), problems[group], other_problem)
             lives.append(live)
             active.append(live)
-            _open(live, framing, side, room)
+            _state_problem(live, framing, teacher_side, budget)
             if not live.over:
                 student.open(live)
-                side.open(live)
+                teacher_side.open(live)
                 if writer is not None:
                     writer.open(live)
-                new.append(live)
+                opened.append(live)
             settle()
-        return new
+        return opened
 
-    while active or len(lives) < total:
-        if between_turns is not None:
-            between_turns()
-        student.begin(opened())
-        at = {live.row: live for live in active}
-        rows.dispatch(STOP_FRACTION)
-        student.begin(side.finish(at))  # what the teacher's last call said, read while the student's runs
-        side.dispatch(STOP_FRACTION)
-        said = student.finish(at)  # judged while the teacher's call runs
-        for live in not_dropped(said):
-            live.over = live.solved_turn > 0 or len(live.verdicts) == live.most_turns
-            if not live.over and not room.for_exchange(live):
-                live.over = live.overlong = True
-        student.begin(side.begin([live for live in said if not live.over]))
-        settle()
+    try:
+        while active or len(lives) < total:
+            if between_turns is not None:
+                between_turns()
+            # 1. The teacher states the problem of the next dialogues, and the student speaks wherever it is its turn.
+            student.start(open_next())
+            by_row = {live.row: live for live in active}
+            student.dispatch(STOP_FRACTION)
+            # 2. While the student's model runs, the teacher's replies are guarded and written to both contexts.
+            teacher_side.wait(idle=student.idle)
+            student.start(teacher_side.collect())
+            teacher_side.dispatch(STOP_FRACTION)
+            # 3. While the teacher's model runs, the student's turns are judged (and perhaps replaced by questions).
+            answered = student.collect(by_row)
+            # 4. A dialogue ends with a correct answer, at the turn limit, or where the next exchange has no room.
+            for live in not_dropped(answered):
+                live.over = live.solved_turn > 0 or len(live.verdicts) == live.max_turns
+                if not live.over and not budget.for_exchange(live):
+                    live.over = live.overlong = True
+            # 5. In the others the teacher is asked to reply; some teachers have their reply at once.
+            teacher_side.start([live for live in answered if not live.over])
+            student.start(teacher_side.collect())
+            settle()
+    finally:
+        speaker.close()
 
-    dialogues = tuple(live.finished(arm) for live in lives)
+    dialogues = tuple(live.finished(arm or teacher.name) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
         check_some_kept(dialogues)
-    forwarded = {"student": rows.forwarded_tokens, "teacher": side.rows.forwarded_tokens if side.rows else 0}
+    stacked = transcript(
+        [live.student_context for live in lives],
+        [live.solved_turn for live in lives],
+        [len(live.verdicts) for live in lives],
+        [live.group for live in lives],
+        [live.dropped != "" for live in lives],
+    )
     return Played(
-        transcript(
-            [live.record for live in lives],
-            [live.solved_turn for live in lives],
-            [len(live.verdicts) for live in lives],
-            [live.group for live in lives],
-            [live.dropped != "" for live in lives],
-        ),
+        stacked,
         dialogues,
-        forwarded,
-        {"student": rows.copied_tokens, "teacher": side.rows.copied_tokens if side.rows else 0},
+        forwarded={"student": student.forwarded, "teacher": speaker.forwarded},
+        copied={"student": student.copied, "teacher": speaker.copied},
     )
 
 
@@ -174,7 +191,7 @@ def rollout(
     framing: Framing,
     engine: Engine,
     params: dict,
-    teacher: Teacher,
+    teacher: TeacherSpec,
     rules: DialogueRules | None = None,
     *,
     seed: int,
@@ -189,31 +206,14 @@ def rollout(
     return jax.tree.map(jnp.asarray, played.transcript)
 
 
-def _open(live: LiveDialogue, framing: Framing, side: TeacherSide, room: ContextBudget) -> None:
-    """The problem is stated to both sides, unless it cannot be or leaves no room for a turn."""
+def _state_problem(live: LiveDialogue, framing: Framing, teacher: TeacherSide, budget: ContextBudget) -> None:
+    """States the problem to both sides, unless it cannot be written down or leaves no room for a turn."""
     with drop_on_error(live, "opening the dialogue"):
-        live.most_turns = side.turns(live.problem)
-        open_dialogue(live, framing, side.static_knowledge(live))
-        if not room.for_turn(live):
+        live.max_turns = teacher.max_turns(live.problem)
+        live.open(framing, teacher.static_knowledge(live))
+        if not budget.for_turn(live):
             live.drop(
                 OVERLONG,
-                f"its statement takes {len(live.record.tokens)} tokens of the student's context and "
+                f"its statement takes {len(live.student_context.tokens)} tokens of the student's context and "
                 f"{len(live.teacher_context)} of the teacher's, which leaves no room for a turn: raise max_context",
             )
-
-
-def _room(framing: Framing, rules: DialogueRules, engine: Engine, teacher: Teacher) -> ContextBudget:
-    """What the dialogues may take of each side's context.
-
-    Without `max_context` the engine was made with room for every dialogue. Only a teacher that knows another problem
-    may then meet a pair of statement and knowledge that is longer than any that the engine was measured by.
-    """
-    steps, readers = TurnCosts.under(framing, rules), [engine] if rules.injection is not None else []
-    if isinstance(teacher, LanguageTeacher):
-        readers.append(teacher.engine)
-    teacher_context = min((reader.max_length for reader in readers), default=ENDLESS)
-    if rules.max_context is not None:
-        teacher_context = min(rules.max_context, teacher_context) if readers else ENDLESS
-        return ContextBudget(steps, min(rules.max_context, engine.max_length), teacher_context)
-    mixed = isinstance(teacher, LanguageTeacher) and teacher.knows == "other"
-    return ContextBudget(steps, teacher_context=teacher_context) if mixed else ContextBudget(steps)

@@ -1,4 +1,4 @@
-"""The rules of a dialogue: turns, budgets, the leak guard, and Q-priming's questions."""
+"""The rules of a dialogue: its turns and budgets, the leak guard, and Q-priming's questions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from sml_jax.errors import UserError, at_least
 
 @dataclass(frozen=True)
 class LeakGuard:
-    """A teacher's turn that gives the answer away is sampled again, then replaced.
+    """Keeps a teacher from giving the answer away: such a turn is sampled again, and replaced if that does not help.
 
     Attributes:
-      regenerations: times that it is sampled again. redaction: what stands in its place after that.
+      regenerations: how often a turn is sampled again.
+      redaction: the text that replaces a turn after that.
     """
 
     regenerations: int = 2
@@ -21,7 +22,7 @@ class LeakGuard:
     def __post_init__(self) -> None:
         at_least(self, regenerations=0)
         if not self.redaction.strip():
-            raise UserError("leak guard: redaction is empty: give what stands in the place of a turn that leaks")
+            raise UserError("leak guard: redaction is empty: give the text that replaces a turn that leaks")
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,17 @@ class DialogueRules:
 
     Attributes:
       max_turns: student turns at most.
-      student_tokens, teacher_tokens: budget of a turn, its end included. A turn that spends it is closed as it is.
-      private_tokens: of the verifier's words before each reply, as many reach the teacher.
+      student_tokens, teacher_tokens: tokens of a turn at most, its end included. A turn that spends them is closed as
+        it is.
+      private_tokens: tokens of the verifier's words that reach the teacher before each reply, at most.
       guard: against teachers that give the answer away.
       injection: Q-priming's questions, None for none.
-      overlap_verification: the teacher reads the student's turn while it is judged. Worth it where verdicts take long
-        (programs run against tests); the teacher's model then also reads turns that end a dialogue.
-      verifier_retries: times that a verifier is asked again about an utterance that it failed on, before the dialogue
-        is dropped.
-      max_context: tokens of either side's context at most; a dialogue that has no room for the next exchange ends
-        after the student's turn. None for room for the longest dialogue that there can be.
+      overlap_verification: whether the teacher reads the student's turn while it is judged. It pays where verdicts take
+        long (programs run against tests); the teacher's model then also reads turns that end a dialogue.
+      verifier_retries: how often a verifier is asked again about an utterance that it failed on, before the dialogue is
+        dropped.
+      max_context: tokens of either side's context at most. A dialogue whose context has no room for the next exchange
+        ends after the student's turn. None makes room for the longest dialogue that is possible.
     """
 
     max_turns: int = 4

@@ -1,4 +1,6 @@
-"""Sharded problems: a user who tells the problem shard by shard, by a script or in a language model's own words.
+"""Sharded problems: a user tells the problem shard by shard, verbatim or in a language model's own words.
+
+A shard here is a piece of a problem's statement, as in the paper; everywhere else the word is for parts of a mesh.
 
 References:
   "LLMs Get Lost in Multi-Turn Conversation", arXiv 2505.06120: the settings, and the metrics in
@@ -11,9 +13,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from sml_jax.dialogue.teachers import LanguageTeacher, Message
+from sml_jax.dialogue.language_teacher import LanguageTeacher, Message
+from sml_jax.dialogue.script_teacher import Script
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
@@ -28,7 +30,7 @@ _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
 def statement(problem: Problem, setting: str) -> str:
-    """What the user says first: all that there is to say in "full" and "concat", else the first shard.
+    """What the user says first: the whole problem in "full" and "concat", else the first shard.
 
     Raises:
       UserError: "full" of a problem without a full statement.
@@ -48,13 +50,15 @@ def replies(problem: Problem, setting: str) -> tuple[str, ...]:
       setting: "full", "concat": nothing; "sharded": the next shard, verbatim; "recap": the same, and in the end all
         shards once more; "snowball": all earlier shards once more, and the next one.
     """
-    told = [problem.question, *problem.shards]
+    shards = [problem.question, *problem.shards]
     if setting == "sharded":
         return problem.shards
     if setting == "recap":
-        return (*problem.shards, f"{RECAP}\n{bullets(told)}")
+        return (*problem.shards, f"{RECAP}\n{bullets(shards)}")
     if setting == "snowball":
-        return tuple(f"{SO_FAR}\n{bullets(told[:i])}\n{NOW}\n{bullets(told[i : i + 1])}" for i in range(1, len(told)))
+        return tuple(
+            f"{SO_FAR}\n{bullets(shards[:i])}\n{NOW}\n{bullets(shards[i : i + 1])}" for i in range(1, len(shards))
+        )
     return ()
 
 
@@ -64,21 +68,26 @@ def bullets(shards: Sequence[str]) -> str:
 
 
 def revealed_by_turn(problem: Problem, setting: str, turns: int) -> list[int]:
-    """How many shards, the first included, stand revealed when each student turn is taken; int[turns].
+    """How many shards, the first included, have been revealed when each student turn is taken.
 
-    A language-model user reveals one a turn as the script of "sharded" does, in an order of its own.
+    A language-model user reveals one in each turn as the script of "sharded" does, in an order of its own.
+
+    Returns:
+      A number for each of `turns` turns.
     """
-    every = 1 + len(problem.shards)
-    first = every if setting in ONE_TURN else 1
-    return [min(first + turn, every) for turn in range(turns)]
+    all_shards = 1 + len(problem.shards)
+    at_first = all_shards if setting in ONE_TURN else 1
+    return [min(at_first + turn, all_shards) for turn in range(turns)]
 
 
 @dataclass(frozen=True)
-class ShardUser:
-    """A scripted user in the teacher's seat, see `replies`. It never judges an attempt."""
+class ShardUser(Script):
+    """A scripted user in the teacher's seat, which says `replies` one by one. It never judges an attempt."""
 
     setting: str
-    guarded: ClassVar[bool] = False  # all that it says is the problem's own statement
+    name: str = "scripted"
+    threads = 0
+    guarded = False  # all that it says is the problem's own statement
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         return replies(problem, self.setting)[sum(turn.role == "student" for turn in conversation) - 1]
@@ -89,15 +98,16 @@ class ShardUser:
 
 @dataclass(frozen=True)
 class LanguageUser(LanguageTeacher):
-    """A language model in the user's seat: reveals a shard a turn, of its own choice and in its own words.
+    """A language model in the user's seat. It reveals a shard in each turn, of its own choice and in its own words.
 
     It knows the shards by their numbers (from 2; shard 1 is the question), not the answer, and reads which of them are
-    not revealed yet. A message that goes to the student is marked and opens with the number of its shard,
-    `<message>3: ...</message>`. One that names no unrevealed shard, loses a number of it, or holds another unrevealed
-    shard or a number of one is sampled again, then replaced by the next unrevealed shard verbatim.
+    not revealed yet. A message to the student is marked and opens with the number of its shard,
+    `<message>3: ...</message>`. A message is refused that names no unrevealed shard, omits a number that the shard
+    holds, or holds another unrevealed shard or a number of one; it is sampled again, and then replaced by the next
+    unrevealed shard verbatim.
 
     Attributes:
-      tag: of the marked block, `Prompts.feedback_tag` of the prompts that it is framed with.
+      tag: the name of the marked block, which is the `feedback_tag` of the prompts in use.
     """
 
     tag: str = "message"
@@ -112,10 +122,10 @@ class LanguageUser(LanguageTeacher):
         match = _MESSAGE.fullmatch(marked.strip())
         if match is None:
             return None
-        number, words, left = int(match[1]), match[2].strip(), unrevealed(problem, revealed)
-        if number not in left:
+        number, words, numbers_left = int(match[1]), match[2].strip(), unrevealed(problem, revealed)
+        if number not in numbers_left:
             return None
-        withheld = [problem.shards[other - 2] for other in left if other != number]
+        withheld = [problem.shards[other - 2] for other in numbers_left if other != number]
         public = [problem.question, *(problem.shards[other - 2] for other in revealed)]
         return Message(words, number) if _faithful(words, problem.shards[number - 2], withheld, public) else None
 
@@ -131,17 +141,17 @@ def marked_shard(tag: str, number: int, words: str) -> str:
 
 
 def note(problem: Problem, revealed: Sequence[int]) -> str:
-    """The numbers of the shards that are left, for a language-model user to read."""
+    """The numbers of the shards that are not revealed yet, as text for a language-model user to read."""
     return ", ".join(str(number) for number in unrevealed(problem, revealed))
 
 
 def unrevealed(problem: Problem, revealed: Sequence[int]) -> list[int]:
-    """Numbers of the shards that are left, rising; shard 1 is the question."""
+    """The numbers of the shards that are not revealed yet, rising; shard 1 is the question."""
     return [number for number in range(2, 2 + len(problem.shards)) if number not in revealed]
 
 
 def _faithful(words: str, shard: str, withheld: Sequence[str], public: Sequence[str]) -> bool:
-    """Whether words may stand for a shard: every number of it is there, and nothing that is withheld."""
+    """Whether words may be told in a shard's place: they hold all its numbers, and nothing that is withheld."""
     if not _numbers(shard) <= _numbers(words) or any(_plain(other) in _plain(words) for other in withheld):
         return False
     known = _numbers(" ".join([shard, *public]))
@@ -158,12 +168,12 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class ShardedTask:
-    """A task's problems with shards as a user tells them; what the user alone knows are the shards.
+    """A task's problems as a user tells them in shards, which only the user knows at first.
 
     Attributes:
-      task: verifies.
-      settings: see `statement`; of several, the problems of one come after those of the other.
-      limit: problems of a setting at most, from the first that has shards; None for all.
+      task: judges. Only its problems with shards are used.
+      settings: see `statement`. `problems` returns the problems in the first setting, then in the second, and so on.
+      limit: problems at most, from the first that has shards; None for all.
     """
 
     task: Task
@@ -192,7 +202,7 @@ class ShardedTask:
         return self.task.verify(items)
 
     def static_knowledge(self, problem: Problem) -> str:
-        """The shards after the first, a numbered line each."""
+        """The shards after the first, each in a numbered line."""
         return "\n".join(f"{number}: {shard}" for number, shard in enumerate(problem.shards, start=2))
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:

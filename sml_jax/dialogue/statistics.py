@@ -1,4 +1,4 @@
-"""What a rollout came to, as numbers for the metrics."""
+"""Statistics of a rollout's dialogues, for the metrics."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from sml_jax.dialogue.transcript import Dialogue
 
 
 def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
-    """Counts of a rollout as rates: leaks, redactions and truncations per turn, questions injected per student turn.
+    """Success, turns and the rates of what may go wrong, over the dialogues of a rollout.
 
-    Dropped dialogues are in `dropped_rate` and, where the verifier failed, in the count `verifier_errors`; everything
-    else is of those that were kept, and what is of dialogues is NaN if there are none.
+    Returns:
+      Per kept dialogue: `success`, `first_turn_success`, `turns` (student turns), `overlong_rate`; NaN if none is kept.
+      Per student turn: `attempt_rate`, `injected_rate`. Per reply of the teacher: `leak_rate`, `unmarked_rate`,
+      `redaction_rate`. Per turn of either side: `truncated_rate`. Per dialogue: `dropped_rate`. `verifier_errors` is
+      the number of dialogues that were dropped because the verifier failed.
     """
-    dropped = [d.dropped for d in dialogues if d.dropped]
+    dropped = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = kept(dialogues)
-    student = sum(len(d.verdicts) for d in counted)
-    teacher = sum(d.teacher_turns for d in counted)
+    student_turns = sum(len(d.verdicts) for d in counted)
+    replies = sum(d.teacher_turns for d in counted)
     return {
         "success": _mean(d.solved_turn > 0 for d in counted),
         "first_turn_success": _mean(d.solved_turn == 1 for d in counted),
         "turns": _mean(len(d.verdicts) for d in counted),
-        "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student, 1),
-        "leak_rate": sum(d.leaks for d in counted) / max(teacher, 1),
-        "unmarked_rate": sum(d.unmarked for d in counted) / max(teacher, 1),
-        "redaction_rate": sum(d.redactions for d in counted) / max(teacher, 1),
-        "truncated_rate": sum(d.truncated for d in counted) / max(student + teacher, 1),
-        "injected_rate": sum(len(d.injected_turns) for d in counted) / max(student, 1),
+        "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student_turns, 1),
+        "leak_rate": sum(d.leaks for d in counted) / max(replies, 1),
+        "unmarked_rate": sum(d.unmarked for d in counted) / max(replies, 1),
+        "redaction_rate": sum(d.redactions for d in counted) / max(replies, 1),
+        "truncated_rate": sum(d.truncated for d in counted) / max(student_turns + replies, 1),
+        "injected_rate": sum(len(d.injected_turns) for d in counted) / max(student_turns, 1),
         "overlong_rate": _mean(d.overlong for d in counted),
         "dropped_rate": len(dropped) / max(len(dialogues), 1),
         "verifier_errors": float(sum(reason.startswith(f"{VERIFIER}:") for reason in dropped)),

@@ -5,128 +5,171 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import jax
+
 from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
 from sml_jax.dialogue.framing import Framing
-from sml_jax.dialogue.judging import Judged, Unjudged, judge, judged_aside
+from sml_jax.dialogue.judging import Judged, Unjudged, judge, judge_in_background
 from sml_jax.dialogue.live import LiveDialogue
+from sml_jax.dialogue.question_writer import QuestionWriter
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.speakers import QuestionWriter, TeacherSide
+from sml_jax.dialogue.teacher_side import TeacherSide
 from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.engine import Engine
 from sml_jax.tasks.problems.types import Task, Turn
 
 
 @dataclass
-class _Said:
-    """A student's turn on its way: as it was sampled, and as the other side reads it."""
+class _StudentTurn:
+    """A student's turn that was sampled and is not yet in the contexts.
+
+    Attributes:
+      utterance: as it was sampled.
+      public: the tokens of it that the teacher reads.
+      is_question: whether a question has taken its place; `public` is then the question.
+    """
 
     live: LiveDialogue
     utterance: Utterance
-    spoken: list[int]
-    question: bool = False
+    public: list[int]
+    is_question: bool = False
 
 
 class StudentSide:
-    """Speaks for the student in every row of a rollout."""
+    """Speaks for the student in every dialogue of a rollout.
+
+    Args:
+      engine, params: of the student's model. key: the random key of its samples.
+      teacher: reads ahead while turns are judged, and says what the question writer may know.
+      writer: of Q-priming's questions, None for none.
+    """
 
     def __init__(
         self,
-        rows: ContextBatch,
+        engine: Engine,
+        params: dict,
+        key: jax.Array,
         task: Task,
         framing: Framing,
         rules: DialogueRules,
         teacher: TeacherSide,
         writer: QuestionWriter | None,
     ):
-        self.rows = rows
+        self._contexts = ContextBatch(engine, params, key)
         self._task, self._framing, self._rules, self._teacher, self._writer = task, framing, rules, teacher, writer
 
+    @property
+    def forwarded(self) -> int:
+        """Tokens that went through the student's model so far, padding aside."""
+        return self._contexts.forwarded_tokens
+
+    @property
+    def copied(self) -> int:
+        """Tokens whose keys and values were copied from another dialogue with the same opening."""
+        return self._contexts.copied_tokens
+
+    @property
+    def idle(self) -> bool:
+        """Whether no student turn is under way."""
+        return not self._contexts.active_turns
+
     def open(self, live: LiveDialogue) -> None:
-        """Gives the row's context to this dialogue."""
-        self.rows.start(live.row, live.id, live.record.tokens)
+        """Gives the row's context to a new dialogue."""
+        self._contexts.start(live.row, live.id, live.student_context.tokens)
 
-    def begin(self, lives: Sequence[LiveDialogue]) -> None:
-        """Lets the student speak in these dialogues: in the next calls of the model."""
+    def start(self, lives: Sequence[LiveDialogue]) -> None:
+        """Lets the student speak in these dialogues, in the next calls of its model."""
         for live in lives:
-            self.rows.append(live.row, live.record.tokens[len(self.rows.context(live.row)) :])
-            self.rows.begin_turn(live.row, self._rules.student_tokens)
+            unread = live.student_context.tokens[len(self._contexts.context(live.row)) :]
+            self._contexts.append(live.row, unread)
+            self._contexts.begin_turn(live.row, self._rules.student_tokens)
 
-    def finish(self, lives: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
-        """Waits for the call under way; the turns that ended in it, with their verdicts.
+    def dispatch(self, stop_fraction: float) -> None:
+        """Starts a call of the model; see `ContextBatch.dispatch`."""
+        self._contexts.dispatch(stop_fraction)
+
+    def collect(self, by_row: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
+        """Waits for the call under way, and writes the turns that ended in it, with their verdicts.
 
         Args:
-          lives: the dialogue of each row.
+          by_row: the dialogue of each row.
 
         Returns:
-          Dialogues whose turn has ended; one where something failed is among them, dropped.
+          Dialogues whose turn has ended. One where something failed is among them, dropped.
         """
-        utterances = self.rows.collect()
-        ended = [lives[row] for row in utterances]
-        said = self._read(ended, list(utterances.values()))
-        for one, verdict in zip(said, self._judged(said), strict=True):
-            self._judge(one.live, verdict)
-        self._put_questions([one for one in said if not one.live.dropped])
-        for one in said:
-            if not one.live.dropped:
-                with drop_on_error(one.live, "writing the student's turn"):
-                    self._write(one)
-        return ended
+        utterances = self._contexts.collect()
+        lives = [by_row[row] for row in utterances]
+        turns = self._read(lives, list(utterances.values()))
+        for turn, verdict in zip(turns, self._judged(turns), strict=True):
+            self._note_verdict(turn.live, verdict)
+        self._inject_questions([turn for turn in turns if not turn.live.dropped])
+        for turn in turns:
+            if not turn.live.dropped:
+                with drop_on_error(turn.live, "writing the student's turn"):
+                    self._write(turn)
+        return lives
 
-    def _read(self, lives: Sequence[LiveDialogue], utterances: Sequence[Utterance]) -> list[_Said]:
-        said = []
+    def _read(self, lives: Sequence[LiveDialogue], utterances: Sequence[Utterance]) -> list[_StudentTurn]:
+        """Adds the sampled turns to the conversations as text."""
+        turns = []
         for live, utterance in zip(lives, utterances, strict=True):
             with drop_on_error(live, "reading the student's turn"):
-                spoken = self._framing.spoken(utterance.tokens)
-                live.turns.append(Turn("student", self._framing.utterance(spoken)))
-                said.append(_Said(live, utterance, spoken))
-        return said
+                public = self._framing.spoken(utterance.tokens)
+                live.turns.append(Turn("student", self._framing.utterance(public)))
+                turns.append(_StudentTurn(live, utterance, public))
+        return turns
 
-    def _judged(self, said: Sequence[_Said]) -> list[Judged]:
-        items = [(one.live.problem, one.live.turns[-1].text) for one in said]
+    def _judged(self, turns: Sequence[_StudentTurn]) -> list[Judged]:
+        """A verdict on each turn, or why there is none."""
+        items = [(turn.live.problem, turn.live.turns[-1].text) for turn in turns]
         retries = self._rules.verifier_retries
         if not self._rules.overlap_verification or self._writer is not None:
             return judge(self._task, items, retries)
-        with judged_aside(self._task, items, retries) as verdicts:
+        # While the verifier works, the teacher reads the turns on its devices.
+        with judge_in_background(self._task, items, retries) as verdicts:
             heard = {}
-            for one in said:
-                with drop_on_error(one.live, "writing the student's turn"):
-                    heard[one.live.id] = self._framing.teacher_hears(one.spoken)
-            reading = [one.live for one in said if one.live.id in heard]
-            self._teacher.prefill(reading, [heard[live.id] for live in reading])
+            for turn in turns:
+                with drop_on_error(turn.live, "writing the student's turn"):
+                    heard[turn.live.id] = self._framing.teacher_hears(turn.public)
+            readable = [turn.live for turn in turns if turn.live.id in heard]
+            self._teacher.prefill(readable, [heard[live.id] for live in readable])
             return verdicts()
 
-    def _judge(self, live: LiveDialogue, verdict: Judged) -> None:
+    def _note_verdict(self, live: LiveDialogue, verdict: Judged) -> None:
         if isinstance(verdict, Unjudged):
             live.drop(VERIFIER, verdict.error)
         elif not live.dropped:
             live.verdicts.append(verdict)
 
-    def _put_questions(self, said: Sequence[_Said]) -> None:
-        """Q-priming: questions that take the place of incorrect turns, put into texts and verdicts.
+    def _inject_questions(self, turns: Sequence[_StudentTurn]) -> None:
+        """Q-priming: some incorrect turns become questions, in the conversations' texts and verdicts.
 
-        A question that gives the answer away, or tries one, is left out: private knowledge does not cross.
+        A question that gives the answer away, or attempts one, is not used: private knowledge does not cross.
         """
         if self._writer is None:
             return
-        chosen = [one for one in said if not one.live.verdicts[-1].correct and self._writer.chosen(one.live)]
+        # The writer reads the attempt and the verifier's words on it, as the teacher would.
+        chosen = [turn for turn in turns if not turn.live.verdicts[-1].correct and self._writer.wants(turn.live)]
         attempts = {}
-        for one in chosen:
-            with drop_on_error(one.live, "writing the student's turn"):
-                attempts[one.live.id] = self._framing.teacher_hears(one.spoken)
-        private = self._teacher.dynamic_knowledge(not_dropped([one.live for one in chosen]))
-        chosen = [one for one in chosen if not one.live.dropped]
+        for turn in chosen:
+            with drop_on_error(turn.live, "writing the student's turn"):
+                attempts[turn.live.id] = self._framing.teacher_hears(turn.public)
+        private = self._teacher.dynamic_knowledge(not_dropped([turn.live for turn in chosen]))
+        chosen = [turn for turn in chosen if not turn.live.dropped]
         if not chosen:
             return
-        lives = [one.live for one in chosen]
+        lives = [turn.live for turn in chosen]
         written = self._writer.write(lives, [attempts[live.id] for live in lives], [private[live.id] for live in lives])
         questions = []
-        for one, utterance in zip(chosen, written, strict=True):
-            with drop_on_error(one.live, "reading a question"):
-                spoken = self._framing.spoken(utterance.tokens)
-                questions.append((one, utterance.ended, spoken, self._framing.utterance(spoken)))
-        items = [(one.live.problem, text) for one, _, _, text in questions]
+        for turn, utterance in zip(chosen, written, strict=True):
+            with drop_on_error(turn.live, "reading a question"):
+                public = self._framing.spoken(utterance.tokens)
+                questions.append((turn, utterance.ended, public, self._framing.utterance(public)))
+        # A question is judged like any turn, for the verdicts must be those of what stands in the conversation.
+        items = [(turn.live.problem, text) for turn, _, _, text in questions]
         verdicts = judge(self._task, items, self._rules.verifier_retries)
-        for (one, ended, spoken, text), verdict in zip(questions, verdicts, strict=True):
-            live = one.live
+        for (turn, ended, public, text), verdict in zip(questions, verdicts, strict=True):
+            live = turn.live
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on a question: {verdict.error}")
                 continue
@@ -135,19 +178,21 @@ class StudentSide:
                     continue
                 live.turns[-1], live.verdicts[-1] = Turn("student", text), verdict
                 live.injected_turns.append(len(live.verdicts))
-                one.spoken, one.question = spoken, True
+                turn.public, turn.is_question = public, True
 
-    def _write(self, one: _Said) -> None:
-        """The turn into the student's record and what the teacher knows."""
-        live, turn = one.live, len(one.live.verdicts)
-        heard = self._framing.teacher_hears(one.spoken)
-        if one.question:
-            self.rows.rewind(live.row, len(live.record.tokens))
-            live.record.written([*one.spoken, *self._framing.stop_ids[:1]], turn)
+    def _write(self, turn: _StudentTurn) -> None:
+        """Appends the turn to both sides' contexts."""
+        live, number = turn.live, len(turn.live.verdicts)
+        heard = self._framing.teacher_hears(turn.public)
+        if turn.is_question:
+            # The attempt that was sampled is taken back: the student's context holds the question alone.
+            self._contexts.rewind(live.row, len(live.student_context.tokens))
+            live.student_context.add_injected([*turn.public, *self._framing.stop_ids[:1]], number)
         else:
-            sampled = one.utterance
-            live.record.sampled(sampled.tokens, sampled.logprobs, sampled.sampling_logprobs, turn)
+            sampled = turn.utterance
+            live.student_context.add_sampled(sampled.tokens, sampled.logprobs, sampled.sampling_logprobs, number)
             if not sampled.ended:
+                # Nobody sampled this end, so it is context and not trained on.
                 live.truncated += 1
-                live.record.given(self._framing.stop_ids[:1])
+                live.student_context.add_given(self._framing.stop_ids[:1])
         live.teacher_context += heard

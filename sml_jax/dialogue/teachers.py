@@ -1,143 +1,133 @@
-"""Teachers: who answers the student, and what they know. The control arms are teachers too."""
+"""The arms that recipes name: the paper's teacher, the control arms beside it, and teachers of one's own.
+
+References:
+  arXiv 2606.30774: the control arms.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar
 
-from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
+from sml_jax.dialogue.language_teacher import LanguageTeacher
+from sml_jax.dialogue.script_teacher import Function, Script
+from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
+from sml_jax.errors import UserError, at_least
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
-Knowledge = Literal["own", "other", "none"]
-
-ARMS = ("feedback", "retry", "self", "shuffled", "uninformed", "scripted")
+__all__ = [
+    "Feedback",
+    "Function",
+    "LanguageTeacher",
+    "Retry",
+    "Script",
+    "Scripted",
+    "Self",
+    "Shuffled",
+    "Uninformed",
+    "check_arms",
+]
 
 
 @dataclass(frozen=True)
-class Message:
-    """What a language model in the teacher's seat has to say.
+class Feedback:
+    """The paper's teacher: the frozen initial student, which reads the private knowledge of the problem at hand."""
+
+    name: str = "feedback"
+    runs_model: ClassVar[bool] = True
+
+    def make(self, setup: RolloutSetup) -> Teacher:
+        """The live teacher of one rollout."""
+        return LanguageTeacher(setup.engine, setup.initial_params).make(setup)
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Control arm: the frozen initial student writes feedback for another problem, whose private knowledge it reads."""
+
+    name: str = "shuffled"
+    runs_model: ClassVar[bool] = True
+
+    def make(self, setup: RolloutSetup) -> Teacher:
+        """The live teacher of one rollout."""
+        return LanguageTeacher(setup.engine, setup.initial_params, "other").make(setup)
+
+
+@dataclass(frozen=True)
+class Uninformed:
+    """Control arm: the frozen initial student answers without private knowledge."""
+
+    name: str = "uninformed"
+    runs_model: ClassVar[bool] = True
+
+    def make(self, setup: RolloutSetup) -> Teacher:
+        """The live teacher of one rollout."""
+        return LanguageTeacher(setup.engine, setup.initial_params, "none").make(setup)
+
+
+@dataclass(frozen=True)
+class Self:
+    """Control arm: the student answers itself, with its parameters of this moment and without private knowledge."""
+
+    name: str = "self"
+    runs_model: ClassVar[bool] = True
+
+    def make(self, setup: RolloutSetup) -> Teacher:
+        """The live teacher of one rollout."""
+        return LanguageTeacher(setup.engine, setup.student_params, "none").make(setup)
+
+
+@dataclass(frozen=True)
+class Retry(Script):
+    """Control arm: says only that an attempt was wrong, always in the same words.
 
     Attributes:
-      text: to the student.
-      shard: the number of the shard that it reveals, 0 for none.
-      whole: as it stands in the speaker's own context, if that is not what was sampled; "" for the text.
+      text: these words.
     """
-
-    text: str
-    shard: int = 0
-    whole: str = ""
-
-
-@dataclass(frozen=True)
-class LanguageTeacher:
-    """A language model in the teacher's seat. Its methods are what another role in that seat does otherwise.
-
-    Attributes:
-      engine: compiled kernels of its model. params: its parameters.
-      knows: "own": the private knowledge of the problem at hand; "other": that of another problem (its feedback is then
-        written for the wrong problem); "none": nothing but the conversation.
-    """
-
-    engine: Engine
-    params: dict
-    knows: Knowledge = "own"
-
-    def turns(self, problem: Problem) -> int | None:
-        """Student turns after which it has nothing more to say; None for no end of its own."""
-        return None
-
-    def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
-        """What it alone learns before it speaks. `revealed`: the shards that its messages have revealed so far."""
-        return task.dynamic_knowledge(problem, verdict)
-
-    def message(self, problem: Problem, marked: str, revealed: Sequence[int]) -> Message | None:
-        """What it says by the text that it marked for the student; None if that cannot be said."""
-        return Message(marked)
-
-    def instead(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
-        """What stands in the place of a message that cannot be said."""
-        return Message(redaction)
-
-
-@runtime_checkable
-class Script(Protocol):
-    """A teacher that is no model: says a text that it can tell from the dialogue so far."""
-
-    @property
-    def guarded(self) -> bool:
-        """Whether the leak guard reads what it says; for nothing where that is the problem's own statement."""
-        ...
-
-    def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """What it says next. `conversation` ends with the student's turn that `verdict` judges."""
-        ...
-
-    def turns(self, problem: Problem) -> int | None:
-        """Student turns after which it has nothing more to say; None for no end of its own."""
-        ...
-
-
-@dataclass(frozen=True)
-class ScriptedTeacher:
-    """The task's own scripted teacher."""
-
-    guarded: ClassVar[bool] = True
-
-    def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        return task.reply(problem, conversation, verdict)
-
-    def turns(self, problem: Problem) -> int | None:
-        return None
-
-
-@dataclass(frozen=True)
-class RetryTeacher:
-    """Says only that an attempt was wrong, always in the same words."""
 
     text: str = "that is not right, try again"
-    guarded: ClassVar[bool] = True
+    name: str = "retry"
+    threads = 0
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise UserError("retry: text is empty: give what the arm retry says")
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         return self.text
 
-    def turns(self, problem: Problem) -> int | None:
-        return None
+
+@dataclass(frozen=True)
+class Scripted(Script):
+    """The task's own scripted teacher, `Task.reply`.
+
+    Attributes:
+      threads: replies that are made at once. The default 0 calls the task in its turn; give a number for a task whose
+        reply takes long, such as one that asks a remote endpoint. See `Script`.
+    """
+
+    name: str = "scripted"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, threads=0)
+
+    def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        return task.reply(problem, conversation, verdict)
 
 
-Teacher = LanguageTeacher | Script
-
-
-def teacher_for_arm(arm: str, engine: Engine, teacher_params: dict, student_params: dict, retry_text: str) -> Teacher:
-    """The teacher of a control arm (arXiv 2606.30774).
+def check_arms(arms: Sequence[TeacherSpec], where: str = "arms") -> None:
+    """Checks the arms of a suite.
 
     Args:
-      arm: "feedback": the frozen teacher with its private knowledge; "retry": told only to try again; "self": the
-        student itself, uninformed; "shuffled": feedback written for another problem; "uninformed": the frozen teacher
-        without private knowledge; "scripted": the task's scripted teacher.
-      engine: compiled kernels of the language models. teacher_params: the frozen teacher's. student_params: the
-        student's at this moment. retry_text: what the retry arm says.
+      where: the place that errors name.
+
+    Raises:
+      UserError: there are none, or two share a name.
     """
-    teachers: dict[str, Teacher] = {
-        "feedback": LanguageTeacher(engine, teacher_params),
-        "retry": RetryTeacher(retry_text),
-        "self": LanguageTeacher(engine, student_params, "none"),
-        "shuffled": LanguageTeacher(engine, teacher_params, "other"),
-        "uninformed": LanguageTeacher(engine, teacher_params, "none"),
-        "scripted": ScriptedTeacher(),
-    }
-    check_arms([arm])
-    return teachers[arm]
-
-
-def check_arms(arms: Sequence[str], where: str = "arms") -> None:
-    """Raises UserError, which names `where` they stand, unless each is one of `ARMS`, once, and there is one."""
-    known = ", ".join(ARMS)
     if not arms:
-        raise UserError(f"{where}: no arms are given; take some of {known}")
-    for arm in arms:
-        if arm not in ARMS:
-            raise UserError(f"{where}: there is no arm {arm!r}; take some of {known}")
-    if len(set(arms)) < len(arms):
-        raise UserError(f"{where}: an arm stands twice in {tuple(arms)}: give each once")
+        raise UserError(f"{where}: no arms are given; take some, such as (@teachers.Feedback(), @teachers.Retry())")
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise UserError(f"{where}: an arm stands twice in {tuple(names)}: give each once, or a name of its own")

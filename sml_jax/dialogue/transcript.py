@@ -1,4 +1,4 @@
-"""What a rollout leaves: a Transcript of arrays for the learner, and Dialogues for people."""
+"""The results of a rollout: a Transcript of arrays for the learner, and Dialogues for people."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ import numpy as np
 
 from sml_jax.tasks.problems.types import Turn, Verdict
 
-AnyArray = Any  # np.ndarray as a rollout leaves it, jax.Array within jit
+AnyArray = Any  # np.ndarray as a rollout returns it, jax.Array within jit
 
 
 @flax.struct.dataclass
 class Transcript:
-    """Dialogues as the student saw them: B contexts of up to T tokens, right padded. Padding is told by `length`.
+    """Dialogues as the student saw them: B contexts of up to T tokens, padded on the right.
+
+    Padding is known by `length`, never by a token's id.
 
     Attributes:
-      tokens: int32 [B, T], the public conversation, exactly as sampled and given.
-      length: int32 [B], live tokens.
-      student: bool [B, T], tokens that the student uttered, the end of turn it sampled included: what is trained on.
-      injected: bool [B, T], those of `student` that a question writer put there (Q-priming); nobody sampled them in
-        this context, so they have no log-prob.
-      logprob: float32 [B, T], of each sampled token under the student at temperature 1; 0 elsewhere.
-      sampling_logprob: float32 [B, T], under the distribution that it was drawn from; 0 elsewhere.
-      turn: int32 [B, T], the student's turn, from 1, of `student` tokens; 0 elsewhere.
-      reward: float32 [B], 1 for a dialogue that came to a correct answer, else 0.
+      tokens: int32 [B, T], the public conversation, exactly as it was sampled and given.
+      length: int32 [B], tokens before the padding.
+      student: bool [B, T], tokens that the student uttered, which are trained on. The end-of-turn tokens that it
+        sampled are among them.
+      injected: bool [B, T], those of `student` that Q-priming's question writer put there. Nobody sampled them in
+        this context, so they have no log-probability.
+      logprob: float32 [B, T], natural log-probability of each sampled token under the student at temperature 1; 0
+        elsewhere.
+      sampling_logprob: float32 [B, T], the same under the distribution that the token was drawn from (temperature,
+        top-k, top-p); 0 elsewhere.
+      turn: int32 [B, T], the number of the student's turn, from 1, that a `student` token belongs to; 0 elsewhere.
+        Credit by turn weighs tokens by it.
+      reward: float32 [B], 1 for a dialogue that ended with a correct answer, else 0.
       solved_turn: int32 [B], the student's first correct turn, from 1; 0 for none.
       turns: int32 [B], turns that the student took.
       group: int32 [B], index of the problem among those given to the rollout.
-      dropped: bool [B], dialogues that something failed in: no student token is marked in them, their reward of 0 is
-        none, and no mean should count them.
+      dropped: bool [B], dialogues to ignore (failed verifier, bad problem): no token is marked as the student's, the
+        reward is meaningless, and all means leave them out.
     """
 
     tokens: AnyArray
@@ -51,19 +57,19 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """One dialogue for a reader.
+    """One finished dialogue, for people and for statistics.
 
     Attributes:
-      problem_id, arm: which problem, against which teacher.
-      turns: utterances as text, the teacher's statement first.
-      verdicts: of the student's turns, in order.
-      solved_turn: the first correct one, from 1; 0 for none.
-      tokens: the student's whole context.
-      leaks: teacher turns that gave the answer away, regenerated or redacted.
-      redactions: those of them that had to be redacted.
-      injected_turns: student turns, from 1, that a question took the place of.
-      truncated: turns of either side that ran out of budget before they ended.
-      unmarked: teacher turns that held no feedback block where one was asked for; sampled again or replaced.
+      problem_id: which problem it is about. arm: the name of the teacher.
+      turns: utterances as text; the first is the teacher's statement of the problem.
+      verdicts: the verifier's, on each student turn in order.
+      solved_turn: the first correct student turn, from 1; 0 for none.
+      tokens: the student's context, from the first token to the last.
+      leaks: teacher turns whose first draw gave the answer away.
+      redactions: teacher turns that were replaced, because no draw could be said.
+      injected_turns: numbers, from 1, of the student turns in whose place Q-priming put a question.
+      truncated: turns of either side that ran out of tokens before they ended.
+      unmarked: teacher turns whose first draw held no feedback block where one was asked for.
       revealed: for each reply of a language-model user, the number of the shard that it revealed (the question is 1).
       overlong: it ended because a context had no room for the next exchange.
       dropped: why it does not count, opening with "verifier", "problem" or "overlong"; "" for one that counts. The last
@@ -87,11 +93,11 @@ class Dialogue:
 
     @property
     def teacher_turns(self) -> int:
-        """Replies of the teacher, its statement of the problem not counted."""
+        """The number of the teacher's replies; its statement of the problem is none."""
         return max(sum(turn.role == "teacher" for turn in self.turns) - 1, 0)
 
 
-class Record:
+class StudentContext:
     """A dialogue's student context while it grows: every token with its part in the Transcript."""
 
     def __init__(self) -> None:
@@ -102,25 +108,25 @@ class Record:
         self.sampling_logprob: list[float] = []
         self.turn: list[int] = []
 
-    def given(self, tokens: Sequence[int]) -> None:
-        """Appends context: openings, the teacher's tokens, ends that we wrote."""
+    def add_given(self, tokens: Sequence[int]) -> None:
+        """Appends what the student did not utter: the opening, the teacher's tokens, ends of turns that we wrote."""
         self._add(tokens, False, False, [0.0] * len(tokens), [0.0] * len(tokens), 0)
 
-    def sampled(
+    def add_sampled(
         self, tokens: Sequence[int], logprob: Sequence[float], sampling_logprob: Sequence[float], turn: int
     ) -> None:
-        """Appends what the student sampled in its turn `turn`."""
+        """Appends what the student sampled in its turn `turn`, from 1."""
         self._add(tokens, True, False, logprob, sampling_logprob, turn)
 
-    def written(self, tokens: Sequence[int], turn: int) -> None:
-        """Appends a question that was put in place of the student's turn."""
+    def add_injected(self, tokens: Sequence[int], turn: int) -> None:
+        """Appends a question that takes the place of the student's turn `turn`, from 1."""
         self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
-    def unmarked(self) -> Record:
-        """The same tokens as plain context: nothing in them to be trained on."""
-        record = Record()
-        record.given(self.tokens)
-        return record
+    def as_given(self) -> StudentContext:
+        """The same tokens with none of them marked as the student's: there is nothing in them to be trained on."""
+        context = StudentContext()
+        context.add_given(self.tokens)
+        return context
 
     def _add(
         self,
@@ -141,24 +147,25 @@ class Record:
 
 
 def transcript(
-    records: Sequence[Record],
+    contexts: Sequence[StudentContext],
     solved_turn: Sequence[int],
     turns: Sequence[int],
     group: Sequence[int],
     dropped: Sequence[bool],
 ) -> Transcript:
-    """Stacks records, padded to the longest."""
-    records = [record.unmarked() if out else record for record, out in zip(records, dropped, strict=True)]
-    length = np.array([len(record.tokens) for record in records], np.int32)
+    """Stacks the students' contexts of a rollout's dialogues, padded to the longest; for the rest see `Transcript`."""
+    contexts = [context.as_given() if out else context for context, out in zip(contexts, dropped, strict=True)]
+    length = np.array([len(context.tokens) for context in contexts], np.int32)
     time = int(length.max(initial=1))
 
     def stack(name: str, dtype: type) -> np.ndarray:
-        out: np.ndarray = np.zeros((len(records), time), dtype)
-        for row, record in zip(out, records, strict=True):
-            values = getattr(record, name)
+        stacked: np.ndarray = np.zeros((len(contexts), time), dtype)
+        for row, context in zip(stacked, contexts, strict=True):
+            values = getattr(context, name)
             row[: len(values)] = values
-        return out
+        return stacked
 
+    # A dropped dialogue has no result, whatever its last verdict says.
     solved = np.where(dropped, 0, np.asarray(solved_turn, np.int32)).astype(np.int32)
     return Transcript(
         tokens=stack("tokens", np.int32),

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
+from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 from sml_jax.evaluate.label_hedges import hedges
 from sml_jax.evaluate.label_questions import asked, is_short
 from sml_jax.evaluate.label_rules import declines, is_missing
 from sml_jax.evaluate.label_text import without_runs
-from sml_jax.run.io.dialogues import JudgedDialogue
 
 __all__ = [
     "LABELS",
-    "JudgedDialogue",
     "Label",
     "Labeller",
     "behaviour_summary",
@@ -25,6 +24,7 @@ __all__ = [
 ]
 
 Label = Literal["answer", "clarification", "interrogation", "discussion", "hedge", "refusal", "missing"]
+# Takes (utterance, whether the verifier found an answer in it) of many turns, and returns a label for each.
 Labeller = Callable[[Sequence[tuple[str, bool]]], Sequence[str]]
 
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -40,21 +40,21 @@ _FRACTIONS: dict[Label, str] = {
 
 
 def label_turn(utterance: str, attempted: bool) -> Label:
-    """Sorts one student turn by rules; the first that fits counts.
+    """Sorts one student turn by rules. The first label that fits is the turn's:
 
-    - missing: it says nothing (empty, symbols, one word over and over).
-    - hedge: several answers, or answers on conditions, and it settles on none, whatever the verifier took from it.
-    - answer: the verifier found an answer, however it is worded ("is it 42?").
-    - interrogation: several questions. clarification: one, in a turn of at most 100 words.
+    - missing: the turn says nothing (empty, symbols, one word over and over).
+    - hedge: it offers several answers, or answers on conditions, and settles on none, whatever the verifier found.
+    - answer: the verifier found an answer in it, however it is worded ("is it 42?").
+    - interrogation: it asks several questions. clarification: it asks one, in at most 100 words.
     - refusal: it declines ("I can't", "not enough information") and asks nothing.
-    - discussion: the rest: plans, remarks, working without an answer.
+    - discussion: any other turn, such as plans, remarks, and working without an answer.
 
     Args:
       utterance: the student's text.
-      attempted: the verifier found an answer in it.
+      attempted: whether the verifier found an answer in it.
 
     References:
-      The turn categories of arXiv 2505.06120, which a language model assigns there.
+      arXiv 2505.06120 for the categories, which a language model assigns there.
     """
     utterance = without_runs(utterance.replace("\u2019", "'"))
     if is_missing(utterance):
@@ -72,63 +72,62 @@ def label_turn(utterance: str, attempted: bool) -> Label:
 
 
 def label_by_rules(turns: Sequence[tuple[str, bool]]) -> list[Label]:
-    """`label_turn` of each (utterance, attempted): the labeller that needs no model."""
+    """Labels each (utterance, attempted) by `label_turn`; the `Labeller` that needs no model."""
     return [label_turn(utterance, attempted) for utterance, attempted in turns]
 
 
 def behaviour_summary(
-    dialogues: Iterable[JudgedDialogue], labeller: Labeller | None = None
+    dialogues: Iterable[Dialogue], labeller: Labeller | None = None
 ) -> dict[str, dict[str, float | int]]:
     """How often the student answers, asks and repeats an attempt.
 
     Args:
       dialogues: finished dialogues, of any length.
-      labeller: labels all student turns, given as (utterance, attempted), in one call, such as a language model's;
-        the rules of `label_turn` if None.
+      labeller: labels all student turns in one call, such as a language model; None for the rules of `label_turn`.
 
     Returns:
-      `first_turns` and `all_turns`, each with fractions of the student turns counted and `n`, their number. `answers`,
-      `clarifications`, `interrogations`, `discussions`, `hedges`, `refusals` and `missing` add up to 1; `questions` are
-      clarifications and interrogations together. `repeats`: a repeat is an answer whose text (spaces aside) equals that
-      of an earlier one in the same dialogue; it is also an answer. A first turn cannot repeat.
+      `first_turns` and `all_turns`. Each holds `n`, the number of its student turns, and fractions of them: `answers`,
+      `clarifications`, `interrogations`, `discussions`, `hedges`, `refusals` and `missing`, which add up to 1;
+      `questions`, which are clarifications and interrogations together; and `repeats`, which are answers whose text
+      (spaces aside) equals that of an earlier answer in the same dialogue.
 
     Raises:
-      UserError: no student turn at all, or a labeller that returns other labels or another number of them.
+      UserError: there is no student turn, or the labeller returns unknown labels or another number of them.
 
     References:
       Premature attempts and clarifying questions: arXiv 2602.16488.
     """
-    first: list[tuple[Label, bool]] = []
-    every: list[tuple[Label, bool]] = []
+    first_turns: list[tuple[Label, bool]] = []
+    all_turns: list[tuple[Label, bool]] = []
     dialogues = list(dialogues)
     for dialogue, labels in zip(dialogues, student_labels(dialogues, labeller), strict=True):
         texts = [text for text, _ in _student_turns(dialogue)]
         labelled = _with_repeats(list(zip(texts, labels, strict=True)))
-        first.extend(labelled[:1])
-        every.extend(labelled)
-    if not every:
+        first_turns.extend(labelled[:1])
+        all_turns.extend(labelled)
+    if not all_turns:
         raise UserError("no student turn to describe: evaluate at least one dialogue.")
-    return {"first_turns": _fractions(first), "all_turns": _fractions(every)}
+    return {"first_turns": _fractions(first_turns), "all_turns": _fractions(all_turns)}
 
 
-def student_labels(dialogues: Sequence[JudgedDialogue], labeller: Labeller | None = None) -> list[list[Label]]:
-    """Labels of the student's turns, dialogue by dialogue; all turns are given to the labeller in one call.
+def student_labels(dialogues: Sequence[Dialogue], labeller: Labeller | None = None) -> list[list[Label]]:
+    """Labels of the student's turns, dialogue by dialogue; the labeller gets all turns in one call.
 
     Raises:
-      UserError: a labeller that returns other labels or another number of them.
+      UserError: the labeller returns unknown labels or another number of them.
     """
-    spoken = [_student_turns(dialogue) for dialogue in dialogues]
-    labels = iter(_labels([turn for turns in spoken for turn in turns], labeller or label_by_rules))
-    return [[next(labels) for _ in turns] for turns in spoken]
+    turns_by_dialogue = [_student_turns(dialogue) for dialogue in dialogues]
+    labels = iter(_labels([turn for turns in turns_by_dialogue for turn in turns], labeller or label_by_rules))
+    return [[next(labels) for _ in turns] for turns in turns_by_dialogue]
 
 
 def premature(labels: Sequence[Label], shards_revealed: Sequence[int], total_shards: int) -> int:
-    """Counts answers made before every shard has been revealed.
+    """Counts answers that the student gave before every shard had been revealed.
 
     Args:
       labels: of the student's turns, in order.
-      shards_revealed: how many shards the student had been shown when it spoke, turn by turn.
-      total_shards: how many there are.
+      shards_revealed: how many shards the student had been told when it took each turn.
+      total_shards: how many shards the problem has, the first included.
 
     Returns:
       The number of turns labelled "answer" with fewer than `total_shards` revealed. A hedge is no attempt.
@@ -147,24 +146,25 @@ def premature(labels: Sequence[Label], shards_revealed: Sequence[int], total_sha
 
 
 def _labels(turns: Sequence[tuple[str, bool]], labeller: Labeller) -> list[Label]:
-    given = list(labeller(turns)) if turns else []
-    if len(given) != len(turns):
-        raise UserError(f"labeller: {len(given)} labels for {len(turns)} turns; it must give one each")
+    """The labeller's labels, after a check of what it returned."""
+    labels = list(labeller(turns)) if turns else []
+    if len(labels) != len(turns):
+        raise UserError(f"labeller: {len(labels)} labels for {len(turns)} turns; it must give one each")
     by_name: dict[str, Label] = {label: label for label in LABELS}
-    unknown = [label for label in given if label not in by_name]
+    unknown = [label for label in labels if label not in by_name]
     if unknown:
         raise UserError(f"labeller: {unknown[0]!r} is no label; give one of {', '.join(LABELS)}")
-    return [by_name[label] for label in given]
+    return [by_name[label] for label in labels]
 
 
-def _student_turns(dialogue: JudgedDialogue) -> list[tuple[str, bool]]:
-    """Text and "attempted" of each student turn."""
+def _student_turns(dialogue: Dialogue) -> list[tuple[str, bool]]:
+    """The text of each student turn, and whether the verifier found an answer in it."""
     texts = [turn.text for turn in dialogue.turns if turn.role == "student"]
     return [(text, verdict.attempted) for text, verdict in zip(texts, dialogue.verdicts, strict=True)]
 
 
 def _with_repeats(turns: Sequence[tuple[str, Label]]) -> list[tuple[Label, bool]]:
-    """Label and "is a repeat" of each student turn of one dialogue."""
+    """The label of each student turn of one dialogue, and whether the turn repeats an earlier answer."""
     answers: set[str] = set()
     labelled: list[tuple[Label, bool]] = []
     for text, label in turns:
@@ -176,8 +176,9 @@ def _with_repeats(turns: Sequence[tuple[str, Label]]) -> list[tuple[Label, bool]
 
 
 def _fractions(turns: Sequence[tuple[Label, bool]]) -> dict[str, float | int]:
+    """Fractions of turns given as (label, whether it is a repeat); see `behaviour_summary`."""
     n = len(turns)
-    counts = {label: sum(each == label for each, _ in turns) for label in LABELS}
+    counts = {label: sum(turn_label == label for turn_label, _ in turns) for label in LABELS}
     return {
         **{name: counts[label] / n for label, name in _FRACTIONS.items()},
         "questions": (counts["clarification"] + counts["interrogation"]) / n,

@@ -21,15 +21,15 @@ _LABEL = re.compile(rf"\b({'|'.join(LABELS)})\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class LanguageLabeller:
-    """Asks a chat model which kind each student turn is; a `Labeller` for `behaviour_summary`.
+    """Asks a chat model for the label of each student turn; a `Labeller` for `behaviour_summary`.
 
-    Where the model names no kind, the rules of `label_turn` decide.
+    Where the model's answer holds no label, the rules of `label_turn` decide.
 
     Attributes:
-      engine: compiled kernels of the model, best greedy, with room for `labelling_length`. params: its parameters.
-      messages: its chat format.
-      prompt: the name of a shipped prompt or a path. Field: utterance.
-      utterance_tokens: of a turn, as many of its first tokens are shown.
+      engine: compiled kernels of the model, best with greedy sampling. A context must hold `labelling_length` tokens.
+      params: the model's parameters. messages: its chat format.
+      utterance_tokens: the model reads this many of a turn's first tokens.
+      prompt: the name of a prompt that ships with the package, or a path. Field: utterance.
     """
 
     engine: Engine
@@ -41,36 +41,40 @@ class LanguageLabeller:
     def __call__(self, turns: Sequence[tuple[str, bool]]) -> list[Label]:
         """A label for each (utterance, whether the verifier found an answer in it)."""
         labels: dict[tuple[str, bool], Label] = {}
-        waiting = list(dict.fromkeys(turns))
-        rows = ContextBatch(self.engine, self.params, jax.random.key(0))
-        for first in range(0, len(waiting), self.engine.max_concurrent):
-            batch = waiting[first : first + self.engine.max_concurrent]
+        # Students repeat themselves, and an equal turn has an equal label.
+        distinct_turns = list(dict.fromkeys(turns))
+        contexts = ContextBatch(self.engine, self.params, jax.random.key(0))
+        for first in range(0, len(distinct_turns), self.engine.max_concurrent):
+            batch = distinct_turns[first : first + self.engine.max_concurrent]
             for row, (utterance, _) in enumerate(batch):
-                rows.start(row, first + row, self._context(utterance))
-            for turn, said in zip(batch, rows.sample(range(len(batch)), ANSWER_TOKENS), strict=True):
-                labels[turn] = self._read(self.messages.utterance(self.messages.spoken(said.tokens)), *turn)
+                contexts.start(row, first + row, self._context(utterance))
+            for turn, answer in zip(batch, contexts.sample(range(len(batch)), ANSWER_TOKENS), strict=True):
+                labels[turn] = self._read(self.messages.utterance(self.messages.spoken(answer.tokens)), *turn)
         return [labels[turn] for turn in turns]
 
     @cached_property
     def _template(self) -> tuple[str, str]:
+        """The prompt before and after the utterance."""
         before, after = fill(load_prompt(self.prompt, "utterance"), utterance="\0").split("\0")
         return before, after
 
     def _context(self, utterance: str) -> list[int]:
+        """The tokens that ask for an utterance's label, up to the model's turn."""
         m, (before, after) = self.messages, self._template
-        shown = m.text(utterance)[: self.utterance_tokens]
-        asked = [*m.text(before), *shown, *m.text(after)]
-        return [*m.begin, *m.open_user, *asked, *m.stop_ids[:1], *m.after, *m.open_model]
+        shortened = m.text(utterance)[: self.utterance_tokens]
+        message = [*m.text(before), *shortened, *m.text(after)]
+        return [*m.begin, *m.open_user, *message, *m.stop_ids[:1], *m.after, *m.open_model]
 
     @staticmethod
-    def _read(said: str, utterance: str, attempted: bool) -> Label:
-        found = _LABEL.search(said)
-        if found is None:
+    def _read(answer: str, utterance: str, attempted: bool) -> Label:
+        """The first label in the model's answer, or the rules' if there is none."""
+        match = _LABEL.search(answer)
+        if match is None:
             return label_turn(utterance, attempted)
-        return next(label for label in LABELS if label == found[1].lower())
+        return next(label for label in LABELS if label == match[1].lower())
 
 
 def labelling_length(messages: MessageFormat, utterance_tokens: int, prompt: str = "label_turn") -> int:
-    """Tokens of context that labelling a turn of `utterance_tokens` tokens takes."""
-    asked = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
-    return len(messages.begin) + len(asked) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS
+    """Tokens of context that are needed to label turns of up to `utterance_tokens` tokens."""
+    message = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
+    return len(messages.begin) + len(message) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS

@@ -1,4 +1,4 @@
-"""Several runs of one recipe, a seed each, as one table: means and 95 % intervals over seeds."""
+"""Tables over several runs of one recipe with different seeds: means and 95 % intervals over seeds."""
 
 from __future__ import annotations
 
@@ -15,25 +15,37 @@ Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 
 
 def load_results(folders: Sequence[Path]) -> list[Results]:
-    """The `eval.json` of each run's folder, sharded suites aside."""
-    found = []
+    """The `eval.json` of each run's folder, without its sharded suites.
+
+    Raises:
+      UserError: a folder holds no `eval.json`.
+    """
+    all_results = []
     for folder in folders:
         path = folder / "eval.json"
         if not path.is_file():
             raise UserError(f"no eval.json in {folder}: give folders of finished runs")
         results = json.loads(path.read_text())
         results.pop(SHARDED_KEY, None)
-        found.append(results)
-    return found
+        all_results.append(results)
+    return all_results
 
 
 def at_turn(results: Sequence[Results], suite: str, policy: str, arm: str, turn: int) -> list[float]:
-    """Success at a turn (from 1), a number a run."""
+    """Success at a turn (from 1) of one suite, policy and arm: one number for each run."""
     return [run[suite][policy][arm]["success_at_turn"][turn - 1] for run in results]
 
 
 def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 10)) -> str:
-    """Success by turn of every suite, arm and policy, in percent: mean over the runs and its 95 % interval."""
+    """A markdown table of success by turn for every suite, arm and policy.
+
+    Args:
+      results: of the runs, which all have the suites, policies and arms of the first.
+      turns: those that the table shows, from 1.
+
+    Returns:
+      A row for each policy, with the mean over the runs and its 95 % interval in percent.
+    """
     head = ["suite", "arm", "policy", *(f"turn {turn}" for turn in turns)]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     first = results[0]
@@ -46,19 +58,23 @@ def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 
 
 
 def effects_markdown(results: Sequence[Results], suite: str) -> str:
-    """The three effects that a recipe promises on its own suite, in points: mean over the runs, interval, each run."""
+    """A markdown table of the three effects that a recipe promises on its own suite, in percentage points.
 
-    def of(policy: str, arm: str, turn: int) -> list[float]:
+    Returns:
+      A row for each effect, with its mean over the runs, the 95 % interval, and its value in each run.
+    """
+
+    def success(policy: str, arm: str, turn: int) -> list[float]:
         return at_turn(results, suite, policy, arm, turn)
 
     def minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
         return [x - y for x, y in zip(a, b, strict=True)]
 
-    trained = of("trained", "feedback", 4)
+    trained = success("trained", "feedback", 4)
     rows = {
-        "rise of success at turn 4, trained minus base": minus(trained, of("base", "feedback", 4)),
-        "gap at turn 4 after training, `feedback` minus `retry`": minus(trained, of("trained", "retry", 4)),
-        "gain from turn 4 to turn 10 after training": minus(of("trained", "feedback", 10), trained),
+        "rise of success at turn 4, trained minus base": minus(trained, success("base", "feedback", 4)),
+        "gap at turn 4 after training, `feedback` minus `retry`": minus(trained, success("trained", "retry", 4)),
+        "gain from turn 4 to turn 10 after training": minus(success("trained", "feedback", 10), trained),
     }
     lines = [f"| {suite}: effect, points | mean [95 %] | each seed |", "| --- | --- | --- |"]
     for name, values in rows.items():
@@ -67,5 +83,6 @@ def effects_markdown(results: Sequence[Results], suite: str) -> str:
 
 
 def _cell(values: Sequence[float]) -> str:
+    """The mean and its 95 % interval, in percent."""
     mean, low, high = (100 * v for v in mean_ci95_over_seeds(list(values)))
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"

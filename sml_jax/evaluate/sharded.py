@@ -26,7 +26,7 @@ from sml_jax.dialogue.sharded import (
     revealed_by_turn,
 )
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import Teacher
+from sml_jax.dialogue.teacher import TeacherSpec
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import SEEDS, UserError, at_least, within
@@ -113,7 +113,7 @@ class ShardedSuite:
             injection=None,
         )
 
-    def teacher(self, setting: str, user: str, engine: Engine, params: dict) -> Teacher:
+    def teacher(self, setting: str, user: str, engine: Engine, params: dict) -> TeacherSpec:
         """Who tells the shards; `engine` and `params` are of the frozen model that a language-model user is."""
         if user == "language":
             return LanguageUser(engine, params, tag=self.user_prompts.feedback_tag)
@@ -131,7 +131,7 @@ def evaluate_sharded(
     framing: Framing,
     engine: Engine,
     params: dict,
-    teacher: Teacher,
+    teacher: TeacherSpec,
     rules: DialogueRules,
     progress: Callable[[int, int], None] | None = None,
     labeller: Labeller | None = None,

@@ -14,17 +14,19 @@ from sml_jax.evaluate.statistics import mean_ci95_over_seeds
 
 
 def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
-    """P, A90 and U of each instruction over its simulations.
+    """Performance P, aptitude A90 and unreliability U of each instruction over its simulations.
 
     Args:
-      scores: float[I, N], the score of each simulation of each instruction, 0 to 100; NaN for one that does not count.
+      scores: float[I, N], the score of each of N simulations of I instructions, 0 to 100; NaN for a simulation that
+        does not count.
 
     Returns:
-      `P`, the mean; `A90`, the 90th percentile: how good the better simulations are; `U`, the 90th minus the 10th
-      percentile: how far apart good and bad ones lie. f64[I] each, percentiles by linear interpolation.
+      Three f64[I]: `P`, the mean; `A90`, the 90th percentile, which says how good the better simulations are; `U`, the
+      90th minus the 10th percentile, which says how far apart good and bad simulations lie. Percentiles are by linear
+      interpolation.
 
     Raises:
-      UserError: no instruction or no simulation.
+      UserError: there is no instruction or no simulation.
 
     References:
       arXiv 2505.06120, performance, aptitude and unreliability.
@@ -37,14 +39,15 @@ def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
-    """What `eval.json` holds of P, A90 and U.
+    """The fields of an `eval.json` entry about P, A90 and U; see `aptitude`.
 
     Args:
-      scores: float[I, N], as for `aptitude`. An instruction of which no simulation counts is left out.
+      scores: float[I, N], as for `aptitude`. An instruction without a simulation that counts is left out.
 
     Returns:
-      `P`, `A90`, `U`: means over instructions; `P_ci95`, `A90_ci95`, `U_ci95`: Student's 95 % intervals over
-      instructions within 0 to 100, None for a single instruction; `n`, instructions; `simulations`, of each.
+      `P`, `A90`, `U`: means over instructions. `P_ci95`, `A90_ci95`, `U_ci95`: Student's 95 % intervals over
+      instructions, cut to 0..100; None for a single instruction. `n`: the number of instructions. `simulations`: the
+      number of simulations of each.
     """
     table = np.asarray(scores, np.float64)
     if table.ndim == 2 and table.size:
@@ -63,20 +66,20 @@ def premature_summary(
     """How often the student answers before it has been told everything.
 
     Args:
-      labels: for each dialogue, those of the student's turns.
-      revealed: for each dialogue, how many shards stood revealed when each turn was taken.
-      shards: of each dialogue's instruction, the first included.
+      labels: for each dialogue, the labels of the student's turns.
+      revealed: for each dialogue, how many shards had been revealed when each turn was taken.
+      shards: for each dialogue, how many shards its instruction has, the first included.
 
     Returns:
-      `premature_rate`, answers among the student turns that were taken before every shard stood revealed, None where
-      there is no such turn; `premature_dialogues`, the part of the dialogues with at least one such answer.
+      `premature_rate`: the fraction of answers among the student turns before the last shard was revealed, None if
+      there is no such turn. `premature_dialogues`: the fraction of dialogues with at least one such answer.
 
     References:
       Premature answer attempts: arXiv 2505.06120 and 2602.16488.
     """
     counts = [premature(*dialogue) for dialogue in zip(labels, revealed, shards, strict=True)]
-    early = sum(told < every for by_turn, every in zip(revealed, shards, strict=True) for told in by_turn)
+    early_turns = sum(told < total for by_turn, total in zip(revealed, shards, strict=True) for told in by_turn)
     return {
-        "premature_rate": sum(counts) / early if early else None,
+        "premature_rate": sum(counts) / early_turns if early_turns else None,
         "premature_dialogues": sum(count > 0 for count in counts) / max(len(counts), 1),
     }

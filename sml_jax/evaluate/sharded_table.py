@@ -1,4 +1,4 @@
-"""The closing table of sharded evaluation: how much is lost when a problem is told bit by bit."""
+"""The closing table of sharded evaluation, which shows how much is lost when a problem is told bit by bit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ShardedResults = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Mapping[str
 
 
 def sharded_table(results: ShardedResults) -> Table:
-    """P, A90 and U with 95 % intervals, premature attempts, turns: settings one under another, base above trained.
+    """A table of P, A90 and U with 95 % intervals, premature attempts, and turns. It fits 100 columns.
 
-    Fits 100 columns.
+    The settings of a suite stand one under another, and in each of them base above trained.
 
     Args:
       results: suite -> policy -> setting -> user -> entry.
@@ -48,14 +48,15 @@ def sharded_table(results: ShardedResults) -> Table:
     for name in ("n", "P", "A90", "U", "early %", "turns"):
         table.add_column(name, justify="right", no_wrap=True)
     widths = [max(len(row[i]) for row in rows) for i in (1, 2)]
-    last: tuple[str, ...] = ("", "", "")
+    previous: tuple[str, ...] = ("", "", "")
     for *names, policy, entry in rows:
         suite, setting, user = names
-        if suite != last[0]:
-            if last[0]:
+        # A suite has a heading of its own, and a setting and user are named in their first row alone.
+        if suite != previous[0]:
+            if previous[0]:
                 table.add_row()
             table.add_row(Text(suite, style="bold"))
-        shown = ("", "") if tuple(names) == last else (setting, user)
+        shown = ("", "") if tuple(names) == previous else (setting, user)
         label = f"  {shown[0]:<{widths[0]}}  {shown[1]:<{widths[1]}}  {policy}"
         premature = entry["premature_rate"]
         cells = [
@@ -66,12 +67,12 @@ def sharded_table(results: ShardedResults) -> Table:
         ]
         style = "bold" if policy == "trained" else ""
         table.add_row(*(Text(cell, style=style) for cell in (label, *cells)))
-        last = (suite, setting, user)
+        previous = (suite, setting, user)
     return table
 
 
 def _cell(value: float, interval: list[float] | None) -> str:
-    """Rounded outwards, so that a printed interval is never narrower than it is."""
+    """A value and its interval, which is rounded outwards so that it is never printed narrower than it is."""
     if interval is None:
         return f"{value:.0f}"
     return f"{value:.0f} [{math.floor(interval[0] + 1e-9)}-{math.ceil(interval[1] - 1e-9)}]"

@@ -1,4 +1,4 @@
-"""Success by turn and its uncertainty: from the turn at which each dialogue was solved to the numbers of a table."""
+"""Success by turn and its uncertainty, from the turn at which each dialogue was solved."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sml_jax.errors import UserError
 
 
 def success_at_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
-    """acc@k: the fraction of dialogues solved at or before turn k.
+    """The fraction of dialogues that were solved at or before each turn k, called acc@k.
 
     Args:
       solved_turn: int[N], the student turn (from 1) at which each dialogue was solved, 0 for never.
       max_turns: K, the turns that each dialogue could take.
 
     Returns:
-      f64[K], entry k - 1 for turn k; never falls.
+      f64[K], with acc@k at index k - 1; it never falls.
 
     Raises:
-      UserError: no dialogues, turns that are not whole numbers from 0, or `max_turns` under 1.
+      UserError: there are no dialogues, turns are not whole numbers from 0, or `max_turns` is under 1.
 
     References:
       Success by turn up to 10 turns: arXiv 2602.16488. The name acc@k: arXiv 2606.30774.
@@ -33,7 +33,7 @@ def success_at_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion, which stays within [0, 1] and is sound near both ends.
 
-    Trials count as independent: several dialogues on one problem make it narrower than it should be.
+    It takes trials as independent: with several dialogues on one problem it is narrower than it should be.
 
     Args:
       successes: how many of the trials succeeded.
@@ -44,7 +44,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
       (low, high), proportions.
 
     Raises:
-      UserError: `n` under 1, or `successes` outside 0..n.
+      UserError: `n` is under 1, or `successes` is outside 0..n.
 
     References:
       E. B. Wilson, JASA 22 (1927); method 3 in R. G. Newcombe, Statistics in Medicine 17 (1998).
@@ -56,21 +56,20 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
 
 def success_summary(solved_turn: ArrayLike, max_turns: int) -> dict[str, Any]:
-    """What `eval.json` holds for one arm.
+    """The fields of an `eval.json` entry about success, for one arm.
 
     Args:
       solved_turn: int[N], the student turn (from 1) at which each dialogue was solved, 0 for never.
       max_turns: K, the turns that each dialogue could take.
 
     Returns:
-      Plain Python numbers and lists:
-      `success_at_turn` [K], acc@k; `ci95` [K][2], Wilson's 95 % interval of each; `n`, dialogues;
-      `gain` = acc@K - acc@1; `ngain` = gain / (1 - acc@1), None where the first turn left nothing to gain;
-      `auc`, the mean of acc@k; `second_turn_gain` = acc@2 - acc@1, None for K = 1: a jump that is large beside the
-      later ones points at a formatting artefact of the first turn.
+      Plain Python numbers and lists. `success_at_turn` [K]: acc@k. `ci95` [K][2]: Wilson's 95 % interval of each.
+      `n`: the number of dialogues. `gain`: acc@K - acc@1. `ngain`: gain / (1 - acc@1), None where the first turn solved
+      all. `auc`: the mean of acc@k. `second_turn_gain`: acc@2 - acc@1, None for K = 1; if it is large beside later
+      gains, first turns may fail by their format alone.
 
     Raises:
-      UserError: as `success_at_turn`.
+      UserError: see `success_at_turn`.
 
     References:
       The metrics: arXiv 2606.30774.
@@ -79,7 +78,7 @@ def success_summary(solved_turn: ArrayLike, max_turns: int) -> dict[str, Any]:
     n = solved.shape[0]
     success = solved.mean(axis=0)
     gain = float(success[-1] - success[0])
-    # Counted, not compared as a mean: acc@1 == 1 decides whether there is a denominator.
+    # A count is exact where 1 - acc@1 may be a rounding error above 0.
     open_after_first = n - int(solved[:, 0].sum())
     return {
         "success_at_turn": success.tolist(),
@@ -96,13 +95,13 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
     """The mean over seeds with Student's 95 % interval, `mean -+ t(0.975, S - 1) * std / sqrt(S)`.
 
     Args:
-      values: float[S], one finished run each.
+      values: float[S], one of each finished run.
 
     Returns:
       (mean, low, high), in the unit of `values`.
 
     Raises:
-      UserError: fewer than two seeds, or a value that is not finite.
+      UserError: there are fewer than two seeds, or a value is not finite.
 
     References:
       Three seeds with 95 % intervals: arXiv 2602.16488.
@@ -121,7 +120,7 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
 
 
 def _solved_by_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
-    """bool[N, K]: dialogue n was solved at or before turn k + 1."""
+    """bool[N, K]: whether dialogue n was solved at or before turn k + 1."""
     solved = np.asarray(solved_turn)
     if max_turns < 1:
         raise UserError(f"max_turns is {max_turns}: evaluate at least 1 turn.")

@@ -14,7 +14,8 @@ from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import Teacher, check_arms
+from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teachers import Feedback, Retry, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import SEEDS, UserError, at_least, within
@@ -30,14 +31,15 @@ class Suite:
     """What to evaluate.
 
     Attributes:
-      task: whose `split` is used. arms: see `teachers.ARMS`.
+      task: whose `split` is used.
+      arms: the teachers that are played beside each other, each with a name of its own; see `dialogue.teachers`.
       problems: how many, from the first. max_turns: student turns at most (10 in the paper, longer than in training).
       seed: of the dialogues; the same for every policy and arm.
       prompts: of this suite's dialogues; None for those of training.
     """
 
     task: Task
-    arms: tuple[str, ...] = ("feedback", "retry")
+    arms: tuple[TeacherSpec, ...] = (Feedback(), Retry())
     problems: int = 256
     max_turns: int = 10
     split: str = "test"
@@ -73,11 +75,11 @@ def check_suites(suites: Sequence[Suite]) -> None:
 
 def evaluate_arm(
     suite: Suite,
-    arm: str,
+    arm: TeacherSpec,
     framing: Framing,
     engine: Engine,
     params: dict,
-    teacher: Teacher,
+    initial_params: dict,
     rules: DialogueRules,
     progress: Callable[[int, int], None] | None = None,
     labeller: Labeller | None = None,
@@ -85,8 +87,13 @@ def evaluate_arm(
     """Plays one dialogue about each of the suite's problems.
 
     Args:
-      arm: a label, whose teacher is `teacher`. framing: how contexts are written. engine: the student's. params: the
-        policy's. rules: the run's. labeller: sorts the student's turns; None for the rules.
+      arm: who answers the student.
+      framing: how contexts are written.
+      engine: the student's. params: the policy's. initial_params: the frozen initial student's, for teachers that are
+        it.
+      rules: the run's.
+      progress: called with (dialogues ended, all) as they end.
+      labeller: sorts the student's turns; None for the rules.
 
     Returns:
       An entry of `eval.json` (success by turn with 95 % Wilson intervals, the gains, rates and behaviour, all of the
@@ -101,10 +108,10 @@ def evaluate_arm(
         framing,
         engine,
         params,
-        teacher,
+        arm,
         suite.rules(rules),
         seed=suite.seed,
-        arm=arm,
+        initial_params=initial_params,
         progress=progress,
     )
     check_some_kept(played.dialogues)

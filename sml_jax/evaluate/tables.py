@@ -1,4 +1,4 @@
-"""Tables for a person: success by turn with base beside trained and arm beside arm, and two dialogues side by side."""
+"""Tables for people: success by turn for each policy and arm, and two dialogues side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
-from sml_jax.evaluate.labels import JudgedDialogue
 from sml_jax.run.io.display import printable
 
 # suite -> policy -> arm -> what `success_summary` gives: the form of eval.json.
@@ -28,11 +28,13 @@ _TURNS_WITH_INTERVAL = (1, 4)
 
 @dataclass(frozen=True)
 class _Row:
+    """A line of the closing table."""
+
     suite: str
     arm: str
     policy: str
     n: str
-    cells: tuple[tuple[str, str], ...]  # for each turn shown its value and its interval, "" for none
+    cells: tuple[tuple[str, str], ...]  # for each turn in the table its value and its interval, "" for none
 
 
 def closing_table(results: Results) -> Table:
@@ -59,10 +61,9 @@ def closing_table(results: Results) -> Table:
     # Suite, arm and policy share a column, or ten turns would not fit; only cells with an interval may wrap.
     table.add_column("suite, arm, policy", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    with_interval = [
-        any(interval for _, interval in column) for column in zip(*(row.cells for row in rows), strict=True)
-    ]
-    for turn, wide in enumerate(with_interval, start=1):
+    columns = zip(*(row.cells for row in rows), strict=True)
+    has_interval = [any(interval for _, interval in column) for column in columns]
+    for turn, wide in enumerate(has_interval, start=1):
         if wide:
             longest = max(len(row.cells[turn - 1][1]) for row in rows)
             table.add_column(f"{turn:>3}", min_width=longest)
@@ -71,6 +72,7 @@ def closing_table(results: Results) -> Table:
     arm_width = max(len(row.arm) for row in rows)
     suite = arm = None
     for row in rows:
+        # A suite has a heading of its own, and an arm is named in its first row alone.
         if row.suite != suite:
             if suite is not None:
                 table.add_row()
@@ -80,7 +82,7 @@ def closing_table(results: Results) -> Table:
         # Values before an interval are padded to "100", so that they stand in a line.
         cells = [
             f"{value:>3} {interval}" if wide else value
-            for (value, interval), wide in zip(row.cells, with_interval, strict=True)
+            for (value, interval), wide in zip(row.cells, has_interval, strict=True)
         ]
         style = "bold" if row.policy == "trained" else ""
         table.add_row(*(Text(cell, style=style) for cell in (name, row.n, *cells)))
@@ -107,7 +109,7 @@ def closing_markdown(results: Results) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def compare_dialogues(base: JudgedDialogue, trained: JudgedDialogue) -> RenderableType:
+def compare_dialogues(base: Dialogue, trained: Dialogue) -> RenderableType:
     """Two dialogues on one problem, side by side and turn by turn.
 
     Args:
@@ -141,6 +143,7 @@ def compare_dialogues(base: JudgedDialogue, trained: JudgedDialogue) -> Renderab
 
 
 def _rows(results: Results, decimals: int) -> Iterator[_Row]:
+    """The lines of the closing table, with known arms and policies in their usual order."""
     arms = [
         (suite, arm, policy, policies[policy][arm])
         for suite, policies in results.items()
@@ -156,6 +159,7 @@ def _rows(results: Results, decimals: int) -> Iterator[_Row]:
 
 
 def _cells(entry: Mapping[str, Any], turns: int, decimals: int) -> tuple[tuple[str, str], ...]:
+    """An entry's value and interval at each of `turns` turns; an entry with fewer turns has empty cells at the end."""
     success: Sequence[float | None] = entry["success_at_turn"][:turns]
     intervals: Sequence[Sequence[float]] = entry.get("ci95") or []
     cells = []
@@ -169,24 +173,25 @@ def _cells(entry: Mapping[str, Any], turns: int, decimals: int) -> tuple[tuple[s
 
 
 def _interval(low: float | int, high: float | int, decimals: int) -> str:
-    """Rounded outwards: a printed interval is never narrower than it is, so 99.6 to 100 does not print as 100-100."""
+    """An interval in percent, rounded outwards: one from 99.6 to 100 must not be printed as 100-100."""
     unit = 10**decimals
     low, high = math.floor(100 * low * unit + 1e-9) / unit, math.ceil(100 * high * unit - 1e-9) / unit
     return f"[{low:.{decimals}f}-{high:.{decimals}f}]"
 
 
 def _in_order(names: Mapping[str, Any], first: Sequence[str]) -> list[str]:
-    """The names of `first` that are there, then the others as they come."""
+    """The names that `first` has, in its order, and then the others as they come."""
     return [name for name in first if name in names] + [name for name in names if name not in first]
 
 
-def _outcome(dialogue: JudgedDialogue) -> str:
-    solved, taken = dialogue.solved_turn, len(dialogue.verdicts)
-    return f"solved at turn {solved}" if solved else f"not solved in {taken} turns"
+def _outcome(dialogue: Dialogue) -> str:
+    if dialogue.solved_turn:
+        return f"solved at turn {dialogue.solved_turn}"
+    return f"not solved in {len(dialogue.verdicts)} turns"
 
 
-def _utterances(dialogue: JudgedDialogue) -> list[Text]:
-    """Each utterance after the problem, the student's with its turn and verdict."""
+def _utterances(dialogue: Dialogue) -> list[Text]:
+    """The utterances after the problem's statement, the student's with their turn's number and verdict."""
     verdicts = enumerate(dialogue.verdicts, start=1)
     texts = []
     for utterance in dialogue.turns[1:]:

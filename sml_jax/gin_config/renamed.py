@@ -42,7 +42,18 @@ RENAMED: dict[str, str] = {
 
 # Names that went without a successor of the same meaning: old name, written as above -> what to write instead. The
 # sentence completes "NAME is gone: ...".
-GONE: dict[str, str] = {}
+GONE: dict[str, str] = {
+    "Experiment.retry_text": "write teachers.Retry.text = '...', after `from sml_jax.dialogue import teachers`",
+    "Experiment.teacher_arm": (
+        "write Experiment.teacher = @teachers.Feedback(), or another of `from sml_jax.dialogue import teachers`"
+    ),
+}
+
+# Parameters that took strings and now take objects: parameter -> what to write instead, after a colon.
+OBJECTS: dict[str, str] = {
+    "Experiment.teacher": "write an object, such as @teachers.Feedback(), of sml_jax.dialogue.teachers",
+    "Suite.arms": ("write objects, such as (@teachers.Feedback(), @teachers.Retry()), of sml_jax.dialogue.teachers"),
+}
 
 
 def renamed(name: str, written: str | None = None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from sml_jax.errors import UserError
 from sml_jax.gin_config.names import Names
 from sml_jax.gin_config.reader import Binding, Macro, Ref, Unit
+from sml_jax.gin_config.renamed import OBJECTS
 
 _PLAIN = (bool, int, float, str)
 _SEQUENCES = (tuple, list, Sequence)
@@ -48,7 +49,8 @@ def check_types(names: Names) -> None:
         hint = _hints(target.obj).get(parameter, Any)
         if not fits(value, hint):
             what = f"{target.written}.{parameter} is {value!r}, but it takes {_spelling(hint)}"
-            raise UserError(f"{place}: {what}{_cure(value, hint)}")
+            cure = OBJECTS.get(f"{target.written.rpartition('.')[2]}.{parameter}")
+            raise UserError(f"{place}: {what}{f': {cure}' if cure else _cure(value, hint)}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -26,7 +26,6 @@ from sml_jax.run.stage import Stage
 from sml_jax.tasks.problems.types import Task
 
 _EXPERIMENT = f"{Experiment.__module__}.{Experiment.__qualname__}"
-_SCRIPTED = ("retry", "scripted")
 _PROBLEMS_MEASURED = 256  # openings of this many problems tell how long they are
 NOT_GIVEN = "not given: sml-jax plan assumes its size"
 
@@ -132,7 +131,7 @@ def _job(
             suite.rules(experiment.rules),
             suite.problems,
             # An arm with a model as the teacher needs the most memory.
-            next((arm for arm in suite.arms if arm not in _SCRIPTED), suite.arms[0]),
+            any(arm.runs_model for arm in suite.arms),
         )
         for suite_framing, suite in suites
     ]
@@ -171,7 +170,7 @@ def _stage_work(experiment: Experiment, framing: Framing, stage: Stage) -> tuple
             "train",
             work.rollout.rules,
             work.rollout.dialogues,
-            experiment.teacher_arm,
+            experiment.teacher.runs_model,
         )
     if work.update is not None:
         length = work.update.longest_row
@@ -195,9 +194,13 @@ def _stage_work(experiment: Experiment, framing: Framing, stage: Stage) -> tuple
 
 
 def _dialogues(
-    name: str, framing: Framing, task: Task, split: str, rules: DialogueRules, number: int, arm: str
+    name: str, framing: Framing, task: Task, split: str, rules: DialogueRules, number: int, teacher: bool
 ) -> Dialogues:
-    """`number` dialogues under these rules, each as long as the longest problem makes it."""
+    """`number` dialogues under these rules, each as long as the longest problem makes it.
+
+    Args:
+      teacher: whether a language model teaches.
+    """
     problems = list(task.problems(split))
     costs = TurnCosts.under(framing, rules)
     openings = [
@@ -219,7 +222,7 @@ def _dialogues(
         student_reply=costs.student_reply,
         # The teacher's own reply is sampled, not given.
         teacher_turn=costs.teacher_turn + costs.teacher_reply - rules.teacher_tokens,
-        teacher=arm not in _SCRIPTED,
+        teacher=teacher,
         writer=rules.injection is not None,
         max_rewind=costs.max_rewind,
     )

@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.teachers import Teacher, teacher_for_arm
+from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teachers import Feedback
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
 from sml_jax.models.decoder import Decoder
@@ -30,7 +31,7 @@ class RunContext:
       seed: of everything random.
       max_concurrent: dialogues that run at once.
       sampling: of both sides.
-      teacher_arm: who teaches in training, see `teachers.ARMS`. retry_text: what the retry arm says.
+      teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       engines: compiled kernels by what they were made for; `engine` fills it.
     """
 
@@ -43,10 +44,9 @@ class RunContext:
     initial: dict
     seed: int
     max_concurrent: int
-    retry_text: str
     rollout_mesh: Mesh | None = None
     sampling: Sampling = Sampling()
-    teacher_arm: str = "feedback"
+    teacher: TeacherSpec = Feedback()
     engines: dict = field(default_factory=dict)
 
     def engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing | None = None) -> Engine:
@@ -83,7 +83,3 @@ class RunContext:
                 mesh=self.rollout_mesh or self.mesh,
             )
         return self.engines[key]
-
-    def teacher(self, arm: str, engine: Engine, student_params: dict) -> Teacher:
-        """The teacher of an arm, against the student with these parameters."""
-        return teacher_for_arm(arm, engine, self.initial, student_params, self.retry_text)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sml_jax.dialogue.drops import kept
 from sml_jax.dialogue.framing import Framing, MessageFraming
+from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
@@ -24,7 +25,6 @@ from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
 from sml_jax.evaluate.tables import closing_table, compare_dialogues
 from sml_jax.run.chats import Chat, FamilyChat
 from sml_jax.run.context import RunContext
-from sml_jax.run.io.dialogues import dialogue_record
 from sml_jax.run.io.display import Progress
 
 
@@ -49,9 +49,7 @@ class Evaluation:
         """Makes every engine that will be needed, so that what does not fit is said before work begins."""
         check_suites(self.suites)
         for suite in self.suites:
-            engine = self._suite_engine(context, suite)[1]
-            for arm in suite.arms:
-                context.teacher(arm, engine, context.initial)
+            self._suite_engine(context, suite)
         names = [suite.task.name for suite in self.sharded_suites]
         for sharded in self.sharded_suites:
             if names.count(sharded.task.name) > 1:
@@ -103,17 +101,17 @@ class Evaluation:
                     framing,
                     engine,
                     policies[policy],
-                    context.teacher(arm, engine, policies[policy]),
+                    context.initial,
                     self.rules,
-                    partial(_report, context, progress, done, f"{name} {arm} {policy}"),
+                    partial(_report, context, progress, done, f"{name} {arm.name} {policy}"),
                     labeller,
                 )
                 done += len(dialogues)
-                results.setdefault(name, {}).setdefault(policy, {})[arm] = entry
+                results.setdefault(name, {}).setdefault(policy, {})[arm.name] = entry
                 context.bookkeeper.folder.append_dialogues(
                     {**dialogue_record(d, context.bookkeeper.position.total, policy), "suite": name} for d in dialogues
                 )
-                if suite is self.suites[0] and arm == suite.arms[0]:
+                if suite is self.suites[0] and arm is suite.arms[0]:
                     shown[policy] = dialogues
         return results, shown
 

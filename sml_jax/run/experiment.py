@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.teachers import check_arms
+from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teachers import Feedback, check_arms
 from sml_jax.distributed.processes import all_gather, assert_equal, run_on_primary
 from sml_jax.engine.sampling import Sampling
 from sml_jax.errors import SEEDS, UserError, at_least, within
@@ -54,8 +55,7 @@ class Experiment:
       chat: the tokenizer, and what stands around utterances.
       rules: of dialogues in training; suites have their own number of turns.
       sampling: temperature, top-k and top-p of both sides, in training and evaluation.
-      teacher_arm: who teaches in training: "feedback" (a language model that knows the answer), "scripted", ...
-      retry_text: what the `retry` arm says.
+      teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       seed: of everything random.
       max_concurrent: dialogues that run at once.
       data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
@@ -76,8 +76,7 @@ class Experiment:
     chat: Chat = RoleChat()
     rules: DialogueRules = DialogueRules()
     sampling: Sampling = Sampling()
-    teacher_arm: str = "feedback"
-    retry_text: str = "that is not right, try again"
+    teacher: TeacherSpec = Feedback()
     seed: int = 0
     max_concurrent: int = 128
     data: int = -1
@@ -93,11 +92,9 @@ class Experiment:
     def __post_init__(self) -> None:
         at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
         within(self, seed=SEEDS)
-        check_arms([self.teacher_arm], "experiment: teacher_arm")
+        check_arms([self.teacher], "experiment: teacher")
         for stage in self.stages:
             check_stage(stage)
-        if not self.retry_text.strip():
-            raise UserError("experiment: retry_text is empty: give what the arm retry says")
 
     def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
         """Runs all stages, saves the model, evaluates, prints. A run found in `workdir` goes on where it was.
@@ -199,9 +196,8 @@ class Experiment:
             initial=initial,
             seed=self.seed,
             max_concurrent=self.max_concurrent,
-            retry_text=self.retry_text,
             sampling=self.sampling,
-            teacher_arm=self.teacher_arm,
+            teacher=self.teacher,
         )
 
     def _evaluation(self) -> Evaluation:

@@ -113,7 +113,8 @@ KINDS = {
         ("Online.discount=nan", "float"),
         ("online/adamw.learning_rate=fast", "float"),
         ("Experiment.max_concurrent=[128]", "int"),
-        ("Experiment.teacher_arm=3", "str"),
+        ("Experiment.teacher=3", "TeacherSpec", r"write an object, such as @teachers.Feedback\(\)"),
+        ("Experiment.teacher='scripted'", "TeacherSpec", r"write an object, such as @teachers.Feedback\(\)"),
         ("Experiment.stages=online", r"Sequence\[Stage\]"),
         ("Experiment.stages=@online.Online()", r"Sequence\[Stage\]", r"write \[@online.Online\(\)\]"),
         ("Experiment.stages=[@online.Online]", r"Sequence\[Stage\]", r"write @online.Online\(\)"),
@@ -131,7 +132,8 @@ KINDS = {
         ("Online.optimizer=@online/optimizers.adamw", "GradientTransformation", r"write @online/optimizers.adamw\(\)"),
         ("Online.loss=@rules.DialogueRules()", "PolicyLoss"),
         ("RandomWeights.config=@rules.DialogueRules()", "DecoderConfig"),
-        ("Suite.arms=('retry')", r"tuple\[str, ...\]", r"write \('retry',\)"),
+        ("Suite.arms=('retry',)", r"tuple\[TeacherSpec, ...\]", r"write objects, such as \(@teachers.Feedback\(\)"),
+        ("Online.buckets=64", r"tuple\[int, ...\]", r"write \(64,\)"),
         ("DecoderConfig.lora=16", r"LoraConfig \| None"),
     )
 }

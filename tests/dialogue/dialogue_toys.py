@@ -1,6 +1,5 @@
 """A toy task, a tiny model that says a few tokens, and rows that say what a test tells them to."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,10 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
+
+# Where the models of each side speak, for tests that put others in their place.
+STUDENT_MODULES = ("sml_jax.dialogue.student_side",)
+TEACHER_MODULES = ("sml_jax.dialogue.language_teacher", "sml_jax.dialogue.question_writer")
 
 WORDS = ("my answer is ", "part ", " is right", "?")
 
@@ -163,14 +166,22 @@ def stand_in(framing: Framing, say: Say, stage: Stage, role: str | None = None) 
             utterances = {}
             for row in sorted(self._turns):
                 turn, context = self._turns.pop(row), self.context(row)
-                heard = Heard(role or roles[context[-1]], int(self._ids[row]), tuple(context), turn.salt, turn.left)
+                heard = Heard(
+                    role or roles[context[-1]],
+                    int(self._dialogue_ids[row]),
+                    tuple(context),
+                    turn.salt,
+                    turn.tokens_left,
+                )
                 stage.heard.append(heard)
                 said = say(heard)
                 whole = [*(framing.text(said) if isinstance(said, str) else said), *framing.stop_ids[:1]]
-                tokens = tuple(whole[: turn.left])
+                tokens = tuple(whole[: turn.tokens_left])
                 context.extend(tokens)
                 numbers = tuple(-float(i + 1) for i in range(len(tokens)))
-                utterances[row] = Utterance(tokens, numbers, tuple(2 * n for n in numbers), len(whole) <= turn.left)
+                utterances[row] = Utterance(
+                    tokens, numbers, tuple(2 * n for n in numbers), len(whole) <= turn.tokens_left
+                )
             return utterances
 
     return SpeakingRows
@@ -183,8 +194,7 @@ def put_on_stage(monkeypatch, framing: Framing, say: Say, student: bool = True) 
     """
     stage = Stage()
     alike = not isinstance(framing, ChatFormat)
-    # The package exports a function called `rollout`, so the module is taken by its name.
-    for module, role in (("speakers", "teacher"), *([("rollout", "student")] if student else [])):
-        rows = stand_in(framing, say, stage, role if alike else None)
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", rows)
+    modules = dict.fromkeys(TEACHER_MODULES, "teacher") | (dict.fromkeys(STUDENT_MODULES, "student") if student else {})
+    for module, role in modules.items():
+        monkeypatch.setattr(f"{module}.ContextBatch", stand_in(framing, say, stage, role if alike else None))
     return stage

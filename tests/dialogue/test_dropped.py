@@ -16,7 +16,7 @@ from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Turn, Verdict
@@ -39,8 +39,8 @@ def run(chat, rules, engine, params):
     teachers = {
         "own": LanguageTeacher(engine, params),
         "other": LanguageTeacher(engine, params, "other"),
-        "scripted": ScriptedTeacher(),
-        "retry": RetryTeacher(),
+        "scripted": Scripted(),
+        "retry": Retry(),
     }
 
     def go(teacher, task=None, problems=PROBLEMS, framing=chat, **changes):
@@ -234,7 +234,7 @@ def test_what_a_teacher_raises_about_one_problem_drops_its_dialogues_alone(run, 
     assert "IndexError: nothing there" in played.dialogues[4].dropped + played.dialogues[5].dropped
 
 
-@pytest.mark.parametrize("module", ["speakers", "student_side"])
+@pytest.mark.parametrize("module", ["teacher_side", "student_side"])
 def test_a_leak_guard_that_raises_drops_the_dialogue(run, monkeypatch, module):
     changes = {"injection": QuestionInjection(1.0)}
     clean = run("own", **changes)

@@ -1,7 +1,6 @@
 """Chat models in the dialogue: who reads what, the feedback block, thinking, and room for the longest dialogue."""
 
 import dataclasses
-import sys
 from functools import cache, partial
 
 import jax
@@ -282,24 +281,24 @@ def test_the_trainer_finds_the_samplers_logprobs(random_words, model, params) ->
 
 
 def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> None:
-    contexts: dict[str, dict[int, list[int]]] = {"rollout": {}, "speakers": {}}
-    for module, kept in contexts.items():
+    contexts: dict[str, dict[int, list[int]]] = {"student": {}, "teacher": {}}
+    for side, module in (("student", "student_side"), ("teacher", "language_teacher")):
 
         class Counted(ContextBatch):
-            def collect(self, kept=kept):
+            def collect(self, kept=contexts[side]):
                 utterances = super().collect()
                 for row in utterances:
-                    old, new = kept.get(int(self._ids[row]), []), list(self.context(row))
+                    old, new = kept.get(int(self._dialogue_ids[row]), []), list(self.context(row))
                     assert new[: len(old)] == old, "a context only grows"
-                    kept[int(self._ids[row])] = new
+                    kept[int(self._dialogue_ids[row])] = new
                 return utterances
 
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", Counted)
+        monkeypatch.setattr(f"sml_jax.dialogue.{module}.ContextBatch", Counted)
     monkeypatch.setattr(DigitTask, "leaks", lambda *_: False)
     played = random_words(overlap=False, rows=4)
-    for side, module in (("student", "rollout"), ("teacher", "speakers")):
+    for side, context_of in contexts.items():
         went = played.forwarded[side] + played.copied[side]
-        assert went == sum(len(context) - 1 for context in contexts[module].values())
+        assert went == sum(len(context) - 1 for context in context_of.values())
 
 
 def test_judging_while_the_teacher_reads_changes_no_dialogue(random_words) -> None:

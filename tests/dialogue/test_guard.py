@@ -8,7 +8,7 @@ from dialogue_toys import DigitTask, put_on_stage
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import LeakGuard
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Scripted
 
 REDACTION = LeakGuard().redaction
 
@@ -95,5 +95,5 @@ class TellTale(DigitTask):
 def test_a_scripted_teachers_leak_is_redacted(chat, rules, engine, params, monkeypatch):
     task = TellTale()
     put_on_stage(monkeypatch, chat, lambda heard: "9")
-    dialogue = play(task, task.problems()[:1], chat, engine, params, ScriptedTeacher(), rules, seed=0).dialogues[0]
+    dialogue = play(task, task.problems()[:1], chat, engine, params, Scripted(), rules, seed=0).dialogues[0]
     assert replies(dialogue) == [REDACTION, "no", "no"] and (dialogue.leaks, dialogue.redactions) == (1, 1)

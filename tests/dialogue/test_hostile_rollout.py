@@ -15,7 +15,7 @@ from test_hostile_programs import LIMITS, TESTS, WAYS, outside  # noqa: F401 - a
 
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.teachers import RetryTeacher
+from sml_jax.dialogue.teachers import Retry
 from sml_jax.models.decoder import init_params
 from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.task import CodeTask
@@ -53,7 +53,7 @@ def converse(monkeypatch, chat, programs: list[str]) -> None:
         chat,
         engine,
         init_params(model, jax.random.key(0)),
-        RetryTeacher(),
+        Retry(),
         rules,
         seed=0,
     )

@@ -10,11 +10,11 @@ from test_rollout import expected_rows, private_report
 
 from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.live import LiveDialogue
+from sml_jax.dialogue.question_writer import QuestionWriter
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
-from sml_jax.dialogue.speakers import QuestionWriter
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Retry
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Verdict
 
@@ -112,7 +112,7 @@ def test_a_question_that_crosses_the_line_is_left_out(monkeypatch, chat, rules, 
 
 def test_a_correct_turn_is_never_replaced(monkeypatch, chat, task, rules, engine, params):
     says = SAYS | {"student": "0"}
-    stage, played = injected(monkeypatch, chat, task, rules, engine, params, 1.0, says, teacher=RetryTeacher())
+    stage, played = injected(monkeypatch, chat, task, rules, engine, params, 1.0, says, teacher=Retry())
     assert played.dialogues[0].solved_turn == 1 and played.dialogues[0].injected_turns == ()
     assert played.dialogues[1].solved_turn == 0 and played.dialogues[1].injected_turns == (1, 2, 3, 4)
     assert not stage.of("writer", 0)
@@ -124,7 +124,7 @@ def test_turn_t_is_chosen_with_probability_decay_to_the_t(chat, task, engine, pa
     draws = np.array(
         [
             [
-                writer.chosen(LiveDialogue(i, 0, 0, problem, problem, verdicts=[Verdict(False, True)] * (t + 1)))
+                writer.wants(LiveDialogue(i, 0, 0, problem, problem, verdicts=[Verdict(False, True)] * (t + 1)))
                 for t in range(4)
             ]
             for i in range(n)

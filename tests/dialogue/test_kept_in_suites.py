@@ -7,7 +7,7 @@ from dialogue_toys import FailingTask, put_on_stage
 
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.sharded import ShardUser
-from sml_jax.dialogue.teachers import RetryTeacher
+from sml_jax.dialogue.teachers import Retry
 from sml_jax.errors import UserError
 from sml_jax.evaluate.sharded import ShardedSuite, evaluate_sharded
 from sml_jax.evaluate.suites import Suite, evaluate_arm
@@ -36,8 +36,8 @@ def speakers(monkeypatch, chat):
 
 def test_a_suite(chat, engine, params, rules):
     def evaluated(*bad):
-        suite = Suite(failing(*bad), arms=("retry",), problems=4, max_turns=2)
-        return evaluate_arm(suite, "retry", chat, engine, params, RetryTeacher(), rules)
+        suite = Suite(failing(*bad), arms=(Retry(),), problems=4, max_turns=2)
+        return evaluate_arm(suite, Retry(), chat, engine, params, params, rules)
 
     entry, dialogues = evaluated("pb")
     assert (entry["n"], entry["dropped"], entry["success_at_turn"]) == (3, 1, [1.0, 1.0])

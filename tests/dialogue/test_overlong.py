@@ -13,7 +13,7 @@ from sml_jax.dialogue.context_budget import TurnCosts, context_length, required_
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Verdict
 
@@ -36,7 +36,7 @@ def played(monkeypatch, chat, task, rules, engine, params):
             chat,
             engine,
             params,
-            teacher or RetryTeacher(),
+            teacher or Retry(),
             dataclasses.replace(rules, **changes),
             seed=0,
         )
@@ -71,7 +71,7 @@ def test_the_teachers_side_counts_where_the_teacher_has_one(played, chat, task, 
     language, alone = LanguageTeacher(engine, params), PROBLEMS[:1]
     for room, taken in ((enough, 2), (enough - 1, 1)):
         assert len(played(language, alone, max_context=room).dialogues[0].verdicts) == taken
-        assert len(played(ScriptedTeacher(), alone, max_context=room).dialogues[0].verdicts) >= 2
+        assert len(played(Scripted(), alone, max_context=room).dialogues[0].verdicts) >= 2
     with_question = enough + TurnCosts.under(chat, dataclasses.replace(rules, injection=QuestionInjection())).question
     for room, taken in ((with_question, 2), (with_question - 1, 1)):
         found = played(language, alone, max_context=room, injection=QuestionInjection(0.0))
@@ -147,7 +147,7 @@ def test_any_room_at_all(data, chat, engine, params):
         overlap_verification=data.draw(st.booleans()),
     )
     knows = data.draw(st.sampled_from(["own", "other", "none", None]))
-    teacher = LanguageTeacher(engine, params, knows) if knows else ScriptedTeacher()
+    teacher = LanguageTeacher(engine, params, knows) if knows else Scripted()
     task, problems = Secretive(), PROBLEMS[:3]
     widest = required_length(chat, task, problems, rules)
     room = data.draw(st.integers(1, widest))
@@ -160,7 +160,7 @@ def test_any_room_at_all(data, chat, engine, params):
     def go(rules, most):
         with pytest.MonkeyPatch.context() as patch:
             stage = put_on_stage(patch, chat, say)
-            for module in ("rollout", "speakers"):
+            for module in (*STUDENT_MODULES, *TEACHER_MODULES):
                 within(patch, module, most)
             try:
                 return play(task, problems, chat, engine, params, teacher, rules, seed=1), stage
@@ -188,11 +188,11 @@ def test_any_room_at_all(data, chat, engine, params):
 
 def within(patch, module, most):
     """No row of the stand-ins' contexts is ever longer than `most`."""
-    rows = sys.modules[f"sml_jax.dialogue.{module}"].ContextBatch
+    rows = sys.modules[module].ContextBatch
 
     class Within(rows):
         def append(self, row, tokens):
             super().append(row, tokens)
             assert len(self.context(row)) <= most
 
-    patch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", Within)
+    patch.setattr(f"{module}.ContextBatch", Within)

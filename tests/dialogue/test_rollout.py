@@ -10,7 +10,7 @@ from dialogue_toys import DigitTask, put_on_stage
 from sml_jax.dialogue.rollout import play, rollout
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, RetryTeacher, ScriptedTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
 from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Turn
 
@@ -107,7 +107,7 @@ def test_the_arrays_agree_with_the_texts(monkeypatch, chat, task, rules, engine,
 
 def test_the_sampled_end_of_each_turn_is_trained_on(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, solves_at(chat, {}))
-    script = rollout(task, task.problems()[:2], chat, engine, params, RetryTeacher(), rules, seed=0)
+    script = rollout(task, task.problems()[:2], chat, engine, params, Retry(), rules, seed=0)
     for i in range(2):
         ends = (script.tokens[i] == chat.close[0]) & (np.arange(script.tokens.shape[1]) < script.length[i])
         assert (ends & script.student[i]).sum() == rules.max_turns
@@ -139,7 +139,7 @@ def test_a_turn_out_of_budget_is_closed_by_a_given_end(monkeypatch, chat, task, 
 
 def test_the_group_of_a_problem_stands_side_by_side(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, solves_at(chat, {}))
-    played = play(task, task.problems()[:3], chat, engine, params, RetryTeacher(), rules, seed=0, group_size=5)
+    played = play(task, task.problems()[:3], chat, engine, params, Retry(), rules, seed=0, group_size=5)
     assert played.transcript.group.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert [d.problem_id for d in played.dialogues] == ["pa"] * 5 + ["pb"] * 5 + ["pc"] * 5
 
@@ -157,8 +157,8 @@ def test_the_students_context_is_the_public_conversation(monkeypatch, chat, task
     """For each kind of teacher; the teacher's own context holds the private blocks where they belong."""
     problems = task.problems()[:2]
     for teacher in (
-        RetryTeacher(),
-        ScriptedTeacher(),
+        Retry(),
+        Scripted(),
         *(LanguageTeacher(engine, params, knows) for knows in ("own", "other", "none")),
     ):
         stage = put_on_stage(monkeypatch, chat, solves_at(chat, {}))
@@ -201,18 +201,18 @@ def test_private_words_are_cut_to_their_budget(monkeypatch, chat, task, rules, e
 
 def test_no_problems_is_a_plain_error(chat, task, rules, engine, params):
     with pytest.raises(UserError, match="no problems"):
-        play(task, [], chat, engine, params, RetryTeacher(), rules, seed=0)
+        play(task, [], chat, engine, params, Retry(), rules, seed=0)
 
 
 def test_a_context_without_room_is_a_plain_error(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, solves_at(chat, {}, words="my answer is " * 3))
     endless = DialogueRules(max_turns=500, student_tokens=9)
     with pytest.raises(UserError, match="max_length"):
-        play(task, task.problems()[:1], chat, engine, params, RetryTeacher(), endless, seed=0)
+        play(task, task.problems()[:1], chat, engine, params, Retry(), endless, seed=0)
 
 
 def test_the_transcript_is_a_pytree(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, solves_at(chat, {}))
-    script = rollout(task, task.problems()[:2], chat, engine, params, RetryTeacher(), rules, seed=0)
+    script = rollout(task, task.problems()[:2], chat, engine, params, Retry(), rules, seed=0)
     halves = jax.tree.map(lambda a: a[:1], script)
     assert halves.tokens.shape[0] == halves.reward.shape[0] == 1

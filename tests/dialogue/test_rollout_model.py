@@ -3,13 +3,12 @@ depend on seed and id alone, and private knowledge that does not cross."""
 
 import dataclasses
 import itertools
-import sys
 from functools import cache, partial
 
 import jax
 import numpy as np
 import pytest
-from dialogue_toys import DigitTask, put_on_stage, tiny_engine
+from dialogue_toys import STUDENT_MODULES, TEACHER_MODULES, DigitTask, put_on_stage, tiny_engine
 
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import QuestionInjection
@@ -138,7 +137,7 @@ class CountedRows(ContextBatch):
     def begin_turn(self, row, limit, salt=0):
         super().begin_turn(row, limit, salt)
         self.before = getattr(self, "before", {})
-        self.before[row] = (self.context(row)[-1], int(self._ids[row]), list(self.context(row)))
+        self.before[row] = (self.context(row)[-1], int(self._dialogue_ids[row]), list(self.context(row)))
 
     def collect(self):
         utterances = super().collect()
@@ -162,8 +161,8 @@ def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rul
     """All but a context's last token, which nothing follows; a turn that was taken back costs itself once more."""
     engine = request.getfixturevalue("local_engine") if kind == "local" else None
     rows = type("Counted", (CountedRows,), {"log": []})
-    for module in ("rollout", "speakers"):
-        monkeypatch.setattr(sys.modules[f"sml_jax.dialogue.{module}"], "ContextBatch", rows)
+    for module in (*STUDENT_MODULES, *TEACHER_MODULES):
+        monkeypatch.setattr(f"{module}.ContextBatch", rows)
     if case == "plain":
         monkeypatch.setattr(DigitTask, "leaks", lambda *_: False)
     elif case == "guarded":

@@ -27,7 +27,7 @@ from sml_jax.dialogue.sharded import (
     statement,
 )
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.dialogue.teachers import LanguageTeacher, ScriptedTeacher
+from sml_jax.dialogue.teachers import LanguageTeacher, Scripted
 from sml_jax.engine.engine import Engine
 from sml_jax.errors import UserError
 from sml_jax.pocket import ASSETS
@@ -177,7 +177,7 @@ def test_one_full_turn_is_an_ordinary_rollout_of_one_turn(chat, engine, params):
     rules = DialogueRules(max_turns=3, student_tokens=6, teacher_tokens=12, private_tokens=14)
     full = ShardedTask(Shards(), ("full",)).problems("test")
     plain = dataclasses.replace(rules, max_turns=1)
-    one = play(Shards(), full, chat, engine, params, ScriptedTeacher(), plain, seed=5, group_size=2)
+    one = play(Shards(), full, chat, engine, params, Scripted(), plain, seed=5, group_size=2)
     other = play(
         ShardedTask(Shards(), ("full",)), full, chat, engine, params, ShardUser("full"), rules, seed=5, group_size=2
     )

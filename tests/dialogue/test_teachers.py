@@ -2,43 +2,66 @@
 
 from dataclasses import replace
 
+import jax
 import pytest
 from dialogue_toys import put_on_stage
 
+from sml_jax.dialogue import language_teacher
 from sml_jax.dialogue.rollout import play
-from sml_jax.dialogue.teachers import ARMS, LanguageTeacher, RetryTeacher, ScriptedTeacher, teacher_for_arm
+from sml_jax.dialogue.teacher import RolloutSetup, TeacherSpec
+from sml_jax.dialogue.teachers import (
+    Feedback,
+    Function,
+    LanguageTeacher,
+    Retry,
+    Scripted,
+    Self,
+    Shuffled,
+    Uninformed,
+    check_arms,
+)
 from sml_jax.errors import UserError
 
 FROZEN, NOW = {"params": "the initial student's"}, {"params": "the student's at this moment"}
 
 
 @pytest.mark.parametrize(
-    ("arm", "params", "knows"),
-    [("feedback", FROZEN, "own"), ("self", NOW, "none"), ("shuffled", FROZEN, "other"), ("uninformed", FROZEN, "none")],
+    ("arm", "name", "params", "knows"),
+    [
+        (Feedback(), "feedback", FROZEN, "own"),
+        (Self(), "self", NOW, "none"),
+        (Shuffled(), "shuffled", FROZEN, "other"),
+        (Uninformed(), "uninformed", FROZEN, "none"),
+    ],
 )
-def test_language_teachers(engine, arm, params, knows):
-    teacher = teacher_for_arm(arm, engine, FROZEN, NOW, "again")
-    assert isinstance(teacher, LanguageTeacher)
-    assert teacher.params is params and teacher.knows == knows and teacher.engine is engine
+def test_language_teachers(monkeypatch, task, chat, rules, engine, arm, name, params, knows):
+    monkeypatch.setattr(language_teacher, "ContextBatch", lambda *made_of: made_of)
+    key = jax.random.key(0)
+    teacher = arm.make(RolloutSetup(task, chat, rules, engine, NOW, FROZEN, key))
+    assert teacher._contexts == (engine, params, key)
+    assert (teacher.knows, teacher.max_length, arm.name, arm.runs_model) == (knows, engine.max_length, name, True)
 
 
-def test_the_other_teachers(engine):
-    assert teacher_for_arm("retry", engine, FROZEN, NOW, "again") == RetryTeacher("again")
-    assert teacher_for_arm("scripted", engine, FROZEN, NOW, "again") == ScriptedTeacher()
-    for arm in ARMS:
-        teacher_for_arm(arm, engine, FROZEN, NOW, "again")
+def test_all_are_specs_with_a_name_of_their_own(engine, params):
+    own = Function(lambda task, problem, conversation, verdict: "no")
+    specs = [Feedback(), Retry(), Self(), Shuffled(), Uninformed(), Scripted(), own, LanguageTeacher(engine, params)]
+    assert all(isinstance(spec, TeacherSpec) for spec in specs) and len({spec.name for spec in specs}) == len(specs)
+    assert Retry("again") == Retry("again") and Feedback() == Feedback() and not Scripted().runs_model
+    check_arms(specs)
 
 
-def test_an_unknown_arm_is_a_plain_error_that_names_the_arms(engine):
-    with pytest.raises(UserError, match=r"no arm 'feedbak'.*feedback, retry, self, shuffled, uninformed, scripted"):
-        teacher_for_arm("feedbak", engine, FROZEN, NOW, "again")
+def test_arms_that_cannot_stand_beside_each_other_are_a_plain_error():
+    with pytest.raises(UserError, match=r"suite: an arm stands twice in .*: give each once, or a name of its own"):
+        check_arms((Retry(), Retry("other words")), "suite")
+    check_arms((Retry(), Retry("other words", name="kind")))
+    with pytest.raises(UserError, match=r"arms: no arms are given; take some, such as \(@teachers.Feedback\(\)"):
+        check_arms(())
 
 
 def test_retry_says_the_same_whatever_was_said(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, lambda heard: "what?" if len(heard.context) % 2 else "9")
-    teacher = teacher_for_arm("retry", engine, params, params, "once more")
     rules = replace(rules, teacher_tokens=20)
-    played = play(task, task.problems()[:4], chat, engine, params, teacher, rules, seed=0, arm="retry")
+    played = play(task, task.problems()[:4], chat, engine, params, Retry("once more"), rules, seed=0)
     for dialogue in played.dialogues:
         assert [t.text for t in dialogue.turns[1:] if t.role == "teacher"] == ["once more"] * 3
         assert dialogue.arm == "retry"
@@ -48,20 +71,19 @@ def test_retry_says_the_same_whatever_was_said(monkeypatch, chat, task, rules, e
 def test_the_scripted_teacher_hears_the_conversation(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, lambda heard: "9")
     rules = replace(rules, teacher_tokens=20)
-    dialogue = play(task, task.problems()[:1], chat, engine, params, ScriptedTeacher(), rules, seed=0).dialogues[0]
+    dialogue = play(task, task.problems()[:1], chat, engine, params, Scripted(), rules, seed=0).dialogues[0]
     assert [t.text for t in dialogue.turns[1:] if t.role == "teacher"] == ["no, 9 is wrong"] * 3
 
 
 def test_feedback_for_another_problem_needs_another_problem(chat, task, rules, engine, params):
-    teacher = teacher_for_arm("shuffled", engine, params, params, "again")
     with pytest.raises(UserError, match="at least 2 problems"):
-        play(task, task.problems()[:1], chat, engine, params, teacher, rules, seed=0)
+        play(task, task.problems()[:1], chat, engine, params, Shuffled(), rules, seed=0)
 
 
 def test_a_given_text_longer_than_the_budget_is_cut_and_counted(monkeypatch, chat, task, rules, engine, params):
     put_on_stage(monkeypatch, chat, lambda heard: "9")
     long = "z" * (rules.teacher_tokens + 40)
-    dialogue = play(task, task.problems()[:1], chat, engine, params, RetryTeacher(long), rules, seed=0).dialogues[0]
+    dialogue = play(task, task.problems()[:1], chat, engine, params, Retry(long), rules, seed=0).dialogues[0]
     said = [t.text for t in dialogue.turns[1:] if t.role == "teacher"]
     assert all(long.startswith(text) and len(chat.text(text)) <= rules.teacher_tokens for text in said)
     assert dialogue.truncated == len(said) == 3

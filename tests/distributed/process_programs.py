@@ -110,6 +110,7 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
     from run_toys import OPTIMIZER, ToyTask, shared_compilations, toy_experiment
 
     from sml_jax.dialogue.rules import QuestionInjection
+    from sml_jax.dialogue.teachers import Feedback
     from sml_jax.evaluate.suites import Suite
     from sml_jax.models.config import DecoderConfig
     from sml_jax.run.stages import Offline, Online, RandomWeights
@@ -133,7 +134,7 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
         ],
         suites=[Suite(ToyTask(), problems=6, max_turns=2)],
         base=RandomWeights(DecoderConfig(**sizes, max_length=128, tied_embeddings=False)),
-        teacher_arm="feedback",
+        teacher=Feedback(),
         checkpoint_every=1,
         **dict(zip(("data", "fsdp", "tensor"), map(int, layout.split(",")), strict=True)),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_toys import ToyTask, read_lines, toy_experiment, write_tokenizer
 
-from sml_jax.dialogue import judging
+from sml_jax.dialogue import Scripted, judging
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.suites import Suite
 from sml_jax.sharding import AXES
@@ -38,7 +38,7 @@ def test_a_run_evaluates_on_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(judging.time, "sleep", lambda seconds: None)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), AXES)
     monkeypatch.setattr("sml_jax.run.experiment.make_mesh", lambda *sizes: mesh)
-    suites = [Suite(FailingShards(), arms=("scripted",), problems=4, max_turns=2)]
+    suites = [Suite(FailingShards(), arms=(Scripted(),), problems=4, max_turns=2)]
     sharded = [ShardedSuite(FailingShards(), settings=("sharded",), problems=3, simulations=3)]
     experiment = toy_experiment(write_tokenizer(tmp_path / "toy.model"), suites=suites, sharded_suites=sharded)
     experiment.train(tmp_path / "run", "")

@@ -1,31 +1,23 @@
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 from sml_jax.evaluate import behaviour_summary, label_turn
 from sml_jax.evaluate.labels import LABELS, label_by_rules, premature
 from sml_jax.tasks.problems.types import Turn, Verdict
 
 
-@dataclass(frozen=True)
-class Judged:
-    turns: tuple[Turn, ...]
-    verdicts: tuple[Verdict, ...]
-    problem_id: str = "p"
-    arm: str = "feedback"
-    solved_turn: int = 0
-
-
-def dialogue(*student: tuple[str, bool]) -> Judged:
+def dialogue(*student: tuple[str, bool]) -> Dialogue:
     """Student turns as (text, attempted), each after a teacher's."""
     turns = [turn for text, _ in student for turn in (Turn("teacher", "no, why?"), Turn("student", text))]
-    return Judged(tuple(turns), tuple(Verdict(False, attempted) for _, attempted in student))
+    verdicts = tuple(Verdict(False, attempted) for _, attempted in student)
+    return Dialogue("p", "feedback", tuple(turns), verdicts, 0, ())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from run_toys import RULES, ToyTask, read_lines, shared_compilations, toy_experi
 
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.sharded import SETTINGS, replies
+from sml_jax.dialogue.teachers import Retry
 from sml_jax.errors import UserError
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.sharded_table import sharded_table
@@ -99,7 +100,7 @@ def test_rules_leave_room_for_all_that_a_user_says(tokenizer):
 
 
 def test_a_run_writes_sharded_results_beside_the_others(tokenizer, tmp_path, capsys):
-    suite = Suite(ToyTask(), arms=("retry",), problems=3, max_turns=2)
+    suite = Suite(ToyTask(), arms=(Retry(),), problems=3, max_turns=2)
     experiment = toy_experiment(tokenizer, suites=[suite], sharded_suites=[SUITE])
     experiment.train(tmp_path, "")
     results = json.loads((tmp_path / "eval.json").read_text())

@@ -1,22 +1,19 @@
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.errors import UserError
 from sml_jax.evaluate import closing_markdown, closing_table, compare_dialogues, success_summary
 from sml_jax.tasks.problems.types import Turn, Verdict
 
 
-@dataclass(frozen=True)
-class Judged:
-    turns: tuple[Turn, ...]
-    verdicts: tuple[Verdict, ...]
-    solved_turn: int
-    problem_id: str = "pocket_math/test/17"
-    arm: str = "feedback"
+def judged(
+    turns: tuple[Turn, ...], verdicts: tuple[Verdict, ...], solved_turn: int, problem_id: str = "pocket_math/test/17"
+) -> Dialogue:
+    return Dialogue(problem_id, "feedback", turns, verdicts, solved_turn, ())
 
 
 def entry(success, n=100):
@@ -90,12 +87,12 @@ def test_no_results(results):
 
 
 QUESTION = Turn("teacher", "what is the code?")
-BASE = Judged(
+BASE = judged(
     (QUESTION, Turn("student", "4 1 2"), Turn("teacher", "part 1 is too low"), Turn("student", "4 1 [red]2\x1b[2J")),
     (Verdict(False, True), Verdict(False, True)),
     0,
 )
-TRAINED = Judged((QUESTION, Turn("student", "what is part 1?"), Turn("teacher", "it is 6"), Turn("student", "6 1 2")),
+TRAINED = judged((QUESTION, Turn("student", "what is part 1?"), Turn("teacher", "it is 6"), Turn("student", "6 1 2")),
                  (Verdict(False, False), Verdict(True, True)), 2)  # fmt: skip
 
 
@@ -113,10 +110,10 @@ def test_dialogues_stand_side_by_side():
 
 
 def test_dialogues_of_different_length():
-    shorter = Judged(BASE.turns[:2], (Verdict(True, True),), 1)
+    shorter = judged(BASE.turns[:2], (Verdict(True, True),), 1)
     assert "student 2 (correct): 6 1 2" in text_of(compare_dialogues(shorter, TRAINED))
 
 
 def test_dialogues_on_different_problems():
     with pytest.raises(UserError, match="same problem"):
-        compare_dialogues(BASE, Judged(TRAINED.turns, TRAINED.verdicts, 2, problem_id="other"))
+        compare_dialogues(BASE, judged(TRAINED.turns, TRAINED.verdicts, 2, problem_id="other"))

@@ -3,7 +3,7 @@
 import pytest
 
 from sml_jax.common.assets import SHIPPED_MODELS
-from sml_jax.dialogue import DialogueRules, LanguageTeacher, RetryTeacher, play
+from sml_jax.dialogue import DialogueRules, LanguageTeacher, Retry, play
 from sml_jax.engine import Engine
 from sml_jax.models import count_params, load_model
 from sml_jax.pocket import ASSETS
@@ -40,7 +40,7 @@ def dialogues(request, base):
     task = pocket_task(request.param)
     problems = task.problems("test")[:PROBLEMS]
     rules = DialogueRules(max_turns=4, student_tokens=10, teacher_tokens=14, private_tokens=16)
-    arms = {"feedback": LanguageTeacher(engine, params), "retry": RetryTeacher()}
+    arms = {"feedback": LanguageTeacher(engine, params), "retry": Retry()}
     return task, {
         arm: play(task, problems, chat, engine, params, teacher, rules, seed=3, arm=arm).dialogues
         for arm, teacher in arms.items()

@@ -44,8 +44,7 @@ def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggre
     bad = next(problem for problem in task.problems("train") if problem.id == task.bad)
 
     def batch(problems):
-        teacher = context.teacher("scripted", engine, params)
-        played = play(task, problems, context.framing, engine, params, teacher, RULES, seed=3, group_size=4)
+        played = play(task, problems, context.framing, engine, params, context.teacher, RULES, seed=3, group_size=4)
         return stage._batch(played, stage.micro_batch_size, engine.capacities, 8)
 
     parts, metrics = batch([*problems, bad])

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 
+from sml_jax.dialogue.language_teacher import ModelTeacher
+from sml_jax.dialogue.teachers import Feedback
 from sml_jax.errors import UserError
 from sml_jax.learn.update import Learner, PolicyLoss
-from sml_jax.run.context import RunContext
 from sml_jax.run.stages import Online, RandomWeights
 from sml_jax.sharding import MeshShape
 
@@ -55,7 +56,7 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
     base = RandomWeights(dataclasses.replace(plain.base.config, kv_heads=2))
     ends, said = [], []
     for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
-        run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher_arm="feedback")
+        run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher=Feedback())
         run.context = dataclasses.replace(run.context, engines={})
         ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_logged=100)))
         assert {dict(engine.mesh.shape)["tensor"] for engine in run.context.engines.values()} == {2 if shape else 1}
@@ -145,14 +146,14 @@ def test_the_return_is_discounted_by_the_turn(new_run):
 def test_a_frozen_teacher(new_run, monkeypatch):
     """The language-model teacher keeps the initial weights while the student moves."""
     seen = []
-    teacher = RunContext.teacher
 
-    def spy(self, arm, engine, student_params):
-        seen.append((host(teacher(self, arm, engine, student_params).params), host(student_params)))
-        return teacher(self, arm, engine, student_params)
+    class Spy(ModelTeacher):
+        def __init__(self, role, setup):
+            seen.append((host(role.params), host(setup.student_params)))
+            super().__init__(role, setup)
 
-    monkeypatch.setattr(RunContext, "teacher", spy)
-    run = new_run(teacher_arm="feedback")
+    monkeypatch.setattr("sml_jax.dialogue.language_teacher.ModelTeacher", Spy)
+    run = new_run(teacher=Feedback())
     run.run(dataclasses.replace(ONLINE, steps=3))
     assert all(same(frozen, run.context.initial) for frozen, _ in seen)
     assert not same(seen[-1][1], run.context.initial)

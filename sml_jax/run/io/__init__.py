@@ -1,7 +1,6 @@
 """What a run writes and shows: its folder, its records, its progress. Knows no model."""
 
-from sml_jax.run.io.dialogues import dialogue_record
 from sml_jax.run.io.display import Progress, printable
 from sml_jax.run.io.folder import RunFolder, to_json
 
-__all__ = ["Progress", "RunFolder", "dialogue_record", "printable", "to_json"]
+__all__ = ["Progress", "RunFolder", "printable", "to_json"]

@@ -1,30 +1,27 @@
+"""The record of a dialogue in `dialogues.jsonl`."""
+
 import json
-from dataclasses import dataclass
 
-import numpy as np
-
-from sml_jax.run.io import RunFolder, dialogue_record
+from sml_jax.dialogue.records import dialogue_record
+from sml_jax.dialogue.transcript import Dialogue
+from sml_jax.run.io import RunFolder
 from sml_jax.tasks.problems.types import Turn, Verdict
 
-
-@dataclass(frozen=True)
-class Finished:
-    problem_id: str = "pocket_math/test/1"
-    arm: str = "feedback"
-    turns: tuple[Turn, ...] = (Turn("teacher", "2 + 2?"), Turn("student", "5"), Turn("teacher", "no \ud800"),
-                               Turn("student", "4"))  # fmt: skip
-    verdicts: tuple[Verdict, ...] = (Verdict(False, True, "too high"), Verdict(True, True))
-    solved_turn: int = 2
-    tokens: tuple[int, ...] = (np.int32(1), np.int32(7))
-    leaks: int = 1
-    redactions: int = 0
-    injected_turns: tuple[int, ...] = ()
-    overlong: bool = True
-    dropped: str = "verifier: \ud800"
+FINISHED = Dialogue(
+    problem_id="pocket_math/test/1",
+    arm="feedback",
+    turns=(Turn("teacher", "2 + 2?"), Turn("student", "5"), Turn("teacher", "no \ud800"), Turn("student", "4")),
+    verdicts=(Verdict(False, True, "too high"), Verdict(True, True)),
+    solved_turn=2,
+    tokens=(1, 7),
+    leaks=1,
+    overlong=True,
+    dropped="verifier: \ud800",
+)
 
 
 def test_a_record_holds_all_of_the_dialogue(tmp_path):
-    record = dialogue_record(Finished(), step=3, policy="trained")
+    record = dialogue_record(FINISHED, step=3, policy="trained")
     assert record == {
         "problem_id": "pocket_math/test/1",
         "arm": "feedback",

@@ -1,61 +1,13 @@
-"""The record of one dialogue, as a line of `dialogues.jsonl`."""
+"""The record of one finished dialogue, as a line of `dialogues.jsonl`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from sml_jax.tasks.problems.types import Turn, Verdict
-
-
-@runtime_checkable
-class JudgedDialogue(Protocol):
-    """A finished dialogue with its verdicts: what labels and tables need of `sml_jax.dialogue.transcript.Dialogue`."""
-
-    @property
-    def problem_id(self) -> str: ...
-
-    @property
-    def arm(self) -> str: ...
-
-    @property
-    def turns(self) -> Sequence[Turn]: ...
-
-    @property
-    def verdicts(self) -> Sequence[Verdict]:
-        """One for each student turn, in order."""
-        ...
-
-    @property
-    def solved_turn(self) -> int:
-        """The student turn, from 1, that solved it; 0 for none."""
-        ...
+from sml_jax.dialogue.transcript import Dialogue
 
 
-@runtime_checkable
-class RecordableDialogue(JudgedDialogue, Protocol):
-    """What a record needs besides."""
-
-    @property
-    def tokens(self) -> Sequence[int]: ...
-
-    @property
-    def leaks(self) -> int: ...
-
-    @property
-    def redactions(self) -> int: ...
-
-    @property
-    def injected_turns(self) -> Sequence[int]: ...
-
-    @property
-    def overlong(self) -> bool: ...
-
-    @property
-    def dropped(self) -> str: ...
-
-
-def dialogue_record(dialogue: RecordableDialogue, step: int, policy: str) -> dict[str, Any]:
+def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any]:
     """Everything about one dialogue, in plain Python that JSON takes.
 
     Args:

@@ -1,0 +1,198 @@
+"""The teacher's side of a rollout: what any teacher is told, and what becomes of its replies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sml_jax.dialogue.drops import PROBLEM, VERIFIER, drop_on_error, not_dropped
+from sml_jax.dialogue.framing import Framing
+from sml_jax.dialogue.judging import Judged, Unjudged, judge
+from sml_jax.dialogue.live import LiveDialogue
+from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.teacher import NoReply, Reply, Request, Teacher
+from sml_jax.distributed.processes import broadcast, is_primary
+from sml_jax.tasks.problems.types import Problem, Task, Turn
+
+
+class TeacherSide:
+    """Lets a teacher answer in every dialogue of a rollout, and guards its replies."""
+
+    def __init__(self, teacher: Teacher, task: Task, framing: Framing, rules: DialogueRules):
+        self._teacher, self._task, self._framing, self._rules = teacher, task, framing, rules
+        # A teacher whose replies may differ between processes lives in process 0 alone, which tells the others.
+        self._asks = teacher.in_step or is_primary()
+        self._waiting: dict[int, tuple[LiveDialogue, Request]] = {}  # by dialogue id
+
+    def max_turns(self, problem: Problem) -> int:
+        """Student turns of a dialogue about this problem at most."""
+        teacher_turns = self._teacher.turns(problem)
+        return self._rules.max_turns if teacher_turns is None else min(teacher_turns, self._rules.max_turns)
+
+    def known_problem(self, live: LiveDialogue) -> Problem | None:
+        """The problem whose private knowledge the teacher has, None for no problem's."""
+        return {"own": live.problem, "other": live.other_problem, "none": None}[self._teacher.knows]
+
+    def static_knowledge(self, live: LiveDialogue) -> str:
+        """What the teacher alone knows from the start, "" for nothing."""
+        known = self.known_problem(live)
+        return self._task.static_knowledge(known) if known is not None else ""
+
+    def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, list[int]]:
+        """What each dialogue's teacher alone learns of the student's latest turn.
+
+        Returns:
+          Tokens by dialogue id. A dialogue where something fails is dropped, and is not in the result.
+        """
+        known = {live.id: self.known_problem(live) for live in lives}
+        verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
+        # A teacher that knows another problem reads the verdict on the student's turn as an answer to that one.
+        misled = [live for live in lives if known[live.id] is live.other_problem is not live.problem]
+        items = [(live.other_problem, live.turns[-1].text) for live in misled]
+        judged = judge(self._task, items, self._rules.verifier_retries)
+        verdicts |= {live.id: verdict for live, verdict in zip(misled, judged, strict=True)}
+        private = {}
+        for live in lives:
+            problem, verdict = known[live.id], verdicts[live.id]
+            if isinstance(verdict, Unjudged):
+                live.drop(VERIFIER, f"on problem {live.other_problem.id}, which the teacher knows: {verdict.error}")
+                continue
+            with drop_on_error(live, "writing what the teacher learns"):
+                text = "" if problem is None else self._teacher.reads(self._task, problem, verdict, live.revealed)
+                private[live.id] = self._framing.teacher_reads(text, self._rules.private_tokens)
+        return private
+
+    def open(self, live: LiveDialogue) -> None:
+        """A dialogue begins."""
+        if self._asks:
+            self._teacher.open(live.id, live.row, live.teacher_context)
+
+    def prefill(self, lives: Sequence[LiveDialogue], student_turns: Sequence[list[int]]) -> None:
+        """Lets the teacher read ahead before it is known whether it will have to reply.
+
+        Args:
+          student_turns: for each dialogue, the turn that is about to be added to its `teacher_context`.
+        """
+        pairs = zip(lives, student_turns, strict=True)
+        if self._asks:
+            self._teacher.prefill({live.row: [*live.teacher_context, *turn] for live, turn in pairs})
+
+    def start(self, lives: Sequence[LiveDialogue]) -> None:
+        """Asks the teacher for a reply in these dialogues. One where something fails is dropped."""
+        private = self.dynamic_knowledge(lives)
+        requests = []
+        for live in not_dropped(lives):
+            live.teacher_context += private[live.id]
+            request = Request(
+                dialogue=live.id,
+                row=live.row,
+                problem=live.problem,
+                turns=tuple(live.turns),
+                verdict=live.verdicts[-1],
+                context=tuple(live.teacher_context),
+                revealed=tuple(live.revealed),
+            )
+            self._waiting[live.id] = live, request
+            requests.append(request)
+        self._ask(requests)
+
+    def wait(self, idle: bool) -> None:
+        """Waits for the teacher's call under way, or for a reply if the student has nothing to do; see `Teacher`."""
+        if self._asks:
+            self._teacher.wait(idle and bool(self._waiting))
+
+    def dispatch(self, stop_fraction: float) -> None:
+        """Starts a call of the teacher's model, if it has one, for the dialogues that wait for it."""
+        if self._asks:
+            self._teacher.dispatch(stop_fraction)
+
+    def collect(self) -> list[LiveDialogue]:
+        """Writes the replies that are ready into both sides' contexts and the text.
+
+        A reply that leaks, or that holds nothing for the student, is asked for again or replaced.
+
+        Returns:
+          The dialogues that are answered. One where something failed is dropped, and is not among them.
+        """
+        answered, again = [], []
+        for dialogue, reply in self._collected().items():
+            live, request = self._waiting.pop(dialogue)
+            if isinstance(reply, NoReply):
+                live.drop(PROBLEM, reply.error)
+                continue
+            sayable = False
+            with drop_on_error(live, "guarding the teacher's reply"):
+                sayable = self._passes(live, reply, request.draw)
+            if live.dropped:
+                continue
+            if not sayable:
+                if self._teacher.redraws and request.draw < self._rules.guard.regenerations:
+                    request = dataclasses.replace(request, draw=request.draw + 1)
+                    self._waiting[dialogue] = live, request
+                    again.append(request)
+                    continue
+                with drop_on_error(live, "replacing the teacher's reply"):
+                    live.redactions += 1
+                    reply = self._teacher.replacement(live.problem, live.revealed, self._rules.guard.redaction)
+            if not live.dropped:
+                with drop_on_error(live, "writing the teacher's reply"):
+                    self._write(live, reply)
+                    answered.append(live)
+        self._ask(again)
+        return answered
+
+    def _ask(self, requests: Sequence[Request]) -> None:
+        if self._asks and requests:
+            self._teacher.start(requests)
+
+    def _collected(self) -> Mapping[int, Reply | NoReply]:
+        """The replies that are ready, the same ones in every process."""
+        if not self._waiting:
+            return {}
+        if self._teacher.in_step:
+            return self._teacher.collect()
+        ready = self._teacher.collect() if self._asks else {}
+        return {dialogue: _from_json(values) for dialogue, values in broadcast(_to_json(ready))}
+
+    def _passes(self, live: LiveDialogue, reply: Reply, draw: int) -> bool:
+        """Whether a reply may be said. What is wrong with it is counted once a turn, however often it is drawn."""
+        if reply.text is None:
+            live.unmarked += draw == 0
+            return False
+        # A shard never gives the answer away: it is a part of the problem's statement.
+        public_text = "\n".join([live.public_text, *live.problem.shards])
+        if self._teacher.guarded and self._task.leaks(live.problem, reply.text, public_text):
+            live.leaks += draw == 0
+            return False
+        return True
+
+    def _write(self, live: LiveDialogue, reply: Reply) -> None:
+        """Appends a reply to the conversation and to both sides' contexts."""
+        text, tokens, truncated = reply.text or "", reply.tokens, reply.truncated
+        if tokens is None:
+            # A given text is cut where a sampled turn would have been cut.
+            tokens = tuple(self._framing.text(text))
+            if len(tokens) > self._rules.teacher_tokens:
+                truncated, tokens = True, tokens[: self._rules.teacher_tokens]
+                text = self._framing.utterance(tokens)
+        own_tokens = tokens if reply.context_tokens is None else reply.context_tokens
+        live.truncated += truncated
+        live.turns.append(Turn("teacher", text))
+        live.revealed += [reply.shard] if reply.shard else []
+        live.teacher_context += [*self._framing.teacher_begins(), *own_tokens, *self._framing.teacher_ends()]
+        live.student_context.add_given(self._framing.student_hears(tokens))
+
+
+_TOKENS = ("tokens", "context_tokens")  # tuples, which JSON makes lists
+
+
+def _to_json(replies: Mapping[int, Reply | NoReply]) -> list[tuple[int, dict]]:
+    return [(dialogue, dataclasses.asdict(reply)) for dialogue, reply in replies.items()]
+
+
+def _from_json(fields: dict[str, Any]) -> Reply | NoReply:
+    if "error" in fields:
+        return NoReply(**fields)
+    lists = {name: value if value is None else tuple(value) for name, value in fields.items() if name in _TOKENS}
+    return Reply(**{**fields, **lists})
