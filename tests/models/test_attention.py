@@ -197,11 +197,11 @@ def test_the_platform_is_that_of_the_arrays_mesh() -> None:
     """A mesh of devices that are not here, as for compiling for a TPU without one."""
     device = jax.sharding.AbstractDevice(device_kind="TPU v5 lite", num_cores=1, platform="tpu")
     mesh = jax.sharding.AbstractMesh((2,), ("data",), abstract_device=device)
-    shape = jax.ShapeDtypeStruct((2,), jnp.float32)  # an array could not be made on devices that are not here
     seen = []
-    with jax.sharding.use_abstract_mesh(mesh):
+    # Shapes, since an array cannot be made on devices that are not here.
+    for sharding in (NamedSharding(mesh, PartitionSpec()), None):
+        shape = jax.ShapeDtypeStruct((2,), jnp.float32, sharding=sharding)
         jax.eval_shape(lambda x: seen.append(attention.platform_of(jax.typeof(x).sharding.mesh)) or x, shape)
-    jax.eval_shape(lambda x: seen.append(attention.platform_of(jax.typeof(x).sharding.mesh)) or x, shape)
     assert seen == ["tpu", "cpu"]
 
 
