@@ -18,7 +18,7 @@ import jax
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from sml_jax.cli.main import run_program
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, count_params, init_params
 from sml_jax.models.hf.save import save_hf
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from sml_jax.cli.main import run_program
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate.seeds import effects_markdown, load_results, seeds_markdown
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.source import Source
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @dataclass(frozen=True)

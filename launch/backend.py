@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.jobs import Job
-from sml_jax.errors import Stopped, UserError
+from sml_jax.common.errors import Stopped, UserError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from launch.sweep import Axis, parse_seeds, parse_sweep
 from sml_jax.cli.flags import ProgramFlag, parse_program_flags
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 EXECUTORS = ("local", "vertex", "kubernetes")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch.sweep import Axis, points
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.jobs import Job
 from launch.tpus import Slice
-from sml_jax.errors import EXIT_PEER_LOST, EXIT_STOPPED, EXIT_USER_ERROR, UserError
+from sml_jax.common.errors import EXIT_PEER_LOST, EXIT_STOPPED, EXIT_USER_ERROR, UserError
 
 PORT = 8476  # of the first pod, where the processes of a run meet
 CRASHES = 3  # pods that may fail otherwise than by 2, 75 and 76 before the job is given up

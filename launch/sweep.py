@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 _NAME = re.compile(r"[A-Za-z_]\w*([./][A-Za-z_]\w*)*")
 _LONGEST = 120  # characters of a folder's name

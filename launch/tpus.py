@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 # Generation -> (GKE's accelerator, machine type without its number of chips, the shapes that one host holds).
 _GENERATIONS = {

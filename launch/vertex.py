@@ -8,7 +8,7 @@ from typing import Any
 
 from launch.jobs import Job
 from launch.tpus import Slice
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def custom_job(

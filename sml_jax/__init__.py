@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sml_jax.common.errors import UserError
     from sml_jax.dialogue import DialogueRules, Transcript, play, rollout
     from sml_jax.engine import Engine, Sampling
-    from sml_jax.errors import UserError
     from sml_jax.learn import discounted_returns, group_advantages, grpo_loss, sft_loss
     from sml_jax.models import Decoder, DecoderConfig
     from sml_jax.models.hf import load_model, save_model
@@ -23,7 +23,7 @@ _HOMES = {
     "Engine": "sml_jax.engine",
     "Sampling": "sml_jax.engine",
     "Transcript": "sml_jax.dialogue",
-    "UserError": "sml_jax.errors",
+    "UserError": "sml_jax.common.errors",
     "discounted_returns": "sml_jax.learn",
     "group_advantages": "sml_jax.learn",
     "grpo_loss": "sml_jax.learn",

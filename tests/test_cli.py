@@ -8,7 +8,7 @@ from gin.utils import augment_exception_message_and_reraise
 
 from sml_jax.cli import main as cli
 from sml_jax.cli.flags import ProgramFlag, parse_program_flags
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @pytest.fixture

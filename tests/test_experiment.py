@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.dialogue.teachers import Feedback, Retry
-from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.models.hf.checkpoint import load_model
 from sml_jax.run.bookkeeper import Bookkeeper

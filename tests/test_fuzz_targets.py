@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.cli.main import run_program
+from sml_jax.common.errors import UserError
 from sml_jax.common.suggest import nearest
-from sml_jax.errors import UserError
 from sml_jax.gin_config.load import configured, parse_gin
 from sml_jax.gin_config.overrides import quoted, split_gin_flags
 from sml_jax.gin_config.reader import parse_literal

@@ -12,7 +12,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import parse_gin
 from sml_jax.gin_config.renamed import GONE, RENAMED
 

@@ -10,7 +10,7 @@ import pytest
 from run_toys import OPTIMIZER, ToyTask, read_lines, shared_compilations, toy_experiment, write_tokenizer
 from stopped_runs import differences
 
-from sml_jax.errors import Stopped, UserError
+from sml_jax.common.errors import Stopped, UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.io.display import Progress

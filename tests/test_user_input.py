@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 
 
 @given(st.text(), st.text())

@@ -11,7 +11,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import default_search_paths, parse_gin
 
 ROOT = Path(__file__).resolve().parents[1]

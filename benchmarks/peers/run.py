@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 
 from sml_jax.cli.main import run_program
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

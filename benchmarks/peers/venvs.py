@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 PINNED = {
     "torch": ("torch==2.13.0", "transformers==5.23.0", "trl==1.16.0"),

@@ -10,9 +10,9 @@ from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, dumps, odd_value
 from fuzz.targets.tokenizer import tokenizers
 from fuzz.toys import toys
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.framing import Framing, MessageFraming, marked
 from sml_jax.dialogue.prompts import FOLDER, Prompts, fill
-from sml_jax.errors import UserError
 from sml_jax.text.chat import simple_format
 from sml_jax.text.families import families, family_of, message_format
 

@@ -16,7 +16,7 @@ import gin
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken
 from sml_jax.cli.flags import ProgramFlag, parse_program_flags
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment, parse_gin
 from sml_jax.gin_config.reader import marks, parse_literal
 
@@ -56,7 +56,7 @@ _LINES = (
     "from sml_jax import experiment",
     "from sml_jax.run.stages import online",
     "from sml_jax.nowhere import x",
-    "import sml_jax.errors",
+    "import sml_jax.common.errors",
     f"include '{_RECIPE}'",
     "include 'gin/nowhere.gin'",
     "experiment.Experiment.max_concurrent = 4",

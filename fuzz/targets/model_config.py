@@ -10,7 +10,7 @@ from typing import Any
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from fuzz.toys import toys
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.hf.config import config_from_hf, config_to_hf, stored_dtype

@@ -16,7 +16,7 @@ from typing import Any
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from fuzz.toys import toys
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.datasets.gsm8k import gsm8k
 from sml_jax.tasks.datasets.hendrycks_math import hendrycks_math

@@ -8,7 +8,7 @@ from typing import Any
 
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.run.io.folder import RunFolder
 
 

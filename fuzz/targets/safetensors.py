@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
 
 _TENSORS = {

@@ -12,7 +12,7 @@ from typing import Any
 from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from fuzz.toys import toys
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.families import families, message_format
 from sml_jax.text.huggingface import load_tokenizer
 

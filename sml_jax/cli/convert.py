@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sml_jax.cli.flags import FlagParser
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 
 if TYPE_CHECKING:
     from sml_jax.models.hf.load import Progress as Tell

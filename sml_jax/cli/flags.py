@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
 from sml_jax.common.suggest import nearest
-from sml_jax.errors import UserError
 from sml_jax.gin_config.overrides import split_gin_flags
 
 if TYPE_CHECKING:

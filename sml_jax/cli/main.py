@@ -5,8 +5,8 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
+from sml_jax.common.errors import EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
 from sml_jax.common.suggest import did_you_mean
-from sml_jax.errors import EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
 
 # Imported only when run, so that `sml-jax --help` need not load JAX.
 PROGRAMS = {

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from sml_jax.cli.flags import ProgramFlag, choice, parse_program_flags
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 DESCRIPTION = """Compiles every kernel of a recipe for a TPU slice and tells what they need.
 

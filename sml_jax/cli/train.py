@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, group_of, parse_program_flags
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
 

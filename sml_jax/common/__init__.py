@@ -1,1 +1,1 @@
-"""Small helpers that every room may use: paths, JSON text, cores, suggestions for misspelt names."""
+"""What every room may use: errors that a user sees, paths, JSON text, cores, suggestions for misspelt names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:

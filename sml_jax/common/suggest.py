@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:

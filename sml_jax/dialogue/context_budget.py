@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher import Teacher
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task
 
 UNLIMITED = sys.maxsize

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 _MAX_ERROR_CHARS = 300

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 
 FOLDER = Path(__file__).parent.parent / "prompts"
 

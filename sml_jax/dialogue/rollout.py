@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import ContextBudget
 from sml_jax.dialogue.drops import OVERLONG, check_some_kept, drop_on_error, log_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
@@ -23,7 +24,6 @@ from sml_jax.dialogue.teacher import RolloutSetup, TeacherSpec
 from sml_jax.dialogue.teacher_side import TeacherSide
 from sml_jax.dialogue.transcript import Dialogue, Transcript, transcript
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task
 
 # A model's call ends when half of its dialogues have ended their turn: these go on while the others still speak.

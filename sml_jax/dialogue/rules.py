@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError, at_least
+from sml_jax.common.errors import UserError, at_least
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from sml_jax.common.errors import at_least
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher
-from sml_jax.errors import at_least
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 LINGER_SECONDS = 0.002  # replies that come within this of the first one join the same call of the student's model

@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.language_teacher import LanguageTeacher, Message
 from sml_jax.dialogue.script_teacher import Script
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 SETTINGS = ("full", "concat", "sharded", "recap", "snowball")

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.language_teacher import LanguageTeacher
 from sml_jax.dialogue.script_teacher import Function, Script
 from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
-from sml_jax.errors import UserError, at_least
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 __all__ = [

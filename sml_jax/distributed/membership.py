@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn
 
+from sml_jax.common.errors import EXIT_PEER_LOST, EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
 from sml_jax.distributed import abort_handler, processes, store
 from sml_jax.distributed.heartbeats import LOST_AFTER, Heartbeats
-from sml_jax.errors import EXIT_PEER_LOST, EXIT_STOPPED, EXIT_USER_ERROR, Stopped, UserError
 
 # All in seconds.
 _START_TIMEOUT = 300  # until all processes must have come

@@ -13,9 +13,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from sml_jax.common.errors import UserError
 from sml_jax.distributed import store
 from sml_jax.distributed.store import process_count, process_id
-from sml_jax.errors import UserError
 
 __all__ = [
     "all_gather",

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.caches import Cache
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.kernels import Sampled
-from sml_jax.errors import UserError
 from sml_jax.sharding import num_decode_loops
 
 MIN_COPIED_OPENING = 8  # tokens: a shorter opening costs less to run through the model than to copy

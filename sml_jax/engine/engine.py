@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
 from sml_jax.engine import caches, kernels
 from sml_jax.engine.caches import Cache, CacheLayout
@@ -25,7 +26,6 @@ from sml_jax.engine.sizes import (
     longest_cache_length,
     rows_of_a_shard,
 )
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import place_params, sharded_param_shapes
 from sml_jax.models.ops.cache_backends import cache_backend

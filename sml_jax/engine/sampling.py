@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from jax.sharding import Mesh
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.caches import align_slots
-from sml_jax.errors import UserError
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.sharding import num_row_shards
 

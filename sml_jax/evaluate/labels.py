@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.evaluate.label_hedges import hedges
 from sml_jax.evaluate.label_questions import asked, is_short
 from sml_jax.evaluate.label_rules import declines, is_missing

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate.sharded import SHARDED_KEY
 from sml_jax.evaluate.statistics import mean_ci95_over_seeds
 

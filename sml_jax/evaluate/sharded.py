@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.drops import check_some_kept, kept
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
@@ -29,7 +30,6 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teacher import TeacherSpec
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary, student_labels
 from sml_jax.evaluate.sharded_statistics import aptitude_summary, premature_summary
 from sml_jax.tasks.problems.types import Task

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate.labels import Label, premature
 from sml_jax.evaluate.statistics import mean_ci95_over_seeds
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 # suite -> policy -> setting -> user -> what `evaluate_sharded` gives: the form of eval.json's "sharded_suites".
 ShardedResults = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def success_at_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.drops import check_some_kept, kept
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
@@ -18,7 +19,6 @@ from sml_jax.dialogue.teacher import TeacherSpec
 from sml_jax.dialogue.teachers import Feedback, Retry, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.labels import Labeller, behaviour_summary
 from sml_jax.evaluate.statistics import success_summary
 from sml_jax.tasks.problems.types import Task

@@ -13,8 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.run.io.display import printable
 
 # suite -> policy -> arm -> what `success_summary` gives: the form of eval.json.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.families import gemma2, gemma3, llama, qwen2, qwen3
 from sml_jax.families.chatml import CHATML
 from sml_jax.families.family import ChatTemplate, Family, Wrapper

@@ -16,8 +16,8 @@ from typing import Any
 
 import gin
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.suggest import unknown
-from sml_jax.errors import UserError
 from sml_jax.gin_config.names import Names, check_parameter, load
 from sml_jax.gin_config.overrides import parse_override, quoted
 from sml_jax.gin_config.reader import Binding, GinText, Import, read_files

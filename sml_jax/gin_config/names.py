@@ -9,8 +9,8 @@ from typing import Any
 
 import gin
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.suggest import did_you_mean, unknown
-from sml_jax.errors import UserError
 from sml_jax.gin_config.reader import Binding, Import, Macro, Ref, Unit, marks
 from sml_jax.gin_config.renamed import renamed, renamed_selector
 

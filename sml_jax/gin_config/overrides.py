@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gin import config_parser
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.reader import Binding, Import, Unit, parse_literal
 
 _KEY = re.compile(r"[A-Za-z_]\w*([./][A-Za-z_]\w*)*")

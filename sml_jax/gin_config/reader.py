@@ -9,9 +9,9 @@ from typing import Any
 
 from gin import config_parser
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
 from sml_jax.common.suggest import nearest
-from sml_jax.errors import UserError
 
 DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
 

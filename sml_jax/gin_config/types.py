@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.names import Names
 from sml_jax.gin_config.reader import Binding, Macro, Ref, Unit
 from sml_jax.gin_config.renamed import OBJECTS

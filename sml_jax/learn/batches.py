@@ -13,7 +13,7 @@ from typing import Any
 import flax.struct
 import numpy as np
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 _LEAST_SHARED = 16  # tokens: less is not worth another program

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.learn.weights import token_weights
 
 Metrics = dict[str, Float[Array, ""]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import optax
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def adamw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Float[Array, " batch"]:

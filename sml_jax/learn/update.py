@@ -14,8 +14,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
-from sml_jax.errors import UserError
 from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 AGGREGATIONS = ("sequence", "token", "constant")
 

@@ -7,8 +7,8 @@ import json
 
 import jax.numpy as jnp
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
-from sml_jax.errors import UserError
 from sml_jax.models.json_fields import check_fields, typed_values
 from sml_jax.models.ops.attention import ATTENTIONS
 from sml_jax.models.ops.rope import RopeScaling

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 # How error messages name types that Python spells otherwise.
 _SPELLINGS: dict[Any, str] = {type(None): "null", tuple[str, ...]: "a list of texts"}

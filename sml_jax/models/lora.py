@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shapes_by_path

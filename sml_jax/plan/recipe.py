@@ -8,10 +8,10 @@ from typing import Any
 
 import gin
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.errors import UserError
 from sml_jax.evaluate.suites import Suite
 from sml_jax.gin_config.load import configured, load_experiment, parse_gin
 from sml_jax.models.config import DecoderConfig

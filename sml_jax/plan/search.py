@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, changed
 from sml_jax.plan.report import CompiledCache, PhasePlan, Plan, Tell, make_plan, state_bytes

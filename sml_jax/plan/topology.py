@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.suggest import nearest
-from sml_jax.errors import UserError
 from sml_jax.plan.chips import CHIPS, Chip, chips_in
 
 _MISSING = "planning for a TPU needs its compiler, libtpu: pip install 'sml-jax[plan]'"

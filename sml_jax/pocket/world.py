@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
 from sml_jax.tasks import ExpressionPool

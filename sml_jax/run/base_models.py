@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig, canonical, run_settings
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model

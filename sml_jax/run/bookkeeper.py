@@ -8,10 +8,10 @@ from typing import Any
 
 import optax
 
+from sml_jax.common.errors import Stopped, UserError
 from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.distributed.processes import run_on_primary
-from sml_jax.errors import Stopped, UserError
 from sml_jax.learn.update import init_state
 from sml_jax.run.checkpointer import Checkpointer, Record
 from sml_jax.run.health import AlertThresholds, HealthMonitor

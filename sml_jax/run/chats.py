@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from sml_jax.common.assets import SHIPPED_TOKENIZERS
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.errors import UserError
 from sml_jax.text.chat import simple_format
 from sml_jax.text.families import family_of, message_format
 from sml_jax.text.huggingface import load_tokenizer

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from sml_jax.common.errors import UserError
 from sml_jax.distributed.processes import run_on_primary
-from sml_jax.errors import UserError
 from sml_jax.learn.update import TrainState
 from sml_jax.models.config import DecoderConfig
 from sml_jax.run.io.manifest import changed, damage, write_manifest

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.drops import kept
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.records import dialogue_record
@@ -16,7 +17,6 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
-from sml_jax.errors import UserError
 from sml_jax.evaluate.labels import Labeller
 from sml_jax.evaluate.language_labeller import ANSWER_TOKENS, LanguageLabeller, labelling_length
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite, evaluate_sharded

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher import TeacherSpec
 from sml_jax.dialogue.teachers import Feedback, check_arms
 from sml_jax.distributed.processes import all_gather, assert_equal, run_on_primary
 from sml_jax.engine.sampling import Sampling
-from sml_jax.errors import SEEDS, UserError, at_least, within
 from sml_jax.evaluate.sharded import ShardedSuite
 from sml_jax.evaluate.suites import Suite
 from sml_jax.models.config import run_settings

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @dataclass(frozen=True)

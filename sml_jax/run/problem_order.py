@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.problems.types import Problem
 
 

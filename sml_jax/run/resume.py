@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.run.checkpointer import Record
 from sml_jax.run.io.config_change import config_changes
 from sml_jax.run.io.folder import RunFolder

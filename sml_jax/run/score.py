@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 @dataclass(frozen=True)

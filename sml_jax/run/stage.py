@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.errors import UserError
 from sml_jax.run.context import RunContext
 from sml_jax.run.score import StepScore
 from sml_jax.run.state import RunState

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
 

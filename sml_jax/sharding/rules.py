@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 RULES: tuple[tuple[str, str | None], ...] = (
     ("vocab", "tensor"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
-from sml_jax.errors import UserError
 from sml_jax.families import CHAT_TEMPLATES, ChatTemplate, chat_name_of_model_type
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tokenizers
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 from sml_jax.text.markers import is_marker
 from sml_jax.text.tokenizer import (
     SPACE_MARK,

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import sentencepiece
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.markers import is_marker
 from sml_jax.text.sentencepiece_model import rewritten
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dialogue_toys import DigitTask, FailingTask
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.drops import worth_writing
@@ -18,7 +19,6 @@ from sml_jax.dialogue.rules import LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 

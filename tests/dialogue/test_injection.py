@@ -8,6 +8,7 @@ import pytest
 from dialogue_toys import DigitTask, put_on_stage
 from test_rollout import expected_rows, private_report
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.question_writer import QuestionWriter
@@ -15,7 +16,6 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, Retry
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Verdict
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from dialogue_toys import FailingTask, put_on_stage
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.sharded import ShardUser
 from sml_jax.dialogue.teachers import Retry
-from sml_jax.errors import UserError
 from sml_jax.evaluate.sharded import ShardedSuite, evaluate_sharded
 from sml_jax.evaluate.suites import Suite, evaluate_arm
 

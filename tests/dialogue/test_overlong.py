@@ -9,12 +9,12 @@ from dialogue_toys import DigitTask, put_on_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import TurnCosts, context_length, required_length
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Verdict
 
 PROBLEMS = DigitTask().problems()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.prompts import FOLDER, Prompts, fill
-from sml_jax.errors import UserError
 
 
 def test_fields_and_optional_parts() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from dialogue_toys import DigitTask, put_on_stage
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rollout import play, rollout
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, Retry, Scripted
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Turn
 
 

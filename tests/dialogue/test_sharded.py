@@ -7,6 +7,7 @@ from dialogue_toys import DigitTask, one_device_mesh, put_on_stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.framing import MessageFraming
 from sml_jax.dialogue.prompts import Prompts
@@ -29,7 +30,6 @@ from sml_jax.dialogue.sharded import (
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher, Scripted
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
 from sml_jax.pocket import ASSETS
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Task

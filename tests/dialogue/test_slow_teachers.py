@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import pytest
 from dialogue_toys import DigitTask, one_device_mesh, put_on_stage
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.dialogue.teachers import Function, Script, Scripted
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 DIALOGUES = 64

@@ -6,6 +6,7 @@ import jax
 import pytest
 from dialogue_toys import put_on_stage
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue import language_teacher
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.teacher import RolloutSetup, TeacherSpec
@@ -20,7 +21,6 @@ from sml_jax.dialogue.teachers import (
     Uninformed,
     check_arms,
 )
-from sml_jax.errors import UserError
 
 FROZEN, NOW = {"params": "the initial student's"}, {"params": "the student's at this moment"}
 

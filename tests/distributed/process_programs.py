@@ -16,9 +16,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sml_jax.cli.main import run_program
+from sml_jax.common.errors import UserError
 from sml_jax.distributed import heartbeats, membership, processes
 from sml_jax.distributed.membership import ProcessGroup, join_group
-from sml_jax.errors import UserError
 
 LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
 

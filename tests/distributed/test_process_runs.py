@@ -15,7 +15,7 @@ from process_toys import commands, ends, started
 from run_toys import host, read_lines, write_tokenizer
 from stopped_runs import differences
 
-from sml_jax.errors import EXIT_PEER_LOST, EXIT_STOPPED
+from sml_jax.common.errors import EXIT_PEER_LOST, EXIT_STOPPED
 from sml_jax.models.hf.checkpoint import load_model
 
 pytestmark = pytest.mark.slow

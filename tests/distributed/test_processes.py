@@ -11,9 +11,9 @@ import time
 import pytest
 from process_toys import commands, ends, started, wait_until
 
+from sml_jax.common.errors import EXIT_PEER_LOST, UserError
 from sml_jax.distributed import processes
 from sml_jax.distributed.membership import ProcessGroup, join_group
-from sml_jax.errors import EXIT_PEER_LOST, UserError
 
 
 def test_three_processes_tell_each_other_things(tmp_path):

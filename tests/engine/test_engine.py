@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shard_params
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from engine_toys import CONFIG, END, mesh_of
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine import ContextBatch, Engine
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.ops import cache_backends, native_product
 

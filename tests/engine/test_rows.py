@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from engine_toys import END, FORBIDDEN, mesh_of
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.context_batch import ContextBatch
-from sml_jax.errors import UserError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.sampling import Sampling, logprob_of, row_keys, sample, sampling_logits, token_uniforms
-from sml_jax.errors import UserError
 
 PROBABILITY = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 LOGITS = jnp.log(jnp.asarray([PROBABILITY], jnp.float32))

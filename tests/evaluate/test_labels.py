@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.evaluate import behaviour_summary, label_turn
 from sml_jax.evaluate.labels import LABELS, label_by_rules, premature
 from sml_jax.tasks.problems.types import Turn, Verdict

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate.seeds import at_turn, effects_markdown, load_results, seeds_markdown
 
 

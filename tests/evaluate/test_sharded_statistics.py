@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate.sharded_statistics import aptitude, aptitude_summary, premature_summary
 
 # Ten simulations sorted: the 90th percentile stands at place 8.1 from 0, the 10th at place 0.9.

@@ -13,10 +13,10 @@ from family_toys import write_family_model
 from rich.console import Console
 from run_toys import RULES, ToyTask, read_lines, shared_compilations, toy_experiment, write_tokenizer
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.sharded import SETTINGS, replies
 from sml_jax.dialogue.teachers import Retry
-from sml_jax.errors import UserError
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite
 from sml_jax.evaluate.sharded_table import sharded_table
 from sml_jax.evaluate.suites import Suite

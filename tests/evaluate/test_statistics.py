@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.evaluate import mean_ci95_over_seeds, success_at_turn, success_summary, wilson_interval
 
 SOLVED = [0, 1, 2, 2, 4]  # by hand: 1/5 at turn 1, 3/5 at 2, 3/5 at 3, 4/5 at 4

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.evaluate import closing_markdown, closing_table, compare_dialogues, success_summary
 from sml_jax.tasks.problems.types import Turn, Verdict
 

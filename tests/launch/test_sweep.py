@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from launch.jobs import label, plan
 from launch.sweep import Axis, parse_seeds, parse_sweep, points
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def test_every_value_with_every_other_spelt_as_written():

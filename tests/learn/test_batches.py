@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.learn.batches import bucket_of, micro_batches, pad_rows
 
 BUCKETS = (4, 8, 16)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.optimizers import adamw

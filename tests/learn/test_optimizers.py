@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.learn.optimizers import adamw
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.ops import attention
 from sml_jax.models.ops.attention import choose, reference_attention, self_attention
 from sml_jax.models.ops.attention_blocks import _pairs, _Rule, blocked_attention

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.ops import build, native_product
 from sml_jax.models.ops.attention import choose
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment, cached_attention

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model, save_model

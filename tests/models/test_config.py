@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops.rope import RopeScaling
 

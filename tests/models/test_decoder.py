@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_decoder import numpy_logits
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_params
 from sml_jax.models.ops.rope import RopeScaling

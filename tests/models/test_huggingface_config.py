@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published import PUBLISHED
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig, canonical
 from sml_jax.models.hf.config import config_from_hf, config_to_hf, family_of_config

@@ -15,7 +15,7 @@ import pytest
 from make_golden import FOLDER
 from safetensors.numpy import save_file
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, config_from_hf, load_model, save_hf
 from sml_jax.models.hf import load as huggingface_load
 from sml_jax.models.hf.checkpoint import with_overrides

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models import Decoder, DecoderConfig, init_params, load_model, save_hf
 from sml_jax.models.config import LoraConfig
 from sml_jax.models.hf.save import copy_text_files, token_ids

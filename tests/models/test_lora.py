@@ -15,9 +15,9 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from sml_jax.common.errors import UserError
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import row_keys
-from sml_jax.errors import UserError
 from sml_jax.models.config import LORA_TARGETS, DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, abstract_params, count_params, init_params
 from sml_jax.models.hf.checkpoint import load_model, save_model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.hf import safetensors_io
 from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, ShardWriter, check_tensors, stored_tensors
 

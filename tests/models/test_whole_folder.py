@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.hf.whole_folder import whole_folder
 
 

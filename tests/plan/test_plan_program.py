@@ -10,8 +10,8 @@ from jax.sharding import PartitionSpec
 from plan_toys import matrices, tiny_config, tiny_job
 
 from sml_jax.cli.plan import main
+from sml_jax.common.errors import UserError
 from sml_jax.engine.layer_params import weight_shardings
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in

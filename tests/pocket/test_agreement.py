@@ -2,8 +2,8 @@
 
 import pytest
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.errors import UserError
 from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.tasks.problems.types import Turn, Verdict
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.world import PocketCode, PocketMath, pocket_task, split_of
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from family_toys import write_family_model
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models import load_model
 from sml_jax.models.config import LoraConfig
 from sml_jax.models.lora import split_lora

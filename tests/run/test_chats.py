@@ -4,9 +4,9 @@ import pytest
 from family_toys import write_family_model
 from run_toys import write_tokenizer
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
-from sml_jax.errors import UserError
 from sml_jax.run.chats import FamilyChat, RoleChat
 from sml_jax.text.chat import ChatFormat
 

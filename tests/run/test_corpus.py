@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from run_toys import OPTIMIZER, host, same
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.run.stages import Corpus
 from sml_jax.text.chat import ChatFormat
 from sml_jax.text.weighted_text import WeightedText

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.run.health import AlertThresholds, HealthMonitor
 
 QUIET = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from run_toys import OPTIMIZER, ToyTask, host, same
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rules import QuestionInjection
-from sml_jax.errors import UserError
 from sml_jax.run.stages import Offline
 from sml_jax.run.stages.chunks import joined, read_chunk
 

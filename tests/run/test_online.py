@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.language_teacher import ModelTeacher
 from sml_jax.dialogue.teachers import Feedback
-from sml_jax.errors import UserError
 from sml_jax.learn.update import Learner, PolicyLoss
 from sml_jax.run.stages import Online, RandomWeights
 from sml_jax.sharding import MeshShape

@@ -7,8 +7,8 @@ import optax
 import pytest
 from run_toys import toy_experiment
 
+from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.errors import UserError
 from sml_jax.run.context import RunContext
 from sml_jax.run.score import StepScore
 from sml_jax.run.stage import Stage, check_stage

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.layout import shard_params

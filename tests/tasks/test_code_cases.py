@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.cases import CONTEST_SETUP, first_difference, run_cases, same_output
 from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.code.sandbox import Limits

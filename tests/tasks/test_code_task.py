@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code import task as code_task
 from sml_jax.tasks.code.problem import CallCase, CodeProblem, IoCase
 from sml_jax.tasks.code.sandbox import Limits

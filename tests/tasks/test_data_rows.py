@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.jsonl import JsonlTask
 from sml_jax.tasks.problems import parquet
 from sml_jax.tasks.problems.rows import BadRow, LeftOut, number_or_text, read_rows, text, texts

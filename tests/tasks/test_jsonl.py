@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import JsonlTask, Problem, Verdict
 from sml_jax.tasks.math.task import MathTask
 from sml_jax.tasks.problems.overlap import normalise_question

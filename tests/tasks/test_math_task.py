@@ -2,7 +2,7 @@
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Problem, Task, Verdict
 from sml_jax.tasks.math.task import MathTask, check_knowledge
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Problem, Task
 from sml_jax.tasks.math.task import MathTask
 from sml_jax.tasks.problems.overlap import check_overlap, normalise_question, statements, without_overlap

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Limits, run_tests
 from sml_jax.tasks.code.sandbox import protection, seccomp, walls
 from sml_jax.tasks.code.task import CodeTask

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Limits, Verdict, run_tests
 
 FORGERY = r"""

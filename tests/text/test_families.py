@@ -9,7 +9,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.families import default_system, families, family_of, message_format
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.huggingface import HuggingFaceTokenizer, load_tokenizer
 from sml_jax.text.tokenizer import SentencePieceTokenizer, Tokenizer, well_formed
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.families import message_format
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ import text_toys as toys
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.text.tokenizer import SentencePieceTokenizer, Tokenizer, well_formed
 
 MODEL = Path(__file__).resolve().parents[2] / "sml_jax" / "pocket" / "assets" / "pocket.model"

@@ -12,8 +12,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from sml_jax.common.assets import SHIPPED_MODELS
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 from sml_jax.families import wrapper_of
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig
 from sml_jax.models.decoder import Decoder

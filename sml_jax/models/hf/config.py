@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES, ConfigFormat, Family, family_named, wrapper_of
 from sml_jax.models.config import MOST_LAYERS, RUN_FIELDS, DecoderConfig, canonical
 from sml_jax.models.hf.fields import HARMLESS, Fields

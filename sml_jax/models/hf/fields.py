@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 # Fields that do not change the logits of a causal language model: token ids, how it was trained or saved, defaults of
 # generation, heads of other tasks, and which of two equal implementations is run.

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
-from sml_jax.errors import UserError
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.names import Placement, placements
 from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.hf.fields import Fields
 from sml_jax.models.ops.rope import RopeScaling
 

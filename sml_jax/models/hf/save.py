@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
-from sml_jax.errors import UserError
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.config import config_to_hf, family_of_config

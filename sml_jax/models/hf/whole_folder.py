@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def check_free(path: str | Path, *, overwrite: bool) -> None:

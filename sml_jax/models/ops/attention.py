@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.ops.attention_blocks import blocked_attention
 from sml_jax.models.ops.attention_splash import splash_attention
 

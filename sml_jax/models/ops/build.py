@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 ATTEND, MULTIPLY = "sml_jax_attend", "sml_jax_multiply"
 _SOURCES = [str(Path(__file__).with_name(name)) for name in ("attend.cc", "multiply.cc")]

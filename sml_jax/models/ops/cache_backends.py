@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.models.ops.attention import choose
 from sml_jax.models.ops.cached_attention import cached_attention
 from sml_jax.models.ops.cached_attention_native import native_cached_attention

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 ROPE_SCALINGS = ("none", "linear", "llama3")
 

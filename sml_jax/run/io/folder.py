@@ -15,9 +15,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from sml_jax.common.atomic import replacing
+from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 from sml_jax.run.io.curves import Curves
 
 

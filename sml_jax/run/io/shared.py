@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sml_jax.common.errors import UserError
 from sml_jax.distributed.processes import all_gather, broadcast, is_primary, process_count
-from sml_jax.errors import UserError
 from sml_jax.run.io.folder import RunFolder
 
 

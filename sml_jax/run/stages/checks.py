@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 
 def check_name(name: str) -> None:

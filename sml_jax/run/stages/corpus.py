@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 import optax
 
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
 from sml_jax.learn.update import Learner
 from sml_jax.run.context import RunContext

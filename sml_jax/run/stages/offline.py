@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.distributed.processes import any_process, is_primary
 from sml_jax.engine.engine import Engine
-from sml_jax.errors import UserError, at_least
 from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import check_aggregation, token_weights

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.errors import UserError, at_least
 from sml_jax.learn.advantages import group_advantages, group_statistics
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.returns import discounted_returns

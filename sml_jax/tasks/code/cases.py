@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.confined import run_candidate
 from sml_jax.tasks.code.detail import detail_of, difference, shorten
 from sml_jax.tasks.code.problem import CallCase, Case, IoCase

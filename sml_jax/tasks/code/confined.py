@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code import sandbox
 from sml_jax.tasks.code.sandbox import Ending, Limits, NoProtection, Run, Walls
 

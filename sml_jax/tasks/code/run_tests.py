@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.confined import run_candidate
 from sml_jax.tasks.code.detail import detail_of
 from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Limits, Run

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sml_jax.common.cores import cores
-from sml_jax.errors import UserError, at_least
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.confined import protection
 from sml_jax.tasks.code.detail import hint

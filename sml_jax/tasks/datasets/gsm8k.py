@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.prepared import load_tfds, open_folder, prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
 from sml_jax.tasks.math.extract import final_answer

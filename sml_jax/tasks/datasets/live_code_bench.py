@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.cases import CONTEST_SETUP
 from sml_jax.tasks.code.problem import CallCase, CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits

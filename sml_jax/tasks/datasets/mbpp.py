@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.task import CodeTask

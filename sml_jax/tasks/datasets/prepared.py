@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.problems.types import Problem
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sml_jax.errors import UserError, at_least
+from sml_jax.common.errors import UserError, at_least
 from sml_jax.tasks.problems.overlap import normalise_question, statements, without_overlap
 from sml_jax.tasks.problems.types import Problem
 

@@ -10,7 +10,7 @@ import time
 from functools import lru_cache
 
 from sml_jax.common.cores import cores
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.math.expression_pool import LineWorker
 
 _SOFT_S = 3.0  # the child gives up by itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.math.verify import verify_math_many
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict

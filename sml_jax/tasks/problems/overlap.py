@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 
 _BATCH = 1024
 

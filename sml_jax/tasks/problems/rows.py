@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
-from sml_jax.errors import UserError
 from sml_jax.tasks.problems.row_files import BadRow, located_rows
 
 __all__ = ["BadRow", "LeftOut", "Rows", "check_unicode", "number_or_text", "read_rows", "text", "texts"]

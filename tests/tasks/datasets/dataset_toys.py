@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Task
 
 

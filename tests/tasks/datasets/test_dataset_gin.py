@@ -15,7 +15,7 @@ from dataset_toys import (
     write,
 )
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment
 from sml_jax.tasks import Task
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, gsm8k_rows, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Problem
 from sml_jax.tasks.datasets.gsm8k import gsm8k, gsm8k_tfds
 from sml_jax.tasks.datasets.splits import Selection

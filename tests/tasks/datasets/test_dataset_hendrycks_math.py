@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.hendrycks_math import hendrycks_math
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, humaneval_row, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.humaneval import humaneval
 
 

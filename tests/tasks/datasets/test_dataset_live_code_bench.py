@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, contest_row, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.datasets.live_code_bench import live_code_bench
 

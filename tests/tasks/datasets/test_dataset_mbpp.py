@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, mbpp_row, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.mbpp import mbpp
 
 NUMBERS = (1, 10, 11, 510, 511, 600, 601, 974)

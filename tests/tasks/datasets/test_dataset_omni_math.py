@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import check_damage, omni_row, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks.datasets.omni_math import omni_math
 from sml_jax.tasks.datasets.splits import Selection
 

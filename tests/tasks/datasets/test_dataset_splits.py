@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.tasks import Problem
 from sml_jax.tasks.datasets.splits import Selection, mixed, position, select, split_by_count, split_by_hash
 

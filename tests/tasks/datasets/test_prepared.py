@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dataset_toys import contest_row, gsm8k_rows, omni_row, write
 
-from sml_jax.errors import UserError
+from sml_jax.common.errors import UserError
 from sml_jax.run.problem_order import problems_at
 from sml_jax.tasks import Problem
 from sml_jax.tasks.datasets import prepared as prepared_module
