@@ -60,7 +60,7 @@ def gradients(kind: str, model: Any, numbers: int | None) -> Any:
         logits = model.apply(params, part.tokens)
         # Targets and weights are shifted, not the logits: a slice of the logits would be one more copy of them.
         nll = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.roll(part.tokens, -1, axis=1))
-        return jnp.sum(nll * jnp.roll(part.weights.at[:, 0].set(0.0), -1, axis=1))
+        return jnp.sum(nll * jnp.roll(part.likelihood.weights.at[:, 0].set(0.0), -1, axis=1))
 
     return lambda total, params, part: jax.tree.map(jnp.add, total, jax.grad(loss)(params, part))
 
@@ -75,6 +75,7 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     import numpy as np
 
     from sml_jax.learn.batches import MicroBatch
+    from sml_jax.learn.signals import LikelihoodSignal
     from sml_jax.models.config import DecoderConfig
     from sml_jax.models.decoder import Decoder, init_params
 
@@ -96,9 +97,7 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     part = MicroBatch(
         tokens,
         np.full(args.rows, args.time, np.int32),
-        np.full(shape, 1 / tokens.size, np.float32),
-        np.zeros(shape, np.float32),
-        np.ones(args.rows, np.float32),
+        likelihood=LikelihoodSignal(np.full(shape, 1 / tokens.size, np.float32)),
     )
     step = jax.jit(gradients(kind, model, args.logit_numbers), donate_argnums=0)
     shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))

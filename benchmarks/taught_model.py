@@ -21,6 +21,7 @@ from sml_jax.cli.main import run_program
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.learn.batches import bucket_of, micro_batches
 from sml_jax.learn.optimizers import adamw
+from sml_jax.learn.signals import LikelihoodSignal, Signals
 from sml_jax.learn.update import Learner, init_state
 from sml_jax.models import load_model
 from sml_jax.models.hf.save import save_hf
@@ -98,10 +99,9 @@ def teach_by_heart(
     for i, (opening, reply) in enumerate(zip(openings, replies, strict=True)):
         tokens[i, : length[i]] = [*opening, *reply]
         weights[i, len(opening) : length[i]] = 1 / sum(map(len, replies))
-    ones = np.ones(len(exchanges), np.float32)
     # As many rows as fill the mesh's row shards; the learner pads with empty ones.
     rows = -(-len(exchanges) // num_row_shards(mesh)) * num_row_shards(mesh)
-    parts = micro_batches(tokens, length, weights, np.zeros_like(weights), ones, rows, BUCKETS)
+    parts = micro_batches(tokens, length, Signals(likelihood=LikelihoodSignal(weights)), rows, BUCKETS)
     optimizer = adamw(learning_rate=learning_rate, warmup_steps=10)
     state = init_state(shard_params(mesh, model, params), optimizer)
     learner = Learner(model, optimizer, mesh=mesh)

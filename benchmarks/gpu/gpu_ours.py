@@ -17,8 +17,10 @@ from gpu_work import Work
 
 from sml_jax.engine import Engine
 from sml_jax.learn.batches import MicroBatch
+from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.learn.signals import PolicySignal
+from sml_jax.learn.update import Learner, init_state
 from sml_jax.models import Decoder, DecoderConfig, init_params
 from sml_jax.sharding import make_mesh
 
@@ -108,8 +110,8 @@ def update_seconds(w: Work, model: Decoder, params: dict) -> float:
     """Of a GRPO update of one micro-batch, the optimiser's step with it, median."""
     learner, shape = Learner(model, adamw(1e-5), PolicyLoss()), (w.update_rows, w.update_time)
     tokens = np.random.default_rng(0).integers(2, w.vocab, shape).astype(np.int32)
-    full, ones = np.full(w.update_rows, w.update_time, np.int32), np.ones(w.update_rows, np.float32)
-    part = MicroBatch(tokens, full, np.full(shape, 1 / tokens.size, np.float32), np.zeros(shape, np.float32), ones)
+    full, ones = np.full(w.update_rows, w.update_time, np.int32), np.ones(shape, np.float32)
+    part = MicroBatch(tokens, full, PolicySignal(ones, ones / tokens.size, np.zeros(shape, np.float32)))
     held = [init_state(params, learner.optimizer)]
 
     def call() -> Any:

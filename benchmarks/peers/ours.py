@@ -21,8 +21,10 @@ from sml_jax.engine import ContextBatch, Engine
 from sml_jax.engine.engine import DECODE_STEPS
 from sml_jax.learn import group_advantages, token_weights
 from sml_jax.learn.batches import micro_batches
+from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.learn.signals import PolicySignal, Signals
+from sml_jax.learn.update import Learner, init_state
 from sml_jax.models import Decoder, DecoderConfig, init_params
 from sml_jax.models.layout import place_params
 from sml_jax.sharding import make_mesh
@@ -174,9 +176,10 @@ def grpo(s: Setting) -> Run:
         check_samples(mask.sum(1), s.sample, logprob[mask])
         rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in out], jnp.float32)
         advantage, weights = group_advantages(rewards, s.samples), token_weights(jnp.asarray(mask))
-        weigh = np.asarray(weights), logprob, np.asarray(advantage)
+        per_token = np.broadcast_to(np.asarray(advantage)[:, None], mask.shape)
+        signals = Signals(policy=PolicySignal(per_token, np.asarray(weights), logprob))
         group = np.arange(s.rows) // s.samples
-        parts = micro_batches(tokens, ends, *weigh, min(s.rows, 64), [length], group=group, share=s.samples)
+        parts = micro_batches(tokens, ends, signals, min(s.rows, 64), [length], group=group, share=s.samples)
         state, metrics = learner.update(state, parts)
         jax.block_until_ready(state.params)
         assert metrics["skipped"] == 0 and metrics["update_norm"] > 0, metrics

@@ -176,6 +176,7 @@ def play(
         [len(live.verdicts) for live in lives],
         [live.group for live in lives],
         [live.dropped != "" for live in lives],
+        rules.max_turns * rules.student_tokens,
     )
     return Played(
         stacked,

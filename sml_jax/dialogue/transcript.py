@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
+import jax
 import numpy as np
 
 from sml_jax.tasks.problems.types import Turn, Verdict
@@ -39,6 +40,7 @@ class Transcript:
       group: int32 [B], index of the problem among those given to the rollout.
       dropped: bool [B], dialogues to ignore (failed verifier, bad problem): no token is marked as the student's, the
         reward is meaningless, and all means leave them out.
+      max_student_tokens: the most tokens that the student may utter in a dialogue under the rollout's rules. Static.
     """
 
     tokens: AnyArray
@@ -53,6 +55,7 @@ class Transcript:
     turns: AnyArray
     group: AnyArray
     dropped: AnyArray
+    max_student_tokens: int = flax.struct.field(pytree_node=False)
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def transcript(
     turns: Sequence[int],
     group: Sequence[int],
     dropped: Sequence[bool],
+    max_student_tokens: int,
 ) -> Transcript:
     """Stacks the students' contexts of a rollout's dialogues, padded to the longest; for the rest see `Transcript`."""
     contexts = [context.as_given() if out else context for context, out in zip(contexts, dropped, strict=True)]
@@ -180,4 +184,20 @@ def transcript(
         turns=np.asarray(turns, np.int32),
         group=np.asarray(group, np.int32),
         dropped=np.asarray(dropped, bool),
+        max_student_tokens=max_student_tokens,
     )
+
+
+def dialogues_at(dialogues: Transcript, chosen: np.ndarray) -> Transcript:
+    """Some of the dialogues, by index [N], in that order."""
+    return jax.tree.map(lambda array: array[chosen], dialogues)
+
+
+def joined(transcripts: Sequence[Transcript]) -> Transcript:
+    """Several rollouts' NumPy transcripts as one, padded to the longest. `group` is taken as it is."""
+    time = max(transcript.tokens.shape[1] for transcript in transcripts)
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, ((0, 0), (0, time - array.shape[1]))) if array.ndim == 2 else array
+
+    return jax.tree.map(lambda *arrays: np.concatenate([padded(array) for array in arrays]), *transcripts)

@@ -23,6 +23,7 @@ RENAMED: dict[str, str] = {
     "sml_jax.tasks.math_task": "sml_jax.tasks.math.task",
     # Classes and functions.
     "Guards": "health.AlertThresholds",
+    "PolicyLoss": "losses.PolicyLoss",
     # Macros.
     "ROWS": "MAX_CONCURRENT",
     # Parameters.
@@ -31,11 +32,15 @@ RENAMED: dict[str, str] = {
     "Experiment.guards": "Experiment.alerts",
     "Experiment.rows": "Experiment.max_concurrent",
     "Experiment.sharded": "Experiment.sharded_suites",
+    "Offline.aggregation": "methods.OfflineSml.aggregation",
     "Offline.dialogues_kept": "Offline.dialogues_logged",
     "Offline.micro_rows": "Offline.micro_batch_size",
     "Offline.piece": "Offline.problems_per_chunk",
+    "Online.aggregation": "methods.Grpo.aggregation",
     "Online.dialogues_kept": "Online.dialogues_logged",
+    "Online.discount": "methods.Grpo.discount",
     "Online.micro_rows": "Online.micro_batch_size",
+    "Online.normalize": "methods.Grpo.normalize",
     "Online.problems": "Online.problems_per_step",
     "PocketText.ignorant": "PocketText.uninformed",
 }
@@ -77,7 +82,8 @@ def renamed(name: str, written: str | None = None) -> str | None:
 def renamed_selector(selector: str) -> str | None:
     """As `renamed`, for `module.Class` as gin files write it, where either part may be the old one."""
     module, _, last = selector.rpartition(".")
-    if sentence := renamed(last, selector):
+    # A class that kept its name and went to another module is right where it is written as the table says.
+    if RENAMED.get(last) != selector and (sentence := renamed(last, selector)):
         return sentence
     module = module.rpartition(".")[2]
     for old in (*RENAMED, *GONE):

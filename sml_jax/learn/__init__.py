@@ -1,19 +1,35 @@
-"""Learning: returns, advantages, log-probs and losses. Pure functions of a transcript's arrays; float32 inside."""
+"""Learning: from a Transcript to per-token signals (returns, advantages, methods), and from these to an update.
+
+Methods and losses are pure functions; losses are computed in float32.
+"""
 
 from sml_jax.learn.advantages import group_advantages, group_statistics
+from sml_jax.learn.batch_losses import grpo_loss, sft_loss
 from sml_jax.learn.logprobs import token_logprobs
-from sml_jax.learn.losses import grpo_loss, grpo_token_loss, sft_loss
-from sml_jax.learn.returns import discounted_returns
+from sml_jax.learn.losses import PolicyLoss, TokenLoss, grpo_token_loss
+from sml_jax.learn.methods import Grpo, OfflineSml, group_size_of
+from sml_jax.learn.returns import discounted_returns, turns_to_tokens
+from sml_jax.learn.signals import LikelihoodSignal, Method, PolicySignal, Signals
 from sml_jax.learn.weights import AGGREGATIONS, token_weights
 
 __all__ = [
     "AGGREGATIONS",
+    "Grpo",
+    "LikelihoodSignal",
+    "Method",
+    "OfflineSml",
+    "PolicyLoss",
+    "PolicySignal",
+    "Signals",
+    "TokenLoss",
     "discounted_returns",
     "group_advantages",
+    "group_size_of",
     "group_statistics",
     "grpo_loss",
     "grpo_token_loss",
     "sft_loss",
     "token_logprobs",
     "token_weights",
+    "turns_to_tokens",
 ]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sml_jax.common.errors import UserError
+from sml_jax.learn.shapes import shape_of
 
 
 def group_advantages(
@@ -99,6 +100,11 @@ def _as_groups(rewards: Float[Array, " batch"], group_size: int) -> Float[Array,
 def _as_valid(
     rewards: Float[Array, " batch"], group_size: int, valid: Bool[Array, " batch"] | None
 ) -> Bool[Array, "groups size"]:
+    if valid is not None and shape_of(valid) != shape_of(rewards):
+        raise UserError(
+            f"valid has shape {list(shape_of(valid))} and rewards {list(shape_of(rewards))}: give one of each a "
+            "dialogue."
+        )
     if valid is None:
         return jnp.ones((rewards.shape[0] // group_size, group_size), bool)
     return valid.reshape(-1, group_size)

@@ -8,35 +8,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import flax.struct
+import jax
 import numpy as np
 
 from sml_jax.common.errors import UserError
+from sml_jax.learn.signals import AnyArray, LikelihoodSignal, PolicySignal, Signals
 from sml_jax.models.prefix_sharing import SharedPrefix
 
-_LEAST_SHARED = 16  # tokens: less is not worth another program
-AnyArray = Any  # np.ndarray on the host, jax.Array within jit
+_MIN_SHARED = 16  # tokens: less is not worth another program
 
 
 @flax.struct.dataclass
 class MicroBatch:
     """Rows of one padded shape. Padding is told by `length`; its weights are zero.
 
+    A stream that is None is no part of the compiled update.
+
     Attributes:
-      tokens: int32 [rows, time]. length: int32 [rows], live tokens.
-      weights: float32 [rows, time], the weight of each token's loss in the whole batch's.
-      old_logprob: float32 [rows, time], the sampler's log-prob of each token. Zero for supervised text.
-      advantage: float32 [rows]. One for supervised text.
-      shared: what the rows of each block begin with alike; None where nothing is known of it. Static.
+      tokens: int32 [rows, time]. length: int32 [rows], tokens of each row before its padding.
+      policy, likelihood: the learning signals, float32 [rows, time] each.
+      shared: the prefix that the rows of each block have in common; None where nothing is known of it. Static.
     """
 
     tokens: AnyArray
     length: AnyArray
-    weights: AnyArray
-    old_logprob: AnyArray
-    advantage: AnyArray
+    policy: PolicySignal | None = None
+    likelihood: LikelihoodSignal | None = None
     shared: SharedPrefix | None = None
 
 
@@ -51,9 +50,7 @@ def bucket_of(length: int, buckets: Sequence[int]) -> int:
 def micro_batches(
     tokens: np.ndarray,
     length: np.ndarray,
-    weights: np.ndarray,
-    old_logprob: np.ndarray,
-    advantage: np.ndarray,
+    signals: Signals,
     rows: int,
     buckets: Sequence[int],
     *,
@@ -62,42 +59,46 @@ def micro_batches(
 ) -> list[MicroBatch]:
     """Cuts a batch into micro-batches of `rows` rows, shortest dialogues together.
 
-    The gradient of the whole is the plain sum over the parts, because `weights` were made for the whole (see
-    `weights.token_weights`). What is left of the last part, and of a block, is filled with empty rows of weight zero.
+    The gradient of the whole batch is the plain sum over the micro-batches, because weights were made for the whole
+    (see `weights.token_weights`). Free places in the last micro-batch, and in a block, hold empty rows of weight zero.
 
     Args:
-      tokens, weights, old_logprob: [batch, time]. length, advantage: [batch].
+      tokens: int [batch, time]. length: int [batch].
+      signals: arrays [batch, time].
       rows: rows of a micro-batch.
       buckets: padded lengths to choose from, rising.
       group: int [batch], which problem a row is about; rows of one are likely to begin alike. Needed to share.
-      share: rows of a group that stand in a block, at most: it is lessened to what divides `rows`. How many tokens the
-        rows of every block begin with alike is looked up, and rounded down to the two highest bits, so that there are
-        few shapes.
+      share: rows of a group that share one copy of their common prefix, at most: the number is reduced until it divides
+        `rows`. The length of the prefix is looked up, and rounded down to its two highest bits, so that there are few
+        shapes to compile for.
 
     Returns:
-      Micro-batches of NumPy arrays; their shapes are among len(buckets).
+      Micro-batches of NumPy arrays; their padded lengths are among `buckets`.
+
+    Raises:
+      UserError: a row is longer than the largest bucket.
     """
-    share, common = math.gcd(share, rows), 0
+    share, prefix = math.gcd(share, rows), 0
     if group is not None and share > 1:
         blocks = _blocks(length, group, share)
-        common = _common_start(tokens, length, blocks)
-    if common < _LEAST_SHARED:
+        prefix = _common_prefix(tokens, length, blocks)
+    if prefix < _MIN_SHARED:
         blocks, share = np.argsort(length, kind="stable")[:, None], 1
+
+    streams = signals.policy, signals.likelihood
     parts = []
     for start in range(0, len(blocks), rows // share):
         chosen = blocks[start : start + rows // share].reshape(-1)
         time = bucket_of(int(length[chosen].max(initial=0, where=chosen >= 0)), buckets)
-
         cut = partial(_cut, chosen=chosen, time=time, rows=rows)
-        flat = partial(_cut, chosen=chosen, time=1, rows=rows)
+        policy, likelihood = jax.tree.map(lambda array, cut=cut: cut(array).astype(np.float32), streams)
         parts.append(
             MicroBatch(
                 tokens=cut(tokens).astype(np.int32),
-                length=flat(length[:, None])[:, 0].astype(np.int32),
-                weights=cut(weights).astype(np.float32),
-                old_logprob=cut(old_logprob).astype(np.float32),
-                advantage=flat(advantage[:, None])[:, 0].astype(np.float32),
-                shared=SharedPrefix(share, common) if share > 1 and common < time else None,
+                length=_cut(length[:, None], chosen, 1, rows)[:, 0].astype(np.int32),
+                policy=policy,
+                likelihood=likelihood,
+                shared=SharedPrefix(share, prefix) if share > 1 and prefix < time else None,
             )
         )
     return parts
@@ -123,7 +124,7 @@ def _blocks(length: np.ndarray, group: np.ndarray, share: int) -> np.ndarray:
     return blocks[np.argsort(longest, kind="stable")]
 
 
-def _common_start(tokens: np.ndarray, length: np.ndarray, blocks: np.ndarray) -> int:
+def _common_prefix(tokens: np.ndarray, length: np.ndarray, blocks: np.ndarray) -> int:
     """Tokens that the rows of every block begin with alike, rounded down to the two highest bits."""
     least = int(length.min())
     others = np.where(blocks >= 0, blocks, blocks[:, :1])  # a block's first row is never empty

@@ -14,6 +14,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from sml_jax.common.errors import UserError
+from sml_jax.learn.shapes import shape_of
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.models.ops.attention import platform_of
 from sml_jax.models.prefix_sharing import SharedPrefix
@@ -43,7 +45,15 @@ def token_logprobs(
 
     Returns:
       f32[B, T], aligned with `tokens`.
+
+    Raises:
+      UserError: the shapes do not belong together.
     """
+    if len(shape_of(logits)) != 3 or shape_of(logits)[:2] != shape_of(tokens):
+        raise UserError(
+            f"token_logprobs: logits have shape {list(shape_of(logits))} and tokens {list(shape_of(tokens))}: give "
+            "[batch, time, vocabulary] and [batch, time]."
+        )
     predictions = logits[:, :-1].astype(jnp.float32)
     logprobs = -optax.losses.softmax_cross_entropy_with_integer_labels(predictions, tokens[:, 1:])
     return jnp.pad(logprobs, ((0, 0), (1, 0)))

@@ -1,24 +1,88 @@
-"""The two losses: GRPO for the online stage, negative log-likelihood for the offline ones. Student tokens only."""
+"""The loss of each token in the policy stream: GRPO's clipped ratio, and the form of a loss of your own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from sml_jax.common.errors import UserError
-from sml_jax.learn.weights import token_weights
-
-Metrics = dict[str, Float[Array, ""]]
+from sml_jax.learn.shapes import check_same_shape, token_advantage
 
 # exp(20) is 5e8: past it a ratio says only that something broke, and an infinite one times an advantage of 0 is NaN.
 MAX_LOG_RATIO = 20.0
+
+# The form of a token loss: `loss(logprob, old_logprob, advantage, ref_logprob)`, arrays [B, T] with zeros at positions
+# that are not trained on, returns the losses [B, T] and arrays [B, T] by name, whose means over the trained tokens are
+# logged. Two attributes tell more of it, and count as false where they are absent:
+#   needs_reference: `ref_logprob` holds log-probs under the stage's initial student; it is None otherwise.
+#   zero_without_advantage: there is no gradient where the advantage is 0, so dialogues whose advantages are all 0 need
+#     not be computed.
+TokenLoss = Callable[..., tuple[Array, Mapping[str, Array]]]
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """The GRPO loss of each token, with its settings (see `grpo_token_loss`)."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.0
+    mismatch_cap: float | int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("clip_low", "clip_high", "kl_coef"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
+                raise UserError(f"policy loss: {name} is {value}: give 0 or a positive number")
+        if self.mismatch_cap is not None and not 0 < self.mismatch_cap < float("inf"):
+            raise UserError(
+                f"policy loss: mismatch_cap is {self.mismatch_cap}: give a number above 0, or None for no weights"
+            )
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_coef > 0
+
+    @property
+    def zero_without_advantage(self) -> bool:
+        return self.kl_coef == 0
+
+    def __call__(
+        self,
+        logprob: Float[Array, "batch time"],
+        old_logprob: Float[Array, "batch time"],
+        advantage: Float[Array, "batch time"],
+        ref_logprob: Float[Array, "batch time"] | None = None,
+    ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
+        """Losses [B, T], and what is logged of them: `kl`, `clip_fraction_low` and `_high`, `mismatch_capped`."""
+        loss, parts = grpo_token_loss(
+            logprob,
+            old_logprob,
+            advantage,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            kl_coef=self.kl_coef,
+            ref_logprob=ref_logprob,
+            mismatch_cap=self.mismatch_cap,
+        )
+        ratio, clipped = parts["ratio"], parts["clipped"]
+        to_log = {
+            "kl": parts["kl"],
+            "clip_fraction_low": clipped & (ratio < 1),
+            "clip_fraction_high": clipped & (ratio > 1),
+        }
+        if self.mismatch_cap is not None:
+            to_log["mismatch_capped"] = ratio > self.mismatch_cap
+        return loss, to_log
 
 
 def grpo_token_loss(
     logprob: Float[Array, "batch time"],
     old_logprob: Float[Array, "batch time"],
-    advantage: Float[Array, " batch"],
+    advantage: Float[Array, "batch time"] | Float[Array, " batch"],
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
@@ -42,7 +106,7 @@ def grpo_token_loss(
     Args:
       logprob: [B, T], log-probs of the tokens under the policy in training.
       old_logprob: [B, T], under the policy that sampled them (temperature 1).
-      advantage: [B], one for every token of a dialogue.
+      advantage: [B, T], or [B]: one for every token of a dialogue.
       clip_low: the ratio is clipped below at `1 - clip_low`.
       clip_high: and above at `1 + clip_high` (apart from `clip_low`: DAPO's clip-higher).
       kl_coef: weight of the KL to the reference; 0 in the paper.
@@ -57,7 +121,8 @@ def grpo_token_loss(
       Log-ratios are held within +-20.
 
     Raises:
-      UserError: a coefficient is negative, `kl_coef` is positive without a reference, or `mismatch_cap` is not above 0.
+      UserError: shapes differ; a coefficient is negative; `kl_coef` is positive without a reference; or `mismatch_cap`
+        is not above 0.
 
     References:
       GRPO: equations 3 and 4 of arXiv 2402.03300. Two clips: section 3.1 of DAPO, arXiv 2503.14476. Truncated weights
@@ -73,9 +138,12 @@ def grpo_token_loss(
         )
     if mismatch_cap is not None and not mismatch_cap > 0:
         raise UserError(f"mismatch_cap is {mismatch_cap}: give a number above 0, such as 2, or None for no weights.")
+    check_same_shape("grpo_token_loss", 2, logprob=logprob, old_logprob=old_logprob, ref_logprob=ref_logprob)
+    weight = jax.lax.stop_gradient(token_advantage("grpo_token_loss", advantage, logprob).astype(jnp.float32))
     logprob = logprob.astype(jnp.float32)
-    weight = jax.lax.stop_gradient(advantage.astype(jnp.float32))[:, None]
-    ratio = jnp.exp(_bounded(logprob - jax.lax.stop_gradient(old_logprob.astype(jnp.float32))))
+    ratio = bounded_ratio(logprob, old_logprob.astype(jnp.float32))
+
+    # The policy term, which is minimised: minus the smaller of the two sides of the clip.
     if mismatch_cap is None:
         clipped = ((ratio > 1 + clip_high) & (weight > 0)) | ((ratio < 1 - clip_low) & (weight < 0))
         loss = -jnp.minimum(ratio * weight, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * weight)
@@ -84,6 +152,8 @@ def grpo_token_loss(
         fresh = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
         loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * fresh * weight
         clipped = jnp.zeros_like(ratio, bool)
+
+    # The distance to the reference is measured whenever there is one, and enters the loss by its coefficient.
     kl = jnp.zeros_like(ratio)
     if ref_logprob is not None:
         gap = _bounded(jax.lax.stop_gradient(ref_logprob.astype(jnp.float32)) - logprob)
@@ -93,121 +163,12 @@ def grpo_token_loss(
     return loss, {"ratio": ratio, "clipped": clipped, "kl": kl}
 
 
-def grpo_loss(
-    logprob: Float[Array, "batch time"],
-    old_logprob: Float[Array, "batch time"],
-    advantage: Float[Array, " batch"],
-    mask: Bool[Array, "batch time"],
-    *,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    kl_coef: float = 0.0,
-    ref_logprob: Float[Array, "batch time"] | None = None,
-    aggregation: str = "sequence",
-    max_tokens: int | None = None,
-    weights: Float[Array, "batch time"] | None = None,
-    mismatch_cap: float | int | None = None,
-) -> tuple[Float[Array, ""], Metrics]:
-    """The GRPO loss of a batch of dialogues. What stands where the mask is False, NaN included, has no influence.
-
-    Args:
-      logprob, old_logprob, advantage, clip_low, clip_high, kl_coef, ref_logprob, mismatch_cap: see
-        `grpo_token_loss`.
-      mask: bool[B, T], True at the student's tokens.
-      aggregation, max_tokens: see `token_weights`.
-      weights: [B, T], this slice of `token_weights` over the whole batch, for gradient accumulation; then
-        `aggregation` and `max_tokens` are not looked at.
-
-    Returns:
-      The loss (f32 scalar) and metrics (f32 scalars): `loss`, which adds up over slices that carry `weights`;
-      means over the student tokens `kl`, `clip_fraction_low`, `clip_fraction_high`, `ratio_mean`,
-      `logprob_mismatch` (`|logprob - old_logprob|`: sampler against trainer on the first update) and `entropy` (the
-      estimate `-logprob`); maxima `ratio_max` and `logprob_mismatch_max`; and the count `student_tokens`. With
-      `mismatch_cap` also `mismatch_capped`, the part of the student tokens whose weight is the cap.
-
-    Raises:
-      UserError: see `grpo_token_loss` and `token_weights`.
-    """
-    weights = token_weights(mask, aggregation, max_tokens) if weights is None else _live(weights, mask)
-    # Masked on the way in, not only on the way out: a gradient of 0 times NaN is NaN.
-    logprob, old_logprob = _live(logprob, mask), _live(old_logprob, mask)
-    token_loss, parts = grpo_token_loss(
-        logprob,
-        old_logprob,
-        jnp.where(jnp.any(mask, axis=1), advantage, 0.0),
-        clip_low=clip_low,
-        clip_high=clip_high,
-        kl_coef=kl_coef,
-        ref_logprob=None if ref_logprob is None else _live(ref_logprob, mask),
-        mismatch_cap=mismatch_cap,
-    )
-    loss = jnp.sum(weights * token_loss)
-    ratio, clipped = parts["ratio"], parts["clipped"]
-    mismatch = jnp.abs(logprob - old_logprob)
-    metrics = {
-        "loss": loss,
-        "kl": _mean(parts["kl"], mask),
-        "clip_fraction_low": _mean(clipped & (ratio < 1), mask),
-        "clip_fraction_high": _mean(clipped & (ratio > 1), mask),
-        "ratio_mean": _mean(ratio, mask),
-        "ratio_max": jnp.max(_live(ratio, mask)),
-        "logprob_mismatch": _mean(mismatch, mask),
-        "logprob_mismatch_max": jnp.max(mismatch),
-        "entropy": _mean(-logprob, mask),
-        "student_tokens": jnp.sum(mask, dtype=jnp.float32),
-    }
-    if mismatch_cap is not None:
-        metrics["mismatch_capped"] = _mean(ratio > mismatch_cap, mask)
-    return loss, metrics
-
-
-def sft_loss(
-    logprob: Float[Array, "batch time"],
-    mask: Bool[Array, "batch time"],
-    *,
-    aggregation: str = "token",
-    max_tokens: int | None = None,
-    weights: Float[Array, "batch time"] | None = None,
-    dialogue_weight: Float[Array, " batch"] | None = None,
-) -> tuple[Float[Array, ""], Metrics]:
-    """The negative log-likelihood of the student's tokens. What stands where the mask is False has no influence.
-
-    Args:
-      logprob: [B, T], log-probs of the tokens under the policy in training.
-      mask: bool[B, T], True at the student's tokens.
-      aggregation, max_tokens: see `token_weights`.
-      weights: [B, T], this slice of `token_weights` over the whole batch, for gradient accumulation; then
-        `aggregation` and `max_tokens` are not looked at.
-      dialogue_weight: [B], how much each dialogue counts; 1.0 for solved and 0.0 for unsolved ones is offline SML.
-
-    Returns:
-      The loss (f32 scalar) and metrics (f32 scalars): `loss`, which adds up over slices that carry `weights`; `nll`,
-      the plain mean over the tokens that have weight; and the count of these, `student_tokens`.
-
-    Raises:
-      UserError: see `token_weights`; or both `weights` and `dialogue_weight` are given.
-
-    References:
-      Offline SML: arXiv 2602.16488.
-    """
-    if weights is None:
-        weights = token_weights(mask, aggregation, max_tokens, dialogue_weight=dialogue_weight)
-    elif dialogue_weight is not None:
-        raise UserError("weights and dialogue_weight are both given: give dialogue_weight to token_weights instead.")
-    trained = mask & (weights != 0)
-    nll = -_live(logprob, trained)
-    loss = jnp.sum(_live(weights, trained) * nll)
-    return loss, {"loss": loss, "nll": _mean(nll, trained), "student_tokens": jnp.sum(trained, dtype=jnp.float32)}
-
-
-def _live(values: Float[Array, "batch time"], mask: Bool[Array, "batch time"]) -> Float[Array, "batch time"]:
-    return jnp.where(mask, values.astype(jnp.float32), 0.0)
+def bounded_ratio(
+    logprob: Float[Array, "batch time"], old_logprob: Float[Array, "batch time"]
+) -> Float[Array, "batch time"]:
+    """`exp(logprob - old_logprob)`, its logarithm held within +-20. No gradient goes into `old_logprob`."""
+    return jnp.exp(_bounded(logprob - jax.lax.stop_gradient(old_logprob)))
 
 
 def _bounded(log_ratio: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
     return jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)
-
-
-def _mean(values: Array, mask: Bool[Array, "batch time"]) -> Float[Array, ""]:
-    total = jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
-    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)

@@ -1,4 +1,4 @@
-"""The discounted return of a dialogue."""
+"""Returns of dialogues, and how numbers of a turn become numbers of its tokens."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sml_jax.common.errors import UserError
+from sml_jax.learn.shapes import check_same_shape, shape_of
 
 
 def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Float[Array, " batch"]:
-    """One scalar for every student token of a dialogue: `discount ** (t - 1)`, t the first correct student turn.
+    """The return of each dialogue: `discount ** (t - 1)`, where t is the first correct student turn.
 
     The paper publishes a binary reward and a discount of 0.7 over conversational turns. That the two combine in this
     way, with turns counted from 1 and the same scalar at every student token, is inferred: the paper does not print
@@ -23,13 +24,37 @@ def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Fl
       f32[B], 0 for a dialogue that was never solved.
 
     Raises:
-      UserError: the discount lies outside [0, 1].
+      UserError: the discount lies outside [0, 1], or `solved_turn` is not [B].
 
     References:
       Social meta-learning, arXiv 2602.16488 (the discount).
     """
     if not 0.0 <= discount <= 1.0:
         raise UserError(f"discount is {discount}: give a number between 0 and 1 (the paper's is 0.7).")
+    check_same_shape("discounted_returns", 1, solved_turn=solved_turn)
     turns_before = jnp.maximum(solved_turn, 1) - 1
     value = jnp.power(jnp.float32(discount), turns_before.astype(jnp.float32))
     return jnp.where(solved_turn > 0, value, 0.0)
+
+
+def turns_to_tokens(by_turn: Float[Array, "batch turns"], turn: Int[Array, "batch time"]) -> Float[Array, "batch time"]:
+    """Gives each student token the number of its turn.
+
+    Args:
+      by_turn: f32[B, N], numbers of each dialogue's student turns 1 to N.
+      turn: i32[B, T], the student turn of each token from 1, 0 for tokens of no student turn (`Transcript.turn`).
+
+    Returns:
+      f32[B, T], 0 where `turn` is 0.
+
+    Raises:
+      UserError: the two do not hold the same number of dialogues, or one of them is not a matrix.
+    """
+    shapes = shape_of(by_turn), shape_of(turn)
+    if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][0]:
+        raise UserError(
+            f"turns_to_tokens: by_turn has shape {list(shapes[0])} and turn {list(shapes[1])}: give [batch, turns] and "
+            "[batch, time] of the same dialogues."
+        )
+    of_tokens = jnp.take_along_axis(by_turn, jnp.maximum(turn - 1, 0), axis=1)
+    return jnp.where(turn > 0, of_tokens, 0.0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import flax.struct
@@ -16,9 +15,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
-from sml_jax.learn.batches import AnyArray, MicroBatch, in_blocks_of
+from sml_jax.learn.batch_losses import Metrics, policy_loss, sft_loss
+from sml_jax.learn.batches import MicroBatch, in_blocks_of
 from sml_jax.learn.logprobs import decoder_logprobs
-from sml_jax.learn.losses import Metrics, grpo_loss, sft_loss
+from sml_jax.learn.losses import TokenLoss
+from sml_jax.learn.signals import AnyArray, LikelihoodSignal, PolicySignal
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
 from sml_jax.sharding import (
@@ -32,9 +33,9 @@ from sml_jax.sharding import (
 )
 
 Params = Any
-# Metrics that are maxima over tokens; the others but `loss` and `student_tokens` are means over student tokens.
+# Metrics that add up over micro-batches, and those that are maxima; all others are means over trained tokens.
+_SUMS = ("loss", "policy_loss", "likelihood_loss", "student_tokens", "likelihood_tokens")
 _MAXIMA = ("ratio_max", "logprob_mismatch_max")
-_SUMS = ("loss", "student_tokens")
 
 
 @flax.struct.dataclass
@@ -56,25 +57,6 @@ class TrainState:
     def with_base(self, params: Params) -> TrainState:
         """The whole state again: `trainable()` on the base that `params` hold; their adapters are not looked at."""
         return TrainState(self.step, join_lora(split_trainable(params)[0], self.params), self.opt_state)
-
-
-@dataclass(frozen=True)
-class PolicyLoss:
-    """Settings of the GRPO loss (see `losses.grpo_token_loss`)."""
-
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coef: float = 0.0
-    mismatch_cap: float | int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("clip_low", "clip_high", "kl_coef"):
-            if not 0 <= (value := getattr(self, name)) < float("inf"):
-                raise UserError(f"policy loss: {name} is {value}: give 0 or a positive number")
-        if self.mismatch_cap is not None and not 0 < self.mismatch_cap < float("inf"):
-            raise UserError(
-                f"policy loss: mismatch_cap is {self.mismatch_cap}: give a number above 0, or None for no weights"
-            )
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
@@ -118,10 +100,10 @@ class Learner:
     Args:
       model: whose log-probabilities are trained; its adapters alone where its configuration has `lora`.
       optimizer: from optax.
-      policy_loss: settings of the GRPO loss; None trains the weighted negative log-likelihood.
+      token_loss: the loss of each token in the policy stream.
       mesh: devices that the rows of micro-batches are split over; None where the parameters lie on one device.
-      reference: parameters of the KL term's reference policy, with or without adapters; needed where
-        `policy_loss.kl_coef` is positive.
+      reference: parameters of the reference policy, with or without adapters; not used unless `token_loss` says that it
+        needs them (`PolicyLoss` does where `kl_coef` is positive).
       logit_numbers: the most logits that a device holds at a time (see `logprobs.hidden_logprobs`).
     """
 
@@ -129,15 +111,15 @@ class Learner:
         self,
         model: Decoder,
         optimizer: optax.GradientTransformation,
-        policy_loss: PolicyLoss | None = None,
+        token_loss: TokenLoss | None = None,
         reference: Params | None = None,
         mesh: Mesh | None = None,
         logit_numbers: int | None = None,
     ):
         self.optimizer = optimizer
         self._mesh, self._numbers = mesh, logit_numbers
-        self._reference = reference if policy_loss is not None and policy_loss.kl_coef > 0 else None
-        self._model, self._policy_loss = model, policy_loss
+        self._reference = reference if getattr(token_loss, "needs_reference", False) else None
+        self._model, self._token_loss = model, token_loss
         adapted = self._reference is not None and split_lora(self._reference)[1]
         self._reference_model = model if adapted else without_lora(model)
         self._nothing: Any = None
@@ -174,22 +156,27 @@ class Learner:
             **{k: float(v) for k, v in norms.items()},
         }
 
-    def warm_up(self, state: TrainState, rows: int, buckets: Sequence[int]) -> TrainState:
+    def warm_up(
+        self, state: TrainState, rows: int, buckets: Sequence[int], streams: Sequence[str] = ("policy",)
+    ) -> TrainState:
         """Compiles the programs of micro-batches of `rows` rows, one a bucket, and of the optimiser's step.
 
         Args:
           state: consumed, as by `update`.
           rows: of a micro-batch.
           buckets: padded lengths that will come.
+          streams: that will come: "policy", "likelihood", or both.
 
         Returns:
           The same state, bit for bit: the step that was taken is one that `update` skips.
         """
         for time in buckets:
-            empty = _empty_micro_batch(rows, time)
-            weights = empty.weights.copy()
-            weights[0, 1:2] = np.inf  # no finite loss: the step is skipped
-            state, _ = self.update(state, [empty.replace(weights=weights)])  # type: ignore[attr-defined]
+            empty = _empty_micro_batch(rows, time, streams)
+            # A weight that is not finite makes a loss that is not, so the step is skipped.
+            for stream in (empty.policy, empty.likelihood):
+                if stream is not None:
+                    stream.weights[0, 1:2] = np.inf
+            state, _ = self.update(state, [empty])
         return state
 
     def executable_count(self) -> int:
@@ -197,7 +184,13 @@ class Learner:
         return executable_count(self._gradients) + executable_count(self._apply) if self._gradients is not None else 0
 
     def programs(
-        self, state: TrainState, rows: int, bucket: int, micro_batches: int = 1, steps: int = 1
+        self,
+        state: TrainState,
+        rows: int,
+        bucket: int,
+        streams: Sequence[str] = ("policy",),
+        micro_batches: int = 1,
+        steps: int = 1,
     ) -> tuple[Executable, ...]:
         """What this learner compiles for micro-batches of one shape, with abstract arguments.
 
@@ -206,6 +199,7 @@ class Learner:
         Args:
           state: from `abstract_state`, on this learner's mesh.
           rows: of a micro-batch; filled up to a multiple of the mesh's row shards. bucket: its padded length.
+          streams: as in `warm_up`.
           micro_batches, steps: how often the job at hand takes gradients, and how often the optimiser steps.
 
         Returns:
@@ -220,7 +214,7 @@ class Learner:
         rows = padded_row_count(mesh, rows)
         part = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=row_sharding(mesh)),
-            _empty_micro_batch(rows, bucket),
+            _empty_micro_batch(rows, bucket, streams),
         )
         loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
         gradients = state.params  # of the same shapes, dtypes and shardings
@@ -228,7 +222,7 @@ class Learner:
         return (
             Executable(
                 f"gradients of {rows} x {bucket}",
-                ("gradients", rows, bucket, self._policy_loss),
+                ("gradients", rows, bucket, tuple(streams), self._token_loss),
                 self._gradients,
                 ((gradients, loss), state.params, frozen, self._reference, part),
                 micro_batches,
@@ -255,7 +249,7 @@ class Learner:
             add_gradients,
             self._model,
             self._reference_model,
-            self._policy_loss,
+            self._token_loss,
             mesh=self._mesh,
             numbers=self._numbers,
         )
@@ -267,17 +261,21 @@ class Learner:
         self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
 
 
-def _empty_micro_batch(rows: int, time: int) -> MicroBatch:
+def _empty_micro_batch(rows: int, time: int, streams: Sequence[str]) -> MicroBatch:
     """Full rows of token 0 whose loss has no weight; NumPy arrays."""
-    zeros = np.zeros((rows, time), np.float32)
-    full, ones = np.full(rows, time, np.int32), np.ones(rows, np.float32)
-    return MicroBatch(np.zeros((rows, time), np.int32), full, zeros, zeros, ones)
+
+    def zeros(dtype: type = np.float32) -> np.ndarray:
+        return np.zeros((rows, time), dtype)
+
+    policy = PolicySignal(zeros() + 1, zeros(), zeros()) if "policy" in streams else None
+    likelihood = LikelihoodSignal(zeros()) if "likelihood" in streams else None
+    return MicroBatch(zeros(np.int32), np.full(rows, time, np.int32), policy, likelihood)
 
 
 def add_gradients(
     model: Decoder,
     reference_model: Decoder,
-    policy_loss: PolicyLoss | None,
+    token_loss: TokenLoss | None,
     total: tuple[Params, jax.Array],
     trainable: Params,
     frozen: Params,
@@ -287,8 +285,33 @@ def add_gradients(
     mesh: Mesh | None = None,
     numbers: int | None = None,
 ) -> tuple[tuple[Params, jax.Array], Metrics]:
-    """Adds a micro-batch's gradients and loss to `total`."""
-    mask = part.weights > 0
+    """Adds a micro-batch's gradients and loss to `total`.
+
+    Args:
+      model: the decoder in training. reference_model: the same for `reference`.
+      token_loss: the loss of each token in the policy stream.
+      total: gradients, shaped as `trainable`, and loss of the micro-batches before this one.
+      trainable, frozen: the parameters, split by `models.lora.split_trainable`.
+      reference: parameters of the reference policy, if the token loss needs one.
+      part: the micro-batch; the streams that it has are static.
+      mesh: devices that rows are split over; None for one device.
+      numbers: see `Learner`'s `logit_numbers`.
+
+    Returns:
+      The new total, and metrics of this micro-batch: see `batch_losses` for those of each stream. With both streams
+      `loss` is the sum of `policy_loss` and `likelihood_loss`, `student_tokens` counts the policy stream's tokens and
+      `likelihood_tokens` the other's.
+
+    Raises:
+      UserError: the micro-batch has no stream, or a policy stream and no token loss.
+    """
+    policy, likelihood = part.policy, part.likelihood
+    masks = [stream.weights > 0 for stream in (policy, likelihood) if stream is not None]
+    if not masks:
+        raise UserError("a micro-batch has neither a policy nor a likelihood stream: give learn.Signals one of them")
+    if policy is not None and token_loss is None:
+        raise UserError("a micro-batch has a policy stream: give Learner a token_loss, such as learn.PolicyLoss()")
+    scored = reduce(jnp.logical_or, masks)
 
     def logprobs(scorer: Decoder, p: Params) -> jax.Array:
         return decoder_logprobs(
@@ -296,7 +319,7 @@ def add_gradients(
             p,
             part.tokens,
             part.length,
-            mask,
+            scored,
             mesh=mesh,
             numbers=numbers,
             trained=not frozen,
@@ -304,24 +327,37 @@ def add_gradients(
         )
 
     def loss(p: Params) -> tuple[jax.Array, Metrics]:
+        # One forward pass scores the tokens of both streams.
         logprob = logprobs(model, join_lora(frozen, p))
-        if policy_loss is None:
-            return sft_loss(logprob, mask, weights=part.weights)
-        return grpo_loss(
-            logprob,
-            part.old_logprob,
-            part.advantage,
-            mask,
-            clip_low=policy_loss.clip_low,
-            clip_high=policy_loss.clip_high,
-            kl_coef=policy_loss.kl_coef,
-            mismatch_cap=policy_loss.mismatch_cap,
-            ref_logprob=None if reference is None else jax.lax.stop_gradient(logprobs(reference_model, reference)),
-            weights=part.weights,
-        )
+        losses: list[tuple[jax.Array, Metrics]] = []
+        if policy is not None and token_loss is not None:
+            ref_logprob = None if reference is None else jax.lax.stop_gradient(logprobs(reference_model, reference))
+            losses.append(
+                policy_loss(
+                    token_loss, logprob, policy.old_logprob, policy.advantage, masks[0], policy.weights, ref_logprob
+                )
+            )
+        if likelihood is not None:
+            losses.append(sft_loss(logprob, masks[-1], weights=likelihood.weights))
+        return losses[0] if len(losses) == 1 else _sum_of_streams(*losses)
 
-    new, metrics = jax.grad(loss, has_aux=True)(trainable)
-    return jax.tree.map(jnp.add, total, (new, metrics["loss"])), metrics
+    gradients, metrics = jax.grad(loss, has_aux=True)(trainable)
+    return jax.tree.map(jnp.add, total, (gradients, metrics["loss"])), metrics
+
+
+def _sum_of_streams(
+    policy: tuple[jax.Array, Metrics], likelihood: tuple[jax.Array, Metrics]
+) -> tuple[jax.Array, Metrics]:
+    """The loss of both streams, and the metrics of each under a name of its own."""
+    loss = policy[0] + likelihood[0]
+    return loss, {
+        **policy[1],
+        "nll": likelihood[1]["nll"],
+        "likelihood_tokens": likelihood[1]["student_tokens"],
+        "policy_loss": policy[0],
+        "likelihood_loss": likelihood[0],
+        "loss": loss,
+    }
 
 
 def _apply(
@@ -337,13 +373,15 @@ def _apply(
 
 
 def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """Metrics of a whole batch from its parts': sums, maxima, and means weighted by student tokens."""
-    tokens = np.array([float(part["student_tokens"]) for part in parts])
-    share = tokens / max(tokens.sum(), 1.0)
-    rules: dict[str, Callable[[np.ndarray], float]] = dict.fromkeys(_SUMS, lambda v: float(v.sum()))
-    rules |= dict.fromkeys(_MAXIMA, lambda v: float(v.max()))
-    combined = {}
-    for name in parts[0]:
-        values = np.array([float(part[name]) for part in parts])
-        combined[name] = rules[name](values) if name in rules else float((values * share).sum())
-    return combined
+    """Metrics of a whole batch from those of its micro-batches: sums, maxima, and means weighted by trained tokens."""
+    values = {name: np.array([float(part[name]) for part in parts]) for name in parts[0]}
+
+    def mean(name: str) -> float:
+        # With both streams present, each stream's means are over its own tokens.
+        counter = "likelihood_tokens" if name == "nll" and "likelihood_tokens" in values else "student_tokens"
+        share = values[counter] / max(values[counter].sum(), 1.0)
+        return float((values[name] * share).sum())
+
+    rules: dict[str, Callable[[str], float]] = dict.fromkeys(_SUMS, lambda name: float(values[name].sum()))
+    rules |= dict.fromkeys(_MAXIMA, lambda name: float(values[name].max()))
+    return {name: rules.get(name, mean)(name) for name in values}

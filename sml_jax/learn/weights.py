@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sml_jax.common.errors import UserError
+from sml_jax.learn.shapes import shape_of
 
 AGGREGATIONS = ("sequence", "token", "constant")
 
@@ -43,6 +44,13 @@ def token_weights(
       GRPO: equation 3 of arXiv 2402.03300. DAPO: section 3.3 of arXiv 2503.14476. Dr. GRPO: arXiv 2503.20783.
     """
     check_aggregation(aggregation)
+    if len(shape_of(mask)) != 2:
+        raise UserError(f"token_weights: mask has shape {list(shape_of(mask))}: give bool[batch, time].")
+    if dialogue_weight is not None and shape_of(dialogue_weight) != shape_of(mask)[:1]:
+        raise UserError(
+            f"token_weights: dialogue_weight has shape {list(shape_of(dialogue_weight))} and mask "
+            f"{list(shape_of(mask))}: give one weight a dialogue, {list(shape_of(mask)[:1])}."
+        )
     share = jnp.ones(mask.shape[:1], jnp.float32) if dialogue_weight is None else dialogue_weight.astype(jnp.float32)
     tokens = jnp.sum(mask, axis=1, dtype=jnp.float32)
     if aggregation == "sequence":

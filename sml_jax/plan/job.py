@@ -10,7 +10,7 @@ from typing import Any
 import optax
 
 from sml_jax.engine.sampling import Sampling
-from sml_jax.learn.update import PolicyLoss
+from sml_jax.learn.losses import TokenLoss
 from sml_jax.models.config import DecoderConfig
 from sml_jax.sharding import MeshShape
 
@@ -91,7 +91,7 @@ class Update:
 
     name: str
     optimizer: optax.GradientTransformation
-    policy_loss: PolicyLoss | None
+    policy_loss: TokenLoss | None
     micro_batch_size: int
     length: int
     dialogues: int

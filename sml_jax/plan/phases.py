@@ -136,10 +136,12 @@ def _rollout(
 def _update(model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState) -> Phase:
     """Gradients of every micro-batch and the optimiser's steps, as a learner takes them."""
     params = train_state.params
-    needs_reference = update.policy_loss is not None and update.policy_loss.kl_coef > 0
+    needs_reference = getattr(update.policy_loss, "needs_reference", False)
     learner = Learner(model, update.optimizer, update.policy_loss, params if needs_reference else None, mesh)
     rows = padded_row_count(mesh, update.micro_batch_size)  # as the stages do
-    executables = learner.programs(train_state, rows, update.length, -(-update.dialogues // rows), update.steps)
+    streams = ("likelihood",) if update.policy_loss is None else ("policy",)
+    micro_batches = -(-update.dialogues // rows)
+    executables = learner.programs(train_state, rows, update.length, streams, micro_batches, update.steps)
     kinds = {
         "params": "student's parameters",
         "gradients": "gradients",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import optax
 
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.learn.update import PolicyLoss
+from sml_jax.learn.losses import TokenLoss
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class UpdateWork:
 
     Attributes:
       optimizer: from optax.
-      loss: settings of the policy loss; None for the weighted negative log-likelihood.
+      loss: the loss of each token in the policy stream; None for the likelihood stream alone.
       micro_batch_size: rows of a micro-batch.
       longest_row: tokens of the longest row; None for the length of the rollout's contexts.
       dialogues: rows that go through the updates, over all of them.
@@ -37,7 +37,7 @@ class UpdateWork:
     """
 
     optimizer: optax.GradientTransformation
-    loss: PolicyLoss | None
+    loss: TokenLoss | None
     micro_batch_size: int
     longest_row: int | None
     dialogues: int

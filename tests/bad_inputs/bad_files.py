@@ -19,7 +19,8 @@ from sml_jax.run import experiment
 from sml_jax.dialogue import rules
 from sml_jax.engine import sampling
 from sml_jax.evaluate import suites
-from sml_jax.learn import update
+from sml_jax.learn import losses
+from sml_jax.learn import methods
 from sml_jax.models import config
 from sml_jax.pocket import world
 from sml_jax.run import base_models

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from jax_plugins import xla_cuda13
 
 from sml_jax.engine.sampling import Sampling
+from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import PolicyLoss
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update

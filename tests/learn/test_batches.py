@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from learn_toys import policy_of
 
 from sml_jax.common.errors import UserError
 from sml_jax.learn.batches import bucket_of, micro_batches, pad_rows
+from sml_jax.learn.signals import Signals
 
 BUCKETS = (4, 8, 16)
 
@@ -25,15 +27,15 @@ def test_known_parts():
     length = np.array([5, 2, 3])
     tokens = pad_rows([[1, 2, 3, 4, 5], [6, 7], [8, 0, 9]], 9, np.int64)
     weights, advantage = tokens / 10, np.array([1.0, -2.0, 3.0])
-    short, long = micro_batches(tokens, length, weights, -weights, advantage, 2, BUCKETS)
+    short, long = micro_batches(tokens, length, Signals(policy_of(weights, -weights, advantage)), 2, BUCKETS)
     assert short.tokens.tolist() == [[6, 7, 0, 0], [8, 0, 9, 0]]
-    assert short.length.tolist() == [2, 3] and short.advantage.tolist() == [-2, 3]
+    assert short.length.tolist() == [2, 3] and short.policy.advantage.tolist() == [[-2] * 4, [3] * 4]
     # One row is left over; an empty one fills up.
     assert long.tokens.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0], [0] * 8]
-    assert long.length.tolist() == [5, 0] and long.advantage.tolist() == [1, 0]
-    np.testing.assert_allclose(long.weights, long.tokens / 10)
-    np.testing.assert_allclose(long.old_logprob, -long.weights)
-    assert {a.dtype.name for a in (long.weights, long.old_logprob, long.advantage)} == {"float32"}
+    assert long.length.tolist() == [5, 0] and long.policy.advantage.tolist() == [[1] * 8, [0] * 8]
+    np.testing.assert_allclose(long.policy.weights, long.tokens / 10)
+    np.testing.assert_allclose(long.policy.old_logprob, -long.policy.weights)
+    assert {a.dtype.name for a in vars(long.policy).values()} == {"float32"}
     assert {a.dtype.name for a in (long.tokens, long.length)} == {"int32"}
 
 
@@ -43,15 +45,17 @@ def test_every_row_is_in_one_part_whole(lengths, rows, spare):
     time, length = max(lengths) + spare, np.array(lengths)
     live = np.arange(time) < length[:, None]
     tokens = np.where(live, np.arange(1, len(lengths) + 1)[:, None], 0)
-    parts = micro_batches(tokens, length, live * 0.5, -1.0 * live, np.arange(1.0, len(lengths) + 1), rows, BUCKETS)
+    policy = policy_of(live * 0.5, -1.0 * live, np.arange(1.0, len(lengths) + 1))
+    parts = micro_batches(tokens, length, Signals(policy), rows, BUCKETS)
     assert len(parts) == -(-len(lengths) // rows)
     found = {}
     for part in parts:
         assert part.tokens.shape[0] == rows and part.tokens.shape[1] in BUCKETS
         # The smallest bucket that will do, and dialogues of like length together.
         assert part.tokens.shape[1] == bucket_of(int(part.length.max()), BUCKETS)
+        policy = part.policy
         for row, n, weights, old, advantage in zip(
-            part.tokens, part.length, part.weights, part.old_logprob, part.advantage, strict=True
+            part.tokens, part.length, policy.weights, policy.old_logprob, policy.advantage[:, 0], strict=True
         ):
             assert weights.sum() == 0.5 * n and old.sum() == -n and (row[:n] == advantage).all() and not row[n:].any()
             if n:

@@ -10,7 +10,9 @@ import optax
 import pytest
 
 from sml_jax.learn.batches import MicroBatch
-from sml_jax.learn.update import Learner, PolicyLoss, add_gradients, init_state
+from sml_jax.learn.losses import PolicyLoss
+from sml_jax.learn.signals import LikelihoodSignal, PolicySignal
+from sml_jax.learn.update import Learner, add_gradients, init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 
@@ -30,7 +32,9 @@ def part() -> MicroBatch:
     rng = np.random.default_rng(0)
     weights = np.full((ROWS, TIME), 1 / (ROWS * TIME), np.float32)
     tokens = rng.integers(0, 24, (ROWS, TIME)).astype(np.int32)
-    return MicroBatch(tokens, np.full(ROWS, TIME, np.int32), weights, weights - 3.0, np.ones(ROWS, np.float32))
+    return MicroBatch(
+        tokens, np.full(ROWS, TIME, np.int32), PolicySignal(np.ones_like(weights), weights, weights - 3.0)
+    )
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -92,6 +96,7 @@ def test_steps_too_small_for_bfloat16_add_up(params, part):
     """One step moves no parameter by a bfloat16's spacing; all are kept, and thirty-two move some by one."""
     optimizer = optax.adamw(2e-5, weight_decay=0.0)
     learner = Learner(Decoder(CONFIG), optimizer)
+    part = part.replace(policy=None, likelihood=LikelihoodSignal(part.policy.weights))
     state, _ = learner.update(init_state(params, optimizer), [part])
     near = lambda leaf: jnp.where(jnp.abs(leaf) > 0.02, leaf, 0.0)  # noqa: E731 - spacing there is at least 2 ** -13
     before, after = (near(tree["params"]["embedding"]["embedding"]) for tree in (params, state.params))

@@ -13,8 +13,10 @@ import pytest
 from sml_jax.common.errors import UserError
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.logprobs import token_logprobs
+from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import Learner, PolicyLoss, add_gradients, init_state
+from sml_jax.learn.signals import LikelihoodSignal, PolicySignal, Signals
+from sml_jax.learn.update import Learner, add_gradients, init_state
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, count_params, init_params
 from sml_jax.models.layout import shard_params
@@ -72,8 +74,8 @@ def batch() -> list[MicroBatch]:
     """Eight rows in which each token says the next: t, t + 5, t + 10, ... modulo 12. All but the first are learnt."""
     tokens = (np.arange(8)[:, None] + 5 * np.arange(TIME)) % 12
     weights = np.broadcast_to(np.arange(TIME) > 0, tokens.shape) / (8 * (TIME - 1.0))
-    zeros = np.zeros_like(weights)
-    return micro_batches(tokens, np.full(8, TIME), weights, zeros, np.ones(8), rows=8, buckets=(TIME,))
+    signals = Signals(likelihood=LikelihoodSignal(weights))
+    return micro_batches(tokens, np.full(8, TIME), signals, rows=8, buckets=(TIME,))
 
 
 def test_the_step_is_the_adapters_gradient_and_the_base_stays(params: dict, batch: list[MicroBatch]) -> None:
@@ -82,7 +84,9 @@ def test_the_step_is_the_adapters_gradient_and_the_base_stays(params: dict, batc
 
     def loss(adapters: dict) -> jax.Array:
         tokens = jnp.asarray(batch[0].tokens)
-        return -jnp.sum(token_logprobs(MODEL.apply(join_lora(base, adapters), tokens), tokens) * batch[0].weights)
+        return -jnp.sum(
+            token_logprobs(MODEL.apply(join_lora(base, adapters), tokens), tokens) * batch[0].likelihood.weights
+        )
 
     gradients = jax.jit(jax.grad(loss))(adapters)
     state = init_state(params, SGD)
@@ -141,7 +145,7 @@ def test_optimiser_state_is_the_adapters_alone(params: dict, batch: list[MicroBa
 
 def test_weight_decay_sees_adapters_alone(params: dict, batch: list[MicroBatch], learner: Learner) -> None:
     """Where nothing has a gradient, decay shrinks each adapter by its share and leaves the base."""
-    nothing = [dataclasses.replace(part, weights=np.zeros_like(part.weights)) for part in batch]
+    nothing = [part.replace(likelihood=jax.tree.map(np.zeros_like, part.likelihood)) for part in batch]
     after, metrics = learner.update(init_state(params, OPTIMIZER), nothing)
     (base, adapters), (base_after, adapters_after) = split_lora(params), split_lora(after.params)
     assert metrics["gradient_norm"] == 0 and same(base_after, base)
@@ -169,10 +173,13 @@ def test_the_kl_reference_may_come_with_adapters_or_without(params: dict, batch:
     """Without them it is the base, which fresh adapters are too."""
     base, adapters = split_lora(params)
     zero = join_lora(base, jax.tree.map(jnp.zeros_like, adapters))
+    weights = batch[0].likelihood.weights
+    policy = PolicySignal(np.ones_like(weights), weights, np.zeros_like(weights))
+    reinforced = batch[0].replace(policy=policy, likelihood=None)
 
     def update(reference: dict) -> tuple[Any, dict[str, float]]:
         learner = Learner(MODEL, SGD, PolicyLoss(kl_coef=0.3), reference)
-        state, metrics = learner.update(init_state(params, SGD), batch)
+        state, metrics = learner.update(init_state(params, SGD), [reinforced])
         return host(split_lora(state.params)[1]), metrics
 
     (one, metrics), (other, others) = update(base), update(zero)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sml_jax.common.errors import UserError
 from sml_jax.learn import (
     AGGREGATIONS,
+    PolicyLoss,
     group_advantages,
     grpo_loss,
     grpo_token_loss,
@@ -18,7 +19,6 @@ from sml_jax.learn import (
     token_logprobs,
     token_weights,
 )
-from sml_jax.learn.update import PolicyLoss
 
 MAX_TOKENS = 11
 

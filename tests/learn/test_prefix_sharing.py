@@ -6,10 +6,13 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learn_toys import parts_of, policy_of
 from run_toys import host
 
 from sml_jax.learn.batches import in_blocks_of, micro_batches
-from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.learn.losses import PolicyLoss
+from sml_jax.learn.signals import Signals
+from sml_jax.learn.update import Learner, init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.layout import place_params
@@ -60,7 +63,8 @@ def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tupl
         params, reference = (place_params(laid, model, p) for p in (params, reference))
     ends = []
     for share in (1, 4):
-        parts = micro_batches(**dialogues(), rows=32, buckets=(40,), share=share)
+        stream = "policy" if loss else "likelihood"
+        parts = parts_of(dialogues(), stream, rows=32, buckets=(40,), share=share)
         assert [part.shared for part in parts] == [SharedPrefix(4, 16) if share == 4 else None]
         learner = Learner(model, SGD, loss, reference, laid)
         state, metrics = learner.update(init_state(params, SGD), parts)
@@ -77,7 +81,7 @@ def test_the_start_is_computed_once() -> None:
     params = init_params(model, jax.random.key(1))
     found = []
     for share in (1, 4):
-        (part,) = micro_batches(**dialogues(longest=32, opening=24), rows=32, buckets=(32,), share=share)
+        (part,) = parts_of(dialogues(longest=32, opening=24), "policy", rows=32, buckets=(32,), share=share)
         tokens = jax.numpy.asarray(part.tokens)
         tokens = tokens if part.shared is None else part.shared.pack(tokens)
         run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, shared, method="hidden"))
@@ -103,9 +107,8 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
     length = np.array(lengths)
     live = np.arange(40) < length[:, None]
     names = np.arange(1.0, len(lengths) + 1)
-    parts = micro_batches(
-        tokens * live, length, live * 1.0, -1.0 * live, names, rows, (32, 40), group=group, share=share
-    )
+    signals = Signals(policy_of(live * 1.0, -1.0 * live, names))
+    parts = micro_batches(tokens * live, length, signals, rows, (32, 40), group=group, share=share)
     found = []
     for part in parts:
         assert part.tokens.shape[0] == rows
@@ -115,14 +118,14 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
         for block in range(0, rows, size):
             mine = [i for i in range(block, block + size) if part.length[i]]
             assert not mine or mine[0] == block  # the start is read from a block's first row
-            assert len({group[int(part.advantage[i]) - 1] for i in mine}) <= 1
+            assert len({group[int(part.policy.advantage[i, 0]) - 1] for i in mine}) <= 1
             assert all((part.tokens[i, :common] == part.tokens[block, :common]).all() for i in mine)
         for i in np.flatnonzero(part.length):
-            at = int(part.advantage[i]) - 1
+            at = int(part.policy.advantage[i, 0]) - 1
             found.append(at)
             time = part.tokens.shape[1]
             np.testing.assert_array_equal(part.tokens[i], (tokens * live)[at, :time])
-            np.testing.assert_array_equal(part.weights[i], live[at, :time])
+            np.testing.assert_array_equal(part.policy.weights[i], live[at, :time])
             assert part.length[i] == length[at]
     assert sorted(found) == list(range(len(lengths)))
 
@@ -140,7 +143,7 @@ def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: i
 
 
 def test_blocks_shrink_to_what_a_device_holds() -> None:
-    (part,) = micro_batches(**dialogues(2), rows=16, buckets=(40,), share=8)
+    (part,) = parts_of(dialogues(2), "policy", rows=16, buckets=(40,), share=8)
     assert part.shared == SharedPrefix(8, 16)
     assert in_blocks_of(part, 12).shared == SharedPrefix(4, 16)
     assert in_blocks_of(part, 3).shared is None
@@ -148,5 +151,5 @@ def test_blocks_shrink_to_what_a_device_holds() -> None:
 
 def test_rows_that_begin_otherwise_share_nothing() -> None:
     other = np.random.default_rng(1).integers(1, 40, (16, 40))
-    (part,) = micro_batches(**{**dialogues(2), "tokens": other}, rows=16, buckets=(40,), share=8)
+    (part,) = parts_of({**dialogues(2), "tokens": other}, "policy", rows=16, buckets=(40,), share=8)
     assert part.shared is None

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from learn_toys import parts_of
 from run_toys import host, same
 
-from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.logprobs import token_logprobs
-from sml_jax.learn.update import Learner, PolicyLoss, init_state
+from sml_jax.learn.losses import PolicyLoss
+from sml_jax.learn.update import Learner, init_state
 from sml_jax.learn.weights import token_weights
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
@@ -54,7 +55,7 @@ def batch(model, params):
     live = np.arange(TIME) < LENGTHS[:, None]
     tokens = np.where(live, rng.integers(1, 12, (6, TIME)), 0)
     student = live & (np.arange(TIME) % 2 == 1)
-    logits = jax.jit(model.apply)(params, jnp.asarray(tokens), jnp.asarray(LENGTHS))
+    logits = jax.jit(model.apply)(params, jnp.asarray(tokens))
     old = np.asarray(jax.jit(token_logprobs)(logits, jnp.asarray(tokens)))
     return {
         "tokens": tokens,
@@ -67,7 +68,8 @@ def batch(model, params):
 
 def step(learner, params, batch, rows, buckets=(TIME,)):
     """Parameters and metrics after one update of the batch, `rows` rows at a time."""
-    state, metrics = learner.update(init_state(params, SGD), micro_batches(**batch, rows=rows, buckets=buckets))
+    stream = "likelihood" if learner._token_loss is None else "policy"
+    state, metrics = learner.update(init_state(params, SGD), parts_of(batch, stream, rows=rows, buckets=buckets))
     assert int(state.step) == 1
     return host(state.params), metrics
 
@@ -165,14 +167,14 @@ def test_compiles_once_a_shape(model, params, batch):
 def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss):
     """Whatever the lengths, the number of rows left over and how many tokens are trained; and it changes nothing."""
     optimizer = optax.adamw(1e-2)
-    learner = Learner(model, optimizer, loss)
-    state = learner.warm_up(init_state(params, optimizer), 4, (4, TIME))
+    learner, stream = Learner(model, optimizer, loss), "policy" if loss else "likelihood"
+    state = learner.warm_up(init_state(params, optimizer), 4, (4, TIME), (stream,))
     assert same(host(state), host(init_state(params, optimizer)))
     assert learner.executable_count() == 3
     for rows in (1, 3, 6):
         few = {name: value[:rows] for name, value in batch.items()}
         few["weights"] = few["weights"] * (np.arange(TIME) < 2 * rows)
-        state, metrics = learner.update(state, micro_batches(**few, rows=4, buckets=(4, TIME)))
+        state, metrics = learner.update(state, parts_of(few, stream, rows=4, buckets=(4, TIME)))
         assert metrics["skipped"] == 0
     assert learner.executable_count() == 3 and int(state.step) == 3
 
@@ -182,9 +184,9 @@ def test_state_and_gradients_are_updated_in_place(model, params, batch):
     optimizer = optax.adamw(1e-2)
     learner = Learner(model, optimizer)
     state = init_state(params, optimizer)
-    learner.update(jax.tree.map(jnp.copy, state), micro_batches(**batch, rows=6, buckets=(TIME,)))
+    learner.update(jax.tree.map(jnp.copy, state), parts_of(batch, "likelihood", rows=6, buckets=(TIME,)))
     held = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree))  # noqa: E731
-    part = jax.tree.map(jnp.asarray, micro_batches(**batch, rows=6, buckets=(TIME,))[0])
+    part = jax.tree.map(jnp.asarray, parts_of(batch, "likelihood", rows=6, buckets=(TIME,))[0])
     total = (params, jnp.zeros(()))
     add = learner._gradients.lower(total, params, {}, None, part).compile().memory_analysis()
     assert add.alias_size_in_bytes >= held(params)
@@ -194,7 +196,7 @@ def test_state_and_gradients_are_updated_in_place(model, params, batch):
 
 def test_a_step_that_overflows_the_parameters_alone_changes_nothing(model, params, batch):
     bad = Learner(model, optax.sgd(3e38), PolicyLoss())
-    state, metrics = bad.update(init_state(params, optax.sgd(3e38)), micro_batches(**batch, rows=3, buckets=(TIME,)))
+    state, metrics = bad.update(init_state(params, optax.sgd(3e38)), parts_of(batch, "policy", rows=3, buckets=(TIME,)))
     assert metrics["skipped"] == 1 and math.isfinite(metrics["gradient_norm"])
     assert same(host(state.params), host(params)) and int(state.step) == 0
 
@@ -209,12 +211,12 @@ def adam(model):
 def test_a_step_that_is_not_finite_changes_nothing(params, batch, adam, broken):
     """Neither parameters nor the optimiser's state; the next good step is as if it had never been."""
     optimizer, learner = adam
-    good, metrics = learner.update(init_state(params, optimizer), micro_batches(**batch, rows=3, buckets=(TIME,)))
+    good, metrics = learner.update(init_state(params, optimizer), parts_of(batch, "policy", rows=3, buckets=(TIME,)))
     assert metrics["skipped"] == 0
     kept = host(good)
     poisoned = batch[broken].copy()
     poisoned.flat[np.flatnonzero(poisoned)[0]] = np.inf
-    state, metrics = learner.update(good, micro_batches(**{**batch, broken: poisoned}, rows=3, buckets=(TIME,)))
+    state, metrics = learner.update(good, parts_of({**batch, broken: poisoned}, "policy", rows=3, buckets=(TIME,)))
     assert metrics["skipped"] == 1 and same(host(state), kept) and int(state.step) == 1
-    after, metrics = learner.update(state, micro_batches(**batch, rows=3, buckets=(TIME,)))
+    after, metrics = learner.update(state, parts_of(batch, "policy", rows=3, buckets=(TIME,)))
     assert metrics["skipped"] == 0 and int(after.step) == 2 and not same(host(after.params), kept.params)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from sml_jax.engine.sampling import Sampling
+from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
-from sml_jax.learn.update import PolicyLoss
 from sml_jax.models.config import DecoderConfig
 from sml_jax.plan.job import Dialogues, Job, Update
 

@@ -43,13 +43,13 @@ def test_learns_and_logs_every_step(new_run):
 def test_batches(new_run):
     stream = CORPUS._batches(new_run().context)
     for batch in [next(stream) for _ in range(6)]:
-        rows, time = batch.tokens.shape
+        (rows, time), weights = batch.tokens.shape, batch.likelihood.weights
         assert rows * time == 64 and time in CORPUS.buckets
         assert ((batch.length > (0 if time == 8 else 8)) & (batch.length <= time)).all()
-        assert batch.weights.sum() == pytest.approx(1) and not batch.weights[:, :2].any()
+        assert weights.sum() == pytest.approx(1) and not weights[:, :2].any()
         live = np.arange(time) < batch.length[:, None]
-        assert not batch.weights[~live].any() and not batch.tokens[~live].any()
-        assert (batch.weights[:, 2:][live[:, 2:]] > 0).all()
+        assert not weights[~live].any() and not batch.tokens[~live].any()
+        assert (weights[:, 2:][live[:, 2:]] > 0).all()
 
 
 def test_a_text_too_long_and_settings_that_cannot_work(new_run):

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import pytest
 from run_toys import OPTIMIZER, RULES, ToyTask
 
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.rollout import play
-from sml_jax.learn.update import PolicyLoss
+from sml_jax.learn import Grpo, PolicyLoss
 from sml_jax.run.stages import Offline, Online
 from sml_jax.tasks.problems.types import Problem, Verdict
 
@@ -38,21 +39,21 @@ def no_waiting(monkeypatch):
 def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggregation, kl_coef):
     run = new_run()
     context, params = run.context, run.state.params
-    task, stage = FailingToys(), dataclasses.replace(ONLINE, aggregation=aggregation, loss=PolicyLoss(kl_coef=kl_coef))
+    method, loss = Grpo(aggregation=aggregation), PolicyLoss(kl_coef=kl_coef)
+    task, stage = FailingToys(), dataclasses.replace(ONLINE, method=method, loss=loss)
     engine = context.engine(task, RULES, "train")
     problems = [problem for problem in task.problems("train") if problem.id != task.bad][:5]
     bad = next(problem for problem in task.problems("train") if problem.id == task.bad)
 
     def batch(problems):
         played = play(task, problems, context.framing, engine, params, context.teacher, RULES, seed=3, group_size=4)
-        return stage._batch(played, stage.micro_batch_size, engine.capacities, 8)
+        return stage._batch(played, stage.micro_batch_size, engine.capacities)
 
     parts, metrics = batch([*problems, bad])
     wanted, wanted_metrics = batch(problems)
     assert wanted and len(parts) == len(wanted)
     for one, other in zip(parts, wanted, strict=True):
-        for name, array in vars(other).items():
-            np.testing.assert_array_equal(getattr(one, name), array, name)
+        jax.tree.map(np.testing.assert_array_equal, one, other)
     assert (metrics.pop("dropped_rate"), metrics.pop("verifier_errors")) == (pytest.approx(1 / 6), 4)
     assert (wanted_metrics.pop("dropped_rate"), wanted_metrics.pop("verifier_errors")) == (0, 0)
     assert metrics == pytest.approx(wanted_metrics)

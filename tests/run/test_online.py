@@ -10,7 +10,8 @@ from run_toys import OPTIMIZER, RULES, ToyTask, host, same, toy_experiment
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.language_teacher import ModelTeacher
 from sml_jax.dialogue.teachers import Feedback
-from sml_jax.learn.update import Learner, PolicyLoss
+from sml_jax.learn import Grpo, PolicyLoss
+from sml_jax.learn.update import Learner
 from sml_jax.run.stages import Online, RandomWeights
 from sml_jax.sharding import MeshShape
 
@@ -74,7 +75,7 @@ def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
     run, rows, update = new_run(data=2, fsdp=4), [], Learner.update
 
     def seen(learner, state, parts):
-        rows.append([int((part.weights > 0).any(axis=1).sum()) for part in parts])
+        rows.append([int((part.policy.weights > 0).any(axis=1).sum()) for part in parts])
         return update(learner, state, parts)
 
     monkeypatch.setattr(Learner, "update", seen)
@@ -137,7 +138,7 @@ def test_single_turn_form(new_run):
 
 def test_the_return_is_discounted_by_the_turn(new_run):
     run = new_run()
-    run.run(dataclasses.replace(ONLINE, steps=1, discount=0.5, dialogues_logged=100))
+    run.run(dataclasses.replace(ONLINE, steps=1, method=Grpo(discount=0.5), dialogues_logged=100))
     (line,) = run.metrics()
     worth = [0.5 ** (d["solved_turn"] - 1) if d["solved_turn"] else 0.0 for d in run.dialogues()]
     assert line["return"] == pytest.approx(np.mean(worth))
@@ -162,10 +163,21 @@ def test_a_frozen_teacher(new_run, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("group_size", 1), ("steps", -1), ("problems_per_step", 0), ("micro_batch_size", 0), ("discount", 1.5),
-        ("max_turns", 0), ("aggregation", "mean"), ("dialogues_logged", -1),
+        ("group_size", 1), ("steps", -1), ("problems_per_step", 0), ("micro_batch_size", 0),
+        ("max_turns", 0), ("dialogues_logged", -1),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work(setting, value):
     with pytest.raises(UserError, match=f"online: {setting} is {value!r}"):
         dataclasses.replace(ONLINE, **{setting: value})
+
+
+@pytest.mark.parametrize(("setting", "value"), [("discount", 1.5), ("aggregation", "mean"), ("returns", 1)])
+def test_settings_of_grpo_that_cannot_work(setting, value):
+    with pytest.raises(UserError, match=f"grpo: {setting} is {value!r}"):
+        Grpo(**{setting: value})
+
+
+def test_a_method_that_was_not_made():
+    with pytest.raises(UserError, match=r"online: method is the class Grpo: write Grpo\(\)"):
+        dataclasses.replace(ONLINE, method=Grpo)

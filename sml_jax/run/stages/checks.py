@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from sml_jax.common.errors import UserError
 
@@ -25,3 +26,11 @@ def check_buckets(stage: str, buckets: Sequence[int] | None, longest: int = 0) -
             f"{stage}: buckets end at {buckets[-1]}, but dialogues have up to {longest} tokens: add a larger one, or "
             "set buckets to None"
         )
+
+
+def check_function(stage: str, setting: str, value: Any) -> None:
+    """Raises UserError unless a setting is a function, or an object that can be called."""
+    if isinstance(value, type):
+        raise UserError(f"{stage}: {setting} is the class {value.__name__}: write {value.__name__}() for what it makes")
+    if not callable(value):
+        raise UserError(f"{stage}: {setting} is {value!r}; give a function, such as @my_module.my_{setting}")

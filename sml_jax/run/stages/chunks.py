@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from sml_jax.common.atomic import replacing
+from sml_jax.dialogue.transcript import Transcript
 from sml_jax.run.io.folder import to_json, writing
 
-_ARRAYS = ("tokens", "length", "student")
+_ARRAYS = tuple(field.name for field in dataclasses.fields(Transcript) if field.name != "max_student_tokens")
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,27 @@ class RolloutChunk:
     """Dialogues that are trained on, and what was logged of the rollout that they came from.
 
     Attributes:
-      arrays: `tokens` int32 and `student` bool, [dialogues, time], and `length` int32 [dialogues].
-      metrics: of the piece's rollout. dialogues: records of some of its dialogues (`runio.dialogue_record`).
+      transcript: the dialogues that are trained on, as NumPy arrays.
+      metrics: of the piece's rollout. dialogues: records of some of its dialogues (`run.io.dialogues.dialogue_record`).
     """
 
-    arrays: Mapping[str, np.ndarray]
+    transcript: Transcript
     metrics: Mapping[str, Any]
     dialogues: Sequence[Mapping[str, Any]]
 
 
 def write_chunk(path: Path, piece: RolloutChunk) -> None:
     """Writes a piece; a reader sees all of it or nothing."""
-    said = json.dumps({"metrics": to_json(piece.metrics), "dialogues": to_json(piece.dialogues)})
+    arrays = {name: getattr(piece.transcript, name) for name in _ARRAYS}
+    texts = {
+        "metrics": to_json(piece.metrics),
+        "dialogues": to_json(piece.dialogues),
+        "max_student_tokens": piece.transcript.max_student_tokens,
+    }
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            np.savez_compressed(file, allow_pickle=False, said=np.array(said), **piece.arrays)
+            np.savez_compressed(file, allow_pickle=False, texts=np.array(json.dumps(texts)), **arrays)
 
 
 def read_chunk(path: Path) -> RolloutChunk | None:
@@ -45,19 +52,8 @@ def read_chunk(path: Path) -> RolloutChunk | None:
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: saved[name] for name in _ARRAYS}
-            said = json.loads(str(saved["said"]))
-        return RolloutChunk(arrays, said["metrics"], said["dialogues"])
+            texts = json.loads(str(saved["texts"]))
+        transcript = Transcript(**arrays, max_student_tokens=texts["max_student_tokens"])
+        return RolloutChunk(transcript, texts["metrics"], texts["dialogues"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def joined(pieces: Sequence[RolloutChunk]) -> dict[str, np.ndarray]:
-    """The arrays of all pieces as one, padded to the longest."""
-    time = max(piece.arrays["tokens"].shape[1] for piece in pieces)
-
-    def wide(name: str) -> np.ndarray:
-        arrays = [piece.arrays[name] for piece in pieces]
-        return np.concatenate([np.pad(rows, ((0, 0), (0, time - rows.shape[1]))) for rows in arrays])
-
-    length = np.concatenate([piece.arrays["length"] for piece in pieces])
-    return {"tokens": wide("tokens"), "length": length, "student": wide("student")}

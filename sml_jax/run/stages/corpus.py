@@ -13,6 +13,7 @@ import optax
 from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.learn.batches import MicroBatch, bucket_of, pad_rows
+from sml_jax.learn.signals import LikelihoodSignal
 from sml_jax.learn.update import Learner
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
@@ -113,7 +114,5 @@ def _batch(examples: list[WeightedText], time: int) -> MicroBatch:
     return MicroBatch(
         tokens=pad_rows([e.tokens for e in examples], time, np.int32),
         length=np.array([len(e.tokens) for e in examples], np.int32),
-        weights=weights / max(float(weights.sum()), 1e-9),
-        old_logprob=np.zeros_like(weights),
-        advantage=np.ones(len(examples), np.float32),
+        likelihood=LikelihoodSignal(weights / max(float(weights.sum()), 1e-9)),
     )

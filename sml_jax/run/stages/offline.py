@@ -1,11 +1,13 @@
-"""Offline SML and Q-priming: dialogues of the student as it is, the successful ones kept, supervised fine-tuning."""
+"""The offline stage: one rollout, then passes of training over the dialogues that have a learning signal.
+
+With the signals of `learn.methods.OfflineSml` it is offline SML, and with questions put in besides it is Q-priming.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -14,17 +16,20 @@ from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
+from sml_jax.dialogue.transcript import Transcript, dialogues_at, joined
 from sml_jax.distributed.processes import any_process, is_primary
 from sml_jax.engine.engine import Engine
 from sml_jax.learn.batches import micro_batches
+from sml_jax.learn.losses import PolicyLoss, TokenLoss
+from sml_jax.learn.methods import OfflineSml
+from sml_jax.learn.signals import Method, signals_of
 from sml_jax.learn.update import Learner
-from sml_jax.learn.weights import check_aggregation, token_weights
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
-from sml_jax.run.stages.checks import check_buckets, check_name
-from sml_jax.run.stages.chunks import RolloutChunk, joined, read_chunk, write_chunk
+from sml_jax.run.stages.checks import check_buckets, check_function, check_name
+from sml_jax.run.stages.chunks import RolloutChunk, read_chunk, write_chunk
 from sml_jax.run.state import RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
@@ -35,15 +40,17 @@ FIRST_ID = 1 << 30
 
 @dataclass(frozen=True)
 class Offline:
-    """Rolls out once with the student as it is, keeps what succeeded, and fine-tunes on the student's turns.
+    """Rolls out once with the student as it is, keeps the dialogues that the method trains on, and trains on these.
 
     Attributes:
       optimizer: from optax.
       problems: problems rolled out. samples: dialogues of each.
+      method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`. It is called on
+        the rollout, where dialogues without any weight are left out, and again on each step's batch of the others.
+      loss: the loss of each token in the policy stream, if the method has one (offline SML has none).
       epochs: passes over the kept dialogues. batch: dialogues of an optimiser step.
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: student turns of a dialogue; None for the run's rules.
-      aggregation: see `weights.token_weights`.
       micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
       dialogues_logged: dialogues of the rollout that are written to `dialogues.jsonl`.
@@ -52,13 +59,14 @@ class Offline:
     """
 
     optimizer: optax.GradientTransformation
+    method: Method = field(default_factory=OfflineSml)
+    loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)
     problems: int = 2000
     samples: int = 4
     epochs: int = 2
     batch: int = 128
     injection: QuestionInjection | None = None
     max_turns: int | None = None
-    aggregation: str = "token"
     micro_batch_size: int = 64
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 64
@@ -78,7 +86,8 @@ class Offline:
             dialogues_logged=0,
             problems_per_chunk=1,
         )
-        check_aggregation(self.aggregation, f"{self.name}: ")
+        check_function(self.name, "method", self.method)
+        check_function(self.name, "loss", self.loss)
         check_buckets(self.name, self.buckets)
 
     @property
@@ -106,12 +115,11 @@ class Offline:
         engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or engine.capacities
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
-        data = self._data(context, state, rules, engine)
-        max_tokens = rules.max_turns * rules.student_tokens
-        kept_count = len(data["length"])
+        kept = self._kept(context, state, rules, engine)
+        kept_count = len(kept.length)
         batches = -(-kept_count // self.batch)
         steps = self.epochs * batches
-        learner = Learner(context.model, self.optimizer, mesh=context.mesh)
+        learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
         with Progress(f"{self.name}: fine-tuning on {kept_count} dialogues", steps) as progress:
             while state.position.step < steps:
@@ -119,27 +127,19 @@ class Offline:
                 epoch, index = divmod(state.position.step, batches)
                 order = np.random.default_rng([context.seed, epoch, 1]).permutation(kept_count)
                 chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
-                student = data["student"][chosen]
-                weights = np.asarray(token_weights(jnp.asarray(student), self.aggregation, max_tokens))
-                parts = micro_batches(
-                    data["tokens"][chosen],
-                    data["length"][chosen],
-                    weights,
-                    np.zeros_like(weights),
-                    np.ones(len(chosen), np.float32),
-                    micro_batch_size,
-                    buckets,
-                )
-                train_state, metrics = learner.update(state.train_state, parts)
+                batch = dialogues_at(kept, chosen)
+                # Weights are shares of a step's loss, so the method is asked anew for each batch.
+                signals = signals_of(self.method, batch)
+                parts = micro_batches(batch.tokens, batch.length, signals, micro_batch_size, buckets)
+                train_state, loss_metrics = learner.update(state.train_state, parts)
+                metrics = {**signals.metrics, **loss_metrics}
                 last = state.position.step + 1 == steps
                 state = bookkeeper.step_done(state.with_update(train_state), metrics, last=last)
                 progress.step(state.position.step, {"nll": metrics["nll"]})
         return state
 
-    def _data(
-        self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine
-    ) -> dict[str, np.ndarray]:
-        """The kept dialogues' arrays. Pieces that lie in the run's folder already are not rolled out again.
+    def _kept(self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine) -> Transcript:
+        """The dialogues that are trained on. Pieces that lie in the run's folder already are not rolled out again.
 
         They are a function of the configuration and the parameters that the stage began with, so one that is there
         and whole is the one that would be made.
@@ -161,14 +161,14 @@ class Offline:
                     bookkeeper.log_rollout(piece.metrics, piece.dialogues)
                 pieces.append(piece)
         bookkeeper.depend_on(paths)
-        data = joined(pieces)
-        if not len(data["length"]):
+        kept = joined([piece.transcript for piece in pieces])
+        if not len(kept.length):
             dropped = sum(piece.metrics["dropped"] for piece in pieces)
             raise UserError(
                 f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped} were dropped), so "
                 "there is nothing to learn from: more problems or turns, or an easier task"
             )
-        return data
+        return kept
 
     def _roll_out(
         self,
@@ -200,13 +200,13 @@ class Offline:
             progress=lambda done, total: progress.step(before + done),
             between_turns=context.bookkeeper.stop_if_asked,
         )
-        script = played.transcript
-        kept = np.flatnonzero(script.reward > 0)
+        # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
+        transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
+        kept = np.flatnonzero(signals_of(self.method, transcript).trains())
+        counts = {"dialogues": len(transcript.reward), "kept": len(kept), "dropped": int(transcript.dropped.sum())}
+        written = worth_writing(played.dialogues, max(self.dialogues_logged - before, 0))
         return RolloutChunk(
-            {name: getattr(script, name)[kept] for name in ("tokens", "length", "student")},
-            dialogue_statistics(played.dialogues)
-            | {"dialogues": len(script.reward), "kept": len(kept), "dropped": int(script.dropped.sum())},
-            context.bookkeeper.records(
-                worth_writing(played.dialogues, max(self.dialogues_logged - before, 0)), steps_ahead=1
-            ),
+            dialogues_at(transcript, kept),
+            dialogue_statistics(played.dialogues) | counts,
+            context.bookkeeper.records(written, steps_ahead=1),
         )

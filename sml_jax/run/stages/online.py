@@ -1,13 +1,15 @@
-"""Online SML: GRPO over whole conversations (arXiv 2602.16488)."""
+"""The online stage: roll out, turn dialogues into learning signals, update; step after step.
+
+With GRPO's signals over whole conversations it is online SML (arXiv 2602.16488).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -16,16 +18,16 @@ from sml_jax.dialogue.drops import worth_writing
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.learn.advantages import group_advantages, group_statistics
 from sml_jax.learn.batches import MicroBatch, micro_batches
-from sml_jax.learn.returns import discounted_returns
-from sml_jax.learn.update import Learner, PolicyLoss
-from sml_jax.learn.weights import check_aggregation, token_weights
+from sml_jax.learn.losses import PolicyLoss, TokenLoss
+from sml_jax.learn.methods import Grpo
+from sml_jax.learn.signals import Method, signals_of
+from sml_jax.learn.update import Learner
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
-from sml_jax.run.stages.checks import check_buckets, check_name
+from sml_jax.run.stages.checks import check_buckets, check_function, check_name
 from sml_jax.run.state import RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
@@ -33,17 +35,16 @@ from sml_jax.sharding import padded_row_count
 
 @dataclass(frozen=True)
 class Online:
-    """Rolls out groups of dialogues with the student as it is and takes one GRPO step on them.
+    """Rolls out groups of dialogues with the student as it is and takes one optimiser step on them.
 
     Attributes:
       optimizer: from optax.
       steps: rollouts, each with one update.
       problems_per_step: problems that a step's dialogues are about.
       group_size: dialogues of each (8 in the paper; 32 for single-turn RL).
-      discount: of the return over student turns (0.7 in the paper; how it enters is our reading, see `returns`).
-      normalize: advantages divided by the group's standard deviation.
-      aggregation: see `weights.token_weights`.
-      loss: clips and KL.
+      method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`.
+      loss: the loss of each token in the policy stream: clips and KL, or a function of your own (see
+        `learn.losses.TokenLoss`).
       max_turns: student turns of a dialogue; None for the run's rules.
       micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
@@ -56,10 +57,8 @@ class Online:
     steps: int = 100
     problems_per_step: int = 32
     group_size: int = 8
-    discount: float = 0.7
-    normalize: bool = True
-    aggregation: str = "sequence"
-    loss: PolicyLoss = PolicyLoss()
+    method: Method = field(default_factory=Grpo)
+    loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)
     max_turns: int | None = None
     micro_batch_size: int = 64
     share: int = 4
@@ -69,12 +68,16 @@ class Online:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.group_size < 2:
-            raise UserError(f"{self.name}: group_size is {self.group_size}; a group needs 2 dialogues to compare")
-        if not 0 <= self.discount <= 1:
-            raise UserError(f"{self.name}: discount is {self.discount}; give a number from 0 to 1 (0.7 in the paper)")
-        at_least(self, steps=0, problems_per_step=1, max_turns=1, micro_batch_size=1, share=1, dialogues_logged=0)
-        check_aggregation(self.aggregation, f"{self.name}: ")
+        at_least(self, steps=0, problems_per_step=1, group_size=1, max_turns=1)
+        at_least(self, micro_batch_size=1, share=1, dialogues_logged=0)
+        check_function(self.name, "method", self.method)
+        check_function(self.name, "loss", self.loss)
+        least = getattr(self.method, "min_group_size", 1)
+        if self.group_size < least:
+            raise UserError(
+                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {least} or more "
+                "dialogues of a problem to compare"
+            )
         check_buckets(self.name, self.buckets)
 
     @property
@@ -125,9 +128,9 @@ class Online:
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
                 rolled_out = time.monotonic()
-                # The update. Where no group has variance there is nothing to learn, and the step is counted all the
-                # same.
-                parts, metrics = self._batch(played, micro_batch_size, buckets, rules.max_turns * rules.student_tokens)
+                # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
+                # and the step is counted all the same.
+                parts, metrics = self._batch(played, micro_batch_size, buckets)
                 if parts:
                     train_state, loss_metrics = learner.update(state.train_state, parts)
                     state = state.with_update(train_state)
@@ -146,40 +149,27 @@ class Online:
                 progress.step(state.position.step, shown)
         return state
 
-    def _batch(
-        self, played: Played, rows: int, buckets: tuple[int, ...], max_tokens: int
-    ) -> tuple[list[MicroBatch], dict[str, float]]:
+    def _batch(self, played: Played, rows: int, buckets: tuple[int, ...]) -> tuple[list[MicroBatch], dict[str, float]]:
         """Micro-batches of `rows` of the dialogues that have a gradient, and the rollout's metrics.
 
-        `max_tokens` is the most that a student can say in a dialogue, the divisor of aggregation "constant".
-
-        Dialogues of a group without variance have advantage 0: without a KL term their gradient is exactly 0, and they
-        are counted, weighed in the denominators, and not computed. Dropped dialogues are in no denominator.
+        Dialogues without a signal have a gradient of exactly 0. They were counted when the weights were made, and need
+        not be computed.
         """
-        script = played.transcript
-        returns = discounted_returns(jnp.asarray(script.solved_turn), self.discount)
-        valid = jnp.asarray(~script.dropped)
-        advantage = np.asarray(group_advantages(returns, self.group_size, normalize=self.normalize, valid=valid))
-        share = valid.astype(jnp.float32)
-        weights = np.asarray(
-            token_weights(jnp.asarray(script.student), self.aggregation, max_tokens, dialogue_weight=share)
-        )
-        groups = {k: float(v) for k, v in group_statistics(returns, self.group_size, valid=valid).items()}
-        mean_return = float(jnp.mean(returns, where=valid))
-        metrics = {**dialogue_statistics(played.dialogues), **groups, "return": mean_return}
-        chosen = np.flatnonzero(advantage if self.loss.kl_coef == 0 else valid)
+        transcript = played.transcript
+        signals = signals_of(self.method, transcript)
+        metrics = {**dialogue_statistics(played.dialogues), **signals.metrics}
+        skip_zero_advantage = getattr(self.loss, "zero_without_advantage", False)
+        chosen = np.flatnonzero(signals.trains(skip_zero_advantage=skip_zero_advantage))
         metrics["dialogues_trained"] = float(len(chosen))
         if not len(chosen):
             return [], metrics
         parts = micro_batches(
-            script.tokens[chosen],
-            script.length[chosen],
-            weights[chosen],
-            script.logprob[chosen],
-            advantage[chosen],
+            transcript.tokens[chosen],
+            transcript.length[chosen],
+            signals.rows(chosen),
             rows,
             buckets,
-            group=script.group[chosen],
+            group=transcript.group[chosen],
             share=self.share,
         )
         return parts, metrics

@@ -1,0 +1,136 @@
+"""Learning signals: what the update does with each token of a batch of dialogues.
+
+The update knows two streams over the same rows. `policy` reinforces sampled tokens: a clipped probability ratio times
+an advantage. `likelihood` imitates tokens: cross-entropy with a weight. A batch may carry either or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+
+from sml_jax.common.errors import UserError
+from sml_jax.dialogue.transcript import Transcript
+from sml_jax.learn.shapes import shape_of
+
+AnyArray = Any  # np.ndarray on the host, jax.Array within jit
+
+
+@flax.struct.dataclass
+class PolicySignal:
+    """The policy-gradient stream. All arrays are float32 [B, T].
+
+    Attributes:
+      advantage: how much better than expected each sampled token turned out.
+      weights: the share of each token's loss in the batch's loss, at least 0 (see `weights.token_weights`). A token of
+        weight 0 is not trained on.
+      old_logprob: the log-prob of each token under the policy that sampled it, at temperature 1.
+    """
+
+    advantage: AnyArray
+    weights: AnyArray
+    old_logprob: AnyArray
+
+
+@flax.struct.dataclass
+class LikelihoodSignal:
+    """The cross-entropy stream: on the student's tokens it is SFT, on the teacher's it is critique prediction.
+
+    Attributes:
+      weights: float32 [B, T], the share of each token's loss in the batch's loss, at least 0. A token of weight 0 is
+        not trained on.
+    """
+
+    weights: AnyArray
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a method makes of a Transcript.
+
+    Attributes:
+      policy, likelihood: the streams; None for a stream that the method does not use.
+      metrics: numbers to log beside those of the update.
+    """
+
+    policy: PolicySignal | None = None
+    likelihood: LikelihoodSignal | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def rows(self, chosen: np.ndarray) -> Signals:
+        """The signals of some dialogues, by index [N]. Weights stay shares of the loss of the batch they came from."""
+        policy, likelihood = jax.tree.map(lambda array: array[chosen], (self.policy, self.likelihood))
+        return Signals(policy, likelihood, self.metrics)
+
+    def trains(self, *, skip_zero_advantage: bool = False) -> np.ndarray:
+        """bool [B]: dialogues that have a token with a weight in some stream.
+
+        Args:
+          skip_zero_advantage: leave out dialogues whose policy advantages are all 0. Right where the token loss has no
+            gradient at an advantage of 0; a KL term, for example, has one.
+        """
+        present: list[np.ndarray] = []
+        if self.policy is not None:
+            used = np.asarray(self.policy.weights) != 0
+            if skip_zero_advantage:
+                used = used & (np.asarray(self.policy.advantage) != 0)
+            present.append(used.any(axis=1))
+        if self.likelihood is not None:
+            present.append((np.asarray(self.likelihood.weights) != 0).any(axis=1))
+        return np.logical_or.reduce(present)
+
+
+Method = Callable[[Transcript], Signals]
+
+
+def signals_of(method: Method, transcript: Transcript) -> Signals:
+    """Calls a method and checks what it returns.
+
+    Args:
+      method: a function of a Transcript.
+      transcript: B dialogues of up to T tokens.
+
+    Returns:
+      The method's signals as float32 NumPy arrays.
+
+    Raises:
+      UserError: the method returned something else than Signals, or no stream; an array is not [B, T]; a weight is
+        negative or not a number; or padding has a weight.
+    """
+    who = getattr(method, "__name__", type(method).__name__)
+    signals = method(transcript)
+    if not isinstance(signals, Signals):
+        raise UserError(f"method {who} returned a {type(signals).__name__}: return a learn.Signals")
+    streams = {"policy": signals.policy, "likelihood": signals.likelihood}
+    if all(stream is None for stream in streams.values()):
+        raise UserError(f"method {who} returned Signals without a stream: give it policy or likelihood, or both")
+    shape = tuple(transcript.tokens.shape)
+    padding = np.arange(shape[1]) >= np.asarray(transcript.length)[:, None]
+    for name, stream in streams.items():
+        if stream is None:
+            continue
+        for array_name, array in vars(stream).items():
+            if shape_of(array) != shape:
+                raise UserError(
+                    f"method {who}: {name}.{array_name} has shape {list(shape_of(array))}, but the transcript's tokens "
+                    f"have {list(shape)}: give one number a token. One number a dialogue becomes that by "
+                    f"np.broadcast_to(numbers[:, None], transcript.tokens.shape)"
+                )
+        weights = np.asarray(stream.weights)
+        if not (weights >= 0).all():
+            raise UserError(
+                f"method {who}: {name}.weights has a negative number or NaN: a weight is a share of the loss, at least "
+                "0. To make tokens less likely, give them a negative advantage in the policy stream"
+            )
+        if weights[padding].any():
+            raise UserError(
+                f"method {who}: {name}.weights is not 0 past the end of a dialogue: multiply it by "
+                "np.arange(T) < transcript.length[:, None]"
+            )
+    policy, likelihood = jax.tree.map(lambda array: np.asarray(array, np.float32), tuple(streams.values()))
+    return Signals(policy, likelihood, {name: float(value) for name, value in signals.metrics.items()})
