@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
-from ours import Finer, engine_of, qwen3
+from ours import EngineShapes, engine_of, qwen3
 from setting import Setting
 
 from sml_jax.models.ops import native_product
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> N
     if flags.one_core:
         native_product.FEW = 0
     model, params = qwen3(setting, flags.attention)
-    shape = Finer(step=flags.capacity, steps=flags.steps)
-    engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shape)
+    shapes = EngineShapes(capacity_step=flags.capacity, decode_steps=flags.steps)
+    engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shapes)
     weights, cache = engine.prepare_params(params), engine.empty_cache(flags.capacity)
     tokens = np.full(flags.rows, 5, np.int32)
     start, limit = np.full_like(tokens, 3 * flags.capacity // 4), np.full_like(tokens, flags.steps)

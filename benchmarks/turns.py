@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
     settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
     speed = memory_speed()
-    runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, ours.Finer(parts=(1,))) for turns, s in settings.items()}
+    runs = {
+        turns: ours.dialogue(s, s.rows, [1], s.rows, ours.EngineShapes(fractions=(1,))) for turns, s in settings.items()
+    }
     token_seconds: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
         for turns, run in runs.items():

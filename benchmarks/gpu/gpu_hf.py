@@ -13,7 +13,7 @@ import transformers
 from gpu_work import Work
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-CACHES = ("dynamic", "static")  # with a static cache on a GPU, generate compiles its step
+CACHES = ("dynamic", "static")  # on a GPU, `generate` compiles its step if the cache is static
 
 
 def gemma(w: Work, device: str) -> Gemma3ForCausalLM:
@@ -45,7 +45,7 @@ def gemma(w: Work, device: str) -> Gemma3ForCausalLM:
 
 @torch.inference_mode()
 def seconds_of(model: Gemma3ForCausalLM, tokens: torch.Tensor, new: int, cache: str) -> float:
-    """Of `generate` of so many tokens, prefill included."""
+    """Seconds that `generate` takes for `new` tokens behind `tokens`, prefill included."""
     if tokens.is_cuda:
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -67,28 +67,28 @@ def seconds_of(model: Gemma3ForCausalLM, tokens: torch.Tensor, new: int, cache: 
 
 
 def step_seconds(w: Work, model: Gemma3ForCausalLM, rows: int, cache: str, device: str) -> float:
-    """Of a step, median: what all the steps take beyond the first of them, whose time is the prompt's."""
+    """Median seconds of a decoding step: the time beyond that of one token, whose cost is the prompt's, per step."""
     tokens = torch.randint(2, w.vocab, (rows, w.context), device=device)
-    took = []
+    per_step = []
     for _ in range(w.repeats + 1):
-        first = seconds_of(model, tokens, 1, cache)
-        took.append((seconds_of(model, tokens, w.steps, cache) - first) / (w.steps - 1))
-    return statistics.median(took[1:])
+        first_token = seconds_of(model, tokens, 1, cache)
+        per_step.append((seconds_of(model, tokens, w.steps, cache) - first_token) / (w.steps - 1))
+    return statistics.median(per_step[1:])  # the first repeat may compile
 
 
 def main(text: str) -> dict[str, Any]:
     w, device = Work.from_json(text), "cuda" if torch.cuda.is_available() else "cpu"
     model = gemma(w, device)
-    found: dict[str, Any] = {"version": f"transformers {transformers.__version__}, torch {torch.__version__}"}
+    results: dict[str, Any] = {"version": f"transformers {transformers.__version__}, torch {torch.__version__}"}
     for cache in CACHES:
-        found[cache] = {}
+        results[cache] = {}
         for rows in w.rows:
             try:
-                found[cache][str(rows)] = step_seconds(w, model, rows, cache, device)
-            except Exception as error:  # one way that does not run leaves the others
+                results[cache][str(rows)] = step_seconds(w, model, rows, cache, device)
+            except Exception as error:  # one kind of cache that does not run leaves the other
                 lines = str(error).strip().splitlines() or [""]
                 print(f"generate, {cache} cache, {rows} rows: {type(error).__name__}: {lines[0]}", file=sys.stderr)
-    return found
+    return results
 
 
 if __name__ == "__main__":

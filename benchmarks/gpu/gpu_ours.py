@@ -1,4 +1,4 @@
-"""Our side of the GPU benchmark, and the device's own ceiling. `python gpu_ours.py WORK_JSON` prints JSON."""
+"""Our side of the GPU benchmark, and the device's own best rates. `python gpu_ours.py WORK_JSON` prints JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sml_jax.sharding import make_mesh
 
 
 def gemma(w: Work) -> DecoderConfig:
-    """As gin/models/gemma3_1b.gin has it."""
+    """The model of gin/models/gemma3_1b.gin, with the work's sizes."""
     return DecoderConfig(
         vocab_size=w.vocab,
         embed_dim=w.width,
@@ -54,31 +54,32 @@ def gemma(w: Work) -> DecoderConfig:
 
 def timed(call: Callable[[], Any], repeats: int) -> list[float]:
     """Seconds of each repeat, after a first call that compiles."""
-    took = []
+    seconds = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         jax.block_until_ready(call())
-        took.append(time.perf_counter() - started)
-    return took[1:]
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
 
 
-def ceiling(repeats: int, wide: int, copied: int) -> dict[str, float]:
-    """Bytes a second of a copy, read and written, and products a second in bfloat16, each at best."""
-    held, matrix = [jnp.ones(copied // 4, jnp.float32)], jnp.ones((wide, wide), jnp.bfloat16)
+def device_rates(repeats: int, matrix_size: int, copied_bytes: int) -> dict[str, float]:
+    """The best rates measured: bytes a second of a copy, read and written, and bfloat16 FLOPs a second of a product."""
+    array = [jnp.ones(copied_bytes // 4, jnp.float32)]
+    matrix = jnp.ones((matrix_size, matrix_size), jnp.bfloat16)
     negate, product = jax.jit(jnp.negative, donate_argnums=0), jax.jit(jnp.matmul)
 
-    def turned() -> jax.Array:
-        held[0] = negate(held[0])
-        return held[0]
+    def negate_array() -> jax.Array:
+        array[0] = negate(array[0])  # donated, so that no second array is allocated
+        return array[0]
 
     return {
-        "bytes_a_second": 2 * copied / min(timed(turned, 3 * repeats)),
-        "flops_a_second": 2 * wide**3 / min(timed(partial(product, matrix, matrix), 3 * repeats)),
+        "bytes_a_second": 2 * copied_bytes / min(timed(negate_array, 3 * repeats)),
+        "flops_a_second": 2 * matrix_size**3 / min(timed(partial(product, matrix, matrix), 3 * repeats)),
     }
 
 
 def decode_seconds(w: Work, model: Decoder, params: dict, rows: int) -> float:
-    """Of a step, median. The contexts are zeros, which take as long as any."""
+    """Median seconds of a decoding step. The contexts are zeros, which take as long as any other tokens."""
     length = w.context + w.steps
     engine = Engine(
         model,
@@ -99,25 +100,25 @@ def decode_seconds(w: Work, model: Decoder, params: dict, rows: int) -> float:
 
     def call() -> Any:
         new, out = engine.decode(weights, cache, tokens, start, limit, keys)
-        counts.append(int(out.count.max()))  # rows that come to an end by chance may make it shorter
+        counts.append(int(out.count.max()))  # the call has fewer steps if every row happens to sample the stop token
         return new
 
-    took = timed(call, w.repeats)
-    return statistics.median(seconds / steps for seconds, steps in zip(took, counts[1:], strict=True))
+    call_seconds = timed(call, w.repeats)
+    return statistics.median(seconds / steps for seconds, steps in zip(call_seconds, counts[1:], strict=True))
 
 
 def update_seconds(w: Work, model: Decoder, params: dict) -> float:
-    """Of a GRPO update of one micro-batch, the optimiser's step with it, median."""
+    """Median seconds of a GRPO update on one micro-batch, with the optimiser's step."""
     learner, shape = Learner(model, adamw(1e-5), PolicyLoss()), (w.update_rows, w.update_time)
     tokens = np.random.default_rng(0).integers(2, w.vocab, shape).astype(np.int32)
     full, ones = np.full(w.update_rows, w.update_time, np.int32), np.ones(shape, np.float32)
     part = MicroBatch(tokens, full, PolicySignal(ones, ones / tokens.size, np.zeros(shape, np.float32)))
-    held = [init_state(params, learner.optimizer)]
+    state = [init_state(params, learner.optimizer)]
 
     def call() -> Any:
-        held[0], metrics = learner.update(held[0], [part])
+        state[0], metrics = learner.update(state[0], [part])
         assert not metrics["skipped"]
-        return held[0].step
+        return state[0].step
 
     return statistics.median(timed(call, w.repeats))
 
@@ -129,13 +130,13 @@ def one_device() -> Any:
 def main(text: str) -> dict[str, Any]:
     w = Work.from_json(text)
     small = jax.default_backend() == "cpu"
-    found: dict[str, Any] = {"device": jax.devices()[0].device_kind, "version": f"jax {jax.__version__}"}
-    found |= ceiling(w.repeats, 512 if small else 8192, 1 << 24 if small else 1 << 32)
+    results: dict[str, Any] = {"device": jax.devices()[0].device_kind, "version": f"jax {jax.__version__}"}
+    results |= device_rates(w.repeats, 512 if small else 8192, 1 << 24 if small else 1 << 32)
     model = Decoder(gemma(w))
     params = init_params(model, jax.random.key(0))
-    found["decode"] = {str(rows): decode_seconds(w, model, params, rows) for rows in w.rows}
-    found["update"] = update_seconds(w, model, params)
-    return found
+    results["decode"] = {str(rows): decode_seconds(w, model, params, rows) for rows in w.rows}
+    results["update"] = update_seconds(w, model, params)
+    return results
 
 
 if __name__ == "__main__":

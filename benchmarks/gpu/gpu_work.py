@@ -1,28 +1,30 @@
-"""What the GPU benchmark asks of each side, and the arithmetic of it. Imports the standard library alone."""
+"""The sizes and arithmetic of the GPU benchmark's work. Both sides read it, so it imports the standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 
-# Bytes and bfloat16 products a second, dense, as published: https://www.nvidia.com/en-us/data-center/h100/,
+# Bytes and dense bfloat16 operations a second, as published: https://www.nvidia.com/en-us/data-center/h100/,
 # https://www.nvidia.com/en-us/data-center/h200/, https://www.nvidia.com/en-us/data-center/a100/ (SXM cards).
 PEAKS = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100-SXM4-80GB": (2.039e12, 312e12)}
 
 
 def peaks(kind: str) -> tuple[float, float] | None:
-    """Published bytes and products a second of a device by its name; None for one that is not known."""
+    """Published bytes and operations a second of a device, by its name; None for a device that is not listed."""
     return next((peak for name, peak in PEAKS.items() if name in kind), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A model's shape (Gemma 3 1B's by default, its config.json on huggingface.co) and the sizes of the work.
+    """A model's shape (by default that of Gemma 3 1B's config.json on huggingface.co) and the sizes of the work.
 
     Attributes:
-      rows: that decode at once, one measurement each. context: tokens that each row holds. steps: sampled after them.
-      update_rows, update_time: of the update's micro-batch.
-      repeats: of everything, of which medians are told.
+      every: each layer of this number is global, the others are local.
+      rows: numbers of rows that decode at once; each is a measurement of its own.
+      context: tokens that each row holds. steps: tokens that are sampled after them.
+      update_rows, update_time: shape of the update's micro-batch.
+      repeats: of every measurement; medians are reported.
     """
 
     vocab: int = 262_144
@@ -33,7 +35,7 @@ class Work:
     head_dim: int = 256
     hidden: int = 6912
     window: int = 512
-    every: int = 6  # each sixth layer is global
+    every: int = 6
     rows: tuple[int, ...] = (64, 256)
     context: int = 1024
     steps: int = 128
@@ -43,34 +45,39 @@ class Work:
 
     @property
     def local_layers(self) -> int:
+        """How many layers see a window alone."""
         return self.layers - self.layers // self.every
 
     @property
     def matrices(self) -> int:
-        """Numbers in the matrices of all layers."""
+        """How many numbers the matrices of all layers hold."""
         attention = 2 * self.width * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.width * self.hidden)
 
     def step_bytes(self, rows: int) -> float:
-        """That a step of decoding cannot do without, in bfloat16: all weights once, and what each row's layers see.
+        """Bytes that a decoding step must read, in bfloat16, on average over the steps.
 
-        The embedding table is the output layer too, and counts once. On average over the steps.
+        These are all weights once, and the keys and values that each row's layers see. The embedding table is the
+        output layer too and counts once.
         """
-        seen = self.context + (self.steps + 1) / 2
-        slots = self.local_layers * min(self.window, seen) + (self.layers - self.local_layers) * seen
+        mean_length = self.context + (self.steps + 1) / 2
+        global_layers = self.layers - self.local_layers
+        slots = self.local_layers * min(self.window, mean_length) + global_layers * mean_length
         weights = self.matrices + self.vocab * self.width
         return 2.0 * (weights + rows * slots * 2 * self.kv_heads * self.head_dim)
 
     @property
     def update_flops(self) -> float:
-        """Of a micro-batch's gradients, every token trained on: products alone, and nothing that is computed again."""
+        """FLOPs of a micro-batch's gradients with every token trained on: matrix products, recomputation left out."""
         time = self.update_time
 
-        def seen(most: int) -> float:
-            """Keys that the queries of a row see in all."""
-            return sum(min(i + 1, most) for i in range(time))
+        def visible_pairs(window: int) -> float:
+            """How many pairs of a query and a key that it sees a row has."""
+            return sum(min(i + 1, window) for i in range(time))
 
-        scores = self.local_layers * seen(self.window) + (self.layers - self.local_layers) * seen(time)
+        global_layers = self.layers - self.local_layers
+        scores = self.local_layers * visible_pairs(self.window) + global_layers * visible_pairs(time)
+        # The backward pass takes twice the forward pass: a product for each of a product's two factors.
         forward = 2 * time * (self.matrices + self.vocab * self.width) + 4 * self.heads * self.head_dim * scores
         return 3.0 * self.update_rows * forward
 

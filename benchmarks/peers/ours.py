@@ -51,96 +51,113 @@ def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:
 
 
 @dataclass(frozen=True)
-class Finer:
-    """Shapes to compile: slots from one cache length to the next, None for an engine's own; parts of the rows that a
-    call may take; tokens that one call samples at most.
+class EngineShapes:
+    """The shapes that an engine compiles, where they differ from its own choice.
+
+    Attributes:
+      capacity_step: slots from one capacity of caches to the next; None for the engine's own capacities.
+      fractions: a call may take all rows of a device divided by each of these.
+      decode_steps: the most tokens that one call samples.
     """
 
-    step: int | None = None
-    parts: tuple[int, ...] = (1, 4)
-    steps: int = DECODE_STEPS
+    capacity_step: int | None = None
+    fractions: tuple[int, ...] = (1, 4)
+    decode_steps: int = DECODE_STEPS
 
 
 def engine_of(
-    s: Setting, model: Decoder, rows: int, length: int, budget: int, ends: Sequence[int], finer: Finer
+    s: Setting,
+    model: Decoder,
+    rows: int,
+    length: int,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    shapes: EngineShapes,
 ) -> Engine:
-    """Compiled kernels; an engine always has an end, so where rows are to run their full length it is one token.
+    """An engine for `rows` contexts of up to `length` tokens, over as many devices as divide the rows.
 
-    Windows of given tokens and widths are finer than an engine's own, which is sparing with programs.
+    An engine always needs a stop token. Where rows are to run their full length, one unlikely token is given. The sizes
+    of chunks and batches are finer than the engine's own choice, which saves compilation.
     """
-    capacities = [*range(64, length, finer.step), length] if finer.step else None
     shards = math.gcd(rows, jax.device_count())
-    each = rows // shards
-    batch_sizes = sorted({max(each // n, 1) for n in finer.parts})
-    chunk_sizes = sorted({s.given, s.prompt})
+    rows_per_shard = rows // shards
     return Engine(
         model,
         max_concurrent=rows,
         max_length=length,
-        max_new_tokens=budget,
-        stop_ids=ends,
-        capacities=capacities,
-        batch_sizes=batch_sizes,
-        chunk_sizes=chunk_sizes,
-        decode_steps=finer.steps,
+        max_new_tokens=max_new_tokens,
+        stop_ids=stop_ids,
+        capacities=[*range(64, length, shapes.capacity_step), length] if shapes.capacity_step else None,
+        batch_sizes=sorted({max(rows_per_shard // n, 1) for n in shapes.fractions}),
+        chunk_sizes=sorted({s.given, s.prompt}),
+        decode_steps=shapes.decode_steps,
         mesh=make_mesh(over=jax.devices()[:shards]),
     )
 
 
 def sample(s: Setting, rows: int) -> Run:
-    """A prompt, then `sample` tokens, with log-probabilities: the engine always gives them."""
+    """A prompt, then `sample` tokens with log-probabilities, which the engine always gives."""
     model, params = qwen3(s)
-    shape = Finer(steps=s.sample)  # in one call: nobody waits for a row that ends
-    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], shape), s.prompt_rows(rows)
+    # All tokens in one call: no row waits for another one's end.
+    shapes = EngineShapes(decode_steps=s.sample)
+    engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], shapes), s.prompt_rows(rows)
     weights = engine.prepare_params(params)
     engine.warm_up(weights)
 
     def run(seed: int) -> dict[str, float]:
-        said = ContextBatch(engine, weights, jax.random.key(seed))
+        contexts = ContextBatch(engine, weights, jax.random.key(seed))
         for row in range(rows):
-            said.start(row, row, prompts[row].tolist())
-        out = said.sample(range(rows), s.sample)
-        lengths = np.array([len(turn.tokens) for turn in out])
-        check_samples(lengths, s.sample, np.concatenate([turn.logprobs for turn in out]))
+            contexts.start(row, row, prompts[row].tolist())
+        turns = contexts.sample(range(rows), s.sample)
+        lengths = np.array([len(turn.tokens) for turn in turns])
+        check_samples(lengths, s.sample, np.concatenate([turn.logprobs for turn in turns]))
         return {"units": float(lengths.sum()), "mean_length": float(lengths.mean())}
 
     return run
 
 
 def dialogue(
-    s: Setting, rows: int, ends: Sequence[int], total: int, finer: Finer, stop_fraction: float = STOP_FRACTION
+    s: Setting,
+    rows: int,
+    stop_ids: Sequence[int],
+    total: int,
+    shapes: EngineShapes,
+    stop_fraction: float = STOP_FRACTION,
 ) -> Run:
-    """`total` dialogues of `turns` turns, `rows` at once, each at its own pace: a turn that ends is answered, and a
-    dialogue that ends makes room for the next, while others still speak.
+    """`total` dialogues of `turns` turns, `rows` at once, each at its own pace.
+
+    A turn that ends is answered, and a dialogue that ends makes room for the next one, while other rows go on.
     """
     model, params = qwen3(s)
-    engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, ends, finer)
+    engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, stop_ids, shapes)
     weights = engine.prepare_params(params)
     engine.warm_up(weights)
     prompts = s.prompt_rows(total)
     replies = [s.replies(rows, turn).tolist() for turn in range(s.turns)]
 
     def run(seed: int) -> dict[str, float]:
-        said, lengths, logprobs = ContextBatch(engine, weights, jax.random.key(seed)), [], []
-        coming, free, taken = iter(range(total)), list(range(rows))[::-1], [0] * rows
+        contexts, lengths, logprobs = ContextBatch(engine, weights, jax.random.key(seed)), [], []
+        remaining, free_rows, turns_done = iter(range(total)), list(range(rows))[::-1], [0] * rows
         while True:
-            while free and (number := next(coming, None)) is not None:
-                row = free.pop()
-                taken[row] = 0
-                said.start(row, number, prompts[number].tolist())
-                said.begin_turn(row, s.said)
-            if not said.active_turns:
+            # New dialogues take the free rows.
+            while free_rows and (number := next(remaining, None)) is not None:
+                row = free_rows.pop()
+                turns_done[row] = 0
+                contexts.start(row, number, prompts[number].tolist())
+                contexts.begin_turn(row, s.said)
+            if not contexts.active_turns:
                 break
-            said.dispatch(stop_fraction)
-            for row, turn in said.collect().items():
+            contexts.dispatch(stop_fraction)
+            # Turns that ended are answered, or end their dialogue.
+            for row, turn in contexts.collect().items():
                 lengths.append(len(turn.tokens))
                 logprobs += turn.logprobs
-                taken[row] += 1
-                if taken[row] == s.turns:
-                    free.append(row)
+                turns_done[row] += 1
+                if turns_done[row] == s.turns:
+                    free_rows.append(row)
                 else:
-                    said.append(row, replies[taken[row] - 1][row])
-                    said.begin_turn(row, s.said)
+                    contexts.append(row, replies[turns_done[row] - 1][row])
+                    contexts.begin_turn(row, s.said)
         assert len(lengths) == total * s.turns
         check_samples(np.array(lengths), s.said, np.array(logprobs))
         return {"units": float(sum(lengths)), "mean_length": float(np.mean(lengths))}
@@ -149,10 +166,13 @@ def dialogue(
 
 
 def grpo(s: Setting) -> Run:
-    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all. The reward: the share of low tokens."""
+    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all of them.
+
+    The reward is the share of tokens in the lower half of the vocabulary.
+    """
     model, params = qwen3(s)
     length = s.prompt + s.sample
-    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1], Finer()), s.prompt_rows()
+    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1], EngineShapes()), s.prompt_rows()
     optimizer = adamw(1e-5)
     mesh = engine.mesh
     learner = Learner(model, optimizer, PolicyLoss(), mesh=mesh)
@@ -161,32 +181,34 @@ def grpo(s: Setting) -> Run:
     def run(seed: int) -> dict[str, float]:
         nonlocal state
         started = time.perf_counter()
-        said = ContextBatch(engine, state.params, jax.random.key(seed))
+        contexts = ContextBatch(engine, state.params, jax.random.key(seed))
         for row in range(s.rows):
-            said.start(row, row, prompts[row].tolist())
-        out = said.sample(range(s.rows), s.sample)
-        rolled = time.perf_counter()
+            contexts.start(row, row, prompts[row].tolist())
+        turns = contexts.sample(range(s.rows), s.sample)
+        rollout_ended = time.perf_counter()
+
+        # The sampled tokens, their mask and log-probabilities, padded to one length.
         tokens, mask = np.zeros((s.rows, length), np.int32), np.zeros((s.rows, length), bool)
-        logprob, ends = np.zeros((s.rows, length), np.float32), np.zeros(s.rows, np.int32)
-        for row, turn in enumerate(out):
-            ends[row] = len(said.context(row))
-            tokens[row, : ends[row]] = said.context(row)
-            mask[row, s.prompt : ends[row]] = True
-            logprob[row, s.prompt : ends[row]] = turn.logprobs
+        logprob, lengths = np.zeros((s.rows, length), np.float32), np.zeros(s.rows, np.int32)
+        for row, turn in enumerate(turns):
+            lengths[row] = len(contexts.context(row))
+            tokens[row, : lengths[row]] = contexts.context(row)
+            mask[row, s.prompt : lengths[row]] = True
+            logprob[row, s.prompt : lengths[row]] = turn.logprobs
         check_samples(mask.sum(1), s.sample, logprob[mask])
-        rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in out], jnp.float32)
+        rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in turns], jnp.float32)
         advantage, weights = group_advantages(rewards, s.samples), token_weights(jnp.asarray(mask))
         per_token = np.broadcast_to(np.asarray(advantage)[:, None], mask.shape)
         signals = Signals(policy=PolicySignal(per_token, np.asarray(weights), logprob))
         group = np.arange(s.rows) // s.samples
-        parts = micro_batches(tokens, ends, signals, min(s.rows, 64), [length], group=group, share=s.samples)
+        parts = micro_batches(tokens, lengths, signals, min(s.rows, 64), [length], group=group, share=s.samples)
         state, metrics = learner.update(state, parts)
         jax.block_until_ready(state.params)
         assert metrics["skipped"] == 0 and metrics["update_norm"] > 0, metrics
         return {
             "units": 1.0,
             "mean_length": float(mask.sum(1).mean()),
-            "rollout_seconds": rolled - started,
+            "rollout_seconds": rollout_ended - started,
             "logprob_mismatch": metrics["logprob_mismatch"],
         }
 
@@ -194,31 +216,32 @@ def grpo(s: Setting) -> Run:
 
 
 def recompiles(s: Setting) -> Run:
-    """What changed numbers of rows, prompt lengths and budgets cost after a warm-up."""
+    """What changed numbers of rows, prompt lengths and limits of new tokens cost after a warm-up."""
     model, params = qwen3(s)
-    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], Finer(64))
+    engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], EngineShapes(64))
     engine.warm_up(params)
     rng = np.random.default_rng(0)
 
-    def call(rows: int, length: int, steps: int) -> None:
-        said = ContextBatch(engine, params, jax.random.key(0))
+    def call(rows: int, length: int, max_new_tokens: int) -> None:
+        contexts = ContextBatch(engine, params, jax.random.key(0))
         for row in range(rows):
-            said.start(row, row, rng.integers(1, s.vocab, length).tolist())
-        said.sample(range(rows), steps)
+            contexts.start(row, row, rng.integers(1, s.vocab, length).tolist())
+        contexts.sample(range(rows), max_new_tokens)
 
     def run(seed: int) -> dict[str, float]:
         rows = max(2, s.rows - 3 * seed - 3)
         changes = [(rows, s.prompt, s.said), (rows, 2 * s.prompt, s.said), (rows, s.prompt, max(1, s.said - 3 - seed))]
-        before, slow = engine.executable_count(), []
+        before, extra_seconds = engine.executable_count(), []
         for change in changes:
-            took = []
+            # The second call has everything compiled, so the first one's extra time is the cost of the change.
+            seconds = []
             for _ in range(2):
                 started = time.perf_counter()
                 call(*change)
-                took.append(time.perf_counter() - started)
-            slow.append(took[0] - took[1])
+                seconds.append(time.perf_counter() - started)
+            extra_seconds.append(seconds[0] - seconds[1])
         compiled = float(engine.executable_count() - before)
-        return {"units": compiled, "seconds": float(np.mean(slow)), "programs": compiled}
+        return {"units": compiled, "seconds": float(np.mean(extra_seconds)), "programs": compiled}
 
     return run
 
@@ -226,8 +249,10 @@ def recompiles(s: Setting) -> Run:
 WORKS = {
     "sample_logprobs": lambda s: sample(s, s.rows),
     "one": lambda s: sample(s, 1),
-    "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, Finer()),
-    "random": lambda s: dialogue(s, 2 * s.rows, s.end_ids(), s.dialogues, Finer(None, (1, 4, 8, 16, 64), 16), 0.25),
+    "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, EngineShapes()),
+    "random": lambda s: dialogue(
+        s, 2 * s.rows, s.end_ids(), s.dialogues, EngineShapes(None, (1, 4, 8, 16, 64), 16), 0.25
+    ),
     "grpo": grpo,
     "recompiles": recompiles,
 }
