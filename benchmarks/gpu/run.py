@@ -1,8 +1,8 @@
 """Decoding and the update on one GPU: Gemma 3 1B's shape, random weights, bfloat16, beside Hugging Face `generate`.
 
-Each side is a process of its own, one after the other, so that each has all of the GPU's memory. Printed are the time of
-a decoding step, as a share of a copy's speed (and of the published one), beside a step of `generate`; and the update's
-model FLOPs, as a share of a measured product's rate (and of the published peak).
+Each side is a process of its own, one after the other, so that each has all of the GPU's memory. Printed are the time
+of a decoding step, as a share of a copy's speed (and of the published one), beside a step of `generate`; and the
+update's model FLOPs, as a share of a measured product's rate (and of the published peak).
 
     pip install -e . "jax[cuda13]" torch transformers
     python benchmarks/gpu/run.py
