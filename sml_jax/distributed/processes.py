@@ -142,12 +142,14 @@ def map_across_processes(
     count, me = process_count(), process_id()
     if count == 1:
         return list(work(items))
+    # Each process does its own items, and all exchange results or the error that stopped them.
     try:
         done: dict[str, Any] = {"results": [to_json(result) for result in work(items[me::count])]}
     except Exception as error:
         # All processes must learn of it: one that stopped alone would leave the others waiting for ever.
         done = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
     parts = all_gather(done)
+    # The same error in every process, of the first process that has one.
     for number, part in enumerate(parts):
         if "error" in part and part["kind"] is None:
             raise UserError(f"process {number} of {count}: {part['error']}")

@@ -38,6 +38,7 @@ def wait_for(key: str) -> bytes:
         try:
             return bytes(_client().blocking_key_value_get_bytes(key, _WAIT_MS))
         except jax.errors.JaxRuntimeError as error:
+            # The request timed out, so ask again. Any other error is a real one.
             if not str(error).startswith("DEADLINE_EXCEEDED"):
                 raise
 

@@ -125,6 +125,7 @@ class Engine:
         self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), longest)
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
 
+        # Which tokens may be sampled. They stay on the host for now, see the argument `mesh`.
         allowed = np.ones(model.config.vocab_size, bool)
         allowed[list(suppressed_ids)] = False
         if not allowed[list(stop_ids)].all() or not stop_ids:
@@ -149,12 +150,14 @@ class Engine:
 
         unstack, weights_out = partial(unstack_layers, self.model), weight_shardings(self.model, self.mesh)
         self._prepare = jax.jit(unstack, out_shardings=weights_out)
-        # Each device makes its own part: the whole cache need not fit on one device.
+        # Each device makes its own part of a cache: the whole cache need not fit on one device.
         self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings)
         self._grow = jax.jit(
             partial(caches.grow, self.layout.axis), static_argnums=(1, 2), out_shardings=array_sharding
         )
         self._keys = jax.jit(partial(turn_keys))
+        # The kernels of a call. Functions that return a changed cache are given the old one's memory (donated), while
+        # those that only read it return new keys and values.
         copy = partial(caches.copy_prefix, self.layout)
         self._copy = jax.jit(copy, donate_argnums=0, out_shardings=cache_shardings)
         extend = _per_loop(partial(kernels.extend, self.model, self.layout), self.mesh, split=5)
@@ -270,6 +273,7 @@ class Engine:
 
         The smallest one that holds them all, or the largest, among those whose whole window fits the longest cache.
         """
+        # Near the end of the longest context only the smaller chunks fit (see `sizes.longest_cache_length`).
         fitting = [size for size in self.chunk_sizes if cached + size <= self.cache_lengths[-1]]
         return next((size for size in fitting if pending <= size), fitting[-1])
 
@@ -289,6 +293,7 @@ class Engine:
 
     def warm_up(self, params: Any) -> None:
         """Compiles every shape there is, by calls of each kernel that change no row."""
+        # The cache grows through all its lengths, and every kernel runs at each length and batch size.
         weights, cache = self.prepare_params(params), self.empty_cache(self.cache_lengths[0])
         for capacity in self.cache_lengths:
             cache = self.ensure_capacity(cache, capacity)
@@ -297,6 +302,7 @@ class Engine:
                 no_rows = np.full((self.shards, batch_size), self.rows_per_shard, np.int32)
                 rows = None if batch_size == self.rows_per_shard else no_rows
                 zeros = np.zeros(self.shards * batch_size, np.int32)
+                # A window that is longer than the cache is never written to it.
                 for size in self.chunk_sizes:
                     if size <= capacity:
                         cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
@@ -349,6 +355,8 @@ class Engine:
         mesh, chunk, steps = self.mesh, self.chunk_sizes[-1], self.decode_steps
         batch = self.shards * (batch_size or self.rows_per_shard)
         by_rows = row_sharding(mesh)
+
+        # The arguments of calls, as the methods above place them.
         weights, cache = self.abstract_weights(), self.abstract_cache()
         int_per_row = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=by_rows)
         tokens = jax.ShapeDtypeStruct((batch, chunk), jnp.int32, sharding=by_rows)

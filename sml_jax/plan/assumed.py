@@ -57,6 +57,8 @@ class AssumedFraming:
     def text(self, text: str) -> list[int]:
         return [_ANY_TOKEN] * len(text.split())
 
+    # Sampled tokens pass through as they are, and none is ever turned into text.
+
     def utterance(self, tokens: Sequence[int]) -> str:
         raise NotImplementedError("a stand-in says nothing")
 

@@ -39,6 +39,7 @@ class Chip:
         return tuple(f"{self.kind}:{shape}" for shape in self.slices)
 
 
+# Slices of chips in a two-dimensional and in a three-dimensional torus.
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16", "16x16x16")
 

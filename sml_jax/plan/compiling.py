@@ -55,6 +55,7 @@ class Compiled:
 def compile_executable(executable: Executable) -> Compiled:
     """Compiles an executable for the devices that its abstract arguments lie on, which need not exist."""
     started = time.monotonic()
+    # The trace tells what was asked for, before XLA splits it over devices, fuses it or does it twice.
     traced = executable.jitted.trace(*executable.args)
     useful = traced_flops(traced.jaxpr, executable.loop_steps)
     try:
@@ -64,6 +65,7 @@ def compile_executable(executable: Executable) -> Compiled:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
+    # What XLA's own cost analysis counts once, such as the body of a loop, is counted here as often as it runs.
     work = count(parse(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
     return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
 

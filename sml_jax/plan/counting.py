@@ -80,6 +80,7 @@ class _Counter:
     def _add_instruction(self, computation: Computation, instruction: Instruction, total: Count) -> None:
         """Adds an instruction's work, and that of the computations that it calls, to `total`."""
         opcode = instruction.opcode
+        # Control flow does nothing itself. Its computations count as often as they run.
         if opcode == "while":
             times = self._iterations(computation, instruction)
             for name in instruction.called("body", "condition"):
@@ -106,6 +107,7 @@ class _Counter:
 
     def _flops(self, computation: Computation, instruction: Instruction) -> float:
         if instruction.opcode == "fusion":
+            # Arithmetic counts inside a fusion as outside; only its memory traffic differs.
             fused = self._module.computations[instruction.called("calls")[0]]
             return float(sum(self._flops(fused, inner) for inner in fused.instructions.values()))
         return product_flops(computation, instruction, self._kernels)
@@ -123,6 +125,7 @@ class _Counter:
         operands: list[Shape] = [
             shape for name in instruction.operands for shape in computation.instructions[name].shapes
         ]
+        # The start and the update of an asynchronous collective share a channel, and count once.
         channel = re.search(r"channel_id=(\d+)", instruction.rest)
         key = (kind, channel[1] if channel else instruction.name)
         return {key: collective_bytes(kind, operands, instruction)}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Bits of an element. Types that are not listed are named after theirs (f32, s8).
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "bf16": 16, "c64": 64, "c128": 128}
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _END = re.compile(r"^\}(, execution_thread=.*)?\s*$")
@@ -136,6 +137,7 @@ def parse(text: str) -> Module:
     body, entry = None, ""
     for line in text.splitlines():
         if body is None:
+            # Between computations: the next header opens one. The entry is marked.
             header = _HEADER.match(line)
             if header:
                 body = bodies.setdefault(header[2], [])
@@ -163,6 +165,7 @@ def _instruction(name: str, text: str, root: bool) -> Instruction:
     text = _COMMENT.sub("", text)
     # The shapes end at the first space, or at the bracket that closes a tuple of them.
     end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
+    # The opcode's bracket holds the operands, and attributes follow it.
     opcode = _OPCODE.match(text, end)
     assert opcode is not None, text[:200]
     close = _closing(text, opcode.end() - 1)
@@ -174,6 +177,8 @@ def shapes_in(text: str) -> tuple[Shape, ...]:
     """Every array shape that a text names, in the order of the text."""
     shapes = []
     for dtype, dims, layout in _SHAPE.findall(text):
+        # A layout such as {1,0:T(8,128)S(1)} names the memory space last; without S it is the main memory. A bounded
+        # dynamic dimension is written "<=8" and counts as its bound.
         space = _SPACE.search(layout)
         sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
         shapes.append(Shape(dtype, sizes, int(space[1]) if space else 0))
@@ -182,6 +187,7 @@ def shapes_in(text: str) -> tuple[Shape, ...]:
 
 def _operands(inside: str) -> tuple[str, ...]:
     """Names of operands: the last word of each part between commas that are in no inner bracket."""
+    # Operands may carry their shapes in front, "f32[8,16]{1,0} %x", whose commas are in brackets and do not count.
     parts, depth, start = [], 0, 0
     for i, sign in enumerate(inside):
         depth += (sign in "([{") - (sign in ")]}")

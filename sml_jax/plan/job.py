@@ -57,6 +57,7 @@ class Dialogues:
 
     def sampled_turns(self) -> list[tuple[int, int]]:
         """For each side that samples: how many turns, and the most tokens of each."""
+        # The teacher does not answer the last turn.
         sides = [(self.turns, self.student_tokens)]
         if self.teacher:
             sides.append((self.turns - 1, self.teacher_tokens))
@@ -68,6 +69,7 @@ class Dialogues:
         def calls(tokens: int) -> int:
             return math.ceil(tokens / chunk)
 
+        # Each side reads its opening, then what the other side said, once an exchange.
         replies = self.turns - 1
         total = calls(self.student_opening) + replies * calls(self.student_reply)
         if self.teacher:
@@ -130,6 +132,7 @@ def changed(job: Job, **settings: Any) -> Job:
     Args:
       settings: fields of `Job`, `remat` of its model, or `micro_batch_size` of every stage.
     """
+    # Two settings are not fields of the job but of its parts.
     micro_batch_size, remat = settings.pop("micro_batch_size", None), settings.pop("remat", None)
     job = dataclasses.replace(job, **settings)
     if micro_batch_size is not None:

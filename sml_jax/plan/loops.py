@@ -40,6 +40,7 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> Trips:
     known = _KNOWN.search(loop.rest)
     if known:
         return Trips(int(known[1]), True)
+    # Otherwise any comparison of a counter with a constant bounds the loop, as long as it must hold in every iteration.
     condition = module.computations[loop.called("condition")[0]]
     body = module.computations[loop.called("body")[0]]
     comparisons, exact = _required_comparisons(module, condition, condition.root)
@@ -64,6 +65,7 @@ def _required_comparisons(
         return [compare for compare in unfused if compare is not None], exact
     if root.opcode == "compare":
         return [root], True
+    # Both operands of an "and" must hold, so either of them bounds the loop; neither alone tells when it ends.
     if root.opcode == "and":
         parts = [_required_comparisons(module, computation, computation.instructions[name]) for name in root.operands]
         return [compare for comparisons, _ in parts for compare in comparisons], False
@@ -124,6 +126,7 @@ def _increment(module: Module, body: Computation, index: int) -> int:
     """What the body adds to the counter; 1 if it cannot be told."""
     if body.root.opcode != "tuple":
         return 1
+    # The counter's new value is an element of the tuple that the body returns: the old one plus a constant.
     new_value, computation = _origin(body, body.root.operands[index]), body
     if new_value.opcode == "fusion":
         computation = module.computations[new_value.called("calls")[0]]

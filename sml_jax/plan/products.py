@@ -34,6 +34,7 @@ def product_flops(computation: Computation, instruction: Instruction, kernels: M
     if instruction.opcode == "custom-call":
         stated = _COST.search(instruction.rest)  # a kernel's own estimate comes first
         return float(stated[1]) if stated else kernels.get(re.sub(r"(\.\d+|\.clone)*$", "", instruction.name), 0.0)
+    # A product with a vector that became a sum: each summed element is one multiply and one add.
     if instruction.opcode == "reduce" and "dot_general" in instruction.op_name.rsplit("/", 1)[-1]:
         return 2.0 * _shape_of(computation, instruction.operands[0]).size
     return 0.0
@@ -57,6 +58,8 @@ def _convolution_flops(computation: Computation, instruction: Instruction) -> fl
     A TPU's compiler writes a batched product as a convolution whose spatial dimensions are the batches. They are padded
     and dilated so that each batch meets only its own kernel, and only the pairs that meet count.
     """
+    # Labels such as bf_io->bf name each dimension: b batch, f features, i and o the kernel's features, digits the
+    # spatial dimensions.
     labels = _LABELS.search(instruction.rest)
     assert labels is not None, instruction
     left, right = (_shape_of(computation, name) for name in instruction.operands[:2])

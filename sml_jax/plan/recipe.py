@@ -41,6 +41,7 @@ def read_job(files: Sequence[str], bindings: Sequence[str], prompt_tokens: int |
     Raises:
       UserError: the recipe has a mistake, or says too little to know the shapes.
     """
+    # Required values that are not bound get a stand-in, so that a recipe can be planned before its data is there.
     missing = parse_gin(files, bindings, stand_in=NOT_GIVEN)
     if not missing and prompt_tokens is None:
         experiment, _ = load_experiment(files, bindings)
@@ -137,6 +138,7 @@ def _job(
     ]
     if not stages and not evaluated:
         raise UserError("plan: the recipe has neither stages nor suites")
+    # A context longer than the model's would be an error of the run's, so it is one here.
     lengths = [dialogues.length for dialogues in [*evaluated, *(rollout for rollout, _ in stages if rollout)]]
     longest = max(lengths, default=0)
     if longest > config.max_length:

@@ -17,6 +17,7 @@ from sml_jax.plan.scaling import few_layers, scaled
 from sml_jax.plan.topology import devices_of
 from sml_jax.sharding import make_mesh
 
+# What can limit an executable's speed.
 BINDS = ("arithmetic", "memory", "links")
 CompiledCache = dict[Hashable, Compiled]
 Tell = Callable[[str], None]
@@ -157,10 +158,13 @@ def make_plan(
     Raises:
       UserError: the slice or a mesh on it cannot be made, or the model's dimensions do not divide over it.
     """
+    # The meshes, over devices that need not exist.
     chip = CHIPS[topology.partition(":")[0]]
     limit = chip.memory if limit is None else limit
     meshes = meshes_of(job, topology)
     compiler = _Compiler(job, meshes, topology, {} if cache is None else cache, tell, whole)
+
+    # Every executable of every phase, with what is resident beside it.
     planned_phases: list[PhasePlan] = []
     complete = True
     for phase_index, phase in enumerate(phases(job, *meshes)):
@@ -220,6 +224,7 @@ class _Compiler:
         if self.depths is None or not executable.unrolled:
             return self._compile_once(self._job.model, phase, executable)
         if not self._shallow:
+            # The job's phases at both depths are made once, at the first executable that needs them.
             for depth in self.depths:
                 model = dataclasses.replace(self._job.model, layers=depth)
                 self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), *self._meshes)))
@@ -232,6 +237,7 @@ class _Compiler:
 
     def _compile_once(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
         mesh_shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
+        # Phases share executables (a rollout and the evaluation of one length), and so do the plans of a search.
         key = (self._topology, mesh_shapes, model, executable.key)
         if key not in self._cache:
             self._tell(f"{self._topology}: {phase.name}: {executable.name}, {model.layers} layers")
@@ -252,6 +258,7 @@ def _plan_executable(
     Args:
       state: bytes of a device by kind.
     """
+    # Its compiler counts its arguments and results. The rest of the state that exists by then comes on top.
     covered = sum(state[kind] for kind in executable.covers)
     beside = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
     memory, needs = compiled.memory, compiled.wanted
@@ -265,6 +272,7 @@ def _limits(compiled: Compiled, chip: Chip) -> dict[str, float]:
     """Seconds of one call by each of `BINDS`: work divided by the chip's peak rate."""
     if compiled.work is None or chip.flops is None or chip.bandwidth is None or chip.links is None:
         return {}
+    # Arithmetic, memory and links can work at the same time, so a call takes at least as long as the slowest of them.
     work = compiled.work
     sent = sum(work.collectives.values())
     return dict(zip(BINDS, (work.flops / chip.flops, work.bytes / chip.bandwidth, sent / chip.links), strict=True))

@@ -67,6 +67,7 @@ def nearest(
             break
         if any(guess > plan.limit for guess in _guesses(plan, candidate, correction).values()):
             continue
+        # The guess fits: compile, stopping at the first executable that does not.
         job = changed(plan.job, **candidate.settings)
         tell(f"trying {candidate.topology} {candidate.settings}")
         try:
@@ -141,6 +142,7 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
     """All combinations of changes, each with the sum of their distances."""
     job, topologies = plan.job, plan.chip.topologies
     position = topologies.index(plan.topology) if plan.topology in topologies else len(topologies)
+    # Every change has a distance that says how unwelcome it is: a larger slice most, fewer rows at once less.
     slices = [(0.0, plan.topology), *((3.0 * i, name) for i, name in enumerate(topologies[position + 1 :], 1))]
     updates = [update for _, update in job.stages if update]
     micro_batch_size = updates[0].micro_batch_size if updates else 0
@@ -219,10 +221,12 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
             size * factors.get(kind.split()[-1], old_param_shards / new_param_shards)
             for kind, size in phase.state.items()
         )
+        # Temporaries of a rollout grow with the rows of the cache; those of an update with the rows of a micro-batch.
         if phase.dialogues:
             factor = cache_factor
         else:
             factor = _rows_per_shard(job, new_row_shards) / _rows_per_shard(plan.job, old_row_shards)
+            # A first guess of what recomputing layers saves; the correction learns how wrong it is.
             if job.model.remat and not plan.job.model.remat:
                 factor /= 2
         guesses[phase.name] = (state + _temporaries(phase) * factor) * correction.get(phase.name, 1.0)

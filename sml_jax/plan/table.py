@@ -79,6 +79,7 @@ def show(plan: Plan, found: Found | None, console: Console) -> None:
     Args:
       found: the nearest setting that fits, None if none was searched for or found.
     """
+    # What was planned, and on which assumptions.
     rollouts = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
     console.print(f"{plan.topology}: {_chips(plan)} chips, {_shape(plan.mesh)}{rollouts}", style="bold")
     for line in plan.job.assumptions:
@@ -89,11 +90,13 @@ def show(plan: Plan, found: Found | None, console: Console) -> None:
             f"{plan.job.model.layers} (--layers=all compiles them whole)",
             soft_wrap=True,
         )
+    # Memory, work and speed.
     console.print(_memory_table(plan))
     console.print(_work_table(plan))
     for name, rate in plan.dialogues_per_hour().items():
         if rate is not None:
             console.print(f"{name}: at most {rate:,.0f} dialogues an hour, every call at its peak", soft_wrap=True)
+    # The verdict, and the nearest setting that fits.
     if plan.fits:
         room = "" if plan.limit is None else f" in {plan.limit / GIB:.2f} GiB a chip"
         console.print(f"it fits{room}", style="green")
@@ -120,6 +123,7 @@ def _why(phase: PhasePlan, limit: float | None) -> str:
 
 def _memory_table(plan: Plan) -> Table:
     """Resident state by kind, a column for each phase."""
+    # Kinds of all phases, in the order in which they first appear.
     kinds = list(dict.fromkeys(kind for phase in plan.phases for kind in phase.state))
     table = Table(title="memory of a chip, GiB", title_justify="left")
     table.add_column("")
@@ -149,6 +153,7 @@ def _work_table(plan: Plan) -> Table:
 def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
     work, useful = planned.compiled.work, planned.compiled.useful_flops
     calls = f"{planned.executable.calls:,}"
+    # Without a compiled module only the arithmetic that was asked for is known; it is in brackets.
     if work is None:
         return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
     sent_by_kind = work.by_kind()

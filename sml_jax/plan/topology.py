@@ -36,6 +36,7 @@ def parse_topology(text: str) -> tuple[Chip, str | None]:
     chip = CHIPS[kind]
     if not colon:
         return chip, None
+    # Simulated devices come in any number.
     known = shape in chip.slices or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,3}", shape))
     if not known:
         near = nearest(shape, chip.slices)
