@@ -1,7 +1,7 @@
 """Programs that tests start in several processes: `process_programs.py NAME HOST:PORT N I OUT [ARGUMENT ...]`.
 
-Each is a function of what follows; what it returns is written to OUT.I as JSON. No shape is checked here: a process
-starts in half the time.
+Each program is a function of the arguments that follow, and its result is written to OUT.I as JSON. Shapes are not
+checked here, so that a process starts in half the time.
 """
 
 import json
@@ -20,13 +20,13 @@ from sml_jax.common.errors import UserError
 from sml_jax.distributed import heartbeats, membership, processes
 from sml_jax.distributed.membership import ProcessGroup, join_group
 
-LOST_AFTER = 8.0  # seconds; shorter than the default, or the tests would wait
+LOST_AFTER = 8.0  # seconds; the default would make the tests wait longer
 
 
 def words() -> Any:
-    """What processes can tell each other."""
+    """The results of every function with which processes pass values to each other."""
     me = processes.process_id()
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "count": processes.process_count(),
         "primary": processes.is_primary(),
         "exchange": [processes.all_gather({"from": me, "round": n}) for n in range(3)],
@@ -39,6 +39,8 @@ def words() -> Any:
     }
     print("said by", me)
 
+    # Errors reach every process, whichever has them.
+
     def fail(items: Any) -> Any:
         if me == 1:
             raise OSError("no such disk")
@@ -47,23 +49,23 @@ def words() -> Any:
     try:
         processes.map_across_processes(fail, [1, 2], int, int)
     except RuntimeError as error:
-        found["share"] = str(error)
+        results["share"] = str(error)
     try:
         processes.assert_equal("the recipe", "same" if me < 1 else "other")
     except UserError as error:
-        found["agree"] = str(error)
-    return found
+        results["agree"] = str(error)
+    return results
 
 
 def error(kind: str, where: str) -> None:
-    """An error in process `where`, or in all; the others wait for ever."""
+    """Raises an error in process `where`, or in "all"; the other processes wait for ever."""
     if where == "all" or int(where) == processes.process_id():
         raise {"user": UserError, "key": KeyError}[kind]("the disk is missing")
     processes.all_gather(None)
 
 
 def folder(path: str, shared: str) -> list[str]:
-    """Opens a run's folder that all share, or not, and writes there; what the folder holds."""
+    """Writes to a run's folder that all processes share, or to one each; returns what the folder holds."""
     from sml_jax.run.io.shared import open_folder
 
     with open_folder(Path(path) / ("" if shared == "shared" else str(processes.process_id()))) as opened:
@@ -73,8 +75,8 @@ def folder(path: str, shared: str) -> list[str]:
         opened.write_eval({"of": processes.process_id()})
         opened.forget_evaluation()
         processes.all_gather(None)
-        found = [opened.config_path.read_text(), opened.metrics_path.read_text(), opened.dialogues_path.read_text()]
-        return [*found, opened.eval_path.read_text(), *sorted(p.name for p in opened.path.iterdir())]
+        results = [opened.config_path.read_text(), opened.metrics_path.read_text(), opened.dialogues_path.read_text()]
+        return [*results, opened.eval_path.read_text(), *sorted(p.name for p in opened.path.iterdir())]
 
 
 def waits(how: str) -> None:
@@ -89,6 +91,7 @@ def waits(how: str) -> None:
 
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
     numbers = put_global(jnp.arange(6.0), split)
+    # A first collective, so that all have compiled it before one of them is lost.
     jax.device_get(total(numbers))
     while True:
         if how == "store":
@@ -145,18 +148,19 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
 
 
 def _die_at(where: str, number: str, process: str) -> None:
+    """Makes this process kill itself at a call of its work, if it is the one meant; see `run`."""
     from sml_jax.engine.engine import Engine
     from sml_jax.learn import update
 
     if int(process) != processes.process_id():
         return
     owner, name = {"rollout": (Engine, "decode"), "update": (update, "shard_rows")}[where]
-    works, calls = getattr(owner, name), iter(range(1, int(number)))
+    original, calls_left = getattr(owner, name), iter(range(1, int(number)))
 
     def dies(*args: Any) -> Any:
-        if next(calls, None) is None:
+        if next(calls_left, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return works(*args)
+        return original(*args)
 
     setattr(owner, name, dies)
 
@@ -167,6 +171,7 @@ PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "r
 def main(argv: Any) -> int:
     name, address, count, me, out, *rest = argv
     group = ProcessGroup(address, int(count), int(me)) if int(count) > 1 else ProcessGroup()
+    # "alone" never gets to its program: its peer does not come.
     if name == "alone":
         membership._START_TIMEOUT = 3
     with join_group(group, LOST_AFTER if name != "run" else heartbeats.LOST_AFTER):

@@ -25,7 +25,7 @@ class Ended:
 
 @dataclass
 class Started:
-    """A process under way."""
+    """A running process; its output goes to files of its name in `folder`."""
 
     process: subprocess.Popen
     folder: Path
@@ -37,7 +37,7 @@ class Started:
 
 @contextlib.contextmanager
 def started(folder: Path, commands: Sequence[Sequence[str]], devices: int = 2) -> Iterator[list[Started]]:
-    """The commands as processes with that many simulated devices each; none outlives the body."""
+    """Starts each command as a Python process with some simulated devices; all are killed at the end of the body."""
     folder.mkdir(parents=True, exist_ok=True)
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -49,23 +49,26 @@ def started(folder: Path, commands: Sequence[Sequence[str]], devices: int = 2) -
             running.append(Started(process, folder, str(number)))
         yield running
     finally:
-        for one in running:
-            one.process.kill()
-            one.process.wait()
+        for process in running:
+            process.process.kill()
+            process.process.wait()
 
 
 def ends(running: Sequence[Started], within: float) -> list[Ended]:
     """How the processes ended; fails, with what they printed, if one has not after `within` seconds."""
-    until, found = time.monotonic() + within, {}
-    while len(found) < len(running):
-        for one in running:
-            if one.name not in found and (code := one.process.poll()) is not None:
-                found[one.name] = Ended(code, one.text("out"), one.text("err"), time.monotonic())
+    until, ended = time.monotonic() + within, {}
+    while len(ended) < len(running):
+        # The moment of each end is noted, so poll all of them often and wait for none.
+        for started in running:
+            if started.name not in ended and (code := started.process.poll()) is not None:
+                ended[started.name] = Ended(code, started.text("out"), started.text("err"), time.monotonic())
         if time.monotonic() > until:
-            still = [one for one in running if one.name not in found]
-            raise AssertionError("\n".join(f"process {o.name} runs on:\n{o.text('out')}{o.text('err')}" for o in still))
+            hanging = [started for started in running if started.name not in ended]
+            raise AssertionError(
+                "\n".join(f"process {s.name} runs on:\n{s.text('out')}{s.text('err')}" for s in hanging)
+            )
         time.sleep(0.02)
-    return [found[one.name] for one in running]
+    return [ended[started.name] for started in running]
 
 
 def commands(name: str, count: int, out: Path, *arguments: str) -> list[list[str]]:
@@ -81,11 +84,11 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def wait_until(there: Sequence[Path], running: Sequence[Started], within: float = 120) -> None:
-    """Waits until all files are there; fails if a process ends before."""
+def wait_until(files: Sequence[Path], running: Sequence[Started], within: float = 120) -> None:
+    """Waits until all files exist; fails if a process ends before."""
     until = time.monotonic() + within
-    while not all(path.exists() for path in there):
-        gone = [one for one in running if one.process.poll() is not None]
-        assert not gone, "".join(one.text("out") + one.text("err") for one in gone)
-        assert time.monotonic() < until, f"none of {there}"
+    while not all(path.exists() for path in files):
+        ended = [started for started in running if started.process.poll() is not None]
+        assert not ended, "".join(started.text("out") + started.text("err") for started in ended)
+        assert time.monotonic() < until, f"none of {files}"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Several real processes: what they tell each other, and what becomes of the others when one fails or is lost.
+"""Several real processes: the values that they pass to each other, and how all end when one fails or is lost.
 
 All but one are slow: `pytest -m slow tests/distributed/test_processes.py`.
 """
