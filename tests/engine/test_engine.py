@@ -1,4 +1,4 @@
-"""Shapes come from a short list: after the warm-up nothing is compiled, whatever lengths and turns."""
+"""Shapes come from short lists: after the warm-up nothing is compiled, whatever the lengths and turns."""
 
 import dataclasses
 import re
@@ -16,37 +16,44 @@ from sml_jax.models.layout import shard_params
 
 
 @pytest.mark.parametrize(
-    ("rows", "mesh", "chunks", "capacities"), [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))], ids=str
+    ("max_concurrent", "mesh", "chunk_sizes", "capacities"),
+    [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))],
+    ids=str,
 )
-def test_nothing_is_compiled_after_the_warm_up(make_engine, model, params, rows, mesh, chunks, capacities) -> None:
+def test_nothing_is_compiled_after_the_warm_up(
+    make_engine, model, params, max_concurrent, mesh, chunk_sizes, capacities
+) -> None:
     shards = mesh[0] * mesh[1]
-    engine = make_engine(rows, mesh, capacities=capacities, chunk_sizes=chunks, batch_sizes=(1, rows // shards))
-    laid = shard_params(engine.mesh, model, params)
-    engine.warm_up(laid)
-    compiled = engine.executable_count()
-    # By length and width: chunks read and written, decode and copy. By width: keys. And from length to length, and into
-    # a ring, where local layers did not begin with one.
-    lengths, grown = (
-        len(engine.cache_lengths),
-        len(engine.cache_lengths) - 1 + (capacities[0] <= engine.layout.ring_size),
+    engine = make_engine(
+        max_concurrent, mesh, capacities=capacities, chunk_sizes=chunk_sizes, batch_sizes=(1, max_concurrent // shards)
     )
-    assert lengths == len(capacities) + 1 and compiled == lengths * 2 * (2 * len(chunks) + 1 + 1) + 2 + grown
+    sharded = shard_params(engine.mesh, model, params)
+    engine.warm_up(sharded)
+    compiled = engine.executable_count()
+    # For each cache length and each of two batch sizes: an extend and a write for each chunk size, a decode, a copy.
+    # For each batch size: the keys. And one for growing from each length to the next, and one for becoming a ring,
+    # where local layers did not begin as one.
+    lengths = len(engine.cache_lengths)
+    grown = lengths - 1 + (capacities[0] <= engine.layout.ring_size)
+    assert lengths == len(capacities) + 1 and compiled == lengths * 2 * (2 * len(chunk_sizes) + 1 + 1) + 2 + grown
+
+    # Dialogues of any length, turns of any rows.
     rng = np.random.default_rng(0)
     opening = [1, 3, 4, 6, 7, 8, 1, 0, 3]
     for seed in range(4):
-        side = ContextBatch(engine, laid, jax.random.key(seed))
-        for row in range(rows):
-            own = rng.integers(0, 14, rng.integers(1, 12)).tolist()
-            side.start(row, row, opening if rng.random() < 0.5 else own)
+        contexts = ContextBatch(engine, sharded, jax.random.key(seed))
+        for row in range(max_concurrent):
+            other_opening = rng.integers(0, 14, rng.integers(1, 12)).tolist()
+            contexts.start(row, row, opening if rng.random() < 0.5 else other_opening)
         for _ in range(4):
-            chosen = rng.permutation(rows)[: rng.integers(1, rows + 1)].tolist()
-            side.sample(chosen, int(rng.integers(1, 9)))
+            chosen = rng.permutation(max_concurrent)[: rng.integers(1, max_concurrent + 1)].tolist()
+            contexts.sample(chosen, int(rng.integers(1, 9)))
             for row in chosen[::2]:
-                side.append(row, [3] * int(rng.integers(1, 8)))
+                contexts.append(row, [3] * int(rng.integers(1, 8)))
     assert engine.executable_count() == compiled
 
 
-def test_the_smallest_that_will_do(make_engine, params) -> None:
+def test_the_smallest_sufficient_size_is_chosen(make_engine, params) -> None:
     engine = make_engine(capacities=(16, 64), batch_sizes=(1, 4))
     assert engine.cache_lengths == (16, 64, 80)
     assert [engine.chunk_size_for(n) for n in (1, 4, 5, 8, 50)] == [4, 4, 8, 8, 8]
@@ -56,7 +63,7 @@ def test_the_smallest_that_will_do(make_engine, params) -> None:
     for needed, capacity in ((16, 16), (17, 64), (65, 80), (3, 80)):
         cache = engine.ensure_capacity(cache, needed)
         assert cache[1].keys.shape == (4, 2, capacity, 8)
-        assert cache[0].keys.shape == (4, 2, min(capacity, 64), 8)  # a local layer's ring of 32 and twice 16 to spare
+        assert cache[0].keys.shape == (4, 2, min(capacity, 64), 8)  # a ring of 32 slots and two margins of 16
 
 
 def test_what_is_cached_stays_when_the_cache_grows(make_engine) -> None:
@@ -108,7 +115,8 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     """
     engine = make_engine(16, mesh, batch_sizes=(2, 16 // (mesh[0] * mesh[1])))
     slots = {engine.layout.slot_count(layer, engine.cache_lengths[-1]) for layer in range(2)}
-    assert slots == {80, 64}  # of the layer that keeps all and of the local one's ring; no other dimension's size
+    # Of the global layer and of the local layer's ring. No other dimension has one of these sizes.
+    assert slots == {80, 64}
     lowered = {
         executable.name.split()[0]: executable.jitted.lower(*executable.args)
         for executable in engine.programs(batch_size=2)
@@ -117,8 +125,9 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     moved = {}
     for name, program in lowered.items():
         text = program.compile().as_text()
-        there = slots if name != "extend" else {64}  # nobody needs what its last layer gives
-        assert all(f",{size}," in text for size in there), "the caches are in the text"
+        # The last layer of `extend` is global: only its output would need its cache, and nothing uses that.
+        expected = slots if name != "extend" else {64}
+        assert all(f",{size}," in text for size in expected), "the caches are in the text"
         moved[name] = re.findall(
             r"= (\S+) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(", text
         )
