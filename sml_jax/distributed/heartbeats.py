@@ -119,6 +119,7 @@ class Heartbeats:
         thread.join(patience)
 
     def _beat(self) -> None:
+        """The beating thread: counts up, and reads what the others have put into the store."""
         count = 0
         while not self._stop.is_set():
             count += 1
@@ -135,6 +136,7 @@ class Heartbeats:
             self._stop.wait(INTERVAL if not self._farewells else INTERVAL / 10)
 
     def _watch(self) -> None:
+        """The watching thread: ends with the first farewell or loss of a peer."""
         while not self._stop.wait(_WATCH_INTERVAL):
             with self._lock:
                 lost = self._clock.lost_peers(time.monotonic(), self._lost_after, self._store_limit)
@@ -149,4 +151,5 @@ class Heartbeats:
 
 
 def _by_process(entries: Mapping[str, bytes]) -> dict[int, Any]:
+    """Entries of the store, whose names are numbers of processes, by process."""
     return {int(name): value for name, value in entries.items()}

@@ -193,10 +193,12 @@ class _Peers:
         self._end(code, f"{self._names[self._me]}: {text}")
 
     def _exit_unless_primary(self, code: int) -> None:
+        """Ends every process but 0, which has something to report first."""
         if self._me:
             raise SystemExit(code)
 
     def _disconnect(self) -> None:
+        """Stops the heartbeats and leaves JAX's runtime."""
         import jax
 
         self._hearts.stop()
@@ -245,11 +247,13 @@ class _Peers:
 
 
 def _print_error(text: str) -> None:
+    """Writes an error to standard error in one piece, also from a thread or a signal handler."""
     sys.stderr.flush()
     os.write(2, f"sml-jax: error: {text}\n".encode(errors="backslashreplace"))
 
 
 def _exit(code: int, text: str) -> NoReturn:
+    """Prints an error and ends the process at once."""
     _print_error(text)
     os._exit(code)
 
@@ -267,6 +271,7 @@ def _may_come_from_a_peer(error: BaseException | None) -> bool:
 
 
 def _exit_code(error: BaseException) -> int:
+    """The exit code of the process for an error of its body."""
     if isinstance(error, UserError):
         return EXIT_USER_ERROR
     if isinstance(error, SystemExit):

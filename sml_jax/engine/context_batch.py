@@ -380,12 +380,14 @@ class ContextBatch:
         return batch_rows.reshape(-1), within_shard
 
     def _by_shard(self, rows: Sequence[int]) -> list[list[int]]:
+        """Row numbers in a list for each shard, in their order."""
         by_shard: list[list[int]] = [[] for _ in range(self._engine.shards)]
         for row in rows:
             by_shard[self._shard_of(row)].append(row)
         return by_shard
 
     def _shard_of(self, row: int) -> int:
+        """The shard that holds a row."""
         return row // self._engine.rows_per_shard
 
     # Positions of a row's cache that were written

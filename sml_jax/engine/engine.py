@@ -328,6 +328,7 @@ class Engine:
         return self._abstract_cache(self.max_concurrent, self.cache_lengths[-1], self.layout)
 
     def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
+        """A cache of any size, as shapes, dtypes and shardings."""
         shapes = jax.eval_shape(partial(caches.empty_cache, self.model.config, rows, slots, layout))
         sharding = cache_sharding(self.mesh, self.layout.axis)
         return jax.tree.map(partial(_with_sharding, sharding=sharding), shapes)
@@ -429,6 +430,7 @@ class Engine:
         return put_global(array, row_sharding(self.mesh))
 
     def _place_numbers(self, rows: np.ndarray | None) -> jax.Array | None:
+        """Row numbers of a call, laid out over the row shards; None for all rows in order."""
         return None if rows is None else self._place_rows(rows)
 
 
@@ -446,4 +448,5 @@ def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:
 
 
 def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of an array, with a sharding."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -100,12 +100,14 @@ class _Counter:
                 total.collectives[key] = max(total.collectives.get(key, 0.0), sent)
 
     def _iterations(self, computation: Computation, loop: Instruction) -> int:
+        """How often a loop counts."""
         trips = trip_count(self._module, computation, loop)
         if trips.exact or self._loop_steps is None:
             return trips.most
         return min(self._loop_steps, trips.most)
 
     def _flops(self, computation: Computation, instruction: Instruction) -> float:
+        """FLOPs of an instruction that calls nothing, or of all instructions of a fusion."""
         if instruction.opcode == "fusion":
             # Arithmetic counts inside a fusion as outside; only its memory traffic differs.
             fused = self._module.computations[instruction.called("calls")[0]]
@@ -113,6 +115,7 @@ class _Counter:
         return product_flops(computation, instruction, self._kernels)
 
     def _collectives(self, computation: Computation, instruction: Instruction) -> Collectives:
+        """Bytes that an instruction sends, by collective; a fusion may hold several."""
         if instruction.opcode == "fusion":
             fused = self._module.computations[instruction.called("calls")[0]]
             in_fusion: Collectives = {}

@@ -156,6 +156,7 @@ def parse(text: str) -> Module:
 
 
 def _instructions(lines: list[str]) -> dict[str, Instruction]:
+    """A computation's instructions by name, from its lines."""
     matches = (_INSTRUCTION.match(line) for line in lines)
     return {match[2]: _instruction(match[2], match[3], bool(match[1])) for match in matches if match}
 

@@ -173,6 +173,7 @@ def _planned(
 
 
 def _shardings(tree: Arrays) -> list[Any]:
+    """The shardings of a tree in the order of its arrays, to compare layouts."""
     return [leaf.sharding for leaf in jax.tree.leaves(tree)]
 
 

@@ -41,6 +41,7 @@ def product_flops(computation: Computation, instruction: Instruction, kernels: M
 
 
 def _shape_of(computation: Computation, name: str) -> Shape:
+    """The shape of what an instruction makes."""
     return computation.instructions[name].shapes[0]
 
 

@@ -94,6 +94,7 @@ def _bind_tasks(task: Task) -> tuple[str, ...]:
 
 
 def _bind(scope: str, selector: str, parameter: str, value: Any) -> None:
+    """Binds a parameter in gin, over what the recipe binds."""
     gin.bind_parameter((scope, selector, parameter), value)
 
 

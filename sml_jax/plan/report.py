@@ -236,6 +236,7 @@ class _Compiler:
         return scaled(at_depths[0], at_depths[1], *self.depths, self._job.model.layers)
 
     def _compile_once(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
+        """Compiles an executable of a model, unless the cache has it."""
         mesh_shapes = tuple(tuple(mesh.shape.items()) for mesh in self._meshes if mesh)
         # Phases share executables (a rollout and the evaluation of one length), and so do the plans of a search.
         key = (self._topology, mesh_shapes, model, executable.key)

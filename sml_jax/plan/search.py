@@ -234,6 +234,7 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
 
 
 def _temporaries(phase: PhasePlan) -> float:
+    """Bytes of a phase's temporaries; 0 if its compiler did not say."""
     return max(phase.temporaries or 0.0, 0.0)
 
 

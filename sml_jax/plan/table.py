@@ -27,6 +27,7 @@ def as_json(plan: Plan, found: Found | None) -> dict[str, Any]:
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
+    """The fields of a plan, without its neighbours."""
     return {
         "topology": plan.topology,
         "chips": _chips(plan),
@@ -42,6 +43,7 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def _phase_json(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
+    """The fields of a phase; memory in bytes of one chip."""
     return {
         "name": phase.name,
         "fits": fits(phase, limit),
@@ -55,6 +57,7 @@ def _phase_json(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
 
 
 def _executable_json(planned: ExecutablePlan) -> dict[str, Any]:
+    """The fields of an executable, of one call on one chip."""
     work, memory = planned.compiled.work, planned.compiled.memory
     return {
         "name": planned.executable.name,
@@ -151,6 +154,7 @@ def _work_table(plan: Plan) -> Table:
 
 
 def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
+    """The cells of a row of the work table, after the name."""
     work, useful = planned.compiled.work, planned.compiled.useful_flops
     calls = f"{planned.executable.calls:,}"
     # Without a compiled module only the arithmetic that was asked for is known; it is in brackets.
@@ -175,14 +179,17 @@ def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
 
 
 def _shape(mesh: dict[str, int]) -> str:
+    """A mesh such as "data 2 x fsdp 4 x tensor 1"."""
     return " x ".join(f"{name} {size}" for name, size in mesh.items())
 
 
 def _gib(size: float | None) -> str:
+    """Bytes in GiB; empty for None."""
     return "" if size is None else f"{size / GIB:.2f}"
 
 
 def _chips(plan: Plan) -> int:
+    """How many chips a plan is for."""
     total = 1
     for size in plan.mesh.values():
         total *= size

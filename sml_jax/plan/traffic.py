@@ -76,6 +76,7 @@ def _results(instruction: Instruction) -> tuple[Shape, ...]:
 
 
 def _in_main_memory(shapes: tuple[Shape, ...]) -> bool:
+    """Whether any part of a value is in the main memory."""
     return any(shape.main_bytes for shape in shapes)
 
 
