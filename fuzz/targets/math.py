@@ -8,8 +8,8 @@ from fuzz.campaign import Target
 from fuzz.source import Source
 from fuzz.targets.math_text import WORDS
 from sml_jax.tasks.math.canonical import canonical, folded
+from sml_jax.tasks.math.equivalence import shared_pool
 from sml_jax.tasks.math.extract import final_answer
-from sml_jax.tasks.math.process import shared_pool
 from sml_jax.tasks.math.verify import verify_math, verify_math_many
 
 _ALGEBRA = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.tasks import ExpressionPool
-from sml_jax.tasks.math.expression_pool import LineWorker
+from sml_jax.tasks.math.line_worker import LineWorker
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from math_pairs import EQUAL, SAID, UNEQUAL
 
-from sml_jax.tasks.math.process import EquivalencePool
+from sml_jax.tasks.math.equivalence import EquivalencePool
 from sml_jax.tasks.math.verify import verify_math, verify_math_many
 
 WAYS = (r"\boxed{%s}", "The answer is %s.", "First 3 + 4 = 7.\n#### %s", "**Final answer:** %s")

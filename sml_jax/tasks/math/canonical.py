@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Unicode signs and what they are written as: operators, Greek letters, quotes, punctuation, spaces; currencies go.
 _CHARACTERS = str.maketrans(
     {
         "\u2212": "-",
@@ -45,6 +46,7 @@ _CHARACTERS = str.maketrans(
     | {sign: " " for sign in "\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9\u20ab\u0e3f\u20ba\u20bf\u200b\ufeff"}
 )
 _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
+# LaTeX that only changes how a text looks.
 _WRAP = (
     r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\*?"
 )
@@ -55,13 +57,16 @@ _SPACING = re.compile(
     r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{\s*(-?[0-9]{1,60})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,60})\s*\}|([0-9]))")
+# Numbers with thousands' separators.
 _THOUSANDS = re.compile(r"(?<![0-9.,])([0-9]{1,3}(?:,[0-9]{3})+)(?![0-9]|,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,/^_{] )(?<![0-9.,/^_{])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9/]| ?/| [0-9])")
+# Words in front of an answer that do not change it.
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|around|roughly|exactly|only|just|simply|therefore|thus|equal to|a total of|is|"
     r"nearly|almost|option|choice)\b|[=:]|\\approx\b|\\sim\b|\\equiv\b) ?",
     re.IGNORECASE,
 )
+# The ways to say that there is no solution.
 _NONE = re.compile(
     r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|\\emptyset|\\varnothing|\\oslash|"
     r"\\\{ ?\\\}|(?:the )?empty set"
@@ -82,6 +87,7 @@ def canonical(text: str, thousands: bool = True) -> str:
     if not text.isascii():
         text = _ascii(text)
     text = text.replace("{,}", ",") if thousands else text
+    # LaTeX: wrappers, thousands' separators, spacing, fractions, degrees and relations.
     if "\\" in text or "$" in text or "~" in text or '"' in text or "`" in text:
         text = _WRAPPED_UNIT.sub(" unit ", text)
         for _ in range(3):
@@ -90,12 +96,13 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = re.sub(r"\\\\\s*(?:\[[^\]]*\])?(?=\s*$)", " ", text)
         text = re.sub(r"\\textdollar|\\pounds|\\euro", " ", _SPACING.sub(" ", text))
         text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
-        text = _FRACTION.sub(lambda found: rf"\frac{{{found[1] or found[2]}}}{{{found[3] or found[4]}}}", text)
+        text = _FRACTION.sub(lambda match: rf"\frac{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
         text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\circ\b", " ", text)
         text = text.replace("\\%", "%").replace("\\le ", "\\leq ").replace("\\ge ", "\\geq ").replace("\\ne ", "\\neq ")
     if thousands:
-        text = _THOUSANDS.sub(lambda found: found[1].replace(",", ""), text)
-        text = _SPACED_THOUSANDS.sub(lambda found: found[1].replace(" ", ""), " ".join(text.split()))
+        text = _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
+        text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), " ".join(text.split()))
+    # What stands around the answer: emphasis, a full stop, words such as "about", brackets around a number.
     text = " ".join(text.split()).strip(" *_").rstrip(".,;: ")
     for _ in range(3):
         text = _LEAD.sub("", text)
@@ -106,25 +113,25 @@ def canonical(text: str, thousands: bool = True) -> str:
 
 def _ascii(text: str) -> str:
     """Unicode signs as ASCII and LaTeX."""
-    out = []
+    pieces: list[str] = []
     for at, sign in enumerate(text):
         if sign.isascii():
-            out.append(sign)
+            pieces.append(sign)
             continue
         kind = unicodedata.category(sign)
         power = sign.translate(_SUPERSCRIPTS)
         if kind == "Nd":
-            out.append(str(unicodedata.decimal(sign)))
-        elif power != sign:
-            before = out[-1][-1:] if out else ""
+            pieces.append(str(unicodedata.decimal(sign)))
+        elif power != sign:  # the first superscript of a run opens an exponent
+            before = pieces[-1][-1:] if pieces else ""
             joins = at and text[at - 1].translate(_SUPERSCRIPTS) != text[at - 1]
-            out.append(power if joins or not before else "^" + power)
+            pieces.append(power if joins or not before else "^" + power)
         elif kind == "No" and "\u2044" in unicodedata.normalize("NFKC", sign):  # a vulgar fraction
-            space = " " if out and out[-1][-1:].isdigit() else ""
-            out.append(space + unicodedata.normalize("NFKC", sign).replace("\u2044", "/"))
+            space = " " if pieces and pieces[-1][-1:].isdigit() else ""
+            pieces.append(space + unicodedata.normalize("NFKC", sign).replace("\u2044", "/"))
         else:
-            out.append(sign.translate(_CHARACTERS))
-    return "".join(out)
+            pieces.append(sign.translate(_CHARACTERS))
+    return "".join(pieces)
 
 
 def folded(text: str) -> str:
@@ -139,6 +146,7 @@ def folded(text: str) -> str:
 
 def split_parts(text: str) -> list[str]:
     """The parts of a list: cut at commas, semicolons, "and" and "or" outside brackets; outer set braces go."""
+    # A set of elements loses its braces; one with a condition does not.
     inner = re.fullmatch(r"\\\{(.*)\\\}", text)
     if inner and "\\}" not in inner[1] and "|" not in inner[1] and "\\mid" not in inner[1]:
         text = inner[1]
@@ -153,13 +161,14 @@ def split_parts(text: str) -> list[str]:
             parts.append(text[start : mark.start()].strip())
             start = mark.end()
     parts.append(text[start:].strip())
-    return [signed for part in parts if part for signed in _signs(part)]
+    return [value for part in parts if part for value in _both_signs(part)]
 
 
-def _signs(part: str) -> list[str]:
+def _both_signs(part: str) -> list[str]:
     r"""`a \pm b` as its two values, `a + b` and `a - b`; the sign alone is no value."""
     if part.count("\\pm") != 1 or part == "\\pm":
         return [part]
     before, _, behind = part.partition("\\pm")
+    # "x = \\pm 2" has no sum: there the plus sign goes.
     plus = "+" if re.search(r"[\w})]\s*$", before) and not before.rstrip().endswith("=") else ""
     return [f"{before}{plus}{behind}".strip(), f"{before}-{behind}".strip()]

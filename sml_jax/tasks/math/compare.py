@@ -10,20 +10,26 @@ from sml_jax.tasks.problems.numbers import answer_number, same_number
 
 Equal = Callable[[str, str], bool]
 
+"""Whether two LaTeX expressions are equal by algebra: (gold, attempt) -> bool."""
+
 _ALGEBRA_CHARACTERS = 2_000
 _MOST_PARTS = 12
+# Names that are no words.
 _FUNCTION = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|max|min|det|inf|infinity|pi|lim|mod")
 _SEGMENT = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$(?![\s$])((?:[^$\\]|\\.)+?)(?<!\s)\$(?![0-9])", re.DOTALL
 )
+# The label of a choice: alone in the gold answer, before the words of the choice in an attempt.
 _LABEL = re.compile(r"\(([A-Ja-j])\)|([A-J])")
-_SAID_LABEL = re.compile(r"(?:option|choice)? ?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|([A-J]) ?[-,] ).*", re.DOTALL)
+_ATTEMPT_LABEL = re.compile(r"(?:option|choice)? ?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|([A-J]) ?[-,] ).*", re.DOTALL)
 _STRIP_LABEL = re.compile(r"\(?[A-J]\)[.:]? +(?=\S)")
+# Words that change what stands beside them, so that they cannot be left out.
 _HEDGE = re.compile(
     r"\b(?:or|not|nor|never|no|neither|isn't|less|more|greater|fewer|least|most|between|except|either|than|plus|minus|"
     r"times|over|divided|squared|cubed|half|percent|if|unless|hundred|thousand|million|billion|trillion)\b",
     re.IGNORECASE,
 )
+# Groups of words that contradict each other beside equal expressions.
 _OPPOSITES = [
     "up down",
     "minimum maximum min max minima maxima",
@@ -53,29 +59,31 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     Args:
       gold: the reference answer.
       attempt: the answer that is judged.
-      equal: judges two LaTeX expressions by algebra (see `math_process.Judge`); may raise TimeoutError.
+      equal: judges two LaTeX expressions by algebra (see `equivalence.TimedEquivalence`); may raise TimeoutError.
     """
     left, right = canonical(gold), canonical(attempt)
     if not left or not right:
         return False
     if folded(left) == folded(right) != "":
         return True
+    # Yes and no, true and false: the attempt must begin with the word.
     if folded(left) in ("yes", "no", "true", "false"):
-        first = re.match(r"(?:it is |that is )?(yes|no|true|false)\b(?! [a-z])", right, re.IGNORECASE)
-        return first is not None and first[1].lower() == folded(left)
+        first_word = re.match(r"(?:it is |that is )?(yes|no|true|false)\b(?! [a-z])", right, re.IGNORECASE)
+        return first_word is not None and first_word[1].lower() == folded(left)
+    # Choices: the labels are compared, or the label of the attempt is cut off.
     label = _LABEL.fullmatch(left)
     if label:
-        said = _SAID_LABEL.fullmatch(right)
-        return said is not None and (said[1] or said[2] or said[3]).upper() == (label[1] or label[2]).upper()
+        chosen = _ATTEMPT_LABEL.fullmatch(right)
+        return chosen is not None and (chosen[1] or chosen[2] or chosen[3]).upper() == (label[1] or label[2]).upper()
     if not left.startswith("(") and _STRIP_LABEL.match(right):
         attempt = re.sub(r"^.*?[A-J]\s*\)(?:\s*\})?", "", attempt, count=1, flags=re.DOTALL)
         right = canonical(attempt)
+    # Numbers: two that differ need no algebra.
     if _unlike_times(left, right):
         return False
-    if any(_same_number(one, other) for one, other in _side_pairs(left, right)):
+    if any(_same_number(left_side, right_side) for left_side, right_side in _side_pairs(left, right)):
         return True
-    reference, said_text = answer_number(left), answer_number(right, letter_units=True)
-    if reference is not None and said_text is not None:
+    if answer_number(left) is not None and answer_number(right, letter_units=True) is not None:
         return False
     return _same_mathematics(gold, attempt, equal)
 
@@ -85,7 +93,7 @@ def _side_pairs(left: str, right: str) -> list[tuple[str, str]]:
     lefts, rights = _sides(left), _sides(right)
     if len(lefts) > 1 and len(rights) > 1:
         return [(lefts[-1], rights[-1])]
-    return [(one, other) for one in lefts for other in rights]
+    return [(left_side, right_side) for left_side in lefts for right_side in rights]
 
 
 def _sides(text: str) -> list[str]:
@@ -97,21 +105,21 @@ def _sides(text: str) -> list[str]:
 
 def _same_number(gold: str, attempt: str) -> bool:
     """Whether both are one number each, and the same. Of `x = 5` and `2 + 3 = 5` the last side counts."""
-    reference = answer_number(gold)
-    if reference is None and "=" in gold:
-        reference = answer_number(_LAST_EQUATION.split(gold)[-1].strip()) if _single(gold) else None
+    wanted = answer_number(gold)
+    if wanted is None and "=" in gold:
+        wanted = answer_number(_LAST_EQUATION.split(gold)[-1].strip()) if _has_one_part(gold) else None
         # "x = 5" and "y = 5" are left to the algebra.
-        if reference is not None and "=" in attempt:
+        if wanted is not None and "=" in attempt:
             return False
-    if reference is None:
+    if wanted is None:
         return False
-    said = answer_number(attempt, letter_units=True)
-    if said is None and "=" in attempt and _single(attempt) and len(_prose(attempt)) <= 8:
-        said = answer_number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
-    return said is not None and same_number(reference, said)
+    given = answer_number(attempt, letter_units=True)
+    if given is None and "=" in attempt and _has_one_part(attempt) and len(_prose(attempt)) <= 8:
+        given = answer_number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
+    return given is not None and same_number(wanted, given)
 
 
-def _single(text: str) -> bool:
+def _has_one_part(text: str) -> bool:
     return len(split_parts(text)) == 1
 
 
@@ -121,6 +129,7 @@ def _unlike_times(left: str, right: str) -> bool:
 
 
 def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
+    """Whether two answers agree part by part and by algebra, and no words around them say otherwise."""
     left, left_words = _mathematics(gold)
     right, right_words = _mathematics(attempt)
     if not left or not right or _contradict(left_words, right_words):
@@ -129,55 +138,54 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
     if len(lefts) != len(rights) and len(lefts) == 1 and not re.search(r"[,;]|\\pm|\bor\b|\\cup", left):
         return False  # two answers to one question are a hedge
     if 1 < len(lefts) == len(rights) <= _MOST_PARTS:
-        return _match(lefts, rights, equal) or _as_list(gold, attempt, equal)
-    for one, other in _side_pairs(left, right):
-        if folded(one) == folded(other) or equal(one, other):
+        return _match(lefts, rights, equal) or _same_list(gold, attempt, equal)
+    for left_side, right_side in _side_pairs(left, right):
+        if folded(left_side) == folded(right_side) or equal(left_side, right_side):
             return True
-    return _as_list(gold, attempt, equal)
+    return _same_list(gold, attempt, equal)
 
 
-def _as_list(gold: str, attempt: str, equal: Equal) -> bool:
-    """A list of numbers of three digits, "25,100,55", which reads as one with thousands' commas."""
+def _same_list(gold: str, attempt: str, equal: Equal) -> bool:
+    """Whether two lists agree whose numbers have three digits: "25,100,55" reads as one with thousands' commas."""
     lefts, rights = (split_parts(canonical(text, thousands=False)) for text in (gold, attempt))
     return 2 < len(lefts) == len(rights) <= _MOST_PARTS and _match(lefts, rights, equal)
 
 
 def _match(golds: list[str], attempts: list[str], equal: Equal) -> bool:
     """Whether every gold part has an attempt of its own, in whatever order."""
-    rest = list(attempts)
+    unmatched = list(attempts)
     for gold in golds:
-        for said in rest:
-            if folded(gold) == folded(said) or _same_number(gold, said) or _algebra(gold, said, equal):
-                rest.remove(said)
+        for attempt in unmatched:
+            if folded(gold) == folded(attempt) or _same_number(gold, attempt) or _by_algebra(gold, attempt, equal):
+                unmatched.remove(attempt)
                 break
         else:
             return False
     return True
 
 
-def _algebra(gold: str, said: str, equal: Equal) -> bool:
-    if answer_number(gold) is not None and answer_number(said) is not None:
+def _by_algebra(gold: str, attempt: str, equal: Equal) -> bool:
+    """Whether two parts are equal by algebra, which is not asked about two plain numbers."""
+    if answer_number(gold) is not None and answer_number(attempt) is not None:
         return False
-    return equal(gold, said)
+    return equal(gold, attempt)
 
 
 def _contradict(gold: set[str], attempt: set[str]) -> bool:
     """Whether the words around two equal expressions say opposite things, or other numbers."""
-    numbers, said = ({word for word in words if word[-1].isdigit()} for words in (gold, attempt))
-    return (numbers != said and len(numbers) > 0) or any(
-        gold & group and attempt & group and gold & group != attempt & group for group in map(_group, _OPPOSITES)
-    )
-
-
-def _group(words: str) -> set[str]:
-    return set(words.split())
+    gold_numbers, attempt_numbers = ({word for word in words if word[-1].isdigit()} for words in (gold, attempt))
+    if gold_numbers and gold_numbers != attempt_numbers:
+        return True
+    groups = [set(group.split()) for group in _OPPOSITES]
+    return any(gold & group and attempt & group and gold & group != attempt & group for group in groups)
 
 
 def _mathematics(text: str) -> tuple[str, set[str]]:
     """The LaTeX of an answer and the plain words around it; "" where the two cannot be told apart."""
     text = re.sub(r"\$\s*\\(max|min)\s*\$", r"\1", text)
-    segments = [found for found in _SEGMENT.finditer(text)]
+    segments = list(_SEGMENT.finditer(text))
     words: set[str] = set()
+    # Dollar signs and their like say which parts are mathematics. Words may stand around these, not between them.
     if segments and not text.strip().startswith("\\boxed"):
         between = _SEGMENT.sub(" \x00 ", text).replace("\\$", " ").replace("$", " ")
         plain = set(word.lower() for word in _WORD.findall(between))
@@ -186,12 +194,14 @@ def _mathematics(text: str) -> tuple[str, set[str]]:
             if _HEDGE.search(between.replace("\x00", "")) or set(_WORD.findall(middle)) - {"and", "or"}:
                 return "", words
             words |= plain | set(re.findall(r"[0-9.]*[0-9]", between))
-            text = ", ".join(next(filter(None, found.groups())) for found in segments)
+            text = ", ".join(next(filter(None, segment.groups())) for segment in segments)
+    # A set's condition is compared without the braces: {x | x > 2} is x > 2.
     text = canonical(text)
     built = _SET_BUILDER.fullmatch(text)
     text = re.sub(r"^[a-z] ?\\in (?=[(\[])", "", built[1] if built and "," not in built[1] else text)
     text, stripped = _strip_words(text)
     words |= stripped
+    # Words that are left over inside cannot be told from products of letters.
     remaining = [word for word in _prose(text) if word not in ("and", "or")]
     if remaining or len(text) > _ALGEBRA_CHARACTERS:
         return "", words
@@ -212,21 +222,23 @@ def _strip_words(text: str) -> tuple[str, set[str]]:
     """Cuts plain words off both ends ("the plane x + y = 1", "2\\pi square feet"), unless they change the meaning."""
     words: set[str] = set()
     lead = re.match(r"(?:[A-Za-z']{3,}|is|at|on|of|in|by|it|an?|to)(?: [A-Za-z']{2,}|:| a(?= ))*:? (?=\S)", text)
+    # In front: words up to the first that is a function's name.
     if lead and not _HEDGE.search(lead[0]) and not _FUNCTION.fullmatch(lead[0].split()[0].lower().rstrip(":")):
-        kept = lead[0]
-        while kept and _FUNCTION.fullmatch(kept.split()[-1]):
-            kept = kept[: kept.rindex(kept.split()[-1])]
-        words |= {word.lower() for word in _WORD.findall(kept)}
-        text = text[len(kept) :]
+        prose = lead[0]
+        while prose and _FUNCTION.fullmatch(prose.split()[-1]):
+            prose = prose[: prose.rindex(prose.split()[-1])]
+        words |= {word.lower() for word in _WORD.findall(prose)}
+        text = text[len(prose) :]
+    # At the end: units and other words after a number, a bracket or a letter.
     tail = re.search(
         r"(?<=[0-9)}\]a-z])(?: \(?(?:[A-Za-z']{2,}|[mgs])(?:[ /-]+(?:[A-Za-z']+|\([A-Za-z ]*\)))*"
         r"(?:\^ ?\{?-?[1-4]\}?)?\)?)$",
         text,
     )
     if tail and not _HEDGE.search(tail[0]):
-        found = _WORD.findall(tail[0])
-        if found and not any(_FUNCTION.fullmatch(word.lower()) for word in found):
-            words |= {word.lower() for word in found}
+        tail_words = _WORD.findall(tail[0])
+        if tail_words and not any(_FUNCTION.fullmatch(word.lower()) for word in tail_words):
+            words |= {word.lower() for word in tail_words}
             text = text[: tail.start()]
     return text.strip(" ,.:"), words
 
@@ -238,12 +250,10 @@ def _ascii_latex(text: str) -> str:
     text = text.replace("!=", "\\neq ").replace("**", "^").replace("{ }^", "^").replace("{}^", "^")
     text = re.sub(r"(?<![\\A-Za-z])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = re.sub(
-        r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])", r"\\\1 ", text
-    )
+    text = _BARE_FUNCTION.sub(r"\\\1 ", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9A-Za-z])(?![0-9])", r"^{\1}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
-    # latex2sympy reads 1/2 x as 1/(2x).
+    # latex2sympy, which math-verify reads LaTeX with, takes 1/2 x for 1/(2x).
     text = re.sub(r"(?<![\w})^.!\]] )(?<![\w})^.!\]])([0-9]+) ?/ ?([0-9]+) ?(?=[A-Za-z(\\])", r"\\frac{\1}{\2} ", text)
     return re.sub(r"\\exp ?\(([^()]*)\)", r"e^{\1}", text)

@@ -7,7 +7,7 @@ import re
 ANSWER_CHARACTERS = 2_000
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d", "---")
 
-# Every pattern here is linear in what it reads.
+# Every pattern here is linear in what it reads. First what marks an answer.
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
 _JOINED = re.compile(  # possessive: white space fits in many places, and all of them would be tried
     r"[\s$,;.]*+(?:\\\)|\\\]|\\text\{)*+[\s,;$]*+(?:and|or)?[\s}$,;]*+(?:\\\(|\\\[)?[\s$]*+(?:[a-z]\s*+=\s*+)?",
@@ -31,6 +31,7 @@ _MATHS = (
     r"\$\$.{0,2000}?\$\$|\\\[.{0,2000}?\\\]|\\\(.{0,2000}?\\\)|"
     r"\$(?![\s$])(?:[^$\n\\]|\\.){0,2000}?(?<!\s)\$(?![0-9])"
 )
+# The end of a statement, unless it stands inside mathematics.
 _STOP = re.compile(
     rf"({_MATHS})|(?<!\b[A-Z])(?<!\b[ap]\.m)[.!?\u3002](?=[\s*\"')$]|$)|;(?=\s)|"
     r"\n\s*\n|\n(?=[^\n]*[A-Za-z]{3})|\n\Z",
@@ -38,6 +39,7 @@ _STOP = re.compile(
 )
 _ASIDE = re.compile(r",? (?:because|since|so|which|where|given|when we|if we|as we|after rounding)\b")
 
+# What follows a marker and is no answer: "the answer is not ...", "the answer is wrong".
 _NO_ANSWER = re.compile(
     r"(?:not|never|unknown|unclear|unsure|uncertain|what|which|how|why|wrong|right|correct|incorrect|missing|too|off|"
     r"in|based|given|to|the same|that|obtained|found)\b",
@@ -47,11 +49,13 @@ _PLEASANTRY = re.compile(r"(?:I )?(?:hope|let me know|feel free|if you|thank|goo
 _REQUEST = re.compile(
     r"\W*(?:please|could|can|would|should|tell|give|let|what|which|how|why|do|does|is|are)\b", re.IGNORECASE
 )
+# What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
     r"(?:\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|maybe|perhaps|chapter)|n't|[#?])"
     r" ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
+# Verbs and signs of a sentence that states its number.
 _STATES = re.compile(
     r"[=\u2248]|\b(?:is|are|was|were|be|equals?|makes?|made|total|gives?|gets?|got|has|have|had|costs?|cost|takes?|took|"
     r"needs?|needed|pays?|paid|earns?|earned|spends?|spent|sells?|sold|leaves?|left|remains?|remaining|eats?|ate|"
@@ -87,11 +91,12 @@ def extract_answer(utterance: str) -> str | None:
     such a marker count; then the last number of a last sentence that states something or is nothing but the number.
     A question, a request and a hedge ("5 or 6") give no answer.
     """
-    found = [*_boxed(utterance), *_after_hashes(utterance), *_after_markers(utterance)]
-    for strong in (True, False):
-        candidates = [(at, text) for at, text, is_strong in found if is_strong == strong and text.strip()]
-        if candidates:
-            return max(candidates)[1].strip()[:ANSWER_CHARACTERS].rstrip()
+    marked = [*_boxed(utterance), *_after_hashes(utterance), *_after_markers(utterance)]
+    # Mathematical values go before words, and later answers before earlier ones.
+    for wanted in (True, False):
+        answers = [(at, text) for at, text, is_value in marked if is_value == wanted and text.strip()]
+        if answers:
+            return max(answers)[1].strip()[:ANSWER_CHARACTERS].rstrip()
     return _bare_number(utterance)
 
 
@@ -103,28 +108,34 @@ def after_last_marker(utterance: str) -> str:
 
 def _boxes(text: str, most: int = 20) -> list[tuple[int, int, str]]:
     """Start, end and content of the last complete boxes, in order."""
-    found: list[tuple[int, int, str]] = []
+    boxes: list[tuple[int, int, str]] = []
     for box in list(_BOX.finditer(text))[-most:]:
         if not box[0].endswith("{"):  # \boxed 5
             bare = re.compile(r"[^\s$.,}\\]+").match(text, box.end())
             if bare:
-                found.append((box.start(), bare.end(), bare[0]))
+                boxes.append((box.start(), bare.end(), bare[0]))
             continue
+        # The brace that closes the box; one that is never closed is no box.
         depth = 1
         for mark in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, box.end()):
             depth += {"{": 1, "}": -1}.get(mark[0], 0)
             if depth == 0:
-                found.append((box.start(), mark.end(), text[box.end() : mark.start()]))
+                boxes.append((box.start(), mark.end(), text[box.end() : mark.start()]))
                 break
+    # A box within a box is a part of the outer one.
     outer: list[tuple[int, int, str]] = []
-    for piece in found:
-        if not outer or piece[0] >= outer[-1][1]:
-            outer.append(piece)
-    return [piece for piece in outer if piece[2].strip()]
+    for box_found in boxes:
+        if not outer or box_found[0] >= outer[-1][1]:
+            outer.append(box_found)
+    return [box_found for box_found in outer if box_found[2].strip()]
 
 
 def _boxed(text: str) -> list[tuple[int, str, bool]]:
-    r"""The last box, with the ones that lead up to it: `\boxed{2} and \boxed{3}` is "2, 3"."""
+    r"""The last box, with the ones that lead up to it: `\boxed{2} and \boxed{3}` is "2, 3".
+
+    Returns:
+      As the next two functions: (place in the text, answer, whether it is a mathematical value).
+    """
     boxes = _boxes(text)
     if not boxes:
         return []
@@ -141,32 +152,33 @@ def _boxed(text: str) -> list[tuple[int, str, bool]]:
 
 def _after_hashes(text: str) -> list[tuple[int, str, bool]]:
     """The lines after `####`, unless they are headings."""
-    found = []
+    answers = []
     for mark in _HASHES.finditer(text):
-        line, _, rest = text[mark.end() :].lstrip().partition("\n")
+        line, _, following = text[mark.end() :].lstrip().partition("\n")
         line = line.translate(_MINUS_SIGNS).strip(" *\t\r")
         named = re.match(r"(?:the )?(?:final )?answer\b[ :*]*(?:is\b)?[ :*]*", line, re.IGNORECASE)
         line = line[named.end() :] if named else line
         heading = _HEADING.match(line) or line.endswith(":")
-        if line and not (heading and rest.strip()):
-            found.append((mark.start(), line, _VALUE.match(line) is not None or not rest.strip()))
-    return found
+        if line and not (heading and following.strip()):
+            answers.append((mark.start(), line, _VALUE.match(line) is not None or not following.strip()))
+    return answers
 
 
 def _after_markers(text: str) -> list[tuple[int, str, bool]]:
     """What the markers "answer is", "answer:" and their like name, up to the end of the sentence."""
-    found = []
+    answers = []
     for marker in list(_MARKER.finditer(text))[-50:]:
-        rest = text[marker.end() : marker.end() + ANSWER_CHARACTERS].translate(_MINUS_SIGNS)
+        following = text[marker.end() : marker.end() + ANSWER_CHARACTERS].translate(_MINUS_SIGNS)
+        # "answer" must be linked to what follows, by a verb, a colon or a new line, unless that is a number.
         linked = marker[1] or marker[2] or "\n" in marker[0]
-        lead_in = _LEAD_IN.match(rest)
+        lead_in = _LEAD_IN.match(following)
         if lead_in:
-            rest, linked = rest[lead_in.end() :], True
-        answer = first_statement(rest)
-        strong = _VALUE.match(answer) is not None
+            following, linked = following[lead_in.end() :], True
+        answer = first_statement(following)
+        is_value = _VALUE.match(answer) is not None
         if answer and not _NO_ANSWER.match(answer) and (linked or re.match(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.]", answer)):
-            found.append((marker.start(), answer, strong))
-    return found
+            answers.append((marker.start(), answer, is_value))
+    return answers
 
 
 def first_statement(text: str) -> str:
@@ -182,6 +194,7 @@ def first_statement(text: str) -> str:
 def _bare_number(utterance: str) -> str | None:
     """The last number of the last sentence, if that sentence states it."""
     text = utterance.translate(_MINUS_SIGNS)
+    # The last sentence, leaving out at most three pleasantries: "I hope that helps."
     for _ in range(3):
         text = text.rstrip(" \t\r\n*_$.,;!\"')")
         ends = [end.end() for end in _SENTENCE_END.finditer(text) if end.end() < len(text)]
@@ -192,14 +205,15 @@ def _bare_number(utterance: str) -> str | None:
     sentence = text[start:].strip(" \t\r\n").replace("\\$", "$")
     if "?" in sentence[-3:] or _REQUEST.match(sentence):
         return None
+    # The last number, in what is bold if anything is: "That makes **12** apples."
     bold = re.search(r"\*\*([^*]{1,80})(?:\*\*[^*]*)?$", sentence)
     for place in [bold[1], sentence] if bold else [sentence]:
         numbers = list(_LAST_NUMBER.finditer(place))
         if not numbers:
             continue
         number = numbers[-1]
-        if "=" in place:
-            after = [found for found in numbers if found.start() > place.rindex("=")]
+        if "=" in place:  # "2 * 3 = 6 apples for 2 people"
+            after = [later for later in numbers if later.start() > place.rindex("=")]
             number = after[0] if after else number
         before, behind = place[: number.start()], place[number.end() :]
         alone = not re.search(r"\w", before) and len(behind.split()) <= 4

@@ -72,7 +72,11 @@ class MathTask:
 
 
 def check_knowledge(knowledge: str) -> None:
-    """Raises a UserError for anything but the two kinds of knowledge."""
+    """Checks a setting.
+
+    Raises:
+      UserError: it is neither "answer" nor "solution".
+    """
     if knowledge not in ("answer", "solution"):
         raise UserError(f'knowledge is "{knowledge}": give "answer" or "solution"')
 

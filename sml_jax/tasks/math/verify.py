@@ -9,8 +9,8 @@ from fractions import Fraction
 
 from sml_jax.tasks.math.canonical import canonical, folded
 from sml_jax.tasks.math.compare import same_answer
+from sml_jax.tasks.math.equivalence import TimedEquivalence, worker_count
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
-from sml_jax.tasks.math.process import Judge, worker_count
 from sml_jax.tasks.problems.numbers import DECIMAL, answer_number
 from sml_jax.tasks.problems.types import Verdict
 
@@ -24,7 +24,7 @@ _SHOWN_CHARACTERS = 80
 def verify_math(gold: str, utterance: str) -> Verdict:
     r"""Judges the one answer that an utterance gives.
 
-    `math_extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
+    `extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
     else counts as well. "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency
     signs, thousands' commas and unit words; what is no number is compared as text, part by part and, if it reads as
     mathematics, by math-verify (https://github.com/huggingface/Math-Verify) in a process of its own. What is equal and
@@ -45,20 +45,22 @@ def verify_math(gold: str, utterance: str) -> Verdict:
       RuntimeError: its process cannot be started.
     """
     answer = final_answer(gold or "")[:_UTTERANCE_CHARACTERS]
-    said = (utterance or "")[-_UTTERANCE_CHARACTERS:]
-    attempt = extract_answer(said)
-    if _repeats(answer, said):
+    end_of_utterance = (utterance or "")[-_UTTERANCE_CHARACTERS:]
+    attempt = extract_answer(end_of_utterance)
+    # An utterance that is nothing but the gold answer is right, even where no answer can be told in it.
+    if _repeats(answer, end_of_utterance):
         return Verdict(correct=True, attempted=True, detail="correct")
     if attempt is None:
         return Verdict(correct=False, attempted=False, detail="no answer found")
     if not answer:
         return Verdict(correct=False, attempted=True, detail="wrong")
     try:
-        if same_answer(answer, attempt, Judge().equal):
+        if same_answer(answer, attempt, TimedEquivalence().equal):
             return Verdict(correct=True, attempted=True, detail="correct")
         outcome = "wrong"
     except TimeoutError:
         outcome = "it could not be judged in time"
+    # A wrong attempt is shown in short, unless the gold answer could be read out of it.
     shown = " ".join(attempt.split())
     shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
     return Verdict(
@@ -78,7 +80,7 @@ def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     Raises:
       As `verify_math`.
     """
-    distinct = list(dict.fromkeys(pairs))
+    distinct = list(dict.fromkeys(pairs))  # a group of dialogues often says the same
     if len(distinct) < 2:
         verdicts = [verify_math(*pair) for pair in distinct]
     else:
@@ -89,19 +91,19 @@ def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     return [known[pair] for pair in pairs]
 
 
-def _repeats(answer: str, said: str) -> bool:
+def _repeats(answer: str, utterance: str) -> bool:
     """Whether an utterance, or what follows its last marker, is the gold answer and nothing else."""
     length = len(answer) + 200
-    whole = said.strip()
-    rest = [whole] if len(whole) <= length else []
-    rest += [text for text in [after_last_marker(said)] if 0 < len(text) <= length]
-    wanted = folded(canonical(answer)) if rest and len(answer) <= 10 * ANSWER_CHARACTERS else ""
-    return wanted != "" and any(folded(canonical(text)) == wanted for text in rest)
+    full, end = utterance.strip(), after_last_marker(utterance)
+    texts = [full] if len(full) <= length else []
+    texts += [end] if 0 < len(end) <= length else []
+    wanted = folded(canonical(answer)) if texts and len(answer) <= 10 * ANSWER_CHARACTERS else ""
+    return wanted != "" and any(folded(canonical(text)) == wanted for text in texts)
 
 
 def _holds(text: str, gold: str) -> bool:
     """Whether a text holds the gold answer, as a number of its own or as a stretch of text."""
-    known = answer_number(canonical(gold))
-    if known is None:
+    number = answer_number(canonical(gold))
+    if number is None:
         return re.sub(r"\s+", "", canonical(gold)) in re.sub(r"\s+", "", canonical(text))
-    return any(abs(known.value) == abs(Fraction(found)) for found in re.findall(DECIMAL, canonical(text)))
+    return any(abs(number.value) == abs(Fraction(other)) for other in re.findall(DECIMAL, canonical(text)))

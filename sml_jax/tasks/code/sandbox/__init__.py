@@ -6,7 +6,8 @@ best way of keeping a program in that this machine offers.
 In this process run `limits` (what is run, what it may use, how it ended), `walls`, `seccomp` and `protection` (what
 keeps a program in), `runner` (starts the processes) and `monitor` (hears what comes back). All other modules are the
 program of the bare processes that `launcher` forks: `confine` locks a process up, `candidate` runs the program judged,
-`judge` runs the tests, and the two talk through `wire` (how values travel) and `peer` (calls over the wire).
+`judge` runs the tests. The two talk through `peer` (calls over the wire), `wire` and `wire_reader` (how values travel),
+`handles` and `proxies` (how all other objects do).
 """
 
 from sml_jax.tasks.code.sandbox.errors import NoProtection

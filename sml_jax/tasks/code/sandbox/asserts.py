@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_ROOM = 200  # characters of one value in a report
+_MOST_CHARACTERS = 200  # of one value in a report
 _WORDS = {"Eq": "==", "NotEq": "!=", "Lt": "<", "LtE": "<=", "Gt": ">", "GtE": ">=", "Is": "is", "IsNot": "is not"}
 _WORDS |= {"In": "in", "NotIn": "not in"}
 
@@ -19,40 +19,40 @@ def watch(tree: Any) -> list[Any]:
     """
     import _ast
 
-    def inside(node: Any) -> list[Any]:
-        nodes = [node]
-        for at in nodes:  # grows
-            for field in at._fields:
-                value = getattr(at, field, None)
-                nodes += [
-                    each for each in (value if isinstance(value, list) else [value]) if isinstance(each, _ast.AST)
-                ]
+    def nodes_in(root: Any) -> list[Any]:
+        nodes = [root]
+        for node in nodes:  # the list grows meanwhile
+            for field in node._fields:
+                value = getattr(node, field, None)
+                children = value if isinstance(value, list) else [value]
+                nodes += [child for child in children if isinstance(child, _ast.AST)]
         return nodes
 
-    def plain(node: Any) -> bool:
-        return not any(isinstance(each, _ast.Name) for each in inside(node))
+    def is_literal(root: Any) -> bool:
+        return not any(isinstance(node, _ast.Name) for node in nodes_in(root))
 
-    found: list[Any] = []
-    for node in [each for each in inside(tree) if isinstance(each, _ast.Assert)]:
-        left, right = f"_left_{len(found)}_", f"_right_{len(found)}_"
+    watched: list[Any] = []
+    for node in [node for node in nodes_in(tree) if isinstance(node, _ast.Assert)]:
+        left, right = f"_left_{len(watched)}_", f"_right_{len(watched)}_"
 
         def keep(value: Any, name: str) -> Any:
+            """`name := value`, in the place of the value."""
             at = {key: getattr(value, key) for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
             return _ast.NamedExpr(_ast.Name(name, _ast.Store(), **at), value, **at)
 
         test = node.test
         if isinstance(test, _ast.Compare) and len(test.ops) == 1:
             word = _WORDS[type(test.ops[0]).__name__]
-            swapped = plain(test.left) and not plain(test.comparators[0])
+            swapped = is_literal(test.left) and not is_literal(test.comparators[0])
             test.left, test.comparators = keep(test.left, left), [keep(test.comparators[0], right)]
-            found.append((node, left, word, right, swapped))
+            watched.append((node, left, word, right, swapped))
         elif isinstance(test, _ast.UnaryOp) and isinstance(test.op, _ast.Not):
             test.operand = keep(test.operand, left)
-            found.append((node, left, "false", "", False))
+            watched.append((node, left, "false", "", False))
         else:
             node.test = keep(test, left)
-            found.append((node, left, "true", "", False))
-    return found
+            watched.append((node, left, "true", "", False))
+    return watched
 
 
 def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:
@@ -66,23 +66,25 @@ def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, 
       (the test and its lines as "test 1:2-3" or "", [operator, expected, got] or [] where no `assert` of a test
       failed).
     """
-    spot, frame, trace, inner = "", None, error.__traceback__, None
+    # The innermost frame of a test, and the innermost frame of all.
+    place, frame, trace, inner = "", None, error.__traceback__, None
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if file in asserts:
-            spot, frame = f"{file}:{trace.tb_lineno}", trace.tb_frame
+            place, frame = f"{file}:{trace.tb_lineno}", trace.tb_frame
         inner, trace = trace, trace.tb_next
     if isinstance(error, AssertionError) and inner is not None and frame is inner.tb_frame:
+        # The instruction that failed has a position, which lies within one of the test's statements.
         row, _, column, _ = list(frame.f_code.co_positions())[inner.tb_lasti // 2]
-        here = (row or inner.tb_lineno, column or 0)
+        failed_at = (row or inner.tb_lineno, column or 0)
         for node, left, word, right, swapped in asserts[frame.f_code.co_filename]:
             start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-            if start <= here < end and left in frame.f_locals:
+            if start <= failed_at < end and left in frame.f_locals:
                 got, expected = frame.f_locals[left], frame.f_locals.get(right)
                 if swapped and word == "==":
                     got, expected = expected, got
                 return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [word, *pair(expected, got)]
-    return spot, []
+    return place, []
 
 
 def pair(expected: Any, got: Any) -> list[str]:
@@ -99,22 +101,22 @@ def pair(expected: Any, got: Any) -> list[str]:
     return texts
 
 
-def brief(value: Any, room: int = _ROOM) -> str:
+def brief(value: Any, most: int = _MOST_CHARACTERS) -> str:
     """`repr`, without building all of it for a long value."""
     kind = type(value)
     try:
         if kind is str:
-            return repr(value[:room]) + ("..." if len(value) > room else "")
+            return repr(value[:most]) + ("..." if len(value) > most else "")
         if kind is int and value.bit_length() > 4000:
             return f"an int of {value.bit_length()} bits"
-        if kind in (list, tuple, set, frozenset, dict) and len(value) > room // 2:
-            first = []
+        if kind in (list, tuple, set, frozenset, dict) and len(value) > most // 2:
+            shown = []
             for item in value:
-                first.append(f"{brief(item, 40)}: {brief(value[item], 40)}" if kind is dict else brief(item, 40))
-                if sum(map(len, first)) > room:
+                shown.append(f"{brief(item, 40)}: {brief(value[item], 40)}" if kind is dict else brief(item, 40))
+                if sum(map(len, shown)) > most:
                     break
-            return f"{kind.__name__} of {len(value)}: {', '.join(first)[:room]}..."
+            return f"{kind.__name__} of {len(value)}: {', '.join(shown)[:most]}..."
         text = repr(value)
-        return text[:room] + ("..." if len(text) > room else "")
+        return text[:most] + ("..." if len(text) > most else "")
     except BaseException as error:
         return f"a {kind.__name__} whose repr raises {type(error).__name__}"

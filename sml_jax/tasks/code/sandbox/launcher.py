@@ -18,7 +18,11 @@ _TICK_S = 0.05
 
 
 def main(request: dict[str, Any]) -> None:
-    """Runs one request; see `sandbox.run`."""
+    """Runs one request to its end, and ends this process.
+
+    Args:
+      request: what `runner` puts together.
+    """
     import select
 
     if request["walls"]["seccomp"]:
@@ -27,10 +31,12 @@ def main(request: dict[str, Any]) -> None:
     files = request["files"]
     scratch = request["scratch"] or os.getcwd()
     os.chdir(scratch)
+    # The end of a child wakes the loop below: its signal writes a byte into this pipe.
     wake_in, wake_out = os.pipe()
     os.set_blocking(wake_out, False)
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
     _signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
+    # The wire: a pipe for each direction between the two children. "code" is the candidate's role.
     to_code, from_judge = os.pipe()
     to_judge, from_code = os.pipe()
     code_side, judge_side = {to_code, from_code, files["claims"]}, {to_judge, from_judge, files["report"]}
@@ -48,6 +54,7 @@ def main(request: dict[str, Any]) -> None:
                 os._exit(1)
             return  # a whole program ends as Python does: it joins threads, runs exit handlers, flushes the output
         children[child] = role
+    # This process keeps nothing of what the children talk through, so that each hears when the other has ended.
     for number in (*code_side, *judge_side, files["tests"]):
         if number >= 0:
             os.close(number)
@@ -65,13 +72,22 @@ def _child(
     code_wire: tuple[int, int],
     judge_wire: tuple[int, int],
 ) -> None:
-    """The life of one of the two."""
+    """What a child does: it locks itself up and runs the judge's or the candidate's program.
+
+    Args:
+      role: "judge" or "code".
+      request: see `runner`.
+      kept: the open files that are this child's own.
+      scratch: the folder that it may write to.
+      code_wire, judge_wire: (reading, writing) of either side.
+    """
     files = request["files"]
     if hasattr(os, "setsid"):
         os.setsid()
     status = files["status"]
-    own = {0, 1, 2, status, *kept} | ({files["tests"]} if role == "judge" else set())
-    confine.keep_files(own)
+    needed = {0, 1, 2, status, *kept} | ({files["tests"]} if role == "judge" else set())
+    confine.close_files(except_for=needed)
+    # The judge reads the tests before it is locked up. It prints nothing.
     tests: list[tuple[str, str]] = []
     if role == "judge":
         with open(files["tests"], "rb") as file:
@@ -88,6 +104,7 @@ def _child(
         os._exit(1)
     os.write(status, f"began {role}\n".encode())
     os.close(status)
+    # No program finds these modules by their names.
     for name in [name for name in sys.modules if name == "sml_jax" or name.startswith("sml_jax.")]:
         del sys.modules[name]
     if role == "judge":
@@ -98,31 +115,43 @@ def _child(
 def _watch(
     wait: Any, files: dict[str, int], children: dict[int, str], scratch: str, request: dict[str, Any], wake: int
 ) -> None:
-    """Until the run is over: reaps, passes on the parent's word, ends what fills the scratch folder."""
+    """Watches the children until the run is over: reaps them, obeys the parent, kills a candidate that fills the disk.
+
+    Args:
+      wait: `select.select`.
+      files: the request's.
+      children: roles by process id.
+      scratch: the folder that the run may write to.
+      request: see `runner`.
+      wake: the pipe that has something to read when a child has ended.
+    """
+    # With tests the run is over when the judge has ended, else when the candidate has.
     last = "judge" if "judge" in children.values() else "code"
     reason = ""
-    full = _Full(scratch, request)
+    is_full = _ScratchLimit(scratch, request)
     while children:
         ready = wait([files["control"], wake], [], [], _TICK_S)[0]
         if wake in ready:
             os.read(wake, 4096)
         if files["control"] in ready:
+            # "L": the time is up, and the candidate may say at which line it is. No word: the parent is done or gone.
             word = os.read(files["control"], 1)
             if word == b"L":
                 for child in [child for child, role in children.items() if role == "code"]:
                     os.kill(child, _signal.SIGXCPU)
             else:
                 _kill(children)
-        if full():
+        if is_full():
             reason = "full"
             _kill({child: role for child, role in children.items() if role == "code"})
+        # Reap what has ended, and tell the parent how.
         ended = []
         for child in children:
-            pid, status, used = os.wait4(child, os.WNOHANG)
+            pid, status, usage = os.wait4(child, os.WNOHANG)
             if pid:
                 ended.append(child)
                 code = os.waitstatus_to_exitcode(status)
-                spent = used.ru_utime + used.ru_stime
+                spent = usage.ru_utime + usage.ru_stime
                 words = f"ended {children[child]} {code} {spent:.3f} {reason or 'by-itself'}\n"
                 os.write(files["status"], words.encode())
         for child in ended:
@@ -141,33 +170,35 @@ def _kill(children: dict[int, str]) -> None:
                 pass
 
 
-class _Full:
-    """Whether the scratch folder holds more than a run may."""
+class _ScratchLimit:
+    """Tells, when it is called, whether the scratch folder holds more than a run may."""
 
     def __init__(self, scratch: str, request: dict[str, Any]) -> None:
-        self._scratch, self._bytes, self._files = scratch, request["scratch_bytes"], request["scratch_files"]
-        self._own = bool(request["scratch"])  # a file system of its own, whose size the kernel keeps
+        self._scratch = scratch
+        self._most_bytes, self._most_files = request["scratch_bytes"], request["scratch_files"]
+        self._is_file_system = bool(request["scratch"])  # of its own, whose size in bytes the kernel limits
         stats = os.statvfs(scratch)
-        self._before = stats.f_files - stats.f_ffree
+        self._files_before = stats.f_files - stats.f_ffree
 
     def __call__(self) -> bool:
-        if self._own:
+        if self._is_file_system:
             stats = os.statvfs(self._scratch)
-            return stats.f_files - stats.f_ffree - self._before > self._files
+            return stats.f_files - stats.f_ffree - self._files_before > self._most_files
+        # An ordinary folder is measured file by file.
         size, count, folders = 0, 0, [self._scratch]
         while folders:
             try:
                 with os.scandir(folders.pop()) as entries:
                     for entry in entries:
                         count += 1
-                        if count > self._files:
+                        if count > self._most_files:
                             return True
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
                         else:
                             size += entry.stat(follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
+            except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError:
                 return True  # too deep or closed to look into
-        return size > self._bytes
+        return size > self._most_bytes

@@ -39,12 +39,13 @@ class Ending:
     """How a run ended.
 
     Attributes:
-      at: the part it was in; "" before the first.
-      words: the last report: ("passed",) of tests comes from the judge alone; ("time", line or "") when it was stopped
-        for time, ("silent",) when it left without a word, ("garbled",) when it sent what is no message, ("full",) when
-        it wrote too much.
-      out_of_cpu: the time that ran out was the processor's.
-      status: exit status, negative for a signal.
+      at: the name of the part that the run was in; "" before the first.
+      words: what was last reported: ("passed",), which for tests comes from the judge alone; ("values", ...) or
+        ("error", ...) of a failure; ("time", line or "") when the run was stopped for time; ("silent",) when it left
+        without a word; ("garbled",) when it sent what is no message; ("full",) when it wrote too much; ("missing",)
+        when the called function is not there; ("stopped",) when `Run.on_value` ended it; ("done",) of a whole program.
+      out_of_cpu: whether the time that ran out was the processor's.
+      status: exit status of the candidate's process, or of the judge's where that ended the run; negative for a signal.
     """
 
     at: str
@@ -67,7 +68,8 @@ class Run:
         code although a builtin has its name.
       stdin: what it reads; nothing by default.
       stdout: an open file that takes its output, which is dropped by default.
-      on_value: hears what a call returned; False ends the run.
+      on_value: is given what a call returned, as ("json", JSON text, short text) or ("other", "", short text) for a
+        value that JSON cannot hold; where it returns False, the run ends.
     """
 
     mode: str
@@ -77,4 +79,4 @@ class Run:
     entry: str = ""
     stdin: IO[bytes] | None = None
     stdout: IO[bytes] | None = None
-    on_value: Callable[[tuple[str, ...]], bool] = lambda words: True
+    on_value: Callable[[tuple[str, ...]], bool] = lambda returned: True

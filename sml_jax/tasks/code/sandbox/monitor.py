@@ -12,7 +12,7 @@ from typing import Any
 from sml_jax.tasks.code.sandbox.errors import NotStarted
 from sml_jax.tasks.code.sandbox.limits import VALUE_BYTES, Ending, Limits, Run
 
-_CLAIMS_BYTES = 1 << 20
+_CLAIMS_BYTES = 1 << 20  # of claims, beside returned values
 _START_S = 60.0
 _LAST_WORDS_S = 0.25
 
@@ -22,25 +22,34 @@ class SandboxMonitor:
 
     Only the launcher and the judge are believed. The claims say how a failure is worded, and the values of calls, which
     are compared here.
+
+    Args:
+      run: what is run.
+      limits: of the run.
+      status, report, claims: the open files to read from.
+      control: the open file that the launcher takes its orders from.
     """
 
     def __init__(self, run: Run, limits: Limits, status: int, report: int, claims: int, control: int) -> None:
         self._run, self._limits, self._control = run, limits, control
         self._files = {status: self._on_status, report: self._on_report, claims: self._on_claim}
         self._status, self._claims = status, claims
-        self._buffers = {number: bytearray() for number in self._files}
+        self._buffers = {number: bytearray() for number in self._files}  # the line that has not ended yet
+        # From the launcher: who began, who ended how (exit status, seconds of processor time, reason).
         self._began: set[str] = set()
         self._ended: dict[str, tuple[int, float, str]] = {}
         self._trouble = ""
+        # The part that the judge is at, and the one that the candidate claims to be at; the last words of both.
         self._at = self._claimed_at = ""
         self._report: tuple[str, ...] = ()
         self._claim: tuple[str, ...] = ()
+        # The time is up; the launcher has left; the candidate is not listened to any more.
         self._late = self._over = self._stopped = False
-        self._read = 0
+        self._claims_read = 0  # bytes since the last returned value
         self._deadline = time.monotonic() + _START_S
 
     def listen(self) -> None:
-        """Until the run is over or stopped."""
+        """Reads until the run is over or stopped."""
         poll = select.poll()
         for number in self._files:
             poll.register(number, select.POLLIN)
@@ -59,21 +68,25 @@ class SandboxMonitor:
                     os.write(self._control, b"L")
                 continue
             for number, _ in ready:
-                self._hear(poll, number)
+                self._read_from(poll, number)
+        # What was written before the launcher left is heard too.
         if self._over:
             for number in (n for n in self._files if n != self._status):
-                while self._buffers[number] is not None and _ready(number) and self._hear(poll, number):
+                while self._buffers[number] is not None and _is_ready(number) and self._read_from(poll, number):
                     pass
 
     def _running(self) -> bool:
+        """Whether every process of the run has been locked up and has begun."""
         return "code" in self._began and (self._run.mode != "tests" or "judge" in self._began)
 
-    def _hear(self, poll: Any, number: int) -> bool:
+    def _read_from(self, poll: Any, number: int) -> bool:
+        """Takes in what is there to read, and the lines that end in it; False where there is nothing more."""
         chunk = os.read(number, 1 << 16)
+        # A candidate that talks without end is cut off.
         if number == self._claims:
-            self._read += len(chunk)
-            room = _CLAIMS_BYTES + (2 * VALUE_BYTES if self._run.mode == "calls" else 0)
-            if self._read > room:
+            self._claims_read += len(chunk)
+            most = _CLAIMS_BYTES + (2 * VALUE_BYTES if self._run.mode == "calls" else 0)
+            if self._claims_read > most:
                 chunk, self._stopped = b"", self._run.mode != "tests"
                 self._claim = ("garbled",)
         if not chunk:
@@ -85,10 +98,10 @@ class SandboxMonitor:
         buffer = self._buffers[number]
         buffer += chunk
         if b"\n" in chunk:
-            *lines, rest = buffer.split(b"\n")
-            self._buffers[number] = rest
-            for whole in lines:
-                self._files[number](bytes(whole))
+            *lines, unfinished = buffer.split(b"\n")
+            self._buffers[number] = unfinished
+            for line in lines:
+                self._files[number](bytes(line))
         return True
 
     def _on_status(self, line: bytes) -> None:
@@ -109,7 +122,7 @@ class SandboxMonitor:
             case ("at", part) if not self._report:
                 self._at = part
             case ("end", "error", kind, message, place, spot) if not self._report:
-                self._report = ("error", kind, message, _number(place), spot)  # the line is the candidate's word
+                self._report = ("error", kind, message, _line_number(place), spot)  # the line is the candidate's word
             case ("end", *words) if words and not self._report:
                 self._report = tuple(words)
 
@@ -120,7 +133,7 @@ class SandboxMonitor:
             case ("at", part) if part in ("", *(name for name, _ in self._run.parts)):
                 self._claimed_at = part or ("case" if self._run.mode == "calls" else self._claimed_at)
             case ("value", *words) if self._run.mode == "calls" and not self._late and not self._claim:
-                self._read = 0
+                self._claims_read = 0
                 self._claimed_at = "case"
                 if len(words) == 3 and self._run.on_value(tuple(words)):
                     self._deadline = time.monotonic() + self._limits.wall_s  # only a right value buys time
@@ -131,35 +144,45 @@ class SandboxMonitor:
             case ("done",) if not self._claim and self._run.mode == "io":
                 self._claim = ("done",)
 
-    def ending(self, left: int) -> Ending:
-        """How it ended.
+    def ending(self, launcher_status: int) -> Ending:
+        """How the run ended.
+
+        Args:
+          launcher_status: exit status of the launcher.
 
         Raises:
           NotStarted: the run never began.
         """
         if not self._running():
-            raise NotStarted(self._trouble or f"it ended with status {left} before it began")
-        tests = self._run.mode == "tests"
+            raise NotStarted(self._trouble or f"it ended with status {launcher_status} before it began")
+        with_tests = self._run.mode == "tests"
         at = self._at or self._claimed_at or self._run.parts[0][0]
         code, spent, reason = self._ended.get("code", (-signal.SIGKILL, 0.0, ""))
-        if tests and self._report and not (self._late and self._report[0] in ("gone", "time")):
+
+        # The judge's report decides. "gone" is none: the candidate left, and what it claims says why.
+        if with_tests and self._report and not (self._late and self._report[0] in ("gone", "time")):
             if self._report[0] == "time":
                 return Ending(at, ("time", ""), True, code)
             if self._report != ("gone",):
                 return Ending(at, self._report, False, code)
-        elif tests and not self._late:  # the judge left without a word
+        elif with_tests and not self._late:  # the judge left without a word
             code, spent, reason = self._ended.get("judge", (-signal.SIGKILL, 0.0, ""))
-            out = code == -signal.SIGKILL and spent >= self._limits.cpu_s
-            return Ending(at, ("time", "") if out else ("silent",), out, code)
+            out_of_cpu = code == -signal.SIGKILL and spent >= self._limits.cpu_s
+            return Ending(at, ("time", "") if out_of_cpu else ("silent",), out_of_cpu, code)
+
+        # Without a report the candidate's claim words the failure. That it passed counts only where values were
+        # compared here.
         claim: tuple[str, ...] = (
             self._claim if self._claim in (("done",), ("missing",), ("garbled",), ("stopped",)) else ()
         )
         if self._claim[:1] == ("error",) and len(self._claim) == 5:
             claim = self._claim
-        if self._claim == ("passed",) and not tests:
+        if self._claim == ("passed",) and not with_tests:
             claim = self._claim
         if self._claim[:1] == ("time",) and len(self._claim) == 2:
             return Ending(at, ("time", self._claim[1]), not self._late, code)
+
+        # What the launcher and the clock say goes before most claims.
         if self._late and claim != ("stopped",):
             return Ending(at, ("time", ""), False, code)
         if reason == "full":
@@ -173,27 +196,28 @@ def _claim(words: list[str]) -> tuple[str, ...]:
     """What a candidate may say of its end; () for anything else."""
     match words:
         case ["error", kind, message, line, _]:
-            return "error", kind[:100], message[:300], _number(line), ""
+            return "error", kind[:100], message[:300], _line_number(line), ""
         case ["time", line]:
-            return "time", _number(line)
+            return "time", _line_number(line)
         case ["missing"] | ["passed"]:
             return (words[0],)
     return ()
 
 
-def _number(line: str) -> str:
-    return line if line.isascii() and line.isdecimal() and len(line) < 9 else ""
+def _line_number(text: str) -> str:
+    """The text, where it is a number of at most eight digits; else ""."""
+    return text if text.isascii() and text.isdecimal() and len(text) < 9 else ""
 
 
-def _ready(number: int) -> bool:
-    """Whether there is something to read now."""
+def _is_ready(number: int) -> bool:
+    """Whether an open file has something to read now."""
     poll = select.poll()
     poll.register(number, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _words(line: bytes) -> tuple[str, ...]:
-    """The words of a line; () for what is none."""
+    """The words of a line that `bare.reporter` wrote; () for any other line."""
     try:
         return tuple(bytes.fromhex(word.decode()).decode("utf-8", "replace") for word in line.split(b" "))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which protection is active: found once, by a program that tries to get out."""
+"""Which walls hold on this machine: found once, by a program that tries to get out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sml_jax.tasks.code.sandbox.limits import CANDIDATE, Ending, Limits, Run
 from sml_jax.tasks.code.sandbox.runner import run_confined
 from sml_jax.tasks.code.sandbox.walls import Walls, offers
 
+# The program that tries; each attempt stands for one way out. `parent` is this process.
 _PROBE = """
 import os, socket, decimal
 def attempt(step):
@@ -30,13 +31,14 @@ def probe(folder, parent):
     ]
 """
 _WANTED = [False] * 9 + [True]  # out of reach, all but its own folder
-_TRYING = threading.Lock()
+_TRIAL_LOCK = threading.Lock()
 
 
 @functools.cache
 def _strongest() -> tuple[Walls, str]:
     """(the strongest walls that hold here, what was wrong with the stronger ones)."""
     faults: list[str] = []
+    # The weakest offer, resource limits alone, always works.
     for walls in offers():
         fault = "" if walls.weak else _try(walls)
         if not fault:
@@ -47,27 +49,27 @@ def _strongest() -> tuple[Walls, str]:
 
 def _try(walls: Walls) -> str:
     """What is wrong with some walls; "" where they hold."""
-    said: list[str] = []
+    answers: list[str] = []
     with tempfile.TemporaryDirectory(prefix="sml_jax_probe_") as folder:
         with open(os.path.join(folder, "note"), "w") as file:
             file.write("x")
 
-        def hear(words: tuple[str, ...]) -> bool:
-            said.append(words[1])
+        def keep(returned: tuple[str, ...]) -> bool:
+            answers.append(returned[1])
             return True
 
         call = json.dumps([folder, os.getpid()])
         parts = [("the setup", ""), (CANDIDATE, _PROBE)]
         try:
             ending: Ending | None = run_confined(
-                Run("calls", parts, calls=[call], entry="probe", on_value=hear), Limits(wall_s=30.0), walls
+                Run("calls", parts, calls=[call], entry="probe", on_value=keep), Limits(wall_s=30.0), walls
             )
         except RuntimeError as error:
             return str(error)
-    if not said or not said[0]:
+    if not answers or not answers[0]:
         return f"the trial ended with {ending.words if ending else ()}"
-    found = json.loads(said[0])
-    return "" if found == _WANTED else f"the trial got through: {found}"
+    successes = json.loads(answers[0])
+    return "" if successes == _WANTED else f"the trial got through: {successes}"
 
 
 def strongest_walls(weak: bool = False) -> Walls:
@@ -79,7 +81,7 @@ def strongest_walls(weak: bool = False) -> Walls:
     Raises:
       NoProtection: nothing else works, and `weak` is False.
     """
-    with _TRYING:
+    with _TRIAL_LOCK:
         walls, faults = _strongest()
     if walls.weak and not weak:
         why = f" ({faults})" if faults else ""

@@ -1,6 +1,6 @@
-"""What stands at one end of the wire for an object of the other end. Part of the bare process.
+"""Stand-ins at one end of the wire for objects of the other end. Part of the bare process.
 
-Rules of the judge, so that an object of the candidate cannot be all things to a test:
+In the judge's process they keep these rules, so that an object of the candidate cannot be all things to a test:
 - It equals plain data only where its class derives from a builtin type, and then by that type's content.
 - It is not ordered against plain data, and `x in it` compares the items here.
 - Arithmetic with plain data gives an object of the candidate's or fails, and such a result has no number, order, length
@@ -12,98 +12,39 @@ from __future__ import annotations
 import _operator
 from typing import Any
 
-_DUNDERS = {"__name__", "__qualname__", "__doc__", "__dict__", "__annotations__", "__slots__", "__members__"}
+# Dunder attributes that may be read; all others belong to Python's own protocols, which the methods below implement.
+_READABLE_DUNDERS = {"__name__", "__qualname__", "__doc__", "__dict__", "__annotations__", "__slots__", "__members__"}
 _BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "pow", "lshift", "rshift", "and", "or", "xor"]
 
-
-def number_of(value: Any, peer: Any) -> int | None:
-    """The number of the other end's object that `value` stands for; None where it is none."""
-    if isinstance(value, Far):
-        return _number(value)
-    if isinstance(value, type):
-        return far_class(value, peer)
-    return None
+# What plain data an object was made of by arithmetic, if any: it knows that much of what a test expects.
+_FROM_NUMBER, _FROM_OTHER = 1, 2
 
 
-def far_class(kind: type, peer: Any) -> int | None:
-    """The same for a class of errors."""
-    number = kind.__dict__.get("_far_number_")
-    return number if type(number) is int else None
+class _Link:
+    """What a stand-in knows of the object that it stands for."""
 
-
-def make(peer: Any, number: int, kind: str, name: str, base: str, chain: str) -> Any:
-    """A stand-in for the other end's object with this number."""
-    if kind == "exception":
-        return _error_class(peer, chain, base)
-    if kind == "coroutine":
-
-        async def wait() -> Any:
-            return peer.ask("run", hold)
-
-        hold = FarObject(peer, number, name, "")
-        return wait()
-    shape: type[Far] = {"function": FarFunction, "class": FarClass, "iterator": FarIterator}.get(kind, FarObject)
-    if kind == "callable":
-        shape = FarCallable
-    if shape in (FarObject, FarCallable):
-        shape = type(name, (shape,), {"__slots__": ()})
-    return shape(peer, number, name, base)
-
-
-def build_error(name: Any, arguments: Any, message: Any, line: Any) -> BaseException:
-    """An error of the other end, of the same builtin type or of a stand-in for its own."""
-    import builtins
-
-    kind = getattr(builtins, name) if type(name) is str else name
-    if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is tuple):
-        raise ValueError(name)
-    try:
-        error = kind(*arguments)
-    except Exception:
-        error = kind.__new__(kind)
-        error.args = (message,)
-    error._far_line_ = line if type(line) is str else ""  # type: ignore[attr-defined]
-    error._far_message_ = message if type(message) is str else ""  # type: ignore[attr-defined]
-    return error
-
-
-def _error_class(peer: Any, chain: str, base: str) -> type:
-    import builtins
-
-    parent = getattr(builtins, base)
-    if not (isinstance(parent, type) and issubclass(parent, BaseException)):
-        raise ValueError(base)
-    for part in reversed(chain.split("\1")):
-        number, name = part.split("\2")
-        known = peer._far.get(int(number))
-        if not (isinstance(known, type) and issubclass(known, BaseException)):
-            known = type(name, (parent,), {"_far_number_": int(number), "__str__": _message, "__init__": _init})
-            peer._far[int(number)] = known
-        parent = known
-    return parent
-
-
-def _init(self: BaseException, *arguments: Any, **named: Any) -> None:
-    self.args = arguments
-
-
-def _message(self: BaseException) -> str:
-    own = getattr(self, "_far_message_", None)
-    return own if type(own) is str else str(self.args[0]) if len(self.args) == 1 else str(self.args)
-
-
-class Far:
-    """Stands for an object of the other end."""
-
-    __slots__ = ("__weakref__", "_far_")
+    __slots__ = ("base", "name", "number", "origin", "peer")
 
     def __init__(self, peer: Any, number: int, name: str, base: str) -> None:
-        object.__setattr__(self, "_far_", [peer, number, name, base, 0])
+        self.peer = peer
+        self.number = number  # of the object, at the other end
+        self.name = name  # of its class, or its own for a function or class
+        self.base = base  # the builtin type that its class derives from, "" for none
+        self.origin = 0  # or _FROM_NUMBER or _FROM_OTHER
+
+
+class Remote:
+    """Stands for an object of the other end; attributes are read, set and deleted there."""
+
+    __slots__ = ("__weakref__", "_remote_")
+
+    def __init__(self, peer: Any, number: int, name: str, base: str) -> None:
+        object.__setattr__(self, "_remote_", _Link(peer, number, name, base))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__") and name not in _DUNDERS:
+        if name.startswith("__") and name.endswith("__") and name not in _READABLE_DUNDERS:
             raise AttributeError(name)
-        _free(self, 2)
+        _refuse_made_of(self, _FROM_OTHER)
         return _peer(self).ask("get", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -125,28 +66,33 @@ class Far:
         return _peer(self).ask("copy", self, True)
 
 
-def _peer(far: Far) -> Any:
-    return object.__getattribute__(far, "_far_")[0]
+# These are functions, not methods of `Remote`: an attribute of a stand-in is an attribute of the other end's object.
 
 
-def _number(far: Far) -> int:
-    number: int = object.__getattribute__(far, "_far_")[1]
-    return number
+def _link(remote: Remote) -> _Link:
+    link: _Link = object.__getattribute__(remote, "_remote_")
+    return link
 
 
-def _name(far: Far) -> str:
-    return str(object.__getattribute__(far, "_far_")[2])
+def _peer(remote: Remote) -> Any:
+    return _link(remote).peer
 
 
-def _base(far: Any) -> str:
-    return str(object.__getattribute__(far, "_far_")[3]) if isinstance(far, Far) else ""
+def number_of(remote: Remote) -> int:
+    """The number of the other end's object that a stand-in stands for."""
+    return _link(remote).number
 
 
-def _free(far: Far, most: int) -> None:
-    """Refuses what arithmetic with plain data made: 1 with a number, 2 with anything larger."""
-    peer, _, name, _, made = object.__getattribute__(far, "_far_")
-    if peer.strict and made >= most:
-        raise TypeError(f"this cannot be asked of what {name} made of a plain value: compare plain values")
+def _base(value: Any) -> str:
+    """The name of the builtin type that the class of the other end's object derives from; "" for none."""
+    return _link(value).base if isinstance(value, Remote) else ""
+
+
+def _refuse_made_of(remote: Remote, origin: int) -> None:
+    """Raises a TypeError, in the judge's process, if arithmetic with `origin` or anything larger made the object."""
+    link = _link(remote)
+    if link.peer.strict and link.origin >= origin:
+        raise TypeError(f"this cannot be asked of what {link.name} made of a plain value: compare plain values")
 
 
 def _text(value: Any) -> str:
@@ -156,17 +102,22 @@ def _text(value: Any) -> str:
 
 
 def _local(value: Any) -> Any:
-    """The plain content of an object whose class derives from a builtin type."""
+    """The plain content of an object whose class derives from a builtin type; anything else as it is."""
     if not _base(value):
         return value
-    _free(value, 1)
-    plain = _peer(value).ask("plain", value)
-    if isinstance(plain, Far) or (type(plain).__name__ != _base(value) and type(plain) is not int):
+    _refuse_made_of(value, _FROM_NUMBER)
+    content = _peer(value).ask("plain", value)
+    if isinstance(content, Remote) or (type(content).__name__ != _base(value) and type(content) is not int):
         raise TypeError("no plain value came back")
-    return plain
+    return content
 
 
-class FarFunction(Far):
+def _is_opaque(value: Any) -> bool:
+    """Whether a value is an object of the other end that has no plain content."""
+    return isinstance(value, Remote) and not _base(value)
+
+
+class RemoteFunction(Remote):
     """A function or method."""
 
     __slots__ = ()
@@ -178,16 +129,18 @@ class FarFunction(Far):
         return self
 
 
-class FarClass(FarFunction):
+class RemoteClass(RemoteFunction):
     """A class."""
 
     __slots__ = ()
 
     def __instancecheck__(self, value: Any) -> bool:
-        return isinstance(value, Far) and _peer(self).ask("isinstance", value, self) is True
+        return isinstance(value, Remote) and _peer(self).ask("isinstance", value, self) is True
 
     def __subclasscheck__(self, value: Any) -> bool:
-        return isinstance(value, Far) and _peer(self).ask("issubclass", value, self) is True
+        return isinstance(value, Remote) and _peer(self).ask("issubclass", value, self) is True
+
+    # An enumeration can be iterated over, measured and indexed.
 
     def __iter__(self) -> Any:
         return iter(_peer(self).ask("iter", self))
@@ -199,7 +152,7 @@ class FarClass(FarFunction):
         return _peer(self).ask("getitem", self, key)
 
 
-class FarIterator(Far):
+class RemoteIterator(Remote):
     """A generator or another iterator: pulled item by item."""
 
     __slots__ = ()
@@ -208,15 +161,15 @@ class FarIterator(Far):
         return self
 
     def __next__(self) -> Any:
-        got = _peer(self).ask("next", self)
-        if type(got) is not tuple or len(got) != 2:
+        answer = _peer(self).ask("next", self)
+        if type(answer) is not tuple or len(answer) != 2:
             raise TypeError("no item came back")
-        if got[0] == "item":
-            return got[1]
-        raise StopIteration(got[1])
+        if answer[0] == "item":
+            return answer[1]
+        raise StopIteration(answer[1])
 
 
-class FarObject(Far):
+class RemoteObject(Remote):
     """An instance: its attributes, methods and operators are the other end's, within the rules above."""
 
     __slots__ = ()
@@ -224,9 +177,11 @@ class FarObject(Far):
     def __eq__(self, other: Any) -> bool:
         if self is other:
             return True
-        if isinstance(other, Far) and not (_base(self) or _base(other)):
-            return _number(self) == _number(other) or _peer(self).ask("eq", self, other) is True
-        if _base(self) and not (isinstance(other, Far) and not _base(other)):
+        # Two opaque objects: the other end compares them.
+        if isinstance(other, Remote) and not (_base(self) or _base(other)):
+            return number_of(self) == number_of(other) or _peer(self).ask("eq", self, other) is True
+        # Plain content is compared here, where the candidate cannot say what is equal.
+        if _base(self) and not _is_opaque(other):
             return bool(_local(self) == _local(other))
         return False
 
@@ -242,53 +197,58 @@ class FarObject(Far):
     def __format__(self, how: str) -> str:
         return _text(_peer(self).ask("format", self, how))
 
+    # Conversions and unary operators, which may give plain data.
+
     def __bool__(self) -> bool:
-        return _plainly(self, "bool") is True
+        return _converted(self, "bool") is True
 
     def __len__(self) -> int:
-        return int(_plainly(self, "len"))
+        return int(_converted(self, "len"))
 
     def __int__(self) -> int:
-        return int(_plainly(self, "int"))
+        return int(_converted(self, "int"))
 
     def __index__(self) -> int:
-        return int(_plainly(self, "index"))
+        return int(_converted(self, "index"))
 
     def __float__(self) -> float:
-        return float(_plainly(self, "float"))
+        return float(_converted(self, "float"))
 
     def __complex__(self) -> complex:
-        return complex(_plainly(self, "complex"))
+        return complex(_converted(self, "complex"))
 
     def __round__(self, digits: Any = None) -> Any:
-        return _plainly(self, "round", *(() if digits is None else (digits,)))
+        return _converted(self, "round", *(() if digits is None else (digits,)))
 
     def __abs__(self) -> Any:
-        return _plainly(self, "abs")
+        return _converted(self, "abs")
 
     def __neg__(self) -> Any:
-        return _plainly(self, "neg")
+        return _converted(self, "neg")
 
     def __pos__(self) -> Any:
-        return _plainly(self, "pos")
+        return _converted(self, "pos")
 
     def __invert__(self) -> Any:
-        return _plainly(self, "invert")
+        return _converted(self, "invert")
+
+    # Containers and context managers.
 
     def __iter__(self) -> Any:
-        _free(self, 2)
+        _refuse_made_of(self, _FROM_OTHER)
         return iter(_peer(self).ask("iter", self))
 
     def __reversed__(self) -> Any:
         return iter(_peer(self).ask("reversed", self))
 
     def __contains__(self, item: Any) -> bool:
-        if isinstance(item, Far):
+        if isinstance(item, Remote):
             return _peer(self).ask("contains", self, item) is True
-        return any(item is one or item == one for one in self)
+        # A plain item is compared here: the candidate never learns what a test looks for.
+        return any(item is element or item == element for element in self)
 
     def __getitem__(self, key: Any) -> Any:
-        _free(self, 2)
+        _refuse_made_of(self, _FROM_OTHER)
         return _peer(self).ask("getitem", self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -304,7 +264,7 @@ class FarObject(Far):
         return bool(_peer(self).ask("exit", self, None, error, None))
 
 
-class FarCallable(FarObject, FarFunction):
+class RemoteCallable(RemoteObject, RemoteFunction):
     """An instance that can be called."""
 
     __slots__ = ()
@@ -314,57 +274,65 @@ _CONVERSIONS: dict[str, Any] = {"bool": bool, "len": len, "int": int, "float": f
 _CONVERSIONS["round"] = round
 
 
-def _plainly(far: FarObject, op: str, *rest: Any) -> Any:
+def _converted(remote: RemoteObject, op: str, *rest: Any) -> Any:
     """An operation that may give plain data: refused for the outcome of arithmetic with plain data."""
-    _free(far, 1)
-    if _base(far):
-        return (_CONVERSIONS.get(op) or getattr(_operator, op))(_local(far), *rest)
-    return _peer(far).ask(op, far, *rest)
+    _refuse_made_of(remote, _FROM_NUMBER)
+    if _base(remote):
+        return (_CONVERSIONS.get(op) or getattr(_operator, op))(_local(remote), *rest)
+    return _peer(remote).ask(op, remote, *rest)
 
 
 def _arithmetic(op: str, left: Any, right: Any) -> Any:
-    far = left if isinstance(left, FarObject) else right
-    peer, other = _peer(far), right if far is left else left
-    if _base(far) and not (isinstance(other, Far) and not _base(other)):
+    """The outcome of a binary operator of which at least one side is a `RemoteObject`."""
+    remote = left if isinstance(left, RemoteObject) else right
+    peer, other = _peer(remote), right if remote is left else left
+    # Plain content on both sides: computed here.
+    if _base(remote) and not _is_opaque(other):
         return getattr(_operator, op)(_local(left), _local(right))
-    got = peer.ask(op, left, right)
+    outcome = peer.ask(op, left, right)
     if not peer.strict:
-        return got
-    made = max([object.__getattribute__(one, "_far_")[4] for one in (left, right) if isinstance(one, Far)])
-    if not isinstance(other, Far):
-        made = max(made, 1 if type(other) in (int, float, complex, bool) else 2)
-    if made and not isinstance(got, FarObject):
-        raise TypeError(f"{op} of {_name(far)} and a plain value gave no {_name(far)}")
-    if made:
-        state = object.__getattribute__(got, "_far_")
-        state[4] = max(state[4], made)
-    return got
+        return outcome
+    # The outcome takes over what either side was made of, and what this operation adds.
+    origin = max([_link(side).origin for side in (left, right) if isinstance(side, Remote)])
+    if not isinstance(other, Remote):
+        origin = max(origin, _FROM_NUMBER if type(other) in (int, float, complex, bool) else _FROM_OTHER)
+    if origin and not isinstance(outcome, RemoteObject):
+        name = _link(remote).name
+        raise TypeError(f"{op} of {name} and a plain value gave no {name}")
+    if origin:
+        link = _link(outcome)
+        link.origin = max(link.origin, origin)
+    return outcome
 
 
-def _operators() -> None:
-    def binary(op: str, turned: bool) -> Any:
+def _compared(op: str, left: Any, right: Any) -> Any:
+    """The outcome of `<`, `<=`, `>` or `>=`, whose left side is a `RemoteObject`."""
+    if _base(left) and not _is_opaque(right):
+        return getattr(_operator, op)(_local(left), _local(right))
+    made_of_plain = any(_link(side).origin for side in (left, right) if isinstance(side, Remote))
+    if not isinstance(right, Remote) or (made_of_plain and _peer(left).strict):
+        raise TypeError(f"'{op}' between {_link(left).name} and a plain value")
+    return _peer(left).ask(op, left, right) is True
+
+
+def _add_operators() -> None:
+    """Gives `RemoteObject` its binary operators, in both directions, and its comparisons."""
+
+    def binary(op: str, reflected: bool) -> Any:
         def method(self: Any, other: Any) -> Any:
-            return _arithmetic(op, other, self) if turned else _arithmetic(op, self, other)
+            return _arithmetic(op, other, self) if reflected else _arithmetic(op, self, other)
 
         return method
 
     def order(op: str) -> Any:
-        def method(self: Any, other: Any) -> Any:
-            if _base(self) and not (isinstance(other, Far) and not _base(other)):
-                return getattr(_operator, op)(_local(self), _local(other))
-            tainted = any(object.__getattribute__(one, "_far_")[4] for one in (self, other) if isinstance(one, Far))
-            if not isinstance(other, Far) or (tainted and _peer(self).strict):
-                raise TypeError(f"'{op}' between {_name(self)} and a plain value")
-            return _peer(self).ask(op, self, other) is True
-
-        return method
+        return lambda self, other: _compared(op, self, other)
 
     for name in _BINARY:
-        op = {"and": "and_", "or": "or_"}.get(name, name)
-        setattr(FarObject, f"__{name}__", binary(op, False))
-        setattr(FarObject, f"__r{name}__", binary(op, True))
+        op = {"and": "and_", "or": "or_"}.get(name, name)  # as `_operator` calls them
+        setattr(RemoteObject, f"__{name}__", binary(op, False))
+        setattr(RemoteObject, f"__r{name}__", binary(op, True))
     for name in ("lt", "le", "gt", "ge"):
-        setattr(FarObject, f"__{name}__", order(name))
+        setattr(RemoteObject, f"__{name}__", order(name))
 
 
-_operators()
+_add_operators()

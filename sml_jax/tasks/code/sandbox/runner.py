@@ -1,4 +1,4 @@
-"""Runs a candidate program in a process of its own, walled in, and hears how it ended."""
+"""Runs a candidate program in processes of its own, walled in, and hears how it ended."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from typing import Any
 
 from sml_jax.tasks.code.sandbox import (
     asserts,
+    bare,
     candidate,
     confine,
+    handles,
     judge,
     launcher,
+    name_usage,
+    operations,
     peer,
     proxies,
+    proxy_factory,
     walls,
     wire,
     wire_reader,
@@ -31,9 +36,16 @@ from sml_jax.tasks.code.sandbox.errors import NotStarted
 from sml_jax.tasks.code.sandbox.limits import CANDIDATE, VALUE_BYTES, Ending, Limits, Run
 from sml_jax.tasks.code.sandbox.monitor import SandboxMonitor
 
-_END_S = 10.0
-_PAUSES_S = (0.1, 1.0)
-# marshal, because a bare interpreter has it loaded: json would double the start-up.
+# The program of the bare processes, each module after those that it imports.
+_BARE_MODULES = (
+    *(confine, wire, wire_reader, proxies, proxy_factory, operations, handles, peer),
+    *(asserts, bare, name_usage, candidate, judge, launcher),
+)
+_END_S = 10.0  # to wait for the launcher to leave
+_PAUSES_S = (0.1, 1.0)  # between attempts to start
+# The first program of the launcher: it makes modules of the code objects in its open file, under the names by which
+# they import each other, and starts the last. marshal, because a bare interpreter has it loaded: json would double the
+# start-up.
 _BOOT = """import marshal, sys
 file, kind = open(int(sys.argv[1]), "rb"), type(sys)
 above = None
@@ -83,20 +95,28 @@ def run_confined(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
 
 
 def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
+    """Starts the launcher once and listens until the run has ended.
+
+    Raises:
+      NotStarted, OSError: it could not be started, or the run never began.
+    """
     with contextlib.ExitStack() as stack:
 
-        def pipe() -> tuple[int, _Open]:
+        def pipe() -> tuple[int, _OpenFile]:
             reader, writer = os.pipe()
             stack.callback(os.close, reader)
-            return reader, stack.enter_context(_Open(writer))
+            return reader, stack.enter_context(_OpenFile(writer))
 
+        # What comes back: the candidate's claims, the judge's report, the launcher's status. Control goes the other
+        # way: the launcher ends the run when this process closes it, or dies.
         claims, report, status = pipe(), pipe(), pipe()
-        control, hold = os.pipe()
-        control_end, hold_end = stack.enter_context(_Open(control)), stack.enter_context(_Open(hold))
-        folder = "/"
+        control, orders = os.pipe()
+        control_end, orders_end = stack.enter_context(_OpenFile(control)), stack.enter_context(_OpenFile(orders))
+        folder = "/"  # bubblewrap brings a scratch folder of its own
         if not behind.prefix:
             folder = tempfile.mkdtemp(prefix="run_tests_")
             stack.callback(walls.remove, folder)
+        # The tests travel in a file of their own, which the judge alone reads.
         tests = stack.enter_context(tempfile.TemporaryFile())
         marshal.dump(list(run.tests), tests)
         tests.seek(0)
@@ -143,19 +163,20 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
             pass_fds=(program.fileno(), *request["files"].values()),  # type: ignore[attr-defined]
             start_new_session=True,
         )
+        # The launcher holds the other ends now, so that a pipe ends when its processes have.
         try:
             for end in (claims[1], report[1], status[1], control_end):
                 end.close()
-            monitor = SandboxMonitor(run, limits, status[0], report[0], claims[0], hold)
+            monitor = SandboxMonitor(run, limits, status[0], report[0], claims[0], orders)
             monitor.listen()
         finally:
-            hold_end.close()  # the launcher ends what it started, then itself
+            orders_end.close()  # the launcher ends what it started, then itself
             _end(process)
         return monitor.ending(process.returncode)
 
 
-class _Open:
-    """An open file that is closed once."""
+class _OpenFile:
+    """The number of an open file that is closed once, by hand or at the end of a `with` block."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -165,7 +186,7 @@ class _Open:
         if number >= 0:
             os.close(number)
 
-    def __enter__(self) -> _Open:
+    def __enter__(self) -> _OpenFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,6 +198,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         if hasattr(os, "pidfd_open"):  # without it, `wait` with a timeout sleeps between looks
             handle = os.pidfd_open(process.pid)
+            # A process's handle is readable when the process has ended.
             try:
                 poll = select.poll()
                 poll.register(handle, select.POLLIN)
@@ -196,9 +218,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @functools.cache
 def _modules() -> list[tuple[str, Any]]:
-    """The bare process's program: the text of these files, compiled."""
+    """The bare processes' program: (name, code object) of each of its modules."""
     return [
-        # For type checkers alone, and typing takes longer to import than Python to start.
+        # typing, which is there for type checkers alone, takes longer to import than Python takes to start.
         (
             part.__name__.rpartition(".")[2],
             compile(
@@ -208,5 +230,5 @@ def _modules() -> list[tuple[str, Any]]:
                 dont_inherit=True,
             ),
         )
-        for part in (confine, wire, wire_reader, proxies, peer, asserts, candidate, judge, launcher)
+        for part in _BARE_MODULES
     ]

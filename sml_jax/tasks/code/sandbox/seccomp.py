@@ -77,11 +77,11 @@ def program(machine: str | None = None) -> bytes:
     """
     machine = machine or platform.machine()
     arch, column = _ARCHES[machine], ("x86_64", "aarch64").index(machine)
-    low = _ARGUMENTS
 
     def argument(index: int) -> int:
-        return low + 8 * index  # the low half: both machines are little-endian
+        return _ARGUMENTS + 8 * index  # the low half: both machines are little-endian
 
+    # Calls of another architecture, or in the other numbering of this one, are refused before their number is read.
     code: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH),
         (_EQ, 1, 0, arch),
@@ -92,19 +92,24 @@ def program(machine: str | None = None) -> bytes:
     ]
 
     def when(call: tuple[int | None, int | None], body: Sequence[tuple[int, int, int, int]]) -> None:
+        """Adds instructions for one call; every path through them returns."""
         if call[column] is not None:
             code.append((_EQ, 0, len(body), call[column] or 0))
             code.extend(body)
 
     def one_of(index: int, values: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Allows a call where its argument is one of some values."""
         tests = [(_EQ, len(values) - at, 0, value) for at, value in enumerate(values)]
         return [(_LOAD, 0, 0, argument(index)), *tests, (_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
 
     for call in _CALLS.values():
         when(call, [(_RETURN, 0, 0, _ALLOW)])
-    when(_CLONE3, [(_RETURN, 0, 0, _ENOSYS)])  # then the C library asks for clone, whose flags can be seen
+    # Threads, but no processes and no namespaces. clone3 keeps its flags in memory, which a filter cannot read: told
+    # that there is no such call, the C library asks for clone.
+    when(_CLONE3, [(_RETURN, 0, 0, _ENOSYS)])
     thread = [(_LOAD, 0, 0, argument(0)), (_SET, 0, 2, _THREAD), (_SET, 1, 0, _NEW_NAMESPACES)]
     when(_CLONE, [*thread, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)])
+    # Settings and limits of the process itself; prlimit of its own id may also read any limit.
     when(_PRCTL, one_of(0, _NAMES_OF_THREADS_AND_MEMORY))
     when(_SETRLIMIT, one_of(0, _OWN_LIMITS))
     own = one_of(1, _OWN_LIMITS)
@@ -112,6 +117,7 @@ def program(machine: str | None = None) -> bytes:
     only_read = [*both_halves, (_RETURN, 0, 0, _ALLOW)]
     itself = [(_LOAD, 0, 0, argument(0)), (_EQ, 2, 0, 0), (_EQ, 1, 0, PID), (_RETURN, 0, 0, _EPERM)]
     when(_PRLIMIT, [*itself, *only_read, *own])
+    # Signals to itself alone; files; sockets that reach nobody else.
     for call in (_KILL, _TGKILL):
         when(call, one_of(0, (PID,)))
     when(_FCNTL, one_of(1, _FCNTLS))
@@ -119,5 +125,5 @@ def program(machine: str | None = None) -> bytes:
     when(_SOCKETPAIR, one_of(0, (1,)))
     no_address = [(_LOAD, 0, 0, argument(4)), (_EQ, 0, 3, 0), (_LOAD, 0, 0, argument(4) + 4), (_EQ, 0, 1, 0)]
     when(_SENDTO, [*no_address, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)])
-    code.append((_RETURN, 0, 0, _EPERM))
+    code.append((_RETURN, 0, 0, _EPERM))  # whatever is on no list
     return b"".join(struct.pack("<HBBI", *line) for line in code)

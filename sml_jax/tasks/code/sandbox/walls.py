@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -69,7 +70,7 @@ def landlock() -> int:
 @functools.cache
 def offers() -> tuple[Walls, ...]:
     """The ways that this machine might have, strongest first; each is yet to be tried."""
-    found = []
+    available = []
     bubblewrap = shutil.which("bwrap")
     if seccomp.supported():
         request = {
@@ -78,26 +79,29 @@ def offers() -> tuple[Walls, ...]:
             "landlock": landlock(),
             "readable": readable(),
         }
+        # Bubblewrap hides what may not be reached; landlock, where there is one, forbids it once more inside.
         if bubblewrap:
             inner = " and landlock" if landlock() else ""
             words = f"namespaces of its own (bubblewrap), a filter of system calls{inner}, resource limits"
-            found.append(Walls("bubblewrap", words, request, _command(bubblewrap)))
+            available.append(Walls("bubblewrap", words, request, _command(bubblewrap)))
         if landlock() >= 3:  # before, files could be cut short from outside
             words = f"landlock {landlock()}, a filter of system calls, resource limits"
-            found.append(Walls("landlock", words, request, ()))
+            available.append(Walls("landlock", words, request, ()))
+    # Always there, and refused unless it is asked for.
     none = {"seccomp": b"", "pid": b"", "landlock": 0, "readable": []}
     words = "resource limits alone: WEAK, no wall around files, network or processes"
-    found.append(Walls("limits", words, none, (), True))
-    return tuple(found)
+    available.append(Walls("limits", words, none, (), True))
+    return tuple(available)
 
 
 def _command(bubblewrap: str) -> tuple[str, ...]:
     """bwrap with nothing in it but what `readable` names, and a small file system of its own to write to."""
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command.append("--as-pid-1")  # when the launcher leaves, all is dead, and no zombie is left for others to reap
+    # Bind mounts, shortest path first, leaving out what lies in a folder that is mounted already.
     covered: list[str] = []
     for path in sorted([*readable(), interpreter()], key=len):
-        if any(path.startswith(one + "/") for one in covered):
+        if any(path.startswith(folder + "/") for folder in covered):
             continue
         if path in _DEVICES:
             command += ["--dev-bind", path, path]
@@ -111,39 +115,39 @@ def _command(bubblewrap: str) -> tuple[str, ...]:
 
 
 def remove(folder: str) -> None:
-    """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied."""
-    number = 0
-    with _quiet():
+    """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied.
+
+    Errors of the operating system end it without a word.
+    """
+    changes = 0  # also the source of unused names
+    with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
         while True:
-            with os.scandir(folder) as entries:
-                held = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-            if not held:
+            content = _entries(folder)
+            if not content:
                 break
-            before = number
-            for path, inside in held:
-                if not inside:
+            before = changes
+            for path, is_folder in content:
+                if not is_folder:
                     os.unlink(path)
-                    number += 1
+                    changes += 1
                     continue
+                # A program may have closed its folders. What lies inside comes up, so that no path grows too long.
                 os.chmod(path, 0o700)
-                with os.scandir(path) as entries:
-                    inner = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-                for one, deeper in inner:
-                    number += 1
-                    if deeper:
-                        os.rename(one, os.path.join(folder, f".moved{number}"))
+                for inner_path, is_inner_folder in _entries(path):
+                    changes += 1
+                    if is_inner_folder:
+                        os.rename(inner_path, os.path.join(folder, f".moved{changes}"))
                     else:
-                        os.unlink(one)
+                        os.unlink(inner_path)
                 os.rmdir(path)
-                number += 1
-            if number == before:
+                changes += 1
+            if changes == before:
                 break
         os.rmdir(folder)
 
 
-class _quiet:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        return isinstance(error, OSError)
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """(path, whether it is a folder) of what a folder holds."""
+    with os.scandir(folder) as entries:
+        return [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]

@@ -2,7 +2,8 @@
 
 A message is a row of nodes, each `tag origin length:payload`. A payload names other nodes by their number. Containers
 that can hold themselves may name later nodes, all others only earlier ones, so reading needs no recursion, and nothing
-that a message says is ever executed, imported or called: `decode` builds values of a fixed list of types.
+that a message says is ever executed, imported or called: reading builds values of a fixed list of types. `origin` is
+the number of the object in the message that this one answers, or -1: what came from the other end goes back as itself.
 
 Part of the bare process: imports only what costs next to nothing.
 """
@@ -13,10 +14,25 @@ import sys
 from typing import Any
 
 MOST_BYTES = 1 << 24
-_SMALL = 10**18
+"""Of one message."""
+_SMALL = 10**18  # integers below it are written in decimal digits where a list holds nothing else
 FACTORIES = {"int": int, "list": list, "set": set, "dict": dict, "str": str, "float": float, "tuple": tuple}
 FACTORIES |= {"bool": bool}
+"""The default factories of `defaultdict` that travel, by name."""
 _BASES: tuple[type, ...] = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, bytearray)
+
+# Tags. Plain values: N None, B bool, i int, f float, s str, b bytes, c complex, x Ellipsis or NotImplemented.
+# Containers whose parts come before them: t tuple, z frozenset, r range, S slice, R Fraction, m Decimal, w of datetime,
+# n array of numpy. Mutable ones: l list, I list of small ints, D list of floats, d dict, e set, a bytearray, C Counter,
+# O OrderedDict, G defaultdict, q deque, o object of a class of the setup. "=" is an unchanged object that came from the
+# other end. All other tags are `handles`' own.
+_MUTABLE_TAGS = {list: b"l", dict: b"d", set: b"e", bytearray: b"a"}
+_LIBRARY_TAGS = {"collections.Counter": b"C", "collections.OrderedDict": b"O", "collections.defaultdict": b"G"}
+_LIBRARY_TAGS |= {"collections.deque": b"q", "decimal.Decimal": b"m", "fractions.Fraction": b"R"}
+_LIBRARY_TAGS |= {f"datetime.{name}": b"w" for name in ("date", "time", "datetime", "timedelta", "timezone")}
+_DATETIME_FIELDS: dict[str, tuple[str, ...]] = {"datetime.date": ("year", "month", "day")}
+_DATETIME_FIELDS |= {"datetime.time": ("hour", "minute", "second", "microsecond")}
+_DATETIME_FIELDS |= {"datetime.datetime": ("year", "month", "day", "hour", "minute", "second", "microsecond")}
 
 
 class Garbled(Exception):
@@ -24,7 +40,7 @@ class Garbled(Exception):
 
 
 def base_of(value: Any) -> type | None:
-    """The builtin type of plain data that a value's type derives from."""
+    """The builtin type of plain data that a value's type derives from; None for none."""
     kind = type(value)
     for base in _BASES:
         if base in kind.__mro__:
@@ -36,24 +52,28 @@ class Writer:
     """Builds one message.
 
     Args:
-      outside: gives (tag, payload) for what is not plain data; it may call `ref` for parts.
-      known: by id, (origin number, object) of what came from the other side.
-      changed: those of them whose content goes back.
+      encode: gives (tag, payload) for what is not plain data (`handles.Handles.encode`); it may call `ref` for parts.
+      known: by id, (origin number, object) of the mutable objects that came from the other end.
+      changed: the ids of those whose content goes back.
+
+    Attributes:
+      sent: the mutable objects of the message, by the order of their nodes: origins of the answer.
     """
 
-    def __init__(self, outside: Any, known: dict[int, tuple[int, Any]], changed: set[int]) -> None:
-        self._outside, self._known, self._changed = outside, known, changed
-        self._nodes: list[list[Any]] = []
-        self._seen: dict[int, int] = {}
-        self._later: list[tuple[int, Any]] = []
-        self.sent: list[Any] = []  # mutable objects, by the order of their nodes
-        self._alive: list[Any] = []
+    def __init__(self, encode: Any, known: dict[int, tuple[int, Any]], changed: set[int]) -> None:
+        self._encode, self._known, self._changed = encode, known, changed
+        self._nodes: list[list[Any]] = []  # [tag, origin, payload]
+        self._numbers: dict[int, int] = {}  # node by id of the value
+        self._unfilled: list[tuple[int, Any]] = []  # (node, mutable value) whose content is yet to be written
+        self.sent: list[Any] = []
+        self._alive: list[Any] = []  # keeps values alive, so that no two have one id
 
     def message(self, value: Any) -> bytes:
         """The bytes for a value; its node is the one named in the first line."""
         root = self.ref(value)
-        while self._later:
-            at, holder = self._later.pop()
+        # Writing the content of one container may add others: a loop, so that no depth is too much.
+        while self._unfilled:
+            at, holder = self._unfilled.pop()
             self._nodes[at][2] = self._content(holder, at)
         parts = [b"%d\n" % root]
         for tag, origin, payload in self._nodes:
@@ -62,7 +82,7 @@ class Writer:
         return b"".join(parts)
 
     def add(self, tag: bytes, payload: bytes, origin: int = -1) -> int:
-        """A finished node."""
+        """Adds a finished node and returns its number."""
         self._nodes.append([tag, origin, payload])
         return len(self._nodes) - 1
 
@@ -71,7 +91,7 @@ class Writer:
         return b" ".join([b"%d" % self.ref(value) for value in values])
 
     def ref(self, value: Any) -> int:
-        """The number of a value's node."""
+        """The number of a value's node, which is added where there is none."""
         kind = type(value)
         if value is None:
             return self.add(b"N", b"")
@@ -83,30 +103,33 @@ class Writer:
             return self.add(b"f", repr(value).encode())
         if kind is str:
             return self.add(b"s", value.encode("utf-8", "surrogatepass"))
-        if id(value) in self._seen:
-            return self._seen[id(value)]
+        # All others keep their identity: a value that stands in two places is one node.
+        if id(value) in self._numbers:
+            return self._numbers[id(value)]
         self._alive.append(value)
-        at = self._complex(value, kind)
-        self._seen[id(value)] = at
+        at = self._compound(value, kind)
+        self._numbers[id(value)] = at
         return at
 
     def _mutable(self, tag: bytes, value: Any) -> int:
+        """The node of a mutable object. Its content is written later, as it may hold the object itself."""
         origin = -1
         if id(value) in self._known:
             origin = self._known[id(value)][0]
             if id(value) not in self._changed:
                 return self.add(b"=", b"", origin)
         at = self.add(tag, b"", origin)
-        self._seen[id(value)] = at
+        self._numbers[id(value)] = at
         self.sent.append(value)
-        self._later.append((at, value))
+        self._unfilled.append((at, value))
         return at
 
-    def _complex(self, value: Any, kind: type) -> int:
+    def _compound(self, value: Any, kind: type) -> int:
+        """The node of a value that is no number, text or None."""
         if kind is tuple:
             return self.add(b"t", self.refs(value))
-        if kind in (list, dict, set, bytearray):
-            return self._mutable({list: b"l", dict: b"d", set: b"e", bytearray: b"a"}[kind], value)
+        if kind in _MUTABLE_TAGS:
+            return self._mutable(_MUTABLE_TAGS[kind], value)
         if kind is frozenset:
             return self.add(b"z", self.refs(value))
         if kind is bytes:
@@ -119,42 +142,48 @@ class Writer:
             return self.add(b"S", self.refs((value.start, value.stop, value.step)))
         if value is Ellipsis or value is NotImplemented:
             return self.add(b"x", b"Ellipsis" if value is Ellipsis else b"NotImplemented")
-        place = f"{kind.__module__}.{kind.__qualname__}"
-        if place in _KINDS and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind:
-            return self._library(value, place)
+        # Types of the standard library and arrays: the real ones, not a class that only has the name.
+        full_name = f"{kind.__module__}.{kind.__qualname__}"
+        if full_name in _LIBRARY_TAGS and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind:
+            return self._library(value, full_name)
         if kind.__module__ == "numpy" and hasattr(value, "tobytes") and value.dtype.kind in "biufcU":
             return self._array(value)
-        tag, payload = self._outside(self, value)
+        # Anything else is not plain, or derives from a plain type.
+        tag, payload = self._encode(self, value)
         if tag == b"o":
             return self._mutable(b"o", value)
         if tag == b"p":  # plain after all: the value of its builtin base
             return self.ref(payload)
         return self.add(tag, payload)
 
-    def _library(self, value: Any, place: str) -> int:
-        tag = _KINDS[place]
+    def _library(self, value: Any, full_name: str) -> int:
+        """The node of a value of `collections`, `decimal`, `fractions` or `datetime`."""
+        tag = _LIBRARY_TAGS[full_name]
         if tag in (b"C", b"O", b"G", b"q"):
             return self._mutable(tag, value)
         if tag == b"m":
             return self.add(tag, str(value).encode())
         if tag == b"R":
             return self.add(tag, self.refs((value.numerator, value.denominator)))
-        if place == "datetime.timedelta":
-            return self.add(tag, place.encode() + b" " + self.refs((value.days, value.seconds, value.microseconds)))
-        if place == "datetime.timezone":
-            return self.add(tag, place.encode() + b" " + self.refs((value.utcoffset(None),)))
+        head = full_name.encode() + b" "
+        if full_name == "datetime.timedelta":
+            return self.add(tag, head + self.refs((value.days, value.seconds, value.microseconds)))
+        if full_name == "datetime.timezone":
+            return self.add(tag, head + self.refs((value.utcoffset(None),)))
+        # A time in a zone of a class of its own does not travel by value.
         zone = getattr(value, "tzinfo", None)
         if zone is not None and type(zone).__name__ != "timezone":
-            tag, payload = self._outside(self, value)
+            tag, payload = self._encode(self, value)
             return self.add(tag, payload)
-        fields = [getattr(value, name) for name in _FIELDS[place]]
-        return self.add(tag, place.encode() + b" " + self.refs([*fields, zone] if place != "datetime.date" else fields))
+        fields = [getattr(value, name) for name in _DATETIME_FIELDS[full_name]]
+        return self.add(tag, head + self.refs(fields if full_name == "datetime.date" else [*fields, zone]))
 
     def _array(self, value: Any) -> int:
-        plain = value.astype(value.dtype.newbyteorder("<"), order="C", copy=True)
+        """The node of an array or scalar of numpy: type, shape, whether it is a scalar, and its little-endian bytes."""
+        contiguous = value.astype(value.dtype.newbyteorder("<"), order="C", copy=True)
         scalar = int(value.shape == () and type(value).__name__ != "ndarray")
-        head = f"{plain.dtype.str} {','.join(map(str, value.shape))} {scalar}"
-        payload = head.encode() + b"\n" + plain.tobytes()
+        head = f"{contiguous.dtype.str} {','.join(map(str, value.shape))} {scalar}"
+        payload = head.encode() + b"\n" + contiguous.tobytes()
         if type(value).__name__ != "ndarray":
             return self.add(b"n", payload)
         origin = self._known.get(id(value), (-1, None))[0]
@@ -164,6 +193,7 @@ class Writer:
         return self.add(b"n", payload, origin)
 
     def _content(self, value: Any, at: int) -> bytes:
+        """The payload of a mutable object's node."""
         kind = type(value)
         if kind is list:
             return self._items(value, at)
@@ -172,27 +202,31 @@ class Writer:
         if kind is set:
             return self.refs(value)
         if kind is dict:
-            return self.refs([part for pair in value.items() for part in pair])
-        name = self._nodes[at][0]
-        if name in (b"C", b"O"):
-            return self.refs([part for pair in value.items() for part in pair])
-        if name == b"G":
+            return self._pairs(value)
+        tag = self._nodes[at][0]
+        if tag in (b"C", b"O"):
+            return self._pairs(value)
+        if tag == b"G":
             factory = getattr(value.default_factory, "__name__", "")
             head = factory if FACTORIES.get(factory) is value.default_factory and factory else "-"
-            return head.encode() + b" " + self.refs([part for pair in value.items() for part in pair])
-        if name == b"q":
+            return head.encode() + b" " + self._pairs(value)
+        if tag == b"q":
             return b"%d " % (-1 if value.maxlen is None else value.maxlen) + self.refs(value)
-        # an instance of a class of the setup
-        held = dict(getattr(value, "__dict__", {}))
+        # What is left is an instance of a class of the setup: its attributes, those in slots included.
+        attributes = dict(getattr(value, "__dict__", {}))
         for owner in type(value).__mro__:
             slots = owner.__dict__.get("__slots__", ())
             for slot in (slots,) if isinstance(slots, str) else slots:
                 if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
-                    held[slot] = getattr(value, slot)
-        self._alive.append(held)
-        return type(value).__name__.encode() + b" " + self.refs([part for pair in held.items() for part in pair])
+                    attributes[slot] = getattr(value, slot)
+        self._alive.append(attributes)
+        return type(value).__name__.encode() + b" " + self._pairs(attributes)
+
+    def _pairs(self, mapping: Any) -> bytes:
+        return self.refs([part for pair in mapping.items() for part in pair])
 
     def _items(self, value: list[Any], at: int) -> bytes:
+        """The payload of a list; one of many numbers is written as a whole, without a node for each."""
         kinds = set(map(type, value)) if len(value) > 3 else ()
         if kinds == {int} and min(value) > -_SMALL and max(value) < _SMALL:
             self._nodes[at][0] = b"I"
@@ -201,11 +235,3 @@ class Writer:
             self._nodes[at][0] = b"D"
             return " ".join(map(repr, value)).encode()
         return self.refs(value)
-
-
-_KINDS = {"collections.Counter": b"C", "collections.OrderedDict": b"O", "collections.defaultdict": b"G"}
-_KINDS |= {"collections.deque": b"q", "decimal.Decimal": b"m", "fractions.Fraction": b"R"}
-_KINDS |= {f"datetime.{name}": b"w" for name in ("date", "time", "datetime", "timedelta", "timezone")}
-_FIELDS: dict[str, tuple[str, ...]] = {"datetime.date": ("year", "month", "day")}
-_FIELDS |= {"datetime.time": ("hour", "minute", "second", "microsecond")}
-_FIELDS |= {"datetime.datetime": ("year", "month", "day", "hour", "minute", "second", "microsecond")}

@@ -16,18 +16,22 @@ class Reader:
     """Reads one message.
 
     Args:
-      inside: builds what is not plain data from (tag, payload, values by number).
+      decode: builds what is not plain data from (tag, payload, values by number) (`handles.Handles.decode`).
       sent: the mutable objects that went out in the message which this one answers; it may change them and no others.
       classes: the setup's classes by name.
+
+    Attributes:
+      mutables: the mutable objects of the message, by the order of their nodes.
+      before: what each list and bytearray of them holds, to tell later whether it was changed; None for all others.
     """
 
-    def __init__(self, inside: Any, sent: list[Any], classes: dict[str, type]) -> None:
-        self._inside, self._sent, self._classes = inside, sent, classes
-        self.mutables: list[Any] = []  # by the order of their nodes
-        self.before: list[Any] = []  # what each held, to tell whether it changed
+    def __init__(self, decode: Any, sent: list[Any], classes: dict[str, type]) -> None:
+        self._decode, self._sent, self._classes = decode, sent, classes
+        self.mutables: list[Any] = []
+        self.before: list[Any] = []
 
     def value(self, data: bytes) -> Any:
-        """The value of a message.
+        """The value of a message, after the content of sent objects that it changes was replaced.
 
         Raises:
           Garbled: it is none.
@@ -38,14 +42,15 @@ class Reader:
             raise
         except MemoryError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever goes wrong, the bytes were no message of an honest `Writer`
             raise Garbled(type(error).__name__) from None
 
     def _read(self, data: bytes) -> Any:
-        head, at = data.index(b"\n"), 0
+        head = data.index(b"\n")
         root, at = int(data[:head]), head + 1
         values: list[Any] = []
-        fill: list[tuple[bytes, Any, bytes]] = []
+        unfilled: list[tuple[bytes, Any, bytes]] = []
+        # First pass: all nodes in order. Mutable containers are made empty, as they may name nodes that come later.
         while at < len(data):
             colon = data.index(b":", at, at + 40)
             tag = data[at : at + 1]
@@ -57,8 +62,8 @@ class Reader:
             if tag == b"=":
                 values.append(self._sent[_index(origin, self._sent)])
             elif tag in b"lIDdeaCOGqo":
-                values.append(self._shell(tag, origin, payload))
-                fill.append((tag, values[-1], payload))
+                values.append(self._container(tag, origin, payload))
+                unfilled.append((tag, values[-1], payload))
                 self.mutables.append(values[-1])
             elif tag == b"n":
                 values.append(self._array(payload, origin))
@@ -66,18 +71,20 @@ class Reader:
                 values.append(self._leaf(tag, payload, values))
         if not 0 <= root < len(values):
             raise Garbled("root")
-        for tag, shell, payload in fill:  # instances first: others may need their hashes
+        # Second pass: their content. Instances come first: sets and dicts may need their hashes.
+        for tag, container, payload in unfilled:
             if tag == b"o":
-                self._fill(tag, shell, payload, values)
-        for tag, shell, payload in fill:
+                self._fill(tag, container, payload, values)
+        for tag, container, payload in unfilled:
             if tag != b"o":
-                self._fill(tag, shell, payload, values)
-        for shell in self.mutables:
-            kind = type(shell)
-            self.before.append(list(shell) if kind is list else bytes(shell) if kind is bytearray else None)
+                self._fill(tag, container, payload, values)
+        for mutable in self.mutables:
+            kind = type(mutable)
+            self.before.append(list(mutable) if kind is list else bytes(mutable) if kind is bytearray else None)
         return values[root]
 
-    def _shell(self, tag: bytes, origin: int, payload: bytes) -> Any:
+    def _container(self, tag: bytes, origin: int, payload: bytes) -> Any:
+        """The object that a mutable node stands for: the one that went out, of the same type, or a new empty one."""
         if origin >= 0:
             known = self._sent[_index(origin, self._sent)]
             fits: dict[bytes, Any] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
@@ -109,42 +116,47 @@ class Reader:
             return collections.defaultdict(None if first == "-" else FACTORIES[first])
         return collections.deque(maxlen=None if int(first) < 0 else int(first))
 
-    def _fill(self, tag: bytes, shell: Any, payload: bytes, values: list[Any]) -> None:
+    def _fill(self, tag: bytes, container: Any, payload: bytes, values: list[Any]) -> None:
+        """Replaces the content of a mutable object by that of a node."""
+        # Payloads that hold the content itself.
         if tag == b"I":
-            shell[:] = map(int, payload.split())
+            container[:] = map(int, payload.split())
             return
         if tag == b"D":
-            shell[:] = map(float, payload.split())
+            container[:] = map(float, payload.split())
             return
         if tag == b"a":
-            shell[:] = payload
+            container[:] = payload
             return
+        # All others name the nodes of their parts, some after a word of their own.
         words = payload.split()
         if tag in (b"G", b"q", b"o"):
             words = words[1:]
         items = [values[_index(int(word), values)] for word in words]
         if tag == b"l":
-            shell[:] = items
+            container[:] = items
         elif tag == b"e":
-            shell.clear()
-            shell.update(items)
+            container.clear()
+            container.update(items)
         elif tag == b"q":
-            shell.clear()
-            shell.extend(items)
+            container.clear()
+            container.extend(items)
         elif tag == b"o":
-            held = dict(zip(items[::2], items[1::2]))  # noqa: B905
-            if hasattr(shell, "__dict__"):
-                shell.__dict__.clear()
-            for name, item in held.items():
+            attributes = dict(zip(items[::2], items[1::2]))  # noqa: B905
+            if hasattr(container, "__dict__"):
+                container.__dict__.clear()
+            for name, item in attributes.items():
                 if type(name) is not str:
                     raise Garbled("attribute")
-                object.__setattr__(shell, name, item)
+                object.__setattr__(container, name, item)
         else:
-            shell.clear()
+            container.clear()
             for key, item in zip(items[::2], items[1::2]):  # noqa: B905
-                dict.__setitem__(shell, key, item) if tag != b"O" else shell.__setitem__(key, item)
+                # An OrderedDict keeps its order in a list of its own; the other kinds are plain dicts inside.
+                dict.__setitem__(container, key, item) if tag != b"O" else container.__setitem__(key, item)
 
     def _leaf(self, tag: bytes, payload: bytes, values: list[Any]) -> Any:
+        """The value of a node that is neither mutable nor an array."""
         if tag == b"N":
             return None
         if tag == b"B":
@@ -166,6 +178,7 @@ class Reader:
             import decimal
 
             return decimal.Decimal(payload.decode())
+        # Values that are made of earlier nodes.
         if tag in b"tzrSRw":
             words = payload.split()
             name = words.pop(0).decode() if tag == b"w" else ""
@@ -195,11 +208,13 @@ class Reader:
             if zone is not None and type(zone) is not datetime.timezone:
                 raise Garbled("zone")
             return kind(*_ints(items), tzinfo=zone)
-        return self._inside(tag, payload, values)
+        return self._decode(tag, payload, values)
 
     def _array(self, payload: bytes, origin: int) -> Any:
+        """An array or scalar of numpy; an array that went out gets the new content in place."""
         import numpy
 
+        # Plain numbers and texts only: an array of objects would be unpickled.
         head, _, data = payload.partition(b"\n")
         code, shape, scalar = head.decode().split(" ")
         if code[1] not in "biufcU" or not code[2:].isdecimal():
@@ -218,10 +233,12 @@ class Reader:
         return array
 
 
+# Types of mutable objects of the standard library.
 _TAG_NAMES = {b"C": "Counter", b"O": "OrderedDict", b"G": "defaultdict", b"q": "deque"}
 
 
 def _index(at: int, values: list[Any]) -> int:
+    """The number itself, where it is one of a list's; Garbled otherwise: a negative one would count from the end."""
     if not 0 <= at < len(values):
         raise Garbled("number")
     return at

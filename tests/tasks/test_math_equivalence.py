@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from sml_jax.tasks.math.process import EquivalencePool
+from sml_jax.tasks.math.equivalence import EquivalencePool
 
 
 @pytest.fixture(scope="module")
