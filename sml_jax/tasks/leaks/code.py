@@ -8,7 +8,9 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-_PROGRAM = re.compile(  # bounded: a line of one word again and again would take the square of its length
+# A line that only program text has. Its parts are bounded: a line of one word again and again would take the square of
+# its length.
+_PROGRAM = re.compile(
     r"^[ \t]*(?:(?:async )?def \w+\s*\(|class \w+\s*[:(]|import \w+\s*$|from [\w.]+ import |return\b.*$"
     r"|for .{1,200} in .{1,200}:|while .+:|print\(|\w+ = (?:int\(|list\(|input\())",
     re.MULTILINE,
@@ -21,10 +23,11 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_KEPT = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | {"self", "key"}
+# Names that no writer chooses.
+_FIXED_NAMES = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | {"self", "key"}
 _SEPARATOR = "\x00"
-_TELLING = 5  # Tokens of a line that say more than a step anyone would write.
-_DISTINCTIVE = 12  # Tokens of a line that gives a solution away alone.
+_TELLING = 5  # tokens of a line that say more than a step anyone would write
+_DISTINCTIVE = 12  # tokens of a line that gives a solution away alone
 _MOST_LINES = 200
 
 # Lines that any solution may have, as skeletons with names replaced by "v".
@@ -43,28 +46,31 @@ def is_program(gold: str) -> bool:
     return "\n" in gold.strip() and _PROGRAM.search(gold) is not None
 
 
-def copies_program(solution: str, said: str, public: str) -> bool:
+def copies_program(solution: str, teacher_text: str, public_text: str) -> bool:
     """Whether a text copies lines of a solution that are not public yet.
 
     One long line, or two telling lines that follow each other, or every telling line of a body that has at most two.
     Spacing, comments, quotes and fences do not matter, nor what the variables are called. Boilerplate (a signature, an
-    import, `for i in range(n):`, `total = 0`, `return total`) is not telling; nor is a line that `public` holds.
+    import, `for i in range(n):`, `total = 0`, `return total`) is not telling; nor is a line that `public_text` holds.
 
     Args:
       solution: the program.
-      said: what the teacher is about to say.
-      public: the problem's statement and the student's turns.
+      teacher_text: what the teacher is about to say.
+      public_text: the problem's statement and the student's turns.
     """
     lines = [_Code(line) for line in solution.splitlines()[:_MOST_LINES]]
     lines = [line for line in lines if line.telling]
-    heard, known = _Code(said), _Code(public)
-    secret = [line for line in lines if line not in known]
-    if any(line.distinctive and line in heard for line in secret):
+    told, public = _Code(teacher_text), _Code(public_text)
+    secret = [line for line in lines if line not in public]
+    # One long line says enough.
+    if any(line.distinctive and line in told for line in secret):
         return True
+    # So do two shorter ones in a row.
     for first, second in pairwise(lines):
-        if first in secret and second in secret and heard.holds_both(first, second):
+        if first in secret and second in secret and told.holds_both(first, second):
             return True
-    return len(lines) <= 2 and bool(secret) and all(line in heard for line in secret)
+    # Of a body that has one or two telling lines, all of them.
+    return len(lines) <= 2 and bool(secret) and all(line in told for line in secret)
 
 
 class _Code:
@@ -72,16 +78,20 @@ class _Code:
 
     def __init__(self, text: str):
         self.tokens = _tokens(text)
-        self.skeleton = [_kind(self.tokens, i) for i in range(len(self.tokens))]
+        self.skeleton = [_skeleton_token(self.tokens, at) for at in range(len(self.tokens))]  # variables are "v"
+        # One text, so that a run of tokens is found by searching text; where each token starts in it is found when
+        # needed.
         self.joined = _SEPARATOR + "".join(token + _SEPARATOR for token in self.skeleton)
-        self._starts: dict[int, int] | None = None
+        self._token_at: dict[int, int] | None = None
 
     @property
     def telling(self) -> bool:
+        """Whether a line says more than any solution would have."""
         return len(self.tokens) >= _TELLING and not _BOILERPLATE.fullmatch(" ".join(self.skeleton))
 
     @property
     def distinctive(self) -> bool:
+        """Whether a line gives a solution away alone."""
         return len(self._core()) >= _DISTINCTIVE
 
     def __contains__(self, line: _Code) -> bool:
@@ -94,7 +104,7 @@ class _Code:
         return then >= 0 and then - at <= len(first.tokens) + _DISTINCTIVE
 
     def _core(self) -> list[str]:
-        """A long line counts without what it is assigned to or that it is returned."""
+        """The skeleton of a line; of a long one, without what it is assigned to or that it is returned."""
         if self.skeleton[:1] == ["return"] and len(self.skeleton) > _TELLING * 2:
             return self.skeleton[1:]
         if self.skeleton[:2] == ["v", "="] and len(self.skeleton) > _TELLING * 2:
@@ -104,38 +114,42 @@ class _Code:
     def _find(self, tokens: Sequence[str], skeleton: Sequence[str], after: int = 0) -> int:
         """The first place from which the tokens stand here, their variables renamed one to one; -1 for none."""
         wanted = _SEPARATOR + "".join(token + _SEPARATOR for token in skeleton)
-        if self._starts is None:
-            self._starts, place = {}, 0
-            for i, token in enumerate(self.skeleton):
-                self._starts[place] = i
+        if self._token_at is None:
+            self._token_at, place = {}, 0
+            for at, token in enumerate(self.skeleton):
+                self._token_at[place] = at
                 place += len(token) + 1
+        # A run with the right skeleton counts if its variables correspond one to one.
         place = self.joined.find(wanted)
         while place >= 0:
-            start = self._starts[place]
-            if start >= after and _renamed(tokens, self.tokens[start : start + len(tokens)]):
+            start = self._token_at[place]
+            if start >= after and _is_renaming(tokens, self.tokens[start : start + len(tokens)]):
                 return start
             place = self.joined.find(wanted, place + 1)
         return -1
 
 
 def _tokens(text: str) -> list[str]:
-    found = (match[0] for match in _TOKEN.finditer(text))
+    """The tokens of a text, comments left out, all strings in single quotes."""
+    tokens = (match[0] for match in _TOKEN.finditer(text))
     return [
-        f"'{token.strip(chr(34) + chr(39))}'" if token[-1] in "\"'" else token for token in found if token[0] != "#"
+        f"'{token.strip(chr(34) + chr(39))}'" if token[-1] in "\"'" else token for token in tokens if token[0] != "#"
     ]
 
 
-def _kind(tokens: Sequence[str], i: int) -> str:
+def _skeleton_token(tokens: Sequence[str], at: int) -> str:
     """The token, or "v" for a name that the writer may choose: no keyword, built-in, attribute or called function."""
-    token = tokens[i]
-    free = token.isidentifier() and token not in _KEPT
-    if not free or (i and tokens[i - 1] == ".") or (i + 1 < len(tokens) and tokens[i + 1] == "("):
+    token = tokens[at]
+    is_free = token.isidentifier() and token not in _FIXED_NAMES
+    if not is_free or (at and tokens[at - 1] == ".") or (at + 1 < len(tokens) and tokens[at + 1] == "("):
         return token
     return "v"
 
 
-def _renamed(left: Sequence[str], right: Sequence[str]) -> bool:
-    """Whether two runs of one skeleton differ by a one to one renaming."""
-    there: dict[str, str] = {}
-    back: dict[str, str] = {}
-    return all(there.setdefault(a, b) == b and back.setdefault(b, a) == a for a, b in zip(left, right, strict=True))
+def _is_renaming(left: Sequence[str], right: Sequence[str]) -> bool:
+    """Whether two runs of one skeleton differ by a one-to-one renaming."""
+    to_right: dict[str, str] = {}
+    to_left: dict[str, str] = {}
+    return all(
+        to_right.setdefault(a, b) == b and to_left.setdefault(b, a) == a for a, b in zip(left, right, strict=True)
+    )

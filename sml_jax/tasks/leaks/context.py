@@ -6,9 +6,10 @@ import re
 
 from sml_jax.tasks.problems.numbers import Mention
 
-_REACH = 48  # Characters of context on either side.
-_SMALL = 10
+_REACH = 48  # characters of context on either side
+_LARGEST_SMALL = 10  # numbers up to it are also the furniture of any explanation
 
+# A number after one of these words is a label.
 _LABELLED = re.compile(
     r"\b(?:steps?|parts?|questions?|lines?|cases?|pages?|chapters?|sections?|examples?|exercises?|problems?|items?"
     r"|rows?|columns?|equations?|eqs?\.?|figures?|tables?|tests?|hints?|attempts?|turns?|rounds?|options?|choices?"
@@ -18,24 +19,26 @@ _LABELLED = re.compile(
 _LIST_ITEM = re.compile(r"^[ \t>*-]*\(?\d{1,2}[.):]\s+\S", re.MULTILINE)
 _LINE_START = re.compile(r"(?:^|\n)[ \t>*(-]*$")
 
-# Never what a problem asks for.
+# Things that are counted in talk and never what a problem asks for: "2 mistakes".
 _TALK = re.compile(
     r"\s+(?:(?:more|other|small|little|further|different|big|main|remaining|minor)\s+)?(?:errors?|mistakes?|issues?"
     r"|problems?|bugs?|typos?|steps?|attempts?|tries|hints?|things?|guesses|chances|turns?|questions?|parts"
     r"|decimal|decimals|significant|pieces? of (?:information|advice))\b",
     re.IGNORECASE,
 )
-# What a problem may ask for: talk unless the problem or the student named it.
+# Things that a problem may ask for: their count is talk unless the problem or the student named them.
 _AMBIGUOUS = re.compile(
     r"\s+(?:(?:different|unknown|missing|given)\s+)?"
     r"(terms?|sides?|digits?|cases?|lines?|equations?|factors?|variables?|unknowns?|numbers?|sentences?|facts?|places?)\b",
     re.IGNORECASE,
 )
+# A bound: "less than 50".
 _BOUND = re.compile(
     r"(?:\b(?:less|more|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|\b(?:below|above|under|between|from)"
     r"|\bout\s+of|\bbetween\s+\S+\s+and|\bfrom\s+\S+\s+to)\s*$",
     re.IGNORECASE,
 )
+# An operand of a sum that the student is to do: "divide by 2", "2 times".
 _OPERAND_BEFORE = re.compile(
     r"(?:[*/÷+]|\d\s?x|[\w)]\s+-|\b(?:by|times|mod|modulo|plus|minus|power|power of|base"
     r"|set\b[^.:,;\n]{0,16}(?:=|to|equal to)))\s*$",
@@ -44,6 +47,7 @@ _OPERAND_BEFORE = re.compile(
 _OPERAND_AFTER = re.compile(
     r"\s*[*/÷]|\s?x\s?\d|\s*\+\s*[\w(\\]|\s-\s[\d\w(]|\s+(?:times|plus|minus|to the)\b|-[a-z]", re.IGNORECASE
 )
+# Set phrases: "the two sides", "one of".
 _POINTING = re.compile(
     r"\b(?:the|these|those|both|other|first|last|next|your|my|his|her|its|all|any|each|every|no|this|that|which|another)"
     r"\s+$",
@@ -55,8 +59,10 @@ _ONE_STATED = re.compile(
 _ONE_OF = re.compile(
     r"\s+(?:of|more|way|thing|that|who|which|to|you|i|we|can|could|by|at|off|time|\w*er)\b", re.IGNORECASE
 )
+# "The probabilities sum to 1" says nothing of the problem.
 _CONVENTION = re.compile(r"\b(?:sum|sums|add up|adds up|total) to\s*$", re.IGNORECASE)
 
+# Words that say that the answer follows.
 _ANNOUNCED = re.compile(
     r"(?:(?<!\byour)(?<!\bthat)\s(?:answer|result|solution)(?:\s+(?:is|should be|must be|has to be|equals)|:|\s*=)"
     r"|\byou (?:should|will|would|must)(?: have)? (?:get|got|find|found|obtain|obtained)|\bcomes (?:out )?(?:to|as))"
@@ -66,12 +72,17 @@ _ANNOUNCED = re.compile(
 
 
 def is_label(text: str, mention: Mention) -> bool:
-    """Whether the number only names something: "step 2", "equation (5)", the "3." of a numbered list."""
+    """Whether a number only names something: "step 2", "equation (5)", the "3." of a numbered list.
+
+    Args:
+      text: from `plain_numbers`. mention: a number in it.
+    """
     before, after = _around(text, mention)
     if _LABELLED.search(before):
         return True
     if after.startswith(") ") and "(" not in before:
         return True  # "1) do this 2) do that"
+    # The number of a list's item stands at the start of a line; one with a full stop may also be a sentence.
     if not (_LINE_START.search(before) and re.match(r"[.):]\s+\S", after)):
         return False
     return after.startswith(")") or len(_LIST_ITEM.findall(text)) > 1
@@ -95,9 +106,10 @@ def is_stated(text: str, mention: Mention, public: str) -> bool:
         return False
     value = mention.values[0]
     if re.search(r"\bby\s*$", before, re.IGNORECASE) and value in (100, 1000):
-        return False  # The conversion of units and percentages.
-    if abs(value) > _SMALL or value.denominator != 1:
+        return False  # the conversion of units and percentages
+    if abs(value) > _LARGEST_SMALL or value.denominator != 1:
         return True
+    # From here on the number is a whole one up to ten.
     counted = _AMBIGUOUS.match(after)
     if counted and counted[1].casefold().rstrip("s") not in public.casefold():
         return False
@@ -105,15 +117,21 @@ def is_stated(text: str, mention: Mention, public: str) -> bool:
         return False
     if value == 1 and _CONVENTION.search(before):
         return False
+    # The word "one" is mostly a pronoun.
     if mention.spelled and value == 1:
         return bool(_ONE_STATED.search(before)) and not _ONE_OF.match(after)
     return True
 
 
 def is_announced(text: str, mention: Mention) -> bool:
-    """Whether the number is said to be the answer in so many words: "the answer is 5", "you should get 5"."""
+    """Whether a number is said to be the answer in so many words: "the answer is 5", "you should get 5".
+
+    Args:
+      text: from `plain_numbers`. mention: a number in it.
+    """
     return _ANNOUNCED.search(" " + _around(text, mention)[0]) is not None
 
 
 def _around(text: str, mention: Mention) -> tuple[str, str]:
+    """(what stands before a number, what stands after it)."""
     return text[max(0, mention.start - _REACH) : mention.start], text[mention.end : mention.end + _REACH]

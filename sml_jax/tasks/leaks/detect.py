@@ -13,8 +13,10 @@ from sml_jax.tasks.problems.numbers import Mention, mentions, plain_numbers, pla
 
 # Answers that are also words of any explanation: they count where they are given as the answer.
 _COMMON = frozenset({"yes", "no", "true", "false", "even", "odd", "none", "all", "both", "always", "never"})
-_ENOUGH = 200  # A number repeated more often than this is not looked at one by one.
+_MOST_MENTIONS = 200  # a number repeated more often than this is not looked at one by one
+# Words after a number that are its unit; functions of expressions are none.
 _UNIT = r"(?: (?!pi\b|sqrt|infinity)[a-z²³/]{2,}){1,3}"
+# What may stand between two numbers of one list or tuple.
 _BETWEEN = re.compile(r"[\s,;&(){}\[\]]*+(?:\b(?:and|or)\b)?[\s(){}]*+(?:[a-z]\s*+=\s*+)?", re.IGNORECASE)
 
 
@@ -26,9 +28,9 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
     count of what is talked about ("2 mistakes") or as a bound ("less than 50"); one up to ten does not as an operand
     ("divide by 2") or in a set phrase ("the two sides") either. A sum to be done ("40 + 2", "48/2") states nothing.
     An expression leaks in LaTeX, Unicode or as typed, its terms in any order; a tuple or list of numbers with any
-    separators; a program by the lines that are copied from it (`leak_code.copies_program`); "yes", "true" or a choice's
-    letter where it is given as the answer; other answers where they stand with the same words or symbols, whatever the
-    case and spacing. A GSM8K solution counts by what follows its `####`.
+    separators; a program by the lines that are copied from it (`leaks.code.copies_program`); "yes", "true" or the
+    letter of a choice where it is given as the answer; other answers where they stand with the same words or symbols,
+    whatever the case and spacing. A GSM8K solution counts by what follows its `####`.
 
     Nothing that is public already leaks, except a number of the problem's own that the teacher announces ("the answer
     is 5") when nobody has yet.
@@ -44,6 +46,7 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
     References:
       The string match of RL2F's leak check, arXiv 2602.16066; its judge model is not part of this.
     """
+    # A program is compared line by line.
     if is_program(gold):
         return copies_program(gold, teacher_utterance, student_so_far) or (
             _verbatim(teacher_utterance, gold) and not _verbatim(student_so_far, gold)
@@ -51,33 +54,46 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
     gold = gold.rsplit("####", 1)[-1].strip()
     if not gold or not teacher_utterance:
         return False
+    # A number is looked for in every way of writing it.
     values = _values(gold)
     if values:
         leaked = _leaks_number(values, plain_numbers(teacher_utterance), plain_numbers(student_so_far))
         if leaked is not None:
             return leaked
+        # A plain number that neither text has is not looked for as text: "5" would stand in "5/2".
         if plain_value(gold) is not None and not re.search(r"[/ ]", gold):
             return False
     return _holds(teacher_utterance, gold) and not _holds(student_so_far, gold)
 
 
-def _leaks_number(values: frozenset[Fraction], said: str, public: str) -> bool | None:
-    """None where neither text has the number at all: it may still stand there in the gold answer's own spelling."""
-    heard = [mention for mention in mentions(said) if not values.isdisjoint(mention.values)]
-    known = [mention for mention in mentions(public) if not values.isdisjoint(mention.values)][:_ENOUGH]
-    known = [mention for mention in known if not is_label(public, mention)]
-    if not heard and not known:
+def _leaks_number(values: frozenset[Fraction], teacher_text: str, public_text: str) -> bool | None:
+    """Whether the teacher says a number that is not public yet.
+
+    Args:
+      values: what the number may be worth.
+      teacher_text, public_text: from `plain_numbers`.
+
+    Returns:
+      None where neither text has the number at all: it may still stand there in the gold answer's own spelling.
+    """
+    told = [mention for mention in mentions(teacher_text) if not values.isdisjoint(mention.values)]
+    public = [mention for mention in mentions(public_text) if not values.isdisjoint(mention.values)][:_MOST_MENTIONS]
+    public = [mention for mention in public if not is_label(public_text, mention)]
+    if not told and not public:
         return None
-    if len(heard) > _ENOUGH:
-        return not known
-    if not known:
-        return any(is_stated(said, mention, public) for mention in heard)
-    announced = any(is_announced(said, mention) and is_stated(said, mention, public) for mention in heard)
-    return announced and not any(is_announced(public, mention) for mention in known)
+    if len(told) > _MOST_MENTIONS:
+        return not public
+    if not public:
+        return any(is_stated(teacher_text, mention, public_text) for mention in told)
+    # A number of the problem's own is no secret, but that it is the answer is one.
+    announced = any(
+        is_announced(teacher_text, mention) and is_stated(teacher_text, mention, public_text) for mention in told
+    )
+    return announced and not any(is_announced(public_text, mention) for mention in public)
 
 
 def _values(gold: str) -> frozenset[Fraction]:
-    """What a numeric answer is worth, nothing for another; its unit, box and "x =" do not matter."""
+    """What a numeric answer may be worth, without its unit, its box and "x ="; the empty set for any other answer."""
     plain = re.sub(r"\\(?:boxed|text|mathrm|mbox)\s*(?=\{)", " ", gold)
     plain = re.sub(r"\s+", " ", re.sub(r"[{}]", " ", plain_numbers(plain)))
     plain = re.sub(r"^ ?[a-z] ?= ?", "", plain.strip(), flags=re.IGNORECASE).strip()
@@ -91,6 +107,7 @@ def _values(gold: str) -> frozenset[Fraction]:
 
 
 def _holds(text: str, gold: str) -> bool:
+    """Whether a text holds an answer that is no plain number."""
     words = re.sub(r"\\(?:text|textbf|mbox|mathrm|boxed) ?\{([^{}]*)\}|\$", r"\1", gold).strip()
     if words.casefold() in _COMMON or re.fullmatch(r"\(?[A-Za-z]\)?", words):
         return _given_as_answer(text, words.strip("()"))
@@ -98,12 +115,13 @@ def _holds(text: str, gold: str) -> bool:
 
 
 def _verbatim(text: str, gold: str) -> bool:
-    plain, wanted = _squeeze(text), _squeeze(gold)
+    """Whether a text holds an answer as it is written, whatever the case and spacing, as words of its own."""
+    squeezed, wanted = _squeeze(text), _squeeze(gold)
     if not wanted:
         return False
     before = r"(?<!\w)" if wanted[0].isalnum() else ""
     after = r"(?!\w)" if wanted[-1].isalnum() else ""
-    return re.search(before + re.escape(wanted) + after, plain) is not None
+    return re.search(before + re.escape(wanted) + after, squeezed) is not None
 
 
 def _squeeze(text: str) -> str:
@@ -123,21 +141,23 @@ def _given_as_answer(text: str, gold: str) -> bool:
 
 def _holds_numbers(text: str, gold: str) -> bool:
     """Whether the text lists the numbers of a tuple (in order) or of a list (in any order)."""
-    bare = plain_numbers(gold).strip().strip("(){}[]")
-    values = [plain_value(part) for part in re.split(r"[,;]| and | or ", bare)]
-    wanted = [value for value in values if value is not None]
-    if len(wanted) < 2 or len(wanted) != len(values):
+    without_brackets = plain_numbers(gold).strip().strip("(){}[]")
+    parts = [plain_value(part) for part in re.split(r"[,;]| and | or ", without_brackets)]
+    wanted = [value for value in parts if value is not None]
+    if len(wanted) < 2 or len(wanted) != len(parts):
         return False
     ordered = gold.lstrip("$\\ ").startswith(("(", "[", "left"))
-    plain = plain_numbers(text)
-    found = mentions(plain)
-    for i in range(len(found) - len(wanted) + 1):
-        run = found[i : i + len(wanted)]
-        said = [mention.values[0] for mention in run]
-        if (said == wanted or (not ordered and sorted(said) == sorted(wanted))) and _listed(plain, run):
+    # Any stretch of the text's numbers, as many as are wanted, with nothing but separators between them.
+    plain_text = plain_numbers(text)
+    all_mentions = mentions(plain_text)
+    for start in range(len(all_mentions) - len(wanted) + 1):
+        run = all_mentions[start : start + len(wanted)]
+        values = [mention.values[0] for mention in run]
+        if (values == wanted or (not ordered and sorted(values) == sorted(wanted))) and _are_listed(plain_text, run):
             return True
     return False
 
 
-def _listed(text: str, run: list[Mention]) -> bool:
+def _are_listed(text: str, run: list[Mention]) -> bool:
+    """Whether nothing but separators stands between some numbers of a text."""
     return all(_BETWEEN.fullmatch(text[left.end : right.start]) for left, right in pairwise(run))

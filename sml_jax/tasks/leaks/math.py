@@ -23,8 +23,8 @@ _SYMBOLS = {
     "**": "^",
 }
 _SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in _SYMBOLS))
-_MOST_TERMS = 3
-_LONGEST = 300
+_MOST_TERMS = 3  # of a sum whose terms are looked for in every order
+_MOST_CHARACTERS = 300  # of an answer
 
 
 def holds_expression(text: str, gold: str) -> bool:
@@ -36,35 +36,39 @@ def holds_expression(text: str, gold: str) -> bool:
       text: any text.
       gold: the answer.
     """
-    if len(gold) > _LONGEST or not (wanted := _forms(gold)):
+    if len(gold) > _MOST_CHARACTERS or not (forms := _forms(gold)):
         return False
-    plain = _typed(text)
-    for form in wanted:
-        for match in re.finditer(_pattern(form), plain):
-            if not (_continues_from(plain[: match.start()][-8:]) or _continues(plain[match.end() :][:8])):
+    typed_text = _typed(text)
+    for form in forms:
+        for match in re.finditer(_pattern(form), typed_text):
+            # A part of a longer expression is another expression.
+            before, after = typed_text[: match.start()][-8:], typed_text[match.end() :][:8]
+            if not (_ends_with_operator(before) or _starts_with_operator(after)):
                 return True
     return False
 
 
 def _forms(gold: str) -> list[str]:
+    """The ways to type an expression, without spaces: its sides, their terms in any order; [] for what is none."""
     typed = re.sub(r"\s+", " ", _typed(gold)).strip(" .")
     words = re.findall(r"[a-z]{2,}", typed)
-    if not re.search(r"[-+/^()=\[\],]|\d ?[a-z]|[a-z]{2}", typed) or any(not _known(word) for word in words):
+    if not re.search(r"[-+/^()=\[\],]|\d ?[a-z]|[a-z]{2}", typed) or any(not _is_function(word) for word in words):
         return []
+    # The right side of "y = 2x - 1" counts too, unless it is a single number or letter.
     tight = typed.replace(" ", "")
     left, equals, right = tight.rpartition("=")
     sides = [tight]
     if equals and re.fullmatch(r"[a-z](?:\([a-z]\))?", left) and not re.fullmatch(r"\w", right):
         sides.append(right)
     if any(re.fullmatch(r"[-+\d.,]*|\w", side) for side in sides[:1]):
-        return []  # Numbers and single letters are not ours.
+        return []  # numbers and single letters are no expressions
     return [form for side in sides if not re.fullmatch(r"[-+\d.,]*", side) for form in _orders(side)]
 
 
-def _known(word: str) -> bool:
-    """Function names, and products of them with letters: "xsin", "dx" count, words do not."""
-    rest = re.sub("|".join(sorted(_FUNCTIONS, key=len, reverse=True)), "", word)
-    return len(rest) <= (2 if rest == word else 1)
+def _is_function(word: str) -> bool:
+    """Whether letters are a function's name, or a product of one with letters: "xsin", "dx" count, words do not."""
+    letters = re.sub("|".join(sorted(_FUNCTIONS, key=len, reverse=True)), "", word)
+    return len(letters) <= (2 if letters == word else 1)
 
 
 def _orders(expression: str) -> list[str]:
@@ -76,6 +80,7 @@ def _orders(expression: str) -> list[str]:
 
 
 def _terms(expression: str) -> list[str]:
+    """The terms of a sum, each with its sign; the expression alone where it is no sum."""
     if re.search(r"[,=<>;]", expression):
         return [expression]
     terms, depth, term = [], 0, ""
@@ -90,21 +95,23 @@ def _terms(expression: str) -> list[str]:
 
 
 def _pattern(form: str) -> str:
+    """A regular expression for a form with spaces anywhere, and not within a longer word or number."""
     before = r"(?<![\w.^])" if form[0].isalnum() else ""
     after = r"(?![\w^])" if form[-1].isalnum() else ""
     return before + " ?".join(re.escape(symbol) for symbol in form) + after
 
 
-def _continues_from(before: str) -> bool:
+def _ends_with_operator(before: str) -> bool:
     return re.search(r"[\w)] ?[-+*/^] ?$", before) is not None
 
 
-def _continues(after: str) -> bool:
+def _starts_with_operator(after: str) -> bool:
     return re.match(r" ?[-+*/^] ?(?:\d|[a-z](?![a-z])|\(|sqrt|pi)|\.\d", after) is not None
 
 
 def _typed(text: str) -> str:
     """LaTeX and Unicode as one would type it: `\\dfrac{\\sqrt{3}}{4}` becomes "sqrt(3)/4"."""
+    # Unicode first, then LaTeX's spacing and operators.
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_SUPERSCRIPTS), text.casefold())
     text = _SYMBOL.sub(lambda m: _SYMBOLS[m[0]], text)
     text = re.sub(r"√ ?(\w+|(?=\())", lambda m: f"sqrt({m[1]})" if m[1] else "sqrt", text)
@@ -115,8 +122,8 @@ def _typed(text: str) -> str:
     text = re.sub(r"\\[dtc]frac", r"\\frac", text)
     text = re.sub(r"\\frac ?(\d) ?(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\sqrt ?(\w)", r"\\sqrt{\1}", text)
+    # Roots and fractions, from the inside out.
     for _ in range(3):
-        # From the inside out.
         text = re.sub(
             r"\\sqrt ?(?:\[(\d)\])? ?\{([^{}]{0,80})\}", lambda m: f" {'root' + m[1] if m[1] else 'sqrt'}({m[2]})", text
         )
@@ -124,6 +131,7 @@ def _typed(text: str) -> str:
     text = text.replace("{", "(").replace("}", ")").replace("\\", " ")
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r" ?([-+*/^()=,<>]) ?", r"\1", text)
+    # Brackets that change nothing, such as those around one number.
     for _ in range(2):
         text = re.sub(r"(?<![\w)])\((\w+|sqrt\(\w+\))\)(?!\^)", r"\1", text)
         text = re.sub(r"(?<=\^)\((\w+)\)", r"\1", text)
