@@ -15,7 +15,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.tasks.code import task as code_task
 from sml_jax.tasks.code.problem import CallCase, CodeProblem, IoCase
 from sml_jax.tasks.code.sandbox import Limits
-from sml_jax.tasks.code.task import CodeTask, judge
+from sml_jax.tasks.code.task import CodeTask, verify_program
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 ADD = CodeProblem(
@@ -78,10 +78,10 @@ def test_verdicts_come_in_order(task: CodeTask) -> None:
 
 
 def test_cases_count_after_the_tests() -> None:
-    only_three = judge(BEGUN, "def half(x):\n    return 1.5")
+    only_three = verify_program(BEGUN, "def half(x):\n    return 1.5")
     assert not only_three.correct and only_three.detail == "case 1 (half(5)) failed: expected 2.5, got 1.5"
     with pytest.raises(UserError, match="x has neither tests nor cases"):
-        judge(CodeProblem(id="x", question="", answer=""), "x = 1")
+        verify_program(CodeProblem(id="x", question="", answer=""), "x = 1")
 
 
 def test_two_at_once_and_never_more_than_workers(task: CodeTask, monkeypatch: pytest.MonkeyPatch) -> None:

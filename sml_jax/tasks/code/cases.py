@@ -21,8 +21,8 @@ from sml_jax.tasks.code.problem import CallCase, Case, IoCase
 from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Ending, Limits, Run
 from sml_jax.tasks.problems.types import Verdict
 
-_INPUT = 100
-_DIGITS = 10_000  # of one number that is read as a number
+_INPUT_CHARACTERS = 100  # of an input or output that a verdict shows
+_MOST_DIGITS = 10_000  # of a line that is read as numbers
 
 CONTEST_SETUP = """
 import bisect, collections, copy, datetime, functools, heapq, io, itertools
@@ -73,16 +73,17 @@ def run_cases(
         return Verdict(correct=False, attempted=False, detail="no code")
     if not cases:
         raise UserError("run_cases was given no case, so any code would pass: give at least one")
+    # All calls share a process; each whole program has one of its own.
     calls = [(f"case {i}", case) for i, case in enumerate(cases, 1) if isinstance(case, CallCase)]
     parts = [("the setup", setup), (CANDIDATE, code)]
-    trouble = _run_calls(parts, calls, entry, limits) if calls else ""
+    failure = _run_calls(parts, calls, entry, limits) if calls else ""
     for number, case in enumerate(cases, 1):
-        if trouble:
+        if failure:
             break
         if isinstance(case, IoCase):
-            trouble = _run_program(parts, f"case {number}", case, limits)
-    if trouble:
-        return Verdict(correct=False, attempted=True, detail=trouble)
+            failure = _run_program(parts, f"case {number}", case, limits)
+    if failure:
+        return Verdict(correct=False, attempted=True, detail=failure)
     return Verdict(correct=True, attempted=True, detail=f"all {len(cases)} cases passed")
 
 
@@ -93,16 +94,16 @@ def same_output(expected: str, printed: str) -> bool:
 
 def first_difference(expected: str, printed: str) -> int | None:
     """The index of the first line that differs, of lines without the white space around them; None where none does."""
-    one, other = _lines(expected), _lines(printed)
-    for at, (left, right) in enumerate(zip(one, other, strict=False)):
+    expected_lines, printed_lines = _lines(expected), _lines(printed)
+    for at, (left, right) in enumerate(zip(expected_lines, printed_lines, strict=False)):
         if left != right and not _same_numbers(left, right):
             return at
-    return None if len(one) == len(other) else min(len(one), len(other))
+    return None if len(expected_lines) == len(printed_lines) else min(len(expected_lines), len(printed_lines))
 
 
-def same_value(expected: object, got: object) -> bool:
+def same_value(expected: object, returned: object) -> bool:
     """Whether a returned value, as JSON holds it, equals the expected one; 1, 1.0 and True are equal as in Python."""
-    return expected == got
+    return expected == returned
 
 
 def _lines(text: str) -> list[str]:
@@ -110,11 +111,14 @@ def _lines(text: str) -> list[str]:
 
 
 def _same_numbers(left: str, right: str) -> bool:
-    one, other = left.split(), right.split()
-    if len(one) != len(other) or max(map(len, [*one, *other]), default=0) > _DIGITS:
+    """Whether two lines are the same decimal numbers: "1.50 2" is "1.5 2.0"."""
+    left_words, right_words = left.split(), right.split()
+    if len(left_words) != len(right_words):
+        return False
+    if max(map(len, [*left_words, *right_words]), default=0) > _MOST_DIGITS:
         return False
     try:
-        return [Decimal(word) for word in one] == [Decimal(word) for word in other]
+        return [Decimal(word) for word in left_words] == [Decimal(word) for word in right_words]
     except InvalidOperation:
         return False
 
@@ -122,31 +126,33 @@ def _same_numbers(left: str, right: str) -> bool:
 def _run_calls(
     parts: Sequence[tuple[str, str]], calls: Sequence[tuple[str, CallCase]], entry: str, limits: Limits
 ) -> str:
-    """What failed; "" where every call returned what it must."""
+    """Calls the entry for each case; returns what failed, "" where every call returned what it must."""
     if not entry.isidentifier():
         raise UserError(f"cases that call a function need its name, and entry is {entry!r}: give the function's name")
     expected = [_parse(name, case) for name, case in calls]
-    heard: list[tuple[str, ...]] = []
+    returned: list[tuple[str, ...]] = []
 
-    def on_value(words: tuple[str, ...]) -> bool:
-        if len(heard) == len(expected):
+    # Values are compared here as they come; the first wrong one ends the run.
+    def on_value(value: tuple[str, ...]) -> bool:
+        if len(returned) == len(expected):
             return True  # more than it was asked for
-        heard.append(words)
-        return _returned(words, expected[len(heard) - 1])
+        returned.append(value)
+        return _is_expected(value, expected[len(returned) - 1])
 
     run = Run("calls", parts, calls=[case.args for _, case in calls], entry=entry, on_value=on_value)
     ending = run_candidate(run, limits)
-    if ending.words == ("passed",) and len(heard) == len(calls):
+    if ending.words == ("passed",) and len(returned) == len(calls):
         return ""
+    # It failed before the first call, or in the call that no value came of, or by its last value.
     if ending.at == "the setup" or ending.at == CANDIDATE:
         return detail_of(ending, limits, parts)
     if ending.words == ("missing",):
         return f"{CANDIDATE} defines no function {entry}"
-    place = max(len(heard) - 1, 0) if ending.words == ("stopped",) else min(len(heard), len(calls) - 1)
-    name, case = calls[place]
-    where = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT)}))"
+    failed = max(len(returned) - 1, 0) if ending.words == ("stopped",) else min(len(returned), len(calls) - 1)
+    name, case = calls[failed]
+    where = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT_CHARACTERS)}))"
     if ending.words == ("stopped",):
-        return shorten(f"{where} failed: {difference(case.expected.strip(), heard[-1][2])}")
+        return shorten(f"{where} failed: {difference(case.expected.strip(), returned[-1][2])}")
     return detail_of(ending, limits, parts, where)
 
 
@@ -154,7 +160,7 @@ def _parse(name: str, case: CallCase) -> object:
     """The expected value, after a look at the arguments."""
     try:
         if not isinstance(json.loads(case.args), list):
-            raise UserError(f"{name}: args is not a JSON list: {shorten(case.args, _INPUT)}")
+            raise UserError(f"{name}: args is not a JSON list: {shorten(case.args, _INPUT_CHARACTERS)}")
         return json.loads(case.expected)
     except (ValueError, RecursionError) as error:
         if isinstance(error, UserError):
@@ -162,8 +168,9 @@ def _parse(name: str, case: CallCase) -> object:
         raise UserError(f"{name}: args or expected is not JSON ({error}): mend the case") from None
 
 
-def _returned(words: tuple[str, ...], expected: object) -> bool:
-    kind, text, _ = words
+def _is_expected(value: tuple[str, ...], expected: object) -> bool:
+    """Whether a value that the sandbox gave to `Run.on_value` equals the expected one."""
+    kind, text, _ = value
     try:
         return kind == "json" and same_value(expected, json.loads(text))
     except (ValueError, RecursionError):
@@ -171,21 +178,22 @@ def _returned(words: tuple[str, ...], expected: object) -> bool:
 
 
 def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limits: Limits) -> str:
-    """What failed; "" where the program printed what it must."""
+    """Runs a whole program on one input; returns what failed, "" where it printed what it must."""
     expected = case.stdout.encode("utf-8", "replace")
-    most = max(limits.file_bytes, 2 * len(expected) + (1 << 16))
-    roomy = replace(limits, file_bytes=most)
+    # The output is a file, so the limit on files is raised to hold what is expected, twice over.
+    most_bytes = max(limits.file_bytes, 2 * len(expected) + (1 << 16))
+    raised_limits = replace(limits, file_bytes=most_bytes)
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
         stdin.write(case.stdin.encode("utf-8", "replace"))
         stdin.flush()
-        ending = run_candidate(Run("io", parts, stdin=stdin, stdout=stdout), roomy)
+        ending = run_candidate(Run("io", parts, stdin=stdin, stdout=stdout), raised_limits)
         stdout.seek(0)
-        printed = stdout.read(most)
-    where = f"{name} (input {shorten(repr(case.stdin[:_INPUT]), _INPUT)})"
-    if len(printed) >= most:
-        return f"{where} failed: it printed more than {most - 1} bytes"
+        printed = stdout.read(most_bytes)
+    where = f"{name} (input {shorten(repr(case.stdin[:_INPUT_CHARACTERS]), _INPUT_CHARACTERS)})"
+    if len(printed) >= most_bytes:
+        return f"{where} failed: it printed more than {most_bytes - 1} bytes"
     if not _ended_well(ending):
-        return detail_of(ending, roomy, parts, where)
+        return detail_of(ending, raised_limits, parts, where)
     output = printed.decode("utf-8", "replace")
     at = first_difference(case.stdout, output)
     return "" if at is None else shorten(f"{where} failed: {_wrong_output(case.stdout, output, at)}")
@@ -199,9 +207,10 @@ def _ended_well(ending: Ending) -> bool:
 
 
 def _wrong_output(expected: str, output: str, at: int) -> str:
+    """The words for an output that differs from the expected one first in line `at`."""
     if not output.strip():
-        return f"expected {shorten(repr(expected.strip()), _INPUT)}, got no output"
-    one, other = _lines(expected), _lines(output)
-    line = f"in line {at + 1} of the output " if max(len(one), len(other)) > 1 else ""
-    sides = [repr(lines[at]) if at < len(lines) else "no such line" for lines in (one, other)]
+        return f"expected {shorten(repr(expected.strip()), _INPUT_CHARACTERS)}, got no output"
+    both_lines = (_lines(expected), _lines(output))
+    line = f"in line {at + 1} of the output " if max(map(len, both_lines)) > 1 else ""
+    sides = [repr(lines[at]) if at < len(lines) else "no such line" for lines in both_lines]
     return line + difference(*sides)

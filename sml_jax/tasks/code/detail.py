@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from sml_jax.tasks.code.sandbox import CANDIDATE, Ending, Limits
 
 CHARACTERS = 400
-_NAME, _VALUE, _LINE, _MESSAGE = 150, 85, 60, 120
+"""Of a verdict's detail, at most."""
+# The same of its parts.
+_NAME_CHARACTERS, _VALUE_CHARACTERS, _LINE_CHARACTERS, _MESSAGE_CHARACTERS = 150, 85, 60, 120
 
 
 def shorten(text: str, most: int = CHARACTERS) -> str:
@@ -40,9 +42,9 @@ def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], 
     return shorten(" ".join(text[:4000].splitlines()))
 
 
-def difference(expected: str, got: str) -> str:
+def difference(expected: str, actual: str) -> str:
     """The words for a wrong value, both sides given as the text to show."""
-    return f"expected {shorten(expected, _VALUE)}, got {shorten(got, _VALUE)}"
+    return f"expected {shorten(expected, _VALUE_CHARACTERS)}, got {shorten(actual, _VALUE_CHARACTERS)}"
 
 
 def hint(detail: str) -> str:
@@ -54,6 +56,7 @@ def hint(detail: str) -> str:
     Returns:
       One or two sentences.
     """
+    # The wording that `_how` chose tells which kind of failure it was.
     how = detail.partition(" failed: ")[2] or detail
     if how.startswith("no end within"):
         line = re.search(r" \((line \d+: .*)\)$", how)
@@ -70,29 +73,36 @@ def _name(ending: Ending, texts: dict[str, str]) -> str:
     if not ending.at.startswith("test "):
         return ending.at
     text = texts.get(ending.at, "")
-    spot = re.fullmatch(r"(.*):(\d+)(?:-(\d+))?", ending.words[4] if len(ending.words) > 4 else "")
-    if spot and (spot[1] != ending.at or len(text.strip().splitlines()) > 1):
-        lines = texts.get(spot[1], "").splitlines()
-        text = "\n".join(lines[int(spot[2]) - 1 : int(spot[3] or spot[2])]) or text
-    return f"{ending.at} ({one_line(text, _NAME)})"
+    # The report names the test and its lines as "test 1:2-3".
+    place = re.fullmatch(r"(.*):(\d+)(?:-(\d+))?", ending.words[4] if len(ending.words) > 4 else "")
+    if place and (place[1] != ending.at or len(text.strip().splitlines()) > 1):
+        lines = texts.get(place[1], "").splitlines()
+        text = "\n".join(lines[int(place[2]) - 1 : int(place[3] or place[2])]) or text
+    return f"{ending.at} ({one_line(text, _NAME_CHARACTERS)})"
 
 
 def _how(ending: Ending, limits: Limits, code: str) -> str:
+    """How a run failed, in words.
+
+    Args:
+      ending: of the run. limits: of the run. code: the candidate's text, for the line that failed.
+    """
     match ending.words:
         case ("time", line):
             limit = f"{limits.cpu_s} s of processor time" if ending.out_of_cpu else f"{limits.wall_s:g} s"
-            return f"no end within {limit}{_spot(line, code)}"
-        case ("values", kind, message, _, _, word, expected, got):
-            return _values(kind, message, word, expected, got)
+            return f"no end within {limit}{_quoted_line(line, code)}"
+        case ("values", kind, message, _, _, operator, expected, actual):
+            return _comparison(kind, message, operator, expected, actual)
         case ("error", kind, message, line, _):
-            text = f"{kind}: {one_line(message, _MESSAGE)}" if message else kind
-            return f"{text}{_spot(line, code)}"
+            text = f"{kind}: {one_line(message, _MESSAGE_CHARACTERS)}" if message else kind
+            return f"{text}{_quoted_line(line, code)}"
         case ("garbled",):
             return "it answered with what is no value"
         case ("full",):
             return "it wrote too many or too large files"
         case ("missing",):
             return "it defines no such function"
+    # It ended without a word: by a signal, or as it wished.
     if ending.status < 0:
         try:
             return f"left early, status {ending.status} ({signal.Signals(-ending.status).name})"
@@ -101,21 +111,28 @@ def _how(ending: Ending, limits: Limits, code: str) -> str:
     return f"left early, status {ending.status}"
 
 
-def _values(kind: str, message: str, word: str, expected: str, got: str) -> str:
-    """How a comparison of a test failed."""
-    said = f"{kind}: {one_line(message, _MESSAGE)}; " if message else ""
-    if word == "==":
-        return said + difference(expected, got)
-    if word in ("true", "false"):
-        return f"{said}expected a {word} value, got {shorten(got, _VALUE)}"
-    return f"{said}{shorten(got, _VALUE)} {word} {shorten(expected, _VALUE)} does not hold"
+def _comparison(kind: str, message: str, operator: str, expected: str, actual: str) -> str:
+    """How a comparison of a test failed.
+
+    Args:
+      kind: of the error. message: of the error.
+      operator: as Python writes it, or "true" or "false" for a test of one value.
+      expected, actual: both sides as short text.
+    """
+    error = f"{kind}: {one_line(message, _MESSAGE_CHARACTERS)}; " if message else ""
+    if operator == "==":
+        return error + difference(expected, actual)
+    shown = shorten(actual, _VALUE_CHARACTERS)
+    if operator in ("true", "false"):
+        return f"{error}expected a {operator} value, got {shown}"
+    return f"{error}{shown} {operator} {shorten(expected, _VALUE_CHARACTERS)} does not hold"
 
 
-def _spot(line: str, code: str) -> str:
+def _quoted_line(line: str, code: str) -> str:
     """A line of the candidate with its text, in brackets; "" where there is none."""
     if not line.isdecimal():
         return ""
     lines = code.splitlines()
     number = int(line)
     text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    return f" (line {number}: {one_line(text, _LINE)})" if text else f" (line {number})"
+    return f" (line {number}: {one_line(text, _LINE_CHARACTERS)})" if text else f" (line {number})"

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^`\n]*)$")
 _INLINE = re.compile(r"^[ \t]*```[ \t]*(?:(?:python|py)3?[ \t]+)?(?P<code>[^`]+)```[ \t]*$")
 _LABELS = {"", "py", "py3", "ipython", "code", "solution"}
-_MOST = 100_000  # characters; a longer utterance is cut
+# Bounds on the work that one utterance can make.
+_MOST_CHARACTERS = 100_000  # a longer utterance is cut
 _MOST_BLOCKS = 64  # of an utterance, the last ones
-_MOST_TRIES = 8
-_MOST_CLOSINGS = 4
+_MOST_ATTEMPTS = 8  # at finding where a bare program starts, and where it ends
+_MOST_CLOSINGS = 4  # places where one block may end
+# Lines that start a program, and lines that may go on with one.
 _START = re.compile(
     r"(?:async[ \t]+def|def|class)[ \t]+\w+[ \t]*[(:\[]|from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+\w|@\w"
 )
@@ -23,7 +25,7 @@ _GOES_ON = re.compile(
     r"\s|$|[#)\]}@]|(?:async|def|class|import|from|if|elif|else|for|while|with|try|except|finally)\b|[\w.\[\]]+\s*[-+*/]?=|\w+\("
 )
 _DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)\b", re.MULTILINE)
-_quiet = threading.Lock()
+_warnings_lock = threading.Lock()  # filters of warnings belong to the whole process
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
     Returns:
       The program, `prefix` included, or None where the turn holds none.
     """
-    text = utterance[:_MOST].replace("\r\n", "\n")
+    text = utterance[:_MOST_CHARACTERS].replace("\r\n", "\n")
     blocks = _blocks(text)
     if not blocks:
         return _bare(text, entry, prefix)
@@ -65,7 +67,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
 def parse_python(text: str) -> ast.Module | None:
     """The syntax tree, or None where there is none. Total, and silent about doubtful escapes."""
     try:
-        with _quiet, warnings.catch_warnings():
+        with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -77,12 +79,12 @@ def _joined(code: str, entry: str, prefix: str) -> str:
     if not prefix:
         return code
     # A prefix that ends in a bare `def` line needs a body before anything may follow.
-    whole = prefix.rstrip() if parse_python(prefix) is not None else f"{prefix.rstrip()}\n    pass"
-    apart = f"{whole}\n\n\n{code}"
+    complete_prefix = prefix.rstrip() if parse_python(prefix) is not None else f"{prefix.rstrip()}\n    pass"
+    after_prefix = f"{complete_prefix}\n\n\n{code}"
     tree = parse_python(code)
     if tree is not None and not _is_body(tree) and (_defines(tree, entry) if entry else _any_definition(tree)):
-        return apart
-    return _continued(code, prefix) or apart
+        return after_prefix
+    return _continued(code, prefix) or after_prefix
 
 
 def _continued(code: str, prefix: str) -> str | None:
@@ -90,49 +92,53 @@ def _continued(code: str, prefix: str) -> str | None:
     body = code.strip("\n")
     start = prefix if prefix.endswith("\n") else prefix + "\n"
     if body[:1].isspace():
-        tries = [body, textwrap.indent(textwrap.dedent(body), "    ")]
+        indentations = [body, textwrap.indent(textwrap.dedent(body), "    ")]
     else:
         # White space before the first line alone may have been stripped.
-        tries = [textwrap.indent(body, "    "), "    " + body]
-    for attempt in tries:
-        program = start + attempt + "\n"
+        indentations = [textwrap.indent(body, "    "), "    " + body]
+    for indented in indentations:
+        program = start + indented + "\n"
         if parse_python(program) is not None:
             return program
     return None
 
 
 def _blocks(text: str) -> list[_Block]:
-    """The last fenced blocks that may hold Python, in order. A fence that leaves a block unparsed may be part of it (in
-    a docstring), so the block then ends at a later one if it parses there."""
-    lines, found, at = text.split("\n"), list[_Block](), 0
+    """The last fenced blocks that may hold Python, in order.
+
+    A fence that leaves a block unparsed may be part of it (in a docstring), so the block then ends at a later one if it
+    parses there.
+    """
+    lines, blocks, at = text.split("\n"), list[_Block](), 0
     while at < len(lines):
         inline, fence = _INLINE.match(lines[at]), _FENCE.match(lines[at])
         if inline:
-            found.append(_Block(inline["code"].strip(), True, parse_python(inline["code"].strip())))
+            blocks.append(_Block(inline["code"].strip(), True, parse_python(inline["code"].strip())))
         if not fence:
             at += 1
             continue
+        # The language: "python3", "{.py}", "Python, fixed" and no label at all are ours.
         label = re.split(r"[\s,:]", fence["label"].strip().strip("{}.").lower())[0].strip("{}.")
-        ours = label in _LABELS or label.startswith("python")
-        ends = _closings(lines, at + 1, fence["mark"])
+        is_python = label in _LABELS or label.startswith("python")
+        # The block ends at the first fence, or at the first later one where it parses.
+        closings = _closings(lines, at + 1, fence["mark"])
         block, end = None, len(lines)
-        for number, (close, last) in enumerate(ends):
-            body = [*lines[at + 1 : close], *([last] if last else [])]
-            content = textwrap.dedent("\n".join(body)) if ours else ""
+        for number, (close, last_line) in enumerate(closings):
+            body = [*lines[at + 1 : close], *([last_line] if last_line else [])]
+            content = textwrap.dedent("\n".join(body)) if is_python else ""
             tree = parse_python(content)
             if number == 0 or (tree is not None and block is not None and block.tree is None):
                 block, end = _Block(content, label not in ("", "code", "solution"), tree), close
             if block is not None and block.tree is not None:
                 break
-        if block is not None and ours and block.text.strip():
-            found.append(block)
+        if block is not None and is_python and block.text.strip():
+            blocks.append(block)
         at = end + 1
-    return found[-_MOST_BLOCKS:]
+    return blocks[-_MOST_BLOCKS:]
 
 
 def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:
-    """(line, what stands before the fence on that line) of the places where a block may end; the end of the text
-    where there is none."""
+    """The places where a block may end: (line, what stands before the fence on that line); else the end of the text."""
     ends: list[tuple[int, str]] = []
     for number in range(at, len(lines)):
         line = lines[number].rstrip()
@@ -146,22 +152,26 @@ def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:
 
 
 def _choose(blocks: list[_Block], entry: str, prefix: str) -> _Block | None:
-    good = [block for block in blocks if block.tree is not None and _is_program(block.tree)]
+    """The block that is the answer, see `extract_code`; None where none is a program."""
+    programs = [block for block in blocks if block.tree is not None and _is_program(block.tree)]
+    # The last that defines what is asked for, or continues the prefix.
     if entry:
-        for block in reversed(good):
+        for block in reversed(programs):
             if block.tree is not None and _defines(block.tree, entry):
                 return block
     if prefix:
         for block in reversed(blocks):
             if (block.tree is None or _is_body(block.tree)) and _continued(block.text, prefix):
                 return block
-    for place in range(len(good) - 1, -1, -1):
-        tree = good[place].tree
-        known = {name for block in good[:place] if block.tree is not None for name in _names_defined(block.tree)}
+    # Else the last that defines something, or does not need an earlier block's definitions.
+    for place in range(len(programs) - 1, -1, -1):
+        tree = programs[place].tree
+        known = {name for block in programs[:place] if block.tree is not None for name in _names_defined(block.tree)}
         if tree is None or (entry and not _any_definition(tree)):
             continue
         if _any_definition(tree) or not _names_used(tree) & (known - _names_defined(tree)):
-            return good[place]
+            return programs[place]
+    # Else the last that is meant as Python and does not parse.
     broken = [
         block for block in blocks if block.tree is None and (block.python or _DEFINITION.search(block.text) is not None)
     ]
@@ -173,29 +183,31 @@ def _bare(text: str, entry: str, prefix: str) -> str | None:
     tree = parse_python(text)
     if tree is not None and not _is_body(tree) and _is_program(tree, bare=True):
         return _joined(text, entry, prefix)
-    # "Yes" alone would be a body too.
+    # The inside of the function that the prefix begins; a single line alone is none, or "Yes" would be one.
     indented = text[:1].isspace() or (tree is None and re.match(r"\S.*\n\s*[ \t]\S", text) is not None)
     if prefix and (indented or (tree is not None and _is_body(tree))):
         program = _continued(text, prefix)
         if program is not None:
             return program
-    starts_so = _START.match(text.lstrip()) is not None
-    if entry or starts_so:
-        inner = _inside(text, entry)
-        if inner is not None:
-            return _joined(inner, entry, prefix)
-    return _joined(text, entry, prefix) if starts_so and tree is None else None
+    # A program with words around it.
+    starts_like_code = _START.match(text.lstrip()) is not None
+    if entry or starts_like_code:
+        program = _inside(text, entry)
+        if program is not None:
+            return _joined(program, entry, prefix)
+    return _joined(text, entry, prefix) if starts_like_code and tree is None else None
 
 
 def _inside(text: str, entry: str) -> str | None:
     """The lines of a text, from one that starts a definition or an import, that parse and define what is asked for."""
     lines = text.split("\n")
     starts = [at for at, line in enumerate(lines) if _START.match(line)]
-    for start in starts[:_MOST_TRIES]:
+    for start in starts[:_MOST_ATTEMPTS]:
+        # As many lines as may belong to it, then one less at a time until it parses.
         end = start + 1
         while end < len(lines) and _GOES_ON.match(lines[end]):
             end += 1
-        for last in range(end, max(start, end - _MOST_TRIES), -1):
+        for last in range(end, max(start, end - _MOST_ATTEMPTS), -1):
             program = "\n".join(lines[start:last])
             tree = parse_python(program)
             if tree is not None and (_defines(tree, entry) if entry else _any_definition(tree)):
@@ -203,7 +215,8 @@ def _inside(text: str, entry: str) -> str | None:
     return None
 
 
-_DOES = (
+# Statements that no plain words look like.
+_STATEMENTS = (
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom),
     *(ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match),
 )
@@ -217,13 +230,13 @@ def _is_program(tree: ast.Module, bare: bool = False) -> bool:
       bare: it was not fenced, so an assignment ("x = 5") and a call ("help(me)") may be plain words too.
     """
     for node in tree.body:
-        found = isinstance(node, _DOES)
+        acts = isinstance(node, _STATEMENTS)
         value = getattr(node, "value", None)
         if isinstance(node, ast.Expr) and isinstance(value, ast.Call):
-            found = not bare or (isinstance(value.func, ast.Name) and value.func.id == "print")
+            acts = not bare or (isinstance(value.func, ast.Name) and value.func.id == "print")
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and value is not None:
-            found = not bare or isinstance(value, ast.Lambda)
-        if found:
+            acts = not bare or isinstance(value, ast.Lambda)
+        if acts:
             return True
     return False
 
@@ -257,6 +270,7 @@ def _defines(tree: ast.Module, entry: str) -> bool:
 
 
 def _names_defined(tree: ast.Module) -> set[str]:
+    """Names of functions and classes at the top, and of variables and imports anywhere."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node in tree.body:

@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 NO_CODE = "no program found: one was expected in a ```python block"
 
 
-def judge(problem: CodeProblem, program: str, limits: Limits = DEFAULT_LIMITS) -> Verdict:
+def verify_program(problem: CodeProblem, program: str, limits: Limits = DEFAULT_LIMITS) -> Verdict:
     """Runs a whole program against the tests and then the cases of a problem.
 
     Args:
@@ -56,7 +56,7 @@ class CodeTask:
     Args:
       name: what reports call the task.
       problems: by split; kept as given, so a sequence that reads from disk stays there.
-      limits: what one run may use (see `judge`).
+      limits: what one run may use (see `verify_program`).
       workers: programs run at once; the number of processors by default.
 
     Raises:
@@ -76,9 +76,11 @@ class CodeTask:
         self._limits = limits
         self._problems = dict(problems)
         self._announced = False
-        self._places = threading.BoundedSemaphore(self.workers)
+        self._slots = threading.BoundedSemaphore(self.workers)
         for split, rows in self._problems.items():
-            if isinstance(rows, (tuple, list)):  # others may read from disk, and `judge` refuses what is bad in them
+            if isinstance(
+                rows, (tuple, list)
+            ):  # others may read from disk, and `verify_program` refuses what is bad in them
                 _check(f"{name}, split {split}", rows)
 
     @property
@@ -112,6 +114,7 @@ class CodeTask:
           UserError: a problem is not a `CodeProblem`, or no protection works here (see `protection`).
           RuntimeError: no process could be started; no verdict is made up for it.
         """
+        # The same program for the same problem is one job.
         keys: list[tuple[int, str] | None] = []
         jobs: dict[tuple[int, str], tuple[CodeProblem, str]] = {}
         for problem, utterance in items:
@@ -121,9 +124,9 @@ class CodeTask:
             keys.append(None if program is None else (id(problem), program))
             if program is not None:
                 jobs[id(problem), program] = (problem, program)
-        verdicts = dict(zip(jobs, self._judge_all(list(jobs.values())), strict=True))
-        none = Verdict(correct=False, attempted=False, detail=NO_CODE)
-        return [none if key is None else verdicts[key] for key in keys]
+        verdicts = dict(zip(jobs, self._verify_all(list(jobs.values())), strict=True))
+        no_attempt = Verdict(correct=False, attempted=False, detail=NO_CODE)
+        return [no_attempt if key is None else verdicts[key] for key in keys]
 
     def static_knowledge(self, problem: Problem) -> str:
         """Nothing: this teacher learns from the verifier alone."""
@@ -145,24 +148,26 @@ class CodeTask:
         """Whether the teacher's text gives the reference program away (see `tasks.leaks.leaks`)."""
         return leaks(problem.answer, teacher_text, public_text)
 
-    def _judge_all(self, jobs: Sequence[tuple[CodeProblem, str]]) -> list[Verdict]:
+    def _verify_all(self, jobs: Sequence[tuple[CodeProblem, str]]) -> list[Verdict]:
         if not jobs:
             return []
+        # Said once, when the first program is about to run.
         if not self._announced:
             self._announced = True
             _LOG.info(self.protection())
         pool = ThreadPoolExecutor(min(self.workers, len(jobs)), thread_name_prefix="code")
         try:
-            return list(pool.map(self._judge_one, jobs))
+            return list(pool.map(self._verify_one, jobs))
         finally:
             pool.shutdown(cancel_futures=True)  # on an error, nothing new is started
 
-    def _judge_one(self, job: tuple[CodeProblem, str]) -> Verdict:
-        with self._places:
-            return judge(*job, self._limits)
+    def _verify_one(self, job: tuple[CodeProblem, str]) -> Verdict:
+        with self._slots:
+            return verify_program(*job, self._limits)
 
 
 def _check(where: str, rows: Sequence[CodeProblem]) -> None:
+    """Raises a UserError for a problem that could not be judged, or whose id another has."""
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
