@@ -43,6 +43,7 @@ RENAMED: dict[str, str] = {
     "Online.normalize": "methods.Grpo.normalize",
     "Online.problems": "Online.problems_per_step",
     "PocketText.ignorant": "PocketText.uninformed",
+    "open_code_instruct.most_rows": "open_code_instruct.max_rows",
 }
 
 # Names that went without a successor of the same meaning: old name, written as above -> what to write instead. The

@@ -104,17 +104,17 @@ def test_bad_rows_are_named_and_counted(tmp_path: Path, caplog) -> None:
 def test_ten_bad_rows_are_named_at_most(tmp_path: Path, caplog) -> None:
     path = written(tmp_path / "a.jsonl", LINES + "\nx" * 20)
     with caplog.at_level(logging.WARNING):
-        assert read_rows(path, number, most_bad=0.5).bad == 20
+        assert read_rows(path, number, max_bad_fraction=0.5).bad == 20
     assert caplog.text.count("not JSON") == 10 and "20 rows left out in all" in caplog.text
     with pytest.raises(UserError, match=r"20 of 50 rows cannot be used, the first is .*a\.jsonl:31: not JSON: do this"):
         read_rows(path, number, cure="do this")
 
 
-def test_most_rows_ends_the_reading(tmp_path: Path) -> None:
+def test_max_rows_ends_the_reading(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", LINES + "\nx" * 20)
-    assert len(read_rows(path, number, most_rows=30).items) == 30
-    with pytest.raises(UserError, match="most_rows is 0"):
-        read_rows(path, number, most_rows=0)
+    assert len(read_rows(path, number, max_rows=30).items) == 30
+    with pytest.raises(UserError, match="max_rows is 0"):
+        read_rows(path, number, max_rows=0)
 
 
 @pytest.mark.parametrize(

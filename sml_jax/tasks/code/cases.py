@@ -22,7 +22,7 @@ from sml_jax.tasks.code.sandbox import CANDIDATE, DEFAULT_LIMITS, Ending, Limits
 from sml_jax.tasks.problems.types import Verdict
 
 _INPUT_CHARACTERS = 100  # of an input or output that a verdict shows
-_MOST_DIGITS = 10_000  # of a line that is read as numbers
+_MAX_DIGITS = 10_000  # of a line that is read as numbers
 
 CONTEST_SETUP = """
 import bisect, collections, copy, datetime, functools, heapq, io, itertools
@@ -115,7 +115,7 @@ def _same_numbers(left: str, right: str) -> bool:
     left_words, right_words = left.split(), right.split()
     if len(left_words) != len(right_words):
         return False
-    if max(map(len, [*left_words, *right_words]), default=0) > _MOST_DIGITS:
+    if max(map(len, [*left_words, *right_words]), default=0) > _MAX_DIGITS:
         return False
     try:
         return [Decimal(word) for word in left_words] == [Decimal(word) for word in right_words]

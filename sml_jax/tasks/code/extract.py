@@ -13,10 +13,10 @@ _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^`\n]*)$")
 _INLINE = re.compile(r"^[ \t]*```[ \t]*(?:(?:python|py)3?[ \t]+)?(?P<code>[^`]+)```[ \t]*$")
 _LABELS = {"", "py", "py3", "ipython", "code", "solution"}
 # Bounds on the work that one utterance can make.
-_MOST_CHARACTERS = 100_000  # a longer utterance is cut
-_MOST_BLOCKS = 64  # of an utterance, the last ones
-_MOST_ATTEMPTS = 8  # at finding where a bare program starts, and where it ends
-_MOST_CLOSINGS = 4  # places where one block may end
+_MAX_CHARACTERS = 100_000  # a longer utterance is cut
+_MAX_BLOCKS = 64  # of an utterance, the last ones
+_MAX_ATTEMPTS = 8  # at finding where a bare program starts, and where it ends
+_MAX_CLOSINGS = 4  # places where one block may end
 # Lines that start a program, and lines that may go on with one.
 _START = re.compile(
     r"(?:async[ \t]+def|def|class)[ \t]+\w+[ \t]*[(:\[]|from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+\w|@\w"
@@ -54,7 +54,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
     Returns:
       The program, `prefix` included, or None where the turn holds none.
     """
-    text = utterance[:_MOST_CHARACTERS].replace("\r\n", "\n")
+    text = utterance[:_MAX_CHARACTERS].replace("\r\n", "\n")
     blocks = _blocks(text)
     if not blocks:
         return _bare(text, entry, prefix)
@@ -134,7 +134,7 @@ def _blocks(text: str) -> list[_Block]:
         if block is not None and is_python and block.text.strip():
             blocks.append(block)
         at = end + 1
-    return blocks[-_MOST_BLOCKS:]
+    return blocks[-_MAX_BLOCKS:]
 
 
 def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:
@@ -146,7 +146,7 @@ def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:
             ends.append((number, ""))
         elif line.endswith(mark) and mark[0] not in line[: -len(mark)]:
             ends.append((number, line[: -len(mark)]))
-        if len(ends) == _MOST_CLOSINGS:
+        if len(ends) == _MAX_CLOSINGS:
             break
     return ends or [(len(lines), "")]
 
@@ -202,12 +202,12 @@ def _inside(text: str, entry: str) -> str | None:
     """The lines of a text, from one that starts a definition or an import, that parse and define what is asked for."""
     lines = text.split("\n")
     starts = [at for at, line in enumerate(lines) if _START.match(line)]
-    for start in starts[:_MOST_ATTEMPTS]:
+    for start in starts[:_MAX_ATTEMPTS]:
         # As many lines as may belong to it, then one less at a time until it parses.
         end = start + 1
         while end < len(lines) and _GOES_ON.match(lines[end]):
             end += 1
-        for last in range(end, max(start, end - _MOST_ATTEMPTS), -1):
+        for last in range(end, max(start, end - _MAX_ATTEMPTS), -1):
             program = "\n".join(lines[start:last])
             tree = parse_python(program)
             if tree is not None and (_defines(tree, entry) if entry else _any_definition(tree)):

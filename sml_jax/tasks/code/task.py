@@ -78,9 +78,8 @@ class CodeTask:
         self._announced = False
         self._slots = threading.BoundedSemaphore(self.workers)
         for split, rows in self._problems.items():
-            if isinstance(
-                rows, (tuple, list)
-            ):  # others may read from disk, and `verify_program` refuses what is bad in them
+            # Other sequences may read from disk; `verify_program` refuses what is bad in them.
+            if isinstance(rows, (tuple, list)):
                 _check(f"{name}, split {split}", rows)
 
     @property

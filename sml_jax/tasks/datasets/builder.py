@@ -61,7 +61,7 @@ def _texts() -> Any:
 
 
 def encode(problem: Problem) -> dict[str, Any]:
-    """The example that stores a problem."""
+    """The example that stores a problem: texts, and lists of texts. Cases are stored as JSON."""
     example = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
     if "cases" in example:
         example["cases"] = json.dumps([dataclasses.asdict(case) for case in example["cases"]])
@@ -70,6 +70,7 @@ def encode(problem: Problem) -> dict[str, Any]:
 
 def decode(kind: type[P], example: Mapping[str, Any]) -> P:
     """The problem that an example stores."""
+    # A text feature comes back as bytes, a sequence of them as an array.
     values: dict[str, Any] = {
         name: value.decode("utf-8") if isinstance(value, bytes) else tuple(item.decode("utf-8") for item in value)
         for name, value in example.items()

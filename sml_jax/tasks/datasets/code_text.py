@@ -22,10 +22,11 @@ def entry_of(code: str, tests: Sequence[str]) -> str:
     Args:
       code: a program that passes. tests: Python text each.
     """
+    # Functions of the program, in order, whose names the tests use.
     defined = [node.name for node in _functions(code)]
     called = {node.id for test in tests for node in ast.walk(_parse(test)) if isinstance(node, ast.Name)}
     tested = [name for name in defined if name in called]
-    # Helpers come before what uses them.
+    # The last one: helpers come before what uses them.
     return tested[-1] if tested else ""
 
 

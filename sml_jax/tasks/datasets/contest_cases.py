@@ -14,7 +14,7 @@ from sml_jax.tasks.code.problem import CallCase, Case, IoCase
 from sml_jax.tasks.problems.rows import BadRow, check_unicode
 
 # Upstream's largest rows are some tens of megabytes of text.
-_MOST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 # What Python writes before and after the text in a pickle of it.
 _AROUND_TEXT = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP")
 
@@ -67,17 +67,18 @@ def _refuse(name: str) -> None:
 
 
 def _case(value: object, name: str) -> Case:
+    """A case of a row; `name` is the field that it stands in."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("input", "output")):
         raise BadRow(f'field "{name}" holds a case without input and output')
-    given, wanted = (check_unicode(value[key], name) for key in ("input", "output"))
+    given, expected = (check_unicode(value[key], name) for key in ("input", "output"))
     kind = value.get("testtype", "functional")
     if kind == "stdin":
-        return IoCase(given, wanted)
+        return IoCase(given, expected)
     if kind != "functional":
         raise BadRow(f'field "{name}" holds a case of the unknown type {str(kind)[:20]!r}')
-    # A line of the input is an argument.
+    # Each line of the input is one argument, as JSON.
     arguments = [parse_json(line, name) for line in given.split("\n") if line.strip()]
-    return CallCase(json.dumps(arguments), json.dumps(parse_json(wanted, name)))
+    return CallCase(json.dumps(arguments), json.dumps(parse_json(expected, name)))
 
 
 def _private(value: object) -> Any:
@@ -87,11 +88,12 @@ def _private(value: object) -> Any:
     except BadRow:
         if not isinstance(value, str):
             raise
+    # Unpacking stops at a size, as a few bytes may unpack to any number of them.
     try:
         unpacker = zlib.decompressobj()
-        data = unpacker.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
+        data = unpacker.decompress(base64.b64decode(value, validate=True), _MAX_BYTES)
         if unpacker.unconsumed_tail:
-            raise BadRow(f'field "private_test_cases" unpacks to more than {_MOST_BYTES >> 20} MiB')
+            raise BadRow(f'field "private_test_cases" unpacks to more than {_MAX_BYTES >> 20} MiB')
         packed = _text_in(data)
     except BadRow:
         raise

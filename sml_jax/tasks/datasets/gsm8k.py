@@ -20,6 +20,7 @@ from sml_jax.tasks.math.task import Knowledge, MathTask, check_knowledge
 from sml_jax.tasks.problems.rows import BadRow, read_rows, text
 from sml_jax.tasks.problems.types import Problem
 
+# Notes for a calculator within a solution.
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
@@ -70,6 +71,7 @@ def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection:
             f"Gsm8k(data_dir='{data_dir}', file_format='array_record').download_and_prepare()\""
         )
     stored = open_folder(folder, _from_tfds)
+    # Ids as for the upstream files: their line numbers.
     splits = {
         split: tuple(
             Problem(f"gsm8k:{split}:{at}", p.question, p.answer, domain="gsm8k", solution=p.solution)
@@ -90,11 +92,11 @@ def problem(row: Mapping[str, Any], id: str) -> Problem:
     Raises:
       BadRow: question or answer is missing.
     """
-    question, whole = text(row, "question").strip(), text(row, "answer")
-    answer = final_answer(whole)
+    question, full_answer = text(row, "question").strip(), text(row, "answer")
+    answer = final_answer(full_answer)
     if not answer:
         raise BadRow('field "answer" ends without an answer')
-    return Problem(id, question, answer, domain="gsm8k", solution=worked(whole))
+    return Problem(id, question, answer, domain="gsm8k", solution=worked(full_answer))
 
 
 def worked(answer: str) -> str:

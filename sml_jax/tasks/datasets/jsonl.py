@@ -54,16 +54,19 @@ class JsonlTask(MathTask):
         split_by_hash([], test_fraction)  # a bad fraction is named before files are read
 
         def read(source: str | Path, prefix: str) -> Rows[Problem]:
+            """The problems of a file, with ids that begin with `prefix`."""
+
             def build(row: dict[str, Any], label: str) -> Problem:
-                question, whole = text(row, question_field).strip(), number_or_text(row, answer_field)
-                answer = final_answer(whole)
+                question, full_answer = text(row, question_field).strip(), number_or_text(row, answer_field)
+                answer = final_answer(full_answer)
                 if not answer:
                     raise BadRow(f'field "{answer_field}" ends without an answer')
-                solution = "" if whole.strip() == answer else whole.strip()
+                solution = "" if full_answer.strip() == answer else full_answer.strip()
                 return Problem(f"{prefix}:{label}", question, answer, domain=name, solution=solution)
 
             return read_rows(source, build, cure="mend the file, or set question_field and answer_field")
 
+        # Two files are two splits; one file is split by the hash of its questions.
         train = read(path, f"{name}:train" if test_path else name)
         if test_path is None:
             test: Rows[Problem] = Rows(())
@@ -72,6 +75,7 @@ class JsonlTask(MathTask):
             test = read(test_path, f"{name}:test")
             splits = {"train": train.items, "test": test.items}
         self.skipped = train.bad + test.bad
-        seen = {normalise_question(problem.question) for problem in splits["test"]}
-        self.overlap = sum(normalise_question(problem.question) in seen for problem in splits["train"])
+        # How many questions to train on the test split holds too; `select` leaves them out.
+        test_questions = {normalise_question(problem.question) for problem in splits["test"]}
+        self.overlap = sum(normalise_question(problem.question) in test_questions for problem in splits["train"])
         super().__init__(name, select(str(path), splits, selection), knowledge)

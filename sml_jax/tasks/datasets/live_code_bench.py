@@ -24,7 +24,7 @@ from sml_jax.tasks.datasets.prepared import prepared
 from sml_jax.tasks.datasets.splits import ALL, Selection, select
 from sml_jax.tasks.problems.rows import BadRow, LeftOut, check_unicode, read_rows, text
 
-_WHOLE = "Write a program that reads standard input and writes its answer to standard output."
+_WHOLE_PROGRAM = "Write a program that reads standard input and writes its answer to standard output."
 
 
 def live_code_bench(
@@ -59,7 +59,7 @@ def live_code_bench(
         return _problem(row)
 
     def read() -> dict[str, tuple[CodeProblem, ...]]:
-        problems = tuple(problem for one in paths for problem in read_rows(one, build).items)
+        problems = tuple(problem for file in paths for problem in read_rows(file, build).items)
         return select("live_code_bench", {"test": problems}, selection)
 
     options = {"dates": (start_date, end_date), "selection": selection}
@@ -67,6 +67,7 @@ def live_code_bench(
 
 
 def _day(value: str | None, name: str, default: date) -> date:
+    """The day of a setting; `default` for None."""
     try:
         return default if value is None else date.fromisoformat(value)
     except ValueError:
@@ -103,5 +104,5 @@ def contest_question(row: Mapping[str, Any]) -> str:
     if not isinstance(starter, str):
         raise BadRow('field "starter_code" is no string')
     if not starter.strip():
-        return f"{content}\n\n{_WHOLE}"
+        return f"{content}\n\n{_WHOLE_PROGRAM}"
     return f"{content}\n\nUse this starter code:\n```python\n{check_unicode(starter, 'starter_code').rstrip()}\n```"

@@ -62,6 +62,8 @@ def mbpp(
 
 
 def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) -> tuple[str, CodeProblem]:
+    """(split, problem) of a row."""
+    # The split is the paper's, by number.
     number = row.get("task_id")
     split = next((name for name, numbers in _SPLITS.items() if number in numbers), None)
     if split is None or isinstance(number, bool):
@@ -69,6 +71,7 @@ def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) ->
     tests = texts(row, "test_list")
     if not tests:
         raise BadRow('field "test_list" is empty')
+    # Files written on Windows end their lines in two characters.
     code = text(row, "code").replace("\r\n", "\n")
     setup = row.get("test_setup_code") or ""
     if not isinstance(setup, str):

@@ -3,7 +3,7 @@
 Upstream: `data/train-*.parquet` of `nvidia/OpenCodeInstruct` on the Hugging Face Hub (reading them needs pyarrow;
 JSON lines with the same fields do as well): `id`, `input`, `output` (an answer with its program), `domain`,
 `generation_algorithm`, `llm_judgement`, `unit_tests` (JSON text, a list of asserts), `tests_execution_status`,
-`average_test_score`. It has one split and millions of rows; `most_rows` reads some from the start. The paper trains
+`average_test_score`. It has one split and millions of rows; `max_rows` reads some from the start. The paper trains
 on 2,000 (arXiv 2602.16488); which ones is not published.
 """
 
@@ -27,7 +27,7 @@ def open_code_instruct(
     path: str | Path,
     test_fraction: float | int = 0.1,
     min_test_score: float | int = 1,
-    most_rows: int | None = None,
+    max_rows: int | None = None,
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -38,7 +38,7 @@ def open_code_instruct(
       path: a file, or the folder of them.
       test_fraction: the share held out, by the hash of the text.
       min_test_score: a problem whose own answer passes a smaller share of its tests is left out.
-      most_rows: rows read, from the start; None for all, which takes tens of gigabytes of memory.
+      max_rows: rows read, from the start; None for all, which takes tens of gigabytes of memory.
       selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
 
     Raises:
@@ -56,10 +56,10 @@ def open_code_instruct(
         return _problem(row, label)
 
     def read() -> dict[str, tuple[CodeProblem, ...]]:
-        rows = read_rows(path, build, most_rows=most_rows)
+        rows = read_rows(path, build, max_rows=max_rows)
         return select("open_code_instruct", split_by_hash(rows.items, test_fraction), selection)
 
-    options = {"test": test_fraction, "score": min_test_score, "rows": most_rows, "selection": selection}
+    options = {"test": test_fraction, "score": min_test_score, "rows": max_rows, "selection": selection}
     problems = prepared("open_code_instruct", CodeProblem, (path,), options, read, data_dir)
     return CodeTask("open_code_instruct", problems, limits)
 

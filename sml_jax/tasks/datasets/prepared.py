@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Problem)
 # Part of every digest: raise it when a loader's output changes for the same file.
 _FORMAT = 1
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class StoredProblems(Sequence[P], Generic[P]):
@@ -64,7 +64,7 @@ def prepared(
     read: Callable[[], Mapping[str, Sequence[P]]],
     data_dir: str | Path | None,
 ) -> Mapping[str, Sequence[P]]:
-    """What `read` gives; with a `data_dir`, stored there the first time and read from there ever after.
+    """The problems that `read` gives; with a `data_dir`, they are stored there once and read from there ever after.
 
     The records lie in `data_dir/NAME-DIGEST/sml_problems/1.0.0`, a folder that `tfds.builder_from_directory` opens too.
     The digest is of the files' content and of the options, so a file that has changed is stored anew.
@@ -88,6 +88,7 @@ def prepared(
         # Splits without problems cannot be stored; they are absent when read.
         splits = {split: problems for split, problems in read().items() if problems}
         _log.info("storing %s as array records in %s", name, folder)
+        # TFDS reports its progress on the standard output.
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 tfds.disable_progress_bar()
@@ -125,6 +126,7 @@ def open_folder(folder: Path, make: Callable[[Mapping[str, Any]], P]) -> dict[st
 
 def _digest(paths: Iterable[str | Path], options: Mapping[str, object]) -> str:
     """Twelve hexadecimal digits that tell content and options."""
+    # Options first, then the names and the content of all files.
     digest = hashlib.sha256(repr((_FORMAT, sorted(options.items()))).encode())
     for path in paths:
         root = Path(path)
@@ -133,7 +135,7 @@ def _digest(paths: Iterable[str | Path], options: Mapping[str, object]) -> str:
             digest.update(f"\0{file.relative_to(root)}\0".encode("utf-8", "surrogatepass"))
             try:
                 with file.open("rb") as content:
-                    while chunk := content.read(_CHUNK):
+                    while chunk := content.read(_CHUNK_BYTES):
                         digest.update(chunk)
             except OSError as error:
                 raise UserError(f"cannot read {file} ({error.strerror}): give the path of the upstream file") from None

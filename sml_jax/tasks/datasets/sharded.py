@@ -55,16 +55,19 @@ def sharded_math(
     def build(row: Mapping[str, Any], label: str) -> Problem:
         _of_task(row, "math")
         shards, full = _shards(row), text(row, "question").strip()
-        whole = text(row, "answer")
-        answer = final_answer(whole)
+        full_answer = text(row, "answer")
+        answer = final_answer(full_answer)
         if not answer:
             raise BadRow('field "answer" ends without an answer')
+        # Shards that were made automatically may give a number away too early, or lose one.
         if checked and _NUMBER.search(shards[0]):
             raise LeftOut("shard 1 holds a number")
         if checked and not _numbers(full) <= _numbers(" ".join(shards)):
             raise LeftOut("the shards lose a number of the question")
         id = f"sharded_math:{text(row, 'task_id').strip()}"
-        return Problem(id, shards[0], answer, shards[1:], domain="sharded_math", solution=worked(whole), full=full)
+        return Problem(
+            id, shards[0], answer, shards[1:], domain="sharded_math", solution=worked(full_answer), full=full
+        )
 
     def read() -> dict[str, tuple[Problem, ...]]:
         return select("sharded_math", {"test": read_rows(path, build).items}, selection)
@@ -99,6 +102,7 @@ def sharded_code(
             raise BadRow("there are no test cases")
         if not isinstance(entry, str) or not entry.isidentifier():
             raise BadRow('field "metadata" holds no func_name')
+        # Rows of HumanEval continue a prompt; those of LiveCodeBench are contest problems.
         continued = "prompt" in row
         solution = row.get("canonical_solution") if continued else ""
         return CodeProblem(
@@ -122,6 +126,7 @@ def sharded_code(
 
 
 def _of_task(row: Mapping[str, Any], task: str) -> None:
+    """Raises LeftOut for a row of another task."""
     if text(row, "task") != task:
         raise LeftOut(f'task is not "{task}"')
 
@@ -138,6 +143,7 @@ def _shards(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _numbers(statement: str) -> set[str]:
+    """The numbers of a text, without thousands' commas."""
     return {number.replace(",", "") for number in _NUMBER.findall(statement)}
 
 

@@ -20,7 +20,8 @@ P = TypeVar("P", bound=Problem)
 class Selection:
     """Which of a source's problems to use.
 
-    The longest problem sets the length of every context, and with it memory and speed: a few overlong ones are dear.
+    The longest problem sets the length of every context, and with it memory and speed, so a few overlong problems cost
+    much.
 
     Attributes:
       limit: at most this many problems a split, the first ones; None for all.
@@ -45,64 +46,71 @@ def select(
     selection: Selection = ALL,
     key: Callable[[Problem], set[str]] = statements,
 ) -> dict[str, tuple[P, ...]]:
-    """Leaves out what has another's id or is too long, then training problems that another split states too.
+    """Selects the problems of a source: without doubles and overlong ones, none to train on that is held out.
 
-    Then a split ends at the limit. All that is left out before is counted in the log.
+    What is left out is counted in the log, apart from what lies past `selection.limit`.
 
     Args:
       name: of the source, for the log.
       splits: problems by split.
-      key: the normalised texts that tell a problem.
+      selection: what is wanted.
+      key: the normalised texts that identify a problem, see `without_overlap`.
+
+    Returns:
+      The selected problems by split, in the order given.
     """
-    single = {split: _single(f"{name} {split}", problems) for split, problems in splits.items()}
-    fitting = {split: _fitting(f"{name} {split}", problems, selection) for split, problems in single.items()}
+    unique = {split: _unique(f"{name} {split}", problems) for split, problems in splits.items()}
+    fitting = {split: _fitting(f"{name} {split}", problems, selection) for split, problems in unique.items()}
+    # A training problem that any other split states goes, even where that split leaves it out itself.
     train = fitting.get("train", ())
     held_out = [problem for split, problems in splits.items() if split != "train" for problem in problems]
-    kept, left = without_overlap(train, held_out, key)
-    if left:
-        _log.warning("%s: left out %d training problems that another split holds too", name, len(left))
-        fitting["train"] = kept
+    remaining, left_out = without_overlap(train, held_out, key)
+    if left_out:
+        _log.warning("%s: left out %d training problems that another split holds too", name, len(left_out))
+        fitting["train"] = remaining
     return {split: problems[: selection.limit] for split, problems in fitting.items()}
 
 
-def _single(where: str, problems: Sequence[P]) -> tuple[P, ...]:
+def _unique(where: str, problems: Sequence[P]) -> tuple[P, ...]:
     """The first problem of each id: upstream files may overlap."""
-    kept: dict[str, P] = {}
+    by_id: dict[str, P] = {}
     for problem in problems:
-        kept.setdefault(problem.id, problem)
-    if len(kept) < len(problems):
-        _log.warning("%s: left out %d problems whose id another has", where, len(problems) - len(kept))
-    return tuple(kept.values())
+        by_id.setdefault(problem.id, problem)
+    if len(by_id) < len(problems):
+        _log.warning("%s: left out %d problems whose id another has", where, len(problems) - len(by_id))
+    return tuple(by_id.values())
 
 
 def _fitting(where: str, problems: Sequence[P], selection: Selection) -> tuple[P, ...]:
+    """The problems whose texts are within the selection's limits."""
     question, solution = selection.max_question_characters, selection.max_solution_characters
-    kept = tuple(
+    fitting = tuple(
         problem
         for problem in problems
         if (question is None or max(len(problem.question), len(problem.full)) <= question)
         and (solution is None or len(problem.solution) <= solution)
     )
-    if len(kept) < len(problems):
+    if len(fitting) < len(problems):
         limits = [f"{n} characters of {what}" for n, what in ((question, "question"), (solution, "solution")) if n]
         _log.warning(
             "%s: left out %d of %d problems longer than %s",
             where,
-            len(problems) - len(kept),
+            len(problems) - len(fitting),
             len(problems),
             " or ".join(limits),
         )
-    return kept
+    return fitting
 
 
 def split_by_hash(problems: Iterable[P], test_fraction: float | int) -> dict[str, tuple[P, ...]]:
-    """Train and test, each problem on the side that its own text says, whatever stands beside it.
+    """Splits problems into "train" and "test" by a hash of each question, so that no other problem has a say in it.
 
     Args:
+      problems: of one source.
       test_fraction: about this share goes to test; 0 leaves all to train, 1 all to test.
 
     Raises:
-      UserError: `test_fraction` is no share.
+      UserError: `test_fraction` is not between 0 and 1.
     """
     if not 0.0 <= test_fraction <= 1.0:
         raise UserError(f"test_fraction is {test_fraction}: give a number from 0 to 1")
@@ -113,10 +121,11 @@ def split_by_hash(problems: Iterable[P], test_fraction: float | int) -> dict[str
 
 
 def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple[P, ...]]:
-    """Train and test in an order that has nothing to do with the file's, which may go by topic.
+    """Splits problems into "train" and "test", both in an order that does not go by topic as a file's may.
 
     Args:
-      test_problems: how many go to test, those whose text hashes lowest; equal texts go to one side.
+      problems: of one source.
+      test_problems: how many go to test, those whose text has the lowest hash; more where equal texts would be divided.
 
     Raises:
       UserError: there are not more problems than that.
@@ -124,6 +133,7 @@ def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple
     if not 0 <= test_problems < len(problems):
         raise UserError(f"test_problems is {test_problems}, of {len(problems)} problems: leave some to train on")
     order = mixed(problems)
+    # Equal texts go to one side.
     cut = test_problems
     while 0 < cut < len(order) and position(order[cut].question) == position(order[cut - 1].question):
         cut += 1
@@ -131,11 +141,11 @@ def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple
 
 
 def mixed(problems: Iterable[P]) -> tuple[P, ...]:
-    """The problems in the order of their texts' hashes."""
+    """The problems in the order of the hashes of their questions: mixed, and the same in every run."""
     return tuple(sorted(problems, key=lambda problem: position(problem.question)))
 
 
 def position(question: str) -> float:
-    """A fixed point of [0, 1) for a question, which depends on its text alone."""
+    """A number in [0, 1) for a question, by the hash of its normalised text."""
     digest = hashlib.sha256(normalise_question(question).encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -28,7 +28,7 @@ _FIXED_NAMES = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | {"self", "
 _SEPARATOR = "\x00"
 _TELLING = 5  # tokens of a line that say more than a step anyone would write
 _DISTINCTIVE = 12  # tokens of a line that gives a solution away alone
-_MOST_LINES = 200
+_MAX_LINES = 200
 
 # Lines that any solution may have, as skeletons with names replaced by "v".
 _BOILERPLATE = re.compile(
@@ -58,7 +58,7 @@ def copies_program(solution: str, teacher_text: str, public_text: str) -> bool:
       teacher_text: what the teacher is about to say.
       public_text: the problem's statement and the student's turns.
     """
-    lines = [_Code(line) for line in solution.splitlines()[:_MOST_LINES]]
+    lines = [_Code(line) for line in solution.splitlines()[:_MAX_LINES]]
     lines = [line for line in lines if line.telling]
     told, public = _Code(teacher_text), _Code(public_text)
     secret = [line for line in lines if line not in public]

@@ -13,7 +13,7 @@ from sml_jax.tasks.problems.numbers import Mention, mentions, plain_numbers, pla
 
 # Answers that are also words of any explanation: they count where they are given as the answer.
 _COMMON = frozenset({"yes", "no", "true", "false", "even", "odd", "none", "all", "both", "always", "never"})
-_MOST_MENTIONS = 200  # a number repeated more often than this is not looked at one by one
+_MAX_MENTIONS = 200  # a number repeated more often than this is not looked at one by one
 # Words after a number that are its unit; functions of expressions are none.
 _UNIT = r"(?: (?!pi\b|sqrt|infinity)[a-z²³/]{2,}){1,3}"
 # What may stand between two numbers of one list or tuple.
@@ -77,11 +77,11 @@ def _leaks_number(values: frozenset[Fraction], teacher_text: str, public_text: s
       None where neither text has the number at all: it may still stand there in the gold answer's own spelling.
     """
     told = [mention for mention in mentions(teacher_text) if not values.isdisjoint(mention.values)]
-    public = [mention for mention in mentions(public_text) if not values.isdisjoint(mention.values)][:_MOST_MENTIONS]
+    public = [mention for mention in mentions(public_text) if not values.isdisjoint(mention.values)][:_MAX_MENTIONS]
     public = [mention for mention in public if not is_label(public_text, mention)]
     if not told and not public:
         return None
-    if len(told) > _MOST_MENTIONS:
+    if len(told) > _MAX_MENTIONS:
         return not public
     if not public:
         return any(is_stated(teacher_text, mention, public_text) for mention in told)

@@ -23,8 +23,8 @@ _SYMBOLS = {
     "**": "^",
 }
 _SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in _SYMBOLS))
-_MOST_TERMS = 3  # of a sum whose terms are looked for in every order
-_MOST_CHARACTERS = 300  # of an answer
+_MAX_TERMS = 3  # of a sum whose terms are looked for in every order
+_MAX_CHARACTERS = 300  # of an answer
 
 
 def holds_expression(text: str, gold: str) -> bool:
@@ -36,7 +36,7 @@ def holds_expression(text: str, gold: str) -> bool:
       text: any text.
       gold: the answer.
     """
-    if len(gold) > _MOST_CHARACTERS or not (forms := _forms(gold)):
+    if len(gold) > _MAX_CHARACTERS or not (forms := _forms(gold)):
         return False
     typed_text = _typed(text)
     for form in forms:
@@ -74,7 +74,7 @@ def _is_function(word: str) -> bool:
 def _orders(expression: str) -> list[str]:
     """The expression and, for a short sum, its other orders."""
     terms = _terms(expression)
-    if not 2 <= len(terms) <= _MOST_TERMS:
+    if not 2 <= len(terms) <= _MAX_TERMS:
         return [expression]
     return [expression, *("".join(order).removeprefix("+") for order in permutations(terms))]
 

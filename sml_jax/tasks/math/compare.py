@@ -13,7 +13,7 @@ Equal = Callable[[str, str], bool]
 """Whether two LaTeX expressions are equal by algebra: (gold, attempt) -> bool."""
 
 _ALGEBRA_CHARACTERS = 2_000
-_MOST_PARTS = 12
+_MAX_PARTS = 12
 # Names that are no words.
 _FUNCTION = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|max|min|det|inf|infinity|pi|lim|mod")
 _SEGMENT = re.compile(
@@ -137,7 +137,7 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
     lefts, rights = split_parts(left), split_parts(right)
     if len(lefts) != len(rights) and len(lefts) == 1 and not re.search(r"[,;]|\\pm|\bor\b|\\cup", left):
         return False  # two answers to one question are a hedge
-    if 1 < len(lefts) == len(rights) <= _MOST_PARTS:
+    if 1 < len(lefts) == len(rights) <= _MAX_PARTS:
         return _match(lefts, rights, equal) or _same_list(gold, attempt, equal)
     for left_side, right_side in _side_pairs(left, right):
         if folded(left_side) == folded(right_side) or equal(left_side, right_side):
@@ -148,7 +148,7 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
 def _same_list(gold: str, attempt: str, equal: Equal) -> bool:
     """Whether two lists agree whose numbers have three digits: "25,100,55" reads as one with thousands' commas."""
     lefts, rights = (split_parts(canonical(text, thousands=False)) for text in (gold, attempt))
-    return 2 < len(lefts) == len(rights) <= _MOST_PARTS and _match(lefts, rights, equal)
+    return 2 < len(lefts) == len(rights) <= _MAX_PARTS and _match(lefts, rights, equal)
 
 
 def _match(golds: list[str], attempts: list[str], equal: Equal) -> bool:

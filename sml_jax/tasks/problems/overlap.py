@@ -1,4 +1,4 @@
-"""Training problems that an evaluation holds too: found by their normalised text, left out, and counted."""
+"""Training problems that an evaluation holds too: they are found by their normalised text, left out, and counted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from sml_jax.common.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 _log = logging.getLogger(__name__)
-_MOST_NAMED = 5
+_MAX_NAMED = 5  # ids in a message
 P = TypeVar("P", bound=Problem)
+# Quotes, dashes and minus signs that copies of a text differ by.
 _SPELLINGS = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2212": "-", "\u2013": "-"})
 
 
 def normalise_question(question: str) -> str:
-    """Spelling that copies of a question share: one case, single spaces, straight quotes, plain minus signs."""
+    """The spelling that copies of a question share: lower case, single spaces, straight quotes, plain minus signs."""
     return " ".join(unicodedata.normalize("NFC", question).translate(_SPELLINGS).casefold().split())
 
 
 def statements(problem: Problem) -> set[str]:
     """The normalised texts that state a problem by themselves.
 
-    That is its full statement; or the question, which of a problem with shards says too little to tell it by.
+    That is its full statement, or the question with all shards: without them a question may fit many problems.
     """
     if problem.full:
         return {normalise_question(problem.full)}
@@ -37,43 +38,47 @@ def without_overlap(
     held_out: Iterable[Problem],
     key: Callable[[Problem], set[str]] = statements,
 ) -> tuple[tuple[P, ...], tuple[P, ...]]:
-    """Parts training problems from those that the held-out ones state too.
+    """Separates training problems from those that are held out.
 
     Args:
-      key: the normalised texts that tell a problem.
+      train: problems to train on.
+      held_out: problems that must not be among them.
+      key: the normalised texts that identify a problem; two problems with a text in common are the same.
 
     Returns:
       The problems to train on, and those left out, both in order.
     """
-    seen = {text for problem in held_out for text in key(problem)}
-    kept: list[P] = []
-    left: list[P] = []
+    held_out_texts = {text for problem in held_out for text in key(problem)}
+    remaining: list[P] = []
+    left_out: list[P] = []
     for problem in train:
-        (kept if seen.isdisjoint(key(problem)) else left).append(problem)
-    return tuple(kept), tuple(left)
+        (remaining if held_out_texts.isdisjoint(key(problem)) else left_out).append(problem)
+    return tuple(remaining), tuple(left_out)
 
 
 def check_overlap(task: Task, evaluations: Sequence[Task], split: str = "test", train_split: str = "train") -> Task:
-    """A task whose training problems are in no evaluation; the very task given where they were not from the start.
-
-    What is left out is counted and named in a warning.
+    """Leaves out training problems that an evaluation holds too. They are counted and named in a warning.
 
     Args:
       task: to train on.
-      evaluations: the tasks to evaluate on, `task` itself among them or not. split: of theirs.
-      train_split: of `task`.
+      evaluations: the tasks to evaluate on, `task` itself among them or not.
+      split: the split of `evaluations` that is evaluated on.
+      train_split: the split of `task` that is trained on.
+
+    Returns:
+      A task without these problems; `task` itself where there are none.
 
     Raises:
       UserError: nothing would be left to train on.
     """
     train = task.problems(train_split)
     held_out = (problem for evaluation in evaluations for problem in evaluation.problems(split))
-    kept, left = without_overlap(train, held_out)
-    if not left:
+    remaining, left_out = without_overlap(train, held_out)
+    if not left_out:
         return task
     names = ", ".join(sorted({evaluation.name for evaluation in evaluations}))
-    ids = ", ".join(problem.id for problem in left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
-    if not kept:
+    ids = ", ".join(problem.id for problem in left_out[:_MAX_NAMED]) + (", ..." if len(left_out) > _MAX_NAMED else "")
+    if not remaining:
         raise UserError(
             f"every one of the {len(train)} {train_split} problems of {task.name} is in the evaluation ({names}) too: "
             "train on other problems, or evaluate on others"
@@ -81,12 +86,12 @@ def check_overlap(task: Task, evaluations: Sequence[Task], split: str = "test", 
     _log.warning(
         "%s: left out %d of %d training problems that the evaluation (%s) holds too: %s",
         task.name,
-        len(left),
+        len(left_out),
         len(train),
         names,
         ids,
     )
-    return TrimmedTask(task, train_split, kept)
+    return TrimmedTask(task, train_split, remaining)
 
 
 @dataclass(frozen=True)
@@ -94,19 +99,21 @@ class TrimmedTask:
     """A task with fewer problems in one split.
 
     Attributes:
-      task: everything else is as there. split: the one. kept: its problems.
+      task: answers for everything else.
+      split: the split with fewer problems.
+      remaining: the problems of that split.
     """
 
     task: Task
     split: str
-    kept: tuple[Problem, ...]
+    remaining: tuple[Problem, ...]
 
     @property
     def name(self) -> str:
         return self.task.name
 
     def problems(self, split: str) -> Sequence[Problem]:
-        return self.kept if split == self.split else self.task.problems(split)
+        return self.remaining if split == self.split else self.task.problems(split)
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         return self.task.verify(items)

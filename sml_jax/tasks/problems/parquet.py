@@ -1,4 +1,4 @@
-"""Rows of Parquet files, through pyarrow, which is optional."""
+"""Reads rows of Parquet files with pyarrow, an optional dependency."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from sml_jax.common.errors import UserError
 
-_BATCH = 1024
+_BATCH_ROWS = 1024
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, a batch in memory at a time.
+    """The rows of a file, in order; a batch of them is in memory at a time.
 
     Raises:
       UserError: pyarrow is missing, or the file is missing or damaged.
@@ -26,8 +26,9 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         ) from None
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
+            for batch in file.iter_batches(_BATCH_ROWS):
                 yield from batch.to_pylist()
-    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:  # a text column need not hold UTF-8
+    # A text column need not hold UTF-8, and a damaged file may claim any size.
+    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot read {path} ({why}): give the path of a Parquet file") from None

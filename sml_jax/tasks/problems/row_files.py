@@ -1,4 +1,4 @@
-"""Files of rows: told by name, streamed where they are lines, each row with the place where it stands."""
+"""Reads files of rows, in the format that their name says; each row comes with the place where it stands."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Row:
     """A row and where it stands.
 
     Attributes:
-      file: it stands in. number: of its line, or of the row where the format has no lines, from 1.
+      file: the path of the file that it stands in.
+      number: of its line, or of the row where the format has no lines; from 1.
       value: what was read; a BadRow where that was impossible.
-      label: its number (the second of a line's is "3.2"), after the file's name below the folder where a folder is
-        read; unique in what is read.
+      label: its number, or "3.2" for the second row of line 3; where a folder is read, after the file's name below the
+        folder. Unique in what is read.
     """
 
     file: str
@@ -60,17 +61,19 @@ def located_rows(path: Path) -> Iterator[Row]:
 
 def _labelled(path: Path) -> Iterator[tuple[int, str, object]]:
     """Number, label and value of each row: an array may hold all its elements in one line."""
-    before, same = 0, 0
+    previous, in_line = 0, 0
     for number, value in _numbered(path):
-        same = same + 1 if number == before else 1
-        before = number
-        yield number, str(number) if same == 1 else f"{number}.{same}", value
+        in_line = in_line + 1 if number == previous else 1
+        previous = number
+        yield number, str(number) if in_line == 1 else f"{number}.{in_line}", value
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, object]]:
+    """Number and value of each row of a file; lines are streamed, a JSON array is read as a whole."""
     if path.name.endswith(".parquet"):
         yield from enumerate(parquet_rows(path), 1)
         return
+    # gzip is told by its first bytes, as names do not always say it.
     try:
         with path.open("rb") as raw, _unzipped(raw) as file:
             if path.name.endswith((".json", ".json.gz")):
@@ -103,26 +106,28 @@ def _json(file: str, content: bytes) -> Iterator[tuple[int, object]]:
     if start == b"[":
         yield from _array(file, content)
         return
-    whole = _parse(content)
-    if isinstance(whole, dict):
-        yield 1, whole
+    value = _parse(content)
+    if isinstance(value, dict):
+        yield 1, value
     else:
         yield from _lines(content.split(b"\n"))
 
 
 def _array(file: str, content: bytes) -> Iterator[tuple[int, object]]:
-    decoder, line, counted = json.JSONDecoder(), 1, 0
+    """The elements of a JSON array, decoded one by one so that each has its line."""
+    decoder, line, counted = json.JSONDecoder(), 1, 0  # lines are counted up to the place `counted`
     try:
         text = content.decode("utf-8")
         at = text.index("[") + 1
         while True:
-            at = _skip(text, at)
+            at = _after_spaces(text, at)
             if text[at] == "]":
                 return
+            # An element starts here.
             line, counted = line + text.count("\n", counted, at), at
             value, at = decoder.raw_decode(text, at)
             yield line, value
-            at = _skip(text, at)
+            at = _after_spaces(text, at)
             if text[at] == ",":
                 at += 1
             elif text[at] != "]":
@@ -131,7 +136,8 @@ def _array(file: str, content: bytes) -> Iterator[tuple[int, object]]:
         raise UserError(f"{file}:{line}: the JSON array breaks off or is damaged here: mend the file") from None
 
 
-def _skip(text: str, at: int) -> int:
+def _after_spaces(text: str, at: int) -> int:
+    """The first place from `at` on that is no white space."""
     while text[at] in " \t\r\n":
         at += 1
     return at

@@ -1,4 +1,4 @@
-"""Rows of data files: good ones built, bad ones named by file and line, others left out and counted."""
+"""Reads rows of data files: good ones are built, bad ones named by file and line, others left out and counted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sml_jax.tasks.problems.row_files import BadRow, located_rows
 __all__ = ["BadRow", "LeftOut", "Rows", "check_unicode", "number_or_text", "read_rows", "text", "texts"]
 
 _log = logging.getLogger(__name__)
-MOST_BAD = 0.1
-_MOST_REPORTED = 10
+MAX_BAD_FRACTION = 0.1
+_MAX_REPORTED = 10  # bad rows that are named one by one
 T = TypeVar("T")
 
 
@@ -45,49 +45,51 @@ def read_rows(
     path: str | Path,
     build: Callable[[dict[str, Any], str], T],
     *,
-    most_bad: float = MOST_BAD,
-    most_rows: int | None = None,
+    max_bad_fraction: float = MAX_BAD_FRACTION,
+    max_rows: int | None = None,
     cure: str = "mend the file, or give the one that docs/data.md names",
 ) -> Rows[T]:
     """Builds an item from each row of a file, or of every data file below a folder.
 
-    Formats are told by name: `.jsonl` holds an object a line, `.json` an array, a single object, or an object a line,
-    `.parquet` a table; all but the last may be compressed with gzip. A file of lines is never held as a whole.
+    The file's name says its format: `.jsonl` holds an object a line, `.json` an array, a single object, or an object a
+    line, `.parquet` a table; all but the last may be compressed with gzip. Files of lines are streamed.
 
     Args:
       path: of a file or a folder.
       build: makes an item of a row and its label (see `row_files.Row`); raises BadRow or LeftOut where it
         cannot or should not.
-      most_bad: the share of bad rows that is borne.
-      most_rows: only so many rows are read, from the start.
-      cure: ends the error about too many bad rows.
+      max_bad_fraction: the share of bad rows, from 0 to 1, above which nothing is returned.
+      max_rows: only so many rows are read, from the start.
+      cure: what to do about too many bad rows; ends the error's text.
 
     Raises:
       UserError: something is missing, unreadable or empty, or too many rows are bad.
     """
-    if most_rows is not None and most_rows < 1:
-        raise UserError(f"most_rows is {most_rows}: give at least 1, or None for all rows")
+    if max_rows is not None and max_rows < 1:
+        raise UserError(f"max_rows is {max_rows}: give at least 1, or None for all rows")
     items: list[T] = []
     bad: list[str] = []
     left_out: Counter[str] = Counter()
     total = 0
+    # Rows are read one by one; each is built, reported as bad, or left out for a reason that is counted.
     for row in located_rows(user_path(path)):
-        if most_rows is not None and total == most_rows:
+        if max_rows is not None and total == max_rows:
             break
         total += 1
         try:
             items.append(build(_object(row.value), row.label))
         except BadRow as why:
             bad.append(f"{row.file}:{row.number}: {why}")
-            if len(bad) <= _MOST_REPORTED:
+            if len(bad) <= _MAX_REPORTED:
                 _log.warning("%s; row left out", bad[-1])
         except LeftOut as why:
             left_out[str(why)] += 1
-    if len(bad) > _MOST_REPORTED:
+    # Then a word on all that was not built, and an error where it is too much.
+    if len(bad) > _MAX_REPORTED:
         _log.warning("%s: %d rows left out in all", path, len(bad))
     for reason, count in left_out.items():
         _log.warning("%s: left out %d of %d rows: %s", path, count, total, reason)
-    if len(bad) > most_bad * total:
+    if len(bad) > max_bad_fraction * total:
         raise UserError(f"{len(bad)} of {total} rows cannot be used, the first is {bad[0]}: {cure}")
     if not total:
         raise UserError(f"{path} has no rows: give a file with one JSON object a line")
@@ -95,6 +97,7 @@ def read_rows(
 
 
 def _object(value: object) -> dict[str, Any]:
+    """The row as a JSON object; raises BadRow for anything else."""
     if isinstance(value, BadRow):
         raise value
     if not isinstance(value, dict):
@@ -119,7 +122,11 @@ def text(row: Mapping[str, Any], name: str) -> str:
 
 
 def number_or_text(row: Mapping[str, Any], name: str) -> str:
-    """Like `text`, and a number is spelt out: 27.0 as "27", 0.5 as "0.5"."""
+    """A field that must be text, as for `text`, or a number, which is spelt out: 27.0 as "27", 0.5 as "0.5".
+
+    Raises:
+      BadRow: it is neither.
+    """
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return text(row, name)
@@ -129,7 +136,11 @@ def number_or_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A field that must be a list of texts, none of them blank; an empty list where the field is missing."""
+    """A field that must be a list of texts, none of them blank; a missing field is an empty list.
+
+    Raises:
+      BadRow: it is none.
+    """
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
         raise BadRow(f'field "{name}" is no list of strings')
@@ -137,7 +148,11 @@ def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def check_unicode(value: str, name: str) -> str:
-    """The value, unless it holds half a character, which no tokenizer and no file can hold."""
+    """Returns the value of a field, unless it holds half of a surrogate pair, which no tokenizer and no file can hold.
+
+    Raises:
+      BadRow: it does.
+    """
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -68,7 +68,7 @@ def test_what_is_no_packed_text_is_a_bad_row(private: object, tmp_path, monkeypa
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch) -> None:
-    monkeypatch.setattr(contest_cases, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(contest_cases, "_MAX_BYTES", 1 << 20)
     with pytest.raises(BadRow, match="unpacks to more than 1 MiB"):
         cases_of({"private_test_cases": pack("x" * (1 << 22))})
 

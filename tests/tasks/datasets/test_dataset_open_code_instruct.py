@@ -37,13 +37,13 @@ def test_parquet(tmp_path: Path) -> None:
     assert open_code_instruct(tmp_path, 0).problems("train") == lines
 
 
-def test_scores_and_most_rows(tmp_path: Path, caplog) -> None:
+def test_scores_and_max_rows(tmp_path: Path, caplog) -> None:
     scores = ["1.0", "0.9", "1.0", 0.5, "1"]
     rows = [instruct_row(i, average_test_score=score) for i, score in enumerate(scores)]
     path = write(tmp_path / "a.jsonl", rows)
     assert [p.id[-1] for p in open_code_instruct(path, 0).problems("train")] == ["0", "2", "4"]
     assert "left out 2 of 5 rows: average_test_score below 1" in caplog.text
-    some = open_code_instruct(path, 0, min_test_score=0.9, most_rows=3).problems("train")
+    some = open_code_instruct(path, 0, min_test_score=0.9, max_rows=3).problems("train")
     assert [p.id[-1] for p in some] == ["0", "1", "2"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_MOST_CHARACTERS = 200  # of one value in a report
+_MAX_CHARACTERS = 200  # of one value in a report
 _WORDS = {"Eq": "==", "NotEq": "!=", "Lt": "<", "LtE": "<=", "Gt": ">", "GtE": ">=", "Is": "is", "IsNot": "is not"}
 _WORDS |= {"In": "in", "NotIn": "not in"}
 
@@ -101,7 +101,7 @@ def pair(expected: Any, got: Any) -> list[str]:
     return texts
 
 
-def brief(value: Any, most: int = _MOST_CHARACTERS) -> str:
+def brief(value: Any, most: int = _MAX_CHARACTERS) -> str:
     """`repr`, without building all of it for a long value."""
     kind = type(value)
     try:

@@ -41,7 +41,7 @@ def main(request: dict[str, Any]) -> None:
     to_judge, from_code = os.pipe()
     code_side, judge_side = {to_code, from_code, files["claims"]}, {to_judge, from_judge, files["report"]}
     children: dict[int, str] = {}
-    for role, kept in (("judge", judge_side), ("code", code_side)):
+    for role, own_files in (("judge", judge_side), ("code", code_side)):
         if role == "judge" and request["mode"] != "tests":
             continue
         child = os.fork()
@@ -49,7 +49,7 @@ def main(request: dict[str, Any]) -> None:
             try:
                 _signal.set_wakeup_fd(-1)
                 _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-                _child(role, request, kept, scratch, (to_code, from_code), (to_judge, from_judge))
+                _child(role, request, own_files, scratch, (to_code, from_code), (to_judge, from_judge))
             except BaseException:
                 os._exit(1)
             return  # a whole program ends as Python does: it joins threads, runs exit handlers, flushes the output
@@ -67,7 +67,7 @@ def main(request: dict[str, Any]) -> None:
 def _child(
     role: str,
     request: dict[str, Any],
-    kept: set[int],
+    own_files: set[int],
     scratch: str,
     code_wire: tuple[int, int],
     judge_wire: tuple[int, int],
@@ -77,7 +77,7 @@ def _child(
     Args:
       role: "judge" or "code".
       request: see `runner`.
-      kept: the open files that are this child's own.
+      own_files: the numbers of the open files that are this child's alone.
       scratch: the folder that it may write to.
       code_wire, judge_wire: (reading, writing) of either side.
     """
@@ -85,7 +85,7 @@ def _child(
     if hasattr(os, "setsid"):
         os.setsid()
     status = files["status"]
-    needed = {0, 1, 2, status, *kept} | ({files["tests"]} if role == "judge" else set())
+    needed = {0, 1, 2, status, *own_files} | ({files["tests"]} if role == "judge" else set())
     confine.close_files(except_for=needed)
     # The judge reads the tests before it is locked up. It prints nothing.
     tests: list[tuple[str, str]] = []

@@ -12,7 +12,7 @@ from typing import Any
 
 from sml_jax.tasks.code.sandbox import operations
 from sml_jax.tasks.code.sandbox.handles import Handles
-from sml_jax.tasks.code.sandbox.wire import MOST_BYTES, Garbled, Writer
+from sml_jax.tasks.code.sandbox.wire import MAX_BYTES, Garbled, Writer
 from sml_jax.tasks.code.sandbox.wire_reader import Reader
 
 
@@ -51,7 +51,7 @@ class Peer(Handles):
     def _receive(self) -> tuple[bytes, bytes]:
         """(kind, message) of the next frame."""
         size = int.from_bytes(self._exactly(8), "little")
-        if not 0 < size <= MOST_BYTES + 64:
+        if not 0 < size <= MAX_BYTES + 64:
             raise Garbled("length")
         data = self._exactly(size)
         return data[:1], data[1:]
@@ -70,8 +70,8 @@ class Peer(Handles):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _bounded(self, data: bytes) -> bytes:
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"a value of more than {MOST_BYTES >> 20} MB as text")
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"a value of more than {MAX_BYTES >> 20} MB as text")
         return data
 
     # Asking

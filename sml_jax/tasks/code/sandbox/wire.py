@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-MOST_BYTES = 1 << 24
+MAX_BYTES = 1 << 24
 """Of one message."""
 _SMALL = 10**18  # integers below it are written in decimal digits where a list holds nothing else
 FACTORIES = {"int": int, "list": list, "set": set, "dict": dict, "str": str, "float": float, "tuple": tuple}

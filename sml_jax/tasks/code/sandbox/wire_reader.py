@@ -9,7 +9,7 @@ from typing import Any
 
 from sml_jax.tasks.code.sandbox.wire import FACTORIES, Garbled
 
-_MOST_NODES = 1 << 20
+_MAX_NODES = 1 << 20
 
 
 class Reader:
@@ -56,7 +56,7 @@ class Reader:
             tag = data[at : at + 1]
             origin, size = map(int, data[at + 1 : colon].split())
             at = colon + 1 + size
-            if size < 0 or at > len(data) or len(values) >= _MOST_NODES:
+            if size < 0 or at > len(data) or len(values) >= _MAX_NODES:
                 raise Garbled("size")
             payload = data[colon + 1 : at]
             if tag == b"=":
