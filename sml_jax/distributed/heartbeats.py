@@ -50,10 +50,10 @@ class PeerClock:
         Args:
           store_limit: seconds without an answer of the store after which process 0 is lost; None for `limit`.
         """
-        pause, self._last_check = now - self._last_check, now
-        if pause > _OWN_PAUSE:
-            self._last_answer += pause
-            self._last_change = {peer: changed + pause for peer, changed in self._last_change.items()}
+        since_last_check, self._last_check = now - self._last_check, now
+        if since_last_check > _OWN_PAUSE:
+            self._last_answer += since_last_check
+            self._last_change = {peer: changed + since_last_check for peer, changed in self._last_change.items()}
         if now - self._last_answer > (limit if store_limit is None else store_limit):
             return [0] if 0 in self._last_change else []
         # Ages are measured up to the store's last answer: its silence is not the peers' fault.
@@ -61,9 +61,11 @@ class PeerClock:
 
 
 class Heartbeats:
-    """Beats for this process and watches the others, in two threads, because the store may never answer.
+    """Beats for this process and watches the others. Nothing happens before `start`.
 
-    A process that ends on purpose leaves a farewell in the store: a few bytes that say why.
+    One thread talks to the store, which may never answer: it counts up this process's number and reads those of the
+    others. A second thread only judges how old these are, and ends with the first loss or farewell of a peer. A
+    farewell is what a process that ends on purpose leaves in the store: a few bytes that say why.
 
     Args:
       on_lost: called with the numbers of lost peers.

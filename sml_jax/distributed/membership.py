@@ -51,8 +51,8 @@ class ProcessGroup:
     detect: bool = False
 
     def __post_init__(self) -> None:
-        given = [self.coordinator_address, self.num_processes, self.process_id]
-        if not self.detect and None in given and given != [None] * 3:
+        values = [self.coordinator_address, self.num_processes, self.process_id]
+        if not self.detect and None in values and values != [None] * 3:
             raise UserError(
                 "several processes: give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I all "
                 "three, or --distributed=auto on a cluster that JAX knows"

@@ -42,14 +42,14 @@ class CacheLayout:
     ring's end on one side and, when its overrun is written a second time at the ring's start, over its front.
 
     Attributes:
-      axis: the axis of an array of keys or values that counts slots.
+      slot_axis: the axis of an array of keys or values that counts slots.
       local: for each layer, whether its cache becomes a ring.
       window: tokens that a local layer sees.
       ring_size: tokens that a local layer keeps; 0 where no layer has a ring.
       margin: the most new tokens that are written at once, aligned.
     """
 
-    axis: int
+    slot_axis: int
     local: tuple[bool, ...]
     window: int = 0
     ring_size: int = 0
@@ -85,7 +85,7 @@ class CacheLayout:
 
     def capacity_of(self, cache: Cache) -> int:
         """Tokens of a row that a cache has room for; `sys.maxsize` if every layer's cache is a ring."""
-        slots = [layer.keys.shape[self.axis] for layer in cache]
+        slots = [layer.keys.shape[self.slot_axis] for layer in cache]
         return min((n for layer, n in enumerate(slots) if not self.is_ring(layer, n)), default=sys.maxsize)
 
     def window_overwritten(self, written: int, length: int) -> bool:
@@ -103,20 +103,20 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
 
     Rows are the first axis because a write is a scatter over rows, and XLA transposes whole caches where they are not.
     """
-    axis = cache_backend(config.attention).time_axis
+    slot_axis = cache_backend(config.attention).time_axis
 
     def zeros(layer: int) -> jax.Array:
         shape = [rows, config.kv_heads, config.head_dim]
-        shape.insert(axis, capacity if layout is None else layout.slot_count(layer, capacity))
+        shape.insert(slot_axis, capacity if layout is None else layout.slot_count(layer, capacity))
         return jnp.zeros(shape, config.compute_dtype)
 
     return tuple(KVCache(zeros(layer), zeros(layer)) for layer in range(config.layers))
 
 
-def grow(axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
-    """One array of a cache, padded with zeros to `slots` along `axis`, `front` of them before the old ones."""
-    added = slots - array.shape[axis]
-    return jnp.pad(array, [(front, added - front) if i == axis else (0, 0) for i in range(array.ndim)])
+def grow(slot_axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
+    """One array of a cache, padded with zeros to `slots` along `slot_axis`, `front` of them before the old ones."""
+    added = slots - array.shape[slot_axis]
+    return jnp.pad(array, [(front, added - front) if i == slot_axis else (0, 0) for i in range(array.ndim)])
 
 
 def kv_segments(
@@ -135,7 +135,7 @@ def kv_segments(
     """
 
     def segment_of(layer: int, layer_cache: KVCache) -> KVSegment:
-        slots = layer_cache.keys.shape[layout.axis]
+        slots = layer_cache.keys.shape[layout.slot_axis]
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (start.shape[0], slots))
         if not layout.is_ring(layer, slots):
             # Slot i holds the token at position i.
@@ -185,19 +185,20 @@ def copy_prefix(
       slots: how many to copy, rounded up to windows of `COPY_WINDOW`, so that one executable serves all lengths. A ring
         that has fewer slots is copied as a whole.
     """
-    axis = layout.axis
-    size = min(COPY_WINDOW, *(layer.keys.shape[axis] for layer in cache))
+    slot_axis = layout.slot_axis
+    size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache))
     every_row = jnp.ones(target.size, bool)
 
     def copy_window(i: jax.Array, cache: Cache) -> Cache:
         def of_layer(layer_cache: KVCache) -> KVCache:
             # The last window of a cache begins where it still fits, and copies some slots a second time.
-            first = jnp.minimum(i * size, layer_cache.keys.shape[axis] - size)
+            first = jnp.minimum(i * size, layer_cache.keys.shape[slot_axis] - size)
             window = jax.tree.map(
-                partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=axis), layer_cache
+                partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=slot_axis),
+                layer_cache,
             )
             starts = jnp.full(target.size, first, jnp.int32)
-            return _put_windows(axis, layer_cache, take_rows(window, source), target, starts, every_row)
+            return _put_windows(slot_axis, layer_cache, take_rows(window, source), target, starts, every_row)
 
         return tuple(map(of_layer, cache))
 
@@ -228,27 +229,27 @@ def write(
       start: position of the window's first slot in a row.
       count: new tokens of a row. Nothing is written for a count of 0, nor for a number past the shard's rows.
     """
-    axis = layout.axis
+    slot_axis = layout.slot_axis
     if rows is None:
         rows_per_shard = cache[0].keys.shape[0] // shards
         rows = jnp.broadcast_to(jnp.arange(rows_per_shard, dtype=jnp.int32), (shards, rows_per_shard))
 
     def of_layer(layer: int, old: KVCache, window: KVCache) -> KVCache:
-        if not layout.is_ring(layer, old.keys.shape[axis]):
-            return _put_windows(axis, old, window, rows, start, count > 0)
+        if not layout.is_ring(layer, old.keys.shape[slot_axis]):
+            return _put_windows(slot_axis, old, window, rows, start, count > 0)
         first = start % layout.ring_size
-        overruns = first + window.keys.shape[axis] > layout.ring_size
-        written = _put_windows(axis, old, window, rows, layout.margin + first, count > 0)
+        overruns = first + window.keys.shape[slot_axis] > layout.ring_size
+        written = _put_windows(slot_axis, old, window, rows, layout.margin + first, count > 0)
         # The part that ran over the ring's end belongs at its start. The window is written again, one ring's size
         # earlier: that part comes to lie at the start, and the rest falls into the front margin.
         wrapped = layout.margin + first - layout.ring_size
-        return _put_windows(axis, written, window, rows, wrapped, (count > 0) & overruns)
+        return _put_windows(slot_axis, written, window, rows, wrapped, (count > 0) & overruns)
 
     return tuple(of_layer(layer, old, window) for layer, (old, window) in enumerate(zip(cache, new, strict=True)))
 
 
 def _put_windows(
-    axis: int, layer_cache: KVCache, windows: KVCache, rows: jax.Array, start: jax.Array, wanted: jax.Array
+    slot_axis: int, layer_cache: KVCache, windows: KVCache, rows: jax.Array, start: jax.Array, wanted: jax.Array
 ) -> KVCache:
     """A layer's cache with a window put into each of `rows` [shards, few], from slot `start` on, where `wanted`."""
     shards = rows.shape[0]
@@ -256,7 +257,7 @@ def _put_windows(
     # The scatter drops a window whose row does not exist, so an unwanted window is sent past the last row.
     row_or_none = jnp.where(wanted.reshape(rows.shape), rows, rows_per_shard)
     places = jnp.stack([row_or_none, start.reshape(rows.shape)], axis=-1)
-    dimensions = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, axis))
+    dimensions = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, slot_axis))
 
     def scatter(array: jax.Array, updates: jax.Array, places: jax.Array) -> jax.Array:
         drop = jax.lax.GatherScatterMode.FILL_OR_DROP

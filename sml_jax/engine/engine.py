@@ -144,7 +144,7 @@ class Engine:
         self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
         # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
         # differ, and each kernel would be compiled twice.
-        array_sharding = cache_sharding(self.mesh, self.layout.axis)
+        array_sharding = cache_sharding(self.mesh, self.layout.slot_axis)
         sharding: Any = array_sharding  # KVCache expects arrays, and here holds a sharding for each of them
         cache_shardings = (KVCache(sharding, sharding),) * config.layers
 
@@ -153,7 +153,7 @@ class Engine:
         # Each device makes its own part of a cache: the whole cache need not fit on one device.
         self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings)
         self._grow = jax.jit(
-            partial(caches.grow, self.layout.axis), static_argnums=(1, 2), out_shardings=array_sharding
+            partial(caches.grow, self.layout.slot_axis), static_argnums=(1, 2), out_shardings=array_sharding
         )
         self._keys = jax.jit(partial(turn_keys))
         # The kernels of a call. Functions that return a changed cache are given the old one's memory (donated), while
@@ -197,7 +197,7 @@ class Engine:
             layers = [list(layer) for layer in cache]
             del cache
             for number, arrays in enumerate(layers):
-                old_slots, new_slots = arrays[0].shape[layout.axis], layout.slot_count(number, capacity)
+                old_slots, new_slots = arrays[0].shape[layout.slot_axis], layout.slot_count(number, capacity)
                 # When a local layer becomes a ring, its tokens move behind the margin in front of the ring.
                 front = layout.margin if layout.is_ring(number, new_slots) else 0
                 if new_slots > old_slots:
@@ -330,7 +330,7 @@ class Engine:
     def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
         """A cache of any size, as shapes, dtypes and shardings."""
         shapes = jax.eval_shape(partial(caches.empty_cache, self.model.config, rows, slots, layout))
-        sharding = cache_sharding(self.mesh, self.layout.axis)
+        sharding = cache_sharding(self.mesh, self.layout.slot_axis)
         return jax.tree.map(partial(_with_sharding, sharding=sharding), shapes)
 
     def programs(

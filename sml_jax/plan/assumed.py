@@ -28,39 +28,39 @@ class AssumedFraming:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """One token that stands for every end of a turn."""
+        """One token id, in place of the tokens that end a turn."""
         return (_ANY_TOKEN,)
 
     def student_opening(self, question: str) -> list[int]:
-        """The opening of the student's context, of the assumed length."""
+        """The tokens that open the student's context: `opening` of them."""
         return [_ANY_TOKEN] * self.opening
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        """The teacher's reply and what surrounds it."""
+        """The teacher's reply with `around` tokens."""
         return [*reply, *self._margin()]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        """The opening of the teacher's context, of the assumed length."""
+        """The tokens that open the teacher's context: `opening` of them."""
         return [_ANY_TOKEN] * self.opening
 
     def teacher_hears(self, said: Sequence[int]) -> list[int]:
-        """The student's utterance and what surrounds it."""
+        """The student's utterance with `around` tokens."""
         return [*said, *self._margin()]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
-        """What surrounds private knowledge; nothing if there is none."""
+        """Tokens around private knowledge, `around` of them; none if there is no knowledge."""
         return self._margin() if private else []
 
     def teacher_begins(self) -> list[int]:
-        """What comes before a teacher's turn."""
+        """Tokens that open a teacher's turn in its context: `around` of them."""
         return self._margin()
 
     def teacher_ends(self) -> list[int]:
-        """What comes after a teacher's turn."""
+        """Tokens that close a teacher's turn in its context: `around` of them."""
         return self._margin()
 
     def asks_question(self) -> list[int]:
-        """The request to the question writer."""
+        """Tokens that ask the question writer for a question: `around` of them."""
         return self._margin()
 
     def text(self, text: str) -> list[int]:
@@ -70,7 +70,7 @@ class AssumedFraming:
     # Sampled tokens pass through as they are, and none is ever turned into text.
 
     def utterance(self, tokens: Sequence[int]) -> str:
-        """Never called: a plan samples nothing."""
+        """Raises NotImplementedError: a plan samples no text."""
         raise NotImplementedError("a stand-in says nothing")
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
@@ -82,11 +82,11 @@ class AssumedFraming:
         return list(tokens)
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """No tokens."""
+        """An empty tuple: nothing is suppressed."""
         return ()
 
     def _margin(self) -> list[int]:
-        """What surrounds an utterance, of the assumed length."""
+        """`around` tokens, in place of what a chat template puts around an utterance."""
         return [_ANY_TOKEN] * self.around
 
 
@@ -101,21 +101,21 @@ class AssumedTask:
         return [Problem("assumed", "a problem", "an answer")]
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Never called: a plan verifies nothing."""
+        """Raises NotImplementedError: a plan samples no answers, so nothing is verified."""
         raise NotImplementedError("a stand-in judges nothing")
 
     def static_knowledge(self, problem: Problem) -> str:
-        """What a teacher knows of a problem; its length is part of the assumed opening."""
+        """A short text. It does not count: the assumed opening includes the teacher's knowledge."""
         return "the answer"
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """Nothing."""
+        """An empty text: what a verdict tells the teacher is part of the assumed lengths."""
         return ""
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """Never called: a plan samples nothing."""
+        """Raises NotImplementedError: a plan samples no text."""
         raise NotImplementedError("a stand-in says nothing")
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
-        """Never called: a plan samples nothing."""
+        """Raises NotImplementedError: a plan samples no text."""
         raise NotImplementedError("a stand-in says nothing")

@@ -46,11 +46,12 @@ class PlannedExecutable(Executable):
 
 @dataclass(frozen=True)
 class Phase:
-    """What runs while the same state is resident.
+    """What runs while the same state is resident on the devices.
 
     Attributes:
-      state: resident arrays by kind ("student's cache", "optimiser", ...).
-      executables: what runs.
+      name: such as "online: rollout".
+      state: shapes, dtypes and shardings of the resident arrays, by kind ("student's cache", "optimiser", ...).
+      executables: what runs, with abstract arguments; nothing is compiled yet.
       dialogues: how many dialogues one pass of the phase handles; 0 for an update.
     """
 

@@ -29,12 +29,12 @@ def scaled(one: Compiled, two: Compiled, first: int, second: int, layers: int) -
         return a + (b - a) * (layers - first) / (second - first)
 
     useful = line(one.useful_flops, two.useful_flops)
-    seconds = one.seconds + two.seconds
+    compile_seconds = one.seconds + two.seconds
     if one.memory is None or two.memory is None or one.work is None or two.work is None:
         # A shallow model that does not compile tells that the deep one will not either, and about how much it wants.
         needs = [c.wanted if c.memory is None else c.memory.total for c in (one, two)]
         wanted = None if needs[0] is None or needs[1] is None else max(line(needs[0], needs[1]), needs[1])
-        return Compiled(None, wanted, None, useful, seconds)
+        return Compiled(None, wanted, None, useful, compile_seconds)
     sizes = zip(_sizes(one.memory), _sizes(two.memory), strict=True)
     memory = Memory(*(max(line(a, b), 0.0) for a, b in sizes))
     # Collectives of two depths share no channels, so they are compared by kind.
@@ -44,7 +44,7 @@ def scaled(one: Compiled, two: Compiled, first: int, second: int, layers: int) -
         for kind in kinds
     }
     work = Count(line(one.work.flops, two.work.flops), line(one.work.bytes, two.work.bytes), sent)
-    return Compiled(memory, None, work, useful, seconds)
+    return Compiled(memory, None, work, useful, compile_seconds)
 
 
 def _sizes(memory: Memory) -> tuple[float, float, float, float]:
