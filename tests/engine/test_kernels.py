@@ -20,8 +20,8 @@ def keys_of(seed: int, rows: int = 4) -> jax.Array:
     return row_keys(jax.random.key(seed), jax.numpy.arange(rows, dtype=jax.numpy.uint32))
 
 
-def filled(engine, params, rows: list[list[int]], chunk: int, cache=None):
-    """A cache of all but each row's last token, put in `chunk` tokens at a time; and how many each row holds."""
+def fill_cache(engine, params, rows: list[list[int]], chunk: int, cache=None):
+    """A cache with all but each row's last token, extended by `chunk` tokens at a time; and how many each row holds."""
     cache = engine.empty_cache() if cache is None else cache
     waiting = [row[:-1] for row in rows]
     start = np.zeros(len(rows), np.int32)
@@ -36,14 +36,16 @@ def filled(engine, params, rows: list[list[int]], chunk: int, cache=None):
     return cache, start
 
 
-def decoded(engine, params, rows: list[list[int]], limit: list[int], chunk: int = 8, seed: int = 0):
-    cache, start = filled(engine, params, rows, chunk)
+def decode_turns(engine, params, rows: list[list[int]], limit: list[int], chunk: int = 8, seed: int = 0):
+    """Samples up to `limit` tokens behind each row; the cache with all but the last of these, and the samples."""
+    cache, start = fill_cache(engine, params, rows, chunk)
     last = np.array([row[-1] for row in rows], np.int32)
     new, out = engine.decode(params, cache, last, start, np.array(limit, np.int32), keys_of(seed))
     return engine.write(cache, new, start, np.asarray(out.count)), jax.device_get(out)
 
 
-def said(out) -> list[list[int]]:
+def sampled_tokens(out) -> list[list[int]]:
+    """The tokens of each row that count."""
     return [row[:n].tolist() for row, n in zip(out.tokens, out.count, strict=True)]
 
 
@@ -52,16 +54,16 @@ def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(
     make_engine, params, scores_of, chunk, suppressed_ids
 ) -> None:
     rows = contexts()
-    _, out = decoded(make_engine(suppressed_ids=suppressed_ids), params, rows, [8, 8, 8, 8], chunk)
-    scores = scores_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
+    _, out = decode_turns(make_engine(suppressed_ids=suppressed_ids), params, rows, [8, 8, 8, 8], chunk)
+    scores = scores_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
     assert out.count.sum() > 8
     for row, n, got, score in zip(rows, out.count, out.logprob, scores, strict=True):
         np.testing.assert_allclose(got[:n], score[len(row) :], atol=1e-4)
 
 
 def test_chunks_make_no_difference_to_what_is_kept(make_engine, params) -> None:
-    small, _ = filled(make_engine(), params, contexts(), 4)
-    large, _ = filled(make_engine(), params, contexts(), 8)
+    small, _ = fill_cache(make_engine(), params, contexts(), 4)
+    large, _ = fill_cache(make_engine(), params, contexts(), 8)
     for a, b in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
         for row, length in enumerate(LENGTHS):
             np.testing.assert_allclose(a[row, :, : length - 1], b[row, :, : length - 1], atol=1e-5)
@@ -69,7 +71,7 @@ def test_chunks_make_no_difference_to_what_is_kept(make_engine, params) -> None:
 
 def test_a_row_with_nothing_to_append_or_to_sample_is_left_as_it_is(make_engine, params) -> None:
     engine = make_engine()
-    cache, start = filled(engine, params, contexts(), 8)
+    cache, start = fill_cache(engine, params, contexts(), 8)
     before = jax.device_get(cache)
     # Rows 0 and 2 rest; row 2 with its true start and row 0 with 0, which is what an idle row is given.
     at, count = start * np.array([0, 1, 1, 1], np.int32), np.array([0, 3, 0, 8], np.int32)
@@ -88,8 +90,8 @@ def test_a_full_row_keeps_its_first_tokens(make_engine, params, scores_of) -> No
     """Writes near the end of the cache must not be moved back over what is there."""
     row = np.random.default_rng(1).integers(0, CONFIG.vocab_size, 62).tolist()
     rows = [row, row[:3], row[:61], row[:63]]
-    _, out = decoded(make_engine(), params, rows, [2, 8, 3, 1])
-    scores = scores_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
+    _, out = decode_turns(make_engine(), params, rows, [2, 8, 3, 1])
+    scores = scores_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
     for row, n, got, score in zip(rows, out.count, out.logprob, scores, strict=True):
         np.testing.assert_allclose(got[:n], score[len(row) :], atol=1e-4)
 
@@ -97,20 +99,22 @@ def test_a_full_row_keeps_its_first_tokens(make_engine, params, scores_of) -> No
 def test_what_an_earlier_dialogue_left_in_the_cache_is_not_seen(make_engine, params) -> None:
     engine = make_engine()
     rows = contexts()
-    _, fresh = decoded(engine, params, rows, [8] * 4)
-    dirty, _ = filled(engine, params, [row[::-1] for row in rows[::-1]], 8)
-    cache, start = filled(engine, params, rows, 8, dirty)
+    # The same rows in an empty cache, and in one that holds other, longer contexts.
+    _, fresh = decode_turns(engine, params, rows, [8] * 4)
+    dirty, _ = fill_cache(engine, params, [row[::-1] for row in rows[::-1]], 8)
+    cache, start = fill_cache(engine, params, rows, 8, dirty)
     last = np.array([row[-1] for row in rows], np.int32)
     _, out = engine.decode(params, cache, last, start, np.full(4, 8, np.int32), keys_of(0))
-    assert said(fresh) == said(jax.device_get(out))
+    assert sampled_tokens(fresh) == sampled_tokens(jax.device_get(out))
 
 
 def test_limits_hold_for_each_row_and_an_end_stops_it(make_engine, params) -> None:
+    # Over several seeds some turns are ended by a stop token and some by their limit.
     stopped = set()
     for seed in range(12):
-        _, out = decoded(make_engine(), params, contexts(), [0, 1, 3, 8], seed=seed)
+        _, out = decode_turns(make_engine(), params, contexts(), [0, 1, 3, 8], seed=seed)
         stopped |= set(out.ended[1:].tolist())
-        for turn, ended, limit in zip(said(out), out.ended, [0, 1, 3, 8], strict=True):
+        for turn, ended, limit in zip(sampled_tokens(out), out.ended, [0, 1, 3, 8], strict=True):
             assert len(turn) <= limit
             assert END not in turn[:-1]
             assert ended == (turn[-1:] == [END])
@@ -120,18 +124,19 @@ def test_limits_hold_for_each_row_and_an_end_stops_it(make_engine, params) -> No
 
 
 def test_the_loop_stops_when_all_turns_have_ended(make_engine, params) -> None:
+    # The end of turn is all that may be sampled.
     engine = make_engine(suppressed_ids=tuple(t for t in range(CONFIG.vocab_size) if t != END))
-    _, out = decoded(engine, params, contexts(), [8] * 4)
-    assert said(out) == [[END]] * 4 and out.ended.all()
+    _, out = decode_turns(engine, params, contexts(), [8] * 4)
+    assert sampled_tokens(out) == [[END]] * 4 and out.ended.all()
     assert (out.tokens[:, 1:] == 0).all() and (out.logprob[:, 1:] == 0).all()  # never written
     np.testing.assert_array_equal(out.sampling_logprob[:, 0], 0.0)
     assert (out.logprob[:, 0] < -0.1).all()
 
 
 def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
-    """The first two rows' part leaves with its first row, after two tokens; the other goes on to its limits."""
+    """The shard of the first two rows returns with its first finished row; the other shard goes on to its limits."""
     engine, stopped = make_engine(mesh=(2, 1, 1)), 0
-    cache, start = filled(engine, params, contexts(), 8)
+    cache, start = fill_cache(engine, params, contexts(), 8)
     last, limit = np.array([row[-1] for row in contexts()], np.int32), np.array([2, 8, 7, 7], np.int32)
     for seed in range(6):
         _, out = engine.decode(params, cache, last, start, limit, keys_of(seed), stop_counts=np.array([1, 2], np.int32))
@@ -144,13 +149,14 @@ def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
 
 
 def test_the_padding_id_may_be_sampled_and_is_kept_and_seen(make_engine, params, scores_of) -> None:
+    # Token 0, with which batches are padded, is all that may be sampled but for the end.
     engine = make_engine(suppressed_ids=tuple(t for t in range(CONFIG.vocab_size) if t not in (0, END)))
     rows = contexts()
     turns = []
     for seed in range(4):
-        _, out = decoded(engine, params, rows, [8] * 4, seed=seed)
-        turns += said(out)
-        scores = scores_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
+        _, out = decode_turns(engine, params, rows, [8] * 4, seed=seed)
+        turns += sampled_tokens(out)
+        scores = scores_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
         for row, n, got, score in zip(rows, out.count, out.logprob, scores, strict=True):
             np.testing.assert_allclose(got[:n], score[len(row) :], atol=1e-4)
     assert any(len(turn) >= 3 and set(turn[:-1]) == {0} for turn in turns)
@@ -161,8 +167,8 @@ def test_each_of_several_ends_ends_a_turn_and_is_among_its_tokens(make_engine, p
     engine = make_engine(stop_ids=(END, OTHER_END))
     last = []
     for seed in range(12):
-        _, out = decoded(engine, params, contexts(), [8] * 4, seed=seed)
-        for turn, ended in zip(said(out), out.ended, strict=True):
+        _, out = decode_turns(engine, params, contexts(), [8] * 4, seed=seed)
+        for turn, ended in zip(sampled_tokens(out), out.ended, strict=True):
             assert not {END, OTHER_END} & set(turn[:-1])
             assert ended == (turn[-1] in (END, OTHER_END))
             last.append(turn[-1])
@@ -171,10 +177,10 @@ def test_each_of_several_ends_ends_a_turn_and_is_among_its_tokens(make_engine, p
 
 def test_greedy_takes_the_likeliest_that_may_be_said(make_engine, params, logits_of) -> None:
     rows = contexts()
-    _, out = decoded(make_engine(sampling=Sampling(temperature=0.0)), params, rows, [8] * 4)
-    logits = logits_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
+    _, out = decode_turns(make_engine(sampling=Sampling(temperature=0.0)), params, rows, [8] * 4)
+    logits = logits_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
     logits[:, :, FORBIDDEN] = -np.inf
-    for row, turn, mine in zip(rows, said(out), logits, strict=True):
+    for row, turn, mine in zip(rows, sampled_tokens(out), logits, strict=True):
         assert turn == mine[len(row) - 1 : len(row) + len(turn) - 1].argmax(-1).tolist()
     assert all((row[:n] == 0).all() for row, n in zip(out.sampling_logprob, out.count, strict=True))
 
@@ -199,10 +205,10 @@ def plain_sampling_logprobs(logits: np.ndarray, temperature: float, top_k: int, 
 def test_sampling_log_probs_are_those_of_the_distribution_drawn_from(make_engine, params, logits_of, sampling) -> None:
     rows = contexts()
     for seed in range(3):
-        _, out = decoded(make_engine(sampling=sampling), params, rows, [8] * 4, seed=seed)
-        logits = logits_of([row + turn for row, turn in zip(rows, said(out), strict=True)])
+        _, out = decode_turns(make_engine(sampling=sampling), params, rows, [8] * 4, seed=seed)
+        logits = logits_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
         for row, turn, mine, drawn, plain in zip(
-            rows, said(out), logits, out.sampling_logprob, out.logprob, strict=True
+            rows, sampled_tokens(out), logits, out.sampling_logprob, out.logprob, strict=True
         ):
             for i, token in enumerate(turn):
                 at = mine[len(row) - 1 + i]

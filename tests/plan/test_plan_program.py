@@ -38,15 +38,15 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
     plan = report.make_plan(tiny_job(), "cpu:8", cache=cache)
     assert plan.fits and plan.mesh == {"data": 1, "fsdp": 8, "tensor": 1}
     for phase in plan.phases:
-        for kernel in phase.executables:
-            memory, covered = kernel.compiled.memory, sum(phase.state[kind] for kind in kernel.executable.covers)
-            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in kernel.executable.later)
-            if any(name in kernel.executable.name for name in ("decode", "gradients", "step", "weights")):
+        for planned in phase.executables:
+            memory, covered = planned.compiled.memory, sum(phase.state[kind] for kind in planned.executable.covers)
+            others = sum(phase.state.values()) - covered - sum(phase.state[kind] for kind in planned.executable.later)
+            if any(name in planned.executable.name for name in ("decode", "gradients", "step", "weights")):
                 # What is no state among the arguments (tokens, lengths) is small.
-                assert 0 <= memory.arguments - covered <= 8192, kernel.executable.name
-                assert kernel.needs == memory.total + others
+                assert 0 <= memory.arguments - covered <= 8192, planned.executable.name
+                assert planned.needs == memory.total + others
             else:  # weights that a program does not use are there all the same
-                assert memory.total + others <= kernel.needs <= memory.total + others + covered
+                assert memory.total + others <= planned.needs <= memory.total + others + covered
         assert phase.needs == pytest.approx(sum(phase.state.values()) + phase.temporaries)
     text = json.loads(json.dumps(as_json(plan, None)))
     assert [phase["name"] for phase in text["phases"]] == ["online: rollout", "online: update"]
@@ -64,15 +64,16 @@ def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
 
 
 def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
-    """Weights and caches by `rollout_mesh`, and the parameters, laid out anew for it, beside those of the update."""
+    """Weights and caches lie by `rollout_mesh`; the parameters are there a second time, moved to it."""
     config = tiny_config(layers=1, kv_heads=4)
     job = tiny_job(config)
-    shared, apart = (
+    shared, own_mesh = (
         report.make_plan(changed(job, rollout_mesh=shape), "cpu:8", cache=cache)
         for shape in (None, MeshShape(data=2, fsdp=1, tensor=4))
     )
-    assert shared.rollout_mesh is None and apart.rollout_mesh == {"data": 2, "fsdp": 1, "tensor": 4}
-    (rollout, update), (plain, _) = apart.phases, shared.phases
+    assert shared.rollout_mesh is None and own_mesh.rollout_mesh == {"data": 2, "fsdp": 1, "tensor": 4}
+    # The update's state does not move, and the rollout's weights and caches lie by the other mesh.
+    (rollout, update), (plain, _) = own_mesh.phases, shared.phases
     assert update.state == shared.phases[1].state, "the update stays on its own mesh"
     cache_bytes = rollout.state["student's cache"]
     assert cache_bytes == plain.state["student's cache"] == 8 * (48 + 16) * 2 * 4 * 16 * 4 / 8
@@ -81,16 +82,20 @@ def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     norms = 4 * (3 * config.embed_dim + 2 * config.head_dim * config.qk_norm)
     assert rollout.state["student's weights"] == whole / 4 + norms
     assert layout.layers[0]["params"]["mlp"]["up"]["kernel"].spec == PartitionSpec("fsdp", "tensor")
-    laid = rollout.executables[0]
-    assert laid.executable.covers == () and laid.compiled.memory.arguments >= whole / 4
+    # The first executable reads parameters that were moved to the other mesh, beside those of the update.
+    prepare = rollout.executables[0]
+    assert prepare.executable.covers == () and prepare.compiled.memory.arguments >= whole / 4
     later = sum(rollout.state[kind] for kind in ("student's weights", "student's cache", "teacher's cache"))
-    assert laid.needs == laid.compiled.memory.total + sum(rollout.state.values()) - later, "caches come after weights"
+    assert prepare.needs == prepare.compiled.memory.total + sum(rollout.state.values()) - later, (
+        "caches come after weights"
+    )
     assert plain.executables[0].executable.covers == ("student's parameters",)
+    # With `tensor`, decoding sums partial products over devices.
     decode, before = rollout.executables[-2], plain.executables[-2]
     assert "all-reduce" in decode.compiled.work.by_kind() and decode.compiled.work != before.compiled.work
-    assert as_json(apart, None)["rollout_mesh"] == apart.rollout_mesh
-    other = dataclasses.replace(apart, job=changed(apart.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4)))
-    assert flags_of(apart, other) == {
+    assert as_json(own_mesh, None)["rollout_mesh"] == own_mesh.rollout_mesh
+    other = dataclasses.replace(own_mesh, job=changed(own_mesh.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4)))
+    assert flags_of(own_mesh, other) == {
         "--gin.MeshShape.data": "1",
         "--gin.MeshShape.fsdp": "-1",
         "--gin.MeshShape.tensor": "4",
@@ -105,12 +110,14 @@ def test_a_recipes_rollout_mesh_reaches_its_plan():
 
 def test_what_does_not_fit_gets_a_setting_that_was_compiled_and_does(cache):
     job = tiny_job()
+    # A limit that is a fifth too low for the job as it is.
     roomy = report.make_plan(job, "cpu:8", cache=cache)
     limit = 0.8 * max(phase.needs for phase in roomy.phases)
     plan = report.make_plan(job, "cpu:8", limit, cache)
     assert not plan.fits
     found = nearest(plan, cache, tries=8)
     assert found is not None and found.plan.fits and found.flags
+    # The plan was compiled, and the same setting fits when it is planned again.
     again = report.make_plan(found.plan.job, found.plan.topology, limit, cache)
     assert all(phase.needs <= limit for phase in again.phases)
     assert nearest(report.make_plan(job, "cpu:8", 1000.0, cache), cache, tries=2) is None
@@ -193,7 +200,7 @@ def test_a_deep_program_is_on_the_line_through_two_shallow_ones(cache):
     job = tiny_job(config)
     mesh = make_mesh(1, 8, 1)
     rollout = report.make_plan(job, "cpu:8", cache=cache).phases[0]
-    index = next(i for i, kernel in enumerate(rollout.executables) if "write" in kernel.executable.name)
+    index = next(i for i, planned in enumerate(rollout.executables) if "write" in planned.executable.name)
     exact = report.compile_executable(phases(job, mesh)[0].executables[index])
     assert rollout.executables[index].compiled.memory.total == pytest.approx(exact.memory.total, rel=0.02)
     assert rollout.executables[index].compiled.work.bytes == pytest.approx(exact.work.bytes, rel=0.02)
@@ -212,14 +219,14 @@ def test_scaling_is_linear_and_keeps_what_was_not_compiled():
 def test_roofline_takes_the_slowest_of_three():
     chip = CHIPS["v5e"]
     work = Count(chip.flops * 2, chip.bandwidth * 3, {("all-gather", "1"): chip.links})
-    kernel = report._plan_executable(
+    planned = report._plan_executable(
         phases(tiny_job(), make_mesh(1, 8, 1))[0].executables[0],
         Compiled(Memory(1.0, 1.0, 1.0, 0.0), None, work, 1.0, 0.0),
         {"student's parameters": 1.0, "student's weights": 1.0},
         chip,
     )
-    assert kernel.limits == {"arithmetic": 2.0, "memory": 3.0, "links": 1.0}
-    assert kernel.seconds == 3.0 and kernel.binds == "memory"
+    assert planned.limits == {"arithmetic": 2.0, "memory": 3.0, "links": 1.0}
+    assert planned.seconds == 3.0 and planned.binds == "memory"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: sml-jax[plan]")
@@ -232,10 +239,10 @@ def test_a_small_model_for_a_tpu_slice():
     plan = report.make_plan(job, "v5e:2x4")
     assert plan.fits and plan.limit == 15.75 * 2**30
     for phase in plan.phases:
-        for kernel in phase.executables:
-            useful = kernel.compiled.useful_flops
-            assert kernel.needs >= kernel.compiled.memory.total
-            if useful and "extend" not in kernel.executable.name:  # whose last layer's output nobody asks for
-                assert kernel.compiled.work.flops * 8 == pytest.approx(useful, rel=0.05), kernel.executable.name
-            assert kernel.seconds
+        for planned in phase.executables:
+            useful = planned.compiled.useful_flops
+            assert planned.needs >= planned.compiled.memory.total
+            if useful and "extend" not in planned.executable.name:  # whose last layer's output nobody asks for
+                assert planned.compiled.work.flops * 8 == pytest.approx(useful, rel=0.05), planned.executable.name
+            assert planned.seconds
     assert plan.dialogues_per_hour()["online"] > 0
