@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -219,9 +221,7 @@ def test_an_environment_is_trained_in(examples):
 
 
 def test_a_family_is_read_and_written(examples):
-    """A copy of the package with the page's two files computes a folder of the family, saves it and loads it again."""
-    import shutil
-
+    """A copy of the package with the page's two files reads a configuration of the family, saves and loads a model."""
     shutil.copytree(ROOT / "sml_jax", examples / "sml_jax", ignore=shutil.ignore_patterns("__pycache__"))
     for _, name, text in BLOCKS:
         target = examples / name
@@ -230,11 +230,9 @@ def test_a_family_is_read_and_written(examples):
         if target.exists():
             # Lines of an existing file replace those that begin like them.
             lines = target.read_text().splitlines()
-            for line in text.splitlines():
-                beginning = line[: line.index("import") if "import" in line else line.index("=")]
-                (place,) = [
-                    number for number, old in enumerate(lines) if old.startswith(beginning + line[len(beginning)])
-                ]
+            for line in filter(None, text.splitlines()):
+                beginning = re.match(r"from \S+ import |\w+ = ", line)[0]
+                (place,) = [number for number, old in enumerate(lines) if old.startswith(beginning)]
                 lines[place] = line
             text = "\n".join(lines) + "\n"
         target.write_text(text)
@@ -260,7 +258,7 @@ assert json.loads(pathlib.Path("saved/config.json").read_text())["model_type"] =
 print(sml_jax.__file__)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=examples, env={**__import__("os").environ, "PYTHONPATH": str(examples)},
+        [sys.executable, "-c", script], cwd=examples, env={**os.environ, "PYTHONPATH": str(examples)},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
