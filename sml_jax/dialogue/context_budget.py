@@ -40,12 +40,15 @@ class TurnCosts:
     @classmethod
     def under(cls, framing: Framing, rules: DialogueRules) -> TurnCosts:
         """The costs of dialogues that are written with `framing` under `rules`."""
+        # A reply may be the guard's redaction, which no budget cuts.
         reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
+        # The framing of an empty text is empty, so it is measured around a text of one sign, which the limit 0 cuts.
         private = rules.private_tokens + len(framing.teacher_reads("-", 0))
         heard = rules.student_tokens + len(framing.teacher_hears([]))
         # The writer reads the verifier's words and a request after the attempt, and then writes the question.
         question = private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
         return cls(
+            # A turn that spends its tokens gets an end besides.
             student_turn=rules.student_tokens + 1,
             student_reply=reply + len(framing.student_hears([])),
             teacher_turn=heard,
@@ -124,6 +127,7 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
     required = _longest(openings, framing, rules)
     if rules.max_context is None or required <= rules.max_context:
         return required
+    # Long problems may be dropped, but if even the shortest has no room then nothing can be played.
     least = min(student for student, _ in openings) + TurnCosts.under(framing, rules).student_turn
     if least > rules.max_context:
         raise UserError(
@@ -136,6 +140,7 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
 def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: DialogueRules) -> int:
     """Tokens of the longer side's context after the last student turn, which has no reply."""
     costs, replies = TurnCosts.under(framing, rules), rules.max_turns - 1
+    # The longest openings of either side need not be of the same problem: this is an upper bound.
     student, teacher = map(max, zip(*openings, strict=True))
     return max(
         student + rules.max_turns * costs.student_turn + replies * costs.student_reply,
@@ -147,6 +152,7 @@ def _openings(framing: Framing, task: Task, problems: Sequence[Problem]) -> list
     """Tokens that open the student's and the teacher's context, for each problem that can be written as tokens."""
     lengths, first_failure = [], None
     for problem in problems:
+        # A framing or a task of one's own may raise anything about a problem's text.
         try:
             student = framing.student_opening(problem.question)
             teacher = framing.teacher_opening(problem.question, task.static_knowledge(problem))

@@ -30,6 +30,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
       live: the dialogue that is dropped.
       doing: what the body does, for the reason.
     """
+    # KeyboardInterrupt and SystemExit are no Exceptions, and come through.
     try:
         yield
     except Exception as error:
@@ -46,6 +47,7 @@ def in_one_line(error: BaseException) -> str:
     text = next(iter(str(error).splitlines()), "")[:_MAX_ERROR_CHARS]
     # The text may quote what a model wrote, control characters included.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    # The innermost frame is where a user's own code went wrong.
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}"
@@ -74,6 +76,7 @@ def check_some_kept(dialogues: Sequence[Dialogue]) -> None:
     """Raises a UserError that names the commonest reason if every dialogue was dropped."""
     if kept(dialogues):
         return
+    # The same cause mostly ends all of them, such as a verifier that cannot start.
     (reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
     raise UserError(
         f"every one of {len(dialogues)} dialogues was dropped, so nothing is left of the rollout; {count} of them for "

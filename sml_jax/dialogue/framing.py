@@ -28,6 +28,8 @@ class Framing(Protocol):
         """Tokens that end a sampled turn; the first of them closes turns that the rollout writes itself."""
         ...
 
+    # The student's context.
+
     def student_opening(self, question: str) -> list[int]:
         """The problem as the student reads it, and then the opening of the student's first turn."""
         ...
@@ -35,6 +37,8 @@ class Framing(Protocol):
     def student_hears(self, reply: Sequence[int]) -> list[int]:
         """The teacher's reply after a closed student turn, and then the opening of the student's next turn."""
         ...
+
+    # The teacher's context.
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
         """The problem and what the teacher alone knows, up to where the student's first turn will be written."""
@@ -59,6 +63,8 @@ class Framing(Protocol):
     def asks_question(self) -> list[int]:
         """Stands in place of `teacher_begins` and asks for a question that the student could have asked (Q-priming)."""
         ...
+
+    # Texts and sampled turns.
 
     def text(self, text: str) -> list[int]:
         """Plain text as tokens. The text of a control token becomes plain tokens too."""
@@ -111,6 +117,7 @@ class MessageFraming:
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
         m = self.messages
+        # `after` belongs to the student's turn that was closed: some families have a newline there.
         return [*m.after, *m.open_user, *reply, *self._close_turn(), *m.open_model]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
@@ -124,6 +131,7 @@ class MessageFraming:
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
         if not private:
             return []
+        # The verifier's words are cut and not the prompt around them.
         before, after = self.prompts.around_verifier()
         words = self.messages.text(private)[:limit]
         return [*self._blank_line(), *self.messages.text(before), *words, *self.messages.text(after)]
@@ -150,6 +158,7 @@ class MessageFraming:
         spoken = self.messages.spoken(tokens)
         if not self.prompts.feedback_tag:
             return spoken
+        # The tag may be split over tokens in any way, so it is looked for in the text.
         feedback = marked(self.messages.utterance(spoken), self.prompts.feedback_tag)
         return None if feedback is None else self.messages.text(feedback)
 
@@ -175,6 +184,7 @@ class MessageFraming:
 
 def marked(text: str, tag: str) -> str | None:
     """The stripped text within the last complete `<tag>...</tag>`; None if there is none, or only blanks in it."""
+    # The last block counts: a model may mention the tag while it thinks.
     end = text.rfind(f"</{tag}>")
     start = text.rfind(f"<{tag}>", 0, max(end, 0))
     if start < 0 or end < 0:

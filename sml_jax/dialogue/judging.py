@@ -58,6 +58,7 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     """
     if not items:
         return []
+    # A verdict under way to another process is JSON.
     return map_across_processes(partial(_judge, task, retries=retries), items, _to_json, _from_json)
 
 
@@ -119,6 +120,7 @@ def _verify_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
 
 def _verify_all_or_none(task: Task, items: Sequence[Item]) -> list[Judged]:
     """Calls the verifier once. If anything about the call is wrong, no item has a verdict."""
+    # A task of one's own may raise anything, and its verdicts are used far from here: they are checked at once.
     try:
         verdicts = list(task.verify(items))
         if len(verdicts) != len(items):

@@ -82,6 +82,7 @@ class ModelTeacher(Teacher):
         self._role, self._framing, self._rules = role, setup.framing, setup.rules
         self.knows = role.knows
         self.max_length = role.engine.max_length
+        # Rows are shared with the student: a dialogue has the same row number in both models' caches.
         self._contexts = ContextBatch(role.engine, role.params, setup.key)
         self._requests: dict[int, Request] = {}  # by row: what is being answered
         self._finished: dict[int, Utterance] = {}  # by row: turns that have ended and wait for `collect`
@@ -104,6 +105,7 @@ class ModelTeacher(Teacher):
         self._contexts.start(row, dialogue, context)
 
     def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
+        # What is read ahead stays cached if it is still a prefix of the context when the reply is asked for.
         for row, context in contexts.items():
             self._contexts.replace(row, context)
         self._contexts.prefill(list(contexts))
@@ -111,6 +113,7 @@ class ModelTeacher(Teacher):
     def start(self, requests: Sequence[Request]) -> None:
         for request in requests:
             self._requests[request.row] = request
+            # A refused draw is taken back here: the context is made anew from what the teacher has read.
             self._contexts.replace(request.row, [*request.context, *self._framing.teacher_begins()])
             # Each draw from the same place takes a salt of its own, or it would be the same reply once more.
             self._contexts.begin_turn(request.row, self._rules.teacher_tokens, salt=request.draw)
@@ -127,6 +130,7 @@ class ModelTeacher(Teacher):
         replies: dict[int, Reply | NoReply] = {}
         for row, utterance in finished.items():
             request = self._requests.pop(row)
+            # A role's reading of one text must not end the other dialogues.
             try:
                 replies[request.dialogue] = self._reply(request, utterance)
             except Exception as error:
@@ -134,6 +138,7 @@ class ModelTeacher(Teacher):
         return replies
 
     def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Reply:
+        # Its own context shows the speaker the message as it should have been written.
         message = self._role.instead(problem, revealed, redaction)
         tokens = tuple(self._framing.text(message.text))
         own_tokens = tuple(self._framing.text(message.own_text)) if message.own_text else tokens
@@ -141,6 +146,7 @@ class ModelTeacher(Teacher):
 
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
         """A sampled turn as a reply, without text if it marks nothing that can be said to the student."""
+        # Thinking stays out: only what is marked as feedback is public.
         public = self._framing.feedback(utterance.tokens)
         if public is None:
             return Reply(None)
@@ -152,5 +158,6 @@ class ModelTeacher(Teacher):
         # The sampled tokens go over as they are, unless the role said it in other words.
         if message.text != marked:
             public = self._framing.text(message.text)[: self._rules.teacher_tokens]
+        # Without its end, which the framing writes.
         sampled = utterance.tokens[:-1] if utterance.ended else utterance.tokens
         return Reply(message.text, tuple(public), tuple(sampled), message.shard, truncated=not utterance.ended)

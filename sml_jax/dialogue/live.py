@@ -27,21 +27,26 @@ class LiveDialogue:
       dropped: why it does not count, "" if it does; see `drops`.
     """
 
+    # Which dialogue it is, and where it runs.
     id: int
     group: int
     row: int
     problem: Problem
     other_problem: Problem
+    # What each side has read and said: private knowledge is in the teacher's context alone.
     student_context: StudentContext = field(default_factory=StudentContext)
     teacher_context: list[int] = field(default_factory=list)
+    # The conversation as text, and what it came to.
     turns: list[Turn] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    # What the rollout did about it.
     leaks: int = 0
     redactions: int = 0
     injected_turns: list[int] = field(default_factory=list)
     truncated: int = 0
     unmarked: int = 0
     revealed: list[int] = field(default_factory=list)
+    # Whether it goes on.
     max_turns: int = 0
     over: bool = False
     overlong: bool = False
@@ -79,6 +84,7 @@ class LiveDialogue:
             arm=arm,
             turns=tuple(self.turns),
             verdicts=tuple(self.verdicts),
+            # The verdicts of a dropped dialogue prove nothing.
             solved_turn=0 if self.dropped else self.solved_turn,
             tokens=tuple(self.student_context.tokens),
             leaks=self.leaks,

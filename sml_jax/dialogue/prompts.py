@@ -13,7 +13,9 @@ from sml_jax.common.paths import user_path
 
 FOLDER = Path(__file__).parent.parent / "prompts"
 
+# A field, or one end of an optional part: `{{name}}`, `{{#name}}`, `{{/name}}`.
 _FIELD = re.compile(r"\{\{([#/]?)\s*(\w+)\s*\}\}")
+# A whole optional part. A newline after either mark belongs to the mark, so that marks may stand on lines of their own.
 _PART = re.compile(r"\{\{#\s*(\w+)\s*\}\}\n?(.*?)\{\{/\s*\1\s*\}\}\n?", re.DOTALL)
 
 
@@ -49,6 +51,7 @@ class Prompts:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]*", self.feedback_tag):
             raise UserError(f"prompts: feedback_tag is {self.feedback_tag!r}; give letters alone, or '' for no tag")
+        # Reading every file now makes a mistake known before a run begins.
         _load(self.student, ("question",), ("question",))
         teacher = _load(self.teacher, ("question",), ("question", "knowledge"))
         _load(self.says, ("utterance",), ("utterance",))
@@ -109,6 +112,7 @@ def _around(template: str, name: str) -> tuple[str, str]:
 def _load(name: str, required: Collection[str], known: Collection[str]) -> str:
     """A template's text, after a check of its fields."""
     try:
+        # A single word is a shipped prompt; a file of one's own has a dot or a slash in its name.
         path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else user_path(name)
         text = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:

@@ -42,6 +42,7 @@ class QuestionWriter:
     def wants(self, live: LiveDialogue) -> bool:
         """Whether the dialogue's latest turn t (from 0), an incorrect one, becomes a question: with chance decay**t."""
         t = len(live.verdicts) - 1
+        # The draw depends on seed, dialogue and turn alone, so that batching changes no dialogue.
         draw = np.random.default_rng([self._seed, live.id, t, _DRAW]).random()
         return bool(draw < self._injection.decay**t)
 
@@ -62,6 +63,7 @@ class QuestionWriter:
         Returns:
           The questions, in the order of `lives`.
         """
+        # The writer reads what the teacher would read, and then the request for a question.
         for live, attempt, block in zip(lives, attempts, private, strict=True):
             context = [*live.teacher_context, *attempt, *block, *self._framing.asks_question()]
             self._contexts.replace(live.row, context)

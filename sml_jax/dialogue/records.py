@@ -8,7 +8,7 @@ from sml_jax.dialogue.transcript import Dialogue
 
 
 def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any]:
-    """Everything about one dialogue, in plain Python that JSON takes.
+    """A finished dialogue in plain Python that JSON takes.
 
     Args:
       dialogue: a finished dialogue.
@@ -16,24 +16,26 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
       policy: who played the student, such as "base" or "trained".
 
     Returns:
-      `problem_id`, `arm`, `policy`, `step`; `turns`, each with `role` and `text`; `verdicts`, one for each student
-      turn, with `correct`, `attempted` and `detail`; `solved_turn` (from 1, 0 for never); `leak` (a teacher turn gave
-      the answer away), `leaks` and `redactions`, counts; `injected_turns`, the student turns that hold an injected
-      question; `overlong`, it ended for want of room in a context; `dropped`, why it does not count, "" for one that
-      does (the last student turn may then be without a verdict); `tokens`, the public conversation as the student's
-      model read it.
+      `problem_id`, `arm`, `policy`, `step`. `turns`: each with `role` and `text`. `verdicts`: one for each student
+      turn, with `correct`, `attempted` and `detail`. `leak`: whether a teacher turn gave the answer away. `tokens`: the
+      public conversation as the student's model read it. The other fields are those of `Dialogue`: `solved_turn`,
+      `leaks`, `redactions`, `injected_turns`, `overlong` and `dropped`.
     """
+    # NumPy numbers become Python's, which JSON needs.
     return {
+        # Which dialogue it is, and who spoke.
         "problem_id": dialogue.problem_id,
         "arm": dialogue.arm,
         "policy": policy,
         "step": int(step),
+        # What was said, and what came of it.
         "solved_turn": int(dialogue.solved_turn),
         "turns": [{"role": turn.role, "text": turn.text} for turn in dialogue.turns],
         "verdicts": [
             {"correct": bool(verdict.correct), "attempted": bool(verdict.attempted), "detail": verdict.detail}
             for verdict in dialogue.verdicts
         ],
+        # What the rollout did about it.
         "leak": int(dialogue.leaks) > 0,
         "leaks": int(dialogue.leaks),
         "redactions": int(dialogue.redactions),

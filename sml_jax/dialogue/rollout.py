@@ -93,6 +93,7 @@ def play(
     """
     if not problems:
         raise UserError("rollout: there are no problems to talk about: give at least one")
+    # Both sides, each with random keys of its own.
     root = jax.random.key(seed)
     frozen = params if initial_params is None else initial_params
     teacher_key, writer_key, student_key = (jax.random.fold_in(root, side) for side in (TEACHER, WRITER, STUDENT))
@@ -106,6 +107,7 @@ def play(
     student = StudentSide(engine, params, student_key, task, framing, rules, teacher_side, writer)
     budget = ContextBudget.of(framing, rules, engine, speaker)
 
+    # Dialogues are opened in order as rows become free, so that short ones make room early.
     total = len(problems) * group_size
     lives: list[LiveDialogue] = []  # all that were opened, in order
     active: list[LiveDialogue] = []  # those that are not over

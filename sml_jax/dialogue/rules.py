@@ -59,12 +59,15 @@ class DialogueRules:
         ends after the student's turn. None makes room for the longest dialogue that is possible.
     """
 
+    # Budgets.
     max_turns: int = 4
     student_tokens: int = 12
     teacher_tokens: int = 20
     private_tokens: int = 20
+    # What may be done to turns.
     guard: LeakGuard = LeakGuard()
     injection: QuestionInjection | None = None
+    # How the rollout goes about it.
     overlap_verification: bool = False
     verifier_retries: int = 2
     max_context: int | None = None

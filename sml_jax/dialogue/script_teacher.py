@@ -28,6 +28,7 @@ class Script:
       guarded: whether the leak guard reads the replies.
     """
 
+    # A subclass overrides these as class attributes, or as fields of a dataclass.
     name: str = "script"
     threads: int = 64
     guarded: bool = True
@@ -71,7 +72,7 @@ class Function(Script):
 class InlineTeacher(Teacher):
     """Calls a script in its turn. Each reply is ready as soon as it was asked for."""
 
-    in_step = True
+    in_step = True  # a function that only computes gives each process the same reply
 
     def __init__(self, script: Script, task: Task):
         self._script, self._task = script, task
@@ -102,6 +103,7 @@ class ThreadedTeacher(Teacher):
         return self._script.turns(problem)
 
     def start(self, requests: Sequence[Request]) -> None:
+        # The pool takes any number of requests, and answers as many at once as it has threads.
         for request in requests:
             self._pending[self._pool.submit(_reply, self._script, self._task, request)] = request.dialogue
 
@@ -109,6 +111,7 @@ class ThreadedTeacher(Teacher):
         # While the student has turns to take, replies are left to come in their own time.
         if idle and self._pending:
             wait(self._pending, return_when=FIRST_COMPLETED)
+            # Replies that were asked for together mostly come together, and one call of the student's model serves all.
             wait(self._pending, timeout=LINGER_SECONDS)
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
@@ -116,12 +119,14 @@ class ThreadedTeacher(Teacher):
         return {self._pending.pop(future): future.result() for future in done}
 
     def close(self) -> None:
+        # Calls under way cannot be stopped, but nobody waits for them.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _reply(script: Script, task: Task, request: Request) -> Reply | NoReply:
     """Calls the script. What it raises becomes its dialogue's `NoReply`."""
     try:
+        # This is the user's code, so anything may be raised or returned.
         text = script.reply(task, request.problem, request.turns, request.verdict)
         if not isinstance(text, str):
             raise TypeError(f"a reply of type {type(text).__name__}; return a str")

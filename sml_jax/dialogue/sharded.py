@@ -25,7 +25,9 @@ ONE_TURN = ("full", "concat")
 RECAP = "To sum up, this is all of it:"
 SO_FAR, NOW = "So far:", "And now:"
 
+# A message's number and words, such as "3: it costs 5" or "shard 3) it costs 5".
 _MESSAGE = re.compile(r"(?:shard\s*)?(\d{1,3})\s*[:.)]\s*(.+)", re.DOTALL | re.IGNORECASE)
+# A number, with commas between thousands.
 _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
@@ -90,6 +92,7 @@ class ShardUser(Script):
     guarded = False  # all that it says is the problem's own statement
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        # After the first student turn comes the first reply, and so on.
         return replies(problem, self.setting)[sum(turn.role == "student" for turn in conversation) - 1]
 
     def turns(self, problem: Problem) -> int:
@@ -125,11 +128,13 @@ class LanguageUser(LanguageTeacher):
         number, words, numbers_left = int(match[1]), match[2].strip(), unrevealed(problem, revealed)
         if number not in numbers_left:
             return None
+        # What stands in the question or was told before may be said again; the rest may not be told in advance.
         withheld = [problem.shards[other - 2] for other in numbers_left if other != number]
         public = [problem.question, *(problem.shards[other - 2] for other in revealed)]
         return Message(words, number) if _faithful(words, problem.shards[number - 2], withheld, public) else None
 
     def instead(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
+        # A dialogue has a turn for each shard, so one is always left.
         number = unrevealed(problem, revealed)[0]
         shard = problem.shards[number - 2]
         return Message(shard, number, marked_shard(self.tag, number, shard))
@@ -154,6 +159,7 @@ def _faithful(words: str, shard: str, withheld: Sequence[str], public: Sequence[
     """Whether words may be told in a shard's place: they hold all its numbers, and nothing that is withheld."""
     if not _numbers(shard) <= _numbers(words) or any(_plain(other) in _plain(words) for other in withheld):
         return False
+    # A number may be told if this shard or something public holds it, though a withheld shard holds it too.
     known = _numbers(" ".join([shard, *public]))
     return not (_numbers(words) & _numbers(" ".join(withheld))) - known
 
@@ -190,6 +196,7 @@ class ShardedTask:
         Raises:
           UserError: no problem of the split has shards, or one lacks a full statement that a setting needs.
         """
+        # The limit is on instructions, and each of them is told in every setting.
         sharded = [problem for problem in self.task.problems(split) if problem.shards][: self.limit]
         if not sharded:
             raise UserError(

@@ -20,13 +20,16 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
     """
     dropped = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = kept(dialogues)
+    # A turn counts once for its side, however often it was drawn.
     student_turns = sum(len(d.verdicts) for d in counted)
     replies = sum(d.teacher_turns for d in counted)
     return {
+        # Results.
         "success": _mean(d.solved_turn > 0 for d in counted),
         "first_turn_success": _mean(d.solved_turn == 1 for d in counted),
         "turns": _mean(len(d.verdicts) for d in counted),
         "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student_turns, 1),
+        # What went wrong. A rate over no turns is 0.
         "leak_rate": sum(d.leaks for d in counted) / max(replies, 1),
         "unmarked_rate": sum(d.unmarked for d in counted) / max(replies, 1),
         "redaction_rate": sum(d.redactions for d in counted) / max(replies, 1),

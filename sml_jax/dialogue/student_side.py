@@ -80,6 +80,7 @@ class StudentSide:
     def start(self, lives: Sequence[LiveDialogue]) -> None:
         """Lets the student speak in these dialogues, in the next calls of its model."""
         for live in lives:
+            # The model has what it sampled itself, and is given what came after that.
             unread = live.student_context.tokens[len(self._contexts.context(live.row)) :]
             self._contexts.append(live.row, unread)
             self._contexts.begin_turn(live.row, self._rules.student_tokens)
@@ -99,10 +100,13 @@ class StudentSide:
         """
         utterances = self._contexts.collect()
         lives = [by_row[row] for row in utterances]
+        # 1. Text and verdicts.
         turns = self._read(lives, list(utterances.values()))
         for turn, verdict in zip(turns, self._judged(turns), strict=True):
             self._note_verdict(turn.live, verdict)
+        # 2. Q-priming, before anything is written into a context.
         self._inject_questions([turn for turn in turns if not turn.live.dropped])
+        # 3. Both sides' contexts.
         for turn in turns:
             if not turn.live.dropped:
                 with drop_on_error(turn.live, "writing the student's turn"):
@@ -123,6 +127,7 @@ class StudentSide:
         """A verdict on each turn, or why there is none."""
         items = [(turn.live.problem, turn.live.turns[-1].text) for turn in turns]
         retries = self._rules.verifier_retries
+        # With a question writer the teacher may never read the turn, so reading ahead would be in vain.
         if not self._rules.overlap_verification or self._writer is not None:
             return judge(self._task, items, retries)
         # While the verifier works, the teacher reads the turns on its devices.
@@ -174,6 +179,7 @@ class StudentSide:
                 live.drop(VERIFIER, f"on a question: {verdict.error}")
                 continue
             with drop_on_error(live, "guarding a question"):
+                # A question that was cut at its limit is no question.
                 if verdict.attempted or not ended or self._task.leaks(live.problem, text, live.public_text):
                     continue
                 live.turns[-1], live.verdicts[-1] = Turn("student", text), verdict

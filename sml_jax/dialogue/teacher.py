@@ -37,11 +37,13 @@ class Request:
       draw: how many replies to this turn the leak guard has refused already.
     """
 
+    # Which dialogue it is.
     dialogue: int
     row: int
     problem: Problem
     turns: tuple[Turn, ...]
     verdict: Verdict
+    # For teachers that are language models.
     context: tuple[int, ...] = ()
     revealed: tuple[int, ...] = ()
     draw: int = 0
@@ -135,19 +137,14 @@ class Teacher:
         copied from another dialogue with the same opening.
     """
 
+    # What the rollout asks before the first dialogue.
     guarded: bool = True
     redraws: bool = False
     knows: Knowledge = "own"
     max_length: int | None = None
     in_step: bool = False
 
-    @property
-    def forwarded(self) -> int:
-        return 0
-
-    @property
-    def copied(self) -> int:
-        return 0
+    # Replies: what every teacher has to write.
 
     def start(self, requests: Sequence[Request]) -> None:
         """Takes requests, and returns without waiting for their replies."""
@@ -163,11 +160,40 @@ class Teacher:
         Args:
           idle: the student has nothing to do until a reply is ready, so that waiting for one holds nobody up.
         """
+        # A pause keeps the rollout from asking `collect` at full speed. A teacher that can be woken by its first reply
+        # overrides this.
         if idle:
             time.sleep(0.001)
 
-    def dispatch(self, stop_fraction: float) -> None:
-        """Starts a call of the teacher's model, which `wait` then waits for; see `ContextBatch.dispatch`."""
+    def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Reply:
+        """What is said in place of a reply that the leak guard refused for good."""
+        return Reply(redaction)
+
+    # Knowledge: how long the teacher has something to say, and what it alone reads.
+
+    def turns(self, problem: Problem) -> int | None:
+        """Student turns after which the teacher has nothing more to say; None for no end of its own."""
+        return None
+
+    def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
+        """What the teacher alone learns before it replies, "" for nothing.
+
+        Args:
+          task: knows the private knowledge.
+          problem: whose private knowledge it has, see `knows`. verdict: on the student's turn as an answer to it.
+          revealed: see `Request`.
+        """
+        return task.dynamic_knowledge(problem, verdict)
+
+    # Contexts of its own, for teachers that are models on the mesh.
+
+    @property
+    def forwarded(self) -> int:
+        return 0
+
+    @property
+    def copied(self) -> int:
+        return 0
 
     def open(self, dialogue: int, row: int, context: Sequence[int]) -> None:
         """A dialogue begins.
@@ -184,22 +210,8 @@ class Teacher:
           contexts: by row, what the teacher will have read if it has to reply.
         """
 
-    def turns(self, problem: Problem) -> int | None:
-        """Student turns after which the teacher has nothing more to say; None for no end of its own."""
-        return None
-
-    def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
-        """What the teacher alone learns before it replies, "" for nothing.
-
-        Args:
-          problem: whose private knowledge it has, see `knows`. verdict: on the student's turn as an answer to it.
-          revealed: see `Request`.
-        """
-        return task.dynamic_knowledge(problem, verdict)
-
-    def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Reply:
-        """What is said in place of a reply that the leak guard refused for good."""
-        return Reply(redaction)
+    def dispatch(self, stop_fraction: float) -> None:
+        """Starts a call of the teacher's model, which `wait` then waits for; see `ContextBatch.dispatch`."""
 
     def close(self) -> None:
         """The rollout is over, or was stopped: frees what the teacher holds."""

@@ -23,6 +23,7 @@ class TeacherSide:
         self._teacher, self._task, self._framing, self._rules = teacher, task, framing, rules
         # A teacher whose replies may differ between processes lives in process 0 alone, which tells the others.
         self._asks = teacher.in_step or is_primary()
+        # Every process knows who waits, whoever asks the teacher: all must make the same calls of the models.
         self._waiting: dict[int, tuple[LiveDialogue, Request]] = {}  # by dialogue id
 
     def max_turns(self, problem: Problem) -> int:
@@ -58,6 +59,7 @@ class TeacherSide:
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on problem {live.other_problem.id}, which the teacher knows: {verdict.error}")
                 continue
+            # A long text of the verifier is cut to the rules' `private_tokens`.
             with drop_on_error(live, "writing what the teacher learns"):
                 text = "" if problem is None else self._teacher.reads(self._task, problem, verdict, live.revealed)
                 private[live.id] = self._framing.teacher_reads(text, self._rules.private_tokens)
@@ -83,6 +85,7 @@ class TeacherSide:
         private = self.dynamic_knowledge(lives)
         requests = []
         for live in not_dropped(lives):
+            # Private knowledge enters the teacher's context here, and nowhere else after the opening.
             live.teacher_context += private[live.id]
             request = Request(
                 dialogue=live.id,
@@ -117,15 +120,18 @@ class TeacherSide:
         """
         answered, again = [], []
         for dialogue, reply in self._collected().items():
+            # 1. A reply that could not be made ends its dialogue.
             live, request = self._waiting.pop(dialogue)
             if isinstance(reply, NoReply):
                 live.drop(PROBLEM, reply.error)
                 continue
+            # 2. The leak guard reads what is about to be said to the student.
             sayable = False
             with drop_on_error(live, "guarding the teacher's reply"):
                 sayable = self._passes(live, reply, request.draw)
             if live.dropped:
                 continue
+            # 3. A refused reply is asked for again, if that can help, and otherwise replaced.
             if not sayable:
                 if self._teacher.redraws and request.draw < self._rules.guard.regenerations:
                     request = dataclasses.replace(request, draw=request.draw + 1)
@@ -135,6 +141,7 @@ class TeacherSide:
                 with drop_on_error(live, "replacing the teacher's reply"):
                     live.redactions += 1
                     reply = self._teacher.replacement(live.problem, live.revealed, self._rules.guard.redaction)
+            # 4. The reply joins the conversation.
             if not live.dropped:
                 with drop_on_error(live, "writing the teacher's reply"):
                     self._write(live, reply)
@@ -152,6 +159,7 @@ class TeacherSide:
             return {}
         if self._teacher.in_step:
             return self._teacher.collect()
+        # Which replies are ready depends on time, so process 0 decides for all.
         ready = self._teacher.collect() if self._asks else {}
         return {dialogue: _from_json(values) for dialogue, values in broadcast(_to_json(ready))}
 

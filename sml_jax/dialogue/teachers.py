@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+# Language models in the teacher's seat. They differ in whose parameters they have and what they know.
+
+
 @dataclass(frozen=True)
 class Feedback:
     """The paper's teacher: the frozen initial student, which reads the private knowledge of the problem at hand."""
@@ -78,6 +81,9 @@ class Self:
         return LanguageTeacher(setup.engine, setup.student_params, "none").make(setup)
 
 
+# Programs in the teacher's seat.
+
+
 @dataclass(frozen=True)
 class Retry(Script):
     """Control arm: says only that an attempt was wrong, always in the same words.
@@ -88,7 +94,7 @@ class Retry(Script):
 
     text: str = "that is not right, try again"
     name: str = "retry"
-    threads = 0
+    threads = 0  # nothing to wait for
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -128,6 +134,7 @@ def check_arms(arms: Sequence[TeacherSpec], where: str = "arms") -> None:
     """
     if not arms:
         raise UserError(f"{where}: no arms are given; take some, such as (@teachers.Feedback(), @teachers.Retry())")
+    # Results are kept under these names.
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise UserError(f"{where}: an arm stands twice in {tuple(names)}: give each once, or a name of its own")

@@ -43,13 +43,16 @@ class Transcript:
       max_student_tokens: the most tokens that the student may utter in a dialogue under the rollout's rules. Static.
     """
 
+    # The conversation.
     tokens: AnyArray
     length: AnyArray
+    # Each token's part in it.
     student: AnyArray
     injected: AnyArray
     logprob: AnyArray
     sampling_logprob: AnyArray
     turn: AnyArray
+    # The result of each dialogue.
     reward: AnyArray
     solved_turn: AnyArray
     turns: AnyArray
@@ -79,12 +82,14 @@ class Dialogue:
         student turn may then be without a verdict.
     """
 
+    # What was said, and what came of it.
     problem_id: str
     arm: str
     turns: tuple[Turn, ...]
     verdicts: tuple[Verdict, ...]
     solved_turn: int
     tokens: tuple[int, ...]
+    # What the rollout did about it, and what went wrong.
     leaks: int = 0
     redactions: int = 0
     injected_turns: tuple[int, ...] = ()
@@ -104,6 +109,7 @@ class StudentContext:
     """A dialogue's student context while it grows: every token with its part in the Transcript."""
 
     def __init__(self) -> None:
+        # Lists of one length, by token; their names are those of the Transcript.
         self.tokens: list[int] = []
         self.student: list[bool] = []
         self.injected: list[bool] = []
@@ -123,6 +129,7 @@ class StudentContext:
 
     def add_injected(self, tokens: Sequence[int], turn: int) -> None:
         """Appends a question that takes the place of the student's turn `turn`, from 1."""
+        # Nobody sampled the question in this context, so it has no log-probabilities.
         self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
     def as_given(self) -> StudentContext:
@@ -158,11 +165,13 @@ def transcript(
     max_student_tokens: int,
 ) -> Transcript:
     """Stacks the students' contexts of a rollout's dialogues, padded to the longest; for the rest see `Transcript`."""
+    # Nothing in a dropped dialogue may be trained on.
     contexts = [context.as_given() if out else context for context, out in zip(contexts, dropped, strict=True)]
     length = np.array([len(context.tokens) for context in contexts], np.int32)
     time = int(length.max(initial=1))
 
     def stack(name: str, dtype: type) -> np.ndarray:
+        # Padding is zeros; readers tell it by `length`.
         stacked: np.ndarray = np.zeros((len(contexts), time), dtype)
         for row, context in zip(stacked, contexts, strict=True):
             values = getattr(context, name)

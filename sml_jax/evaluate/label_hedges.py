@@ -6,8 +6,11 @@ import re
 
 from sml_jax.evaluate.label_text import FENCE, SENTENCE_END
 
+# An answer as it may be offered: a number, inline code, a number word.
 _OFFERED = r"(?:[-$+\\]?\(?\d[\w.,/%^]*|`[^`\n]+`|one|two|three|four|five|six|seven|eight|nine|ten)"
 _POSSIBLY = r"(?:(?:could|might|may)(?:\s+also)?\s+be|maybe|perhaps|possibly|probably|either)"
+# Two answers side by side: "either 5 or 6", "maybe 5, or possibly 6", "5 or 6 depending on ...", "I cannot decide
+# between 5 and 6".
 _ALTERNATIVES = re.compile(
     rf"""(?<![a-z]\sis\s)(?<!=\s)\beither\s+(?:\w+\s+)?{_OFFERED}[^.?!\n]{{0,40}}?\bor\s+(?:\w+\s+)?{_OFFERED}
       | \b{_POSSIBLY}\s+{_OFFERED}[^!\n]{{0,60}}?\b(?:or|{_POSSIBLY})\s+(?:{_POSSIBLY}\s+)?{_OFFERED}
@@ -23,6 +26,7 @@ _ALTERNATIVES = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# The head of a condition or of a numbered case.
 _BRANCH = re.compile(
     r"\bif\b|\bassuming\b|\bsuppos(?:e|ing)\b|\bin\s+case\b|\bunder\s+(?:interpretation|reading|assumption)\s+\w+"
     r"|(?:^|\n|[.;:])\W*(?:case|scenario|option|version|interpretation|alternative)\s+\w{1,2}\b",
@@ -31,24 +35,29 @@ _BRANCH = re.compile(
 # In a narrative these are no conditions; where the writer is unsure they are.
 _WEAK_BRANCH = re.compile(rf"{_BRANCH.pattern}|\bfor\s+an?\b|\bwhen\b|\bat\s+\$?(?=\d)", re.IGNORECASE)
 _UNSURE = re.compile(r"\b(?:would|depend\w*|could|might|only say|not sure|unsure|unclear|unknown)\b", re.IGNORECASE)
-_BRANCH_REACH = 160
+_BRANCH_REACH = 160  # characters after a condition's head within which its answer must stand
+# Program text without a fence; its conditions are no hedge.
 _CODE_LINE = re.compile(
     r"^\s*(?:(?:def|if|elif|else|for|while|class|try|with)\b.*:\s*(?:\S.*)?|\s+return\b.*)$|^return\b.*$", re.MULTILINE
 )
+# "5 if ..., 6 otherwise".
 _OTHERWISE = re.compile(
     rf"{_OFFERED}[^.?!\n]{{1,40}}\bif\b[^.?!\n]{{1,60}}{_OFFERED}[^.?!\n]{{0,6}}\botherwise\b", re.IGNORECASE
 )
 _HAS_OFFERED = re.compile(_OFFERED, re.IGNORECASE)
+# What stands between a condition and its answer.
 _CONSEQUENCE = re.compile(
     r"\b(?:then|total|answer|result|gives?|get|would|will|earns?|costs?|price|use|pays?|is|it's|that's|could)\b|[,:]\s|=",
     re.IGNORECASE,
 )
+# Words that announce the one answer.
 _COMMITS = re.compile(
     r"\\boxed|####|\bfinal answer\b|\b(?:the|my) (?:answer|result|total) (?:is|must be|should be)\b"
     r"|\bi(?:'ll| will) (?:go with|say|take)\b"
     r"|\bi (?:choose|pick)\b|\b(?:therefore|hence|thus|in total|altogether)\b",
     re.IGNORECASE,
 )
+# Words that make an announced answer conditional after all.
 _CONDITIONAL = re.compile(
     r"\b(?:if|either|depend\w*|could|might|may|maybe|perhaps|possibl[ey]|assuming|suppose|otherwise|case|scenario|interpretation|assumption|option|version|or)\b",
     re.IGNORECASE,
@@ -61,13 +70,16 @@ def hedges(text: str) -> bool:
     "Either 5 or 6" and "if the rate is 5 then 10, if it is 6 then 12" do. A derivation by cases that ends in one answer
     does not, nor do the two roots of an equation ("x = 2 or x = -3").
     """
+    # Only prose is read: a program's branches are part of one answer.
     prose = FENCE.sub(" `code` ", text)
     if "\n" in prose:
         prose = _CODE_LINE.sub("", prose)
+    # Who announces an answer without conditions has settled.
     if any(_COMMITS.search(line) and not _CONDITIONAL.search(line) for line in SENTENCE_END.split(prose)):
         return False
     if _ALTERNATIVES.search(prose) or _OTHERWISE.search(prose):
         return True
+    # Otherwise two conditions, each with an answer of its own, are a hedge.
     marks = list((_WEAK_BRANCH if _UNSURE.search(prose) else _BRANCH).finditer(prose))
     ends = [mark.start() for mark in marks[1:]] + [len(prose)]
     branches = [

@@ -6,7 +6,7 @@ import re
 
 from sml_jax.evaluate.label_text import BULLET, FENCE, sentences
 
-_SHORT = 100  # Words: arXiv 2505.06120 calls a question in a longer turn no clarification.
+_SHORT = 100  # words: arXiv 2505.06120 takes a question in a longer turn for no clarification
 
 _WH = r"(?:what|which|who|whose|whom|where|when|why|how)"
 # "When x is 3, ..." states and "when is it due" asks: a question word counts only before a verb or a quantity.
@@ -18,11 +18,17 @@ _ASKS = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+# A question after a remark: "I have the price, but what is the rate".
 _ASKS_LATE = re.compile(rf"[:,]\s*(?:does|do|is|are|should|can|{_WH})\b", re.IGNORECASE)
+# A further question in the same sentence.
 _AND_ASKS = re.compile(rf"(?:[,;]|\band)\s+(?:and\s+)?(?:{_WH}|should\s+i|is\s+there|does|do|did)\s+\w", re.IGNORECASE)
+# "If you buy two, what does each cost" is one question, commas or not.
 _CONDITION_FIRST = re.compile(r"^\W*(?:if|when|before|after)\b", re.IGNORECASE)
+# "Which gives 12." opens like a question and states.
 _WH_STATES = re.compile(r"^\W*(?:which|when|where|what|how|why|who)\b[^?]*[.:]$", re.IGNORECASE)
+# "let me know if you ..." is politeness, "let me know the price" a request.
 _THING = r"(?!\s+(?:if\s+(?:you|this|that|there|it)|anything|a\s+(?:try|moment|second|minute|go)|more\s+than))"
+# A request for information, in place of a question.
 _REQUEST = re.compile(
     rf"""\b(?:
         (?:please|kindly)\s+(?:\w+\s+)?(?:provide|tell|give|share|specify|clarify|send|state|confirm|explain|let)\b
@@ -43,6 +49,7 @@ _OFFER = re.compile(
     r"|ready\?|makes? sense\?)",
     re.IGNORECASE,
 )
+# "What do we know?" is asked of oneself if an answer follows.
 _RHETORICAL = re.compile(r"\b(?:we|us|i)\b", re.IGNORECASE)
 _SAYS_MORE = re.compile(r"^\W*(?:we|so|first|since|because|well|it is|that is|let|the|by|to|if)\b", re.IGNORECASE)
 
@@ -58,6 +65,7 @@ def asked(text: str) -> int:
     for i, line in enumerate(lines):
         bare = BULLET.sub("", line).strip()
         ending = bare.rstrip("\"'*_)]}” ")
+        # "Shall I go on?" is no question about the problem.
         if _OFFER.search(bare) and not BULLET.match(line):
             continue
         if ending.endswith("?") or (_ASKS.match(bare) and not _WH_STATES.match(ending)):
@@ -68,6 +76,7 @@ def asked(text: str) -> int:
             requests += 1
         elif (requests or listing) and BULLET.match(line):
             items += 1
+    # A question with a list after it asks as often as the list has items.
     if questions:
         return questions if questions > 1 else max(questions, items)
     return max(min(requests, 1), items)
@@ -82,6 +91,7 @@ def _joined(sentence: str) -> int:
 
 
 def _answered(question: str, rest: list[str]) -> bool:
+    """Whether the writer answers a question itself in the sentences after it."""
     if rest and re.match(r"\W*because\b", rest[0], re.IGNORECASE):
         return True
     return bool(

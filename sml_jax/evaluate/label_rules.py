@@ -6,8 +6,11 @@ import re
 
 from sml_jax.evaluate.label_text import FENCE
 
+# A word with its apostrophe, or a number.
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d[\d.,]*")
+# Tags, control tokens, and escapes that were written out.
 _MARKUP = re.compile(r"</?\w+/?>|<\|\w*\|>|\\[nrt](?![a-z])")
+# A role's name alone is what a chat template leaves of an empty turn.
 _ROLES = frozenset({"student", "teacher", "user", "assistant", "model", "system"})
 _PRONOUNCEABLE = re.compile(r"[aeiouy]", re.IGNORECASE)
 
@@ -17,21 +20,27 @@ def is_missing(text: str) -> bool:
     words = _WORD.findall(_MARKUP.sub(" ", text))
     if not words or (len(words) == 1 and words[0].casefold() in _ROLES):
         return True
+    # Numbers may be an answer, and words of other scripts cannot be judged by their letters.
     letters = [word for word in words if word[0].isalpha() and word.isascii()]
     if any(word[0].isdigit() for word in words) or not letters:
         return False
+    # One word over and over, or hardly more than one.
     if len(words) >= 8 and len({word.casefold() for word in words}) <= max(2, len(words) // 20):
         return True
+    # One or two letters over and over.
     if all(len(set(word.casefold())) <= 2 and len(word) > 8 for word in letters):
         return True
+    # Letters at random: most of the words have no vowel.
     unpronounceable = [word for word in letters if not _PRONOUNCEABLE.search(word)]
     return len(words) >= 2 and len(unpronounceable) > len(words) / 2 and max(map(len, unpronounceable)) >= 4
 
 
+# "cannot", "can't", "am unable to", ...
 _NOT = (
     r"(?:cannot|can\s?not|can't|could\s+not|couldn't|won't|will\s+not"
     r"|am\s+(?:not\s+able|unable)\s+to|'m\s+(?:not\s+able|unable)\s+to)"
 )
+# In this order: cannot do it; does not know; a bare refusal or apology; gives up; the problem is to blame.
 _DECLINES = re.compile(
     rf"""\bi\s*{_NOT}\s+(?:really\s+|fully\s+|possibly\s+)?
         (?:answer|help|solve|do\s+(?:this|that|it)|say|provide|determine|complete|continue|assist|give
@@ -56,4 +65,5 @@ _DECLINES = re.compile(
 
 def declines(text: str) -> bool:
     """Whether a turn says that it gives no answer: "I can't", "I don't know", "not enough information"."""
+    # A program's own messages decline nothing.
     return _DECLINES.search(FENCE.sub(" ", text)) is not None

@@ -1,26 +1,34 @@
-"""A student's turn in pieces: program text in fences, lines, items of lists, sentences."""
+"""A student's turn in pieces: program text in fences, lines, items of lists, sentences. The label rules read these."""
 
 from __future__ import annotations
 
 import re
 
+# Program text; a fence that is never closed reaches to the end.
 FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+# Quotes and brackets after the last sign belong to the sentence.
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*_]*\s+|\n+")
+# "- ", "* ", "1. ", "(2) " at the head of a line.
 BULLET = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.)])\s+")
+# Runs that no natural text has.
 _RUN = re.compile(r"\W{60,}|[^\s\W]{200,}|\S{400,}")
 
 
 def without_runs(text: str) -> str:
-    """The text with overlong words and runs of signs or blanks cut short, of whose length rules take the square."""
+    """The text with overlong words and runs of signs or blanks cut short.
+
+    Some rules take time in the square of such a run's length.
+    """
     return _RUN.sub(lambda run: run[0][:60], text)
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences and lines; the number of a list's item stays with it."""
-    found = []
+    """The sentences of a text, and lines that hold none. The number of a list's item stays with its first sentence."""
+    all_sentences = []
     for line in text.split("\n"):
+        # The full stop in "1. " ends no sentence.
         bullet = BULLET.match(line)
         start = bullet.end() if bullet else 0
         first, *rest = SENTENCE_END.split(line[start:])
-        found += [line[:start] + first, *rest]
-    return [sentence for sentence in found if sentence.strip()]
+        all_sentences += [line[:start] + first, *rest]
+    return [sentence for sentence in all_sentences if sentence.strip()]

@@ -28,6 +28,7 @@ Label = Literal["answer", "clarification", "interrogation", "discussion", "hedge
 Labeller = Callable[[Sequence[tuple[str, bool]]], Sequence[str]]
 
 LABELS: tuple[Label, ...] = get_args(Label)
+# The names of their fractions in `eval.json`.
 _FRACTIONS: dict[Label, str] = {
     "answer": "answers",
     "clarification": "clarifications",
@@ -56,9 +57,11 @@ def label_turn(utterance: str, attempted: bool) -> Label:
     References:
       arXiv 2505.06120 for the categories, which a language model assigns there.
     """
+    # Both apostrophes are one to the rules.
     utterance = without_runs(utterance.replace("\u2019", "'"))
     if is_missing(utterance):
         return "missing"
+    # Before "answer": a verifier may take one of several answers that were offered.
     if hedges(utterance):
         return "hedge"
     if attempted:
@@ -150,6 +153,7 @@ def _labels(turns: Sequence[tuple[str, bool]], labeller: Labeller) -> list[Label
     labels = list(labeller(turns)) if turns else []
     if len(labels) != len(turns):
         raise UserError(f"labeller: {len(labels)} labels for {len(turns)} turns; it must give one each")
+    # The labels of a labeller are any strings, and must be ours.
     by_name: dict[str, Label] = {label: label for label in LABELS}
     unknown = [label for label in labels if label not in by_name]
     if unknown:
@@ -168,6 +172,7 @@ def _with_repeats(turns: Sequence[tuple[str, Label]]) -> list[tuple[Label, bool]
     answers: set[str] = set()
     labelled: list[tuple[Label, bool]] = []
     for text, label in turns:
+        # Spaces aside, for a student may break its lines otherwise.
         words = " ".join(text.split())
         labelled.append((label, label == "answer" and words in answers))
         if label == "answer":

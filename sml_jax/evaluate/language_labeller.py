@@ -55,6 +55,7 @@ class LanguageLabeller:
     @cached_property
     def _template(self) -> tuple[str, str]:
         """The prompt before and after the utterance."""
+        # The prompt is split at a sign that it cannot hold.
         before, after = fill(load_prompt(self.prompt, "utterance"), utterance="\0").split("\0")
         return before, after
 
@@ -68,6 +69,7 @@ class LanguageLabeller:
     @staticmethod
     def _read(answer: str, utterance: str, attempted: bool) -> Label:
         """The first label in the model's answer, or the rules' if there is none."""
+        # A chat model may wrap the label in a sentence.
         match = _LABEL.search(answer)
         if match is None:
             return label_turn(utterance, attempted)

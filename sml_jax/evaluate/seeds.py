@@ -26,6 +26,7 @@ def load_results(folders: Sequence[Path]) -> list[Results]:
         if not path.is_file():
             raise UserError(f"no eval.json in {folder}: give folders of finished runs")
         results = json.loads(path.read_text())
+        # Sharded entries have settings and users where the others have arms.
         results.pop(SHARDED_KEY, None)
         all_results.append(results)
     return all_results
@@ -48,6 +49,7 @@ def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 
     """
     head = ["suite", "arm", "policy", *(f"turn {turn}" for turn in turns)]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    # All runs are of one recipe, so the first tells the rows.
     first = results[0]
     for suite in first:
         for arm in next(iter(first[suite].values())):
@@ -70,6 +72,7 @@ def effects_markdown(results: Sequence[Results], suite: str) -> str:
     def minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
         return [x - y for x, y in zip(a, b, strict=True)]
 
+    # Differences are taken within each run, so that what its seed changes in both terms cancels.
     trained = success("trained", "feedback", 4)
     rows = {
         "rise of success at turn 4, trained minus base": minus(trained, success("base", "feedback", 4)),

@@ -1,4 +1,4 @@
-"""Sharded suites: the same instructions told at once, shard by shard, and with reminders, each many times."""
+"""Sharded suites: the same instructions are told at once, shard by shard, and with reminders, each many times."""
 
 from __future__ import annotations
 
@@ -40,19 +40,23 @@ SHARDED_KEY = "sharded_suites"  # in eval.json, beside the names of the suites
 
 @dataclass(frozen=True)
 class ShardedSuite:
-    """What to evaluate. Simulations are drawn at the run's sampling, which should be of temperature 1.
+    """A task's problems with shards, and the ways in which they are told.
+
+    Simulations are sampled with the run's `Sampling`, whose temperature should be 1.
 
     Attributes:
-      task: whose problems with shards in `split` are the instructions.
-      settings: of "full" (the whole statement in one turn), "concat" (all shards in one turn), "sharded" (a shard a
-        turn), "recap" (then all of them once more), "snowball" (each turn restates the earlier shards).
+      task: its problems with shards in `split` are the instructions.
+      settings: some of "full" (the whole statement in one turn), "concat" (all shards in one turn), "sharded" (one
+        shard in each turn), "recap" (the same, and then all of them once more), "snowball" (each turn restates the
+        earlier shards).
       users: who tells the shards in "sharded": "scripted" (the next one, verbatim), "language" (a frozen base model
         chooses one and says it in its own words; chat models only). The other settings are always scripted.
-      problems: instructions at most, from the first. simulations: of each.
-      max_turns: student turns at most; the shards end most dialogues earlier.
+      problems: instructions at most, from the first. simulations: dialogues about each of them.
+      max_turns: student turns at most; most dialogues end earlier, when all shards are told.
+      split: "train" or "test".
       seed: of the dialogues; the same for every policy and setting.
       prompts: of the student's side; None for those of training.
-      user_prompts: of the language-model user's side; the student's side is that of `prompts`.
+      user_prompts: of the language-model user; for the student's side `prompts` count.
     """
 
     task: Task
@@ -72,22 +76,27 @@ class ShardedSuite:
         at_least(self, problems=1, simulations=1, max_turns=1)
         within(self, seed=SEEDS)
         for name, given, known in (("settings", self.settings, SETTINGS), ("users", self.users, USERS)):
-            if not given or len(set(given)) < len(given) or any(one not in known for one in given):
+            if not given or len(set(given)) < len(given) or not set(given) <= set(known):
                 raise UserError(f"sharded suite: {name} are {given}; take some of {', '.join(known)}, each once")
         if not self.user_prompts.feedback_tag:
             raise UserError("sharded suite: user_prompts need a feedback_tag, within which the user's message stands")
 
     def arms(self) -> list[tuple[str, str]]:
-        """(setting, user) of each rollout; the user of a setting of one turn is "none"."""
+        """The (setting, user) of each rollout. Settings of a single turn have the user "none"."""
         users = {"sharded": self.users, **dict.fromkeys(ONE_TURN, ("none",))}
         return [(setting, user) for setting in self.settings for user in users.get(setting, ("scripted",))]
 
     def view(self, *settings: str) -> ShardedTask:
-        """The task as its user tells it in these settings, or in all of the suite's."""
+        """The task as its user tells it in these settings, or in all of the suite's if none is given."""
         return ShardedTask(self.task, settings or self.settings, self.problems)
 
     def rules(self, rules: DialogueRules, user: str, framing: Framing) -> DialogueRules:
-        """The run's rules with this suite's turns, nobody putting questions in, and room for every user turn."""
+        """The run's rules with this suite's turn limit, question injection off, and budgets that fit every user turn.
+
+        Args:
+          user: "none", "scripted" or "language".
+          framing: writes the user's turns as tokens.
+        """
         problems = self.view("sharded").problems(self.split)
 
         def longest(texts: Iterable[str]) -> int:
@@ -99,28 +108,32 @@ class ShardedSuite:
             except Exception:  # the text's problem will be dropped when it is played
                 return 0
 
-        said, private = longest(reply for p in problems for s in self.settings for reply in replies(p, s)), 0
+        # One engine serves all settings, so the budgets are those of the longest turn in any of them.
+        teacher_tokens, private_tokens = (
+            longest(reply for p in problems for s in self.settings for reply in replies(p, s)),
+            0,
+        )
         if user == "language":
             tag = self.user_prompts.feedback_tag
             marked = longest(marked_shard(tag, 2 + i, shard) for p in problems for i, shard in enumerate(p.shards))
-            said = max(rules.teacher_tokens, said, marked)
-            private = longest(note(p, ()) for p in problems)
+            teacher_tokens = max(rules.teacher_tokens, teacher_tokens, marked)
+            private_tokens = longest(note(p, ()) for p in problems)
         return dataclasses.replace(
             rules,
             max_turns=min(self.max_turns, max(ShardUser(s).turns(p) for s in self.settings for p in problems)),
-            teacher_tokens=max(said, 1),
-            private_tokens=private,
+            teacher_tokens=max(teacher_tokens, 1),
+            private_tokens=private_tokens,
             injection=None,
         )
 
     def teacher(self, setting: str, user: str, engine: Engine, params: dict) -> TeacherSpec:
-        """Who tells the shards; `engine` and `params` are of the frozen model that a language-model user is."""
+        """Who tells the shards. A language-model user is the model of `engine` and `params`."""
         if user == "language":
             return LanguageUser(engine, params, tag=self.user_prompts.feedback_tag)
         return ShardUser(setting)
 
     def prompts_with(self, student: Prompts) -> Prompts:
-        """The user's prompts, with the student's side from others."""
+        """The user's prompts, but with the student's side of the prompts `student`."""
         return dataclasses.replace(self.user_prompts, student=student.student, student_system=student.student_system)
 
 
@@ -139,13 +152,19 @@ def evaluate_sharded(
     """Plays `simulations` dialogues about each of the suite's instructions in one setting.
 
     Args:
-      setting, user: of `suite.arms()`. teacher: `suite.teacher(...)`. framing: how contexts are written. engine: the
-        student's. params: the policy's. rules: `suite.rules(...)`. labeller: sorts the student's turns; None for the
-        rules.
+      setting, user: one of `suite.arms()`.
+      framing: how contexts are written.
+      engine: the student's. params: the policy's.
+      teacher: what `suite.teacher` returns. rules: what `suite.rules` returns.
+      progress: called with (dialogues ended, all) as they end.
+      labeller: sorts the student's turns; None for the rules of `label_turn`.
 
     Returns:
-      An entry of `eval.json` (docs/sharded.md), the dialogues (instruction by instruction), and for each of them how
-      many shards stood revealed when each student turn was taken.
+      An entry of `eval.json` (docs/sharded.md), the dialogues (instruction by instruction), and for each dialogue how
+      many shards had been revealed when each student turn was taken.
+
+    Raises:
+      UserError: the suite has no instructions, or every dialogue was dropped.
     """
     view = suite.view(setting)
     problems = view.problems(suite.split)
@@ -164,26 +183,29 @@ def evaluate_sharded(
     )
     check_some_kept(played.dialogues)
     counted = kept(played.dialogues)
-    script = played.transcript
-    scores = np.where(script.dropped, np.nan, 100.0 * (script.solved_turn > 0))
-    told = [problem for problem in problems for _ in range(suite.simulations)]
+    transcript = played.transcript
+    # A dialogue's score is 100 or 0; NaN leaves a dropped one out of the means.
+    scores = np.where(transcript.dropped, np.nan, 100.0 * (transcript.solved_turn > 0))
+    problem_of = [problem for problem in problems for _ in range(suite.simulations)]
     revealed = [
         revealed_by_turn(problem, setting, len(dialogue.verdicts))
-        for problem, dialogue in zip(told, played.dialogues, strict=True)
+        for problem, dialogue in zip(problem_of, played.dialogues, strict=True)
     ]
     labels = student_labels(counted, labeller)
     entry = {
         **aptitude_summary(scores.reshape(len(problems), suite.simulations)),
         "dropped": len(played.dialogues) - len(counted),
         "temperature": engine.sampling.temperature,
-        "turns": float(script.turns[~script.dropped].mean()),
+        "turns": float(transcript.turns[~transcript.dropped].mean()),
+        # Instructions that have more shards than the turn limit lets the user tell.
         "cut_short": sum(ShardUser(setting).turns(problem) > rules.max_turns for problem in problems),
         **premature_summary(
             labels,
-            [by_turn for by_turn, out in zip(revealed, script.dropped, strict=True) if not out],
-            [1 + len(problem.shards) for problem, out in zip(told, script.dropped, strict=True) if not out],
+            [by_turn for by_turn, out in zip(revealed, transcript.dropped, strict=True) if not out],
+            [1 + len(problem.shards) for problem, out in zip(problem_of, transcript.dropped, strict=True) if not out],
         ),
         "rates": dialogue_statistics(played.dialogues),
-        "behaviour": behaviour_summary(counted, lambda _: [label for each in labels for label in each]),
+        # The turns are labelled already, and a labeller may be a language model.
+        "behaviour": behaviour_summary(counted, lambda _: [label for by_turn in labels for label in by_turn]),
     }
     return entry, played.dialogues, revealed

@@ -34,6 +34,7 @@ def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
     table = np.asarray(scores, np.float64)
     if table.ndim != 2 or 0 in table.shape:
         raise UserError(f"scores of shape {table.shape}: give one or more simulations of one or more instructions")
+    # Instruction by instruction: unreliability is the spread of one instruction's simulations, not over instructions.
     low, high = np.nanpercentile(table, [10, 90], axis=1)
     return {"P": np.nanmean(table, axis=1), "A90": high, "U": high - low}
 
@@ -55,6 +56,7 @@ def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for name, values in aptitude(table).items():
         summary[name] = float(values.mean())
+        # Student's interval may pass the ends of the scale.
         interval = np.clip(mean_ci95_over_seeds(values)[1:], 0, 100).tolist() if len(values) > 1 else None
         summary[f"{name}_ci95"] = interval
     return {**summary, "n": table.shape[0], "simulations": table.shape[1]}

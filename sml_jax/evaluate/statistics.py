@@ -80,6 +80,7 @@ def success_summary(solved_turn: ArrayLike, max_turns: int) -> dict[str, Any]:
     gain = float(success[-1] - success[0])
     # A count is exact where 1 - acc@1 may be a rounding error above 0.
     open_after_first = n - int(solved[:, 0].sum())
+    # Plain lists and numbers, which JSON takes.
     return {
         "success_at_turn": success.tolist(),
         "ci95": [list(wilson_interval(int(count), n)) for count in solved.sum(axis=0)],
@@ -106,6 +107,7 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
     References:
       Three seeds with 95 % intervals: arXiv 2602.16488.
     """
+    # With one seed there is no spread, and NaN would pass through every mean unseen.
     seeds = np.asarray(values, dtype=np.float64)
     if seeds.ndim != 1 or seeds.size < 2:
         raise UserError(
@@ -131,4 +133,5 @@ def _solved_by_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
         )
     if not np.issubdtype(solved.dtype, np.integer) or solved.min() < 0:
         raise UserError("solved_turn must hold whole numbers: the turn from 1 that solved the dialogue, 0 for never.")
+    # 0 means never, and must not count as a turn before the first.
     return (solved[:, None] > 0) & (solved[:, None] <= np.arange(1, max_turns + 1))

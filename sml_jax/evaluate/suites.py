@@ -1,4 +1,4 @@
-"""Suites: a task, the control arms that stand beside each other, and how to measure a policy on them."""
+"""Suites: a task's held-out problems, the arms that are compared on them, and how to measure a policy there."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Suite:
-    """What to evaluate.
+    """A task's problems, and the teachers that a policy is evaluated with.
 
     Attributes:
       task: whose `split` is used.
       arms: the teachers that are played beside each other, each with a name of its own; see `dialogue.teachers`.
-      problems: how many, from the first. max_turns: student turns at most (10 in the paper, longer than in training).
+      problems: how many, from the first.
+      max_turns: student turns at most (10 in the paper, which is longer than in training).
+      split: "train" or "test".
       seed: of the dialogues; the same for every policy and arm.
       prompts: of this suite's dialogues; None for those of training.
     """
@@ -52,25 +54,26 @@ class Suite:
         check_arms(self.arms, "suite: arms")
 
     def rules(self, rules: DialogueRules) -> DialogueRules:
-        """The run's rules with this suite's turns, and nobody putting questions in."""
+        """The run's rules with this suite's turn limit and question injection off."""
+        # Q-priming makes training data: in evaluation the student has to ask by itself.
         return dataclasses.replace(rules, max_turns=self.max_turns, injection=None)
 
 
 def check_suites(suites: Sequence[Suite]) -> None:
-    """Checks suites that are evaluated together; one that has fewer problems than it asks for is warned of.
+    """Checks suites that are evaluated together, and logs a warning for one with fewer problems than it asks for.
 
     Raises:
-      UserError: two share a name, under which results are kept, or one has no problems.
+      UserError: two suites share a name, under which results are kept, or one has no problems.
     """
     names = [suite.task.name for suite in suites]
     for suite, name in zip(suites, names, strict=True):
         if names.count(name) > 1:
             raise UserError(f"two suites are of the task {name}, and eval.json has room for one: give each its own")
-        found = len(suite.task.problems(suite.split))
-        if not found:
+        available = len(suite.task.problems(suite.split))
+        if not available:
             raise UserError(f"{name} has no {suite.split} problems to evaluate on: give it some, or another split")
-        if found < suite.problems:
-            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, found)
+        if available < suite.problems:
+            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, available)
 
 
 def evaluate_arm(
@@ -96,8 +99,12 @@ def evaluate_arm(
       labeller: sorts the student's turns; None for the rules.
 
     Returns:
-      An entry of `eval.json` (success by turn with 95 % Wilson intervals, the gains, rates and behaviour, all of the
-      `n` dialogues that count, and how many were `dropped`), and the dialogues, dropped ones among them.
+      An entry of `eval.json` and the dialogues, dropped ones among them. The entry holds success by turn with 95 %
+      Wilson intervals, gains, `rates` and `behaviour`, all over the `n` dialogues that count, and how many were
+      `dropped`.
+
+    Raises:
+      UserError: the suite has no problems, or every dialogue was dropped.
     """
     problems = list(suite.task.problems(suite.split)[: suite.problems])
     if not problems:
@@ -114,6 +121,7 @@ def evaluate_arm(
         initial_params=initial_params,
         progress=progress,
     )
+    # With a single problem the rollout itself accepts that nothing is left, but an entry needs a dialogue.
     check_some_kept(played.dialogues)
     counted = kept(played.dialogues)
     entry = {

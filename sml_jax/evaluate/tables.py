@@ -122,11 +122,13 @@ def compare_dialogues(base: Dialogue, trained: Dialogue) -> RenderableType:
     Raises:
       UserError: the dialogues are on different problems.
     """
+    # The reader compares turn by turn, which only makes sense on one problem.
     if base.problem_id != trained.problem_id:
         raise UserError(
             f"dialogues on problems {base.problem_id!r} and {trained.problem_id!r} cannot stand side by side: "
             f"choose two on the same problem."
         )
+    # A model may write control characters, which a terminal would obey.
     problem = printable(base.turns[0].text) if base.turns else ""
     table = Table(
         title=Text(f"Problem {printable(base.problem_id)}: {problem}", style="bold"),
@@ -153,6 +155,7 @@ def _rows(results: Results, decimals: int) -> Iterator[_Row]:
     ]
     if not arms:
         raise UserError("there are no results to show: evaluate at least one suite, policy and arm.")
+    # More columns than 10 turns would not fit 100 characters.
     turns = min(_MAX_TURNS, max(len(entry["success_at_turn"]) for *_, entry in arms))
     for suite, arm, policy, entry in arms:
         yield _Row(suite, arm, policy, str(entry.get("n", "")), _cells(entry, turns, decimals))

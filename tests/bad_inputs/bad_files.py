@@ -17,6 +17,7 @@ PLAIN = """
 from __gin__ import dynamic_registration
 from sml_jax.run import experiment
 from sml_jax.dialogue import rules
+from sml_jax.dialogue import teachers
 from sml_jax.engine import sampling
 from sml_jax.evaluate import suites
 from sml_jax.learn import losses
@@ -35,6 +36,7 @@ experiment.Experiment.rules = @rules.DialogueRules()
 experiment.Experiment.sampling = @sampling.Sampling()
 experiment.Experiment.max_concurrent = 16
 suites.Suite.task = @world.PocketMath()
+suites.Suite.arms = (@teachers.Feedback(), @teachers.Retry())
 suites.Suite.problems = 4
 suites.Suite.max_turns = 2
 base_models.RandomWeights.config = @config.DecoderConfig()

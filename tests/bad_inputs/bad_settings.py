@@ -83,7 +83,10 @@ WITH_OTHERS = {
         "probability",
     ),
     ("DialogueRules.guard=@rules.LeakGuard()", "LeakGuard.regenerations=-1"): ("regenerations is -1", "at least 0"),
-    ("DialogueRules.guard=@rules.LeakGuard()", "LeakGuard.redaction=''"): ("redaction is empty", "give what stands"),
+    ("DialogueRules.guard=@rules.LeakGuard()", "LeakGuard.redaction=''"): (
+        "redaction is empty",
+        "give the text",
+    ),
 }
 TABLE = {
     **{one: Bad(lambda f, one=one: f.train(one), *said) for one, said in ALONE.items()},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.dialogue import judging
-from sml_jax.dialogue.judging import Unjudged, judge, judged_aside
+from sml_jax.dialogue.judging import Unjudged, judge, judge_in_background
 from sml_jax.tasks.problems.types import Verdict
 
 PROBLEMS = DigitTask().problems()
@@ -100,17 +100,17 @@ def test_what_ends_the_program_comes_through(stop):
 
     with pytest.raises(stop):
         judge(FailingTask(fails=fails), ITEMS)
-    with pytest.raises(stop), judged_aside(FailingTask(fails=fails), ITEMS) as verdicts:
+    with pytest.raises(stop), judge_in_background(FailingTask(fails=fails), ITEMS) as verdicts:
         verdicts()
 
 
 def test_aside_is_another_thread_and_the_same_verdicts():
     threads = []
     task = FailingTask(fails=lambda items, call: threads.append(threading.current_thread()))
-    with judged_aside(task, ITEMS) as verdicts:
+    with judge_in_background(task, ITEMS) as verdicts:
         assert verdicts() == SOUND
     assert threads and threads[0] is not threading.current_thread()
-    with judged_aside(FailingTask(fails=always("pa")), ITEMS[:2]) as verdicts:
+    with judge_in_background(FailingTask(fails=always("pa")), ITEMS[:2]) as verdicts:
         assert [isinstance(v, Unjudged) for v in verdicts()] == [True, False]
 
 
