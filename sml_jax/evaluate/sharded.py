@@ -109,10 +109,8 @@ class ShardedSuite:
                 return 0
 
         # One engine serves all settings, so the budgets are those of the longest turn in any of them.
-        teacher_tokens, private_tokens = (
-            longest(reply for p in problems for s in self.settings for reply in replies(p, s)),
-            0,
-        )
+        teacher_tokens = longest(reply for p in problems for s in self.settings for reply in replies(p, s))
+        private_tokens = 0
         if user == "language":
             tag = self.user_prompts.feedback_tag
             marked = longest(marked_shard(tag, 2 + i, shard) for p in problems for i, shard in enumerate(p.shards))

@@ -103,6 +103,38 @@ def waits(how: str) -> None:
         (Path(sys.argv[5]).parent / f"going.{processes.process_id()}").touch()
 
 
+def own_teacher(tokenizer: str) -> list[Any]:
+    """A teacher whose replies differ between processes in text and time; what becomes of six dialogues."""
+    from run_toys import RULES, ToyTask
+
+    from sml_jax.dialogue.live import LiveDialogue
+    from sml_jax.dialogue.script_teacher import Function, ThreadedTeacher
+    from sml_jax.dialogue.teacher_side import TeacherSide
+    from sml_jax.run.chats import RoleChat
+    from sml_jax.tasks.problems.types import Turn, Verdict
+
+    me, task, framing = processes.process_id(), ToyTask(), RoleChat(tokenizer).framing()
+
+    def reply(task, problem, conversation, verdict):
+        time.sleep(0.02 * (int(problem.id[-1]) * (me + 2) % 7))
+        if problem.id == "train4":
+            raise ConnectionError("no endpoint")
+        return "ab"[me]
+
+    side = TeacherSide(ThreadedTeacher(Function(reply), task), task, framing, RULES)
+    lives = [LiveDialogue(i, i, i, problem, problem) for i, problem in enumerate(task.problems("train")[:6])]
+    for live in lives:
+        live.open(framing, "")
+        live.turns.append(Turn("student", "1"))
+        live.verdicts.append(Verdict(False, True))
+    side.start(lives)
+    order: list[int] = []
+    while len(order) < 5:
+        side.wait(idle=True)
+        order += [live.id for live in side.collect()]
+    return [order, [live.turns[-1].text for live in lives], [live.dropped for live in lives]]
+
+
 def run(workdir: str, home: str, layout: str, death: str = "") -> None:
     """A whole toy run: a language model teaches; Q-priming, online SML, evaluation.
 
@@ -165,7 +197,7 @@ def _die_at(where: str, number: str, process: str) -> None:
     setattr(owner, name, dies)
 
 
-PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "run": run}
+PROGRAMS = {"words": words, "error": error, "waits": waits, "folder": folder, "own_teacher": own_teacher, "run": run}
 
 
 def main(argv: Any) -> int:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from process_toys import commands, ends, started, wait_until
+from run_toys import write_tokenizer
 
 from sml_jax.common.errors import EXIT_PEER_LOST, UserError
 from sml_jax.distributed import processes
@@ -35,6 +36,21 @@ def test_three_processes_tell_each_other_things(tmp_path):
         "agree": "the recipe of process 1 is not that of process 0: give all 3 processes the same recipe, flags, data "
         "and version",
     }
+
+
+@pytest.mark.slow
+def test_a_teacher_of_ones_own_says_the_same_in_every_process(tmp_path):
+    """Process 0 alone asks it, whatever it would say elsewhere, and whenever."""
+    tokenizer = write_tokenizer(tmp_path / "toy.model")
+    with started(tmp_path, commands("own_teacher", 2, tmp_path / "found", str(tokenizer)), devices=1) as running:
+        ended = ends(running, within=120)
+    assert [e.code for e in ended] == [0, 0], ended
+    found, other = (json.loads((tmp_path / f"found.{p}").read_text()) for p in range(2))
+    assert found == other
+    order, texts, dropped = found
+    assert sorted(order) == [0, 1, 2, 3, 5] and texts == ["a", "a", "a", "a", "1", "a"]
+    assert dropped[4].startswith("problem: the scripted reply: ConnectionError: no endpoint")
+    assert not any(reason for i, reason in enumerate(dropped) if i != 4)
 
 
 def test_one_process_alone_tells_itself():
