@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.transcript import Dialogue
 
 _log = logging.getLogger(__name__)
+AnyDialogue = TypeVar("AnyDialogue", LiveDialogue, Dialogue)
 _MAX_ERROR_CHARS = 300
 
 VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # every reason opens with one of these kinds
@@ -37,9 +39,9 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
         live.drop(PROBLEM, f"{doing}: {in_one_line(error)}")
 
 
-def not_dropped(lives: Sequence[LiveDialogue]) -> list[LiveDialogue]:
-    """The dialogues that have not been dropped, in their order."""
-    return [live for live in lives if not live.dropped]
+def not_dropped(dialogues: Sequence[AnyDialogue]) -> list[AnyDialogue]:
+    """The dialogues that have not been dropped, in their order: those that count."""
+    return [dialogue for dialogue in dialogues if not dialogue.dropped]
 
 
 def in_one_line(error: BaseException) -> str:
@@ -67,14 +69,9 @@ def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> 
             _log.warning("problem %s: dialogue dropped: %s", live.problem.id, live.dropped)
 
 
-def kept(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-    """The dialogues that count, which are those that were not dropped, in their order."""
-    return [dialogue for dialogue in dialogues if not dialogue.dropped]
-
-
-def check_some_kept(dialogues: Sequence[Dialogue]) -> None:
+def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     """Raises a UserError that names the commonest reason if every dialogue was dropped."""
-    if kept(dialogues):
+    if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
     (reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import ContextBudget
-from sml_jax.dialogue.drops import OVERLONG, check_some_kept, drop_on_error, log_dropped, not_dropped
+from sml_jax.dialogue.drops import OVERLONG, check_not_all_dropped, drop_on_error, log_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.question_writer import QuestionWriter
@@ -171,7 +171,7 @@ def play(
 
     dialogues = tuple(live.finished(arm or teacher.name) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
-        check_some_kept(dialogues)
+        check_not_all_dropped(dialogues)
     stacked = transcript(
         [live.student_context for live in lives],
         [live.solved_turn for live in lives],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from sml_jax.dialogue.drops import VERIFIER, kept
+from sml_jax.dialogue.drops import VERIFIER, not_dropped
 from sml_jax.dialogue.transcript import Dialogue
 
 
@@ -13,13 +13,13 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
     """Success, turns and the rates of what may go wrong, over the dialogues of a rollout.
 
     Returns:
-      Per kept dialogue: `success`, `first_turn_success`, `turns` (student turns), `overlong_rate`; NaN if none is kept.
-      Per student turn: `attempt_rate`, `injected_rate`. Per reply of the teacher: `leak_rate`, `unmarked_rate`,
-      `redaction_rate`. Per turn of either side: `truncated_rate`. Per dialogue: `dropped_rate`. `verifier_errors` is
-      the number of dialogues that were dropped because the verifier failed.
+      Per dialogue that was not dropped: `success`, `first_turn_success`, `turns` (student turns), `overlong_rate`; NaN if
+      there is none. Per student turn: `attempt_rate`, `injected_rate`. Per reply of the teacher: `leak_rate`,
+      `unmarked_rate`, `redaction_rate`. Per turn of either side: `truncated_rate`. Per dialogue: `dropped_rate`.
+      `verifier_errors` is the number of dialogues that were dropped because the verifier failed.
     """
     dropped = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
-    counted = kept(dialogues)
+    counted = not_dropped(dialogues)
     # A turn counts once for its side, however often it was drawn.
     student_turns = sum(len(d.verdicts) for d in counted)
     replies = sum(d.teacher_turns for d in counted)

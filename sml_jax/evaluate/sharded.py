@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
-from sml_jax.dialogue.drops import check_some_kept, kept
+from sml_jax.dialogue.drops import check_not_all_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
@@ -179,8 +179,8 @@ def evaluate_sharded(
         arm=setting,
         progress=progress,
     )
-    check_some_kept(played.dialogues)
-    counted = kept(played.dialogues)
+    check_not_all_dropped(played.dialogues)
+    counted = not_dropped(played.dialogues)
     transcript = played.transcript
     # A dialogue's score is 100 or 0; NaN leaves a dropped one out of the means.
     scores = np.where(transcript.dropped, np.nan, 100.0 * (transcript.solved_turn > 0))

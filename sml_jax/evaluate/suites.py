@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
-from sml_jax.dialogue.drops import check_some_kept, kept
+from sml_jax.dialogue.drops import check_not_all_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.dialogue.rollout import play
@@ -122,8 +122,8 @@ def evaluate_arm(
         progress=progress,
     )
     # With a single problem the rollout itself accepts that nothing is left, but an entry needs a dialogue.
-    check_some_kept(played.dialogues)
-    counted = kept(played.dialogues)
+    check_not_all_dropped(played.dialogues)
+    counted = not_dropped(played.dialogues)
     entry = {
         **success_summary([dialogue.solved_turn for dialogue in counted], suite.max_turns),
         "dropped": len(played.dialogues) - len(counted),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from sml_jax.common.errors import UserError
-from sml_jax.dialogue.drops import kept
+from sml_jax.dialogue.drops import not_dropped
 from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.rules import DialogueRules
@@ -72,7 +72,7 @@ class Evaluation:
             results, shown = self._play_suites(context, policies, labeller)
             context.bookkeeper.folder.write_eval(results)
             pairs = zip(shown["base"], shown["trained"], strict=True)
-            undropped_pairs = [pair for pair in pairs if len(kept(pair)) == 2]
+            undropped_pairs = [pair for pair in pairs if len(not_dropped(pair)) == 2]
             for base, trained in undropped_pairs[: self.samples_shown]:
                 wide.print(compare_dialogues(base, trained))
             wide.print(closing_table(results))
