@@ -13,7 +13,7 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
     """Success, turns and the rates of what may go wrong, over the dialogues of a rollout.
 
     Returns:
-      Per dialogue that was not dropped: `success`, `first_turn_success`, `turns` (student turns), `overlong_rate`; NaN if
+      Per dialogue that counts: `success`, `first_turn_success`, `turns` (of the student), `overlong_rate`; NaN if
       there is none. Per student turn: `attempt_rate`, `injected_rate`. Per reply of the teacher: `leak_rate`,
       `unmarked_rate`, `redaction_rate`. Per turn of either side: `truncated_rate`. Per dialogue: `dropped_rate`.
       `verifier_errors` is the number of dialogues that were dropped because the verifier failed.
