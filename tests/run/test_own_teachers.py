@@ -6,8 +6,8 @@ import sys
 import gin
 import pytest
 from run_toys import OPTIMIZER, read_lines, toy_experiment
-from sml_jax.errors import UserError
 
+from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment
 from sml_jax.run.stages import Online
 
