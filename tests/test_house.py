@@ -15,7 +15,7 @@ FILES = {
     "sml_jax/__init__.py": "",
     "sml_jax/errors.py": "# One.\nLIMIT = 1  # two\n",
     "sml_jax/low/__init__.py": "from sml_jax.low.kernel import run\n",
-    "sml_jax/low/kernel.py": "from sml_jax.common.errors import LIMIT\n\n\ndef run():\n    from sml_jax.high import stage\n",
+    "sml_jax/low/kernel.py": "from sml_jax.errors import LIMIT\n\n\ndef run():\n    from sml_jax.high import stage\n",
     "sml_jax/high/__init__.py": "",
     "sml_jax/high/stage.py": "from sml_jax.low import run\n\nPROGRAM = 'sml_jax.high.other'\n",
     "sml_jax/high/other.py": "import sml_jax.low.kernel\n",
