@@ -5,7 +5,7 @@ import hashlib
 import sys
 
 import pytest
-from dialogue_toys import DigitTask, put_on_stage
+from dialogue_toys import STUDENT_MODULES, TEACHER_MODULES, DigitTask, put_on_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
