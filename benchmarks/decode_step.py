@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> N
     parser.add_argument("--one_core", action="store_true", help="one core computes the products of few rows (XLA's)")
     flags, setting = parser.parse_args(argv), setting or Setting()
     if flags.one_core:
-        native_product.FEW = 0
+        native_product.MAX_ROWS = 0
     model, params = qwen3(setting, flags.attention)
     shapes = EngineShapes(capacity_step=flags.capacity, decode_steps=flags.steps)
     engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shapes)

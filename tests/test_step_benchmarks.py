@@ -50,7 +50,7 @@ def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
 @needs_compiler
 @pytest.mark.parametrize("flag", ["--attention=native", "--attention=xla", "--one_core"])
 def test_a_step_is_timed(flag, capsys, monkeypatch):
-    monkeypatch.setattr(native_product, "FEW", native_product.FEW)  # to be as it was
+    monkeypatch.setattr(native_product, "MAX_ROWS", native_product.MAX_ROWS)  # to be as it was
     decode_step.main(["--rows=2", "--capacity=64", "--steps=4", "--repeats=2", flag], TINY)
     said = capsys.readouterr().out
     assert re.fullmatch(r"2 rows on \d devices, caches of 64: [\d.]+ ms a step, least [\d.]+\n", said)

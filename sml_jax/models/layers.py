@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops.attention import self_attention
 from sml_jax.models.ops.cache_backends import cache_backend
-from sml_jax.models.ops.cached_attention import KVCache, KVSegment, put
-from sml_jax.models.ops.gating import gated
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, write_slots
+from sml_jax.models.ops.gate_product import gate_product
 from sml_jax.models.ops.products import Product, projection
 from sml_jax.models.ops.rope import RopeScaling, frequencies, rotate
 from sml_jax.models.prefix_sharing import SharedPrefix
@@ -153,7 +153,7 @@ class Attention(nn.Module):
             segments = (*past, KVSegment(new, positions, valid))
             if past[-1].slot is not None:
                 # A decode loop's buffer, which counts the new tokens in already: they are written into it.
-                new = put(past[-1].kv, new, past[-1].slot, backend.time_axis)
+                new = write_slots(past[-1].kv, new, past[-1].slot, backend.time_axis)
                 segments = (*past[:-1], past[-1]._replace(kv=new))
             out = backend.attend(query, segments, positions, is_local, **rule)
         y = nn.DenseGeneral(
@@ -196,7 +196,7 @@ class GatedMLP(nn.Module):
             return _adapted(c, name, x, y, axes[:1], axes[1:])
 
         gate = dense("gate", x, c.mlp_dim, ("embed", "mlp"), 1.0)
-        inner = gated(c.activation, gate, dense("up", x, c.mlp_dim, ("embed", "mlp"), 1.0))
+        inner = gate_product(c.activation, gate, dense("up", x, c.mlp_dim, ("embed", "mlp"), 1.0))
         return dense("down", inner, c.embed_dim, ("mlp", "embed"), 1.0 / (2 * c.layers))
 
 

@@ -18,8 +18,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sml_jax.common.errors import UserError
 from sml_jax.models.ops import attention
-from sml_jax.models.ops.attention import choose, reference_attention, self_attention
-from sml_jax.models.ops.attention_blocks import _pairs, _Rule, blocked_attention
+from sml_jax.models.ops.attention import choose_implementation, reference_attention, self_attention
+from sml_jax.models.ops.attention_blocks import _Rule, _visible_pairs, blocked_attention
 from sml_jax.models.ops.attention_splash import splash_attention
 from sml_jax.sharding import make_mesh
 
@@ -117,7 +117,7 @@ def test_the_pairs_of_blocks_are_those_with_something_to_see(time: int, block: i
     ahead = np.arange(time)[:, None] - np.arange(time)
     seen = (ahead >= 0) & (ahead < (window or time))
     expected = np.argwhere(seen.reshape(time // block, block, time // block, block).any(axis=(1, 3)))
-    np.testing.assert_array_equal(_pairs(time, _Rule(block, window, 1.0, None)), expected)
+    np.testing.assert_array_equal(_visible_pairs(time, _Rule(block, window, 1.0, None)), expected)
 
 
 def test_a_few_heads_at_a_time_are_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +222,8 @@ def test_auto_takes_the_devices_own_way_where_it_can(
     platform: str, dtype: str, head_dim: int, softcap: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "_cuda_generation", lambda: 9)
-    assert choose("auto", platform, jnp.dtype(dtype), head_dim, softcap) == chosen
-    assert choose("xla", platform, jnp.dtype(dtype), head_dim, softcap) == "xla"
+    assert choose_implementation("auto", platform, jnp.dtype(dtype), head_dim, softcap) == chosen
+    assert choose_implementation("xla", platform, jnp.dtype(dtype), head_dim, softcap) == "xla"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_auto_takes_the_devices_own_way_where_it_can(
 )
 def test_auto_knows_older_gpus(generation: int, head_dim: int, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_cuda_generation", lambda: generation)
-    assert choose("auto", "gpu", jnp.dtype("bfloat16"), head_dim, None) == chosen
+    assert choose_implementation("auto", "gpu", jnp.dtype("bfloat16"), head_dim, None) == chosen
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_named_way_that_cannot_run_is_an_error_with_the_cure(
     named: str, platform: str, dtype: str, softcap: float | None, says: str
 ) -> None:
     with pytest.raises(UserError, match=says) as error:
-        choose(named, platform, jnp.dtype(dtype), 64, softcap)
+        choose_implementation(named, platform, jnp.dtype(dtype), 64, softcap)
     assert named == "flash" or '"auto"' in str(error.value)
 
 

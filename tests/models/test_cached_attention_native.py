@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sml_jax.common.errors import UserError
-from sml_jax.models.ops import build, native_product
-from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops import native_build, native_product
+from sml_jax.models.ops.attention import choose_implementation
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment, cached_attention
 from sml_jax.models.ops.cached_attention_native import native_cached_attention
 
@@ -138,8 +138,8 @@ def test_scores_far_apart_neither_overflow_nor_vanish() -> None:
 )
 def test_where_it_cannot_run_it_says_so(platform, dtype, dim, says) -> None:
     with pytest.raises(UserError, match=says):
-        choose("native", platform, jnp.dtype(dtype), dim, None)
-    assert choose("native", "cpu", jnp.dtype(jnp.float32), 32, 20.0) == "xla"
+        choose_implementation("native", platform, jnp.dtype(dtype), dim, None)
+    assert choose_implementation("native", "cpu", jnp.dtype(jnp.float32), 32, 20.0) == "xla"
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_where_it_cannot_run_it_says_so(platform, dtype, dim, says) -> None:
 def test_without_a_compiler_it_says_what_to_do(monkeypatch, compiler, says) -> None:
     monkeypatch.setitem(os.environ, "CXX", compiler)
     with pytest.raises(UserError, match=says) as raised:
-        build.load.__wrapped__()
+        native_build.load_native.__wrapped__()
     assert 'attention = "auto"' in str(raised.value)
 
 
 def test_with_no_compiler_on_the_path_it_says_what_to_do(monkeypatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(native_build.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="there is none here"):
-        build.load.__wrapped__()
+        native_build.load_native.__wrapped__()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sml_jax.models.ops import build
+from sml_jax.models.ops import native_build
 
-NATIVE, SOURCE = Path(build.__file__).parent, Path(__file__).with_name("crew_test.cc")
+NATIVE, SOURCE = native_build.SOURCES, Path(__file__).with_name("crew_test.cc")
 # What ThreadSanitizer says where it cannot set up its memory: at times, where a kernel places things at random.
 NO_START = ("unexpected memory mapping", "ThreadSanitizer: CHECK failed")
 

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.ops import native_product as module
-from sml_jax.models.ops.native_product import FEW, native_product, pays
+from sml_jax.models.ops.native_product import MAX_ROWS, native_product, native_product_pays
 from sml_jax.sharding import make_mesh
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
@@ -34,7 +34,7 @@ def test_a_product_by_hand() -> None:
     np.testing.assert_array_equal(native_product(x, kernel.T, LAST), expected)
 
 
-@pytest.mark.parametrize("rows", range(1, FEW + 1))
+@pytest.mark.parametrize("rows", range(1, MAX_ROWS + 1))
 @pytest.mark.parametrize(("inner", "outer"), [(1, 1), (7, 65), (8, 16), (33, 200), (64, 300), (256, 1030)])
 def test_it_is_the_product(rows, inner, outer) -> None:
     """Sizes around the blocks that it works in: 8 lines, 16 lanes, 64 columns of a core."""
@@ -103,15 +103,15 @@ def test_callers_at_once_do_not_disturb_each_other() -> None:
 
 def test_where_it_pays(monkeypatch) -> None:
     monkeypatch.setattr(module, "cores", lambda: 2)
-    assert pays(1) and pays(FEW) and not pays(FEW + 1)
+    assert native_product_pays(1) and native_product_pays(MAX_ROWS) and not native_product_pays(MAX_ROWS + 1)
     seen = []
 
     def loop(x: jax.Array) -> jax.Array:
-        seen.append(pays(x.shape[0]))
+        seen.append(native_product_pays(x.shape[0]))
         return x
 
     everyone, rows = make_mesh(), PartitionSpec("data")
     jax.jit(jax.shard_map(loop, mesh=everyone, in_specs=rows, out_specs=rows))(jnp.zeros(everyone.size))
     assert seen == [everyone.size == 1], "devices of one mesh would take each other's cores"
     monkeypatch.setattr(module, "cores", lambda: 1)
-    assert not pays(1), "with one core there is nothing to share"
+    assert not native_product_pays(1), "with one core there is nothing to share"

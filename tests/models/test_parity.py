@@ -63,7 +63,7 @@ def case_of(tmp_path_factory):
         model, params = load_model(folder)
         rows = [np.concatenate([arrays[f"tokens{i}"], arrays[f"greedy{i}"]]) for i in range(len(LENGTHS))]
         tokens, lengths = padded(rows)
-        logits = np.asarray(jax.jit(model.apply)(params, tokens, lengths))
+        logits = np.asarray(jax.jit(model.apply)(params, tokens))
         return Case(arrays, folder, model, params, [row[:n] for row, n in zip(logits, lengths, strict=True)])
 
     return make

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sml_jax.models.ops.gating import gated
+from sml_jax.models.ops.gate_product import gate_product
 from sml_jax.models.ops.products import projection
 
 SHAPES = [((2, 3, 4), (4, 5), 1), ((2, 3, 5), (5, 2), 1), ((2, 3, 4), (4, 3, 2), 1), ((2, 3, 2, 4), (2, 4, 6), 2)]
@@ -40,7 +40,7 @@ def test_a_projection_does_not_take_what_it_would_ignore() -> None:
 @pytest.mark.parametrize(("activation", "function"), [("silu", nn.silu), ("gelu", nn.gelu)])
 def test_a_gate_and_its_gradients_are_those_of_autodiff(activation, function) -> None:
     gate, up, slope = (normal(seed, (2, 3, 4)) for seed in range(3))
-    out, pull = jax.vjp(lambda gate, up: gated(activation, gate, up), gate, up)
+    out, pull = jax.vjp(lambda gate, up: gate_product(activation, gate, up), gate, up)
     wanted, wanted_pull = jax.vjp(lambda gate, up: function(gate) * up, gate, up)
     np.testing.assert_allclose(out, wanted, rtol=1e-6)
     for mine, theirs in zip(pull(slope), wanted_pull(slope), strict=True):
@@ -48,5 +48,5 @@ def test_a_gate_and_its_gradients_are_those_of_autodiff(activation, function) ->
 
 
 def test_a_gate_keeps_its_two_factors_alone() -> None:
-    _, pull = jax.vjp(lambda gate, up: gated("silu", gate, up), normal(0, (2, 3, 4)), normal(1, (2, 3, 4)))
+    _, pull = jax.vjp(lambda gate, up: gate_product("silu", gate, up), normal(0, (2, 3, 4)), normal(1, (2, 3, 4)))
     assert sum(leaf.size for leaf in jax.tree.leaves(pull)) == 2 * 24

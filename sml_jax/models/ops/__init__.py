@@ -1,1 +1,4 @@
-"""C++ for CPUs, built at first use and called through `jax.ffi`."""
+"""The computations inside a layer: attention by device, rotary embeddings, gates and matrix products.
+
+Nothing here knows models or their configuration. C++ sources for CPUs are in `native/`.
+"""

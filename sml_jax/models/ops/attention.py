@@ -1,7 +1,7 @@
-"""Self-attention of whole rows, chosen by device in one place, and the plain reference that every choice must equal.
+"""Self-attention of whole rows: the implementation that suits the device, and a plain reference for tests.
 
-Rows are right-padded and nothing comes before them: a live query then never sees padding, so that no way of computing
-it needs the rows' lengths.
+Rows are padded on the right and nothing is cached before them. Under a causal mask no real token then sees padding, so
+no implementation needs the rows' lengths.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ def reference_attention(
     scale: float,
     softcap: float | None = None,
 ) -> Float[Array, "batch time heads dim"]:
-    """Attention as it is defined, with all scores at once: what the fast ways are held against.
+    """Attention as it is defined, with all scores in memory at once: the oracle for the fast implementations.
 
     Args:
-      query, key, value: keys rotated; `heads` is a multiple of `kv_heads`, neighbouring heads sharing one.
-      positions: of each token in its row.
-      valid: which are tokens at all; no query sees the others.
-      is_local: whether a query sees only the last `window` tokens, itself among them.
-      window: 0 for a model without local layers.
+      query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`, and neighbouring query heads
+        share a kv head.
+      positions: position of each token in its row.
+      valid: which slots hold a token; no query sees the others.
+      is_local: whether a query sees only the last `window` tokens, itself included.
+      window: tokens that a local layer sees; 0 for a model without local layers.
       scale: factor of the scores.
       softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
 
@@ -55,11 +56,11 @@ def reference_attention(
     scores = scale * jnp.einsum("bshgd,bthd->bhgst", grouped, key, preferred_element_type=jnp.float32)
     if softcap is not None:
         scores = softcap * jnp.tanh(scores / softcap)
-    ahead = positions[:, :, None] - positions[:, None, :]
-    seen = valid[:, None, :] & (ahead >= 0)
+    distance = positions[:, :, None] - positions[:, None, :]
+    visible = valid[:, None, :] & (distance >= 0)
     if window:
-        seen &= jnp.logical_not(is_local) | (ahead < window)
-    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -1e30), axis=-1).astype(value.dtype)
+        visible &= jnp.logical_not(is_local) | (distance < window)
+    weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -1e30), axis=-1).astype(value.dtype)
     out = jnp.einsum("bhgst,bthd->bshgd", weights, value, preferred_element_type=jnp.float32)
     return out.reshape(query.shape).astype(query.dtype)
 
@@ -75,31 +76,31 @@ def self_attention(
     softcap: float | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "batch time heads dim"]:
-    """Causal attention of right-padded rows to themselves, the fastest way that their device has.
+    """Causal attention of right-padded rows to themselves, by the fastest implementation for their device.
 
-    The device is that of the arrays' mesh, which traced arrays carry; without one, JAX's default. Where `is_local` is
-    traced and tells layers apart, both kinds are compiled and one runs, so that a local layer never multiplies what it
-    does not see.
+    The device is that of the arrays' mesh, which traced arrays carry, or JAX's default device. Where `is_local` is
+    traced, local and global attention are both compiled and one of them runs, so a local layer never multiplies keys
+    that it does not see.
 
     Args:
-      query, key, value: keys rotated; `heads` is a multiple of `kv_heads`.
-      is_local: whether a query sees only the last `window` tokens, itself among them; may be traced.
-      window: 0 for a model without local layers.
+      query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`.
+      is_local: whether a query sees only the last `window` tokens, itself included; may be traced.
+      window: tokens that a local layer sees; 0 for a model without local layers.
       scale: factor of the scores.
-      softcap: tanh cap of the scores, None for none.
-      implementation: "xla" (any device), "cudnn" (NVIDIA), "splash" (TPU), or "auto": the device's own, but "xla" where
-        that cannot take the dtype, the head size or the soft cap. "native" (CPU) is "xla" here and C++ over caches.
+      softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
+      implementation: "xla" (any device), "cudnn" (NVIDIA), "splash" (TPU), or "auto", which takes the device's own, but
+        "xla" where that cannot take the dtype, the head size or the soft cap. "native" (CPU) equals "xla" here; it
+        concerns caches (`cache_backends`).
 
     Returns:
-      In the query's dtype. What lies past a row's end is finite and means nothing.
+      In the query's dtype. Results at padding are finite and meaningless.
 
     Raises:
-      UserError: the implementation does not exist, or not for this device, dtype, head size or soft cap.
+      UserError: there is no such implementation, or it cannot take this device, dtype, head size or soft cap.
     """
     mesh = jax.typeof(query).sharding.mesh
-    platform = platform_of(mesh)
     split = is_split(mesh)
-    chosen = choose(implementation, platform, query.dtype, query.shape[3], softcap)
+    chosen = choose_implementation(implementation, platform_of(mesh), query.dtype, query.shape[3], softcap)
     rule: dict[str, Any] = {"scale": scale, "softcap": softcap}
     attend: Callable[..., jax.Array]
     if chosen == "splash":
@@ -108,6 +109,7 @@ def self_attention(
         attend = partial(_cudnn_attention, scale=scale)
     else:
         attend = partial(blocked_attention, split=split, **rule)
+    # A window at least as long as the rows hides nothing.
     if not 0 < window < query.shape[1]:
         return attend(query, key, value, window=0)
     if isinstance(is_local, bool):
@@ -115,24 +117,27 @@ def self_attention(
     return jax.lax.cond(is_local, partial(attend, window=window), partial(attend, window=0), query, key, value)
 
 
-def choose(implementation: str, platform: str, dtype: jnp.dtype, head_dim: int, softcap: float | None) -> str:
-    """The implementation that is to run.
+def choose_implementation(
+    implementation: str, platform: str, dtype: jnp.dtype, head_dim: int, softcap: float | None
+) -> str:
+    """The implementation of self-attention that runs for a value of `DecoderConfig.attention`.
 
     Args:
       implementation: as in `DecoderConfig.attention`.
       platform: "cpu", "gpu" or "tpu".
       dtype: of queries, keys and values.
       head_dim: size of a head.
-      softcap: of the scores, None for none.
+      softcap: tanh cap of the scores, None for none.
 
     Returns:
       "xla", "cudnn" or "splash".
 
     Raises:
-      UserError: a named implementation cannot do this, and why.
+      UserError: an implementation that was asked for by name cannot do this; the error says why.
     """
     if implementation not in ATTENTIONS:
         raise UserError(f"model: attention is {implementation!r}; it takes {', '.join(map(repr, ATTENTIONS))}")
+    # Implementation -> why it cannot run, None if it can.
     obstacles = {
         "xla": None,
         "splash": None if platform == "tpu" else f"it runs on TPUs, and this computation is for {platform}",
@@ -148,7 +153,7 @@ def choose(implementation: str, platform: str, dtype: jnp.dtype, head_dim: int, 
 
 
 def _native_obstacle(platform: str, dtype: jnp.dtype, head_dim: int) -> str | None:
-    """Why the C++ for caches cannot run, None if it can."""
+    """Why the C++ over caches cannot run, None if it can."""
     if platform != "cpu":
         return f"it runs on CPUs, and this computation is for {platform}"
     if dtype != jnp.float32:
@@ -182,20 +187,24 @@ def _cuda_generation() -> int:
 
 
 def _cudnn_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, window: int, scale: float) -> jax.Array:
-    """cuDNN's fused attention, which JAX splits over rows and heads itself."""
-    near = (window - 1, 0) if window else None
+    """cuDNN's fused attention; JAX splits it over rows and heads itself."""
+    # cuDNN counts the tokens before and after the query's own.
+    before_and_after = (window - 1, 0) if window else None
     return jax.nn.dot_product_attention(
-        query, key, value, scale=scale, is_causal=True, local_window_size=near, implementation="cudnn"
+        query, key, value, scale=scale, is_causal=True, local_window_size=before_and_after, implementation="cudnn"
     )
 
 
 def is_split(mesh: AbstractMesh) -> bool:
-    """Whether the compiler is to split the mesh's arrays: not on one device, nor inside a `shard_map`."""
+    """Whether the compiler splits the arrays of this mesh; it does not on one device, nor inside a `shard_map`."""
     return mesh.size > 1 and set(mesh.axis_types) == {AxisType.Auto}
 
 
 def platform_of(mesh: AbstractMesh) -> str:
-    """The platform that is compiled for: the mesh's, whose devices need not be here; JAX's default without a mesh."""
+    """The platform to compile for: "cpu", "gpu" or "tpu".
+
+    That of the mesh, whose devices need not exist on this machine; JAX's default device's where the mesh names none.
+    """
     if mesh.abstract_device is not None:
         return mesh.abstract_device.platform
     device = jax.config.jax_default_device  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
-"""Self-attention in plain JAX, block by block: the scores of a whole row are never held.
+"""Self-attention in plain JAX, block by block, so that the scores of a whole row are never in memory at once.
 
-The arithmetic is that of FlashAttention-2 (arXiv 2307.08691): blocks of queries go over the blocks of keys that they
-can see and no others; the forward pass keeps the log-sum-exp of each query's scores, from which the backward pass makes
-the weights again.
+The algorithm is FlashAttention-2 (arXiv 2307.08691). Each block of queries visits the blocks of keys that it can see.
+The forward pass keeps the log-sum-exp of each query's scores, from which the backward pass computes the attention
+weights again.
 """
 
 from __future__ import annotations
@@ -15,17 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Finite, so that a query that sees nothing of a block gives no NaN; what it adds shrinks to 0 at the next.
-_HIDDEN = -1e30
-# Both keep a step's arrays within a core's cache.
+# A score that the softmax turns into 0. It is finite, so a query that sees nothing of a block gives no NaN: what that
+# block adds is multiplied by 0 as soon as a real score comes.
+_MASKED_SCORE = -1e30
+# Together these keep the arrays of one step within a CPU core's cache.
 _LARGEST_BLOCK = 128
 _SCORES_AT_ONCE = 2**18
-# The sum over queries, with time last: XLA makes that product twice as fast on a CPU as the other way round.
-_TO_KEYS = "bhgst,bhgsd->bhdt"
+# A sum over queries that gives [..., dim, time]: on a CPU XLA computes it twice as fast as [..., time, dim].
+_SUM_OVER_QUERIES = "bhgst,bhgsd->bhdt"
 
 
 class _Rule(NamedTuple):
-    """What is static: length of a block, tokens that a query sees (0 for all before it), factor and cap of scores."""
+    """The static arguments.
+
+    Attributes:
+      block: tokens of a block of queries or keys; it divides the padded length.
+      window: tokens that a query sees, itself included; 0 for all before it.
+      scale: factor of the scores.
+      softcap: tanh cap of the scores, None for none.
+    """
 
     block: int
     window: int
@@ -46,31 +54,32 @@ def blocked_attention(
     """Causal grouped-query attention of right-padded rows, any dtype, any device.
 
     Args:
-      query, key, value: keys rotated; `heads` is a multiple of `kv_heads`.
+      query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`.
       window: tokens that a query sees, itself included; 0 for all before it.
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
-      split: the compiler splits rows or heads over a mesh. All are then computed at once; otherwise a few of them,
-        one such set after the other, which is faster on a CPU and takes less memory.
+      split: whether the compiler splits rows or heads over a mesh. If so, all of them are computed at once. If not, a
+        few at a time, one set after the other, which is faster on a CPU and takes less memory.
 
     Returns:
-      In the query's dtype. What lies past a row's end is finite and means nothing.
+      In the query's dtype. Results at padding are finite and meaningless.
     """
     rows, time, heads, dim = query.shape
     kv_heads, group = key.shape[2], heads // key.shape[2]
     block = -(-time // -(-time // _LARGEST_BLOCK))
     rule = _Rule(block, window, scale, softcap)
-    # [rows, kv_heads, queries of the group, time, dim]: each kv head serves a group of queries. What is added at the
-    # end is ahead of every live query.
-    end = ((0, 0), (0, -time % block), (0, 0), (0, 0))
-    q, k, v = (jnp.pad(x, end) for x in (query, key, value))
+    # Pad time to whole blocks. The added keys come after every real query, which therefore never sees them.
+    padding = ((0, 0), (0, -time % block), (0, 0), (0, 0))
+    q, k, v = (jnp.pad(x, padding) for x in (query, key, value))
+    # To [rows, kv_heads, group, time, dim]: each kv head serves a group of query heads.
     q = q.reshape(*q.shape[:2], kv_heads, group, dim).transpose(0, 2, 3, 1, 4)
     k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
     if split:
         out = _attend(q, k, v, rule)
     else:
-        most = max(_SCORES_AT_ONCE // (group * block**2), 1)
-        at_once = max(n for n in range(1, min(rows * kv_heads, most) + 1) if rows * kv_heads % n == 0)
+        # As many pairs of row and kv head at a time as their scores fit the cache.
+        limit = max(_SCORES_AT_ONCE // (group * block**2), 1)
+        at_once = max(n for n in range(1, min(rows * kv_heads, limit) + 1) if rows * kv_heads % n == 0)
         parts = tuple(x.reshape(-1, 1, at_once, *x.shape[2:]) for x in (q, k, v))
         out = jax.lax.map(lambda part: _attend(*part, rule), parts).reshape(q.shape)
     return out.transpose(0, 3, 1, 2, 4)[:, :time].reshape(query.shape)
@@ -78,87 +87,97 @@ def blocked_attention(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _attend(query: jax.Array, key: jax.Array, value: jax.Array, rule: _Rule) -> jax.Array:
-    """Queries [batch, kv_heads, group, time, dim] over keys and values [batch, kv_heads, time, dim]."""
+    """Attention of queries [batch, kv_heads, group, time, dim] to keys and values [batch, kv_heads, time, dim]."""
     return _forward(query, key, value, rule)[0]
 
 
 def _forward(
     query: jax.Array, key: jax.Array, value: jax.Array, rule: _Rule
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    def step(state: tuple[jax.Array, ...], at: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
-        """Adds what one block of queries sees in one block of keys; sums are relative to the highest score so far."""
-        old_out, old_top, old_sum = (_part(x, at[0], rule) for x in state)
-        scores, _ = _scores(_part(query, at[0], rule), _part(key, at[1], rule), at, rule)
-        top = jnp.maximum(old_top, scores.max(axis=-1, keepdims=True))
-        weights, shrink = jnp.exp(scores - top), jnp.exp(old_top - top)
-        out = old_out * shrink + _product("bhgst,bhtd->bhgsd", weights.astype(value.dtype), _part(value, at[1], rule))
-        new = out, top, old_sum * shrink + weights.sum(axis=-1, keepdims=True)
-        return tuple(_put(x, y, at[0], rule) for x, y in zip(state, new, strict=True)), None
+    """The result, and what the backward pass needs: the arguments, the result, and each query's log-sum-exp."""
+
+    def step(state: tuple[jax.Array, ...], pair: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+        """Adds one block of keys to one block of queries; sums are relative to the highest score so far."""
+        q_block, k_block = pair
+        old_out, old_max, old_sum = (_block(x, q_block, rule) for x in state)
+        scores, _ = _scores(_block(query, q_block, rule), _block(key, k_block, rule), pair, rule)
+        new_max = jnp.maximum(old_max, scores.max(axis=-1, keepdims=True))
+        # A higher maximum shrinks what was added up before.
+        weights, shrink = jnp.exp(scores - new_max), jnp.exp(old_max - new_max)
+        values = _block(value, k_block, rule)
+        out = old_out * shrink + _product("bhgst,bhtd->bhgsd", weights.astype(value.dtype), values)
+        new = out, new_max, old_sum * shrink + weights.sum(axis=-1, keepdims=True)
+        return tuple(_with_block(x, y, q_block, rule) for x, y in zip(state, new, strict=True)), None
 
     zeros = jnp.zeros(query.shape, jnp.float32)
-    start: tuple[jax.Array, ...] = (zeros, zeros[..., :1] + _HIDDEN, zeros[..., :1])
-    (out, top, total), _ = jax.lax.scan(step, start, jnp.asarray(_pairs(query.shape[3], rule)))
+    start: tuple[jax.Array, ...] = (zeros, zeros[..., :1] + _MASKED_SCORE, zeros[..., :1])
+    (out, highest, total), _ = jax.lax.scan(step, start, jnp.asarray(_visible_pairs(query.shape[3], rule)))
     result = (out / total).astype(query.dtype)
-    return result, (query, key, value, result, top + jnp.log(total))
+    return result, (query, key, value, result, highest + jnp.log(total))
 
 
-def _backward(rule: _Rule, kept: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    query, key, value, out, log_sum = kept
-    # What the softmax's own gradient takes off: for each query, the mean of its weights' gradients.
+def _backward(rule: _Rule, residuals: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array, ...]:
+    query, key, value, out, log_sum_exp = residuals
+    # The gradient of a softmax subtracts, for each query, the weighted mean of the gradients of its weights. That mean
+    # equals the product of the output with its gradient.
     mean = (out.astype(jnp.float32) * d_out.astype(jnp.float32)).sum(axis=-1, keepdims=True)
 
-    def step(state: tuple[jax.Array, ...], at: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+    def step(state: tuple[jax.Array, ...], pair: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+        """Adds the gradients that flow through one block of queries and one block of keys."""
         d_query, d_key, d_value = state
-        q, d, block_mean, block_sum = (_part(x, at[0], rule) for x in (query, d_out, mean, log_sum))
-        k, v = (_part(x, at[1], rule) for x in (key, value))
-        scores, slope = _scores(q, k, at, rule)
+        q_block, k_block = pair
+        q, d_o, block_mean, block_sum = (_block(x, q_block, rule) for x in (query, d_out, mean, log_sum_exp))
+        k, v = (_block(x, k_block, rule) for x in (key, value))
+        # The forward pass's weights once more, then through softmax, soft cap and scale.
+        scores, cap_slope = _scores(q, k, pair, rule)
         weights = jnp.exp(scores - block_sum)
-        d_scores = weights * (_product("bhgsd,bhtd->bhgst", d, v) - block_mean) * (rule.scale * slope)
+        d_scores = weights * (_product("bhgsd,bhtd->bhgst", d_o, v) - block_mean) * (rule.scale * cap_slope)
         d_scores, weights = d_scores.astype(query.dtype), weights.astype(query.dtype)
-        parts = (
-            (d_query, _product("bhgst,bhtd->bhgsd", d_scores, k), at[0]),
-            (d_key, _product(_TO_KEYS, d_scores, q).swapaxes(-1, -2), at[1]),
-            (d_value, _product(_TO_KEYS, weights, d).swapaxes(-1, -2), at[1]),
+        additions = (
+            (d_query, _product("bhgst,bhtd->bhgsd", d_scores, k), q_block),
+            (d_key, _product(_SUM_OVER_QUERIES, d_scores, q).swapaxes(-1, -2), k_block),
+            (d_value, _product(_SUM_OVER_QUERIES, weights, d_o).swapaxes(-1, -2), k_block),
         )
-        return tuple(_put(x, _part(x, index, rule) + more, index, rule) for x, more, index in parts), None
+        return tuple(_with_block(x, _block(x, i, rule) + more, i, rule) for x, more, i in additions), None
 
     start = tuple(jnp.zeros(x.shape, jnp.float32) for x in (query, key, value))
-    sums, _ = jax.lax.scan(step, start, jnp.asarray(_pairs(query.shape[3], rule)))
-    d_query, d_key, d_value = (total.astype(x.dtype) for total, x in zip(sums, kept, strict=False))
-    return d_query, d_key, d_value
+    sums, _ = jax.lax.scan(step, start, jnp.asarray(_visible_pairs(query.shape[3], rule)))
+    return tuple(total.astype(x.dtype) for total, x in zip(sums, residuals, strict=False))
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _pairs(time: int, rule: _Rule) -> np.ndarray:
-    """Blocks of queries and of keys that they see any of, int32 [pairs, 2], a row's start first."""
+def _visible_pairs(time: int, rule: _Rule) -> np.ndarray:
+    """Pairs of a block of queries and a block of keys that it sees some of, in order of time: int32 [pairs, 2]."""
     blocks = range(time // rule.block)
     first = [max(q * rule.block - rule.window + 1, 0) // rule.block if rule.window else 0 for q in blocks]
     return np.array([(q, k) for q in blocks for k in range(first[q], q + 1)], np.int32)
 
 
-def _part(x: jax.Array, index: jax.Array, rule: _Rule) -> jax.Array:
-    """A block of time of [..., time, dim]."""
+def _block(x: jax.Array, index: jax.Array, rule: _Rule) -> jax.Array:
+    """Block `index` of time of an array [..., time, dim]."""
     return jax.lax.dynamic_slice_in_dim(x, index * rule.block, rule.block, axis=x.ndim - 2)
 
 
-def _put(x: jax.Array, part: jax.Array, index: jax.Array, rule: _Rule) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(x, part, index * rule.block, axis=x.ndim - 2)
+def _with_block(x: jax.Array, block: jax.Array, index: jax.Array, rule: _Rule) -> jax.Array:
+    """The array [..., time, dim] with its block `index` of time replaced."""
+    return jax.lax.dynamic_update_slice_in_dim(x, block, index * rule.block, axis=x.ndim - 2)
 
 
-def _scores(query: jax.Array, key: jax.Array, at: jax.Array, rule: _Rule) -> tuple[jax.Array, jax.Array | float]:
-    """Masked float32 scores of a block of queries with a block of keys, and the soft cap's slope there."""
+def _scores(query: jax.Array, key: jax.Array, pair: jax.Array, rule: _Rule) -> tuple[jax.Array, jax.Array | float]:
+    """Masked float32 scores of a block of queries with a block of keys, and the derivative of the soft cap there."""
     scores = _product("bhgsd,bhtd->bhgst", query, key) * rule.scale
     slope: jax.Array | float = 1.0
     if rule.softcap is not None:
         capped = jnp.tanh(scores / rule.softcap)
         scores, slope = capped * rule.softcap, 1 - jnp.square(capped)
-    near = jnp.arange(rule.block)
-    ahead = (at[0] - at[1]) * rule.block + near[:, None] - near
-    seen = (ahead >= 0) & (ahead < rule.window) if rule.window else ahead >= 0
-    return jnp.where(seen, scores, _HIDDEN), slope
+    offsets = jnp.arange(rule.block)
+    distance = (pair[0] - pair[1]) * rule.block + offsets[:, None] - offsets
+    visible = (distance >= 0) & (distance < rule.window) if rule.window else distance >= 0
+    return jnp.where(visible, scores, _MASKED_SCORE), slope
 
 
 def _product(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:
+    """`jnp.einsum` that adds up in float32."""
     return jnp.einsum(spec, left, right, preferred_element_type=jnp.float32)

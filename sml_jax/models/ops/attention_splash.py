@@ -1,7 +1,11 @@
-"""Self-attention on TPUs: the splash kernel of Pallas, which never holds a row's scores and skips masked blocks."""
+"""Self-attention on TPUs by the splash kernel of Pallas, which skips masked blocks.
+
+The scores of a whole row are never in memory at once.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -9,9 +13,9 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, PartitionSpec
 from jaxtyping import Array, Float
 
-# Of the chip's vector registers: heads and sequences are padded to multiples of it.
+# The width of a TPU's vector registers: head sizes and lengths are padded to multiples of it.
 LANES = 128
-# Larger blocks hold more of the chip's vector memory and gain nothing more.
+# Larger blocks take more of the chip's vector memory and are no faster.
 _LARGEST_BLOCK = 512
 
 
@@ -29,25 +33,26 @@ def splash_attention(
     """Causal grouped-query attention of right-padded rows by the splash kernel.
 
     Args:
-      query, key, value: keys rotated; `heads` is a multiple of `kv_heads`.
+      query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`.
       window: tokens that a query sees, itself included; 0 for all before it.
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
-      mesh: of the arrays. The compiler cannot split a kernel by itself: rows go over `data` and `fsdp`, heads over
-        `tensor`, as far as these divide them. None on one device.
-      interpret: runs the kernel as plain JAX, on any device, for tests.
+      mesh: the mesh of the arrays, None on one device. The compiler cannot split a kernel by itself, so rows are split
+        over `data` and `fsdp` and heads over `tensor` here, where these divide them.
+      interpret: whether to run the kernel as plain JAX, on any device, for tests.
 
     Returns:
-      In the query's dtype. What lies past a row's end is finite and means nothing.
+      In the query's dtype. Results at padding are finite and meaningless.
     """
     time, dim = query.shape[1], query.shape[3]
     length = _padded(time)
-    # The kernel has no scale. Keys added at the end are ahead of every live query.
+    # The kernel has no scale of its own, so the queries are scaled. The padding comes after every real query, which
+    # therefore never sees it.
     arrays = [_pad(x, length) for x in (query * jnp.asarray(scale, query.dtype), key, value)]
     attend = partial(_attend, window=window if window < time else 0, softcap=softcap, interpret=interpret)
     if mesh is not None:
-        spec = _split(mesh, query.shape[0], key.shape[2])
-        # A kernel does not say what its outputs vary over, so that this cannot be checked.
+        spec = _partition(mesh, query.shape[0], key.shape[2])
+        # A kernel does not say which mesh axes its outputs vary over, so shard_map's check is off.
         attend = jax.shard_map(attend, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)
     return attend(*arrays)[:, :time, :, :dim]
 
@@ -55,8 +60,8 @@ def splash_attention(
 def _attend(
     query: jax.Array, key: jax.Array, value: jax.Array, *, window: int, softcap: float | None, interpret: bool
 ) -> jax.Array:
-    """Attention of [batch, time, heads, dim] arrays on one device, padded as the kernel wants them."""
-    # Imported here: only TPUs need it.
+    """Attention of [batch, time, heads, dim] arrays on one device, whose time and dim are padded for the kernel."""
+    # Imported here, since only TPUs need it.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
@@ -82,22 +87,20 @@ def _attend(
 
 
 def _padded(time: int) -> int:
-    """The length that a row is padded to: long ones to more, so that large blocks divide them."""
+    """The length that rows are padded to. Long rows are padded to a multiple of larger blocks, which are faster."""
     step = LANES if time <= 8 * LANES else 2 * LANES if time <= 32 * LANES else _LARGEST_BLOCK
     return -(-time // step) * step
 
 
 def _pad(x: jax.Array, length: int) -> jax.Array:
-    """Zeros at the end of time, up to `length`, and of the head, up to whole lanes; they change no score."""
+    """Appends zeros to time, up to `length`, and to the head, up to a multiple of `LANES`. They change no score."""
     return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0), (0, -x.shape[3] % LANES)))
 
 
-def _split(mesh: AbstractMesh, rows: int, kv_heads: int) -> PartitionSpec:
-    """How [rows, time, heads, dim] arrays lie on the mesh, by the project's axes and as far as the sizes divide."""
+def _partition(mesh: AbstractMesh, rows: int, kv_heads: int) -> PartitionSpec:
+    """How [rows, time, heads, dim] arrays are split over the mesh; a dimension that does not divide stays whole."""
     sizes = dict(mesh.shape)
-    over = tuple(axis for axis in ("data", "fsdp") if axis in sizes)
-    shards = 1
-    for axis in over:
-        shards *= sizes[axis]
+    row_axes = tuple(axis for axis in ("data", "fsdp") if axis in sizes)
+    row_shards = math.prod(sizes[axis] for axis in row_axes)
     tensor = "tensor" if kv_heads % sizes.get("tensor", 1) == 0 and "tensor" in sizes else None
-    return PartitionSpec(over if over and rows % shards == 0 else None, None, tensor, None)
+    return PartitionSpec(row_axes if row_axes and rows % row_shards == 0 else None, None, tensor, None)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from sml_jax.common.errors import UserError
-from sml_jax.models.ops.attention import choose
+from sml_jax.models.ops.attention import choose_implementation
 from sml_jax.models.ops.cached_attention import cached_attention
 from sml_jax.models.ops.cached_attention_native import native_cached_attention
-from sml_jax.models.ops.native_product import native_product, pays
+from sml_jax.models.ops.native_product import native_product, native_product_pays
 from sml_jax.models.ops.products import Product
 from sml_jax.sharding import num_decode_loops
 
@@ -46,7 +46,7 @@ class CacheBackend:
 
     def product(self, rows: int) -> Product | None:
         """The matrix product for decoding steps of this many rows; None for the decoder's usual one."""
-        return native_product if self.single_core and pays(rows) else None
+        return native_product if self.single_core and native_product_pays(rows) else None
 
     def check(self, mesh: Mesh, dtype: jnp.dtype, head_dim: int, softcap: float | None) -> None:
         """Checks that a model can be run on a mesh. Backends in plain JAX run anywhere.
@@ -62,7 +62,7 @@ class CacheBackend:
         """
         if not self.single_core:
             return
-        choose(self.name, mesh.devices.flat[0].platform, dtype, head_dim, softcap)
+        choose_implementation(self.name, mesh.devices.flat[0].platform, dtype, head_dim, softcap)
         if num_decode_loops(mesh) != mesh.size:
             raise UserError(
                 f'engine: attention "{self.name}" is of one core, and the mesh splits rows or heads by fsdp or tensor: '

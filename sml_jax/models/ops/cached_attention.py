@@ -1,4 +1,4 @@
-"""Attention of new tokens over segments of kept ones and over themselves."""
+"""Attention of new tokens over cached ones and over themselves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.ops.attention import is_split, platform_of
 
-_NEVER = -1e30  # a score that no softmax counts, and finite, so that a row that sees nothing is not NaN
+# A score that the softmax turns into 0. It is finite, so a query that sees nothing does not become NaN.
+_MASKED_SCORE = -1e30
 
 
 class KVCache(NamedTuple):
-    """Keys (rotated) and values: [batch, kv_heads, time, head_dim], with a leading [layers] where stacked.
+    """Keys (already rotated) and values of one layer.
 
-    [batch, time, kv_heads, head_dim] where `CacheBackend.time_axis` says so.
+    Both are [rows, kv_heads, time, head_dim], or [rows, time, kv_heads, head_dim] where `CacheBackend.time_axis` is 1.
     """
 
     keys: jax.Array
@@ -27,15 +28,16 @@ class KVCache(NamedTuple):
 
 
 class KVSegment(NamedTuple):
-    """Tokens that new ones may look back at, for every layer.
+    """Slots of keys and values of one layer that new tokens attend to.
 
     Attributes:
-      kv: keys and values: of one layer, or of all, stacked [layers, batch, kv_heads, time, head_dim] or one by one.
-      positions: position of each slot in its row's context.
-      valid: which slots hold a token; told by length, never by token id.
-      slot: where the new tokens are put into this segment, which says that they are there already; the new keys and
-        values are then the whole segment's. For a loop, which can so keep one buffer and never copy it.
-      rows: which of the rows of `kv` the batch is, None for all in order; for the native way alone.
+      kv: the keys and values.
+      positions: position of each slot's token in its row's context.
+      valid: which slots hold a token. This is known by length, never by token id.
+      slot: None for tokens that came before. In a decode loop, the first slot of this segment's buffer that the new
+        tokens are written to: `positions` and `valid` count them in already, and the layer returns the whole buffer as
+        its new keys and values. The loop so keeps one buffer that is never copied.
+      rows: which rows of `kv` belong to the batch, None for all in order; see `CacheBackend.selects_rows`.
     """
 
     kv: Any
@@ -45,22 +47,22 @@ class KVSegment(NamedTuple):
     rows: Any = None
 
 
-def put(kv: KVCache, new: KVCache, slot: jax.Array, axis: int) -> KVCache:
-    """Keys and values with new ones written from `slot` on; `axis` counts slots."""
+def write_slots(kv: KVCache, new: KVCache, slot: jax.Array, axis: int) -> KVCache:
+    """The keys and values of a buffer with `new` written from slot `slot` on; `axis` is the one that counts slots."""
     return jax.tree.map(partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis), kv, new)
 
 
-def visible(
+def attention_mask(
     query_positions: Int[Array, "batch query"],
     key_positions: Int[Array, "batch key"],
     key_valid: Bool[Array, "batch key"],
     is_local: Bool[Array, ""],
     window: int,
 ) -> Bool[Array, "batch query key"]:
-    """The attention mask: a query sees valid keys at or before it; in a local layer only the last `window`."""
-    ahead = query_positions[:, :, None] - key_positions[:, None, :]
-    near = jnp.logical_or(~is_local, ahead < window) if window else True
-    return key_valid[:, None, :] & (ahead >= 0) & near
+    """Which keys each query sees: valid ones at or before it; in a local layer only the last `window` positions."""
+    distance = query_positions[:, :, None] - key_positions[:, None, :]
+    near = jnp.logical_or(~is_local, distance < window) if window else True
+    return key_valid[:, None, :] & (distance >= 0) & near
 
 
 def cached_attention(
@@ -73,31 +75,38 @@ def cached_attention(
     scale: float,
     softcap: float | None,
 ) -> Float[Array, "batch time heads dim"]:
-    """One softmax over all segments, which are never joined: what is kept is read where it lies.
+    """Grouped-query attention with one softmax over several segments, which are never joined into one array.
 
     Args:
-      query: rotated. segments: keys and values [batch, kv_heads, size, dim] with the position of each slot and whether
-        it holds a token; each kv head serves heads / kv_heads queries.
-      positions: of the queries.
-      is_local, window: whether, and how far back, the layer looks only a window back.
-      scale: of the scores. softcap: tanh cap of them (Gemma 2), None for none.
+      query: rotated queries.
+      segments: keys and values [batch, kv_heads, slots, dim]; each kv head serves heads / kv_heads queries.
+      positions: position of each query in its row's context.
+      is_local: whether the layer sees only the last `window` tokens.
+      window: tokens that a local layer sees, the query's own included; 0 for a model without local layers.
+      scale: factor of the scores.
+      softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
+
+    Returns:
+      In the query's dtype; the softmax is float32.
     """
     batch, time, heads, dim = query.shape
     kv_heads = segments[0].kv.keys.shape[1]
-    # [batch, kv_heads, queries of the group and time, dim]
+    # [batch, kv_heads, queries of a kv head * time, dim]
     grouped = query.reshape(batch, time, kv_heads, -1, dim).transpose(0, 2, 3, 1, 4)
     mesh = jax.typeof(query).sharding.mesh
     on_gpu = platform_of(mesh) == "gpu"
+    # The masked scores of each segment.
     scores = []
     for segment in segments:
         keys = segment.kv.keys.astype(query.dtype)
         if on_gpu:
-            grouped, keys = _where_they_lie(grouped, keys, is_split(mesh))
+            grouped, keys = _keep_gpu_from_copying(grouped, keys, is_split(mesh))
         score = jnp.einsum("bhgsd,bhtd->bhgst", grouped, keys, preferred_element_type=jnp.float32) * scale
         if softcap is not None:
             score = jnp.tanh(score / softcap) * softcap
-        mask = visible(positions, segment.positions, segment.valid, is_local, window)
-        scores.append(jnp.where(mask[:, None, None], score, _NEVER))
+        mask = attention_mask(positions, segment.positions, segment.valid, is_local, window)
+        scores.append(jnp.where(mask[:, None, None], score, _MASKED_SCORE))
+    # One softmax over all of them, relative to the highest score of any segment.
     highest = reduce(jnp.maximum, [jnp.max(score, axis=-1, keepdims=True) for score in scores])
     total, out = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
     for score, segment in zip(scores, segments, strict=True):
@@ -106,17 +115,18 @@ def cached_attention(
         values = segment.kv.values.astype(query.dtype)
         weight = weight.astype(query.dtype)
         out = out + jnp.einsum("bhgst,bhtd->bhgsd", weight, values, preferred_element_type=jnp.float32)
-    # Divided after the sum over values: as many divisions as there are outputs, not as there are scores.
+    # Dividing after the sum over values takes one division per output instead of one per score.
     out = (out / total).astype(query.dtype)
     return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, dim)
 
 
-def _where_they_lie(grouped: jax.Array, keys: jax.Array, split: bool) -> tuple[jax.Array, jax.Array]:
-    """Queries and a segment's keys such that XLA for GPUs (of jaxlib 0.10.2) reads the keys and copies none.
+def _keep_gpu_from_copying(grouped: jax.Array, keys: jax.Array, split: bool) -> tuple[jax.Array, jax.Array]:
+    """The queries and a segment's keys, marked so that XLA for GPUs (jaxlib 0.10.2) copies no cache.
 
-    It would join all segments to one product, whole caches copied for that at every step, were the queries seen to be
-    the same; and give a loop's keys the layout that a product likes best, in a transposed copy of the whole cache.
-    Where the compiler splits the arrays the layout is left to it: to constrain one, it would gather it.
+    Without the barrier XLA sees the same queries in every segment's product, merges these products into one, and
+    copies all caches side by side for it at every step. Without the layout constraint it keeps a transposed copy of a
+    loop's cache in the layout that the product likes best. Where the compiler splits the arrays over a mesh no layout
+    is set, since XLA would gather the array to apply it.
     """
     grouped = jax.lax.optimization_barrier(grouped)
     return grouped, keys if split else with_layout_constraint(keys, Layout(tuple(range(keys.ndim))))

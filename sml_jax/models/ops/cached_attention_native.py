@@ -1,4 +1,4 @@
-"""`cached_attention` on a CPU by compiled C++: a row reads the slots that it holds and no more."""
+"""`cached_attention` on a CPU in compiled C++, which reads only the slots of a cache that hold tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.models.ops.build import ATTEND, load
 from sml_jax.models.ops.cached_attention import KVSegment
-from sml_jax.models.ops.native_product import pays
+from sml_jax.models.ops.native_build import ATTEND, load_native
+from sml_jax.models.ops.native_product import native_product_pays
 
 
 def native_cached_attention(
@@ -24,33 +24,35 @@ def native_cached_attention(
     scale: float,
     softcap: float | None,
 ) -> Float[Array, "batch time heads dim"]:
-    """As `cached_attention` of these two segments, in which slots hold tokens from the first on without a gap.
+    """The result of `cached_attention` for two segments, a cache and the new tokens, whose slots fill up without gaps.
 
-    Keys and values are [batch, time, kv_heads, dim], so that what a row holds lies in one piece. Masks are not read: a
-    row's kept slots are those before the position of its first new one, and a query sees of the new what is at or
-    before itself. Each device works on one core.
+    Masks are not read. Of its cached slots a row sees those before the position of its first new token; of the new
+    tokens a query sees itself and those before it. Each device works with one core, unless few rows pay for sharing.
 
     Args:
-      query: float32.
-      segments: caches, which with `rows` may be of more rows than the batch has, and are not copied; and new tokens, of
-        which the first query's own lies in `slot`, or in the first slot.
-      positions, is_local, window, scale, softcap: see `cached_attention`.
+      query: rotated queries, float32.
+      segments: first the cache, then the new tokens. Keys and values are [rows, time, kv_heads, head_dim], so that what
+        a row reads is contiguous. With `rows`, the cache may have more rows than the batch, and it is not copied. The
+        first query's own key is in slot `slot` of the new tokens, or in their first slot.
+      positions: position of each query in its row's context.
+      is_local: whether the layer sees only the last `window` tokens.
+      window, scale, softcap: see `cached_attention`.
     """
-    kept, said = segments
-    load()
-    slot = jnp.zeros((), jnp.int32) if said.slot is None else jnp.asarray(said.slot, jnp.int32)
-    rows = jnp.arange(query.shape[0], dtype=jnp.int32) if kept.rows is None else kept.rows.reshape(-1)
+    cache, new = segments
+    load_native()
+    slot = jnp.zeros((), jnp.int32) if new.slot is None else jnp.asarray(new.slot, jnp.int32)
+    rows = jnp.arange(query.shape[0], dtype=jnp.int32) if cache.rows is None else cache.rows.reshape(-1)
     out: jax.Array = jax.ffi.ffi_call(ATTEND, jax.ShapeDtypeStruct(query.shape, query.dtype))(
         query,
-        *kept.kv,
+        *cache.kv,
         rows,
         positions[:, 0] - slot,
-        *said.kv,
+        *new.kv,
         slot,
         is_local,
         window=np.int64(window),
         scale=np.float32(scale),
         softcap=np.float32(softcap or 0),
-        shared=pays(query.shape[0]),
+        shared=native_product_pays(query.shape[0]),
     )
     return out

@@ -1,4 +1,4 @@
-"""Products of a few rows with a kernel, on a CPU by compiled C++ (`sml_jax/models/ops`) that all cores share."""
+"""Matrix products of a few rows on a CPU, in compiled C++ that shares the work among all cores."""
 
 from __future__ import annotations
 
@@ -9,35 +9,50 @@ import jax
 import numpy as np
 
 from sml_jax.common.cores import cores
-from sml_jax.models.ops.build import MULTIPLY, load
+from sml_jax.models.ops.native_build import MULTIPLY, load_native
 
-FEW = 4
-"""Rows up to which a product is bound by reading its kernel; with more, less and less is gained ("On a CPU" in
-docs/engine.md)."""
+MAX_ROWS = 4
+"""Up to this many rows, reading the kernel bounds a product, and several cores read faster than one. With more rows the
+gain shrinks ("On a CPU" in docs/engine.md)."""
 
 
-def pays(rows: int) -> bool:
-    """Whether `native_product` is the faster, where the caller's program is one device's: no other needs its cores."""
-    alone = jax.sharding.get_abstract_mesh().size <= 1  # in a shard_map, the mesh that its loops run on
-    return rows <= FEW and alone and cores() > 1
+def native_product_pays(rows: int) -> bool:
+    """Whether `native_product` is faster than XLA's product for this many rows.
+
+    It is only where the calling program runs on one device: on a mesh of several CPU devices the other cores are busy
+    with programs of their own.
+    """
+    # Inside a shard_map this is the mesh that the map runs on.
+    one_device = jax.sharding.get_abstract_mesh().size <= 1
+    return rows <= MAX_ROWS and one_device and cores() > 1
 
 
 def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
-    """`jax.lax.dot_general` for flax's dense layers and an output layer, in float32; has no derivative.
+    """`jax.lax.dot_general` in float32 for dense layers and the output layer. It has no derivative.
 
-    The last dimensions of x by the first of the kernel, or the last one by the kernel's last (a table of embeddings,
-    which is read as it lies). Sums run in the same order whatever the number of cores.
+    The order of sums, and with it every bit of the result, does not depend on the number of cores.
+
+    Args:
+      x: activations [*batch, *inner], float32.
+      kernel: weights [*inner, *outer]; or a table of embeddings [outer, inner], which is read without transposing it.
+      dimension_numbers: the last dimensions of `x` with the first of `kernel`, or with the last of a table.
+      options: the other arguments of `dot_general`, which must all be None.
+
+    Returns:
+      float32 [*batch, *outer].
     """
-    (inner, first), batch = dimension_numbers
-    assert tuple(inner) == tuple(range(x.ndim - len(inner), x.ndim)) and batch == ((), ())
+    (x_axes, kernel_axes), batch_axes = dimension_numbers
+    assert tuple(x_axes) == tuple(range(x.ndim - len(x_axes), x.ndim)) and batch_axes == ((), ())
     assert all(value is None for value in options.values())
-    turned = tuple(first) != tuple(range(len(first)))
-    assert not turned or (kernel.ndim == 2 and tuple(first) == (1,))
-    size = math.prod(x.shape[x.ndim - len(inner) :])
-    flat = kernel if turned else kernel.reshape(size, -1)
-    outer = kernel.shape[:1] if turned else kernel.shape[len(first) :]
-    rows = x.reshape(-1, size)
-    load()
-    made = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer)), np.float32)
-    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, made)(rows, flat, turned=turned)
-    return out.reshape(*x.shape[: x.ndim - len(inner)], *outer)
+    is_table = tuple(kernel_axes) != tuple(range(len(kernel_axes)))
+    assert not is_table or (kernel.ndim == 2 and tuple(kernel_axes) == (1,))
+    # The C++ function knows matrices only: merge the batch, inner and outer dimensions.
+    batch_shape = x.shape[: x.ndim - len(x_axes)]
+    outer_shape = kernel.shape[:1] if is_table else kernel.shape[len(kernel_axes) :]
+    inner_size = math.prod(x.shape[x.ndim - len(x_axes) :])
+    rows = x.reshape(-1, inner_size)
+    matrix = kernel if is_table else kernel.reshape(inner_size, -1)
+    load_native()
+    result = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer_shape)), np.float32)
+    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result)(rows, matrix, turned=is_table)
+    return out.reshape(*batch_shape, *outer_shape)

@@ -1,4 +1,4 @@
-"""Matrix products of activations and a kernel, whose backward pass is written by hand."""
+"""Matrix products of activations and weights with hand-written backward passes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 Product = Callable[..., jax.Array]
-"""What flax's dense layers take for `dot_general`."""
+"""A function with the arguments of `jax.lax.dot_general`, as Flax's dense layers take it for `dot_general`."""
 
 
 @jax.custom_vjp
 def float32_product(
     x: Float[Array, "*batch inner"], kernel: Float[Array, "inner outer"]
 ) -> Float[Array, "*batch outer"]:
-    """`x @ kernel` in float32, as accelerators add it up anyway, not rounded to the factors' dtype.
+    """`x @ kernel` with a float32 result, whatever the dtype of the factors.
 
-    The products of the backward pass take the gradient in the factors' dtype, so that they are as fast as others.
+    Accelerators add up products in float32 anyway; here the sum is not rounded to the factors' dtype. The backward pass
+    rounds the incoming gradient to the dtype of `x`, so that its own products are as fast as others.
     """
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -30,36 +31,51 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
     return float32_product(x, kernel), (x, kernel)
 
 
-def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    slope, batch = gradient.astype(x.dtype), tuple(range(x.ndim - 1))
-    return slope @ kernel.T, jnp.tensordot(x, slope, (batch, batch))
+def _backward(factors: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = factors
+    d_out, batch_axes = gradient.astype(x.dtype), tuple(range(x.ndim - 1))
+    return d_out @ kernel.T, jnp.tensordot(x, d_out, (batch_axes, batch_axes))
 
 
 float32_product.defvjp(_forward, _backward)
 
 
 def projection(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
-    """`jax.lax.dot_general` for flax's dense layers: the last dimensions of x by the first of the kernel.
+    """The product of a dense layer, with a backward pass that suits CPUs.
 
-    The kernel's gradient sums over tokens, for which a CPU makes a transposed copy of the product's left factor:
-    autodiff puts the gradient there, even where it is the wider by far. Here it is the narrower of the two.
+    The gradient of the kernel is a sum over tokens. For such a sum a CPU makes a transposed copy of the left factor,
+    which in JAX's own derivative is the gradient, even where that is much wider than `x`. Here the narrower of the two
+    stands on the left.
+
+    Args:
+      x: activations [*batch, *inner].
+      kernel: weights [*inner, *outer].
+      dimension_numbers: as for `jax.lax.dot_general`: the last dimensions of `x` with the first of `kernel`.
+      options: the other arguments of `dot_general`, which must all be None.
+
+    Returns:
+      [*batch, *outer].
     """
-    (inner, first), batch = dimension_numbers
-    assert tuple(inner) == tuple(range(x.ndim - len(inner), x.ndim)) and tuple(first) == tuple(range(len(first)))
-    assert batch == ((), ()) and all(value is None for value in options.values())
-    return _projection(len(inner), x, kernel)
+    (x_axes, kernel_axes), batch_axes = dimension_numbers
+    assert tuple(x_axes) == tuple(range(x.ndim - len(x_axes), x.ndim))
+    assert tuple(kernel_axes) == tuple(range(len(kernel_axes)))
+    assert batch_axes == ((), ()) and all(value is None for value in options.values())
+    return _projection(len(x_axes), x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _projection(inner: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Sums over the last `inner` dimensions of `x` and the first `inner` of `kernel`."""
     return jnp.tensordot(x, kernel, inner)
 
 
 def _projection_forward(inner: int, x: Any, kernel: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-    """Keeps what the gradients need that are asked for: nothing of x where the kernel is frozen."""
-    kept = x.value if kernel.perturbed else None, kernel.value if x.perturbed else None
-    return jnp.tensordot(x.value, kernel.value, inner), kept  # by remat policies a call of itself would not be seen
+    # Each factor is kept for the other one's gradient, and only if somebody asks for that: with a frozen kernel (LoRA)
+    # nothing of x is kept.
+    kept_x = x.value if kernel.perturbed else None
+    kept_kernel = kernel.value if x.perturbed else None
+    # Not a call of `_projection`: rematerialisation policies would not see the product inside it.
+    return jnp.tensordot(x.value, kernel.value, inner), (kept_x, kept_kernel)
 
 
 def _projection_backward(inner: int, kept: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
@@ -68,16 +84,18 @@ def _projection_backward(inner: int, kept: tuple[Any, Any], gradient: Any) -> tu
         return None, None
     d_x = d_kernel = None
     if kernel is not None:
+        # Sum over the outer dimensions, which are the last ones of both arrays.
         outer = kernel.ndim - inner
-        ends = [(*range(array.ndim - outer, array.ndim),) for array in (gradient, kernel)]
-        d_x = jnp.tensordot(gradient, kernel, ends)
+        last_axes = [(*range(array.ndim - outer, array.ndim),) for array in (gradient, kernel)]
+        d_x = jnp.tensordot(gradient, kernel, last_axes)
     if x is not None:
-        tokens = tuple(range(x.ndim - inner))
+        # Sum over the tokens, the narrower array on the left.
+        token_axes = tuple(range(x.ndim - inner))
         if x.size <= gradient.size:
-            d_kernel = jnp.tensordot(x, gradient, (tokens, tokens))
+            d_kernel = jnp.tensordot(x, gradient, (token_axes, token_axes))
         else:
-            turned, outer = jnp.tensordot(gradient, x, (tokens, tokens)), gradient.ndim - len(tokens)
-            d_kernel = turned.transpose(*range(outer, turned.ndim), *range(outer))
+            transposed, outer = jnp.tensordot(gradient, x, (token_axes, token_axes)), gradient.ndim - len(token_axes)
+            d_kernel = transposed.transpose(*range(outer, transposed.ndim), *range(outer))
     return d_x, d_kernel
 
 

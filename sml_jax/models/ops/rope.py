@@ -40,11 +40,12 @@ class RopeScaling:
 
 
 def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array, " half"]:
-    """Angular frequencies in radians a token, fastest first.
+    """Angular frequencies in radians per token, fastest first.
 
     Args:
       head_dim: size of a head, even.
-      base: the wavelength base, 10,000 in the original.
+      base: the base of the wavelengths, 10,000 in the paper: the slowest pair of numbers turns once in about
+        2 pi * base tokens.
       scaling: how the frequencies are stretched for long contexts.
 
     Returns:
@@ -54,7 +55,8 @@ def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array
     if scaling.kind == "linear":
         return frequency / scaling.factor
     if scaling.kind == "llama3":
-        # Llama 3.1: wavelengths beyond the original context are divided by `factor`, short ones kept, between: blended.
+        # Frequencies that turn often within the original context stay, slow ones are divided by `factor`, and those in
+        # between are blended.
         turns = scaling.original_length * frequency / (2 * math.pi)
         blend = (turns - scaling.low_frequency_factor) / (scaling.high_frequency_factor - scaling.low_frequency_factor)
         blend = jnp.clip(blend, 0.0, 1.0)
@@ -67,8 +69,18 @@ def rotate(
     positions: Int[Array, "batch time"],
     frequency: Float[Array, " half"],
 ) -> Float[Array, "batch time heads dim"]:
-    """Rotates each half-pair (x[i], x[i + dim/2]) of a head by position * frequency[i]; computed in float32."""
+    """Rotates each pair of numbers (x[i], x[i + dim/2]) of a head by the angle position * frequency[i].
+
+    Args:
+      x: queries or keys.
+      positions: position of each token in its row's context.
+      frequency: see `frequencies`.
+
+    Returns:
+      In the dtype of `x`; the rotation itself is float32.
+    """
     angle = positions[:, :, None, None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    first_half, second_half = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = [first_half * cos - second_half * sin, second_half * cos + first_half * sin]
+    return jnp.concatenate(rotated, axis=-1).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Builds the C++ of this folder with the machine's own compiler, for its own instructions, and hands it to XLA."""
+"""Builds the C++ of `native/` with the machine's own compiler, for its own instructions, and hands it to XLA."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import jax
 
 from sml_jax.common.errors import UserError
 
+# Names under which XLA finds the functions (`jax.ffi.ffi_call`).
 ATTEND, MULTIPLY = "sml_jax_attend", "sml_jax_multiply"
-_SOURCES = [str(Path(__file__).with_name(name)) for name in ("attend.cc", "multiply.cc")]
+
+SOURCES = Path(__file__).with_name("native")
 _CURE = 'install one (Debian: apt install g++), name one in CXX, or set DecoderConfig.attention = "auto"'
 # No -ffast-math: g++ would link code that changes how the whole process rounds tiny numbers.
 _FLAGS = (
@@ -26,29 +28,33 @@ _FLAGS = (
 
 
 @cache
-def load() -> None:
-    """Makes `ATTEND` and `MULTIPLY` known to XLA. Takes seconds the first time in a process; leaves no files.
+def load_native() -> None:
+    """Compiles and loads the C++ and registers `ATTEND` and `MULTIPLY` with XLA.
+
+    The first call of a process takes seconds; nothing stays on disk.
 
     Raises:
       UserError: there is no C++ compiler, or it failed.
     """
-    compiler = shlex.split(os.environ.get("CXX", "")) or [_found()]
+    compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
+    sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc")]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
         built = Path(folder) / "native.so"
-        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *_SOURCES, "-o", str(built)]
+        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *sources, "-o", str(built)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
             raise UserError(f'attention "native": cannot run {compiler[0]!r} ({error.strerror}): {_CURE}') from error
         if done.returncode:
-            said = "\n".join(done.stderr.splitlines()[:20])
-            raise UserError(f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{said}')
-        library = ctypes.CDLL(str(built))  # stays mapped when the file is gone
+            shown = "\n".join(done.stderr.splitlines()[:20])
+            raise UserError(f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{shown}')
+        # The library stays mapped after its file is gone.
+        library = ctypes.CDLL(str(built))
     for name, handler in ((ATTEND, library.SmlJaxAttend), (MULTIPLY, library.SmlJaxMultiply)):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
-def _found() -> str:
+def _find_compiler() -> str:
     found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if found is None:
         raise UserError(f'attention "native" needs a C++ compiler, and there is none here: {_CURE}')

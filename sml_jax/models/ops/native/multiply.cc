@@ -1,7 +1,7 @@
 // Products of a few rows and a kernel by all cores. Nearly all of their time goes to reading the kernel, of which one
 // core takes only a part of what caches and memory give; XLA's products of one row are of one core.
 //
-// Built by build.py; called through jax.ffi by models/native_product.py, which says what the shapes are.
+// Built by ../native_build.py; called through jax.ffi by ../native_product.py, whose docstring gives the shapes.
 
 #include <algorithm>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Attention of new tokens over a cache and over each other: each row reads the slots that it holds and no more,
 // where a product over whole caches reads as far as the longest row's. float32.
 //
-// Built by build.py; called through jax.ffi by models/cached_attention_native.py, which says what the shapes are.
+// Built by ../native_build.py; called through jax.ffi by ../cached_attention_native.py, whose docstring gives the shapes.
 
 #include <algorithm>
 #include <cstdint>
