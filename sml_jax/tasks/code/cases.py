@@ -150,10 +150,10 @@ def _run_calls(
         return f"{CANDIDATE} defines no function {entry}"
     failed = max(len(returned) - 1, 0) if ending.words == ("stopped",) else min(len(returned), len(calls) - 1)
     name, case = calls[failed]
-    where = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT_CHARACTERS)}))"
+    label = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT_CHARACTERS)}))"
     if ending.words == ("stopped",):
-        return shorten(f"{where} failed: {difference(case.expected.strip(), returned[-1][2])}")
-    return detail_of(ending, limits, parts, where)
+        return shorten(f"{label} failed: {difference(case.expected.strip(), returned[-1][2])}")
+    return detail_of(ending, limits, parts, label)
 
 
 def _parse(name: str, case: CallCase) -> object:
@@ -189,14 +189,14 @@ def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limi
         ending = run_candidate(Run("io", parts, stdin=stdin, stdout=stdout), raised_limits)
         stdout.seek(0)
         printed = stdout.read(most_bytes)
-    where = f"{name} (input {shorten(repr(case.stdin[:_INPUT_CHARACTERS]), _INPUT_CHARACTERS)})"
+    label = f"{name} (input {shorten(repr(case.stdin[:_INPUT_CHARACTERS]), _INPUT_CHARACTERS)})"
     if len(printed) >= most_bytes:
-        return f"{where} failed: it printed more than {most_bytes - 1} bytes"
+        return f"{label} failed: it printed more than {most_bytes - 1} bytes"
     if not _ended_well(ending):
-        return detail_of(ending, raised_limits, parts, where)
+        return detail_of(ending, raised_limits, parts, label)
     output = printed.decode("utf-8", "replace")
     at = first_difference(case.stdout, output)
-    return "" if at is None else shorten(f"{where} failed: {_wrong_output(case.stdout, output, at)}")
+    return "" if at is None else shorten(f"{label} failed: {_wrong_output(case.stdout, output, at)}")
 
 
 def _ended_well(ending: Ending) -> bool:

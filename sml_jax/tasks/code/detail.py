@@ -24,21 +24,21 @@ def one_line(text: str, most: int) -> str:
     return shorten(" ".join(text[: 20 * most].split()), most)
 
 
-def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], where: str = "") -> str:
+def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], label: str = "") -> str:
     """One line that says which part failed and how.
 
     Args:
       ending: how the run ended, other than by passing.
       limits: those of the run.
       parts: what was run, by name.
-      where: what to call the failing part; by default its name and, for a test, its text.
+      label: what to call the failing part; by default its name and, for a test, its text.
 
     Returns:
       For example "test 2 (assert f(3) == 9) failed: expected 9, got 6". At most 400 characters.
     """
     texts = dict(parts)
-    where = where or _name(ending, texts)
-    text = f"{where} failed: {_how(ending, limits, texts.get(CANDIDATE, ''))}"
+    label = label or _name(ending, texts)
+    text = f"{label} failed: {_how(ending, limits, texts.get(CANDIDATE, ''))}"
     return shorten(" ".join(text[:4000].splitlines()))
 
 
@@ -57,15 +57,15 @@ def hint(detail: str) -> str:
       One or two sentences.
     """
     # The wording that `_how` chose tells which kind of failure it was.
-    how = detail.partition(" failed: ")[2] or detail
-    if how.startswith("no end within"):
-        line = re.search(r" \((line \d+: .*)\)$", how)
+    reason = detail.partition(" failed: ")[2] or detail
+    if reason.startswith("no end within"):
+        line = re.search(r" \((line \d+: .*)\)$", reason)
         return "It does not end in time" + (f", at {line[1]}" if line else "") + ". Look for a loop that never stops."
-    if ", got " in how and "expected " in how:
-        return f"It runs, but one result is wrong: I got {how.rpartition(', got ')[2]}. Go through your steps again."
-    if how.startswith("AssertionError") or " does not hold" in how:
+    if ", got " in reason and "expected " in reason:
+        return f"It runs, but one result is wrong: I got {reason.rpartition(', got ')[2]}. Go through your steps again."
+    if reason.startswith("AssertionError") or " does not hold" in reason:
         return "It runs, but one result is wrong. Go through your steps again."
-    return f"It stops with an error: {how.removesuffix('.')}."
+    return f"It stops with an error: {reason.removesuffix('.')}."
 
 
 def _name(ending: Ending, texts: dict[str, str]) -> str:

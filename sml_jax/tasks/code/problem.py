@@ -1,4 +1,4 @@
-"""A problem whose answer is a program, and the cases that judge it."""
+"""A problem whose answer is a program, and the cases that a program is judged by."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CallCase:
 
     Attributes:
       args: a JSON list, the positional arguments.
-      expected: JSON, the value that must come back; a tuple counts as a list.
+      expected: JSON, the value that must be returned; a tuple counts as a list.
     """
 
     args: str
@@ -38,10 +38,10 @@ Case = IoCase | CallCase
 
 @dataclass(frozen=True)
 class CodeProblem(Problem):
-    """A problem that asks for Python code. It is judged by `tests` and then by `cases`; one of them must not be empty.
+    """A problem that asks for Python code, which is judged by `tests` and then by `cases`. One of them is not empty.
 
     Attributes:
-      tests: Python text each, which raises on failure and may name what the code and `setup` define.
+      tests: Python texts. Each raises on failure, and may use what the code and `setup` define.
       setup: Python text run before the code.
       cases: inputs and outputs.
       entry: the function (or method of `class Solution`) that is asked for; "" where the code is a whole program or

@@ -1,4 +1,4 @@
-"""Judges a program by running tests against it, each side in a process of its own."""
+"""Judges a program by tests that run against it, the program and the tests each in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sml_jax.tasks.problems.types import Verdict
 def run_tests(
     code: str, tests: Sequence[str], setup: str = "", limits: Limits = DEFAULT_LIMITS, entry: str = ""
 ) -> Verdict:
-    """Runs `setup`, `code` and then each test in one namespace; all tests must end without raising.
+    """Runs `setup`, `code` and then each test, as if in one namespace; all tests must end without raising.
 
     The code runs in one process and the tests in another, each locked up as well as this machine can
     (docs/sandbox.md). A test reaches what the code defines through calls; arguments and results

@@ -165,14 +165,14 @@ class CodeTask:
             return verify_program(*job, self._limits)
 
 
-def _check(where: str, rows: Sequence[CodeProblem]) -> None:
+def _check(place: str, rows: Sequence[CodeProblem]) -> None:
     """Raises a UserError for a problem that could not be judged, or whose id another has."""
-    seen: set[str] = set()
+    ids: set[str] = set()
     for row in rows:
-        if row.id in seen:
-            raise UserError(f'{where}: the id "{row.id}" is there twice: make ids unique')
-        seen.add(row.id)
+        if row.id in ids:
+            raise UserError(f'{place}: the id "{row.id}" is there twice: make ids unique')
+        ids.add(row.id)
         if not row.tests and not row.cases:
-            raise UserError(f"{where}: {row.id} has neither tests nor cases: leave it out or give one")
+            raise UserError(f"{place}: {row.id} has neither tests nor cases: leave it out or give one")
         if not row.entry and any(isinstance(case, CallCase) for case in row.cases):
-            raise UserError(f"{where}: {row.id} has cases that call a function: name it in entry")
+            raise UserError(f"{place}: {row.id} has cases that call a function: name it in entry")

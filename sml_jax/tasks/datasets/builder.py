@@ -62,6 +62,7 @@ def _texts() -> Any:
 
 def encode(problem: Problem) -> dict[str, Any]:
     """The example that stores a problem: texts, and lists of texts. Cases are stored as JSON."""
+    # Tuples are stored as lists, and cases, which are objects, as JSON.
     example = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
     if "cases" in example:
         example["cases"] = json.dumps([dataclasses.asdict(case) for case in example["cases"]])

@@ -63,6 +63,7 @@ def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection:
       UserError: it has not been prepared there; the text holds the command that does it.
     """
     check_knowledge(knowledge)
+    # TFDS would download what is missing, so that is told here.
     load_tfds()
     folder = Path(data_dir) / "gsm8k" / "1.0.0"
     if not (folder / "dataset_info.json").is_file():

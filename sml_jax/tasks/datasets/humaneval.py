@@ -46,6 +46,7 @@ def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:
     prompt, entry = text(row, "prompt"), text(row, "entry_point").strip()
     if not entry.isidentifier():
         raise BadRow('field "entry_point" is no name of a function')
+    # The solution is the body alone; the program is the prompt and the body.
     code = prompt + text(row, "canonical_solution")
     return CodeProblem(
         id=f"humaneval:{text(row, 'task_id').strip()}",

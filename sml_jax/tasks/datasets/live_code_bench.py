@@ -75,6 +75,7 @@ def _day(value: str | None, name: str, default: date) -> date:
 
 
 def _problem(row: Mapping[str, Any]) -> CodeProblem:
+    # What judges a program: its cases, and for those that call a function, its name.
     cases = cases_of(row)
     if not cases:
         raise BadRow("there are no test cases")
@@ -100,6 +101,7 @@ def contest_question(row: Mapping[str, Any]) -> str:
     Raises:
       BadRow: there is no statement.
     """
+    # With starter code the answer is a function or a class, without it a whole program.
     content, starter = text(row, "question_content").strip(), row.get("starter_code") or ""
     if not isinstance(starter, str):
         raise BadRow('field "starter_code" is no string')

@@ -46,6 +46,7 @@ def omni_math(
         question, answer = text(row, "problem").strip(), final_answer(number_or_text(row, "answer"))
         if not answer:
             raise BadRow('field "answer" ends without an answer')
+        # True is an integer to Python, and no difficulty.
         difficulty = row.get("difficulty")
         if isinstance(difficulty, bool) or not isinstance(difficulty, int | float):
             raise BadRow('field "difficulty" is no number')

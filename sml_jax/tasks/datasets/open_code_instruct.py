@@ -68,6 +68,7 @@ def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:
     tests = texts({"unit_tests": parse_json(row.get("unit_tests"), "unit_tests")}, "unit_tests")
     if not tests:
         raise BadRow('field "unit_tests" is empty')
+    # The upstream answers are Markdown.
     code = unfence(text(row, "output"))
     entry = entry_of(code, tests)
     signature = signature_of(code, entry)

@@ -71,17 +71,17 @@ def select(
     return {split: problems[: selection.limit] for split, problems in fitting.items()}
 
 
-def _unique(where: str, problems: Sequence[P]) -> tuple[P, ...]:
+def _unique(label: str, problems: Sequence[P]) -> tuple[P, ...]:
     """The first problem of each id: upstream files may overlap."""
     by_id: dict[str, P] = {}
     for problem in problems:
         by_id.setdefault(problem.id, problem)
     if len(by_id) < len(problems):
-        _log.warning("%s: left out %d problems whose id another has", where, len(problems) - len(by_id))
+        _log.warning("%s: left out %d problems whose id another has", label, len(problems) - len(by_id))
     return tuple(by_id.values())
 
 
-def _fitting(where: str, problems: Sequence[P], selection: Selection) -> tuple[P, ...]:
+def _fitting(label: str, problems: Sequence[P], selection: Selection) -> tuple[P, ...]:
     """The problems whose texts are within the selection's limits."""
     question, solution = selection.max_question_characters, selection.max_solution_characters
     fitting = tuple(
@@ -91,10 +91,14 @@ def _fitting(where: str, problems: Sequence[P], selection: Selection) -> tuple[P
         and (solution is None or len(problem.solution) <= solution)
     )
     if len(fitting) < len(problems):
-        limits = [f"{n} characters of {what}" for n, what in ((question, "question"), (solution, "solution")) if n]
+        limits = [
+            f"{count} characters of {field}"
+            for count, field in ((question, "question"), (solution, "solution"))
+            if count
+        ]
         _log.warning(
             "%s: left out %d of %d problems longer than %s",
-            where,
+            label,
             len(problems) - len(fitting),
             len(problems),
             " or ".join(limits),

@@ -100,8 +100,8 @@ class _Code:
     def holds_both(self, first: _Code, second: _Code) -> bool:
         """Whether two lines stand one after the other (boilerplate between them aside)."""
         at = self._find(first.tokens, first.skeleton)
-        then = self._find(second.tokens, second.skeleton, after=at) if at >= 0 else -1
-        return then >= 0 and then - at <= len(first.tokens) + _DISTINCTIVE
+        second_at = self._find(second.tokens, second.skeleton, after=at) if at >= 0 else -1
+        return second_at >= 0 and second_at - at <= len(first.tokens) + _DISTINCTIVE
 
     def _core(self) -> list[str]:
         """The skeleton of a line; of a long one, without what it is assigned to or that it is returned."""

@@ -106,4 +106,4 @@ def _holds(text: str, gold: str) -> bool:
     number = answer_number(canonical(gold))
     if number is None:
         return re.sub(r"\s+", "", canonical(gold)) in re.sub(r"\s+", "", canonical(text))
-    return any(abs(number.value) == abs(Fraction(other)) for other in re.findall(DECIMAL, canonical(text)))
+    return any(abs(number.value) == abs(Fraction(shown)) for shown in re.findall(DECIMAL, canonical(text)))

@@ -223,12 +223,12 @@ def mentions(text: str) -> list[Mention]:
     A number inside a longer one, a word ("x47", "47th") or an exponent is none. A fraction that is worth an integer is
     a sum to be done ("48/2"), not a number.
     """
-    found = [mention for match in _WRITTEN.finditer(text) if (mention := _written_mention(match)) is not None]
+    all_mentions = [mention for match in _WRITTEN.finditer(text) if (mention := _written_mention(match)) is not None]
     for match in _POWER_OF_TEN.finditer(text):
         value = Fraction((match[1] or "1").replace(",", "")) * Fraction(10) ** int(match[2])
-        found.append(Mention((value,), match.start(), match.end()))
-    found.extend(_spelled_mention(match) for match in _SPELLED.finditer(text))
-    return sorted(found, key=lambda mention: mention.start)
+        all_mentions.append(Mention((value,), match.start(), match.end()))
+    all_mentions.extend(_spelled_mention(match) for match in _SPELLED.finditer(text))
+    return sorted(all_mentions, key=lambda mention: mention.start)
 
 
 def _written_mention(match: re.Match[str]) -> Mention | None:
@@ -253,9 +253,9 @@ def plain_value(text: str) -> Fraction | None:
     text = text.strip().rstrip(".")
     if not _PLAIN.fullmatch(text) or re.match(r"[-+]?0\d", text):
         return None  # "07" is a string of digits, not the number 7
-    whole, _, fraction = text.rstrip("%").replace(",", "").rpartition(" ")
+    integer, _, fraction = text.rstrip("%").replace(",", "").rpartition(" ")
     try:
-        value = abs(Fraction(fraction)) + abs(Fraction(whole or 0))
+        value = abs(Fraction(fraction)) + abs(Fraction(integer or 0))
     except (ValueError, ZeroDivisionError):
         return None
     return -value if text.startswith("-") else value

@@ -1,4 +1,4 @@
-"""What a task is: problems, verdicts on utterances, and what a teacher may know."""
+"""What a task is: problems, verdicts on utterances, and what a teacher may know and say."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Verdict:
     """A verifier's judgement of one utterance.
 
     Attributes:
-      correct: the utterance holds the correct answer.
-      attempted: the utterance holds an answer at all; a question does not.
-      detail: what a teacher may read about it (the verifier's output), never shown to the student as it is.
+      correct: whether the utterance holds the correct answer.
+      attempted: whether the utterance holds an answer at all; a question does not.
+      detail: the verifier's output. A teacher may read it; the student is never shown it as it is.
     """
 
     correct: bool
@@ -31,13 +31,13 @@ class Problem:
     """A static problem.
 
     Attributes:
-      id: unique in its task and split, stable between runs.
+      id: unique in its task and split, and the same in every run.
       question: the teacher's first utterance.
-      answer: the gold answer, private to the teacher and the verifier.
-      shards: facts that `question` leaves out; empty for a fully specified problem.
-      domain: a label for reports.
+      answer: the gold answer, which only the teacher and the verifier may read.
+      shards: facts that `question` leaves out, to be told later; empty for a fully specified problem.
+      domain: a label for reports, such as the subject.
       solution: a worked solution, as private as the answer; "" where the source has none.
-      full: the fully specified statement of a problem with shards; "" where there is none.
+      full: the complete statement of a problem with shards; "" where there is none.
     """
 
     id: str
@@ -68,23 +68,41 @@ class Task(Protocol, metaclass=AttributeCheck):
     def name(self) -> str: ...
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of `split` ("train" or "test"), in a fixed order."""
+        """The problems of a split, "train" or "test", in the same order at each call."""
         ...
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Judges one utterance for each problem. Total: any text gets a Verdict."""
+        """Judges utterances.
+
+        Args:
+          items: n times (problem, the student's utterance). Any text gets a verdict.
+
+        Returns:
+          n verdicts, in order.
+        """
         ...
 
     def static_knowledge(self, problem: Problem) -> str:
-        """What the teacher alone knows from the start, "" for nothing."""
+        """What only the teacher knows from the start, such as the answer; "" for nothing."""
         ...
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """What the teacher alone learns before it speaks: the verifier's output on the latest turn, "" for nothing."""
+        """What only the teacher learns before it speaks, such as the verifier's latest output; "" for nothing.
+
+        Args:
+          problem: of the dialogue.
+          verdict: on the student's latest turn; None before there is one.
+        """
         ...
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """What a scripted teacher says next. `conversation` ends with the student's turn that `verdict` judges."""
+        """What a scripted teacher says next.
+
+        Args:
+          problem: of the dialogue.
+          conversation: all turns so far; the last is the student's.
+          verdict: on that turn.
+        """
         ...
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:

@@ -63,7 +63,7 @@ def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, 
       asserts: by the name of a test, what `watch` found in it.
 
     Returns:
-      (the test and its lines as "test 1:2-3" or "", [operator, expected, got] or [] where no `assert` of a test
+      (the test and its lines as "test 1:2-3" or "", [operator, expected, actual] or [] where no `assert` of a test
       failed).
     """
     # The innermost frame of a test, and the innermost frame of all.
@@ -80,22 +80,22 @@ def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, 
         for node, left, word, right, swapped in asserts[frame.f_code.co_filename]:
             start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
             if start <= failed_at < end and left in frame.f_locals:
-                got, expected = frame.f_locals[left], frame.f_locals.get(right)
+                actual, expected = frame.f_locals[left], frame.f_locals.get(right)
                 if swapped and word == "==":
-                    got, expected = expected, got
-                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [word, *pair(expected, got)]
+                    actual, expected = expected, actual
+                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [word, *pair(expected, actual)]
     return place, []
 
 
-def pair(expected: Any, got: Any) -> list[str]:
+def pair(expected: Any, actual: Any) -> list[str]:
     """Both values as short text; where that is the same for two long ones, the first place that differs."""
-    texts = [brief(expected), brief(got)]
-    if texts[0] == texts[1] and type(expected) is type(got) and type(got) in (str, list, tuple):
+    texts = [brief(expected), brief(actual)]
+    if texts[0] == texts[1] and type(expected) is type(actual) and type(actual) in (str, list, tuple):
         try:
-            for at, (one, other) in enumerate(zip(expected, got)):  # noqa: B905
-                if one != other:
-                    return [f"{brief(one)} at index {at}", f"{brief(other)} there"]
-            return [f"a length of {len(expected)}", f"{len(got)}"]
+            for at, (left, right) in enumerate(zip(expected, actual)):  # noqa: B905
+                if left != right:
+                    return [f"{brief(left)} at index {at}", f"{brief(right)} there"]
+            return [f"a length of {len(expected)}", f"{len(actual)}"]
         except BaseException:
             pass
     return texts

@@ -146,7 +146,7 @@ class Handles:
 def _adds_public_names(kind: type, base: type) -> bool:
     """Whether a class that derives from a builtin one has names of its own that a test might use."""
     derived = kind.__mro__[: kind.__mro__.index(base)]
-    return any(not name.startswith("_") for one in derived for name in vars(one))
+    return any(not name.startswith("_") for subclass in derived for name in vars(subclass))
 
 
 def _well_known_name(value: Any) -> str:

@@ -35,6 +35,7 @@ def perform(op: str, operands: tuple[Any, ...]) -> Any:
             return ("item", next(operands[0]))
         except StopIteration as end:
             return ("end", end.value)
+    # The content of an object whose class derives from a builtin type; dict views count as sets.
     if op == "plain":
         base = base_of(operands[0])
         return set(operands[0]) if base is None else plain_content(operands[0], base)

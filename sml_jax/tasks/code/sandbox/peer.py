@@ -179,5 +179,5 @@ def _changed(value: Any, before: Any) -> bool:
       value: the object. before: its content then, for a list or bytearray; all others count as changed.
     """
     if type(value) is list and before is not None:
-        return len(value) != len(before) or any(one is not other for one, other in zip(value, before))  # noqa: B905
+        return len(value) != len(before) or any(item is not old for item, old in zip(value, before))  # noqa: B905
     return type(value) is not bytearray or bytes(value) != before

@@ -194,8 +194,8 @@ class RemoteObject(Remote):
     def __str__(self) -> str:
         return _text(_peer(self).ask("str", self))
 
-    def __format__(self, how: str) -> str:
-        return _text(_peer(self).ask("format", self, how))
+    def __format__(self, spec: str) -> str:
+        return _text(_peer(self).ask("format", self, spec))
 
     # Conversions and unary operators, which may give plain data.
 
@@ -274,12 +274,12 @@ _CONVERSIONS: dict[str, Any] = {"bool": bool, "len": len, "int": int, "float": f
 _CONVERSIONS["round"] = round
 
 
-def _converted(remote: RemoteObject, op: str, *rest: Any) -> Any:
+def _converted(remote: RemoteObject, op: str, *operands: Any) -> Any:
     """An operation that may give plain data: refused for the outcome of arithmetic with plain data."""
     _refuse_made_of(remote, _FROM_NUMBER)
     if _base(remote):
-        return (_CONVERSIONS.get(op) or getattr(_operator, op))(_local(remote), *rest)
-    return _peer(remote).ask(op, remote, *rest)
+        return (_CONVERSIONS.get(op) or getattr(_operator, op))(_local(remote), *operands)
+    return _peer(remote).ask(op, remote, *operands)
 
 
 def _arithmetic(op: str, left: Any, right: Any) -> Any:

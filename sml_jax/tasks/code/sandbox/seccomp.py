@@ -112,11 +112,11 @@ def program(machine: str | None = None) -> bytes:
     # Settings and limits of the process itself; prlimit of its own id may also read any limit.
     when(_PRCTL, one_of(0, _NAMES_OF_THREADS_AND_MEMORY))
     when(_SETRLIMIT, one_of(0, _OWN_LIMITS))
-    own = one_of(1, _OWN_LIMITS)
+    settable = one_of(1, _OWN_LIMITS)
     both_halves = [(_LOAD, 0, 0, argument(2)), (_EQ, 0, 3, 0), (_LOAD, 0, 0, argument(2) + 4), (_EQ, 0, 1, 0)]
     only_read = [*both_halves, (_RETURN, 0, 0, _ALLOW)]
     itself = [(_LOAD, 0, 0, argument(0)), (_EQ, 2, 0, 0), (_EQ, 1, 0, PID), (_RETURN, 0, 0, _EPERM)]
-    when(_PRLIMIT, [*itself, *only_read, *own])
+    when(_PRLIMIT, [*itself, *only_read, *settable])
     # Signals to itself alone; files; sockets that reach nobody else.
     for call in (_KILL, _TGKILL):
         when(call, one_of(0, (PID,)))
