@@ -22,7 +22,8 @@ _START = re.compile(
     r"(?:async[ \t]+def|def|class)[ \t]+\w+[ \t]*[(:\[]|from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+\w|@\w"
 )
 _GOES_ON = re.compile(
-    r"\s|$|[#)\]}@]|(?:async|def|class|import|from|if|elif|else|for|while|with|try|except|finally)\b|[\w.\[\]]+\s*[-+*/]?=|\w+\("
+    r"\s|$|[#)\]}@]|(?:async|def|class|import|from|if|elif|else|for|while|with|try|except|finally)\b"
+    r"|[\w.\[\]]+\s*[-+*/]?=|\w+\("
 )
 _DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)\b", re.MULTILINE)
 _warnings_lock = threading.Lock()  # filters of warnings belong to the whole process

@@ -139,7 +139,8 @@ class Peer(Handles):
             self._relock()
         # What came by value goes back by value where it was changed in place, and else as a reference.
         known = {id(value): (at, value) for at, value in enumerate(reader.mutables)}
-        changed = [value for value, before in zip(reader.mutables, reader.before) if _changed(value, before)]  # noqa: B905
+        pairs = zip(reader.mutables, reader.before)  # noqa: B905
+        changed = [value for value, before in pairs if _changed(value, before)]
         self._send(b"!", self._encode_answer(result, known, changed))
 
     def _encode_answer(self, result: tuple[str, Any], known: dict[int, tuple[int, Any]], changed: list[Any]) -> bytes:
