@@ -32,6 +32,7 @@ STRAIGHT_PATH = (
     "gin/stages/online.gin",
     "sml_jax/run/stages/online.py",
     "sml_jax/dialogue/rollout.py",
+    "sml_jax/dialogue/student_side.py",
     "sml_jax/engine/context_batch.py",
     "sml_jax/engine/engine.py",
     "sml_jax/engine/kernels.py",

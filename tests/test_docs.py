@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sml_jax.gin_config.renamed import GONE, RENAMED
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "RESULTS.md"]
 # Files of other projects, or that stand for any file.
@@ -115,6 +117,7 @@ def test_dotted_names_of_a_page_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_settings_that_a_page_names_exist(page):
     for name, member in re.findall(r"\b([A-Z]\w+)\.([a-z]\w*)\b", page.read_text()):
+        assert f"{name}.{member}" not in {**RENAMED, **GONE}, f"{name}.{member} is an old name"
         if name in classes():
             assert member in classes()[name], f"{name}.{member}"
 
