@@ -1,4 +1,4 @@
-"""Runs cases of a target, one after the other, and keeps what they find."""
+"""Runs cases of a target, one after the other, and collects the broken promises that they show."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Finding:
     """A broken promise.
 
     Attributes:
-      what: the error with the innermost place in the package: the same for cases that show the same fault.
+      fault: the error with the innermost place in the package: the same for cases that show the same fault.
       data: the case.
-      trace: where it was raised.
+      trace: the traceback of the error.
     """
 
-    what: str
+    fault: str
     data: bytes
     trace: str
 
@@ -55,30 +55,34 @@ class Campaign:
 
     Attributes:
       cases: how many ran.
-      findings: the first case of each fault, and how often it was seen.
+      findings: the shortest case of each fault.
+      counts: how many cases showed each fault.
     """
 
     cases: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def run(self, target: Target, data: bytes) -> Finding | None:
-        """Runs one case; returns what it found."""
+        """Runs one case and counts it; returns the broken promise, if any."""
         self.cases += 1
-        found = run_case(target, data)
-        if found is not None:
-            self.seen[found.what] = self.seen.get(found.what, 0) + 1
-            if found.what not in self.findings or len(data) < len(self.findings[found.what].data):
-                self.findings[found.what] = found
-        return found
+        finding = run_case(target, data)
+        if finding is not None:
+            self.counts[finding.fault] = self.counts.get(finding.fault, 0) + 1
+            # Short cases are easier to understand.
+            if finding.fault not in self.findings or len(data) < len(self.findings[finding.fault].data):
+                self.findings[finding.fault] = finding
+        return finding
 
     def save(self, target: Target, folder: Path) -> None:
         """Writes the cases that found something, for `--replay`."""
         folder.mkdir(parents=True, exist_ok=True)
-        for number, (what, found) in enumerate(sorted(self.findings.items())):
-            (folder / f"{target.name}-{number}.case").write_bytes(found.data)
+        for number, (fault, finding) in enumerate(sorted(self.findings.items())):
+            (folder / f"{target.name}-{number}.case").write_bytes(finding.data)
             (folder / f"{target.name}-{number}.txt").write_text(
-                f"{what}\nseen {self.seen[what]} times\n\n{found.trace}", encoding="utf-8", errors="backslashreplace"
+                f"{fault}\nseen {self.counts[fault]} times\n\n{finding.trace}",
+                encoding="utf-8",
+                errors="backslashreplace",
             )
 
 
@@ -87,7 +91,7 @@ class HangError(BaseException):
 
 
 def run_case(target: Target, data: bytes) -> Finding | None:
-    """Runs one case within the target's time."""
+    """Runs one case within the target's time; returns what it raised, None for nothing."""
     try:
         with _within(target.cpu_s):
             target.check(Source(data))
@@ -100,7 +104,7 @@ def run_case(target: Target, data: bytes) -> Finding | None:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost frame of the package, else of the target."""
+    """The innermost place of an error in the package, else in the targets, else anywhere."""
     frames = traceback.extract_tb(error.__traceback__)
     for part in ("/sml_jax/", "/fuzz/targets/"):
         for frame in reversed(frames):
@@ -112,6 +116,7 @@ def _place(error: BaseException) -> str:
 @contextmanager
 def _within(cpu_s: float) -> Iterator[None]:
     """Raises HangError in the block once it has used so much processor time; regular expressions are stopped too."""
+    # Only the main thread can be interrupted by a signal.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -131,10 +136,11 @@ def _within(cpu_s: float) -> Iterator[None]:
 def random_cases(seed: int) -> Iterator[bytes]:
     """Cases without end: random bytes, and earlier cases with some bytes changed."""
     rng = random.Random(seed)
-    kept: list[bytes] = []
+    earlier: list[bytes] = []
     while True:
-        if kept and rng.random() < 0.4:
-            data = bytearray(rng.choice(kept))
+        # Four in ten are earlier cases with a few bytes replaced or put in.
+        if earlier and rng.random() < 0.4:
+            data = bytearray(rng.choice(earlier))
             for _ in range(rng.randint(1, 6)):
                 at = rng.randrange(len(data) + 1)
                 if rng.random() < 0.5:
@@ -144,22 +150,23 @@ def random_cases(seed: int) -> Iterator[bytes]:
         else:
             data = bytearray(rng.randbytes(int(rng.expovariate(1 / 120)) + 4))
         case = bytes(data[:4096])
-        if len(kept) < 512:
-            kept.append(case)
+        # A sample of all cases so far is remembered.
+        if len(earlier) < 512:
+            earlier.append(case)
         else:
-            kept[rng.randrange(512)] = case
+            earlier[rng.randrange(512)] = case
         yield case
 
 
 def run_random(target: Target, campaign: Campaign, seed: int, cases: int | None = None, seconds: float = 0) -> None:
-    """Runs random cases: so many of them, or for so long.
+    """Runs a number of random cases, or random cases for a time.
 
     Args:
       target: what is fuzzed.
-      campaign: is added to.
+      campaign: counts the cases and collects the findings.
       seed: the same seed gives the same cases.
       cases: how many; None to go by time.
-      seconds: how long.
+      seconds: how long, where `cases` is None.
     """
     end = time.monotonic() + seconds
     for number, data in enumerate(random_cases(seed)):

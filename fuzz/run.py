@@ -23,8 +23,8 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 TARGETS = tuple(sorted(path.stem for path in (Path(__file__).parent / "targets").glob("[a-z]*.py")))
-_ROOM = 3 << 30  # bytes of memory that a case may ask for
-_LONGEST = 4096
+_MEMORY_BYTES = 3 << 30  # that a case may ask for
+_MAX_BYTES = 4096  # of a case
 
 
 def load(name: str, cover: Any = None) -> Any:
@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
         load(options.target).check(Source(options.replay.read_bytes()))
         return 0
+    # The package is imported under the fuzzer's eyes, so modules that import it come after.
     cover = importlib.import_module("atheris") if engine == "atheris" else None
     target = load(options.target, cover)
     from fuzz.campaign import Campaign, run_random
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     _limit_memory()
 
     def finish() -> int:
+        """Prints one line of JSON and saves the findings; returns the exit status."""
         used = time.process_time() - before
         target.close()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
             "cases": campaign.cases,
             "clock_s": round(time.monotonic() - start, 1),
             "cpu_s": round(used + children.ru_utime + children.ru_stime, 1),
-            "findings": dict(sorted(campaign.seen.items())),
+            "findings": dict(sorted(campaign.counts.items())),
         }
         print(json.dumps(record), flush=True)
         campaign.save(target, options.keep)
@@ -84,19 +86,20 @@ def main(argv: Sequence[str]) -> int:
         run_random(target, campaign, options.seed, seconds=seconds)
         return finish()
 
+    # libFuzzer keeps the cases that reach new code in a folder, and starts from some random ones.
     corpus = Path(tempfile.mkdtemp(prefix="fuzz-"))
 
-    def one(data: bytes) -> None:
+    def run_one(data: bytes) -> None:
         if time.monotonic() - start >= seconds:
             shutil.rmtree(corpus)
             os._exit(finish())  # libFuzzer has no way to return
         campaign.run(target, data)
 
     _write_corpus(corpus, options.seed)
-    flags = [f"-seed={options.seed + 1}", f"-max_len={_LONGEST}", "-len_control=0", "-rss_limit_mb=0"]
+    flags = [f"-seed={options.seed + 1}", f"-max_len={_MAX_BYTES}", "-len_control=0", "-rss_limit_mb=0"]
     # Times, and what is found, are kept in `campaign`.
     flags += ["-timeout=1000000", "-verbosity=0", "-detect_leaks=0", f"-artifact_prefix={corpus}/"]
-    cover.Setup([sys.argv[0], *flags, str(corpus)], one)
+    cover.Setup([sys.argv[0], *flags, str(corpus)], run_one)
     cover.Fuzz()
     raise AssertionError("unreachable: the fuzzer ends the process")
 
@@ -111,8 +114,8 @@ def _write_corpus(folder: Path, seed: int) -> None:
 def _limit_memory() -> None:
     """A case that asks for gigabytes gets a MemoryError, which counts as found."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * os.sysconf("SC_PAGE_SIZE") + _ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + _MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ ODD = (
     *"\x00\x1b\x85\xa0\u2028\u200b\ufeff\ufffd\u2581\u0130\ufb03\u00df\u0301\u1100\u1161\u202e\u0663\u00bd\u00b2",
     *("\ud800", "\udfff", "e\u0301", "\U0001f468\u200d\U0001f469", "\U0010ffff", "\r\n", "\r"),
 )
-MOST_CHARACTERS = 100_000
+MAX_CHARACTERS = 100_000
 
 
 class Source:
-    """Values read off bytes from the front. Past their end every value is its smallest one.
+    """Reads values off a string of bytes, from the front. Past the end every value is its smallest one.
 
-    So that a small change of the bytes is a small change of the case, which is what a fuzzer lives on.
+    A small change of the bytes is therefore a small change of the case, which fuzzers that follow coverage rely on.
 
     Args:
       data: the bytes.
@@ -36,11 +36,11 @@ class Source:
         """Whether every byte has been read."""
         return self._at >= len(self._data)
 
-    def bytes(self, most: int) -> bytes:
-        """The next bytes as they are, at most so many."""
-        taken = self._data[self._at : self._at + most]
-        self._at += len(taken)
-        return taken
+    def bytes(self, count: int) -> bytes:
+        """The next bytes as they are, at most `count` of them."""
+        chunk = self._data[self._at : self._at + count]
+        self._at += len(chunk)
+        return chunk
 
     def integer(self, low: int, high: int) -> int:
         """A number from `low` to `high`, both included."""
@@ -48,7 +48,7 @@ class Source:
         return low + int.from_bytes(self.bytes(((span - 1).bit_length() + 7) // 8), "big") % span
 
     def flag(self, one_in: int = 2) -> bool:
-        """True once in so many."""
+        """True for one in `one_in` values of the bytes."""
         return self.integer(0, one_in - 1) == one_in - 1
 
     def pick(self, choices: Sequence[T]) -> T:
@@ -57,6 +57,7 @@ class Source:
 
     def character(self) -> str:
         """One character (or a few that belong together), odd ones often."""
+        # Printable ASCII, a character of `ODD`, one of the first alphabets, or any.
         kind = self.integer(0, 7)
         if kind < 3:
             return chr(self.integer(0x20, 0x7E))
@@ -72,6 +73,7 @@ class Source:
           most: pieces at most.
           longest: characters at most; texts near it are rare and are repetitions.
         """
+        # A piece is a word, a separator, a number, a character, or some earlier pieces again and again.
         pieces: list[str] = []
         size = 0
         for _ in range(self.integer(0, most)):
@@ -94,27 +96,32 @@ class Source:
         return "".join(pieces)[:longest]
 
     def pumped(self, words: Sequence[str], longest: int) -> str:
-        """A few words, then a few again and again, then a few: what takes a careless pattern the square of its length.
+        """A few words, then others again and again, then a few more.
+
+        A careless regular expression takes the square of the length of such a text.
 
         Args:
           words: some two to five of them make all of it. longest: characters at most, the ends are never cut off.
         """
-        few = [self.pick(words) for _ in range(self.integer(1, 3))]
-        few += [self.pick((" ", "\n", "1", "x", ",", *words)) for _ in range(self.integer(1, 2))]
-        front, chunk, back = ("".join(self.pick(few) for _ in range(self.integer(low, 3))) for low in (0, 1, 0))
-        room = max(longest - len(front) - len(back), 1)
-        return f"{front}{chunk * min(1 << self.integer(2, 16), max(room // len(chunk), 1))}{back}"
+        chosen = [self.pick(words) for _ in range(self.integer(1, 3))]
+        chosen += [self.pick((" ", "\n", "1", "x", ",", *words)) for _ in range(self.integer(1, 2))]
+        front, chunk, back = ("".join(self.pick(chosen) for _ in range(self.integer(low, 3))) for low in (0, 1, 0))
+        middle_length = max(longest - len(front) - len(back), 1)
+        return f"{front}{chunk * min(1 << self.integer(2, 16), max(middle_length // len(chunk), 1))}{back}"
 
 
 def changed(source: Source, value: object, depth: int = 0) -> object:
-    """A JSON value with a few of its parts replaced, doubled or taken away.
+    """A copy of a JSON value with a few of its parts replaced, doubled or taken away.
 
     Args:
-      source: says which.
-      value: nested dicts, lists and scalars; left as it is.
+      source: says which parts, and how.
+      value: nested dicts, lists and scalars; it is not changed.
+      depth: of `value` in the whole.
     """
+    # Now and then something else altogether.
     if source.flag(12) or depth > 12:
         return odd_value(source)
+    # In a dict or a list up to two members change.
     if isinstance(value, dict):
         names = list(value)
         result = {name: value[name] for name in names}
@@ -140,6 +147,7 @@ def changed(source: Source, value: object, depth: int = 0) -> object:
             else:
                 items[at] = changed(source, items[at], depth + 1)
         return items
+    # Scalars: a text that still resembles the old one, a number next to it, or anything.
     if isinstance(value, str) and source.flag():
         return value + source.text((value,), 3, 200) if source.flag() else source.text((value,), 4, 200)
     if isinstance(value, bool) or value is None:
@@ -150,7 +158,7 @@ def changed(source: Source, value: object, depth: int = 0) -> object:
 
 
 def odd_value(source: Source) -> object:
-    """A JSON value that stands where another is expected."""
+    """A JSON value that programs may not expect: an empty one, a limit of a number type, odd text, deep nesting."""
     kind = source.integer(0, 15)
     if kind < 6:
         return (None, True, False, [], {}, "")[kind]
@@ -164,6 +172,7 @@ def odd_value(source: Source) -> object:
         return [odd_value(source) for _ in range(source.integer(1, 3))]
     if kind == 14:
         return {source.text(("a", "type", "id"), 2, 20): odd_value(source)}
+    # `dumps` writes this as brackets in brackets, more than `json.dumps` can.
     return f"@deep {source.pick((5, 200, 900, 990, 1500, 100_000))}@"
 
 
@@ -176,7 +185,7 @@ def dumps(value: object, **settings: Any) -> str:
 def broken(source: Source, content: bytes) -> bytes:
     """The bytes of a file with a few of them changed, cut off, doubled or put in."""
     data = bytearray(content)
-    for _ in range(source.integer(0, 4)):
+    for _ in range(source.integer(0, 4)):  # up to four injuries
         at = source.integer(0, max(len(data) - 1, 0))
         kind = source.integer(0, 5)
         if kind == 0:

@@ -24,7 +24,7 @@ def test_a_few_cases_of_each_target(name, monkeypatch, tmp_path):
     run_random(target, campaign, seed=0, cases=CASES.get(name, 30))
     target.close()
     assert campaign.cases == CASES.get(name, 30)
-    assert {found.what: found.trace for found in campaign.findings.values()} == {}
+    assert {finding.fault: finding.trace for finding in campaign.findings.values()} == {}
 
 
 def planted(source: Source) -> None:
@@ -47,13 +47,13 @@ def test_what_is_wrong_is_found_counted_and_kept(tmp_path):
     target, campaign = Target("planted", planted, cpu_s=0.05), Campaign()
     for kind in (0, 3, 4, 5, 6, 3):
         campaign.run(target, bytes([kind, *b"more"]))
-    assert sorted(what.split()[0] for what in campaign.findings) == [
+    assert sorted(fault.split()[0] for fault in campaign.findings) == [
         "AssertionError",
         "HangError",
         "KeyError",
         "UserError",
     ]
-    assert campaign.cases == 6 and sorted(campaign.seen.values()) == [1, 1, 1, 2]
+    assert campaign.cases == 6 and sorted(campaign.counts.values()) == [1, 1, 1, 2]
     campaign.save(target, tmp_path)
     cases = sorted(tmp_path.glob("planted-*.case"))
     assert len(cases) == 4

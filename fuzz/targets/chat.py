@@ -29,7 +29,7 @@ _SECRET = "ZQ7X"
 
 @lru_cache(maxsize=1)
 def _framings() -> dict[str, Framing]:
-    found: dict[str, Framing] = {"pocket": simple_format(tokenizers()["pocket"])}
+    framings: dict[str, Framing] = {"pocket": simple_format(tokenizers()["pocket"])}
     prompts = {
         "math": Prompts(),
         "plain": Prompts(teacher="teacher_plain_math", feedback_tag="", student_system="Be brief."),
@@ -37,21 +37,21 @@ def _framings() -> dict[str, Framing]:
     }
     for family, kind in _KIND.items():
         for name, prompt in prompts.items():
-            found[f"{family} {name}"] = MessageFraming(message_format(family, tokenizers()[kind]), prompt)
+            framings[f"{family} {name}"] = MessageFraming(message_format(family, tokenizers()[kind]), prompt)
     thinking = message_format("qwen3", tokenizers()["qwen"], thinking=True)
-    found["qwen3 thinking"] = MessageFraming(thinking, prompts["math"])
-    found["gemma json"] = MessageFraming(message_format("gemma", tokenizers()["gemma_json"]), prompts["math"])
-    return found
+    framings["qwen3 thinking"] = MessageFraming(thinking, prompts["math"])
+    framings["gemma json"] = MessageFraming(message_format("gemma", tokenizers()["gemma_json"]), prompts["math"])
+    return framings
 
 
-def _speakable(framing: Framing) -> list[int]:
+def _allowed_ids(framing: Framing) -> list[int]:
     return sorted(set(range(framing.tokenizer.vocab_size)) - set(framing.suppressed_ids()))
 
 
 def _sampled(source: Source, framing: Framing) -> list[int]:
     """A turn as it may be sampled: text, with ends and other tokens anywhere among it."""
     tokens: list[int] = []
-    speakable = _speakable(framing)
+    allowed_ids = _allowed_ids(framing)
     for _ in range(source.integer(0, 6)):
         kind = source.integer(0, 3)
         if kind == 0:
@@ -59,11 +59,12 @@ def _sampled(source: Source, framing: Framing) -> list[int]:
         elif kind == 1:
             tokens.append(source.pick(framing.stop_ids))
         else:
-            tokens += [source.pick(speakable) for _ in range(source.integer(0, 8))]
+            tokens += [source.pick(allowed_ids) for _ in range(source.integer(0, 8))]
     return tokens
 
 
 def _grows(context: list[int], piece: list[int]) -> None:
+    """Appends a piece to a context, after a look at its tokens."""
     assert all(type(token) is int for token in piece), "a piece holds something else than numbers"
     context += piece
 
@@ -78,16 +79,19 @@ def _check_dialogue(source: Source) -> None:
     def marks(tokens: list[int]) -> list[int]:
         return [token for token in tokens if token in controls]
 
+    # No words, whoever wrote them, open or close a turn.
     plain = marks(framing.student_opening("1")), marks(framing.teacher_opening("1", "2"))
     assert (marks(student), marks(teacher)) == plain, "a question or an answer opens or closes a turn"
     turn_marks, reply_marks = marks(framing.student_hears([])), marks(framing.teacher_hears([]))
     for _ in range(source.integer(0, 4)):
-        said = _sampled(source, framing)
-        heard = framing.spoken(said)
-        assert controls.isdisjoint(heard), "a control token goes over to the other side"
-        assert isinstance(framing.utterance(said), str)
-        _grows(teacher, framing.teacher_hears(heard))
-        assert marks(framing.teacher_hears(heard)) == reply_marks
+        # The student speaks, and the teacher hears it.
+        sampled = _sampled(source, framing)
+        spoken = framing.spoken(sampled)
+        assert controls.isdisjoint(spoken), "a control token goes over to the other side"
+        assert isinstance(framing.utterance(sampled), str)
+        _grows(teacher, framing.teacher_hears(spoken))
+        assert marks(framing.teacher_hears(spoken)) == reply_marks
+        # The teacher reads what is private.
         private = source.pick(("", _SECRET + source.text(_WORDS, 8, 200)))
         limit = source.pick((None, 0, 1, 5, 100))
         read = framing.teacher_reads(private, limit)
@@ -95,16 +99,17 @@ def _check_dialogue(source: Source) -> None:
         assert marks(read) == marks(framing.teacher_reads("x")) or not private
         _grows(teacher, read)
         _grows(teacher, framing.teacher_begins() if source.flag(4) else framing.asks_question())
+        # Its reply goes over to the student, without what it only thought.
         reply = _sampled(source, framing)
-        over = framing.feedback(reply)
-        assert over is None or controls.isdisjoint(over), "a control token goes over to the student"
+        feedback = framing.feedback(reply)
+        assert feedback is None or controls.isdisjoint(feedback), "a control token goes over to the student"
         _grows(teacher, [*reply, *framing.teacher_ends()])
-        piece = framing.student_hears(over or [])
+        piece = framing.student_hears(feedback or [])
         assert marks(piece) == turn_marks, "a reply opens or closes a turn"
-        _grows(student, [*said, *framing.stop_ids[:1], *piece])
-    everyone = question + framing.utterance(student)
+        _grows(student, [*sampled, *framing.stop_ids[:1], *piece])
+    public_text = question + framing.utterance(student)
     assert _SECRET not in framing.utterance(framing.student_opening("1"))
-    assert all(0 <= token < framing.tokenizer.vocab_size for token in (*student, *teacher)), everyone[:80]
+    assert all(0 <= token < framing.tokenizer.vocab_size for token in (*student, *teacher)), public_text[:80]
 
 
 def _check_any_tokens(source: Source) -> None:
@@ -115,8 +120,8 @@ def _check_any_tokens(source: Source) -> None:
     assert not set(framing.spoken(tokens)) & set(framing.stop_ids)
     framing.feedback(tokens)
     text, tag = source.text(_WORDS, 20, 2000), source.pick(("feedback", "a", "think"))
-    found = marked(text, tag)
-    assert found is None or (found == found.strip() != "" and found in text)
+    content = marked(text, tag)
+    assert content is None or (content == content.strip() != "" and content in text)
 
 
 def _check_prompts(source: Source) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 
 from fuzz.campaign import Target
-from fuzz.source import MOST_CHARACTERS, Source, odd_value
+from fuzz.source import MAX_CHARACTERS, Source, odd_value
 from sml_jax.tasks.code.cases import first_difference, same_output, same_value
 from sml_jax.tasks.code.detail import difference, hint, one_line, shorten
 from sml_jax.tasks.code.extract import extract_code, parse_python
@@ -43,7 +43,8 @@ _PREFIXES = ("", "def f(x):\n", 'import os\ndef f(x):\n    """Doc."""\n', "def f
 
 
 def _check_programs(source: Source) -> None:
-    longest = MOST_CHARACTERS if source.flag(6) else 2_000
+    # Any utterance, in time. What is found goes on with the prefix.
+    longest = MAX_CHARACTERS if source.flag(6) else 2_000
     utterance = source.pumped(WORDS, longest) if source.flag(4) else source.text(WORDS, 40, longest)
     entry, prefix = source.pick(_ENTRIES), source.pick(_PREFIXES)
     start = time.process_time()
@@ -51,6 +52,7 @@ def _check_programs(source: Source) -> None:
     used = time.process_time() - start
     assert code is None or code.startswith(prefix.rstrip()), "the prefix is lost"
     assert used < 3.0 + 5e-5 * len(utterance), f"{used:.1f} s for {len(utterance)} characters"
+    # A program that defines f is found in a fenced block.
     program = source.text(WORDS[8:], 20, 500)
     tree = parse_python(program)
     if (
@@ -58,27 +60,28 @@ def _check_programs(source: Source) -> None:
         and any(getattr(node, "name", "") == "f" for node in tree.body)
         and not set("`~\r") & set(program)
     ):
-        found = extract_code(f"Here it is.\n```python\n{program.strip(chr(10))}\n```\nDone.", "f")
-        assert found is not None and parse_python(found) is not None, "a fenced program is not found"
+        extracted = extract_code(f"Here it is.\n```python\n{program.strip(chr(10))}\n```\nDone.", "f")
+        assert extracted is not None and parse_python(extracted) is not None, "a fenced program is not found"
     assert isinstance(unfence(utterance), str)
-    found_entry = entry_of(utterance, [program])
-    assert isinstance(signature_of(utterance, found_entry or "f"), str)
+    entry = entry_of(utterance, [program])
+    assert isinstance(signature_of(utterance, entry or "f"), str)
 
 
 def _check_details(source: Source) -> None:
-    one, other, most = source.text(WORDS, 10, 3000), source.text(WORDS, 10, 3000), source.integer(3, 400)
-    assert len(shorten(one, most)) <= most
-    line = one_line(one, most)
+    left, right, most = source.text(WORDS, 10, 3000), source.text(WORDS, 10, 3000), source.integer(3, 400)
+    assert len(shorten(left, most)) <= most
+    line = one_line(left, most)
     assert len(line) <= most and len(line.splitlines()) < 2
-    assert hint(f"{one} failed: {difference(one, other)}") and hint(other)
+    assert hint(f"{left} failed: {difference(left, right)}") and hint(right)
 
 
 def _check_outputs(source: Source) -> None:
-    one, other = source.text(_NUMBERS, 12, 30_000), source.text(_NUMBERS, 12, 30_000)
-    assert same_output(one, one), f"{one!r} is not like itself"
-    assert same_output(one, other) == same_output(other, one)
-    assert same_output(one, f"\n {one} \n")
-    at = first_difference(one, other)
+    """Outputs are compared symmetrically, whatever white space is around them."""
+    left, right = source.text(_NUMBERS, 12, 30_000), source.text(_NUMBERS, 12, 30_000)
+    assert same_output(left, left), f"{left!r} is not like itself"
+    assert same_output(left, right) == same_output(right, left)
+    assert same_output(left, f"\n {left} \n")
+    at = first_difference(left, right)
     assert at is None or at >= 0
     value, second = odd_value(source), odd_value(source)
     assert isinstance(same_value(value, second), bool)

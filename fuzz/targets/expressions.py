@@ -39,19 +39,21 @@ def _pool() -> ExpressionPool:
     return ExpressionPool(timeout_s=10.0)
 
 
-def _sound(source: Source, depth: int = 0) -> str:
+def _valid_expression(source: Source, depth: int = 0) -> str:
+    """An expression that the pool may refuse only for its length or its values."""
     if depth > 3 or source.flag(3):
         return source.pick(("x", str(source.integer(0, 999_999))))
-    sides = _sound(source, depth + 1), _sound(source, depth + 1)
+    sides = _valid_expression(source, depth + 1), _valid_expression(source, depth + 1)
     return f"({sides[0]} {source.pick(('+', '-', '*', '//', '%'))} {sides[1]})"
 
 
 def check(source: Source) -> None:
     """One case."""
     texts = [source.text(_WORDS, 20, 1000) for _ in range(source.integer(1, 4))]
-    sound = _sound(source)
+    valid = _valid_expression(source)
     points = [source.integer(-1000, 1000) for _ in range(source.integer(0, 4))]
-    *others, found = _pool().outputs([*texts, sound], points)
+    # Whatever the other texts are, each has a result: values in bounds, or one line that says what is wrong.
+    *others, values = _pool().outputs([*texts, valid], points)
     assert len(others) == len(texts)
     for result in others:
         if isinstance(result, str):
@@ -59,18 +61,19 @@ def check(source: Source) -> None:
             assert "stopped" not in result, result
         else:
             assert len(result) == len(points) and all(abs(value) < 10**15 for value in result)
+    # The valid one has the values that Python gives.
     try:
-        wanted: list[int] | None = [eval(sound, {"__builtins__": {}}, {"x": x}) for x in points]
+        expected: list[int] | None = [eval(valid, {"__builtins__": {}}, {"x": x}) for x in points]
     except ZeroDivisionError:
-        wanted = None
+        expected = None
     if (
-        wanted is None
-        or any(abs(value) >= 10**15 for value in wanted)
-        or sum(1 for _ in ast.walk(ast.parse(sound))) > 40
+        expected is None
+        or any(abs(value) >= 10**15 for value in expected)
+        or sum(1 for _ in ast.walk(ast.parse(valid))) > 40
     ):
-        assert isinstance(found, str) or found == wanted, f"{sound} at {points}: {found}"
+        assert isinstance(values, str) or values == expected, f"{valid} at {points}: {values}"
     else:
-        assert found == wanted, f"{sound} at {points}: {found}"
+        assert values == expected, f"{valid} at {points}: {values}"
 
 
 def target() -> Target:

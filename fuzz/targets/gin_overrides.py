@@ -53,7 +53,7 @@ _FLAGS = (
 _EXTRA = (ProgramFlag("checkpoint", "a folder"), ProgramFlag("number", "a number", int, 1))
 _LINES = (
     "from __gin__ import dynamic_registration",
-    "from sml_jax import experiment",
+    "from sml_jax.run import experiment",
     "from sml_jax.run.stages import online",
     "from sml_jax.nowhere import x",
     "import sml_jax.common.errors",
@@ -75,7 +75,7 @@ _LINES = (
 )
 
 
-def _stays(argv: list[str]) -> Any:
+def _parse_flags(argv: list[str]) -> Any:
     """Parses a command line; SystemExit(0) is what `--help` ends with."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -88,7 +88,7 @@ def _stays(argv: list[str]) -> Any:
 def _check_flags(source: Source) -> None:
     argv = [source.text(_FLAGS, 2, 300) for _ in range(source.integer(0, 5))]
     argv += [f"--gin.{source.text(_KEYS, 2, 100)}={source.text(_VALUES, 3, 6000)}" for _ in range(source.integer(0, 2))]
-    parsed = _stays(argv)
+    parsed = _parse_flags(argv)
     if parsed is None or isinstance(parsed, UserError):
         return
     assert parsed.gin_files and all(f"--gin.{binding}" in argv for binding in parsed.gin_bindings)
@@ -121,6 +121,7 @@ def _check_overrides(source: Source) -> None:
     error = allowed(lambda: parse_gin([_RECIPE], bindings))
     if isinstance(error, UserError):
         return
+    # A macro that is bound once has the value that was written.
     values = dict(binding.split("=", 1) for binding in bindings)
     for macro in ("STEPS", "SEED"):
         if (
@@ -130,12 +131,12 @@ def _check_overrides(source: Source) -> None:
         ):
             continue
         try:
-            wanted = parse_literal(values[macro])
+            expected = parse_literal(values[macro])
         except SyntaxError:
-            wanted = values[macro]  # a text whose quotes a shell has eaten
-        if not any(marks(wanted)):
-            got = gin.query_parameter(f"%{macro}")
-            assert _same(got, wanted), f"{values[macro]!r} became {got!r}"
+            expected = values[macro]  # a text whose quotes a shell has eaten
+        if not any(marks(expected)):
+            actual = gin.query_parameter(f"%{macro}")
+            assert _same(actual, expected), f"{values[macro]!r} became {actual!r}"
 
 
 def _check_files(source: Source) -> None:

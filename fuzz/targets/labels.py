@@ -15,12 +15,12 @@ WORDS = (
     *("?", ".", "!", ",", ":", ";", "\n", " ", "a", "we", "when", "for a", "at", "would", "\\boxed{", "####"),
     *("def f(x):", "return", "\u2019", '"', "'"),
 )
-_LONGEST = 20_000
+_MAX_CHARACTERS = 20_000
 
 
 def check(source: Source) -> None:
     """One case."""
-    longest = _LONGEST if source.flag(3) else 600
+    longest = _MAX_CHARACTERS if source.flag(3) else 600
     text = source.pumped(WORDS, longest) if source.flag() else source.text(WORDS, 40, longest)
     start = time.process_time()
     assert label_turn(text, source.flag()) in LABELS

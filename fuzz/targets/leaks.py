@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from fuzz.campaign import Target
-from fuzz.source import MOST_CHARACTERS, Source
+from fuzz.source import MAX_CHARACTERS, Source
 from sml_jax.tasks.leaks import leaks
 
 WORDS = (
@@ -17,8 +17,8 @@ WORDS = (
     *(":", "'", '"', "#", "`", "\x00", "total = total + value * 2\n", "print(", "class ", "from ", "\n", "    "),
 )
 _CARRIERS = ("So it is {}.", "I found that the answer is {}", "Then you get {} in the end", "{}", "(the answer is {})")
-# Longer ones take longer than a fuzzer has; what grows faster than this is seen at this length.
-_CPU_S_A_CHARACTER = 2e-5
+# Time may grow with the length of the texts, but not faster.
+_CPU_S_PER_CHARACTER = 2e-5
 
 
 def _number(source: Source) -> tuple[str, str]:
@@ -40,27 +40,29 @@ def _number(source: Source) -> tuple[str, str]:
 
 def check(source: Source) -> None:
     """One case."""
+    # A number in a sentence leaks; another number in it does not, nor does one that is public.
     if source.flag(3):
         gold, other = _number(source)
         carrier = source.pick(_CARRIERS)
         assert leaks(gold, carrier.format(gold), "find the number"), f"{gold!r} said as {carrier!r} is no leak"
         assert not leaks(gold, carrier.format(other), "find the number"), f"{other!r} said leaks {gold!r}"
-        said = carrier.format(gold)
-        assert not leaks(gold, said, f"I think that the answer is {gold}"), f"{gold!r} leaks although it was said"
+        teacher_text = carrier.format(gold)
+        assert not leaks(gold, teacher_text, f"I think that the answer is {gold}"), f"{gold!r} leaks, but it is public"
         return
-    longest = MOST_CHARACTERS if source.flag(4) else 2_000
+    # Any texts, long ones too, get an answer in time.
+    longest = MAX_CHARACTERS if source.flag(4) else 2_000
     gold = source.text(WORDS, 12, longest if source.flag(8) else 200)
-    said, public = source.text(WORDS, 30, longest), source.text(WORDS, 20, longest)
+    teacher_text, public_text = source.text(WORDS, 30, longest), source.text(WORDS, 20, longest)
     if source.flag(4):
-        said = source.pumped(WORDS, longest)
+        teacher_text = source.pumped(WORDS, longest)
     elif source.flag(8):
         gold = source.pumped(WORDS, longest)
     if source.flag():
-        said = f"{said} {gold} {public[:100]}"
+        teacher_text = f"{teacher_text} {gold} {public_text[:100]}"
     start = time.process_time()
-    assert isinstance(leaks(gold, said, public), bool)
-    used, size = time.process_time() - start, len(gold) + len(said) + len(public)
-    assert used < 1.0 + _CPU_S_A_CHARACTER * size, f"{used:.1f} s for {size} characters"
+    assert isinstance(leaks(gold, teacher_text, public_text), bool)
+    used, size = time.process_time() - start, len(gold) + len(teacher_text) + len(public_text)
+    assert used < 1.0 + _CPU_S_PER_CHARACTER * size, f"{used:.1f} s for {size} characters"
 
 
 def target() -> Target:

@@ -28,19 +28,21 @@ def check(source: Source) -> None:
     gold, utterance = source.text(words, 14, 300), source.text((*words, *WORDS[:12]), 20, 600)
     if source.flag():
         utterance = f"{utterance} \\boxed{{{source.text(words, 12, 200)}}}"
+    # Several pairs are judged side by side; the last is the first again.
     pairs = [(gold, utterance)]
     if source.flag(4):
         pairs += [(gold, source.text(words, 8, 200)), (utterance[:100], utterance), (gold, utterance)]
     start = time.monotonic()
     verdicts = verify_math_many(pairs)
-    took = time.monotonic() - start
-    assert took < _CLOCK_S * len(pairs), f"{took:.1f} s"
+    elapsed = time.monotonic() - start
+    assert elapsed < _CLOCK_S * len(pairs), f"{elapsed:.1f} s"
     assert len(verdicts) == len(pairs)
     for verdict in verdicts:
         assert verdict.attempted or not verdict.correct, "correct and not attempted"
         assert verdict.detail and len(verdict.detail) < 200 and "\n" not in verdict.detail, repr(verdict.detail)
     if len(pairs) > 1:
         assert verdicts[0] == verdicts[3]
+    # Every answer that has a spelling at all is its own answer.
     answer = final_answer(gold)
     if folded(canonical(answer)):
         assert verify_math(gold, answer).correct, f"{answer!r} is not its own answer"

@@ -28,37 +28,40 @@ _CPU_S = 4.0
 
 def _spelled(source: Source) -> tuple[str, Fraction]:
     """A number as people write it, and its value."""
-    value = source.integer(0, 10 ** source.integer(1, 12))
+    digits_value = source.integer(0, 10 ** source.integer(1, 12))
     sign = source.pick(("", "-", "+", "\u2212"))
-    worth = -value if sign in ("-", "\u2212") else value
+    worth = -digits_value if sign in ("-", "\u2212") else digits_value
     kind = source.integer(0, 6)
     if kind == 0:
-        return f"{sign}{value:,}", Fraction(worth)
+        return f"{sign}{digits_value:,}", Fraction(worth)
     if kind == 1:
         places = source.integer(1, 6)
         digits = source.integer(0, 10**places - 1)
         part = Fraction(digits, 10**places)
-        return f"{sign}{value}.{digits:0{places}d}", worth + (-part if worth < 0 or sign in ("-", "\u2212") else part)
+        return f"{sign}{digits_value}.{digits:0{places}d}", worth + (
+            -part if worth < 0 or sign in ("-", "\u2212") else part
+        )
     if kind == 2:
         under = source.integer(1, 999)
-        return f"{sign}{value}/{under}", Fraction(worth, under)
+        return f"{sign}{digits_value}/{under}", Fraction(worth, under)
     if kind == 3:
         under = source.integer(1, 999)
-        return f"{sign}\\frac{{{value}}}{{{under}}}", Fraction(worth, under)
+        return f"{sign}\\frac{{{digits_value}}}{{{under}}}", Fraction(worth, under)
     if kind == 4:
-        return f"${sign}{value}$", Fraction(worth)
+        return f"${sign}{digits_value}$", Fraction(worth)
     if kind == 5:
-        return f"\\text{{{sign}{value}}}.", Fraction(worth)
-    return f"{sign}{value}", Fraction(worth)
+        return f"\\text{{{sign}{digits_value}}}.", Fraction(worth)
+    return f"{sign}{digits_value}", Fraction(worth)
 
 
 def _check_number(source: Source) -> None:
-    (one, value), (other, value2) = _spelled(source), _spelled(source)
-    left, right = answer_number(canonical(one)), answer_number(canonical(other))
-    assert left is not None and left.value == value, f"{one!r} reads as {left}"
+    """A number is worth what it says, and is the same number as any other way of writing it."""
+    (left_text, left_value), (right_text, right_value) = _spelled(source), _spelled(source)
+    left, right = answer_number(canonical(left_text)), answer_number(canonical(right_text))
+    assert left is not None and left.value == left_value, f"{left_text!r} reads as {left}"
     assert right is not None
-    if value == value2:
-        assert same_number(left, right) and same_number(right, left), f"{one!r} and {other!r}"
+    if left_value == right_value:
+        assert same_number(left, right) and same_number(right, left), f"{left_text!r} and {right_text!r}"
     assert same_number(left, left)
 
 
@@ -71,6 +74,7 @@ def check(source: Source) -> None:
     if source.flag(4):
         _check_number(source)
         return
+    # Any texts, some of them made to slow down regular expressions.
     longest = 20_000 if source.flag(4) else 1_500
     utterance, gold = source.text(WORDS, 40, longest), source.text(WORDS, 10, longest if source.flag(8) else 200)
     if source.flag(8):
@@ -79,6 +83,7 @@ def check(source: Source) -> None:
         utterance = source.pumped(WORDS, longest)
     elif source.flag(8):
         gold = source.pumped(WORDS, longest)
+    # Extraction, spelling, numbers and comparison, all together in time.
     start = time.process_time()
     attempt = extract_answer(utterance)
     assert attempt is None or (attempt == attempt.strip() != "" and len(attempt) <= ANSWER_CHARACTERS), repr(attempt)
@@ -90,6 +95,7 @@ def check(source: Source) -> None:
         assert isinstance(folded(spelled), str)
         answer_number(spelled)
         split_parts(spelled)
+    # The algebra says no, or is late; an answer that is written alike is right without it.
     equal = (lambda gold, attempt: False) if source.flag() else _late
     try:
         assert same_answer(answer, attempt or utterance[-2000:], equal) in (True, False)

@@ -101,6 +101,7 @@ def _check_theirs(source: Source) -> None:
     if isinstance(config, UserError):
         return
     _check_types(config)
+    # What is written for others is read again as it was.
     for family in FAMILIES:
         written = allowed(lambda family=family: config_to_hf(config, family))
         if not isinstance(written, UserError):

@@ -56,7 +56,7 @@ _SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet", "")
 def _content(source: Source, row: Callable[[int], dict[str, Any]], suffix: str) -> bytes:
     rows: list[Any] = [row(i) for i in range(source.integer(1, 3))]
     if source.flag(3):
-        rows = [rows[0]] * 12 + rows  # so that a bad row is borne
+        rows = [rows[0]] * 12 + rows  # so that one bad row is no more than a tenth
     for _ in range(source.integer(0, 2)):
         rows[-1 - source.integer(0, min(len(rows), 3) - 1)] = changed(source, rows[-1])
     if suffix == ".parquet":
@@ -81,6 +81,7 @@ def _parquet(rows: list[Any]) -> bytes:
 
 
 def _check_problem(problem: Any) -> None:
+    # All texts can be encoded, all cases stored as JSON.
     for field in dataclasses.fields(problem):
         value = getattr(problem, field.name)
         for text in (value,) if isinstance(value, str) else value:
@@ -104,19 +105,21 @@ def check(source: Source) -> None:
         content = gzip.compress(content, 1)
         if source.flag(4):
             content = broken(source, content)
+    # The file is damaged before or after it is compressed.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"data{suffix}"
         path.write_bytes(content)
         task = allowed(lambda: load(path))
     if isinstance(task, UserError):
         return
-    seen = set()
+    # What was read is a task with sound problems, no two of which have one id.
+    ids = set()
     for split in ("train", "test", "validation", "prompt"):
         with contextlib.suppress(UserError):  # no such split, or an empty one
             for problem in task.problems(split):
                 _check_problem(problem)
-                assert problem.id not in seen, f"two problems called {problem.id}"
-                seen.add(problem.id)
+                assert problem.id not in ids, f"two problems called {problem.id}"
+                ids.add(problem.id)
 
 
 def target() -> Target:

@@ -30,28 +30,32 @@ def check(source: Source) -> None:
         folder.metrics_path.write_bytes(content)
         folder.dialogues_path.write_bytes(content)
         outcome = allowed(folder.forget_evaluation)
-        kept = _without_suites(content)
-        left = folder.dialogues_path.read_bytes()
-        if kept is None:
+        # Records of an evaluation go, all others stay; a line that is no record is an error.
+        expected = _without_suites(content)
+        remaining = folder.dialogues_path.read_bytes()
+        if expected is None:
             assert isinstance(outcome, UserError), "a line that is no record went by"
             # A torn line may be gone.
-            assert content.startswith(left) and b"\n" not in content[len(left) :], "the file changed all the same"
+            assert content.startswith(remaining) and b"\n" not in content[len(remaining) :], (
+                "the file changed all the same"
+            )
         else:
             assert outcome is None, outcome
-            assert left == kept, f"{left!r} is left of {content!r}, not {kept!r}"
+            assert remaining == expected, f"{remaining!r} is left of {content!r}, not {expected!r}"
+        # Going back to a size cuts after the last complete line.
         at = source.integer(0, 2 * len(content))
         short = folder.rewind({folder.metrics_path.name: at}, 3)
-        whole = content[:at].rpartition(b"\n")
-        assert folder.metrics_path.read_bytes() == whole[0] + whole[1]
+        complete = content[:at].rpartition(b"\n")
+        assert folder.metrics_path.read_bytes() == complete[0] + complete[1]
         assert folder.dialogues_path.read_bytes() == b""
-        assert len(short) == (at > len(whole[0] + whole[1]))
+        assert len(short) == (at > len(complete[0] + complete[1]))
         folder.append_dialogues([{"step": None, "reward": float("nan")}])
         assert folder.dialogues_path.read_bytes() == b'{"step": null, "reward": null}\n'
 
 
 def _without_suites(content: bytes) -> bytes | None:
-    """What must be left; None where a whole line is no record."""
-    kept = []
+    """What must be left of a file; None where a complete line is no record."""
+    lines = []
     for line in content.split(b"\n")[:-1]:
         try:
             record = json.loads(line.decode("utf-8"))
@@ -60,8 +64,8 @@ def _without_suites(content: bytes) -> bytes | None:
         if not isinstance(record, dict):
             return None
         if "suite" not in record:
-            kept.append(line + b"\n")
-    return b"".join(kept)
+            lines.append(line + b"\n")
+    return b"".join(lines)
 
 
 def target() -> Target:

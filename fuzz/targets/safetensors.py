@@ -52,6 +52,7 @@ def _read(tensor: StoredTensor) -> np.ndarray:
 
 def check(source: Source) -> None:
     """One case."""
+    # An index with two files, or one file alone; any of them damaged.
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if source.flag(3):
@@ -62,12 +63,12 @@ def check(source: Source) -> None:
             (folder / "two.safetensors").write_bytes(_content(source) if source.flag() else _file())
         else:
             (folder / SINGLE).write_bytes(_content(source))
-        found = allowed(lambda: stored_tensors(folder))
-        if isinstance(found, UserError):
+        tensors = allowed(lambda: stored_tensors(folder))
+        if isinstance(tensors, UserError):
             return
-        wanted = {name: value.shape for name, value in _TENSORS.items() if name in "abc"}
-        allowed(lambda: check_tensors(folder, found, wanted, ["d", "e", "f"]))
-        for name, tensor in found.items():
+        shapes = {name: value.shape for name, value in _TENSORS.items() if name in "abc"}
+        allowed(lambda: check_tensors(folder, tensors, shapes, ["d", "e", "f"]))
+        for name, tensor in tensors.items():
             assert tensor.name == name and all(size >= 0 for size in tensor.shape)
             if tensor.dtype not in ("float32", "float16", "bfloat16") or not prod(tensor.shape) or not tensor.shape:
                 continue  # `check_tensors` refuses them

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fuzz.campaign import Target
-from fuzz.source import MOST_CHARACTERS, Source
+from fuzz.source import MAX_CHARACTERS, Source
 from fuzz.toys import toys
 from sml_jax.pocket import ASSETS
 from sml_jax.text.huggingface import load_tokenizer
@@ -32,22 +32,22 @@ _SPELT = (
 @lru_cache(maxsize=1)
 def tokenizers() -> dict[str, Tokenizer]:
     """The tokenizers by name; "lossy" knows no bytes."""
-    found: dict[str, Tokenizer] = {"pocket": SentencePieceTokenizer(ASSETS / "pocket.model")}
+    by_name: dict[str, Tokenizer] = {"pocket": SentencePieceTokenizer(ASSETS / "pocket.model")}
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for kind, write in (("qwen", _toys.write_qwen), ("llama", _toys.write_llama), ("gemma", _toys.write_gemma)):
             folder = Path(place) / kind
             folder.mkdir()
             model = write(folder)
-            found[kind] = load_tokenizer(folder)
+            by_name[kind] = load_tokenizer(folder)
             if kind == "gemma":
                 spec = _toys.write_spec(Path(place) / "gemma.json", _toys.gemma_spec(model))
-                found["gemma_json"] = load_tokenizer(spec)
+                by_name["gemma_json"] = load_tokenizer(spec)
         spaced = _toys.write_sentencepiece(Path(place) / "spaced.model", add_dummy_prefix=True)
-        found["spaced"] = SentencePieceTokenizer(spaced)
+        by_name["spaced"] = SentencePieceTokenizer(spaced)
         lossy = _toys.write_sentencepiece(Path(place) / "lossy.model", byte_fallback=False, vocab_size=120)
-        found["lossy"] = SentencePieceTokenizer(lossy)
-    return found
+        by_name["lossy"] = SentencePieceTokenizer(lossy)
+    return by_name
 
 
 def promised(name: str, text: str) -> str:
@@ -65,6 +65,7 @@ def check(source: Source) -> None:
     """One case."""
     name = source.pick(tuple(tokenizers()))
     tokenizer = tokenizers()[name]
+    # Any tokens become a text, which becomes the same text again.
     if source.flag(3):
         ids = [source.integer(0, tokenizer.vocab_size - 1) for _ in range(source.integer(0, 60))]
         text = tokenizer.decode(ids)
@@ -74,7 +75,8 @@ def check(source: Source) -> None:
         if name not in ("lossy", "qwen"):
             assert tokenizer.decode(tokenizer.encode(text)) == text, f"{text!r} does not come back"
         return
-    text = source.text(_SPELT, 30, MOST_CHARACTERS if source.flag(8) else 400)
+    # Any text becomes tokens, none of which opens or closes a turn, and comes back.
+    text = source.text(_SPELT, 30, MAX_CHARACTERS if source.flag(8) else 400)
     tokens = tokenizer.encode(text)
     assert all(0 <= token < tokenizer.vocab_size for token in tokens)
     assert tokenizer.control_ids().isdisjoint(tokens), f"{text!r} spells a control token"
@@ -83,6 +85,7 @@ def check(source: Source) -> None:
         assert back == promised(name, text), f"{text[:200]!r} comes back as {back[:200]!r}"
     elif SPACE_MARK not in text:
         assert tokenizer.decode(tokenizer.encode(back)) == back
+    # Text that is decoded piece by piece only grows.
     if len(tokens) < 500 and name != "lossy":
         for cut in {source.integer(0, len(tokens)) for _ in range(4)}:
             part = _solid(tokenizer.decode(tokens[:cut]))
