@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from fuzz.campaign import Campaign, HangError, Target, allowed, random_cases, run_case, run_random
 from fuzz.run import TARGETS, load, main
-from fuzz.source import MOST_CHARACTERS, Source, broken, changed, dumps
+from fuzz.source import MAX_CHARACTERS, Source, broken, changed, dumps
 
 CASES = {"math": 6, "gin_overrides": 12, "rows": 20}
 
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_found_counted_and_kept(tmp_path):
     campaign.save(target, tmp_path)
     cases = sorted(tmp_path.glob("planted-*.case"))
     assert len(cases) == 4
-    assert {run_case(target, case.read_bytes()).what for case in cases} == set(campaign.findings)
+    assert {run_case(target, case.read_bytes()).fault for case in cases} == set(campaign.findings)
     assert HangError("x").args and all("Traceback" in path.read_text() for path in tmp_path.glob("*.txt"))
 
 
@@ -87,8 +87,8 @@ def test_a_case_is_its_bytes():
     ended = Source(b"")
     assert (ended.integer(3, 9), ended.pick("abc"), ended.text(("a",)), ended.done) == (3, "a", "", True)
     longest = max(
-        len(Source(case).pumped(("ab", " "), MOST_CHARACTERS))
+        len(Source(case).pumped(("ab", " "), MAX_CHARACTERS))
         for case, _ in zip(random_cases(0), range(200), strict=False)
     )
-    assert 50_000 < longest <= MOST_CHARACTERS + 12
+    assert 50_000 < longest <= MAX_CHARACTERS + 12
     assert dumps(["@deep 3@"]) == "[[[[]]]]"
