@@ -21,6 +21,7 @@ PROBLEMS, TURNS, SEED = 384, 4, 3
 
 
 def main(argv: list[str]) -> int:
+    # The model plays student and teacher, so one engine serves both sides.
     model, params = load_model(argv[0] if argv else "pocket")
     chat = simple_format(SentencePieceTokenizer(ASSETS / "pocket.model"))
     rules = DialogueRules(max_turns=TURNS, student_tokens=10, teacher_tokens=14, private_tokens=16)
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> int:
         stop_ids=chat.stop_ids,
         suppressed_ids=chat.suppressed_ids(),
     )
+    # The same problems, seed and rules for both teachers, so that only the teacher differs.
     for name in TASKS:
         task = pocket_task(name)
         problems = task.problems("test")[:PROBLEMS]
@@ -39,6 +41,7 @@ def main(argv: list[str]) -> int:
             played = play(task, problems, chat, engine, params, teacher, rules, seed=SEED, arm=arm)
             rates = " ".join(f"{100 * s:5.1f}" for s in success_at_turn(played.transcript.solved_turn, TURNS))
             line = f"{name:28} {arm:9} success at turns 1 to {TURNS}, %: {rates}"
+            # Only the informed teacher has the scripted one's knowledge, so only its replies are compared.
             if arm == "feedback":
                 agreed, replies = teacher_agreement(task, played.dialogues)
                 line += f"   teacher agrees {agreed} of {replies}"

@@ -53,6 +53,7 @@ def read_modules(root: Path) -> dict[str, Path]:
 def imported_names(path: Path) -> set[str]:
     """Dotted names that a file imports from the package, also inside functions: `from a.b import c` gives `a.b.c`."""
     names = set()
+    # The package has no relative imports, so level 0 is all there is.
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
@@ -105,6 +106,7 @@ def find_circles(arrows: Iterable[tuple[str, str]]) -> list[list[str]]:
         for targets in reachable.values():
             if middle in targets:
                 targets |= reachable[middle]
+    # A room that reaches itself lies in a circle, together with all rooms that it reaches and that reach it.
     in_circles = {room for room, targets in reachable.items() if room in targets}
     circles = {
         frozenset(other for other in in_circles & reachable[room] if room in reachable[other]) for room in in_circles
@@ -194,8 +196,10 @@ def measures(root: Path) -> dict[str, str]:
     """Name -> value of every measure, as text."""
     modules = read_modules(root)
     arrows = import_arrows(modules)
+    # The import graph.
     rooms = {room_of(module, modules) for module in modules}
     order = room_order(root)
+    # Sizes and prose.
     sizes = {path: len(path.read_text().splitlines()) for path in modules.values()}
     largest = max(sizes, key=lambda path: sizes[path])
     pages = [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "benchmarks").glob("*.md"))]

@@ -79,6 +79,7 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
     from sml_jax.models.config import DecoderConfig
     from sml_jax.models.decoder import Decoder, init_params
 
+    # Only the vocabulary is large; the layers are small, so that the loss decides the peak.
     heads = max(args.width // 32, 1)
     config = DecoderConfig(
         vocab_size=args.vocabulary,
@@ -99,12 +100,14 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
         np.full(args.rows, args.time, np.int32),
         likelihood=LikelihoodSignal(np.full(shape, 1 / tokens.size, np.float32)),
     )
+    # Compiled from shapes alone, so that XLA's account is there before any memory is taken.
     step = jax.jit(gradients(kind, model, args.logit_numbers), donate_argnums=0)
     shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
     program = step.lower(shapes, shapes, part).compile()
     measured = {"temp_bytes": float(program.memory_analysis().temp_size_in_bytes)}
     if args.compile_only:
         return measured
+    # Parameters and the gradients' sum lie in memory before the peak is taken: both updates need them alike.
     params = jax.block_until_ready(jax.jit(partial(init_params, model))(jax.random.key(0)))
     total = jax.block_until_ready(jax.tree.map(jax.numpy.zeros_like, params))
     with Peak() as peak:

@@ -73,6 +73,7 @@ def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> d
             begin()
         return result
 
+    # `begin` must be called between two steps, where only the bookkeeper is told that one is over.
     with tempfile.TemporaryDirectory() as folder:
         Bookkeeper.step_done = step_done  # type: ignore[method-assign]
         try:
@@ -80,6 +81,7 @@ def run(flags: argparse.Namespace, begin: Callable[[], None] | None = None) -> d
         finally:
             Bookkeeper.step_done = done  # type: ignore[method-assign]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
+    # The first step compiles, and is left out.
     steps = [row for row in map(json.loads, lines) if "rollout_seconds" in row][1:]
     found = {name: sum(row[name] for row in steps) / len(steps) for name in ("rollout_seconds", "update_seconds")}
     dialogues = [row["dialogues_per_second"] * (row["rollout_seconds"] + row["update_seconds"]) for row in steps]
@@ -116,6 +118,7 @@ def watch(spent: dict[str, Spent]) -> dict[str, int]:
         return call
 
     def decoded(out: Any, *args: Any) -> tuple[int, int]:
+        # A call computes as many steps for every row as its longest turn needs.
         count = np.asarray(out[1].count)
         return int(count.sum()), int(count.max(initial=0)) * len(count)
 
@@ -173,6 +176,7 @@ def table(spent: dict[str, Spent], waited: dict[str, float], steps: int, paramet
         "| part | calls a step | s a step | of all | tokens wanted | slots computed | products alone, s |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    # What no kernel accounts for is the host's.
     host = total
     for name, kernel in sorted(spent.items(), key=lambda item: -item[1].seconds):
         seconds = kernel.seconds / steps

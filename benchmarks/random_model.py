@@ -47,6 +47,7 @@ def train_tokenizer(lines: list[str], vocabulary: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
+    # Control tokens come last, as in Qwen's own files; the thinking markers are not special there.
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in MARKERS])
     return tokenizer
@@ -58,7 +59,8 @@ def write_random_model(
     """Writes the folder, with a tokenizer trained on `lines`; returns the model's configuration."""
     tokenizer = train_tokenizer(lines, vocabulary)
     config = DecoderConfig(
-        vocab_size=-(-tokenizer.get_vocab_size() // 128) * 128,  # padded, as the families' are
+        # Rounded up to a multiple of 128, as the families' embeddings are.
+        vocab_size=-(-tokenizer.get_vocab_size() // 128) * 128,
         embed_dim=width,
         layers=layers,
         heads=4,
@@ -72,6 +74,7 @@ def write_random_model(
     params = init_params(Decoder(config), jax.random.key(seed))
     save_hf(folder, config, params, "qwen3")
     tokenizer.save(str(folder / "tokenizer.json"))
+    # Without this file a reader would take the tokenizer's own end token alone.
     stop_ids = [tokenizer.token_to_id(name) for name in ("<|im_end|>", "<|endoftext|>")]
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stop_ids}) + "\n")
     return config

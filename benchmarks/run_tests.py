@@ -37,6 +37,7 @@ def run_plainly(problems: list[CodeProblem], folder: Path) -> list[bool]:
     """Whether each program with its tests ends with status 0."""
 
     def run(problem: CodeProblem) -> bool:
+        # One file: the solution, then its tests, as a person would run them.
         file = folder / f"{problem.id}.py"
         file.write_text("\n".join([problem.answer, *problem.tests]))
         quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -54,10 +55,12 @@ def processor_s() -> float:
 def main(argv: list[str]) -> int:
     problems = read_problems(argv[0])
     rounds = int(argv[1]) if len(argv) > 1 else 5
+    # Time limits far above what any program needs: a busy machine must not change a verdict here.
     task = CodeTask("mbpp", {"test": problems}, Limits(wall_s=120.0, cpu_s=60), workers=WORKERS)
     rates: dict[str, list[float]] = {"verifier": [], "python file.py": []}
     used: dict[str, list[float]] = {"verifier": [], "python file.py": []}
     differing = 0
+    # Each round judges another part of the problems, by both ways.
     for round_number in range(rounds):
         batch = problems[round_number::rounds]
         start, used_at_start = time.perf_counter(), processor_s()

@@ -11,6 +11,7 @@ from sml_jax.evaluate.seeds import effects_markdown, load_results, seeds_markdow
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise UserError("usage: python benchmarks/seeds.py SUITE RUN_FOLDER RUN_FOLDER ... (at least two runs)")
+    # One run for each seed; the intervals are over runs.
     results = load_results([Path(folder) for folder in argv[1:]])
     print(effects_markdown(results, argv[0]), seeds_markdown(results), sep="\n\n")
     return 0

@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     args = parser.parse_args(argv)
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
     settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
+    # Memory is measured before anything else is loaded.
     speed = memory_speed()
     runs = {
         turns: ours.dialogue(s, s.rows, [1], s.rows, ours.EngineShapes(fractions=(1,))) for turns, s in settings.items()
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
             if repeat:
                 token_seconds[turns].append((time.perf_counter() - started) / tokens)
     print(f"memory is read at {speed / 1e9:.1f} GB/s")
+    # Everything is compared with the shortest dialogues.
     shortest = statistics.median(token_seconds[TURNS[0]])
     for turns, seconds in token_seconds.items():
         median, longest = statistics.median(seconds), settings[turns].dialogue_tokens

@@ -91,7 +91,9 @@ def by_loop(model, context: Context, most: int, end_ids: list[int], carried: boo
         context.cache = DynamicCache(config=model.config)
     cache, ends = context.cache, torch.tensor(end_ids)
     rows = len(context.tokens)
+    # Only what the cache does not hold goes through the model.
     new = context.tokens[:, cache.get_seq_length() :]
+    # Without gaps no mask is needed, and attention is faster without one.
     mask = None if bool(context.mask.all()) else context.mask
     positions = (context.mask.cumsum(1) - 1)[:, -new.shape[1] :]
     steps, scores, running = [], [], torch.ones(rows, dtype=torch.bool)
@@ -107,6 +109,7 @@ def by_loop(model, context: Context, most: int, end_ids: list[int], carried: boo
             scores.append(torch.log_softmax(logits, -1).gather(1, new))
         if end_ids:
             running &= ~torch.isin(new[:, 0], ends)
+        # The loop ends with the longest row, as `generate` does.
         if len(steps) == most or not bool(running.any()):
             break
         positions = positions[:, -1:] + 1
@@ -140,6 +143,7 @@ def dialogue(
     def run(seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         units = 0
+        # Batches follow one another: a row that ends early waits for the others.
         for start in range(0, total, batch):
             rows = min(batch, total - start)
             context = Context(s.prompt_rows(rows, seed=start))

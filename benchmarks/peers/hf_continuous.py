@@ -7,12 +7,14 @@ from setting import Setting
 from side import Run, serve
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-PAGE = 16  # tokens of a cache block: whole blocks are found again by the next turn
+# Tokens of a cache block. The next turn finds whole blocks again, and computes the rest anew.
+PAGE = 16
 
 
 def dialogues(s: Setting) -> Run:
     """Dialogues with turns of random length: each turn is a request, made as soon as the one before has ended."""
     model, ends = qwen3(s), s.end_ids()
+    # Enough blocks for every row's longest dialogue, so that no request is put off.
     blocks = -(-s.dialogue_tokens // PAGE) * s.rows
     manager = model.init_continuous_batching(
         generation_config=GenerationConfig(
@@ -45,6 +47,7 @@ def dialogues(s: Setting) -> Run:
             manager.add_request(contexts[row], request_id=f"{seed}-{row}-{turns[row]}")
 
         waiting, running, done = list(range(total))[::-1], 0, 0
+        # As many dialogues at once as the other sides have rows; the next begins where one ends.
         while done < total:
             while waiting and running < s.rows:
                 ask(waiting.pop())
@@ -56,6 +59,7 @@ def dialogues(s: Setting) -> Run:
             said = result.generated_tokens
             if not 1 <= len(said) <= s.said or (len(said) < s.said and said[-1] not in ends):
                 raise SystemExit(f"a turn of {len(said)} tokens")
+            # The turn is over: the dialogue ends, or its next turn is asked for at once.
             units += len(said)
             turns[row] += 1
             if turns[row] == s.turns:

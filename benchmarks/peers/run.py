@@ -92,6 +92,7 @@ def measure(
     workers: list[Worker] = []
     answers: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     try:
+        # A side that cannot start is reported and left out; the others go on.
         for side in sides:
             log = logs / f"{work.key}-{side.place}-{side.work}.log"
             try:
@@ -100,6 +101,7 @@ def measure(
                 _say(f"{work.key}: {side.name}: warm after {warm:.1f} s, others {busy:.2f}")
             except RuntimeError as error:
                 _say(f"{work.key}: {error}")
+        # One process at a time works; the others wait.
         for _ in range(repeats):
             for worker in workers:
                 answers[worker.side.name].append(worker.run())
@@ -158,6 +160,7 @@ def main(argv: list[str]) -> int:
     pythons = {place: python_of(place, flags.cache, flags.share, flags.torch_index) for place in places}
     setup = {"machine": machine(), "versions": {place: versions(place, python) for place, python in pythons.items()}}
     _say(json.dumps(setup))
+    # Results are written work by work, so that an interrupted run keeps what it has.
     failed = False
     for work in chosen:
         answers = measure(work, sides_of[work.key], setting, flags.repeats, pythons, flags.cache)

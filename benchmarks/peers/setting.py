@@ -60,16 +60,20 @@ class Setting:
     def prompt_rows(self, rows: int | None = None, seed: int = 0) -> np.ndarray:
         """int32 [rows, prompt]: each prompt `samples` times in a row. Tokens are never 0."""
         rows = self.rows if rows is None else rows
+        # Prompts by NumPy, so that sides with different libraries get the same ones.
         unique = np.random.default_rng(seed).integers(1, self.vocab, (-(-rows // self.samples), self.prompt))
         return np.repeat(unique, self.samples, axis=0)[:rows].astype(np.int32)
 
     def replies(self, rows: int, turn: int) -> np.ndarray:
         """int32 [rows, given]: what the teacher says after the student's `turn`-th turn."""
+        # Seeds apart from the prompts' ones.
         return np.random.default_rng(1000 + turn).integers(1, self.vocab, (rows, self.given)).astype(np.int32)
 
     def to_json(self) -> str:
+        """All sizes as JSON text, as a side's process is given them."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Setting:
+        """The setting that `to_json` wrote."""
         return cls(**json.loads(text))

@@ -36,8 +36,10 @@ def summary(work: Work, answers: Mapping[str, Repeats]) -> list[dict[str, object
     rows = []
     for name, repeats in measured.items():
         theirs, ratio = medians[name], None
+        # Works without an aim measure the machine, and have no ratio.
         if work.aim is not None and our_median is not None and our_median > 0 and theirs > 0:
             ratio = our_median / theirs if work.more_is_better else theirs / our_median
+        # Turns of random length must come out alike on all sides, or rates cannot be compared.
         lengths = [r["mean_length"] for r in answers[name] if "mean_length" in r]
         rows.append(
             {

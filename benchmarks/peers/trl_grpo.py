@@ -88,6 +88,7 @@ def grpo(s: Setting) -> Run:
             gate.done.put(None)
             raise
 
+    # The trainer owns its loop, so it runs in a thread and stops at the gate before every step.
     threading.Thread(target=work, daemon=True).start()
     first = {name: p.detach().clone() for name, p in model.named_parameters() if name.endswith("lm_head.weight")}
 
@@ -97,6 +98,7 @@ def grpo(s: Setting) -> Run:
         gate.done.get()
         if failure:
             raise failure[0]
+        # A step that sampled too little, or changed no parameter, must not be timed.
         lengths = np.concatenate(seen)
         assert len(lengths) == s.rows, lengths
         check_samples(lengths, s.sample)

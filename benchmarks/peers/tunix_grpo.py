@@ -71,6 +71,7 @@ def grpo(s: Setting) -> Run:
             done.put(error)
             raise
 
+    # The learner owns its loop, so it runs in a thread and waits for a batch before every step.
     threading.Thread(target=work, daemon=True).start()
 
     def run(seed: int) -> dict[str, float]:

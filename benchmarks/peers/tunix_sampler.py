@@ -145,7 +145,8 @@ def recompiles(s: Setting) -> Run:
     call(s.rows, s.prompt, s.said)
 
     def run(seed: int) -> dict[str, float]:
-        rows = max(2, s.rows - 3 * seed - 3)  # numbers that no run before this one had
+        # Numbers that no earlier run had, so that nothing is cached.
+        rows = max(2, s.rows - 3 * seed - 3)
         changes = [(rows, s.prompt, s.said), (rows, 2 * s.prompt, s.said), (rows, s.prompt, max(1, s.said - 3 - seed))]
         # Nothing has changed: this call compiles nothing.
         call(s.rows, s.prompt, s.said)
@@ -156,6 +157,7 @@ def recompiles(s: Setting) -> Run:
             call(rows, length, steps)
             cold = time.perf_counter() - started
             compiled += len(events) > first
+            # The second call of the same sizes is warm: the difference is what compiling took.
             started = time.perf_counter()
             call(rows, length, steps)
             slow.append(cold - (time.perf_counter() - started))

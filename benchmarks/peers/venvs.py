@@ -31,6 +31,7 @@ def python_of(place: str, cache: Path, share: bool = False, torch_index: str = "
     """
     if place == "ours":
         return Path(sys.executable)
+    # A finished environment says what was installed in it; after a changed pin it is made anew.
     folder = cache / (f"{place}-shared" if share else place)
     python, done = folder / "bin" / "python", folder / "installed.txt"
     wanted = "\n".join(PINNED[place]) + "\n"
@@ -40,6 +41,7 @@ def python_of(place: str, cache: Path, share: bool = False, torch_index: str = "
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     if share:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        # A .pth file adds a folder to the search path, behind the environment's own packages.
         path_file = folder / "lib" / version / "site-packages" / "shared.pth"
         path_file.write_text(sysconfig.get_paths()["purelib"] + "\n")
     index = ["--extra-index-url", torch_index] if torch_index and place == "torch" else []
@@ -52,6 +54,7 @@ def python_of(place: str, cache: Path, share: bool = False, torch_index: str = "
 
 def versions(place: str, python: Path) -> dict[str, str]:
     """The versions of the packages that a place has installed."""
+    # Asked of the environment itself: a shared one may take a package from elsewhere.
     script = (
         "import json, sys\nfrom importlib.metadata import version\n"
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"

@@ -24,6 +24,7 @@ def teacher_agreement(task: PocketTask, dialogues: Sequence[Dialogue], split: st
     Raises:
       UserError: a dialogue's problem is not in the split.
     """
+    # The scripted teacher needs the problem itself; dialogues hold its id.
     problems = {problem.id: problem for problem in task.problems(split)}
     agreed = replies = 0
     for dialogue in dialogues:

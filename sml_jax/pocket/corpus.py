@@ -44,10 +44,12 @@ def scripted_dialogue(
     student = ScriptedStudent(task, problem, habits, rng)
     turns, verdicts = [Turn("teacher", problem.question)], []
     for _ in range(max_turns):
+        # The student's turn, and the verifier's verdict on it.
         turns.append(Turn("student", student.speak(turns)))
         verdicts.append(task.verify([(problem, turns[-1].text)])[0])
         if verdicts[-1].correct:
             break
+        # The teacher's reply. One without knowledge has a single thing to say.
         reply = task.reply(problem, turns, verdicts[-1]) if informed else language.RETRY
         turns.append(Turn("teacher", reply))
     return ScriptedDialogue(problem, tuple(turns), tuple(verdicts), informed)
@@ -61,14 +63,18 @@ class _Row:
         self.weights: list[float] = []
 
     def add(self, tokens: Sequence[int], weight: float) -> None:
+        """Appends tokens, all with the same weight."""
         self.tokens += tokens
         self.weights += [weight] * len(tokens)
 
     def add_turn(self, chat: ChatFormat, turn: Turn, weight: float) -> None:
+        """Appends a turn: what opens it has weight 0, its text and its end have `weight`."""
+        # Openings are written by the program, so the model need not learn to say them.
         self.add(chat.open(turn.role), 0.0)
         self.add([*chat.text(turn.text), *chat.close], weight)
 
     def example(self) -> WeightedText:
+        """The finished row."""
         return WeightedText(tuple(self.tokens), tuple(self.weights))
 
 
@@ -127,6 +133,7 @@ def writer_view(
     chosen = rng.choice(failed)
     guess, truth = task.read_attempt(dialogue.turns[2 * chosen + 1].text), task.truth(dialogue.problem)
     assert guess is not None
+    # A missing fact is worth more than a hint about a part, so it is asked for first.
     shards = dialogue.problem.shards
     teacher_texts = [turn.text for turn in dialogue.turns[: 2 * chosen + 1] if turn.role == "teacher"]
     fact_told = any(shard in text for shard in shards for text in teacher_texts)
@@ -134,6 +141,7 @@ def writer_view(
         question = language.ASK_SECRET
     else:
         question = language.part_question(rng.choice([i + 1 for i in range(2) if guess[i] != truth[i]]))
+    # The writer reads what the teacher reads, up to the failed attempt and the verifier's words on it.
     row = _Row()
     _add_teacher_context(row, chat, task, dialogue, 2 * chosen + 2)
     # Everything up to the attempt is context here: the teacher's replies are learnt in its own view.
@@ -172,6 +180,7 @@ def examples(
         problem = task.draw_train(rng)
         informed = rng.random() >= uninformed
         dialogue = scripted_dialogue(task, problem, habits, rng.randint(1, max_turns), informed, rng)
+        # Every dialogue is learnt as the student sees it; those with an informed reply also as the teacher does.
         yield student_view(chat, dialogue, teacher_weight=0.5)
         if informed and len(dialogue.turns) > 2:
             yield teacher_view(chat, task, dialogue)

@@ -54,6 +54,7 @@ class ScriptedStudent:
         self.habit: Habit = (
             "listens" if draw < habits.listens else "repeats" if draw < habits.listens + habits.repeats else "ignores"
         )
+        # The curious ask ten times as often as the rest.
         self._asks = habits.asks * (1.0 if rng.random() < habits.curious else 0.1)
         self._bounds = [(0, 9), (0, 9)]
         self._last: Parts | None = None
@@ -63,6 +64,7 @@ class ScriptedStudent:
         is_first_turn = len(conversation) == 1
         if is_first_turn and self._problem.shards and self._rng.random() < self._habits.asks_secret:
             return language.ASK_SECRET
+        # Every student hears the feedback; whether it uses what it heard is a matter of habit.
         if not is_first_turn:
             last_attempt = self._task.read_attempt(conversation[-2].text)
             self._bounds = language.read_bounds(conversation[-1].text, last_attempt, self._bounds)
@@ -83,6 +85,7 @@ class ScriptedStudent:
         )
         if self.habit == "listens":
             parts = [self._guess_part(i, fact_known, low, high) for i, (low, high) in enumerate(self._bounds)]
+        # One that repeats itself still guesses afresh in three turns out of ten.
         elif self.habit == "repeats" and self._last is not None and self._rng.random() < 0.7:
             parts = list(self._last)
         else:

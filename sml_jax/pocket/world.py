@@ -77,6 +77,7 @@ class PocketTask:
 
     def draw_train(self, rng: random.Random) -> Problem:
         """Draws a train problem from the whole space, not only from `problems("train")`, for the base model's text."""
+        # Seven in eight problems are train problems, so few draws are thrown away.
         while True:
             split, problem = self._make(rng)
             if split == "train":
