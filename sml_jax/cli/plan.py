@@ -51,25 +51,25 @@ def main(argv: Sequence[str]) -> int:
 
     from sml_jax.plan.recipe import read_job
     from sml_jax.plan.report import CompiledCache, make_plan
-    from sml_jax.plan.search import nearest, smallest
-    from sml_jax.plan.table import as_json, show
+    from sml_jax.plan.search import nearest_that_fits, smallest_that_fits
+    from sml_jax.plan.table import plan_as_json, print_plan
 
     notes = Console(stderr=True)
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         notes.print(f"compiling {line}" if ": " in line else line, soft_wrap=True, highlight=False)
 
     job = read_job(flags.gin_files, flags.gin_bindings, flags.prompt_tokens)
     limit = None if flags.memory_gb is None else flags.memory_gb * GB
     cache: CompiledCache = {}
-    whole = flags.layers == "all"
+    full_depth = flags.layers == "all"
     if topology is None:
-        plan = smallest(job, chip.kind, limit, cache, tell, whole=whole)
+        plan = smallest_that_fits(job, chip.kind, limit, cache, log, full_depth=full_depth)
     else:
-        plan = make_plan(job, topology, limit, cache, tell, whole=whole)
-    found = None if plan.fits or plan.limit is None else nearest(plan, cache, tell, flags.tries, whole)
+        plan = make_plan(job, topology, limit, cache, log, full_depth=full_depth)
+    found = None if plan.fits or plan.limit is None else nearest_that_fits(plan, cache, log, flags.tries, full_depth)
     if flags.format == "json":
-        print(json.dumps(as_json(plan, found)))
+        print(json.dumps(plan_as_json(plan, found)))
     else:
-        show(plan, found, Console(width=max(120, notes.width)))
+        print_plan(plan, found, Console(width=max(120, notes.width)))
     return 0 if plan.fits else 1

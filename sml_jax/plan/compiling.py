@@ -9,8 +9,8 @@ from typing import Any
 
 from sml_jax.common.executables import Executable
 from sml_jax.plan.chips import GIB
-from sml_jax.plan.counting import Count, count
-from sml_jax.plan.hlo import parse
+from sml_jax.plan.counting import Count, count_work
+from sml_jax.plan.hlo import parse_hlo
 from sml_jax.plan.work import kernel_flops, traced_flops
 
 # "... required for HLO temporaries (57.95G) exceeds ..." and "Used 20.12G of 15.75G hbm": GiB.
@@ -66,7 +66,7 @@ def compile_executable(executable: Executable) -> Compiled:
             raise
         return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
     # What XLA's own cost analysis counts once, such as the body of a loop, is counted here as often as it runs.
-    work = count(parse(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
+    work = count_work(parse_hlo(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
     return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
 
 

@@ -46,7 +46,7 @@ class Count:
         return kinds
 
 
-def count(module: Module, loop_steps: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
+def count_work(module: Module, loop_steps: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
     """Counts the work of a compiled module.
 
     Args:

@@ -127,7 +127,7 @@ def bits_of(dtype: str) -> int:
     return int(match[1]) if match else 0
 
 
-def parse(text: str) -> Module:
+def parse_hlo(text: str) -> Module:
     """Reads the text of `jax.stages.Compiled.as_text()`.
 
     Raises:

@@ -126,7 +126,7 @@ class Job:
     rollout_mesh: MeshShape | None = None
 
 
-def changed(job: Job, **settings: Any) -> Job:
+def with_settings(job: Job, **settings: Any) -> Job:
     """A copy of the job with other settings.
 
     Args:

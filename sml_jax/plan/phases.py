@@ -61,7 +61,7 @@ class Phase:
     dialogues: int = 0
 
 
-def phases(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase]:
+def phases_of(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase]:
     """Every phase of a job: each stage's rollout and update, then the evaluation.
 
     Args:

@@ -12,15 +12,15 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.plan.chips import CHIPS, Chip
 from sml_jax.plan.compiling import Compiled, compile_executable
 from sml_jax.plan.job import Job
-from sml_jax.plan.phases import Phase, PlannedExecutable, phases, shard_bytes
-from sml_jax.plan.scaling import few_layers, scaled
+from sml_jax.plan.phases import Phase, PlannedExecutable, phases_of, shard_bytes
+from sml_jax.plan.scaling import scale_to_depth, shallow_depths
 from sml_jax.plan.topology import devices_of
 from sml_jax.sharding import make_mesh
 
 # What can limit an executable's speed.
 BINDS = ("arithmetic", "memory", "links")
 CompiledCache = dict[Hashable, Compiled]
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether the plan is complete and every phase fits the limit."""
-        return self.complete and all(fits(phase, self.limit) for phase in self.phases)
+        return self.complete and all(phase_fits(phase, self.limit) for phase in self.phases)
 
     def dialogues_per_hour(self) -> dict[str, float | None]:
         """Dialogues an hour at best, by stage (its rollout and update together) and for the evaluation.
@@ -129,7 +129,7 @@ class Plan:
         return rates
 
 
-def fits(phase: PhasePlan, limit: float | None) -> bool:
+def phase_fits(phase: PhasePlan, limit: float | None) -> bool:
     """Whether all executables of a phase were compiled and none needs more than `limit` bytes of a device."""
     if any(planned.compiled.memory is None for planned in phase.executables):
         return False
@@ -141,9 +141,9 @@ def make_plan(
     topology: str,
     limit: float | None = None,
     cache: CompiledCache | None = None,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
     stop_early: bool = False,
-    whole: bool = False,
+    full_depth: bool = False,
 ) -> Plan:
     """Compiles a job for a slice.
 
@@ -151,9 +151,10 @@ def make_plan(
       topology: the full name of a slice, see `topology.parse_topology`.
       limit: bytes of a device's memory; None for the chip's own.
       cache: executables compiled before; new ones are added to it.
-      tell: called with a line for each executable that is about to be compiled.
+      log: called with a line for each executable that is about to be compiled.
       stop_early: stop at the first executable that does not fit.
-      whole: compile unrolled executables at their full depth; else they are scaled from small depths (see `scaling`).
+      full_depth: compile unrolled executables at their full depth, and do not scale them from small ones (see
+        `scaling`).
 
     Raises:
       UserError: the slice or a mesh on it cannot be made, or the model's dimensions do not divide over it.
@@ -162,18 +163,18 @@ def make_plan(
     chip = CHIPS[topology.partition(":")[0]]
     limit = chip.memory if limit is None else limit
     meshes = meshes_of(job, topology)
-    compiler = _Compiler(job, meshes, topology, {} if cache is None else cache, tell, whole)
+    compiler = _Compiler(job, meshes, topology, {} if cache is None else cache, log, full_depth)
 
     # Every executable of every phase, with what is resident beside it.
     planned_phases: list[PhasePlan] = []
     complete = True
-    for phase_index, phase in enumerate(phases(job, *meshes)):
+    for phase_index, phase in enumerate(phases_of(job, *meshes)):
         state = {kind: shard_bytes(tree) for kind, tree in phase.state.items()}
         planned: list[ExecutablePlan] = []
         for index, executable in enumerate(phase.executables):
             compiled = compiler.compile(phase_index, index, phase, executable)
             planned.append(_plan_executable(executable, compiled, state, chip))
-            if stop_early and not fits(PhasePlan(phase.name, 0, state, tuple(planned)), limit):
+            if stop_early and not phase_fits(PhasePlan(phase.name, 0, state, tuple(planned)), limit):
                 complete = False
                 break
         planned_phases.append(PhasePlan(phase.name, phase.dialogues, state, tuple(planned)))
@@ -213,10 +214,16 @@ class _Compiler:
     """
 
     def __init__(
-        self, job: Job, meshes: tuple[Mesh, Mesh | None], topology: str, cache: CompiledCache, tell: Tell, whole: bool
+        self,
+        job: Job,
+        meshes: tuple[Mesh, Mesh | None],
+        topology: str,
+        cache: CompiledCache,
+        log: Log,
+        full_depth: bool,
     ):
-        self._job, self._meshes, self._topology, self._cache, self._tell = job, meshes, topology, cache, tell
-        self.depths = None if whole else few_layers(job.model)
+        self._job, self._meshes, self._topology, self._cache, self._log = job, meshes, topology, cache, log
+        self.depths = None if full_depth else shallow_depths(job.model)
         self._shallow: list[tuple[DecoderConfig, list[Phase]]] = []  # the model and the job's phases at each depth
 
     def compile(self, phase_index: int, index: int, phase: Phase, executable: PlannedExecutable) -> Compiled:
@@ -227,13 +234,13 @@ class _Compiler:
             # The job's phases at both depths are made once, at the first executable that needs them.
             for depth in self.depths:
                 model = dataclasses.replace(self._job.model, layers=depth)
-                self._shallow.append((model, phases(dataclasses.replace(self._job, model=model), *self._meshes)))
+                self._shallow.append((model, phases_of(dataclasses.replace(self._job, model=model), *self._meshes)))
         # The same executable at both depths: a shallower model has the same phases in the same order.
         at_depths = [
             self._compile_once(model, found[phase_index], found[phase_index].executables[index])
             for model, found in self._shallow
         ]
-        return scaled(at_depths[0], at_depths[1], *self.depths, self._job.model.layers)
+        return scale_to_depth(at_depths[0], at_depths[1], *self.depths, self._job.model.layers)
 
     def _compile_once(self, model: DecoderConfig, phase: Phase, executable: PlannedExecutable) -> Compiled:
         """Compiles an executable of a model, unless the cache has it."""
@@ -241,14 +248,14 @@ class _Compiler:
         # Phases share executables (a rollout and the evaluation of one length), and so do the plans of a search.
         key = (self._topology, mesh_shapes, model, executable.key)
         if key not in self._cache:
-            self._tell(f"{self._topology}: {phase.name}: {executable.name}, {model.layers} layers")
+            self._log(f"{self._topology}: {phase.name}: {executable.name}, {model.layers} layers")
             self._cache[key] = compile_executable(executable)
         return self._cache[key]
 
 
 def state_bytes(job: Job, topology: str) -> float:
     """The most bytes of a device that are resident in any phase, apart from temporaries; nothing is compiled."""
-    return max(sum(map(shard_bytes, phase.state.values())) for phase in phases(job, *meshes_of(job, topology)))
+    return max(sum(map(shard_bytes, phase.state.values())) for phase in phases_of(job, *meshes_of(job, topology)))
 
 
 def _plan_executable(

@@ -9,15 +9,15 @@ from typing import Any
 
 from sml_jax.common.errors import UserError
 from sml_jax.plan.chips import CHIPS, chips_in
-from sml_jax.plan.job import Job, changed
-from sml_jax.plan.report import CompiledCache, PhasePlan, Plan, Tell, make_plan, state_bytes
+from sml_jax.plan.job import Job, with_settings
+from sml_jax.plan.report import CompiledCache, Log, PhasePlan, Plan, make_plan, state_bytes
 from sml_jax.sharding import MeshShape
 
 _MAX_HALVINGS = 8  # of the dialogues that run at once, and of a micro-batch's rows
 
 
 @dataclass(frozen=True)
-class Found:
+class FittingSetting:
     """A setting that fits.
 
     Attributes:
@@ -33,16 +33,16 @@ class Found:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Changed settings by name (see `job.changed`) and a slice, with their distance from what was asked for."""
+    """Changed settings by name (see `job.with_settings`) and a slice, with their distance from what was asked for."""
 
     distance: float
     topology: str
     settings: dict[str, Any]
 
 
-def nearest(
-    plan: Plan, cache: CompiledCache, tell: Tell = lambda _: None, tries: int = 6, whole: bool = False
-) -> Found | None:
+def nearest_that_fits(
+    plan: Plan, cache: CompiledCache, log: Log = lambda _: None, tries: int = 6, full_depth: bool = False
+) -> FittingSetting | None:
     """Searches for a setting that fits, near one that does not.
 
     It changes, nearest first: layers are recomputed in the backward pass; a micro-batch has fewer rows; the mesh is
@@ -52,9 +52,9 @@ def nearest(
     Args:
       plan: of the setting asked for.
       cache: of compiled executables, see `report.make_plan`.
-      tell: called with a line for each setting that is tried and each executable that is compiled.
+      log: called with a line for each setting that is tried and each executable that is compiled.
       tries: the most settings that are compiled.
-      whole: see `report.make_plan`.
+      full_depth: see `report.make_plan`.
 
     Returns:
       None if none of the settings tried fits.
@@ -68,15 +68,15 @@ def nearest(
         if any(guess > plan.limit for guess in _guesses(plan, candidate, correction).values()):
             continue
         # The guess fits: compile, stopping at the first executable that does not.
-        job = changed(plan.job, **candidate.settings)
-        tell(f"trying {candidate.topology} {candidate.settings}")
+        job = with_settings(plan.job, **candidate.settings)
+        log(f"trying {candidate.topology} {candidate.settings}")
         try:
-            other = make_plan(job, candidate.topology, plan.limit, cache, tell, True, whole)
+            other = make_plan(job, candidate.topology, plan.limit, cache, log, True, full_depth)
         except UserError:  # the mesh does not divide the model or the rows
             continue
         tried += 1
         if other.fits:
-            return Found(flags_of(plan, other), other, tried)
+            return FittingSetting(changed_flags(plan, other), other, tried)
         # The guess was too low. Guesses for later candidates are raised by as much.
         for phase in other.phases:
             guess = _guesses(plan, candidate, {}).get(phase.name)
@@ -85,8 +85,8 @@ def nearest(
     return None
 
 
-def smallest(
-    job: Job, kind: str, limit: float | None, cache: CompiledCache, tell: Tell = lambda _: None, whole: bool = False
+def smallest_that_fits(
+    job: Job, kind: str, limit: float | None, cache: CompiledCache, log: Log = lambda _: None, full_depth: bool = False
 ) -> Plan:
     """The plan of a job on the smallest slice of a kind of chip that it fits, or on the largest if it fits none.
 
@@ -107,7 +107,7 @@ def smallest(
         try:
             if memory is not None and state_bytes(job, topology) > memory and not is_largest:
                 continue
-            last_plan = make_plan(job, topology, limit, cache, tell, not is_largest, whole)
+            last_plan = make_plan(job, topology, limit, cache, log, not is_largest, full_depth)
         except UserError as error:
             last_error = error
             continue
@@ -119,7 +119,7 @@ def smallest(
     return last_plan
 
 
-def flags_of(plan: Plan, other: Plan) -> dict[str, str]:
+def changed_flags(plan: Plan, other: Plan) -> dict[str, str]:
     """The settings of another plan that differ from this one's, by the flag that sets each."""
     old, new = plan.job, other.job
     flags = {}
@@ -158,7 +158,7 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
     ):
         chips = chips_in(topology)
         for mesh_distance, mesh in _meshes(job, chips):
-            row_shards, _ = _shard_counts(changed(job, **mesh), chips)
+            row_shards, _ = _shard_counts(with_settings(job, **mesh), chips)
             for micro_distance, micro in _micro_batch_sizes(micro_batch_size, row_shards):
                 settings = {**remat, **concurrency, **mesh, **micro}
                 distance = slice_distance + remat_distance + concurrency_distance + mesh_distance + micro_distance
@@ -205,7 +205,7 @@ def _shard_counts(mesh: Job | MeshShape, chips: int) -> tuple[int, int]:
 
 def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) -> dict[str, float]:
     """Bytes of a device that each phase may need under a candidate: the plan's, each kind scaled by how it is split."""
-    job = changed(plan.job, **candidate.settings)
+    job = with_settings(plan.job, **candidate.settings)
     old_chips, new_chips = chips_in(plan.topology), chips_in(candidate.topology)
     old_row_shards, old_param_shards = _shard_counts(plan.job, old_chips)
     new_row_shards, new_param_shards = _shard_counts(job, new_chips)

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sml_jax.plan.chips import GIB
-from sml_jax.plan.report import ExecutablePlan, PhasePlan, Plan, fits
-from sml_jax.plan.search import Found
+from sml_jax.plan.report import ExecutablePlan, PhasePlan, Plan, phase_fits
+from sml_jax.plan.search import FittingSetting
 
 
-def as_json(plan: Plan, found: Found | None) -> dict[str, Any]:
+def plan_as_json(plan: Plan, found: FittingSetting | None) -> dict[str, Any]:
     """The whole plan as JSON: bytes, seconds and FLOPs of one chip; `useful_flops` are of all chips together.
 
     Args:
@@ -46,7 +46,7 @@ def _phase_json(phase: PhasePlan, limit: float | None) -> dict[str, Any]:
     """The fields of a phase; memory in bytes of one chip."""
     return {
         "name": phase.name,
-        "fits": fits(phase, limit),
+        "fits": phase_fits(phase, limit),
         "dialogues": phase.dialogues,
         "needs": phase.needs,
         "memory": {**phase.state, "temporaries": phase.temporaries},
@@ -76,7 +76,7 @@ def _executable_json(planned: ExecutablePlan) -> dict[str, Any]:
     }
 
 
-def show(plan: Plan, found: Found | None, console: Console) -> None:
+def print_plan(plan: Plan, found: FittingSetting | None, console: Console) -> None:
     """Prints tables of memory and work, rates, whether the plan fits and, if not, why and what to change.
 
     Args:
@@ -106,14 +106,14 @@ def show(plan: Plan, found: Found | None, console: Console) -> None:
         return
     console.print("it does not fit", style="red")
     for phase in plan.phases:
-        if not fits(phase, plan.limit):
+        if not phase_fits(phase, plan.limit):
             console.print(f"  {phase.name}: {_why(phase, plan.limit)}", soft_wrap=True)
     if found is None:
         console.print("no setting near it was found that does; try fewer rows, shorter contexts or another chip")
         return
     flags = "  ".join(f"{name}={value}" for name, value in found.flags.items())
     console.print(f"the nearest found that does (compiled, as was everything above): {flags}", soft_wrap=True)
-    show(found.plan, None, console)
+    print_plan(found.plan, None, console)
 
 
 def _why(phase: PhasePlan, limit: float | None) -> str:

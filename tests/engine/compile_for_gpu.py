@@ -20,7 +20,7 @@ from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.plan.phases import phases, shard_bytes
+from sml_jax.plan.phases import phases_of, shard_bytes
 from sml_jax.sharding import make_mesh
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
@@ -58,7 +58,7 @@ def look(config: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
     update = Update("online", adamw(1e-3), PolicyLoss(), 4, 1024, 16, 1)
     job = Job(config, 16, *mesh.devices.shape, Sampling(), ((dialogues, update),), None, ())
     found: dict[str, Any] = {}
-    planned = phases(job, mesh)
+    planned = phases_of(job, mesh)
     for program in (program for phase in planned for program in phase.executables):
         compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
         text, memory = compiled.as_text(), compiled.memory_analysis()

@@ -11,8 +11,8 @@ from plan_toys import forward_flops, tiny_config
 
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.plan.collectives import group_size
-from sml_jax.plan.counting import count
-from sml_jax.plan.hlo import parse, shapes_in
+from sml_jax.plan.counting import count_work
+from sml_jax.plan.hlo import parse_hlo, shapes_in
 from sml_jax.plan.work import kernel_flops, traced_flops
 from sml_jax.sharding import make_mesh
 
@@ -21,7 +21,7 @@ F32 = jnp.float32
 
 def counted(function, *args, loop_steps=None, **jit):
     traced = jax.jit(function, **jit).trace(*args)
-    return count(parse(traced.lower().compile().as_text()), loop_steps), traced_flops(traced.jaxpr, loop_steps)
+    return count_work(parse_hlo(traced.lower().compile().as_text()), loop_steps), traced_flops(traced.jaxpr, loop_steps)
 
 
 def array(*shape, sharding=None):
@@ -102,7 +102,7 @@ ENTRY %main (x: f32[8,8]) -> (s32[], f32[8,8]) {{
   ROOT %loop = (s32[], f32[8,8]{{1,0}}) while(%t), condition=%condition, body=%body
 }}
 """
-    found = count(parse(text), loop_steps=1)  # the condition is exact, so `loop_steps` changes nothing
+    found = count_work(parse_hlo(text), loop_steps=1)  # the condition is exact, so `loop_steps` changes nothing
     trips = len(range(start, stop, stride))
     assert found.flops == trips * 2 * 8**3
 
@@ -118,7 +118,7 @@ ENTRY %main (a: bf16[16,64,32], b: bf16[16,32,8]) -> bf16[16,64,8] {
 dim_labels=0bf_0io->0bf
 }
 """
-    assert count(parse(text)).flops == 2 * 16 * 64 * 32 * 8
+    assert count_work(parse_hlo(text)).flops == 2 * 16 * 64 * 32 * 8
 
 
 def test_a_product_with_a_vector_that_became_a_sum_still_counts():
@@ -145,7 +145,7 @@ ENTRY %main (w: f32[32,16], v: f32[16]) -> f32[32] {
   ROOT %f = f32[32]{0} fusion(%w, %v), kind=kLoop, calls=%fused
 }
 """
-    found = count(parse(text))
+    found = count_work(parse_hlo(text))
     assert found.flops == 2 * 32 * 16
     assert found.bytes == 4 * (32 * 16 + 32)  # the vector lies in on-chip memory
 
@@ -164,7 +164,7 @@ slice={[0:4096]}
   ROOT %both = (s8[4096]{0:S(1)}, s8[4096]{0}) tuple(%here, %there)
 }
 """
-    assert count(parse(text)).bytes == 4096 + 2 * 4096  # the second is also written to main memory
+    assert count_work(parse_hlo(text)).bytes == 4096 + 2 * 4096  # the second is also written to main memory
 
 
 WITH_A_KERNEL = """
@@ -183,13 +183,13 @@ ENTRY %main (x: f32[8,16], w: f32[16,4]) -> f32[8,4] {
 
 def test_a_kernel_whose_attributes_take_several_lines_ends_no_computation():
     """As splash attention's are printed: what comes after it counts, and the kernel what was traced of it."""
-    module = parse(WITH_A_KERNEL)
+    module = parse_hlo(WITH_A_KERNEL)
     kernel = module.computations["main"].instructions["kernel.3"]
     assert list(module.computations["main"].instructions) == ["x", "kernel.3", "w", "dot.1"]
     assert kernel.op_name == "jit(f)/kernel/pallas_call"
     product = 2 * 8 * 16 * 4
-    assert count(module).flops == product
-    assert count(module, kernels={"kernel": 100.0, "other": 7.0}).flops == product + 100
+    assert count_work(module).flops == product
+    assert count_work(module, kernels={"kernel": 100.0, "other": 7.0}).flops == product + 100
 
 
 def test_a_function_of_one_devices_part_counts_for_all():

@@ -17,12 +17,12 @@ from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
 from sml_jax.plan.counting import Count
-from sml_jax.plan.job import changed
-from sml_jax.plan.phases import phases, shard_bytes
+from sml_jax.plan.job import with_settings
+from sml_jax.plan.phases import phases_of, shard_bytes
 from sml_jax.plan.recipe import read_job
-from sml_jax.plan.scaling import few_layers, scaled
-from sml_jax.plan.search import flags_of, nearest
-from sml_jax.plan.table import as_json
+from sml_jax.plan.scaling import scale_to_depth, shallow_depths
+from sml_jax.plan.search import changed_flags, nearest_that_fits
+from sml_jax.plan.table import plan_as_json
 from sml_jax.sharding import MeshShape, make_mesh
 
 GEMMA = ["gin/models/gemma3_12b.gin", "gin/recipes/math_online.gin"]
@@ -48,7 +48,7 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
             else:  # weights that a program does not use are there all the same
                 assert memory.total + others <= planned.needs <= memory.total + others + covered
         assert phase.needs == pytest.approx(sum(phase.state.values()) + phase.temporaries)
-    text = json.loads(json.dumps(as_json(plan, None)))
+    text = json.loads(json.dumps(plan_as_json(plan, None)))
     assert [phase["name"] for phase in text["phases"]] == ["online: rollout", "online: update"]
     assert text["nearest"] is None and text["dialogues_per_hour"] == {"online": None}  # no peaks of a simulated device
     decode, write = text["phases"][0]["kernels"][-2:]
@@ -58,7 +58,7 @@ def test_memory_by_kind_adds_up_to_what_the_compiler_says(cache):
 
 
 def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
-    update = phases(tiny_job(micro_batch_size=3), make_mesh(1, 8, 1))[-1]
+    update = phases_of(tiny_job(micro_batch_size=3), make_mesh(1, 8, 1))[-1]
     gradients = update.executables[0]
     assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
 
@@ -68,7 +68,7 @@ def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     config = tiny_config(layers=1, kv_heads=4)
     job = tiny_job(config)
     shared, own_mesh = (
-        report.make_plan(changed(job, rollout_mesh=shape), "cpu:8", cache=cache)
+        report.make_plan(with_settings(job, rollout_mesh=shape), "cpu:8", cache=cache)
         for shape in (None, MeshShape(data=2, fsdp=1, tensor=4))
     )
     assert shared.rollout_mesh is None and own_mesh.rollout_mesh == {"data": 2, "fsdp": 1, "tensor": 4}
@@ -93,9 +93,11 @@ def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     # With `tensor`, decoding sums partial products over devices.
     decode, before = rollout.executables[-2], plain.executables[-2]
     assert "all-reduce" in decode.compiled.work.by_kind() and decode.compiled.work != before.compiled.work
-    assert as_json(own_mesh, None)["rollout_mesh"] == own_mesh.rollout_mesh
-    other = dataclasses.replace(own_mesh, job=changed(own_mesh.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4)))
-    assert flags_of(own_mesh, other) == {
+    assert plan_as_json(own_mesh, None)["rollout_mesh"] == own_mesh.rollout_mesh
+    other = dataclasses.replace(
+        own_mesh, job=with_settings(own_mesh.job, rollout_mesh=MeshShape(data=1, fsdp=-1, tensor=4))
+    )
+    assert changed_flags(own_mesh, other) == {
         "--gin.MeshShape.data": "1",
         "--gin.MeshShape.fsdp": "-1",
         "--gin.MeshShape.tensor": "4",
@@ -115,19 +117,19 @@ def test_what_does_not_fit_gets_a_setting_that_was_compiled_and_does(cache):
     limit = 0.8 * max(phase.needs for phase in roomy.phases)
     plan = report.make_plan(job, "cpu:8", limit, cache)
     assert not plan.fits
-    found = nearest(plan, cache, tries=8)
+    found = nearest_that_fits(plan, cache, tries=8)
     assert found is not None and found.plan.fits and found.flags
     # The plan was compiled, and the same setting fits when it is planned again.
     again = report.make_plan(found.plan.job, found.plan.topology, limit, cache)
     assert all(phase.needs <= limit for phase in again.phases)
-    assert nearest(report.make_plan(job, "cpu:8", 1000.0, cache), cache, tries=2) is None
+    assert nearest_that_fits(report.make_plan(job, "cpu:8", 1000.0, cache), cache, tries=2) is None
 
 
 def test_state_of_a_twelve_billion_parameter_model_is_told_without_making_it():
     """11.77e9 float32 parameters, twice, Adam's two moments and gradients, over 8 devices; two sides' caches."""
     job = read_job(GEMMA, [])
     assert job.stages[0][0].length == 7736 and job.evaluation.turns == 10
-    found = phases(changed(job, max_concurrent=8), make_mesh(1, 8, 1))
+    found = phases_of(with_settings(job, max_concurrent=8), make_mesh(1, 8, 1))
     rollout, update, evaluation = ({k: shard_bytes(v) for k, v in phase.state.items()} for phase in found)
     whole = 48 * 2 * 256  # norms of queries and keys, which no axis splits
     parameters = 4 * ((11_766_034_176 - whole) / 8 + whole)
@@ -194,14 +196,14 @@ def test_what_a_compiler_says_it_wanted():
 @pytest.mark.slow
 def test_a_deep_program_is_on_the_line_through_two_shallow_ones(cache):
     """Compiled at 4 and 8 layers and scaled to 14, against the same compiled at 14: `pytest -m slow tests/plan`."""
-    assert few_layers(tiny_config(layers=12)) is None
+    assert shallow_depths(tiny_config(layers=12)) is None
     config = tiny_config(layers=14)
-    assert few_layers(config) == (4, 8)
+    assert shallow_depths(config) == (4, 8)
     job = tiny_job(config)
     mesh = make_mesh(1, 8, 1)
     rollout = report.make_plan(job, "cpu:8", cache=cache).phases[0]
     index = next(i for i, planned in enumerate(rollout.executables) if "write" in planned.executable.name)
-    exact = report.compile_executable(phases(job, mesh)[0].executables[index])
+    exact = report.compile_executable(phases_of(job, mesh)[0].executables[index])
     assert rollout.executables[index].compiled.memory.total == pytest.approx(exact.memory.total, rel=0.02)
     assert rollout.executables[index].compiled.work.bytes == pytest.approx(exact.work.bytes, rel=0.02)
 
@@ -209,18 +211,18 @@ def test_a_deep_program_is_on_the_line_through_two_shallow_ones(cache):
 def test_scaling_is_linear_and_keeps_what_was_not_compiled():
     one = Compiled(Memory(10.0, 2.0, 4.0, 1.0), None, Count(100.0, 50.0, {("all-gather", "1"): 8.0}), 90.0, 1.0)
     two = Compiled(Memory(20.0, 4.0, 4.0, 2.0), None, Count(200.0, 90.0, {("all-gather", "7"): 16.0}), 180.0, 1.0)
-    deep = scaled(one, two, 4, 8, 16)
+    deep = scale_to_depth(one, two, 4, 8, 16)
     assert deep.memory == Memory(40.0, 8.0, 4.0, 4.0) and deep.work.flops == 400.0 and deep.useful_flops == 360.0
     assert deep.work.by_kind() == {"all-gather": 32.0}
     lost = Compiled(None, 50.0, None, 180.0, 1.0)
-    assert scaled(one, lost, 4, 8, 16).wanted == 50.0 + 2 * (50.0 - one.memory.total)
+    assert scale_to_depth(one, lost, 4, 8, 16).wanted == 50.0 + 2 * (50.0 - one.memory.total)
 
 
 def test_roofline_takes_the_slowest_of_three():
     chip = CHIPS["v5e"]
     work = Count(chip.flops * 2, chip.bandwidth * 3, {("all-gather", "1"): chip.links})
     planned = report._plan_executable(
-        phases(tiny_job(), make_mesh(1, 8, 1))[0].executables[0],
+        phases_of(tiny_job(), make_mesh(1, 8, 1))[0].executables[0],
         Compiled(Memory(1.0, 1.0, 1.0, 0.0), None, work, 1.0, 0.0),
         {"student's parameters": 1.0, "student's weights": 1.0},
         chip,
