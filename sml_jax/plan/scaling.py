@@ -2,8 +2,8 @@
 
 The engine's kernels unroll their layers, so that compiling one for 48 layers takes minutes. But every layer (every
 period of a pattern of local and global layers) adds the same arrays and the same work, so that all of these lie on a
-line over the depth. Temporaries that are alive at the peak lie on at_first too: it is level, or, where the compiler keeps
-copies of all layers, it rises.
+line over the depth. Temporaries that are alive at the peak lie on one too: it is level, or it rises where the compiler
+keeps copies of all layers.
 """
 
 from __future__ import annotations
