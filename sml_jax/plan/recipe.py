@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +14,9 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.evaluate.suites import Suite
 from sml_jax.gin_config.load import configured, load_experiment, parse_gin
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.hf.checkpoint import find_model, with_overrides
-from sml_jax.models.hf.config import config_from_hf
-from sml_jax.models.hf.load import read_hf_config
 from sml_jax.plan.assumed import UTTERANCE_MARGIN, AssumedFraming, AssumedTask
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.run.base_models import Base, RandomWeights
+from sml_jax.run.base_models import Base
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.stage import Stage
 from sml_jax.tasks.problems.types import Task
@@ -232,18 +228,7 @@ def _dialogues(
 
 
 def _model_config(base: Base) -> DecoderConfig:
-    """The shape of the base model with its adapters, read without its weights."""
-    if isinstance(base, RandomWeights):
-        return dataclasses.replace(base.config, lora=base.lora)
-    if base.config is not None:
-        config = with_overrides(base.config, base.overrides)
-    elif base.path == NOT_GIVEN:
+    """The shape of the base model with its adapters. Raises a UserError if neither it nor the model is given."""
+    if base.config is None and base.path == NOT_GIVEN:
         raise UserError("plan: the model's shape is not known: give a gin/models file before the recipe, or the model")
-    else:
-        folder, form = find_model(base.path)
-        if form == "hugging-face":
-            stored = config_from_hf(read_hf_config(folder))
-        else:
-            stored = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
-        config = with_overrides(stored, base.overrides)
-    return dataclasses.replace(config, lora=base.lora)
+    return base.model_config()

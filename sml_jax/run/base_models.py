@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 from sml_jax.common.errors import UserError
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig, canonical, run_settings
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.models.hf.checkpoint import find_model, load_model, with_overrides
+from sml_jax.models.hf.config import config_from_hf
+from sml_jax.models.hf.load import read_hf_config
 from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import add_lora
 from sml_jax.text.tokenizer import Tokenizer
@@ -59,6 +61,22 @@ class Pretrained:
             model, params = add_lora(model, params, self.lora, jax.random.key(seed))
         return model, shard_params(mesh, model, params)
 
+    def model_config(self) -> DecoderConfig:
+        """The shape of the model that `load` returns, read without its weights.
+
+        Raises:
+          UserError: there is no such model.
+        """
+        if self.config is not None:
+            config = self.config
+        else:
+            folder, form = find_model(self.path)
+            if form == "hugging-face":
+                config = config_from_hf(read_hf_config(folder))
+            else:
+                config = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
+        return dataclasses.replace(with_overrides(config, self.overrides), lora=self.lora)
+
 
 @dataclass(frozen=True)
 class RandomWeights:
@@ -76,9 +94,13 @@ class RandomWeights:
 
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
         """The model and its parameters on `mesh`; see `Pretrained.load`."""
-        model = Decoder(dataclasses.replace(self.config, lora=self.lora))
+        model = Decoder(self.model_config())
         _check_vocabulary(model, tokenizer, padding, "the model's configuration")
         return model, shard_params(mesh, model, init_params(model, jax.random.key(seed)))
+
+    def model_config(self) -> DecoderConfig:
+        """The shape with its adapters; see `Pretrained.model_config`."""
+        return dataclasses.replace(self.config, lora=self.lora)
 
 
 Base = Pretrained | RandomWeights
