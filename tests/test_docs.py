@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_settings_that_a_page_names_exist(page):
         assert f"{name}.{member}" not in {**RENAMED, **GONE}, f"{name}.{member} is an old name"
         if name in classes():
             assert member in classes()[name], f"{name}.{member}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_macros_that_a_page_sets_are_read_by_a_gin_file(page):
+    recipes = "\n".join(path.read_text() for path in (ROOT / "gin").rglob("*.gin"))
+    for macro in re.findall(r"--gin\.([A-Z][A-Z_0-9]*)=", page.read_text()):
+        assert macro == "NAME" or f"%{macro}" in recipes, macro
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_imports_of_a_page_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.S | re.M):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sml_jax"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    submodule = f"{node.module}.{alias.name}"
+                    found = hasattr(module, alias.name) or importlib.util.find_spec(submodule)
+                    # The page on extending adds one family of its own.
+                    assert found or submodule == "sml_jax.families.gemma", submodule
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
