@@ -8,7 +8,7 @@ import time
 from fuzz.campaign import Target
 from fuzz.source import MAX_CHARACTERS, Source, odd_value
 from sml_jax.tasks.code.cases import first_difference, same_output, same_value
-from sml_jax.tasks.code.detail import difference, hint, one_line, shorten
+from sml_jax.tasks.code.detail import difference, failure_hint, one_line, shorten
 from sml_jax.tasks.code.extract import extract_code, parse_python
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 
@@ -72,7 +72,7 @@ def _check_details(source: Source) -> None:
     assert len(shorten(left, most)) <= most
     line = one_line(left, most)
     assert len(line) <= most and len(line.splitlines()) < 2
-    assert hint(f"{left} failed: {difference(left, right)}") and hint(right)
+    assert failure_hint(f"{left} failed: {difference(left, right)}") and failure_hint(right)
 
 
 def _check_outputs(source: Source) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.tasks.code.detail import detail_of, hint
+from sml_jax.tasks.code.detail import detail_of, failure_hint
 from sml_jax.tasks.code.run_tests import run_tests
 from sml_jax.tasks.code.sandbox import CANDIDATE, Ending, Limits
 
@@ -126,4 +126,4 @@ def test_hints_do_not_tell_what_was_expected() -> None:
         "test 1 (assert f(2) == 77) failed: ValueError: no (line 2: raise ValueError('no'))",
         "test 1 (assert f(2) == 77) failed: left early, status 0",
     ):
-        assert "77" not in hint(detail)
+        assert "77" not in failure_hint(detail)

@@ -58,7 +58,7 @@ def test_a_process_that_never_starts_is_an_error_and_no_verdict(monkeypatch: pyt
 @pytest.mark.usefixtures("hasty")
 def test_a_process_that_ends_before_it_begins_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     strongest_walls()  # it is tried with the interpreter as it is
-    monkeypatch.setattr(runner.walls, "interpreter", lambda: "/bin/false")
+    monkeypatch.setattr(runner.walls, "python_executable", lambda: "/bin/false")
     with pytest.raises(RuntimeError, match="ended with status 1 before it began"):
         run_tests("x = 1", ["pass"])
 

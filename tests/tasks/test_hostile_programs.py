@@ -27,14 +27,14 @@ from sml_jax.tasks import Limits, Verdict, run_tests
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.problem import CallCase, IoCase
 from sml_jax.tasks.code.sandbox import protection as protection_module
-from sml_jax.tasks.code.sandbox.walls import Walls, offers
+from sml_jax.tasks.code.sandbox.walls import Walls, possible_walls
 
 TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
 LIMITS = Limits(wall_s=2.0, cpu_s=1, memory_bytes=1 << 29)
 PROGRAMS = {**FORGED, **CONTAINED}
 ESCAPED = "sml_jax_escaped"
 REPOSITORY = Path(__file__).parents[2]
-WAYS = [walls for walls in offers() if not walls.weak]
+WAYS = [walls for walls in possible_walls() if not walls.weak]
 
 pytestmark = pytest.mark.skipif(not WAYS, reason="this machine has no walls to offer")
 

@@ -20,7 +20,7 @@ def decide(machine: str, number: int, *arguments: int) -> int:
     """What the filter returns, by reading its instructions one by one."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
     data = struct.pack("<IIQ6Q", number, arch, 0, *(*arguments, 0, 0, 0, 0, 0, 0)[:6])
-    lines = list(struct.iter_unpack("<HBBI", seccomp.program(machine)))
+    lines = list(struct.iter_unpack("<HBBI", seccomp.filter_program(machine)))
     at = held = 0
     while True:
         code, yes, no, value = lines[at]
@@ -56,7 +56,7 @@ def test_the_filter(column: int) -> None:
 
 
 def test_the_weak_one_is_refused_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protection, "_strongest", lambda: (walls.offers()[-1], "bubblewrap: none"))
+    monkeypatch.setattr(protection, "_strongest", lambda: (walls.possible_walls()[-1], "bubblewrap: none"))
     with pytest.raises(UserError, match=r"no protection .*bubblewrap: none.*weak=True"):
         run_tests("x = 1", ["assert x == 1"])
     with pytest.raises(UserError, match="no protection"):
@@ -77,5 +77,5 @@ def test_a_deep_and_closed_folder_is_removed(tmp_path: Path) -> None:
         here = inner
     os.close(here)
     (top / "closed").mkdir(mode=0)
-    walls.remove(str(top))
+    walls.remove_folder(str(top))
     assert not top.exists()

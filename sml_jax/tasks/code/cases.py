@@ -88,12 +88,12 @@ def run_cases(
 
 
 def same_output(expected: str, printed: str) -> bool:
-    """Whether two outputs agree by the rules above."""
+    """Whether a program's output agrees with the expected one, by the rules of LiveCodeBench."""
     return first_difference(expected, printed) is None
 
 
 def first_difference(expected: str, printed: str) -> int | None:
-    """The index of the first line that differs, of lines without the white space around them; None where none does."""
+    """The index of the first line in which two outputs disagree, by the rules of LiveCodeBench; None if they agree."""
     expected_lines, printed_lines = _lines(expected), _lines(printed)
     for at, (left, right) in enumerate(zip(expected_lines, printed_lines, strict=False)):
         if left != right and not _same_numbers(left, right):

@@ -14,14 +14,14 @@ CHARACTERS = 400
 _NAME_CHARACTERS, _VALUE_CHARACTERS, _LINE_CHARACTERS, _MESSAGE_CHARACTERS = 150, 85, 60, 120
 
 
-def shorten(text: str, most: int = CHARACTERS) -> str:
-    """The text, or its start with an ellipsis: at most `most` characters."""
-    return text if len(text) <= most else text[: most - 3] + "..."
+def shorten(text: str, max_characters: int = CHARACTERS) -> str:
+    """The text, or its start with an ellipsis: at most `max_characters`."""
+    return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
 
 
-def one_line(text: str, most: int) -> str:
-    """The text with single spaces for all white space, shortened."""
-    return shorten(" ".join(text[: 20 * most].split()), most)
+def one_line(text: str, max_characters: int) -> str:
+    """The text on one line, runs of white space replaced by single spaces, and shortened."""
+    return shorten(" ".join(text[: 20 * max_characters].split()), max_characters)
 
 
 def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], label: str = "") -> str:
@@ -47,7 +47,7 @@ def difference(expected: str, actual: str) -> str:
     return f"expected {shorten(expected, _VALUE_CHARACTERS)}, got {shorten(actual, _VALUE_CHARACTERS)}"
 
 
-def hint(detail: str) -> str:
+def failure_hint(detail: str) -> str:
     """What a scripted teacher may say of a failure: the student's own error or value, never what was expected.
 
     Args:

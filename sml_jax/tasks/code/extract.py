@@ -37,7 +37,7 @@ class _Block:
 
 
 def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | None:
-    """The student's program in one turn.
+    """Finds the program in one turn of a student.
 
     Of several fenced blocks the last that defines `entry` wins; without `entry`, the last that defines a function or a
     class, unless a later one is a program in its own right (a block that only uses what an earlier one defines is not).
@@ -66,7 +66,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
 
 
 def parse_python(text: str) -> ast.Module | None:
-    """The syntax tree, or None where there is none. Total, and silent about doubtful escapes."""
+    """The syntax tree of a Python program; None for a text that is none. It never raises and gives no warnings."""
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")

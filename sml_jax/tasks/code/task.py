@@ -11,7 +11,7 @@ from sml_jax.common.cores import cores
 from sml_jax.common.errors import UserError, at_least
 from sml_jax.tasks.code.cases import run_cases
 from sml_jax.tasks.code.confined import protection
-from sml_jax.tasks.code.detail import hint
+from sml_jax.tasks.code.detail import failure_hint
 from sml_jax.tasks.code.extract import extract_code
 from sml_jax.tasks.code.problem import CallCase, CodeProblem
 from sml_jax.tasks.code.run_tests import run_tests
@@ -48,7 +48,7 @@ def verify_program(problem: CodeProblem, program: str, limits: Limits = DEFAULT_
 
 
 class CodeTask:
-    """Problems that ask for Python code. Implements `Task`.
+    """Problems that ask for Python code, judged by tests and cases in a sandbox. Implements `Task`.
 
     Utterances are judged side by side, at most `workers` at once over all calls; each takes a process, so threads
     that wait for them are enough. The same program for the same problem is run once per call.
@@ -88,7 +88,7 @@ class CodeTask:
         return self._name
 
     def protection(self) -> str:
-        """One line that says what keeps programs in here, for the start of a run.
+        """One line that names the sandbox which confines programs on this machine, for the start of a run.
 
         Raises:
           UserError: nothing works here but resource limits, and `Limits.weak` does not ask for them.
@@ -132,7 +132,7 @@ class CodeTask:
         return ""
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """What the verifier said of the latest turn."""
+        """The verifier's output on the latest turn; "" before there is one."""
         return "" if verdict is None else verdict.detail
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
@@ -141,7 +141,7 @@ class CodeTask:
             return "That is correct. All tests pass."
         if not verdict.attempted:
             return "I found no program in that. Write the whole of it in one ```python block."
-        return f"That is not correct. {hint(verdict.detail)}"
+        return f"That is not correct. {failure_hint(verdict.detail)}"
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether the teacher's text gives the reference program away (see `tasks.leaks.leaks`)."""

@@ -49,7 +49,7 @@ class SmlProblems(tfds.core.GeneratorBasedBuilder):
 
 
 def features_of(kind: type[Problem]) -> dict[str, Any]:
-    """A feature for each field: a text for a text and for the cases, as JSON; a sequence for a tuple of texts."""
+    """The TFDS feature of each field: a text for texts and for cases (as JSON), a sequence of texts for tuples."""
     return {
         field.name: tfds.features.Text() if field.type == "str" or field.name == "cases" else _texts()
         for field in dataclasses.fields(kind)

@@ -49,7 +49,7 @@ def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_json(value: object, name: str) -> Any:
-    """JSON text; a list is taken as it is.
+    """The value of a field that is JSON text; a list is returned as it is.
 
     Raises:
       BadRow: it is no JSON.

@@ -88,7 +88,7 @@ def _from_tfds(example: Mapping[str, Any]) -> Problem:
 
 
 def problem(row: Mapping[str, Any], id: str) -> Problem:
-    """A problem of a row; the calculator's notes (`<<2*3=6>>`) are no part of its solution.
+    """Makes the problem of a row. The calculator's notes (`<<2*3=6>>`) are left out of its solution.
 
     Raises:
       BadRow: question or answer is missing.
@@ -97,9 +97,9 @@ def problem(row: Mapping[str, Any], id: str) -> Problem:
     answer = final_answer(full_answer)
     if not answer:
         raise BadRow('field "answer" ends without an answer')
-    return Problem(id, question, answer, domain="gsm8k", solution=worked(full_answer))
+    return Problem(id, question, answer, domain="gsm8k", solution=worked_solution(full_answer))
 
 
-def worked(answer: str) -> str:
-    """The solution in an answer of GSM8K: without the calculator's notes and the line `#### n`."""
+def worked_solution(answer: str) -> str:
+    """The worked solution in an answer of GSM8K, without the calculator's notes and the line `#### n`."""
     return _CALCULATOR.sub("", answer.rpartition("####")[0] if "####" in answer else answer).strip()

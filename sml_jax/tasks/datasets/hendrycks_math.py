@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.tasks.datasets.prepared import prepared
-from sml_jax.tasks.datasets.splits import ALL, Selection, mixed, select
+from sml_jax.tasks.datasets.splits import ALL, Selection, in_hash_order, select
 from sml_jax.tasks.math.extract import final_answer
 from sml_jax.tasks.math.task import Knowledge, MathTask, check_knowledge
 from sml_jax.tasks.problems.rows import BadRow, read_rows, text
@@ -40,7 +40,7 @@ def hendrycks_math(
 
     def read() -> dict[str, tuple[Problem, ...]]:
         def rows(split: str, path: str | Path) -> tuple[Problem, ...]:
-            return mixed(read_rows(path, lambda row, label: _problem(row, f"math:{split}:{label}")).items)
+            return in_hash_order(read_rows(path, lambda row, label: _problem(row, f"math:{split}:{label}")).items)
 
         return select("math", {"train": rows("train", train_path), "test": rows("test", test_path)}, selection)
 

@@ -19,7 +19,7 @@ from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.task import CodeTask
 from sml_jax.tasks.datasets.contest_cases import cases_of, metadata_of
-from sml_jax.tasks.datasets.gsm8k import worked
+from sml_jax.tasks.datasets.gsm8k import worked_solution
 from sml_jax.tasks.datasets.humaneval import completion_question
 from sml_jax.tasks.datasets.live_code_bench import contest_question
 from sml_jax.tasks.datasets.prepared import prepared
@@ -66,7 +66,7 @@ def sharded_math(
             raise LeftOut("the shards lose a number of the question")
         id = f"sharded_math:{text(row, 'task_id').strip()}"
         return Problem(
-            id, shards[0], answer, shards[1:], domain="sharded_math", solution=worked(full_answer), full=full
+            id, shards[0], answer, shards[1:], domain="sharded_math", solution=worked_solution(full_answer), full=full
         )
 
     def read() -> dict[str, tuple[Problem, ...]]:

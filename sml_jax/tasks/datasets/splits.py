@@ -120,7 +120,7 @@ def split_by_hash(problems: Iterable[P], test_fraction: float | int) -> dict[str
         raise UserError(f"test_fraction is {test_fraction}: give a number from 0 to 1")
     sides: dict[str, list[P]] = {"train": [], "test": []}
     for problem in problems:
-        sides["test" if position(problem.question) < test_fraction else "train"].append(problem)
+        sides["test" if hash_position(problem.question) < test_fraction else "train"].append(problem)
     return {split: tuple(side) for split, side in sides.items()}
 
 
@@ -136,20 +136,20 @@ def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple
     """
     if not 0 <= test_problems < len(problems):
         raise UserError(f"test_problems is {test_problems}, of {len(problems)} problems: leave some to train on")
-    order = mixed(problems)
+    order = in_hash_order(problems)
     # Equal texts go to one side.
     cut = test_problems
-    while 0 < cut < len(order) and position(order[cut].question) == position(order[cut - 1].question):
+    while 0 < cut < len(order) and hash_position(order[cut].question) == hash_position(order[cut - 1].question):
         cut += 1
     return {"train": order[cut:], "test": order[:cut]}
 
 
-def mixed(problems: Iterable[P]) -> tuple[P, ...]:
-    """The problems in the order of the hashes of their questions: mixed, and the same in every run."""
-    return tuple(sorted(problems, key=lambda problem: position(problem.question)))
+def in_hash_order(problems: Iterable[P]) -> tuple[P, ...]:
+    """The problems in the order of the hashes of their questions: in_hash_order, and the same in every run."""
+    return tuple(sorted(problems, key=lambda problem: hash_position(problem.question)))
 
 
-def position(question: str) -> float:
+def hash_position(question: str) -> float:
     """A number in [0, 1) for a question, by the hash of its normalised text."""
     digest = hashlib.sha256(normalise_question(question).encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

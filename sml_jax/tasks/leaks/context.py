@@ -88,8 +88,8 @@ def is_label(text: str, mention: Mention) -> bool:
     return after.startswith(")") or len(_LIST_ITEM.findall(text)) > 1
 
 
-def is_stated(text: str, mention: Mention, public: str) -> bool:
-    """Whether the number may stand for what the problem asks.
+def is_stated(text: str, mention: Mention, public_text: str) -> bool:
+    """Whether a number in a teacher's turn may stand for what the problem asks.
 
     A large number nearly always does. A small one (up to ten) is also the furniture of any explanation: it counts
     unless it is an operand, a set phrase ("the two sides", "one of") or a count of what is being talked about.
@@ -97,7 +97,7 @@ def is_stated(text: str, mention: Mention, public: str) -> bool:
     Args:
       text: the teacher's turn, from `plain_numbers`.
       mention: a number in it.
-      public: the problem and the student's turns; they tell whether "terms" or "digits" are what is asked for.
+      public_text: the problem and the student's turns; they tell whether "terms" or "digits" are what is asked for.
     """
     if is_label(text, mention):
         return False
@@ -111,7 +111,7 @@ def is_stated(text: str, mention: Mention, public: str) -> bool:
         return True
     # From here on the number is a whole one up to ten.
     counted = _AMBIGUOUS.match(after)
-    if counted and counted[1].casefold().rstrip("s") not in public.casefold():
+    if counted and counted[1].casefold().rstrip("s") not in public_text.casefold():
         return False
     if _OPERAND_BEFORE.search(before) or _OPERAND_AFTER.match(after) or _POINTING.search(before):
         return False

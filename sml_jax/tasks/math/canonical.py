@@ -74,7 +74,7 @@ _NONE = re.compile(
 
 
 def canonical(text: str, thousands: bool = True) -> str:
-    r"""A spelling without what does not change an answer.
+    r"""Rewrites an answer so that answers which differ only in spelling mostly become the same text.
 
     Dollar signs, LaTeX's spacing, `\text{}`, degree signs, thousands' commas and a full stop go; unicode signs
     become LaTeX, decimal digits of every script ASCII, and fractions of whole numbers `\frac{a}{b}`. A percent sign
@@ -135,7 +135,7 @@ def _ascii(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """A canonical text without its spaces, its words in lower case: equal for texts that are written alike."""
+    """Removes spaces from a canonical text and lowers the case of its words, so that texts can be compared."""
     text = re.sub(r"\b([AaPp])\. ?[Mm]\b\.?", r"\1m", text)
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
     if _NONE.fullmatch(text):
@@ -145,7 +145,7 @@ def folded(text: str) -> str:
 
 
 def split_parts(text: str) -> list[str]:
-    """The parts of a list: cut at commas, semicolons, "and" and "or" outside brackets; outer set braces go."""
+    """Splits an answer that is a list or set into its parts, at commas, semicolons, "and" and "or" outside brackets."""
     # A set of elements loses its braces; one with a condition does not.
     inner = re.fullmatch(r"\\\{(.*)\\\}", text)
     if inner and "\\}" not in inner[1] and "|" not in inner[1] and "\\mid" not in inner[1]:

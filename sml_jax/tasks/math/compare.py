@@ -54,7 +54,7 @@ _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
 def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
-    """Whether two bare answers agree.
+    """Whether two bare answers agree: as text, as numbers, part by part, or by algebra.
 
     Args:
       gold: the reference answer.

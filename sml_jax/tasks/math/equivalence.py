@@ -44,7 +44,7 @@ class EquivalencePool:
         self._warm = False  # whether `start` was called
 
     def start(self, count: int = 2) -> None:
-        """Starts as many processes without waiting for them; the others start when they are needed."""
+        """Starts `count` processes without waiting for them. The others start when they are needed."""
         with self._free:
             self._warm = True
             for worker in self._idle[:count]:
@@ -100,7 +100,7 @@ class EquivalencePool:
 
 
 def worker_count() -> int:
-    """Processes that a pool has by default."""
+    """How many processes a pool has by default: one for each core, at least 2 and at most 16."""
     return max(2, min(cores(), 16))
 
 

@@ -101,7 +101,7 @@ def extract_answer(utterance: str) -> str | None:
 
 
 def after_last_marker(utterance: str) -> str:
-    """All that follows the last marker, for answers that are several sentences long."""
+    """The text after the last "####" or "the answer is", for answers of several sentences; "" where there is none."""
     ends = [mark.end() for mark in _MARKER.finditer(utterance)] + [mark.end() for mark in _HASHES.finditer(utterance)]
     return utterance[max(ends) :].strip() if ends else ""
 

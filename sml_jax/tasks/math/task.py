@@ -14,7 +14,7 @@ Knowledge = Literal["answer", "solution"]
 
 
 class MathTask:
-    """Problems of mathematics.
+    """Problems of mathematics, judged by `verify_math`. Implements `Task`.
 
     Args:
       name: what reports call the task.
@@ -72,7 +72,7 @@ class MathTask:
 
 
 def check_knowledge(knowledge: str) -> None:
-    """Checks a setting.
+    """Checks the setting `knowledge` of a mathematics task.
 
     Raises:
       UserError: it is neither "answer" nor "solution".

@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS = 80
 
 
 def verify_math(gold: str, utterance: str) -> Verdict:
-    r"""Judges the one answer that an utterance gives.
+    r"""Judges the one answer that an utterance gives against a gold answer.
 
     `extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
     else counts as well. "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency

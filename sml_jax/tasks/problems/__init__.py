@@ -1,1 +1,1 @@
-"""Problems and the protocol of tasks, and reading rows of problems from files."""
+"""What all kinds of answers share: problems, the protocol of tasks, rows of data files, and the reader of numbers."""

@@ -24,7 +24,7 @@ def normalise_question(question: str) -> str:
 
 
 def statements(problem: Problem) -> set[str]:
-    """The normalised texts that state a problem by themselves.
+    """The normalised texts that identify a problem: what says all of it by itself.
 
     That is its full statement, or the question with all shards: without them a question may fit many problems.
     """

@@ -19,7 +19,7 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
 
 class BadRow(ValueError):
-    """A row that cannot be used; its text says why."""
+    """A row that cannot be used. Its text says why."""
 
 
 @dataclass(frozen=True)

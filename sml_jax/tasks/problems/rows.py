@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class LeftOut(Exception):
-    """A sound row that the caller does not want; its text is the reason, the same for all rows it holds for."""
+    """Raised for a sound row that the caller does not want. Its text is the reason, by which such rows are counted."""
 
 
 @dataclass(frozen=True)
 class Rows(Generic[T]):
-    """What became of a source's rows.
+    """What was read from a source of rows.
 
     Attributes:
       items: built from the good rows, in order.
@@ -106,7 +106,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def text(row: Mapping[str, Any], name: str) -> str:
-    """A field that must be text and not blank.
+    """The value of a field that must be text and not blank.
 
     Raises:
       BadRow: it is missing, no text, blank, or no valid Unicode.
@@ -122,7 +122,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
 
 
 def number_or_text(row: Mapping[str, Any], name: str) -> str:
-    """A field that must be text, as for `text`, or a number, which is spelt out: 27.0 as "27", 0.5 as "0.5".
+    """The value of a field that must be text, as for `text`, or a number, which is written out: 27.0 as "27".
 
     Raises:
       BadRow: it is neither.
@@ -136,7 +136,7 @@ def number_or_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A field that must be a list of texts, none of them blank; a missing field is an empty list.
+    """The value of a field that must be a list of texts, none of them blank; () where the field is missing.
 
     Raises:
       BadRow: it is none.

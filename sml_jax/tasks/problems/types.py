@@ -28,7 +28,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Problem:
-    """A static problem.
+    """A problem with its gold answer. It does not change while it is worked on.
 
     Attributes:
       id: unique in its task and split, and the same in every run.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sml_jax.common.errors import UserError
 from sml_jax.tasks import Problem
-from sml_jax.tasks.datasets.splits import Selection, mixed, position, select, split_by_count, split_by_hash
+from sml_jax.tasks.datasets.splits import Selection, hash_position, in_hash_order, select, split_by_count, split_by_hash
 
 QUESTIONS = st.lists(st.text("abc", min_size=1, max_size=3), max_size=30)
 
@@ -67,18 +67,18 @@ def test_a_split_by_count(questions: list[str], count: int) -> None:
             split_by_count(problems(*questions), count)
         return
     whole = split_by_count(problems(*questions), count)
-    assert whole["test"] + whole["train"] == mixed(problems(*questions))
+    assert whole["test"] + whole["train"] == in_hash_order(problems(*questions))
     assert not {p.question for p in whole["train"]} & {p.question for p in whole["test"]}
     assert len(whole["test"]) == count or len(set(questions)) < len(questions)
 
 
 def test_the_mixed_order_is_one_of_texts() -> None:
     questions = [f"question {i}" for i in range(200)]
-    order = [p.question for p in mixed(problems(*questions))]
-    assert order == [p.question for p in mixed(problems(*reversed(questions)))]
+    order = [p.question for p in in_hash_order(problems(*questions))]
+    assert order == [p.question for p in in_hash_order(problems(*reversed(questions)))]
     assert order != questions and sorted(order) == sorted(questions)
-    assert all(0 <= position(question) < 1 for question in questions)
-    assert 80 < sum(position(question) < 0.5 for question in questions) < 120
+    assert all(0 <= hash_position(question) < 1 for question in questions)
+    assert 80 < sum(hash_position(question) < 0.5 for question in questions) < 120
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.5, float("nan")])

@@ -9,7 +9,7 @@ _WORDS = {"Eq": "==", "NotEq": "!=", "Lt": "<", "LtE": "<=", "Gt": ">", "GtE": "
 _WORDS |= {"In": "in", "NotIn": "not in"}
 
 
-def watch(tree: Any) -> list[Any]:
+def record_operands(tree: Any) -> list[Any]:
     """Makes every `assert` of a test keep what it compared, so that a failure can show it.
 
     `assert f(x) == y` becomes `assert (left := f(x)) == (right := y)`: the same values, found once, in the same order.
@@ -31,9 +31,9 @@ def watch(tree: Any) -> list[Any]:
     def is_literal(root: Any) -> bool:
         return not any(isinstance(node, _ast.Name) for node in nodes_in(root))
 
-    watched: list[Any] = []
+    recorded: list[Any] = []
     for node in [node for node in nodes_in(tree) if isinstance(node, _ast.Assert)]:
-        left, right = f"_left_{len(watched)}_", f"_right_{len(watched)}_"
+        left, right = f"_left_{len(recorded)}_", f"_right_{len(recorded)}_"
 
         def keep(value: Any, name: str) -> Any:
             """`name := value`, in the place of the value."""
@@ -45,22 +45,22 @@ def watch(tree: Any) -> list[Any]:
             word = _WORDS[type(test.ops[0]).__name__]
             swapped = is_literal(test.left) and not is_literal(test.comparators[0])
             test.left, test.comparators = keep(test.left, left), [keep(test.comparators[0], right)]
-            watched.append((node, left, word, right, swapped))
+            recorded.append((node, left, word, right, swapped))
         elif isinstance(test, _ast.UnaryOp) and isinstance(test.op, _ast.Not):
             test.operand = keep(test.operand, left)
-            watched.append((node, left, "false", "", False))
+            recorded.append((node, left, "false", "", False))
         else:
             node.test = keep(test, left)
-            watched.append((node, left, "true", "", False))
-    return watched
+            recorded.append((node, left, "true", "", False))
+    return recorded
 
 
-def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:
+def failed_comparison(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:
     """Where a test failed, and what it compared there.
 
     Args:
       error: what the test raised.
-      asserts: by the name of a test, what `watch` found in it.
+      asserts: by the name of a test, what `record_operands` found in it.
 
     Returns:
       (the test and its lines as "test 1:2-3" or "", [operator, expected, actual] or [] where no `assert` of a test
@@ -83,26 +83,29 @@ def compared(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, 
                 actual, expected = frame.f_locals[left], frame.f_locals.get(right)
                 if swapped and word == "==":
                     actual, expected = expected, actual
-                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [word, *pair(expected, actual)]
+                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [
+                    word,
+                    *short_reprs(expected, actual),
+                ]
     return place, []
 
 
-def pair(expected: Any, actual: Any) -> list[str]:
-    """Both values as short text; where that is the same for two long ones, the first place that differs."""
-    texts = [brief(expected), brief(actual)]
+def short_reprs(expected: Any, actual: Any) -> list[str]:
+    """[expected, actual] as short text; for two long values that begin alike, the first place where they differ."""
+    texts = [short_repr(expected), short_repr(actual)]
     if texts[0] == texts[1] and type(expected) is type(actual) and type(actual) in (str, list, tuple):
         try:
             for at, (left, right) in enumerate(zip(expected, actual)):  # noqa: B905
                 if left != right:
-                    return [f"{brief(left)} at index {at}", f"{brief(right)} there"]
+                    return [f"{short_repr(left)} at index {at}", f"{short_repr(right)} there"]
             return [f"a length of {len(expected)}", f"{len(actual)}"]
         except BaseException:
             pass
     return texts
 
 
-def brief(value: Any, most: int = _MAX_CHARACTERS) -> str:
-    """`repr`, without building all of it for a long value."""
+def short_repr(value: Any, most: int = _MAX_CHARACTERS) -> str:
+    """The start of a value's `repr`, made without the whole of it where the value is long. Total: it never raises."""
     kind = type(value)
     try:
         if kind is str:
@@ -112,7 +115,9 @@ def brief(value: Any, most: int = _MAX_CHARACTERS) -> str:
         if kind in (list, tuple, set, frozenset, dict) and len(value) > most // 2:
             shown = []
             for item in value:
-                shown.append(f"{brief(item, 40)}: {brief(value[item], 40)}" if kind is dict else brief(item, 40))
+                shown.append(
+                    f"{short_repr(item, 40)}: {short_repr(value[item], 40)}" if kind is dict else short_repr(item, 40)
+                )
                 if sum(map(len, shown)) > most:
                     break
             return f"{kind.__name__} of {len(value)}: {', '.join(shown)[:most]}..."

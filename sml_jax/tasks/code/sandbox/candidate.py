@@ -15,7 +15,7 @@ from typing import Any
 from sml_jax.tasks.code.sandbox import asserts, bare, handles, peer
 
 # Bound here: the candidate may change what the names mean.
-_brief = asserts.brief
+_short_repr = asserts.short_repr
 _anything, _compile, _exit, _exec, _text, _type = BaseException, compile, os._exit, exec, str, type
 _len, _set_limit = len, resource.setrlimit
 
@@ -154,7 +154,7 @@ def _call_entry(request: dict[str, Any], namespace: dict[str, Any], claim: Any) 
             plain = _as_json_value(returned)
             text = dumps(plain[0]) if plain else ""
             fits = 0 < _len(text) <= request["value_bytes"]
-            claim("value", "json" if fits else "other", text if fits else "", _brief(returned))
+            claim("value", "json" if fits else "other", text if fits else "", _short_repr(returned))
         except _anything as error:
             claim("end", *_failure(error, name))
             _exit(1)

@@ -51,14 +51,14 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
     end.classes = bare.own_classes(setup.__dict__)
 
     # All tests are compiled before the first runs: together they tell which names they want of the candidate.
-    watched: dict[str, list[Any]] = {}  # by test: one may define what another calls
+    recorded: dict[str, list[Any]] = {}  # by test: one may define what another calls
     compiled: list[tuple[str, Any]] = []
     usages: list[name_usage.Usage] = []
     for name, source in tests:
         try:
             tree = compile(source, name, "exec", _AST_ONLY, True)
             usage = name_usage.usage_of(tree)
-            watched[name] = asserts.watch(tree)
+            recorded[name] = asserts.record_operands(tree)
             compiled.append((name, compile(tree, name, "exec", 0, True)))
             usages.append(usage)
         except BaseException as error:
@@ -73,15 +73,15 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
                 raise code
             exec(code, namespace)
         except BaseException as error:
-            say("end", *_failure(error, watched))
+            say("end", *_failure(error, recorded))
             os._exit(1)
     say("end", "passed")
     os._exit(0)
 
 
-def _failure(error: BaseException, watched: dict[str, list[Any]]) -> list[str]:
+def _failure(error: BaseException, recorded: dict[str, list[Any]]) -> list[str]:
     """The words of a failed test: "values" and what an `assert` compared, or "error" and what was raised."""
-    place, values = asserts.compared(error, watched)
+    place, values = asserts.failed_comparison(error, recorded)
     try:
         message = str(getattr(error, "msg", "") if isinstance(error, SyntaxError) else error)[:300]
     except BaseException:

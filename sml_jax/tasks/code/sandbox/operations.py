@@ -15,7 +15,7 @@ _BUILTIN_OPERATIONS |= {"isinstance": isinstance, "issubclass": issubclass}
 
 
 def perform(op: str, operands: tuple[Any, ...]) -> Any:
-    """The outcome of an operation that the other end asked for; raises whatever the operation raises.
+    """Performs an operation that the other end asked for, and returns its outcome; raises whatever it raises.
 
     Args:
       op: its name. operands: objects of this end, stand-ins of the other's, and plain data.

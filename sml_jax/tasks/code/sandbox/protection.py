@@ -11,7 +11,7 @@ import threading
 from sml_jax.tasks.code.sandbox.errors import NoProtection
 from sml_jax.tasks.code.sandbox.limits import CANDIDATE, Ending, Limits, Run
 from sml_jax.tasks.code.sandbox.runner import run_confined
-from sml_jax.tasks.code.sandbox.walls import Walls, offers
+from sml_jax.tasks.code.sandbox.walls import Walls, possible_walls
 
 # The program that tries; each attempt stands for one way out. `parent` is this process.
 _PROBE = """
@@ -39,7 +39,7 @@ def _strongest() -> tuple[Walls, str]:
     """(the strongest walls that hold here, what was wrong with the stronger ones)."""
     faults: list[str] = []
     # The weakest offer, resource limits alone, always works.
-    for walls in offers():
+    for walls in possible_walls():
         fault = "" if walls.weak else _try(walls)
         if not fault:
             return walls, "; ".join(faults)

@@ -65,7 +65,7 @@ start(request)"""
 
 
 def run_confined(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
-    """Runs a program in fresh processes, with limits, walls and an empty folder of its own.
+    """Runs a program in new processes, behind walls, with limits and an empty folder of its own.
 
     Args:
       run: what is run.
@@ -115,7 +115,7 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
         folder = "/"  # bubblewrap brings a scratch folder of its own
         if not behind.prefix:
             folder = tempfile.mkdtemp(prefix="run_tests_")
-            stack.callback(walls.remove, folder)
+            stack.callback(walls.remove_folder, folder)
         # The tests travel in a file of their own, which the judge alone reads.
         tests = stack.enter_context(tempfile.TemporaryFile())
         marshal.dump(list(run.tests), tests)
@@ -136,7 +136,7 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
             scratch=walls.SCRATCH if behind.prefix else "",
             scratch_bytes=walls.SCRATCH_BYTES,
             scratch_files=walls.SCRATCH_FILES,
-            paths=walls.packages(),
+            paths=walls.package_folders(),
             files={**files, "tests": tests.fileno()},
         )
         marshal.dump(request, program)
@@ -146,7 +146,7 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
         home = walls.SCRATCH if behind.prefix else folder
         process = subprocess.Popen(
             # -s -P and the environment below isolate as -I does, but leave the order of sets the same on every run.
-            [*behind.prefix, walls.interpreter(), "-s", "-P", "-S", "-B", "-c", _BOOT, str(program.fileno())],
+            [*behind.prefix, walls.python_executable(), "-s", "-P", "-S", "-B", "-c", _BOOT, str(program.fileno())],
             stdin=subprocess.DEVNULL if run.stdin is None else run.stdin,
             stdout=subprocess.DEVNULL if run.stdout is None else run.stdout,
             stderr=subprocess.DEVNULL,

@@ -59,12 +59,12 @@ _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ
 _THREAD, _NEW_NAMESPACES = 0x10000, 0x7E020080
 
 
-def supported() -> bool:
-    """Whether there is a table for this machine."""
+def is_supported() -> bool:
+    """Whether the system calls of this machine are known, so that it can have a filter."""
     return platform.system() == "Linux" and platform.machine() in _ARCHES
 
 
-def program(machine: str | None = None) -> bytes:
+def filter_program(machine: str | None = None) -> bytes:
     """The filter as an array of `struct sock_filter`, with `PID` where the process's own id belongs.
 
     Threads may be made, processes not; signals reach nobody else; of sockets there are only pairs within the process.

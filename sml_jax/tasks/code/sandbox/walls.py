@@ -1,4 +1,4 @@
-"""What keeps a program in on this machine: the strongest that works, found out by trying."""
+"""The kinds of walls that may keep a program in on this machine; `protection` tries them."""
 
 from __future__ import annotations
 
@@ -41,51 +41,51 @@ class Walls:
     weak: bool = False
 
 
-def packages() -> list[str]:
-    """Folders of installed packages: programs may use what is installed here (numpy)."""
+def package_folders() -> list[str]:
+    """The folders of installed packages, which programs may import from."""
     return [folder for folder in site.getsitepackages() if os.path.isdir(folder)]
 
 
-def interpreter() -> str:
-    """Python itself, past the links of a virtual environment."""
+def python_executable() -> str:
+    """The path of the Python that runs this process, with the links of a virtual environment resolved."""
     return os.path.realpath(sys.executable)
 
 
-def readable() -> list[str]:
-    """Everything that a program may read: Python's own folders, installed packages, shared libraries, time zones."""
+def readable_paths() -> list[str]:
+    """The paths that a program may read: Python itself, installed packages, shared libraries, time zones, devices."""
     base = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64")]
     paths = sysconfig.get_paths()
-    wanted = [*_SHARED, *base, paths["stdlib"], paths["platstdlib"], *packages(), *_ZONES, *_DEVICES]
+    wanted = [*_SHARED, *base, paths["stdlib"], paths["platstdlib"], *package_folders(), *_ZONES, *_DEVICES]
     return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
 
 
 @functools.cache
-def landlock() -> int:
+def landlock_version() -> int:
     """The version of landlock that this kernel has; 0 for none."""
-    if not seccomp.supported():
+    if not seccomp.is_supported():
         return 0
     return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, 1)))
 
 
 @functools.cache
-def offers() -> tuple[Walls, ...]:
-    """The ways that this machine might have, strongest first; each is yet to be tried."""
+def possible_walls() -> tuple[Walls, ...]:
+    """The walls that this machine might be able to put up, strongest first. None of them has been tried yet."""
     available = []
     bubblewrap = shutil.which("bwrap")
-    if seccomp.supported():
+    if seccomp.is_supported():
         request = {
-            "seccomp": seccomp.program(),
+            "seccomp": seccomp.filter_program(),
             "pid": seccomp.PID.to_bytes(4, "little"),
-            "landlock": landlock(),
-            "readable": readable(),
+            "landlock": landlock_version(),
+            "readable": readable_paths(),
         }
         # Bubblewrap hides what may not be reached; landlock, where there is one, forbids it once more inside.
         if bubblewrap:
-            inner = " and landlock" if landlock() else ""
+            inner = " and landlock" if landlock_version() else ""
             words = f"namespaces of its own (bubblewrap), a filter of system calls{inner}, resource limits"
             available.append(Walls("bubblewrap", words, request, _command(bubblewrap)))
-        if landlock() >= 3:  # before, files could be cut short from outside
-            words = f"landlock {landlock()}, a filter of system calls, resource limits"
+        if landlock_version() >= 3:  # before, files could be cut short from outside
+            words = f"landlock {landlock_version()}, a filter of system calls, resource limits"
             available.append(Walls("landlock", words, request, ()))
     # Always there, and refused unless it is asked for.
     none = {"seccomp": b"", "pid": b"", "landlock": 0, "readable": []}
@@ -95,12 +95,12 @@ def offers() -> tuple[Walls, ...]:
 
 
 def _command(bubblewrap: str) -> tuple[str, ...]:
-    """bwrap with nothing in it but what `readable` names, and a small file system of its own to write to."""
+    """bwrap with nothing in it but what `readable_paths` names, and a small file system of its own to write to."""
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command.append("--as-pid-1")  # when the launcher leaves, all is dead, and no zombie is left for others to reap
     # Bind mounts, shortest path first, leaving out what lies in a folder that is mounted already.
     covered: list[str] = []
-    for path in sorted([*readable(), interpreter()], key=len):
+    for path in sorted([*readable_paths(), python_executable()], key=len):
         if any(path.startswith(folder + "/") for folder in covered):
             continue
         if path in _DEVICES:
@@ -114,7 +114,7 @@ def _command(bubblewrap: str) -> tuple[str, ...]:
     return (*command, "--remount-ro", "/", "--")
 
 
-def remove(folder: str) -> None:
+def remove_folder(folder: str) -> None:
     """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied.
 
     Errors of the operating system end it without a word.

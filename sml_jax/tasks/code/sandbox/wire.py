@@ -69,7 +69,7 @@ class Writer:
         self._alive: list[Any] = []  # keeps values alive, so that no two have one id
 
     def message(self, value: Any) -> bytes:
-        """The bytes for a value; its node is the one named in the first line."""
+        """The message that carries a value, as bytes. Its first line names the node of the value."""
         root = self.ref(value)
         # Writing the content of one container may add others: a loop, so that no depth is too much.
         while self._unfilled:
@@ -87,11 +87,11 @@ class Writer:
         return len(self._nodes) - 1
 
     def refs(self, values: Any) -> bytes:
-        """A payload that names the nodes of values."""
+        """A payload that lists the node numbers of values, which get nodes where they have none."""
         return b" ".join([b"%d" % self.ref(value) for value in values])
 
     def ref(self, value: Any) -> int:
-        """The number of a value's node, which is added where there is none."""
+        """The number of a value's node; the node is added where the value has none."""
         kind = type(value)
         if value is None:
             return self.add(b"N", b"")
