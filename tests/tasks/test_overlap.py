@@ -17,7 +17,7 @@ def problems(*questions: str) -> tuple[Problem, ...]:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("left", "right", "same"),
     [
         ("What is 1 + 1?", "  what is\n1 +\t1? ", True),
         ("Janet\u2019s ducks", "Janet's ducks", True),
@@ -29,8 +29,8 @@ def problems(*questions: str) -> tuple[Problem, ...]:
         ("1 1/2", "11/2", False),
     ],
 )
-def test_normalise_question(one: str, other: str, same: bool) -> None:
-    assert (normalise_question(one) == normalise_question(other)) is same
+def test_normalise_question(left: str, right: str, same: bool) -> None:
+    assert (normalise_question(left) == normalise_question(right)) is same
 
 
 @given(st.text())
@@ -48,10 +48,10 @@ def test_a_problem_with_shards_is_told_by_its_full_statement() -> None:
 
 @given(st.lists(st.sampled_from("abcdefg")), st.lists(st.sampled_from("abcdefgABC")))
 def test_parts_are_disjoint_and_complete(train: list[str], held_out: list[str]) -> None:
-    kept, left = without_overlap(problems(*train), problems(*held_out))
-    seen = {question.lower() for question in held_out}
-    assert [p.question for p in kept] == [q for q in train if q not in seen]
-    assert [p.question for p in left] == [q for q in train if q in seen]
+    remaining, left_out = without_overlap(problems(*train), problems(*held_out))
+    lowered = {question.lower() for question in held_out}
+    assert [p.question for p in remaining] == [q for q in train if q not in lowered]
+    assert [p.question for p in left_out] == [q for q in train if q in lowered]
 
 
 def test_what_an_evaluation_holds_is_left_out_and_named(caplog) -> None:

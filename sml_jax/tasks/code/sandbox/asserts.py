@@ -14,8 +14,12 @@ def record_operands(tree: Any) -> list[Any]:
 
     `assert f(x) == y` becomes `assert (left := f(x)) == (right := y)`: the same values, found once, in the same order.
 
+    Args:
+      tree: the syntax tree of a test; it is changed.
+
     Returns:
-      (the statement, left name, operator or "true" or "false", right name, the right side is the one computed).
+      For each `assert`: (the statement, the name that keeps its left side, the operator or "true" or "false", the name
+      that keeps its right side or "", whether the right side is the computed one).
     """
     import _ast
 
@@ -83,10 +87,8 @@ def failed_comparison(error: BaseException, asserts: dict[str, list[Any]]) -> tu
                 actual, expected = frame.f_locals[left], frame.f_locals.get(right)
                 if swapped and word == "==":
                     actual, expected = expected, actual
-                return f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}", [
-                    word,
-                    *short_reprs(expected, actual),
-                ]
+                lines = f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}"
+                return lines, [word, *short_reprs(expected, actual)]
     return place, []
 
 
@@ -115,9 +117,8 @@ def short_repr(value: Any, most: int = _MAX_CHARACTERS) -> str:
         if kind in (list, tuple, set, frozenset, dict) and len(value) > most // 2:
             shown = []
             for item in value:
-                shown.append(
-                    f"{short_repr(item, 40)}: {short_repr(value[item], 40)}" if kind is dict else short_repr(item, 40)
-                )
+                text = short_repr(item, 40)
+                shown.append(f"{text}: {short_repr(value[item], 40)}" if kind is dict else text)
                 if sum(map(len, shown)) > most:
                     break
             return f"{kind.__name__} of {len(value)}: {', '.join(shown)[:most]}..."
