@@ -16,7 +16,7 @@ from sml_jax.gin_config.load import configured, load_experiment, parse_gin
 from sml_jax.models.config import DecoderConfig
 from sml_jax.plan.assumed import UTTERANCE_MARGIN, AssumedFraming, AssumedTask
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.run.base_models import Base
+from sml_jax.run.base_models import BaseModel
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.stage import Stage
 from sml_jax.tasks.problems.types import Task
@@ -227,7 +227,7 @@ def _dialogues(
     )
 
 
-def _model_config(base: Base) -> DecoderConfig:
+def _model_config(base: BaseModel) -> DecoderConfig:
     """The shape of the base model with its adapters. Raises a UserError if neither it nor the model is given."""
     if base.config is None and base.path == NOT_GIVEN:
         raise UserError("plan: the model's shape is not known: give a gin/models file before the recipe, or the model")

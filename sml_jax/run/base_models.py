@@ -1,4 +1,4 @@
-"""Where a run's initial model comes from."""
+"""Base models: where the student that a run begins with, and its frozen teacher, come from."""
 
 from __future__ import annotations
 
@@ -46,17 +46,21 @@ class Pretrained:
         """The model and its parameters on `mesh`.
 
         Args:
-          tokenizer: whose vocabulary the model must have; its embedding may have up to `padding` rows more.
-          seed: of the adapters.
+          tokenizer: whose vocabulary the model must have.
+          seed: of the adapters' first values.
+          mesh: devices that the parameters are laid out over.
+          padding: rows that the model's embedding may have beyond the tokenizer's vocabulary.
 
         Raises:
           UserError: there is no such model, or it was made for another tokenizer.
         """
+        # What is on disk says the shape; how it is computed is the recipe's to say, by `config` and then `overrides`.
         settings = {} if self.config is None else run_settings(self.config)
         model, params = load_model(self.path, mesh, {**settings, **self.overrides})
         if self.config is not None:
             _check_shape(model.config, self.config, self.path)
         _check_vocabulary(model, tokenizer, padding, f"the model at {self.path}")
+        # Adapters start at no effect, so with or without them the run begins with the same student.
         if self.lora is not None:
             model, params = add_lora(model, params, self.lora, jax.random.key(seed))
         return model, shard_params(mesh, model, params)
@@ -103,22 +107,28 @@ class RandomWeights:
         return dataclasses.replace(self.config, lora=self.lora)
 
 
-Base = Pretrained | RandomWeights
+BaseModel = Pretrained | RandomWeights
 
 
-def _check_lora(config: DecoderConfig | None, base: str) -> None:
-    """Raises UserError if a base's shape names adapters: they are said in one place, beside it."""
+def _check_lora(config: DecoderConfig | None, class_name: str) -> None:
+    """Raises UserError if a shape names adapters: a recipe says them in one place, the base model's own `lora`."""
     if config is not None and config.lora is not None:
-        raise UserError(f"DecoderConfig.lora is given in the configuration of a base: bind {base}.lora in its place")
+        raise UserError(
+            f"DecoderConfig.lora is given in the configuration of a base: bind {class_name}.lora in its place"
+        )
 
 
-def _check_shape(found: DecoderConfig, wanted: DecoderConfig, path: str) -> None:
+def _check_shape(on_disk: DecoderConfig, configured: DecoderConfig, path: str) -> None:
     """Raises UserError unless the model on disk has the shape that the recipe was given."""
-    found, wanted = canonical(found), canonical(wanted)
-    names = [field.name for field in dataclasses.fields(DecoderConfig) if field.name not in (*RUN_FIELDS, "lora")]
-    other = [name for name in names if getattr(found, name) != getattr(wanted, name)]
-    if other:
-        listed = ", ".join(f"{name} {getattr(found, name)!r} for {getattr(wanted, name)!r}" for name in other)
+    # Two configurations may say one shape in different words.
+    on_disk, configured = canonical(on_disk), canonical(configured)
+    # Settings of computation may differ, and adapters are added later.
+    shape_fields = [
+        field.name for field in dataclasses.fields(DecoderConfig) if field.name not in (*RUN_FIELDS, "lora")
+    ]
+    differing = [name for name in shape_fields if getattr(on_disk, name) != getattr(configured, name)]
+    if differing:
+        listed = ", ".join(f"{name} {getattr(on_disk, name)!r} for {getattr(configured, name)!r}" for name in differing)
         raise UserError(
             f"the model at {path} is not of the configured shape ({listed}): give the gin/models file of that model, "
             "or bind Pretrained.config to None"
@@ -127,6 +137,7 @@ def _check_shape(found: DecoderConfig, wanted: DecoderConfig, path: str) -> None
 
 def _check_vocabulary(model: Decoder, tokenizer: Tokenizer, padding: int, what: str) -> None:
     """Raises UserError unless the model has the tokenizer's tokens and at most `padding` more."""
+    # Families round their embedding up for the hardware; rows without a token are suppressed when sampling.
     if not 0 <= model.config.vocab_size - tokenizer.vocab_size <= padding:
         raise UserError(
             f"{what} has a vocabulary of {model.config.vocab_size} tokens but the tokenizer has "

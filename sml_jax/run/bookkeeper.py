@@ -1,4 +1,4 @@
-"""What a run writes down while its stages work: logs, checkpoints, warnings; and whether somebody asked it to stop."""
+"""What a run writes down while its stages work: logs, checkpoints, warnings; and whether it was asked to stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.distributed.processes import run_on_primary
 from sml_jax.learn.update import init_state
-from sml_jax.run.checkpointer import Checkpointer, Record
+from sml_jax.run.checkpoint_record import Record
+from sml_jax.run.checkpointer import Checkpointer
 from sml_jax.run.health import AlertThresholds, HealthMonitor
 from sml_jax.run.io.display import printable
 from sml_jax.run.io.folder import RunFolder
@@ -23,7 +24,7 @@ from sml_jax.run.state import RunPosition, RunState
 
 
 class Bookkeeper:
-    """Keeps a run's books. Stages report to it; it alone writes to the run's folder.
+    """Keeps a run's books: stages report to it, and it writes logs and checkpoints and ends the run when asked to.
 
     Args:
       folder: the run's.
@@ -60,13 +61,13 @@ class Bookkeeper:
         self._seed, self._config, self._problems = seed, config, problems
         self._asked_to_stop = asked_to_stop
         self._monitor = HealthMonitor(thresholds)
-        # Of the stage under way: its name and score, files that its checkpoints depend on, and whether it is to go on
-        # from a checkpoint.
+        # What is known of the stage under way: its name, how it is scored, the files that its checkpoints depend on,
+        # and whether it goes on from a checkpoint.
         self._stage_name = ""
         self._score: StepScore | None = None
         self._files: dict[str, str] = {}
         self._restore = False
-        # Scores of the steps since the last checkpoint that was due.
+        # The score of a checkpoint is the mean over the steps since the one before.
         self._scores: list[float] = []
 
     def resume(self, record: Record | None) -> list[str]:
@@ -104,6 +105,7 @@ class Bookkeeper:
         fresh = init_state(state.params, optimizer)
         if not self._restore:
             return state.with_update(fresh)
+        # Once: a checkpoint restores the stage that it was written in, and no later one.
         self._restore = False
         assert self._checkpointer is not None
         return state.with_update(self._checkpointer.restore(fresh))
@@ -148,17 +150,20 @@ class Bookkeeper:
           The state at the position after the step.
 
         Raises:
-          Stopped: somebody asked the run to stop; its state is saved.
+          Stopped: the run was asked to stop; its state is saved.
           UserError: a checkpoint could not be written; or too many steps in a row were skipped.
         """
         state = RunState(state.train_state, state.position.after_step())
         self.position = state.position
+        # Logs come first: a checkpoint holds their lengths, and a resumed run cuts them back to these.
         self.folder.log_metrics(self.position.total, self._stage_name, metrics)
         self.folder.append_dialogues(self.records(dialogues))
+        # A live display lets printed lines stand above its own.
         for line in self._monitor.step(self.position.total, metrics):
-            print(printable(line), flush=True)  # a live display lets it stand above its line
+            print(printable(line), flush=True)
         if self._monitor.given_up:
             self._give_up(state)
+        # A stage's last step always gets a checkpoint, from which the next stage can be started again.
         assert self._score is not None
         self._scores.append(self._score.of(metrics, self._stage_name))
         if last or self.position.total % self._checkpoint_every == 0:
@@ -168,7 +173,7 @@ class Bookkeeper:
         return state
 
     def stop_if_asked(self, state: RunState | None = None) -> None:
-        """Where a run can be left: if somebody asked it to stop, saves what is done and raises.
+        """Ends the run if it was asked to stop, with its state saved. Stages call it where the run can be left.
 
         Args:
           state: after the last step done; None where there is nothing to save.
@@ -179,6 +184,7 @@ class Bookkeeper:
         signal = self._asked_to_stop()
         if not signal:
             return
+        # Before a stage's first step there is nothing that the last checkpoint does not hold.
         if state is not None and state.position.step:
             self._save(state)
         if self._checkpointer is not None:
@@ -204,6 +210,7 @@ class Bookkeeper:
         self._checkpointer.save(record, state.train_state)
 
     def _give_up(self, state: RunState) -> None:
+        """Saves the state and raises a UserError: too many steps in a row were not finite."""
         assert self._checkpointer is not None
         self._save(state)
         self._checkpointer.finish()

@@ -1,4 +1,4 @@
-"""How a run's models are spoken to: a tokenizer, and the pieces and prompts around utterances."""
+"""How a run's models are spoken to: a tokenizer, and how utterances and prompts are written into contexts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ class RoleChat:
         return 0
 
     def framing(self, prompts: Prompts | None = None) -> Framing:
-        """How contexts are written."""
+        """How contexts are written.
+
+        Args:
+          prompts: must be None: this format has none.
+
+        Raises:
+          UserError: prompts are given, or the tokenizer lacks a control token.
+        """
         if prompts is not None:
             raise UserError("prompts are for chat models: bind Experiment.chat to a FamilyChat, or give no prompts")
         tokenizer = SentencePieceTokenizer(SHIPPED_TOKENIZERS.get(self.tokenizer) or Path(self.tokenizer))
@@ -68,12 +75,18 @@ class FamilyChat:
         return 1024
 
     def framing(self, prompts: Prompts | None = None) -> Framing:
-        """How contexts are written; `prompts` in place of the training dialogues' own."""
+        """How contexts are written.
+
+        Args:
+          prompts: in place of the training dialogues' own.
+        """
         return MessageFraming(self._messages, prompts or self.prompts)
 
+    # The vocabulary of a large model takes seconds to read, and every suite asks for a framing.
     @cached_property
     def _messages(self) -> MessageFormat:
-        """Read once: a large vocabulary takes seconds."""
+        """The family's template over the tokenizer; read once."""
+        # The family is told from the config.json beside the tokenizer.
         path = user_path(self.tokenizer)
         folder = path if path.is_dir() else path.parent
         tokenizer = load_tokenizer(path)

@@ -56,6 +56,7 @@ class RunContext:
           task, split: whose problems the dialogues are about. rules: of the dialogues.
           framing: in place of the training dialogues' own; it must be of the same tokenizer and family.
         """
+        # Room for the longest problem's dialogue, every turn at its limit.
         length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
         max_rewind = TurnCosts.under(framing or self.framing, rules).max_rewind
         return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, max_rewind)
@@ -68,6 +69,7 @@ class RunContext:
           sampling: temperature, top-k and top-p.
           max_rewind: see `Engine`.
         """
+        # Suites of like sizes share what is compiled.
         key, vocabulary = (length, max_new_tokens, sampling, max_rewind), self.framing.tokenizer.vocab_size
         if key not in self.engines:
             self.engines[key] = Engine(

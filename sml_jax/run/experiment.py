@@ -1,4 +1,4 @@
-"""A whole run: base, stages, evaluation, results. The root of every recipe."""
+"""A whole run: base model, stages, evaluation, results. The root of every recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sml_jax.models.decoder import count_params
 from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.layout import place_params
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
-from sml_jax.run.base_models import Base, Pretrained
+from sml_jax.run.base_models import BaseModel, Pretrained
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import Chat, RoleChat
 from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
@@ -48,31 +48,32 @@ class Experiment:
 
     Attributes:
       task: of the training dialogues.
-      stages: in order; each takes on from the one before.
-      suites: evaluated at the end, base beside trained.
+      stages: run in order; each takes on what the one before left.
+      suites: evaluated at the end, the trained model beside the base model.
       sharded_suites: the same for sharded suites.
-      base: the initial model; frozen, it is the teacher.
-      chat: the tokenizer, and what stands around utterances.
+      base: the initial model; frozen, it is the teacher too.
+      chat: the tokenizer, and how utterances are written into contexts.
       rules: of dialogues in training; suites have their own number of turns.
       sampling: temperature, top-k and top-p of both sides, in training and evaluation.
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       seed: of everything random.
       max_concurrent: dialogues that run at once.
-      data, fsdp, tensor: sizes of the device mesh; -1 for what the others leave.
+      data, fsdp, tensor: sizes of the device mesh's axes; -1 for what the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
-      checkpoint_every: steps between checkpoints. checkpoints_kept: of the last ones; the best and each stage's last
-        are kept besides.
+      checkpoint_every: steps between checkpoints.
+      checkpoints_kept: how many of the newest checkpoints are kept, besides the best one and each stage's last one.
       alerts: what the run warns of, and when it gives up.
-      model_labels: the initial model sorts the student's turns in evaluation (chat models); the rules if False.
-      samples_shown: problems whose dialogues are printed at the end, base beside trained.
+      model_labels: whether the initial model sorts the student's turns in evaluation, for chat models; fixed rules do
+        if False.
+      samples_shown: problems whose dialogues are printed at the end, the trained model's beside the base model's.
     """
 
     task: Task
     stages: Sequence[Stage] = ()
     suites: Sequence[Suite] = ()
     sharded_suites: Sequence[ShardedSuite] = ()
-    base: Base = Pretrained()
+    base: BaseModel = Pretrained()
     chat: Chat = RoleChat()
     rules: DialogueRules = DialogueRules()
     sampling: Sampling = Sampling()
@@ -97,28 +98,33 @@ class Experiment:
             check_stage(stage)
 
     def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
-        """Runs all stages, saves the model, evaluates, prints. A run found in `workdir` goes on where it was.
+        """Runs all stages, saves the model, evaluates it and prints tables.
+
+        A run that is found in `workdir` goes on from its newest checkpoint.
 
         Args:
-          workdir: the run's folder. config_text: the operative configuration.
+          workdir: the run's folder.
+          config_text: the operative configuration.
           resume: what to do with a run found there, see `sml_jax.run.resume.RESUME`.
 
         Raises:
-          UserError: something that the recipe or its files have wrong, before work begins where that can be known.
+          UserError: something is wrong with the recipe or its files. What can be known early is said before the first
+            step.
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
         assert_equal("the recipe", config_text)
         with open_folder(workdir) as folder, stop_request() as request, failed_writes_reported_once():
             run_on_primary(partial(check_new, folder, resume))
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
-                # Everything that can be known to be wrong is said before the first step.
+                # Does what is found in the folder go with this recipe?
                 record = checkpointer.found
                 run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
-                self._say_protection()
-                task = self._training_task()
+                self._print_protection()
+                task = self._task_without_evaluated_problems()
                 problems = fingerprint(task.problems("train")) if self.stages else ""
                 assert_equal("the training data", problems)
-                # One process that is asked to stop takes the others with it.
+
+                # The model is loaded, and everything that could stop the run later is tried out.
                 bookkeeper = Bookkeeper(
                     folder,
                     checkpointer,
@@ -126,6 +132,7 @@ class Experiment:
                     seed=self.seed,
                     config=config_text,
                     problems=problems,
+                    # A process that is asked to stop takes the others with it, so all learn of every request.
                     asked_to_stop=lambda: next(filter(None, all_gather(request.name)), ""),
                     thresholds=self.alerts,
                 )
@@ -136,6 +143,8 @@ class Experiment:
                 for stage in self.stages:
                     stage.check(context)
                 folder.write_config(config_text)
+
+                # The work. Stages end when their last checkpoint is on its way, so the run waits for it.
                 params = self._run_stages(context, checkpointer, problems)
                 checkpointer.finish()
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
@@ -146,13 +155,23 @@ class Experiment:
                 self._evaluation().run(context, {"base": context.initial, "trained": params})
 
     def evaluate(self, checkpoint: str, workdir: Path, config_text: str) -> None:
-        """Evaluates a model folder (or a finished run's) beside the base, without training."""
+        """Evaluates a model beside the base model, without training.
+
+        Args:
+          checkpoint: a model folder, or a finished run's folder.
+          workdir: the folder for the results.
+          config_text: the operative configuration.
+
+        Raises:
+          UserError: something is wrong with the recipe, or the model is not of the base model's shape.
+        """
         if not self.suites and not self.sharded_suites:
             raise UserError(
-                "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded for sharded ones"
+                "the recipe has no suites to evaluate: bind experiment.Experiment.suites, or .sharded_suites for "
+                "sharded ones"
             )
         assert_equal("the recipe", config_text)
-        self._say_protection()
+        self._print_protection()
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             plain = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
@@ -165,19 +184,22 @@ class Experiment:
             trained = place_params(context.mesh, context.model, params)
             self._evaluation().run(context, {"base": context.initial, "trained": trained})
 
-    def _say_protection(self) -> None:
-        """Prints what keeps programs in that a model wrote; raises a UserError where they would run unguarded."""
-        tasks = [self.task, *(suite.task for suite in self.suites), *(suite.task for suite in self.sharded_suites)]
+    def _print_protection(self) -> None:
+        """Prints how programs that a model wrote are confined.
+
+        Raises:
+          UserError: they would run without protection.
+        """
+        tasks = [self.task, *(suite.task for suite in self._all_suites())]
         for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
             print(line, flush=True)
 
-    def _training_task(self) -> Task:
-        """The task without the training problems that are evaluated on."""
-        evaluated = [(suite.task, suite.split) for suite in self.suites]
-        evaluated += [(suite.task, suite.split) for suite in self.sharded_suites]
+    def _task_without_evaluated_problems(self) -> Task:
+        """The task without those training problems that a suite evaluates on."""
+        suites = self._all_suites()
         task = self.task
-        for split in dict.fromkeys(split for _, split in evaluated):
-            task = check_overlap(task, [other for other, of in evaluated if of == split], split)
+        for split in dict.fromkeys(suite.split for suite in suites):
+            task = check_overlap(task, [suite.task for suite in suites if suite.split == split], split)
         return task
 
     def _context(self, bookkeeper: Bookkeeper, task: Task | None = None) -> RunContext:
@@ -200,19 +222,34 @@ class Experiment:
             teacher=self.teacher,
         )
 
+    def _all_suites(self) -> list[Suite | ShardedSuite]:
+        return [*self.suites, *self.sharded_suites]
+
     def _evaluation(self) -> Evaluation:
+        """The evaluation of this experiment's suites."""
         return Evaluation(
             self.suites, self.sharded_suites, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
         )
 
     def _run_stages(self, context: RunContext, checkpointer: Checkpointer, problems: str) -> dict:
-        """Runs the stages in order, from the newest checkpoint if there is one; the parameters that they end with."""
+        """Runs the stages in order, from the newest checkpoint if there is one.
+
+        Args:
+          context: of the run. checkpointer: whose record `found` says where to go on.
+          problems: fingerprint of the training problems.
+
+        Returns:
+          The parameters that the last stage ends with.
+        """
+        # Where the run goes on: its books are put back to the checkpoint, or to the beginning.
         console, bookkeeper = Console(), context.bookkeeper
         record = checkpointer.found
         if record is not None:
             check_record(bookkeeper.folder, record, len(self.stages), problems)
         for warning in (*checkpointer.damaged, *bookkeeper.resume(record)):
             console.print(f"warning: {warning}", soft_wrap=True)
+
+        # What the user sees before the first step.
         all_params = count_params(context.initial)
         trained_params = count_params(split_trainable(context.initial)[1])
         adapters = ""
@@ -230,6 +267,7 @@ class Experiment:
             position = bookkeeper.position.at_stage(index)
             restore = record is not None and index == first_stage
             bookkeeper.enter_stage(stage.name, stage.score, position, restore)
+            # Each stage has an optimiser of its own, so the one before hands on parameters alone.
             states = [RunState.of_params(states[0].params, position)]
             states.append(stage.run(context, states.pop()))
         return states[0].params

@@ -1,4 +1,4 @@
-"""What a run warns of, and when it gives up."""
+"""The health of a run: what it warns of, and when it gives up."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sml_jax.common.errors import UserError
 
 @dataclass(frozen=True)
 class AlertThresholds:
-    """Thresholds on a step's metrics. All of them are ours; None switches one off.
+    """Thresholds on a step's metrics, all chosen by this project. None switches one off.
 
-    A run gives up after `skipped_steps` steps in a row whose loss, gradients or parameters were not finite (each was
-    skipped). The others only warn, above the value or, for `entropy`, below it.
+    A run gives up after `skipped_steps` steps in a row that were skipped because their loss, gradients or parameters
+    were not finite. The other thresholds only warn, above the value or, for `entropy`, below it.
 
     Attributes:
-      skipped_steps: in a row.
+      skipped_steps: steps in a row.
       logprob_mismatch: mean of |trainer's - sampler's log-probability| over student tokens.
       entropy: mean of -log-probability of the sampled student tokens, in nats: lower means that the policy hardly
         varies any more.
@@ -45,7 +45,8 @@ class AlertThresholds:
                 raise UserError(f"alerts: {name} is {value}; give 0 or more, or None for no warning")
 
     def troubles(self, metrics: Mapping[str, float]) -> dict[str, str]:
-        """What is over its threshold, in words with what to look at, by metric."""
+        """The metrics that are beyond their threshold: by name, a sentence with what to look at."""
+        # By metric: its limit, and what a warning says of the cause or the cure.
         limits = {
             "logprob_mismatch": (self.logprob_mismatch, "sampler and trainer disagree: use a wider dtype"),
             "zero_variance_fraction": (self.zero_variance, "most groups teach nothing: easier or harder problems"),
@@ -54,44 +55,47 @@ class AlertThresholds:
             "dropped_rate": (self.dropped, "dialogues are dropped: their reasons are in dialogues.jsonl"),
             "verifier_errors": (self.verifier_errors, "the verifier fails: its error is in the log"),
         }
-        found = {
+        warnings = {
             name: f"{name} {metrics[name]:.3g} is above {limit:.3g}; {cure}"
             for name, (limit, cure) in limits.items()
             if limit is not None and metrics.get(name, 0) > limit
         }
+        # Entropy is the one metric that is bad when it is low.
         if self.entropy is not None and metrics.get("entropy", math.inf) < self.entropy:
-            found["entropy"] = (
+            warnings["entropy"] = (
                 f"entropy {metrics['entropy']:.3g} is below {self.entropy:.3g}; the student hardly varies: a lower "
                 "learning rate, a KL term, or a higher temperature"
             )
         if metrics.get("skipped"):
-            found["skipped"] = "the step was skipped: its loss, gradients or parameters were not finite"
-        return found
+            warnings["skipped"] = "the step was skipped: its loss, gradients or parameters were not finite"
+        return warnings
 
 
 class HealthMonitor:
-    """Follows the metrics of a run: says what is wrong, not at every step, and when to give up.
+    """Follows the metrics of a run: says what is wrong, though not at every step, and when to give up.
 
     Args:
-      guards: thresholds. every: steps until a warning that still holds is said again.
+      thresholds: on a step's metrics.
+      every: steps until a warning that still holds is repeated.
     """
 
-    def __init__(self, guards: AlertThresholds, every: int = 50):
-        self._guards, self._every = guards, every
-        self._said: dict[str, int] = {}
-        self._skipped = 0
+    def __init__(self, thresholds: AlertThresholds, every: int = 50):
+        self._thresholds, self._every = thresholds, every
+        # The step at which each metric was last warned of.
+        self._last_warned: dict[str, int] = {}
+        self._skipped_in_a_row = 0
 
     def step(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """What to say after a step: each trouble when it first shows, and again every so often."""
-        self._skipped = self._skipped + 1 if metrics.get("skipped") else 0
+        """The warnings after a step: each when its metric first crosses its threshold, and again every so often."""
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics.get("skipped") else 0
         lines = []
-        for name, text in self._guards.troubles(metrics).items():
-            if name not in self._said or step - self._said[name] >= self._every:
-                self._said[name] = step
+        for name, text in self._thresholds.troubles(metrics).items():
+            if name not in self._last_warned or step - self._last_warned[name] >= self._every:
+                self._last_warned[name] = step
                 lines.append(f"warning: step {step}: {text}")
         return lines
 
     @property
     def given_up(self) -> bool:
-        """Whether too many steps in a row were skipped."""
-        return self._skipped >= self._guards.skipped_steps
+        """Whether so many steps in a row were skipped that the run should end."""
+        return self._skipped_in_a_row >= self._thresholds.skipped_steps

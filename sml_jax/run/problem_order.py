@@ -1,4 +1,4 @@
-"""Which problems a step takes: a pure function of seed and position, so that a resumed run skips and repeats none."""
+"""The order of problems: a pure function of seed and position, so that a resumed run skips and repeats none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sml_jax.tasks.problems.types import Problem
 
 
 def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) -> list[Problem]:
-    """Problems `start` to `start + count - 1` of an endless stream that shuffles anew for each pass.
+    """Problems `start` to `start + count - 1` of an endless stream, which shuffles anew for each pass over them all.
 
     The stream is a `grain.MapDataset`: its position is one whole number, which the run's checkpoint holds as its step.
     Only the problems asked for are touched, so a step costs the same however many there are, on disk or in memory.
@@ -34,13 +34,15 @@ def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) 
     return [stream[position] for position in range(start, start + count)]
 
 
-_LOOKED_AT = 256
+# Enough to tell data sets apart, and few enough to read at every start of a run.
+_FINGERPRINTED = 256
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
-    """Tells problems from others: their number and a digest of up to 256 of them, evenly spaced."""
-    seen = hashlib.sha256()
-    for position in np.unique(np.linspace(0, len(problems) - 1, min(_LOOKED_AT, len(problems)), dtype=np.int64)):
+    """A line that differs for other problems: their number, and a digest of up to 256 of them, evenly spaced."""
+    hasher = hashlib.sha256()
+    for position in np.unique(np.linspace(0, len(problems) - 1, min(_FINGERPRINTED, len(problems)), dtype=np.int64)):
         problem = problems[int(position)]
-        seen.update(repr((problem.id, problem.question, problem.answer)).encode("utf-8", "surrogatepass"))
-    return f"{len(problems)} problems, {seen.hexdigest()[:16]}"
+        # Text from files may hold lone surrogates, which plain UTF-8 refuses.
+        hasher.update(repr((problem.id, problem.question, problem.answer)).encode("utf-8", "surrogatepass"))
+    return f"{len(problems)} problems, {hasher.hexdigest()[:16]}"

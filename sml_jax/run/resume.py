@@ -1,19 +1,20 @@
-"""Whether a run may begin in a folder, or go on there."""
+"""Checks of whether a run may begin in a folder, or go on there."""
 
 from __future__ import annotations
 
 from sml_jax.common.errors import UserError
-from sml_jax.run.checkpointer import Record
+from sml_jax.run.checkpoint_record import Record
 from sml_jax.run.io.config_change import config_changes
 from sml_jax.run.io.folder import RunFolder
 
 # auto: go on if there is a checkpoint, else begin. must: go on, or it is an error. never: a run there is an error.
 RESUME = ("auto", "must", "never")
-_SHOWN = 8
+# How many changed settings an error lists.
+_CHANGES_SHOWN = 8
 
 
 def check_new(folder: RunFolder, resume: str) -> None:
-    """Refuses to begin where a run is.
+    """Refuses to begin in a folder that holds a run, if the user asked for that.
 
     Raises:
       UserError: `resume` is "never" and the folder holds a run, or it is no word of `RESUME`.
@@ -27,11 +28,13 @@ def check_new(folder: RunFolder, resume: str) -> None:
 
 
 def check_found(folder: RunFolder, stored: str | None, config: str, resume: str) -> None:
-    """Refuses to go on from nothing, or under another configuration than the run's own.
+    """Refuses to go on where there is nothing to go on from, or under another configuration than the run's own.
 
     Args:
-      folder: the run's. stored: the configuration in the newest checkpoint, None if there is none. config: the one
-        asked for. resume: see `RESUME`.
+      folder: the run's.
+      stored: the configuration in the newest checkpoint; None if there is no checkpoint.
+      config: the configuration asked for.
+      resume: see `RESUME`.
 
     Raises:
       UserError: with the difference; or `resume` is "must" and there is no checkpoint.
@@ -40,15 +43,17 @@ def check_found(folder: RunFolder, stored: str | None, config: str, resume: str)
         raise UserError(
             f"{folder.path} holds no checkpoint and --resume=must: give the --workdir of the run, or --resume=auto"
         )
+    # A run that was stopped before its first checkpoint has left its configuration in the folder.
     if stored is None and folder.config_path.exists():
         stored = folder.config_path.read_text()
     if stored is None:
         return
     changes = config_changes(stored, config)
     if changes:
-        more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        shown = "; ".join(changes[:_CHANGES_SHOWN])
+        more = f"; and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
         raise UserError(
-            f"the run in {folder.path} began with another configuration ({'; '.join(changes[:_SHOWN])}{more}): give "
+            f"the run in {folder.path} began with another configuration ({shown}{more}): give "
             "another --workdir, or the configuration that it began with"
         )
 
@@ -57,8 +62,10 @@ def check_record(folder: RunFolder, record: Record, stages: int, problems: str) 
     """Refuses to go on from a checkpoint that this recipe or these problems do not fit.
 
     Args:
-      folder: the run's. record: of the checkpoint. stages: how many the recipe has. problems: fingerprint of the
-        training problems.
+      folder: the run's.
+      record: of the checkpoint.
+      stages: how many the recipe has.
+      problems: fingerprint of the training problems.
 
     Raises:
       UserError: the checkpoint is of a stage that the recipe does not have, or was made with other problems.

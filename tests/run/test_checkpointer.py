@@ -15,7 +15,8 @@ from sml_jax.learn.update import init_state
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model
-from sml_jax.run.checkpointer import Checkpointer, Record, kept_steps
+from sml_jax.run.checkpoint_record import Record, steps_to_keep
+from sml_jax.run.checkpointer import Checkpointer
 from sml_jax.run.io.manifest import digest
 from sml_jax.run.state import RunPosition
 
@@ -166,7 +167,7 @@ def test_the_last_the_best_and_the_ends_of_stages_are_kept(tmp_path):
     records = {1: record(1, score=9.0), 2: record(2, score=1.0, end=True), 3: record(3, 1, 5.0), 4: record(4, 1, 2.0)}
     records |= {5: record(5, 1, 3.0), 6: None, 7: record(7, 1, float("nan"))}
     # The best of the latest stage: scores of different stages are different things.
-    assert kept_steps(records, last=2) == {2, 3, 6, 7}
+    assert steps_to_keep(records, newest=2) == {2, 3, 6, 7}
     saver = Checkpointer(tmp_path / "checkpoints" / "steps")
     for step, found in records.items():
         if found is not None:
@@ -180,6 +181,6 @@ def test_the_last_the_best_and_the_ends_of_stages_are_kept(tmp_path):
 @given(st.dictionaries(st.integers(0, 50), st.tuples(st.integers(0, 2), st.floats(), st.booleans()), max_size=12))
 def test_what_is_kept_always_holds_the_newest(given):
     records = {step: record(step, stage, score, end) for step, (stage, score, end) in given.items()}
-    kept = kept_steps(records, last=2)
+    kept = steps_to_keep(records, newest=2)
     assert set(sorted(records)[-2:]) <= kept <= set(records)
     assert len(kept) <= 3 + sum(end for _, _, end in given.values())

@@ -1,0 +1,80 @@
+"""What a checkpoint says besides arrays, and which checkpoints a run keeps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sml_jax.run.state import RunPosition
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint says besides the state.
+
+    Random keys and the order of problems are functions of the seed and the position, so these two are their state.
+
+    Attributes:
+      position: how far the run had come.
+      seed: of everything random.
+      config: the operative configuration.
+      problems: fingerprint of the training problems.
+      logs: length in bytes of each log file of the run's folder, by name.
+      files: SHA-256 of other files of the run's folder that the stage needs to go on, by name.
+      scores: of the steps since the last checkpoint that was due; higher is better.
+      stage_end: whether the position is the end of its stage.
+    """
+
+    position: RunPosition
+    seed: int = 0
+    config: str = ""
+    problems: str = ""
+    logs: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    scores: Sequence[float] = ()
+    stage_end: bool = False
+
+    @property
+    def score(self) -> float | None:
+        """The mean of the scores; None if there are none, or if it is not finite."""
+        mean = sum(self.scores) / len(self.scores) if self.scores else math.nan
+        return mean if math.isfinite(mean) else None
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Record:
+        """The record whose `dataclasses.asdict` is `values`.
+
+        Raises:
+          TypeError, KeyError: `values` are not those of a record.
+        """
+        return Record(**{**values, "position": RunPosition(**values["position"])})
+
+
+def read_record(checkpoint: Path) -> Record | None:
+    """The record in a checkpoint's folder; None if there is none that can be read."""
+    try:
+        return Record.from_json(json.loads((checkpoint / "position" / "metadata").read_text()))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def steps_to_keep(records: Mapping[int, Record | None], newest: int) -> set[int]:
+    """The steps of the checkpoints that stay: the newest ones, the best one, and the last one of each stage.
+
+    Args:
+      records: by step; None for a checkpoint that cannot be read, or not yet.
+      newest: how many of the newest stay.
+    """
+    readable = {step: record for step, record in records.items() if record is not None}
+    newest_steps = set(sorted(records)[-newest:])
+    stage_ends = {step for step, record in readable.items() if record.stage_end}
+    # Scores of different stages measure different things, so the best is looked for in the latest stage alone.
+    scored = [
+        (record.position.stage, record.score, step) for step, record in readable.items() if record.score is not None
+    ]
+    best = {step for *_, step in sorted(scored)[-1:]}
+    return newest_steps | stage_ends | best
