@@ -30,12 +30,14 @@ from sml_jax.run.io.display import Progress
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated, and how its dialogues are written.
+    """What is evaluated, and how its dialogues are written. It changes nothing of the run.
 
     Attributes:
-      suites, sharded_suites: played in this order. chat: how contexts are written. rules: the run's.
-      model_labels: the initial model sorts the student's turns, not the rules.
-      samples_shown: problems whose dialogues are printed, base beside trained.
+      suites, sharded_suites: played in this order.
+      chat: how contexts are written.
+      rules: of the run's training dialogues; suites change what they need to.
+      model_labels: whether the initial model sorts the student's turns; fixed rules do if False.
+      samples_shown: problems whose dialogues are printed, the trained model's beside the base model's.
     """
 
     suites: Sequence[Suite]
@@ -46,10 +48,15 @@ class Evaluation:
     samples_shown: int = 3
 
     def check(self, context: RunContext) -> None:
-        """Makes every engine that will be needed, so that what does not fit is said before work begins."""
+        """Makes every engine that will be needed, so that what does not fit is said before work begins.
+
+        Raises:
+          UserError: a suite's settings cannot work, or its dialogues do not fit the model.
+        """
         check_suites(self.suites)
         for suite in self.suites:
             self._suite_engine(context, suite)
+        # Results are filed under the task's name, which two suites would share.
         names = [suite.task.name for suite in self.sharded_suites]
         for sharded in self.sharded_suites:
             if names.count(sharded.task.name) > 1:
@@ -62,37 +69,49 @@ class Evaluation:
         """Plays everything for each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
 
         Args:
+          context: of the run.
           policies: parameters by name, "base" and "trained".
+
+        Raises:
+          Stopped: the run was asked to stop. The evaluation begins anew when the run is started again.
         """
+        # An evaluation that was stopped has left dialogues in the log.
         context.bookkeeper.folder.forget_evaluation()
         console, labeller = Console(), self._labeller(context)
+        # Tables keep their columns where the output is no terminal, or a narrow one.
+        wide_console = Console(width=max(100, console.width))
         results: dict[str, Any] = {}
-        wide = Console(width=max(100, console.width))
         if self.suites:
             results, shown = self._play_suites(context, policies, labeller)
             context.bookkeeper.folder.write_eval(results)
+            # Samples: dialogues about the same problem, of which neither was dropped.
             pairs = zip(shown["base"], shown["trained"], strict=True)
             undropped_pairs = [pair for pair in pairs if len(not_dropped(pair)) == 2]
             for base, trained in undropped_pairs[: self.samples_shown]:
-                wide.print(compare_dialogues(base, trained))
-            wide.print(closing_table(results))
+                wide_console.print(compare_dialogues(base, trained))
+            wide_console.print(closing_table(results))
         if self.sharded_suites:
             sharded = self._play_sharded(context, policies, labeller)
             context.bookkeeper.folder.write_eval({**results, SHARDED_KEY: sharded})
-            wide.print(sharded_table(sharded))
+            wide_console.print(sharded_table(sharded))
         console.print(f"results: {context.bookkeeper.folder.eval_path}", soft_wrap=True)
 
     def _play_suites(
         self, context: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
     ) -> tuple[dict[str, Any], dict[str, tuple[Dialogue, ...]]]:
-        """Entries by suite, policy and arm, and the dialogues of the first suite's first arm, by policy."""
+        """Plays the suites.
+
+        Returns:
+          Entries of `eval.json` by suite, policy and arm; and, to be shown, the dialogues of the first suite's first
+          arm, by policy.
+        """
         results: dict[str, Any] = {}
         shown: dict[str, tuple[Dialogue, ...]] = {}
-        runs = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
-        total = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in runs)
+        combinations = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
+        total = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in combinations)
         done = 0
         with Progress("evaluation", total) as progress:
-            for suite, policy, arm in runs:
+            for suite, policy, arm in combinations:
                 name = suite.task.name
                 framing, engine = self._suite_engine(context, suite)
                 entry, dialogues = evaluate_arm(
@@ -118,13 +137,15 @@ class Evaluation:
     def _play_sharded(
         self, context: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
     ) -> dict[str, Any]:
-        """Entries by suite, policy, setting and user."""
+        """Plays the sharded suites; returns entries of `eval.json` by suite, policy, setting and user."""
         results: dict[str, Any] = {}
-        runs = [(suite, policy, *arm) for suite in self.sharded_suites for policy in policies for arm in suite.arms()]
-        total = sum(len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in runs)
+        combinations = [
+            (suite, policy, *arm) for suite in self.sharded_suites for policy in policies for arm in suite.arms()
+        ]
+        total = sum(len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in combinations)
         done = 0
         with Progress("sharded evaluation", total) as progress:
-            for suite, policy, setting, user in runs:
+            for suite, policy, setting, user in combinations:
                 name = suite.task.name
                 framing, rules, engine = self._sharded_engine(context, suite, user)
                 entry, dialogues, revealed = evaluate_sharded(
@@ -161,7 +182,11 @@ class Evaluation:
     def _sharded_engine(
         self, context: RunContext, suite: ShardedSuite, user: str
     ) -> tuple[Framing, DialogueRules, Engine]:
-        """How a sharded suite's contexts are written, its rules, and an engine with room for all its settings."""
+        """How a sharded suite's contexts are written, its rules, and an engine with room for all its settings.
+
+        Raises:
+          UserError: the suite's user is a language model, and the run's format has no place for its prompt.
+        """
         if user != "language":
             framing = self.chat.framing(suite.prompts)
         elif isinstance(self.chat, FamilyChat):
@@ -175,16 +200,18 @@ class Evaluation:
         return framing, rules, context.engine(suite.view(), rules, suite.split, framing)
 
     def _labeller(self, context: RunContext) -> Labeller | None:
-        """The initial model as labeller; None for the rules."""
+        """The initial model as labeller; None for fixed rules."""
         if not self.model_labels:
             return None
         if not isinstance(context.framing, MessageFraming):
             raise UserError("model_labels is for chat models: bind Experiment.chat to a FamilyChat, or set it to False")
+        # Labels are the most likely answer, so they do not depend on the seed.
         messages, tokens = context.framing.messages, self.rules.student_tokens
         engine = context.engine_of(labelling_length(messages, tokens), ANSWER_TOKENS, Sampling(temperature=0.0))
         return LanguageLabeller(engine, context.initial, messages, tokens)
 
 
 def _report(context: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
+    """Shows that `ended` dialogues of an arm have ended, after `before` of other arms; here the run can be left."""
     progress.step(before + ended, {label: ended})
     context.bookkeeper.stop_if_asked()

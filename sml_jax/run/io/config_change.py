@@ -1,12 +1,12 @@
-"""What two operative configurations say differently: a run goes on under the configuration it began with."""
+"""Differences of two operative configurations: a run goes on under the configuration that it began with."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-# How a run is carried out, not what it computes: these may change between stop and start.
-FREE = (
+# Settings of how a run is carried out, not of what it computes: they may change between stop and start.
+MAY_CHANGE = (
     "Experiment.checkpoint_every",
     "Experiment.checkpoints_kept",
     "Experiment.data",
@@ -28,32 +28,37 @@ def config_changes(before: str, after: str) -> list[str]:
         wherever it is written.
 
     Returns:
-      Lines such as "Online.steps: 100 -> 200"; none where only `FREE` settings differ.
+      Lines such as "Online.steps: 100 -> 200"; none where only `MAY_CHANGE` settings differ.
     """
     old, new = settings(before), settings(after)
     lines = []
     for name in sorted(old.keys() | new.keys()):
-        one, other = old.get(name, "(not set)"), new.get(name, "(not set)")
-        if one != other and not _free(name):
-            lines.append(f"{name}: {one} -> {other}")
+        old_value, new_value = old.get(name, "(not set)"), new.get(name, "(not set)")
+        if old_value != new_value and not _may_change(name):
+            lines.append(f"{name}: {old_value} -> {new_value}")
     return lines
 
 
-def _free(name: str) -> bool:
-    """`name` is as gin writes it: scope/module.Class.parameter."""
+def _may_change(name: str) -> bool:
+    """Whether a setting may change; `name` is as gin writes it: scope/module.Class.parameter."""
     *_, owner, parameter = name.split("/")[-1].split(".")
-    return owner == "AlertThresholds" or f"{owner}.{parameter}" in FREE
+    # Thresholds of warnings change nothing that is computed.
+    return owner == "AlertThresholds" or f"{owner}.{parameter}" in MAY_CHANGE
 
 
 def settings(text: str) -> dict[str, str]:
-    """Values by parameter, macros put in, white space as one blank; comments and imports left out."""
+    """The values that a gin text binds, by parameter.
+
+    Macros are replaced by their values and white space is one blank. Comments and imports are left out.
+    """
     values: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
-        started = _NAME.match(line)
-        if started:
-            name = started[1]
-            values[name] = line[started.end() :].rstrip("\\").strip()
+        binding = _NAME.match(line)
+        if binding:
+            name = binding[1]
+            values[name] = line[binding.end() :].rstrip("\\").strip()
+        # Gin wraps long values: what is indented belongs to the setting above.
         elif line[:1].isspace() and name:
             values[name] = f"{values[name]} {line.strip()}".strip()
         else:
@@ -63,7 +68,9 @@ def settings(text: str) -> dict[str, str]:
 
 
 def _filled(value: str, macros: Mapping[str, str]) -> str:
-    for _ in range(len(macros) + 1):  # a macro may name another
+    """`value` with the values of macros in their place."""
+    # A macro may name another, so values are filled in until none is left.
+    for _ in range(len(macros) + 1):
         if not _MACRO.search(value):
             break
         value = _MACRO.sub(lambda found: macros.get(found[1], found[0]), value)

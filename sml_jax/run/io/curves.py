@@ -1,4 +1,4 @@
-"""Curves for TensorBoard. They are a convenience: what cannot be written of them never ends a run."""
+"""Curves for TensorBoard. They are a convenience: a curve that cannot be written never ends a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 class Curves:
     """An event file of scalars below one folder.
 
-    It is written by tensorboardX's synchronous writer, since the usual one fails on a full disk in a thread of its own.
+    tensorboardX's synchronous writer writes it, since the usual one fails on a full disk in a thread of its own.
 
     Args:
-      folder: made if it is not there. purge_step: TensorBoard hides what earlier files have from this step on.
+      folder: made if it is not there.
+      purge_step: TensorBoard hides what earlier event files have from this step on; None hides nothing.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
@@ -39,7 +40,7 @@ class Curves:
         self._write(self._events.Event(step=step, summary=self._summary.scalar(name, value)))
 
     def close(self) -> None:
-        """Writes out what is left."""
+        """Writes out what is still in a buffer."""
         if self._writer is not None:
             try:
                 self._writer.close()
@@ -47,6 +48,7 @@ class Curves:
                 self._give_up(error)
 
     def _write(self, event: Any) -> None:
+        # After a failure no more points are taken.
         if self._writer is None:
             return
         event.wall_time = time.time()
@@ -56,5 +58,6 @@ class Curves:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
+        """Warns once and writes no more."""
         warnings.warn(f"no more curves for TensorBoard are written ({error.strerror or error})", stacklevel=3)
         self._writer = None

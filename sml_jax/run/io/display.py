@@ -1,4 +1,4 @@
-"""How far a long piece of work has come: a live line on a terminal, plain lines anywhere else."""
+"""Progress of long work: a live line on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REPORTS_FOR_PACE = 20
 class Progress:
     """Shows step, metrics, time elapsed and time left while work goes on. Use it as a context manager.
 
-    It goes to standard output. On a terminal one line is redrawn. Elsewhere (a file, a pipe, a "dumb" terminal) a plain
-    line is printed at the first report, then every `interval` seconds, and at the end; never a control code.
+    It writes to standard output. On a terminal one line is redrawn. Elsewhere (a file, a pipe, a "dumb" terminal) a
+    plain line is printed at the first report, then every `interval` seconds, and at the end; never a control code.
 
     Args:
       title: what is being done.
@@ -49,8 +49,8 @@ class Progress:
         self._unprinted: str | None = None
         # Not Console.is_terminal, which FORCE_COLOR turns on for files and pipes as well.
         console = Console(file=self._file)
-        live = self._file.isatty() and not console.is_dumb_terminal
-        self._console: Console | None = console if live else None
+        can_redraw = self._file.isatty() and not console.is_dumb_terminal
+        self._console: Console | None = console if can_redraw else None
         self._bar: rich_progress.Progress | None = None
         self._task = rich_progress.TaskID(0)
 
@@ -90,12 +90,14 @@ class Progress:
         """
         now = self._clock()
         self._reports.append((now, done))
-        left = self._time_left(done)
+        time_left = self._time_left(done)
         report = "  ".join([f"step {done}/{self._total}", *(f"{n} {_number(v)}" for n, v in (values or {}).items())])
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, report=report, left=f"left {left}")
+            # On a terminal: redraw the line.
+            self._bar.update(self._task, completed=done, report=report, left=f"left {time_left}")
             return
-        self._unprinted = f"{self._title}  {report}  elapsed {_clock_time(now - self._started)}  left {left}"
+        # Elsewhere: print a line if the last one is old enough, and keep it for the end if not.
+        self._unprinted = f"{self._title}  {report}  elapsed {_clock_time(now - self._started)}  left {time_left}"
         if self._last_printed is None or now - self._last_printed >= self._interval:
             self._print(self._unprinted)
 
@@ -112,7 +114,10 @@ class Progress:
         self._unprinted = None
 
     def _time_left(self, done: int) -> str:
-        """Unknown at the first report: it took the compilation in, and a resumed run did not start at 0."""
+        """The time that the rest of the work will take at the pace of the last reports.
+
+        It is unknown at the first report: that step includes the compilation, and a resumed run did not start at 0.
+        """
         (first_time, first_done), (last_time, _) = self._reports[0], self._reports[-1]
         if done <= first_done:
             return "-"
@@ -122,16 +127,18 @@ class Progress:
 def printable(text: str) -> str:
     """`text` with every character that could steer a terminal shown as an escape; newlines and tabs stay.
 
-    A model with byte fallback can utter any character.
+    A model whose tokenizer falls back to bytes can write any character.
     """
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _number(value: Any) -> str:
+    """Whole numbers in full, others to three digits."""
     return str(value) if isinstance(value, int) else f"{float(value):.3g}"
 
 
 def _clock_time(seconds: float) -> str:
+    """Hours, minutes and seconds, as 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""A run's folder: what a run writes, so that a stopped run leaves whole lines and whole files."""
+"""A run's folder: all that a run writes, so that a run which is stopped leaves complete lines and files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sml_jax.run.io.curves import Curves
 class RunFolder:
     """Writes `config.gin`, `metrics.jsonl`, `dialogues.jsonl`, `eval.json` and `tensorboard/` below one path.
 
-    In a run of several processes only one of them should hold it. Use it as a context manager, or call `close`. The
-    attributes `config_path`, `metrics_path`, ..., `checkpoints_path` say where each thing lies.
+    Of several processes one alone should hold it. Use it as a context manager, or call `close`. The attributes
+    `config_path`, `metrics_path`, ..., `checkpoints_path` say where each thing lies.
 
     Args:
       path: the run's folder; made, with its parents, if it is not there. What it holds is kept and appended to.
@@ -35,6 +35,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        # Is there a folder, and may this process write to it? An empty file is the surest test.
         self.path = user_path(path).absolute()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,7 @@ class RunFolder:
         self.tensorboard_path = self.path / "tensorboard"
         files = (self.config_path, self.metrics_path, self.dialogues_path, self.eval_path)
         _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
+        # Logs are opened at their first line, and curves at their first point.
         self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}
         self._curves: Curves | None = None
@@ -83,48 +85,49 @@ class RunFolder:
             self._append(self.dialogues_path, record)
 
     def write_config(self, text: str) -> None:
-        """Writes `config.gin`, replacing an earlier one whole."""
+        """Writes `config.gin`. A reader sees the earlier one or the new one, never a part."""
         with writing(self.config_path), replacing(self.config_path) as file:
             file.write(text.encode("utf-8"))
 
     def write_eval(self, results: Mapping[str, Any]) -> None:
-        """Writes `eval.json`, replacing an earlier one whole: a reader sees the old or the new, never a part."""
+        """Writes `eval.json`. A reader sees the earlier one or the new one, never a part."""
         text = json.dumps(to_json(results), indent=2, allow_nan=False) + "\n"
         with writing(self.eval_path), replacing(self.eval_path) as file:
             file.write(text.encode("utf-8"))
 
     def positions(self) -> dict[str, int]:
-        """Length in bytes of each log, all of it safe on disk: where a checkpoint's run has come to in them."""
+        """The length in bytes of each log, by name, once all of it is safe on disk. A checkpoint holds them."""
         for file in self._files.values():
             os.fsync(file.fileno())
         return {path.name: path.stat().st_size if path.exists() else 0 for path in self._logs}
 
     def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
-        """Forgets what was logged after a checkpoint, for a run that goes on from it and has logged nothing yet.
+        """Drops what was logged after a checkpoint, for a run that goes on from it and has logged nothing yet.
 
         Args:
-          positions: of that checkpoint; a log without one is forgotten whole. step: of that checkpoint; TensorBoard is
-            told to hide later points.
+          positions: lengths of the logs at that checkpoint; a log without one is emptied.
+          step: of that checkpoint. TensorBoard is told to hide later points.
 
         Returns:
           For each log that has become shorter than it was at the checkpoint, a sentence that says so.
         """
         self.close()
-        short = []
+        warnings = []
         for path in self._logs:
             if not path.exists():
                 size = 0
             else:
+                # The log may be shorter than it was, if the disk lost its end.
                 os.truncate(path, min(path.stat().st_size, positions.get(path.name, 0)))
                 _drop_torn_line(path)
                 size = path.stat().st_size
             if lost := positions.get(path.name, 0) - size:
-                short.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
+                warnings.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
         self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
-        return short
+        return warnings
 
     def forget_evaluation(self) -> None:
-        """Drops the dialogues of an earlier evaluation, which are those that name a `suite`."""
+        """Drops the dialogues of an earlier evaluation from the log: those whose record names a `suite`."""
         self.close()
         if self.dialogues_path.exists():
             _keep_lines(self.dialogues_path, lambda record: "suite" not in record)
@@ -132,7 +135,8 @@ class RunFolder:
     def close(self) -> None:
         """Writes out and closes every file. Logging again opens them again."""
         while self._files:
-            with suppress(OSError):  # a line that could not be written was reported then, and is still in the buffer
+            # A line that could not be written was reported then, and is still in the buffer.
+            with suppress(OSError):
                 self._files.popitem()[1].close()
         if self._curves is not None:
             self._curves.close()
@@ -147,6 +151,7 @@ class RunFolder:
         self.close()
 
     def _append(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Adds a line of JSON to a log."""
         if path not in self._files:
             _drop_torn_line(path)
             self._files[path] = path.open("a", encoding="utf-8", newline="\n")
@@ -156,6 +161,7 @@ class RunFolder:
             self._files[path].flush()
 
     def _tensorboard(self) -> Curves:
+        """The curves, made when they are first needed."""
         if self._curves is None:
             self._curves = Curves(self.tensorboard_path, self._first_step_to_redo)
             self._first_step_to_redo = None
@@ -164,7 +170,7 @@ class RunFolder:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within it, a disk that is full or read-only is the user's error, and names the file."""
+    """Within it, an OSError (a full disk, one that cannot be written to) becomes a UserError that names the file."""
     try:
         yield
     except OSError as error:
@@ -175,7 +181,9 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON of nested mappings, sequences, arrays and scalars (Python, NumPy, JAX); NaN and infinities are null.
+    """Plain JSON values of nested mappings, sequences, arrays and scalars (Python, NumPy, JAX).
+
+    NaN and infinities become None, JSON's null.
 
     Raises:
       TypeError: a value that JSON has no form for.
@@ -195,6 +203,7 @@ def to_json(value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any) -> float | int | None:
+    """A metric as a plain number; None if it is not finite. Raises ValueError for anything else."""
     plain = to_json(value)
     if plain is None or isinstance(plain, int | float):
         return plain
@@ -202,10 +211,11 @@ def _scalar(name: str, value: Any) -> float | int | None:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts what follows the last newline: a line that a crash left half written."""
+    """Cuts off what follows the last newline: a line that a crash left half written."""
     if not path.exists():
         return
     with path.open("rb+") as file:
+        # From the end backwards, block by block: the last newline is near in all but odd cases.
         end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 65536)
@@ -221,7 +231,8 @@ def _drop_torn_line(path: Path) -> None:
 def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """Rewrites a file of JSON lines with those alone whose record is `wanted`."""
     _drop_torn_line(path)
-    with path.open("rb") as lines, replacing(path) as kept_lines:  # bytes: only "\n" ends a line
+    # Bytes, since only "\n" ends a line; text would end one at other characters too.
+    with path.open("rb") as lines, replacing(path) as kept_lines:
         for number, line in enumerate(lines, start=1):
             try:
                 record = parse_json(line.decode("utf-8"))
@@ -237,7 +248,7 @@ def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
 
 
 def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Raises UserError if what stands under a name of the run's own is of another kind, or cannot be written to."""
+    """Raises UserError if what has one of the run's names is of another kind, or cannot be written to."""
     for path in files:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file, but a run writes one there: remove it, or give another --workdir")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+# Threads that read files: hashing releases the interpreter lock, and network disks are slow one file at a time.
 _READERS = 8
 
 
@@ -20,36 +21,39 @@ def digest(path: Path) -> str:
 
 def write_manifest(folder: Path) -> None:
     """Writes `manifest.json`: {path below `folder`: [bytes, SHA-256]} of all files in its subfolders."""
+    # Files directly in the folder are left out: Orbax writes its notes there after the manifest.
     files = sorted(path for child in folder.iterdir() if child.is_dir() for path in child.rglob("*") if path.is_file())
     with ThreadPoolExecutor(_READERS) as pool:
         pairs = zip(files, pool.map(digest, files), strict=True)
-        listed = {str(path.relative_to(folder)): [path.stat().st_size, found] for path, found in pairs}
+        listed = {str(path.relative_to(folder)): [path.stat().st_size, sha256] for path, sha256 in pairs}
     (folder / MANIFEST).write_text(json.dumps(listed))
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a folder that `write_manifest` was called on; "" if it is as it was."""
+    """What is wrong with a folder that `write_manifest` was called on, in words; "" if it is as it was."""
     try:
         listed = json.loads((folder / MANIFEST).read_text())
-        expected = {str(name): (int(size), str(found)) for name, (size, found) in listed.items()}
+        expected = {str(name): (int(size), str(sha256)) for name, (size, sha256) in listed.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
+    # Sizes first: they tell most damage without reading the files.
     for name, (size, _) in expected.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, not {size}"
-    return changed(folder, {name: found for name, (_, found) in expected.items()})
+    return changed(folder, {name: sha256 for name, (_, sha256) in expected.items()})
 
 
 def changed(folder: Path, digests: Mapping[str, str]) -> str:
     """The first file whose content is not what its digest says, in words; "" where all are.
 
     Args:
-      folder: what the names are relative to. digests: SHA-256 by name.
+      folder: what the names are relative to.
+      digests: SHA-256 by name.
     """
 
     def trouble(item: tuple[str, str]) -> str:

@@ -13,9 +13,9 @@ from sml_jax.run.io.folder import RunFolder
 
 
 class SilentFolder(RunFolder):
-    """A `RunFolder` whose paths are the run's, and which leaves every file alone.
+    """A `RunFolder` with the run's paths that writes no file: processes other than the first one hold it.
 
-    It is made and tried out like the other: Orbax writes each process's part of a checkpoint there.
+    It is created and checked like the other, since Orbax writes each process's part of a checkpoint there.
     """
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
@@ -43,19 +43,24 @@ class SilentFolder(RunFolder):
 def open_folder(path: str | os.PathLike[str]) -> RunFolder:
     """The run's folder for this process: process 0 of several writes, the others do not.
 
+    Args:
+      path: the folder, as the user gave it.
+
     Raises:
       UserError: see `RunFolder`; or the processes do not see the same folder, and so could write no checkpoint.
     """
     folder = RunFolder(path) if is_primary() else SilentFolder(path)
     if process_count() > 1:
+        # Process 0 puts down a file under a name that nobody else uses, and every process looks for it.
         name, where = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
-        sign = folder.path / name
+        marker = folder.path / name
         if is_primary():
-            sign.touch()
-        all_gather(None)  # it is there now
-        seen = all_gather(sign.exists())
+            marker.touch()
+        # A barrier: nobody looks before the file is there.
+        all_gather(None)
+        seen = all_gather(marker.exists())
         if is_primary():
-            sign.unlink()
+            marker.unlink()
         if not all(seen):
             raise UserError(
                 f"process {seen.index(False)} does not see the files that process 0 writes to {where}: give a "

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request: the run saves its state at the next safe point and leaves."""
+"""SIGTERM and SIGINT as a request: the run saves its state at the next safe point and ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop, and by what signal."""
+    """Whether this process was asked to stop.
+
+    Attributes:
+      name: of the signal that asked, such as "SIGTERM"; "" for none.
+    """
 
     def __init__(self) -> None:
         self.name = ""
@@ -24,19 +28,23 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within it, the first SIGTERM or SIGINT is noted and nothing else; a second one acts as it did before.
+    """Within it, the first SIGTERM or SIGINT is only noted; a second one acts as it would without this.
 
-    Outside the main thread, where Python allows no handlers, nothing is changed and nothing is ever noted.
+    Outside the main thread, where Python allows no signal handlers, nothing changes and no signal is noted.
+
+    Yields:
+      The request, which the run looks at where it can be left.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    earlier_handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, _: Any) -> None:
         request.name = signal.Signals(number).name
-        _restore(before)
+        # From now on a second signal ends the process at once.
+        _restore(earlier_handlers)
         print(f"{request.name}: saving, then leaving; once more to leave at once", file=sys.stderr, flush=True)
 
     for number in SIGNALS:
@@ -44,9 +52,10 @@ def stop_request() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        _restore(before)
+        _restore(earlier_handlers)
 
 
-def _restore(before: dict[signal.Signals, Any]) -> None:
-    for number, handler in before.items():
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    """Puts signal handlers back."""
+    for number, handler in handlers.items():
         signal.signal(number, handler)

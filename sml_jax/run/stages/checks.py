@@ -1,4 +1,4 @@
-"""What the settings of several stages have in common."""
+"""Checks of settings that several stages have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ def check_name(name: str) -> None:
 
 
 def check_buckets(stage: str, buckets: Sequence[int] | None, longest: int = 0) -> None:
-    """Raises UserError unless buckets rise and the last of them holds a row of `longest` tokens; None will do."""
+    """Raises UserError unless the padded lengths rise and the last one holds a row of `longest` tokens.
+
+    Args:
+      stage: its name, for the error.
+      buckets: padded lengths; None is always right.
+      longest: tokens of the longest row.
+    """
     if buckets is None:
         return
     if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):

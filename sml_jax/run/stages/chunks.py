@@ -1,4 +1,4 @@
-"""Dialogues of a long rollout in files, a piece at a time, so that a stopped rollout goes on where it was."""
+"""Chunks of a long rollout in files, so that a rollout that is stopped goes on where it was."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sml_jax.common.atomic import replacing
 from sml_jax.dialogue.transcript import Transcript
 from sml_jax.run.io.folder import to_json, writing
 
+# What is no array is written as JSON in one more member, `texts`.
 _ARRAYS = tuple(field.name for field in dataclasses.fields(Transcript) if field.name != "max_student_tokens")
 
 
@@ -25,7 +26,8 @@ class RolloutChunk:
 
     Attributes:
       transcript: the dialogues that are trained on, as NumPy arrays.
-      metrics: of the piece's rollout. dialogues: records of some of its dialogues (`run.io.dialogues.dialogue_record`).
+      metrics: of the chunk's whole rollout.
+      dialogues: records of some of its dialogues, as lines of `dialogues.jsonl` have them.
     """
 
     transcript: Transcript
@@ -33,13 +35,13 @@ class RolloutChunk:
     dialogues: Sequence[Mapping[str, Any]]
 
 
-def write_chunk(path: Path, piece: RolloutChunk) -> None:
-    """Writes a piece; a reader sees all of it or nothing."""
-    arrays = {name: getattr(piece.transcript, name) for name in _ARRAYS}
+def write_chunk(path: Path, chunk: RolloutChunk) -> None:
+    """Writes a chunk; a reader sees all of it or nothing."""
+    arrays = {name: getattr(chunk.transcript, name) for name in _ARRAYS}
     texts = {
-        "metrics": to_json(piece.metrics),
-        "dialogues": to_json(piece.dialogues),
-        "max_student_tokens": piece.transcript.max_student_tokens,
+        "metrics": to_json(chunk.metrics),
+        "dialogues": to_json(chunk.dialogues),
+        "max_student_tokens": chunk.transcript.max_student_tokens,
     }
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +50,11 @@ def write_chunk(path: Path, piece: RolloutChunk) -> None:
 
 
 def read_chunk(path: Path) -> RolloutChunk | None:
-    """A piece as it was written; None if it is not there or damaged (the format has checksums)."""
+    """A chunk as it was written; None if it is not there or damaged (the format has checksums)."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in _ARRAYS}
-            texts = json.loads(str(saved["texts"]))
+        with np.load(path, allow_pickle=False) as members:
+            arrays = {name: members[name] for name in _ARRAYS}
+            texts = json.loads(str(members["texts"]))
         transcript = Transcript(**arrays, max_student_tokens=texts["max_student_tokens"])
         return RolloutChunk(transcript, texts["metrics"], texts["dialogues"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

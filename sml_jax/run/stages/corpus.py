@@ -1,4 +1,4 @@
-"""Learning to speak: next-token prediction on an endless stream of weighted text, from which base models come."""
+"""The corpus stage: next-token prediction on an endless stream of weighted text, which makes base models."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from sml_jax.text.weighted_text import TextSource, WeightedText
 
 @dataclass(frozen=True)
 class Corpus:
-    """Trains on generated text, rows of like length together.
+    """Trains on generated text; the rows of a step have like lengths.
 
     Attributes:
-      text: where examples come from.
+      text: where the rows come from.
       optimizer: from optax.
-      steps: optimiser steps. tokens: padded tokens of a step.
-      buckets: padded lengths, rising; a longer example is an error.
+      steps: optimiser steps.
+      tokens: padded tokens of a step.
+      buckets: padded lengths, rising; a longer row is an error.
+      name: of the stage, in logs and names of files.
     """
 
     text: TextSource
@@ -81,6 +83,7 @@ class Corpus:
         recent_nll: list[float] = []
         with Progress(self.name, self.steps) as progress:
             for batch in stream:
+                # The update, with the time that it takes.
                 started = time.monotonic()
                 train_state, metrics = learner.update(state.train_state, [batch])
                 recent_nll = [*recent_nll[-49:], metrics["nll"]]
@@ -94,25 +97,28 @@ class Corpus:
         return state
 
     def _chat(self, context: RunContext) -> ChatFormat:
+        """The format of generated text; raises a UserError where contexts are written in a chat model's template."""
         if not isinstance(context.framing, ChatFormat):
             raise UserError(f"{self.name}: generated text is written in roles: bind Experiment.chat to a RoleChat")
         return context.framing
 
     def _batches(self, context: RunContext) -> Iterator[MicroBatch]:
-        """Batches without end: examples of like length wait together until they fill a step."""
-        waiting: dict[int, list[WeightedText]] = {size: [] for size in self.buckets}
-        for example in self.text.examples(self._chat(context), context.seed):
-            size = bucket_of(len(example.tokens), self.buckets)
-            waiting[size].append(example)
-            if len(waiting[size]) == self.tokens // size:
-                yield _batch(waiting[size], size)
-                waiting[size] = []
+        """Batches without end."""
+        # Rows of like length wait together until they fill a step.
+        waiting: dict[int, list[WeightedText]] = {bucket: [] for bucket in self.buckets}
+        for row in self.text.examples(self._chat(context), context.seed):
+            bucket = bucket_of(len(row.tokens), self.buckets)
+            waiting[bucket].append(row)
+            if len(waiting[bucket]) == self.tokens // bucket:
+                yield _batch(waiting[bucket], bucket)
+                waiting[bucket] = []
 
 
-def _batch(examples: list[WeightedText], time: int) -> MicroBatch:
-    weights = pad_rows([e.weights for e in examples], time, np.float32)
+def _batch(rows: list[WeightedText], time: int) -> MicroBatch:
+    """Rows padded to `time` tokens, with weights that sum to one."""
+    weights = pad_rows([row.weights for row in rows], time, np.float32)
     return MicroBatch(
-        tokens=pad_rows([e.tokens for e in examples], time, np.int32),
-        length=np.array([len(e.tokens) for e in examples], np.int32),
+        tokens=pad_rows([row.tokens for row in rows], time, np.int32),
+        length=np.array([len(row.tokens) for row in rows], np.int32),
         likelihood=LikelihoodSignal(weights / max(float(weights.sum()), 1e-9)),
     )

@@ -44,11 +44,13 @@ class Offline:
 
     Attributes:
       optimizer: from optax.
-      problems: problems rolled out. samples: dialogues of each.
+      problems: problems that the rollout's dialogues are about.
+      samples: dialogues about each problem.
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`. It is called on
         the rollout, where dialogues without any weight are left out, and again on each step's batch of the others.
       loss: the loss of each token in the policy stream, if the method has one (offline SML has none).
-      epochs: passes over the kept dialogues. batch: dialogues of an optimiser step.
+      epochs: passes over the kept dialogues.
+      batch: dialogues of an optimiser step.
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: student turns of a dialogue; None for the run's rules.
       micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
@@ -139,31 +141,37 @@ class Offline:
         return state
 
     def _kept(self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine) -> Transcript:
-        """The dialogues that are trained on. Pieces that lie in the run's folder already are not rolled out again.
+        """The dialogues that are trained on.
 
-        They are a function of the configuration and the parameters that the stage began with, so one that is there
-        and whole is the one that would be made.
+        Chunks that are in the run's folder already are not rolled out again: a chunk is a function of the
+        configuration and of the parameters that the stage began with, so a complete one is the one that would be made.
+
+        Raises:
+          UserError: there is no dialogue to train on.
         """
         bookkeeper = context.bookkeeper
         folder = bookkeeper.folder.path / f"stage{state.position.stage}_{self.name}"
         starts = range(0, self.problems, self.problems_per_chunk)
         paths = [folder / f"{start:08d}.npz" for start in starts]
-        pieces: list[RolloutChunk] = []
+        chunks: list[RolloutChunk] = []
         with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
             for start, path in zip(starts, paths, strict=True):
-                piece = read_chunk(path)
-                if any_process(piece is None):
-                    piece = self._roll_out(context, state, rules, engine, start, progress)
+                # All processes play a chunk together or none does.
+                chunk = read_chunk(path)
+                if any_process(chunk is None):
+                    chunk = self._roll_out(context, state, rules, engine, start, progress)
                     if is_primary():
-                        write_chunk(path, piece)
-                assert piece is not None
-                if not state.position.step:  # else the lines are in the logs already
-                    bookkeeper.log_rollout(piece.metrics, piece.dialogues)
-                pieces.append(piece)
+                        write_chunk(path, chunk)
+                assert chunk is not None
+                # In a run that goes on after a step of this stage the lines are in the logs already.
+                if not state.position.step:
+                    bookkeeper.log_rollout(chunk.metrics, chunk.dialogues)
+                chunks.append(chunk)
+        # A checkpoint is of no use with other dialogues than those that it was trained on.
         bookkeeper.depend_on(paths)
-        kept = joined([piece.transcript for piece in pieces])
+        kept = joined([chunk.transcript for chunk in chunks])
         if not len(kept.length):
-            dropped = sum(piece.metrics["dropped"] for piece in pieces)
+            dropped = sum(chunk.metrics["dropped"] for chunk in chunks)
             raise UserError(
                 f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped} were dropped), so "
                 "there is nothing to learn from: more problems or turns, or an easier task"
@@ -179,9 +187,9 @@ class Offline:
         start: int,
         progress: Progress,
     ) -> RolloutChunk:
-        """One piece: the dialogues of problems `start` and on."""
+        """Plays one chunk: the dialogues about problems `start` and on."""
         count = min(self.problems_per_chunk, self.problems - start)
-        before = start * self.samples
+        dialogues_before = start * self.samples
         if not engine.executable_count():
             progress.note("compiling...")
             engine.warm_up(state.params)
@@ -195,18 +203,19 @@ class Offline:
             rules,
             seed=context.seed,
             initial_params=context.initial,
-            first_id=FIRST_ID + (state.position.stage << 24) + before,
+            first_id=FIRST_ID + (state.position.stage << 24) + dialogues_before,
             group_size=self.samples,
-            progress=lambda done, total: progress.step(before + done),
+            progress=lambda done, total: progress.step(dialogues_before + done),
             between_turns=context.bookkeeper.stop_if_asked,
         )
         # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
         transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
+        # What the method gives no weight is not trained on, and so not kept.
         kept = np.flatnonzero(signals_of(self.method, transcript).trains())
         counts = {"dialogues": len(transcript.reward), "kept": len(kept), "dropped": int(transcript.dropped.sum())}
-        written = worth_writing(played.dialogues, max(self.dialogues_logged - before, 0))
+        logged = worth_writing(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
         return RolloutChunk(
             dialogues_at(transcript, kept),
             dialogue_statistics(played.dialogues) | counts,
-            context.bookkeeper.records(written, steps_ahead=1),
+            context.bookkeeper.records(logged, steps_ahead=1),
         )

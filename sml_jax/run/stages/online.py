@@ -41,7 +41,7 @@ class Online:
       optimizer: from optax.
       steps: rollouts, each with one update.
       problems_per_step: problems that a step's dialogues are about.
-      group_size: dialogues of each (8 in the paper; 32 for single-turn RL).
+      group_size: dialogues about each problem (8 in the paper; 32 for single-turn RL).
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`.
       loss: the loss of each token in the policy stream: clips and KL, or a function of your own (see
         `learn.losses.TokenLoss`).
@@ -72,10 +72,11 @@ class Online:
         at_least(self, micro_batch_size=1, share=1, dialogues_logged=0)
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
-        least = getattr(self.method, "min_group_size", 1)
-        if self.group_size < least:
+        # A method that compares the dialogues of a problem says how many it needs.
+        needed = getattr(self.method, "min_group_size", 1)
+        if self.group_size < needed:
             raise UserError(
-                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {least} or more "
+                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed} or more "
                 "dialogues of a problem to compare"
             )
         check_buckets(self.name, self.buckets)
@@ -106,6 +107,7 @@ class Online:
         train_problems = context.task.problems("train")
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         with Progress(self.name, self.steps) as progress:
+            # Compiled before the first step, so that no step's time holds it.
             progress.note("compiling...")
             engine.warm_up(state.params)
             while state.position.step < self.steps:
@@ -158,6 +160,7 @@ class Online:
         transcript = played.transcript
         signals = signals_of(self.method, transcript)
         metrics = {**dialogue_statistics(played.dialogues), **signals.metrics}
+        # A loss says whether a dialogue without advantage can have a gradient, as under a KL term.
         skip_zero_advantage = getattr(self.loss, "zero_without_advantage", False)
         chosen = np.flatnonzero(signals.trains(skip_zero_advantage=skip_zero_advantage))
         metrics["dialogues_trained"] = float(len(chosen))
