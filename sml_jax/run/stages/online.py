@@ -76,8 +76,8 @@ class Online:
         needed = getattr(self.method, "min_group_size", 1)
         if self.group_size < needed:
             raise UserError(
-                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed} or more "
-                "dialogues of a problem to compare"
+                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed} "
+                "or more dialogues of a problem to compare"
             )
         check_buckets(self.name, self.buckets)
 
