@@ -43,41 +43,47 @@ LENGTH = 2003
 
 
 def devices(count: int) -> list[Any]:
+    """Devices of an H100 machine that is not here."""
     try:
         xla_cuda13.initialize()
-    except Exception as error:  # the plugin is there, and told so before it looked for a GPU
+    except Exception as error:
+        # Importing JAX has registered the plugin already, which then looked for a GPU in vain.
         if "ALREADY_EXISTS" not in str(error):
             raise
     found = topologies.get_topology_desc("h100", platform="cuda", topology=f"1x1x{count}", target_config=H100)
     return list(found.devices)
 
 
-def look(config: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
-    """Of each program, and of the cache's arrays, bytes of a device."""
+def compile_all(config: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
+    """By the first word of each executable's name: bytes of a device, and how many fused attentions it calls.
+
+    "cache" holds the bytes of each of the cache's arrays on a device.
+    """
     dialogues = Dialogues("online", LENGTH, 16, 2, 256, 256, 64, 64, 64, 64, teacher=False)
     update = Update("online", adamw(1e-3), PolicyLoss(), 4, 1024, 16, 1)
     job = Job(config, 16, *mesh.devices.shape, Sampling(), ((dialogues, update),), None, ())
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     planned = phases_of(job, mesh)
-    for program in (program for phase in planned for program in phase.executables):
-        compiled = program.jitted.trace(*program.args).lower(lowering_platforms=("cuda",)).compile()
+    for executable in (executable for phase in planned for executable in phase.executables):
+        compiled = executable.jitted.trace(*executable.args).lower(lowering_platforms=("cuda",)).compile()
         text, memory = compiled.as_text(), compiled.memory_analysis()
-        found[program.name.split()[0]] = {
+        numbers[executable.name.split()[0]] = {
             "arguments": memory.argument_size_in_bytes,
             "temporaries": memory.temp_size_in_bytes,
             "fused attention": len(re.findall(r'custom_call_target="__cudnn\$fmha', text)),
         }
-    return found | {"cache": [shard_bytes(leaf) for leaf in jax.tree.leaves(planned[0].state["student's cache"])]}
+    return numbers | {"cache": [shard_bytes(leaf) for leaf in jax.tree.leaves(planned[0].state["student's cache"])]}
 
 
 def main() -> None:
+    # JAX and our attention ask the GPU at hand for its generation.
     attention._cuda_generation = lambda: 9  # type: ignore[assignment]
     cudnn.check_compute_capability = lambda capability: True
     split = dataclasses.replace(CONFIG, kv_heads=2)
     found = {
-        "one": look(CONFIG, make_mesh(over=devices(1))),
-        "loops": look(split, make_mesh(8, over=devices(8))),
-        "split": look(split, make_mesh(2, 2, 2, over=devices(8))),
+        "one": compile_all(CONFIG, make_mesh(over=devices(1))),
+        "loops": compile_all(split, make_mesh(8, over=devices(8))),
+        "split": compile_all(split, make_mesh(2, 2, 2, over=devices(8))),
     }
     print(json.dumps(found))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from engine_toys import CONFIG, END, FORBIDDEN, mesh_of
+from engine_toys import CONFIG, END, SUPPRESSED, mesh_of
 
 from sml_jax.engine.engine import Engine
 from sml_jax.learn.logprobs import token_logprobs
@@ -36,7 +36,7 @@ def make_engine(model: Decoder) -> Callable[..., Engine]:
             "max_length": 64,
             "max_new_tokens": 8,
             "stop_ids": (END,),
-            "suppressed_ids": (FORBIDDEN,),
+            "suppressed_ids": (SUPPRESSED,),
             "chunk_sizes": (4, 8),
             "capacities": (64,),
         }

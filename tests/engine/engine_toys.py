@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 from sml_jax.models.config import DecoderConfig
 from sml_jax.sharding import AXES
 
-END, OTHER_END, FORBIDDEN = 2, 9, 5
+END, OTHER_END, SUPPRESSED = 2, 9, 5
 CONFIG = DecoderConfig(
     vocab_size=14,
     embed_dim=16,

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from engine_toys import END, FORBIDDEN, mesh_of
+from engine_toys import END, SUPPRESSED, mesh_of
 
 from sml_jax.common.errors import UserError
 from sml_jax.engine.context_batch import ContextBatch
@@ -41,7 +41,7 @@ def play(batch: ContextBatch, row_of: dict[int, int], limit: int = 6) -> tuple[d
             logprobs[d] |= {before[d] + i: lp for i, lp in enumerate(said.logprobs)}
             assert len(said.tokens) == len(said.logprobs) == len(said.sampling_logprobs) <= limit
             assert said.ended == (said.tokens[-1] == END)
-            assert FORBIDDEN not in said.tokens
+            assert SUPPRESSED not in said.tokens
     return sampled, logprobs
 
 

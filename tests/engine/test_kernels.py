@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from engine_toys import CONFIG, END, FORBIDDEN, OTHER_END
+from engine_toys import CONFIG, END, SUPPRESSED, OTHER_END
 
 from sml_jax.engine.sampling import Sampling, row_keys
 
@@ -49,7 +49,7 @@ def sampled_tokens(out) -> list[list[int]]:
     return [row[:n].tolist() for row, n in zip(out.tokens, out.count, strict=True)]
 
 
-@pytest.mark.parametrize(("chunk", "suppressed_ids"), [(4, (FORBIDDEN,)), (8, (FORBIDDEN,)), (8, ())])
+@pytest.mark.parametrize(("chunk", "suppressed_ids"), [(4, (SUPPRESSED,)), (8, (SUPPRESSED,)), (8, ())])
 def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(
     make_engine, params, scores_of, chunk, suppressed_ids
 ) -> None:
@@ -119,7 +119,7 @@ def test_limits_hold_for_each_row_and_an_end_stops_it(make_engine, params) -> No
             assert END not in turn[:-1]
             assert ended == (turn[-1:] == [END])
             assert ended or len(turn) == limit
-            assert FORBIDDEN not in turn
+            assert SUPPRESSED not in turn
     assert stopped == {True, False}
 
 
@@ -179,7 +179,7 @@ def test_greedy_takes_the_likeliest_that_may_be_said(make_engine, params, logits
     rows = contexts()
     _, out = decode_turns(make_engine(sampling=Sampling(temperature=0.0)), params, rows, [8] * 4)
     logits = logits_of([row + turn for row, turn in zip(rows, sampled_tokens(out), strict=True)])
-    logits[:, :, FORBIDDEN] = -np.inf
+    logits[:, :, SUPPRESSED] = -np.inf
     for row, turn, mine in zip(rows, sampled_tokens(out), logits, strict=True):
         assert turn == mine[len(row) - 1 : len(row) + len(turn) - 1].argmax(-1).tolist()
     assert all((row[:n] == 0).all() for row, n in zip(out.sampling_logprob, out.count, strict=True))
@@ -187,7 +187,7 @@ def test_greedy_takes_the_likeliest_that_may_be_said(make_engine, params, logits
 
 def plain_sampling_logprobs(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> np.ndarray:
     """The sampling distribution of one position, token by token from the likeliest."""
-    weights = {t: float(np.exp(np.float64(v) / temperature)) for t, v in enumerate(logits) if t != FORBIDDEN}
+    weights = {t: float(np.exp(np.float64(v) / temperature)) for t, v in enumerate(logits) if t != SUPPRESSED}
     ranked = sorted(weights, key=lambda t: -weights[t])[: top_k or None]
     total, kept, mass = sum(weights[t] for t in ranked), [], 0.0
     for t in ranked:
