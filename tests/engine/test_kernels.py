@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from engine_toys import CONFIG, END, SUPPRESSED, OTHER_END
+from engine_toys import CONFIG, END, OTHER_END, SUPPRESSED
 
 from sml_jax.engine.sampling import Sampling, row_keys
 
