@@ -145,7 +145,7 @@ def test_what_the_teacher_knows(task: CodeTask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reply"),
+    ("utterance", "reply"),
     [
         (GOOD["add"], "That is correct. All tests pass."),
         ("Must it take strings?", "I found no program in that. Write the whole of it in one ```python block."),
@@ -161,10 +161,10 @@ def test_what_the_teacher_knows(task: CodeTask) -> None:
         ),
     ],
 )
-def test_the_scripted_teacher_tells_the_failure_and_not_the_answer(said: str, reply: str) -> None:
+def test_the_scripted_teacher_tells_the_failure_and_not_the_answer(utterance: str, reply: str) -> None:
     task = CodeTask("code", {"test": [ADD]}, Limits(wall_s=60.0, cpu_s=1))
-    verdict = task.verify([(ADD, said)])[0]
-    assert task.reply(ADD, [Turn("teacher", ADD.question), Turn("student", said)], verdict) == reply
+    verdict = task.verify([(ADD, utterance)])[0]
+    assert task.reply(ADD, [Turn("teacher", ADD.question), Turn("student", utterance)], verdict) == reply
 
 
 def test_problems_may_stay_on_disk() -> None:

@@ -96,8 +96,8 @@ def test_bad_rows_are_named_and_counted(tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         rows = read_rows(path, build)
     assert (len(rows.items), rows.bad, rows.left_out) == (24, 3, {"large": 5})
-    for where in ("8: seven", "31: not a JSON object", "32: not JSON"):
-        assert f"{path}:{where}; row left out" in caplog.text
+    for bad_row in ("8: seven", "31: not a JSON object", "32: not JSON"):
+        assert f"{path}:{bad_row}; row left out" in caplog.text
     assert f"{path}: left out 5 of 32 rows: large" in caplog.text
 
 
@@ -185,8 +185,8 @@ def test_an_array_in_one_line_keeps_all_its_rows(tmp_path):
     """All of them were called 1, and all but the first left out as its copies."""
     rows = [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(5)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    found = read_rows(tmp_path / "rows.json", lambda row, label: (label, row["answer"])).items
-    assert found == (("1", "1"), ("1.2", "2"), ("1.3", "3"), ("1.4", "4"), ("1.5", "5"))
+    rows_read = read_rows(tmp_path / "rows.json", lambda row, label: (label, row["answer"])).items
+    assert rows_read == (("1", "1"), ("1.2", "2"), ("1.3", "3"), ("1.4", "4"), ("1.5", "5"))
     assert len(JsonlTask(tmp_path / "rows.json", test_fraction=0).problems("train")) == 5
     (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
     assert read_rows(tmp_path / "rows.json", lambda row, label: label).items[:2] == ("2", "6")

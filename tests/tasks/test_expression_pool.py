@@ -95,9 +95,9 @@ def test_a_hung_worker_costs_one_expression_only() -> None:
         pool.outputs(["x"], [1])
         os.kill(pool._worker.pid, signal.SIGSTOP)
         many = [f"x + {i}" for i in range(9000)]  # more than a pipe holds
-        first, *rest = pool.outputs(many, [1])
+        first, *others = pool.outputs(many, [1])
         assert first == "evaluation stopped: timed out"
-        assert rest == [[1 + i] for i in range(1, 9000)]
+        assert others == [[1 + i] for i in range(1, 9000)]
         assert pool.outputs(["x + 0"], [1]) == [[1]]  # a time-out is not remembered
 
 
@@ -156,13 +156,13 @@ _TREES = st.recursive(
 
 @given(st.lists(_TREES, max_size=8), st.lists(st.integers(-50, 50), max_size=4))
 def test_agrees_with_python(pool: ExpressionPool, expressions: list[str], inputs: list[int]) -> None:
-    for expression, found in zip(expressions, pool.outputs(expressions, inputs), strict=True):
+    for expression, values in zip(expressions, pool.outputs(expressions, inputs), strict=True):
         try:
             expected = [eval(expression, {"x": x}) for x in inputs]
         except ZeroDivisionError:
-            assert "division by zero" in found
+            assert "division by zero" in values
             continue
-        assert found == expected or (isinstance(found, str) and max(map(abs, expected)) >= 10**15)
+        assert values == expected or (isinstance(values, str) and max(map(abs, expected)) >= 10**15)
 
 
 @given(st.lists(st.text(), max_size=5))

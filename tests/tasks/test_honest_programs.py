@@ -101,15 +101,15 @@ plain = st.recursive(
 @given(plain)
 def test_plain_data_comes_back_the_same(value: object) -> None:
     data = Writer(outside, {}, set()).message(value)
-    got = Reader(inside, [], {}).value(data)
-    assert got == value and type(got) is type(value)
+    received = Reader(inside, [], {}).value(data)
+    assert received == value and type(received) is type(value)
 
 
 def test_shared_and_circular_lists_stay_so() -> None:
-    one: list = [1]
-    one.append((one, {"a": one}))
-    got = Reader(inside, [], {}).value(Writer(outside, {}, set()).message([one, one]))
-    assert got[0] is got[1] and got[0][1][0] is got[0] and got[0][1][1]["a"] is got[0]
+    circular: list = [1]
+    circular.append((circular, {"a": circular}))
+    received = Reader(inside, [], {}).value(Writer(outside, {}, set()).message([circular, circular]))
+    assert received[0] is received[1] and received[0][1][0] is received[0] and received[0][1][1]["a"] is received[0]
 
 
 @given(
@@ -117,9 +117,9 @@ def test_shared_and_circular_lists_stay_so() -> None:
     | st.lists(st.sampled_from([b"0\n", b"l", b"t", b"d", b"I", b"-1 ", b"1:", b"0", b" ", b"5:"])).map(b"".join)
 )
 def test_bytes_that_are_no_message_are_refused_and_nothing_else(data: bytes) -> None:
-    kept = [[1, 2]]
+    untouched = [[1, 2]]
     try:  # noqa: SIM105
         Reader(inside, [], {}).value(data)
     except Garbled:
         pass
-    assert kept == [[1, 2]]
+    assert untouched == [[1, 2]]

@@ -97,10 +97,10 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     (tmp_path / "out").mkdir()
     protection_module.strongest_walls()
-    found = Outside(tmp_path / "out")
-    yield found
-    found.check()
-    found.close()
+    surroundings = Outside(tmp_path / "out")
+    yield surroundings
+    surroundings.check()
+    surroundings.close()
     assert list(scratch.iterdir()) == []
 
 

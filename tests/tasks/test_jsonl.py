@@ -143,11 +143,11 @@ def test_the_teacher_may_know_the_whole_solution(tmp_path: Path) -> None:
 
 
 @given(st.integers(2, 9999), st.text(max_size=30))
-def test_replies_keep_the_gold_answer(answer: int, said: str) -> None:
+def test_replies_keep_the_gold_answer(answer: int, utterance: str) -> None:
     problem = Problem(id="1", question="q", answer=str(answer))
     task = MathTask("sums", {"train": (problem,)})
     assert task.static_knowledge(problem) == f"the answer is {answer}"
-    (verdict,) = task.verify([(problem, said)])
+    (verdict,) = task.verify([(problem, utterance)])
     assert task.dynamic_knowledge(problem, verdict) == ""
     for verdict in (Verdict(False, True, "attempt 1; wrong"), Verdict(False, False), Verdict(True, True)):
         assert str(answer) not in task.reply(problem, (), verdict)

@@ -14,7 +14,7 @@ GSM8K = "She sells 9 eggs.\n9 * 2 = <<9*2=18>>18\n#### 18"
 
 
 @pytest.mark.parametrize(
-    ("gold", "said"),
+    ("gold", "teacher_text"),
     [
         ("47", "it is 47"),
         ("47", "47"),
@@ -48,12 +48,12 @@ GSM8K = "She sells 9 eggs.\n9 * 2 = <<9*2=18>>18\n#### 18"
         ("#### 1,234", "1234"),
     ],
 )
-def test_the_answer_is_given_away(gold, said):
-    assert leaks(gold, said, "")
+def test_the_answer_is_given_away(gold, teacher_text):
+    assert leaks(gold, teacher_text, "")
 
 
 @pytest.mark.parametrize(
-    ("gold", "said"),
+    ("gold", "teacher_text"),
     [
         ("47", "part 1 is too low, part 2 is right"),
         ("47", "147 or 471"),
@@ -81,8 +81,8 @@ def test_the_answer_is_given_away(gold, said):
         ("47", ""),
     ],
 )
-def test_the_answer_is_not_given_away(gold, said):
-    assert not leaks(gold, said, "")
+def test_the_answer_is_not_given_away(gold, teacher_text):
+    assert not leaks(gold, teacher_text, "")
 
 
 def test_what_the_student_has_said_is_no_secret():
@@ -164,7 +164,7 @@ PROGRAM = """def total(xs):
 
 
 @pytest.mark.parametrize(
-    ("said", "leak"),
+    ("teacher_text", "leak"),
     [
         (PROGRAM, True),
         ("`if x%3==0 and x not in seen:`", True),  # one long line, without its spaces
@@ -176,9 +176,9 @@ PROGRAM = """def total(xs):
         ("", False),
     ],
 )
-def test_copied_program_lines(said, leak):
-    assert leaks(PROGRAM, said, "sum up the squares") == leak
-    assert not leaks(PROGRAM, said, PROGRAM), "the student's own program is no secret"
+def test_copied_program_lines(teacher_text, leak):
+    assert leaks(PROGRAM, teacher_text, "sum up the squares") == leak
+    assert not leaks(PROGRAM, teacher_text, PROGRAM), "the student's own program is no secret"
 
 
 def test_one_short_line_of_a_longer_program_is_a_hint_and_two_are_a_copy():
@@ -196,11 +196,11 @@ def test_real_solutions_leak_and_real_questions_do_not(real_data):
         assert not leaks(row["answer"], row["question"], row["question"])
     rows = [json.loads(line) for line in (real_data / "mbpp" / "mbpp.jsonl").read_text("utf-8").splitlines()[:100]]
     copied = 0
-    for row, other in zip(rows, rows[1:] + rows[:1], strict=True):
+    for row, other_row in zip(rows, rows[1:] + rows[:1], strict=True):
         public = "\n".join([row["text"], *row["test_list"]])
         assert leaks(row["code"], f"Try:\n```python\n{row['code']}\n```", public), row["task_id"]
         assert not leaks(row["code"], f"Your code fails {row['test_list'][0]}", row["text"]), row["task_id"]
-        copied += leaks(row["code"], other["code"], public)
+        copied += leaks(row["code"], other_row["code"], public)
     assert copied <= 2, "some neighbours are one problem asked twice"
 
 
@@ -208,9 +208,9 @@ latex_like = st.text(alphabet="0123456789\\{}frac sqrt^_$%+-*/(),.=xy\n`'\"#:[]"
 
 
 @given(latex_like, latex_like, latex_like)
-def test_any_markup_gets_an_answer(gold, said, so_far):
-    assert leaks(gold, said, so_far) in (True, False)
-    assert leaks(f"{gold}\nreturn x", said, so_far) in (True, False)
+def test_any_markup_gets_an_answer(gold, teacher_text, public_text):
+    assert leaks(gold, teacher_text, public_text) in (True, False)
+    assert leaks(f"{gold}\nreturn x", teacher_text, public_text) in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_long_texts_of_one_thing_get_an_answer(unit):
 
 
 @given(st.text(), st.text(), st.text())
-def test_any_texts_get_an_answer(gold, said, so_far):
-    assert leaks(gold, said, so_far) in (True, False)
+def test_any_texts_get_an_answer(gold, teacher_text, public_text):
+    assert leaks(gold, teacher_text, public_text) in (True, False)
 
 
 number_like = st.from_regex(r"[-+$]?[0-9]{0,4}[.,/]?[0-9]{1,4}[%.]?", fullmatch=True)
@@ -235,16 +235,16 @@ expression_like = st.from_regex(r"[-x0-9+*/%() ]{1,12}", fullmatch=True)
 def test_the_answer_word_for_word_always_leaks_until_the_student_says_it(gold):
     gold = gold.rsplit("####", 1)[-1].strip()
     assume(gold)
-    said = f"so it is {gold} indeed"
-    assert leaks(gold, said, "nothing yet")
-    assert not leaks(gold, said, said)
+    teacher_text = f"so it is {gold} indeed"
+    assert leaks(gold, teacher_text, "nothing yet")
+    assert not leaks(gold, teacher_text, teacher_text)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_numbers_leak_by_value(gold, said):
-    for text in (f"{said}", f"{said:,}", f"{said}.0", f"${said:,}.00"):
-        assert leaks(str(gold), f"it is {text}", "") == (gold == said)
-        assert leaks(f"{gold:,}", f"{text} it is", "") == (gold == said)
+def test_numbers_leak_by_value(gold, teacher_text):
+    for text in (f"{teacher_text}", f"{teacher_text:,}", f"{teacher_text}.0", f"${teacher_text:,}.00"):
+        assert leaks(str(gold), f"it is {text}", "") == (gold == teacher_text)
+        assert leaks(f"{gold:,}", f"{text} it is", "") == (gold == teacher_text)
 
 
 def test_a_number_of_thousands_of_digits_is_text():
@@ -254,7 +254,7 @@ def test_a_number_of_thousands_of_digits_is_text():
 
 
 @pytest.mark.parametrize(
-    ("gold", "said"),
+    ("gold", "teacher_text"),
     [
         ("42", "1" + ",111" * 25_000 + "x"),
         ("for" + " in" * 30_000 + "\nx", "x"),
@@ -262,15 +262,17 @@ def test_a_number_of_thousands_of_digits_is_text():
     ],
     ids=["groups of digits", "a line of one word", "blanks within a tuple"],
 )
-def test_no_text_takes_the_square_of_its_length(gold, said):
+def test_no_text_takes_the_square_of_its_length(gold, teacher_text):
     start = time.process_time()
-    leaks(gold, said, said)
+    leaks(gold, teacher_text, teacher_text)
     assert time.process_time() - start < 4
 
 
-@pytest.mark.parametrize("said", ["one half\u017f", "\u017fix", "f\u0131ve", "twenty-\u017even", "two \u212aings"])
-def test_letters_that_fold_to_others_make_no_number_word(said):
+@pytest.mark.parametrize(
+    "teacher_text", ["one half\u017f", "\u017fix", "f\u0131ve", "twenty-\u017even", "two \u212aings"]
+)
+def test_letters_that_fold_to_others_make_no_number_word(teacher_text):
     """The long s is "S" in small for a pattern without case, and not for `str.lower`."""
     for gold in ("1/2", "6", "5", "27"):
-        assert not leaks(gold, f"it is {said}", "")
+        assert not leaks(gold, f"it is {teacher_text}", "")
     assert leaks("27", "it is TWENTY-SEVEN", "") and leaks("1/2", "it is One Half", "")

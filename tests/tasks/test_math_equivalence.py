@@ -10,9 +10,9 @@ from sml_jax.tasks.math.equivalence import EquivalencePool
 
 @pytest.fixture(scope="module")
 def pool():
-    made = EquivalencePool(workers=1)
-    yield made
-    made.close()
+    new_pool = EquivalencePool(workers=1)
+    yield new_pool
+    new_pool.close()
 
 
 def test_equal_and_unequal(pool) -> None:
@@ -36,10 +36,10 @@ def test_a_killed_process_comes_back_and_a_time_out_is_not_remembered(pool) -> N
     pool.ask("1+x", "x+1", 60.0)
     os.kill(pool._idle[0].pid, signal.SIGKILL)
     try:
-        found = pool.ask("1+3x", "3x+1", 60.0)  # started again, or seen dying
+        equal = pool.ask("1+3x", "3x+1", 60.0)  # started again, or seen dying
     except TimeoutError:
-        found = pool.ask("1+3x", "3x+1", 60.0)
-    assert found
+        equal = pool.ask("1+3x", "3x+1", 60.0)
+    assert equal
 
 
 def test_a_process_is_killed_that_does_not_give_up_itself() -> None:

@@ -20,9 +20,9 @@ def test_it_is_a_task() -> None:
 
 def test_knowledge() -> None:
     assert task().static_knowledge(SOLVED) == "the answer is 7"
-    whole = task("solution")
-    assert whole.static_knowledge(SOLVED) == "a solution:\n3 + 4 = 7\nthe answer is 7"
-    assert whole.static_knowledge(BARE) == "the answer is 8"
+    solution_task = task("solution")
+    assert solution_task.static_knowledge(SOLVED) == "a solution:\n3 + 4 = 7\nthe answer is 7"
+    assert solution_task.static_knowledge(BARE) == "the answer is 8"
 
 
 @pytest.mark.parametrize("knowledge", ["hint", ""])
@@ -39,8 +39,8 @@ def test_splits() -> None:
 
 
 def test_verdicts_in_order() -> None:
-    said = ["the answer is 7", "the answer is 7", "what do you mean?"]
-    verdicts = task().verify(list(zip((SOLVED, BARE, BARE), said, strict=True)))
+    utterances = ["the answer is 7", "the answer is 7", "what do you mean?"]
+    verdicts = task().verify(list(zip((SOLVED, BARE, BARE), utterances, strict=True)))
     assert [(v.correct, v.attempted) for v in verdicts] == [(True, True), (False, True), (False, False)]
     assert task().dynamic_knowledge(BARE, verdicts[1]) == ""
 

@@ -45,8 +45,8 @@ from sml_jax.tasks.problems.numbers import AnswerNumber, answer_number, same_num
     ],
 )
 def test_values(text: str, value: int | Fraction | None) -> None:
-    found = answer_number(text)
-    assert (found and found.value) == value
+    number = answer_number(text)
+    assert (number and number.value) == value
 
 
 def test_a_letter_after_a_space_is_a_unit_where_asked_for() -> None:

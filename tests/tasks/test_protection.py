@@ -21,15 +21,16 @@ def decide(machine: str, number: int, *arguments: int) -> int:
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
     data = struct.pack("<IIQ6Q", number, arch, 0, *(*arguments, 0, 0, 0, 0, 0, 0)[:6])
     lines = list(struct.iter_unpack("<HBBI", seccomp.filter_program(machine)))
-    at = held = 0
+    at = accumulator = 0
     while True:
         code, yes, no, value = lines[at]
         if code == 0x06:
             return value
         if code == 0x20:
-            held, step = struct.unpack_from("<I", data, value)[0], 0
+            accumulator, step = struct.unpack_from("<I", data, value)[0], 0
         else:
-            step = yes if {0x15: held == value, 0x35: held >= value, 0x45: bool(held & value)}[code] else no
+            outcomes = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}
+            step = yes if outcomes[code] else no
         at += 1 + step
 
 

@@ -19,9 +19,9 @@ def test_rows(tmp_path: Path) -> None:
     problem = task.problems("test")[2]
     assert (problem.id, problem.entry) == ("humaneval:Toy/2", "total_2")
     assert problem.prefix == humaneval_row(2)["prompt"] and problem.prefix.strip() in problem.question
-    whole = f"```python\n{problem.solution}\n```"
+    program = f"```python\n{problem.solution}\n```"
     body = "```python\ndef total_2(xs):\n    return sum(xs)\n```"
-    assert [v.correct for v in task.verify([(problem, whole), (problem, body)])] == [True, False]
+    assert [v.correct for v in task.verify([(problem, program), (problem, body)])] == [True, False]
     with pytest.raises(UserError, match="train"):
         task.problems("train")
 
@@ -31,5 +31,5 @@ def test_rows(tmp_path: Path) -> None:
     [({"entry_point": "a b"}, "no name of a function"), ({"prompt": None}, "NoneType"), ({"task_id": 3}, "int")],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [humaneval_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, humaneval, good, humaneval_row(50, **changes), why)
+    good_rows = [humaneval_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, humaneval, good_rows, humaneval_row(50, **changes), why)

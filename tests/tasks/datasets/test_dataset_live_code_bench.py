@@ -21,9 +21,9 @@ def test_a_method_and_a_whole_program(tmp_path: Path) -> None:
     assert method.cases[0] == CallCase("[0]", "0") and program.cases[2] == IoCase("3", "6")
     assert "class Solution:\n    def double(self, n: int) -> int:\n```" in method.question
     assert "standard input" in program.question and "standard input" not in method.question
-    said = [(method, METHOD.format("n + n")), (method, METHOD.format("n")), (program, PROGRAM.format(2)),
+    attempts = [(method, METHOD.format("n + n")), (method, METHOD.format("n")), (program, PROGRAM.format(2)),
             (program, PROGRAM.format(3))]  # fmt: skip
-    assert [v.correct for v in task.verify(said)] == [True, False, True, False]
+    assert [v.correct for v in task.verify(attempts)] == [True, False, True, False]
 
 
 def test_dates(tmp_path: Path, caplog) -> None:
@@ -38,9 +38,9 @@ def test_dates(tmp_path: Path, caplog) -> None:
 def test_several_files_may_overlap(tmp_path: Path) -> None:
     first = write(tmp_path / "test.jsonl", [contest_row(i) for i in range(3)])
     second = write(tmp_path / "test2.jsonl", [contest_row(i) for i in range(2, 5)])
-    both = live_code_bench([str(first), str(second)]).problems("test")
-    assert [p.id[-4:] for p in both] == ["1000", "1001", "1002", "1003", "1004"]
-    assert live_code_bench(tmp_path).problems("test") == both
+    two_files = live_code_bench([str(first), str(second)]).problems("test")
+    assert [p.id[-4:] for p in two_files] == ["1000", "1001", "1002", "1003", "1004"]
+    assert live_code_bench(tmp_path).problems("test") == two_files
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_several_files_may_overlap(tmp_path: Path) -> None:
     ],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [contest_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, live_code_bench, good, contest_row(50, **changes), why)
+    good_rows = [contest_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, live_code_bench, good_rows, contest_row(50, **changes), why)

@@ -56,8 +56,8 @@ def test_one_text_is_one_problem_whatever_its_tests(tmp_path: Path, caplog) -> N
     ],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [mbpp_row(n) for n in range(601, 613)]
-    check_damage(tmp_path, caplog, mbpp, good, {**mbpp_row(620), **changes}, why)
+    good_rows = [mbpp_row(n) for n in range(601, 613)]
+    check_damage(tmp_path, caplog, mbpp, good_rows, {**mbpp_row(620), **changes}, why)
 
 
 def test_the_real_file(real_data: Path, caplog) -> None:

@@ -39,8 +39,8 @@ def test_difficulty(tmp_path: Path, caplog) -> None:
     ],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [omni_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, lambda path: omni_math(path, 0), good, omni_row(50, **changes), why)
+    good_rows = [omni_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, lambda path: omni_math(path, 0), good_rows, omni_row(50, **changes), why)
 
 
 def test_domains_of_other_shapes(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def test_rows(tmp_path: Path) -> None:
         "Write a function that adds 0 to its argument.\n\nWrite it as `def plus(x: int) -> int:`"
     )
     assert problem.solution == "def plus(x: int) -> int:\n    return x + 0"
-    said = [f"```python\n{problem.solution}\n```", "```python\ndef plus(x): return 9\n```"]
-    assert [v.correct for v in task.verify([(problem, text) for text in said])] == [True, False]
+    utterances = [f"```python\n{problem.solution}\n```", "```python\ndef plus(x): return 9\n```"]
+    assert [v.correct for v in task.verify([(problem, text) for text in utterances])] == [True, False]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -69,5 +69,5 @@ def test_where_the_name_cannot_be_told_a_test_is_shown(tmp_path: Path) -> None:
     ],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [instruct_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, open_code_instruct, good, instruct_row(50, **changes), why)
+    good_rows = [instruct_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, open_code_instruct, good_rows, instruct_row(50, **changes), why)

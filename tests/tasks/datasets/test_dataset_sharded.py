@@ -61,8 +61,8 @@ def test_checks_of_automatic_shards(tmp_path: Path, caplog) -> None:
     ],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [sharded_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, sharded_math, good, sharded_row(50, **changes), why)
+    good_rows = [sharded_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, sharded_math, good_rows, sharded_row(50, **changes), why)
 
 
 def test_programs_of_both_origins(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_programs_of_both_origins(tmp_path: Path) -> None:
     assert first.setup == "from typing import List" and first.cases == (CallCase("[[1, 2]]", "4"),)
     assert 'Sum of xs, plus 1."""' in first.full and first.solution.endswith("return sum(xs) + 1\n")
     assert second.full.startswith("Double the number. Variant 4.\n\nUse this starter code:") and len(second.cases) == 3
-    said = [
+    utterances = [
         "```python\ndef total_1(xs: List[int]): return sum(xs) + 1\n```",
         "```python\ndef double(n): return 2 * n\n```",
     ]
-    assert [v.correct for v in task.verify(list(zip((first, second), said, strict=True)))] == [True, True]
+    assert [v.correct for v in task.verify(list(zip((first, second), utterances, strict=True)))] == [True, True]
     assert sharded_code(path, name_function=False).problems("test")[1].question == "make it twice as much"
 
 
@@ -99,8 +99,8 @@ def test_programs_of_both_origins(tmp_path: Path) -> None:
     ],
 )
 def test_damage_of_programs(tmp_path: Path, caplog, changes: dict, why: str) -> None:
-    good = [sharded_code_row(i) for i in range(12)]
-    check_damage(tmp_path, caplog, sharded_code, good, sharded_code_row(50, **changes), why)
+    good_rows = [sharded_code_row(i) for i in range(12)]
+    check_damage(tmp_path, caplog, sharded_code, good_rows, sharded_code_row(50, **changes), why)
 
 
 def test_the_real_file(real_data: Path) -> None:

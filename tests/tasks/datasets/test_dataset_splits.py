@@ -23,13 +23,13 @@ def test_select_in_its_order(caplog) -> None:
         chosen = select("toy", {"train": train, "test": problems("B ", "another long one")}, Selection(2, 8))
     assert [p.question for p in chosen["train"]] == ["a", "c"]
     assert [p.question for p in chosen["test"]] == ["B "]
-    for said in (
+    for message in (
         "toy train: left out 1 problems whose id another has",
         "toy train: left out 1 of 5 problems longer than 8 characters of question",
         "toy test: left out 1 of 2 problems",
         "toy: left out 1 training problems that another split holds too",
     ):
-        assert said in caplog.text
+        assert message in caplog.text
 
 
 def test_a_test_problem_that_is_left_out_is_still_no_training_problem() -> None:
@@ -52,12 +52,12 @@ def test_bad_selections(bad: dict) -> None:
 
 @given(QUESTIONS, st.floats(0, 1))
 def test_a_hash_split_parts_by_the_text_alone(questions: list[str], fraction: float) -> None:
-    whole = split_by_hash(problems(*questions), fraction)
-    assert sorted(p.id for side in whole.values() for p in side) == sorted(f"p{i}" for i in range(len(questions)))
-    assert not {p.question for p in whole["train"]} & {p.question for p in whole["test"]}
+    by_hash = split_by_hash(problems(*questions), fraction)
+    assert sorted(p.id for side in by_hash.values() for p in side) == sorted(f"p{i}" for i in range(len(questions)))
+    assert not {p.question for p in by_hash["train"]} & {p.question for p in by_hash["test"]}
     for question in questions:
         (side,) = (name for name, side in split_by_hash(problems(question), fraction).items() if side)
-        assert question in {p.question for p in whole[side]}
+        assert question in {p.question for p in by_hash[side]}
 
 
 @given(QUESTIONS, st.integers(0, 10))
@@ -66,10 +66,10 @@ def test_a_split_by_count(questions: list[str], count: int) -> None:
         with pytest.raises(UserError, match="test_problems is"):
             split_by_count(problems(*questions), count)
         return
-    whole = split_by_count(problems(*questions), count)
-    assert whole["test"] + whole["train"] == in_hash_order(problems(*questions))
-    assert not {p.question for p in whole["train"]} & {p.question for p in whole["test"]}
-    assert len(whole["test"]) == count or len(set(questions)) < len(questions)
+    by_count = split_by_count(problems(*questions), count)
+    assert by_count["test"] + by_count["train"] == in_hash_order(problems(*questions))
+    assert not {p.question for p in by_count["train"]} & {p.question for p in by_count["test"]}
+    assert len(by_count["test"]) == count or len(set(questions)) < len(questions)
 
 
 def test_the_mixed_order_is_one_of_texts() -> None:
