@@ -73,6 +73,6 @@ def test_evaluation_tasks_after_a_recipe(tmp_path: Path, name: str) -> None:
     given = bindings(tmp_path, "GSM8K_TRAIN", "GSM8K_TEST", *EVALUATION[name])
     experiment, _ = load_experiment([gin_file("gsm8k"), gin_file(name)], given)
     assert experiment.task.name == "gsm8k"
-    (suite,) = experiment.sharded if name.startswith("sharded") else experiment.suites
+    (suite,) = experiment.sharded_suites if name.startswith("sharded") else experiment.suites
     assert suite.task.name == name and len(suite.task.problems("test")) == (3 if name == "math_rows" else 1)
     assert suite.prompts.student == ("student_math" if "math" in name else "student_code")
