@@ -169,6 +169,13 @@ def test_credit_grows_towards_the_correct_turn(examples):
     np.testing.assert_allclose(signal.weights, student / 3, atol=1e-6)
 
 
+def test_a_reward_and_a_loss_train(examples):
+    (line,), _, _ = run(examples, ["reward_and_loss", "easy"], *SMALL)
+    # Solved dialogues are worth from a half up, for as much as the student said.
+    assert 0 < line["success"] / 2 <= line["return"] <= line["success"]
+    assert line["weight"] == pytest.approx(1, abs=1e-4) and line["gradient_norm"] > 0
+
+
 def test_a_stage_runs(examples):
     settings = ("ExpertIteration.steps=2", "ExpertIteration.problems_per_step=2", "ExpertIteration.samples=2")
     metrics, dialogues, _ = run(examples, ["expert_iteration", "easy"], *settings)
