@@ -36,4 +36,5 @@ class Executable:
 
 def executable_count(jitted: Any) -> int:
     """How many executables a function from `jax.jit` holds so far; it grows by one with every recompilation."""
+    # JAX has no public name for the size of a jitted function's cache.
     return int(jitted._cache_size())

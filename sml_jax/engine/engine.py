@@ -258,6 +258,7 @@ class Engine:
         """
         stop_counts = np.full(num_decode_loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
         placed = [self._place_rows(array) for array in (last, start, limit, keys)]
+        # Rows lie where their cache is; each loop's number lies where the loop runs.
         stops = put_global(stop_counts, decode_loop_sharding(self.mesh))
         return self._decode(
             self.prepare_params(params), cache, self._place_numbers(rows), *placed, stops, self._allowed
@@ -363,6 +364,7 @@ class Engine:
         tokens = jax.ShapeDtypeStruct((batch, chunk), jnp.int32, sharding=by_rows)
         keys = _with_sharding(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch)), by_rows)
         row_numbers = jax.ShapeDtypeStruct((self.shards, batch // self.shards), jnp.int32, sharding=by_rows)
+        # A call of all rows is told no row numbers, and is another executable than one of some rows.
         rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
         stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
         allowed = None
@@ -371,6 +373,7 @@ class Engine:
         size = (self.max_concurrent, batch, self.max_length)
 
         def write_executable(slots: int, calls: int) -> Executable:
+            # New keys and values lie slot by slot, also those that go into a ring.
             new = self._abstract_cache(batch, slots, None)
             return Executable(
                 f"write {slots} behind {self.max_length}",

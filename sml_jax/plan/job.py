@@ -48,6 +48,7 @@ class Dialogues:
     @property
     def max_new_tokens(self) -> int:
         """The most tokens of a sampled turn of either side."""
+        # Both sides share one engine, as in a run.
         return max(self.student_tokens, self.teacher_tokens)
 
     @property

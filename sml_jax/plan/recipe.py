@@ -83,6 +83,7 @@ def _bind_tasks(task: Task) -> tuple[str, ...]:
         elif suites:
             left_out.append("evaluation is left out: Experiment.suites is not written as a list of suites")
             _bind("", _EXPERIMENT, "suites", ())
+        # The stand-in has no problem with shards, and sharded suites are about these alone.
         if _bound("sharded"):
             left_out.append("sharded suites are left out")
             _bind("", _EXPERIMENT, "sharded", ())
