@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--keep", type=Path, default=Path("/tmp/fuzz"), help="folder for the cases that find something")
     parser.add_argument("--replay", type=Path, help="run the one case in this file, and let its error through")
     options = parser.parse_args(argv)
+    # Coverage leads the choice of cases where atheris is there.
     engine = options.engine or ("atheris" if importlib.util.find_spec("atheris") else "random")
     if options.replay:
         from fuzz.source import Source

@@ -17,6 +17,7 @@ from sml_jax.text.chat import simple_format
 from sml_jax.text.families import families, family_of, message_format
 
 _toys = toys("text/text_toys")
+# The tokenizer of the tests that stands for each family's.
 _KIND = {"gemma": "gemma", "llama3": "llama", "qwen2_5": "qwen", "qwen3": "qwen", "chatml": "qwen"}
 _WORDS = (
     *("<feedback>", "</feedback>", "<think>", "</think>", "{{question}}", "{{#knowledge}}", "{{/knowledge}}", "{{"),
@@ -24,6 +25,7 @@ _WORDS = (
     *(*_toys.QWEN_SPECIAL, *_toys.LLAMA_SPECIAL, *_toys.GEMMA_MARKERS, *_toys.GEMMA_SPECIAL, "<end>", "<private>"),
     *("<student>",),
 )
+# A text that only the teacher may read.
 _SECRET = "ZQ7X"
 
 
@@ -38,6 +40,7 @@ def _framings() -> dict[str, Framing]:
     for family, kind in _KIND.items():
         for name, prompt in prompts.items():
             framings[f"{family} {name}"] = MessageFraming(message_format(family, tokenizers()[kind]), prompt)
+    # A family that thinks aloud, and one whose tokenizer comes as JSON.
     thinking = message_format("qwen3", tokenizers()["qwen"], thinking=True)
     framings["qwen3 thinking"] = MessageFraming(thinking, prompts["math"])
     framings["gemma json"] = MessageFraming(message_format("gemma", tokenizers()["gemma_json"]), prompts["math"])
@@ -130,6 +133,7 @@ def _check_prompts(source: Source) -> None:
     content = shipped[getattr(Prompts(), which)]
     content += source.text(_WORDS, 6, 100).encode("utf-8", "surrogatepass") if source.flag() else b""
     question, knowledge = source.text(_WORDS, 10, 200), source.text(_WORDS, 10, 200)
+    # A damaged prompt file, or a name that may be none.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "prompt.txt"
         path.write_bytes(broken(source, content))
@@ -142,6 +146,7 @@ def _check_prompts(source: Source) -> None:
         assert knowledge not in ("x",) and isinstance(prompts.around_student() + prompts.around_verifier(), tuple)
         assert isinstance(prompts.for_question(), str)
         template = path.read_text(encoding="utf-8").strip() if name == str(path) and which == "teacher" else ""
+    # What is filled in stands there as it is, whatever it looks like.
     if template:
         marked_up = fill(template, question="\ue000", knowledge="\ue001" if knowledge else "")
         assert told == "".join({"\ue000": question, "\ue001": knowledge}.get(c, c) for c in marked_up) or (

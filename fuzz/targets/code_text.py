@@ -12,6 +12,7 @@ from sml_jax.tasks.code.detail import difference, failure_hint, one_line, shorte
 from sml_jax.tasks.code.extract import extract_code, parse_python
 from sml_jax.tasks.datasets.code_text import entry_of, signature_of, unfence
 
+# Fences, lines of programs, and words around them.
 WORDS = (
     *("```", "```python\n", "```py\n", "\n```\n", "~~~\n", "````", "```text\n", "``` x = 1 ```\n", "def f(x):\n"),
     *("    return x\n", "return x\n", "def g(a, b=2):\n", "class Solution:\n", "  def f(self):\n", "import os\n"),
@@ -19,6 +20,7 @@ WORDS = (
     *("async def h():\n", "    await x\n", "yield\n", "lambda", "'''", '"""', "#", "\\", "\n", "    ", "\t", "("),
     *(")", "[", "]", "{", "}", ":", "-", "not ", "+1", "f'{", "Here is the code:\n"),
 )
+# Outputs that are compared as numbers or as text.
 _NUMBERS = (
     "1",
     "1.0",

@@ -22,6 +22,7 @@ from sml_jax.gin_config.reader import marks, parse_literal
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RECIPE = str(_ROOT / "gin/recipes/pocket_math_online.gin")
+# Names that a binding may have: macros, parameters, scopes, and what is none of them.
 _KEYS = (
     *("STEPS", "SEED", "Online.steps", "online.Online.steps", "Online.group_size", "online/adamw.learning_rate"),
     *(
@@ -36,6 +37,7 @@ _KEYS = (
     *("gin.macro.value", "STEPS/macro.value", "Online", "gin.REQUIRED", "online.Online", "a/b/STEPS", "x"),
     *("__class__", "Online.", ".steps", "Experiment.suites"),
 )
+# Values in gin's syntax, whole and broken, some of them too long or too deep.
 _VALUES = (
     *("1", "0", "-1", "1e3", "1e999", "nan", "True", "true", "None", "'a'", '"', "'", "[", "]", "(", ")", "{", "}"),
     *(",", ":", "%STEPS", "%SEED", "%gin.REQUIRED", "%", "@", "@online.Online()", "@online.Online"),
@@ -51,6 +53,7 @@ _FLAGS = (
     *("word", "-x", "--help=1", "--gin.NAME=1", "--%s=1"),
 )
 _EXTRA = (ProgramFlag("checkpoint", "a folder"), ProgramFlag("number", "a number", int, 1))
+# Lines of a gin file.
 _LINES = (
     "from __gin__ import dynamic_registration",
     "from sml_jax.run import experiment",
@@ -86,6 +89,7 @@ def _parse_flags(argv: list[str]) -> Any:
 
 
 def _check_flags(source: Source) -> None:
+    # What was parsed is what stood on the command line.
     argv = [source.text(_FLAGS, 2, 300) for _ in range(source.integer(0, 5))]
     argv += [f"--gin.{source.text(_KEYS, 2, 100)}={source.text(_VALUES, 3, 6000)}" for _ in range(source.integer(0, 2))]
     parsed = _parse_flags(argv)
@@ -115,6 +119,7 @@ def _check_overrides(source: Source) -> None:
     bindings = [f"{source.pick(_KEYS)}={source.text(_VALUES, 4, 6000)}" for _ in range(source.integer(1, 3))]
     if source.flag(4):
         bindings.append(f"{source.text(_KEYS, 3, 60)}={source.text(_VALUES, 2, 200)}")
+    # Now and then the whole experiment is made, which takes long.
     if source.flag(3):
         allowed(lambda: _without_places(lambda: load_experiment([_RECIPE], bindings)))
         return
@@ -143,6 +148,7 @@ def _check_files(source: Source) -> None:
     text = "\n".join(
         source.pick(_LINES) if source.flag() else source.text(_LINES, 3, 200) for _ in range(source.integer(0, 8))
     )
+    # Most files begin with the import that all others need.
     content = (text if source.flag(3) else f"{_LINES[0]}\n{text}\n").encode("utf-8", "surrogatepass")
     if source.flag(3):
         content = broken(source, content)

@@ -15,11 +15,13 @@ WORDS = (
     *("?", ".", "!", ",", ":", ";", "\n", " ", "a", "we", "when", "for a", "at", "would", "\\boxed{", "####"),
     *("def f(x):", "return", "\u2019", '"', "'"),
 )
+# Longer than any turn.
 _MAX_CHARACTERS = 20_000
 
 
 def check(source: Source) -> None:
     """One case."""
+    # One of the labels for any text, in a time that grows with its length alone.
     longest = _MAX_CHARACTERS if source.flag(3) else 600
     text = source.pumped(WORDS, longest) if source.flag() else source.text(WORDS, 40, longest)
     start = time.process_time()

@@ -8,6 +8,7 @@ from fuzz.campaign import Target
 from fuzz.source import MAX_CHARACTERS, Source
 from sml_jax.tasks.leaks import leaks
 
+# Words and signs that the leak test looks for, and program text.
 WORDS = (
     *("the answer is", "is", "step", "part", "you should get", "less than", "by", "the", "one half", "a thousand"),
     *("and", "twenty-one", "minus", "hundred", "dozen", "percent", "####", "\\boxed{", "\\frac{", "\\frac", "\\sqrt"),

@@ -12,6 +12,7 @@ from sml_jax.tasks.math.equivalence import shared_pool
 from sml_jax.tasks.math.extract import final_answer
 from sml_jax.tasks.math.verify import verify_math, verify_math_many
 
+# LaTeX that math-verify reads, and parts of it that it cannot.
 _ALGEBRA = (
     *("x", "y", "n", "k", "2", "3", "10", "0", "\\pi", "e", "i", "+", "-", "*", "/", "^", "^{2}", "^{", "_", "{"),
     *("}", "(", ")", "[", "]", "\\sqrt{", "\\frac{", "}{", "\\left(", "\\right)", "\\infty", "\\cup", "\\sin"),

@@ -12,6 +12,7 @@ from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
 from sml_jax.tasks.problems.numbers import answer_number, same_number
 
+# Words and signs that mark, spell or hedge answers.
 WORDS = (
     *("the answer is", "answer:", "answers", "####", "####\n", "\\boxed{", "\\boxed 5", "\\boxed{1}", "\\fbox{", "}"),
     *("{", "so", "or", "and", "is", "=", "\\text{", "\\mathrm{cm}", "\\frac{1}{2}", "\\frac12", "\\frac", "\\dfrac{"),
@@ -22,6 +23,7 @@ WORDS = (
     *("am", "(A)", "B)", "yes", "no", "true", "false", "step", "because", "Hope this helps", "what is"),
     *("\\begin{pmatrix}", "\\end{pmatrix}", "&", "~", "`", "**5**", "\n\n"),
 )
+# What may stand between two boxes of one answer.
 _BETWEEN = (" ", "\n", ",", ";", ".", "$", "}", "and", "or", "\\)", "\\(", "\\]", "\\[", "\\text{", "x", "=", "y = ")
 _CPU_S = 4.0
 

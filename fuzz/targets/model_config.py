@@ -18,6 +18,7 @@ from sml_jax.models.hf.load import read_hf_config
 from sml_jax.models.hf.save import token_ids
 from sml_jax.models.ops.rope import RopeScaling
 
+# Sound configurations by name: each family's, one for images too, and one with the newer field for RoPE.
 _CONFIGS: dict[str, dict[str, Any]] = {
     name: {"model_type": name.removesuffix("_sliding"), **values}
     for name, values in toys("models/hf_toys").CONFIGS.items()
@@ -27,6 +28,7 @@ _CONFIGS["rope_parameters"] = {
     **{key: value for key, value in _CONFIGS["llama"].items() if not key.startswith("rope")},
     "rope_parameters": {**_CONFIGS["llama"]["rope_scaling"], "rope_theta": 500.0},
 }
+# One that uses most of the fields.
 _OURS = DecoderConfig(
     vocab_size=64,
     embed_dim=16,
@@ -96,6 +98,7 @@ def _check_theirs(source: Source) -> None:
         allowed(lambda: token_ids(folder))
     if isinstance(read, UserError):
         return
+    # Whatever was read, its data type and its shape are found, or an error says why not.
     stored_dtype(read)
     config = allowed(lambda: config_from_hf(read))
     if isinstance(config, UserError):

@@ -54,6 +54,7 @@ _SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet", "")
 
 
 def _content(source: Source, row: Callable[[int], dict[str, Any]], suffix: str) -> bytes:
+    # Sound rows, of which the last ones are changed.
     rows: list[Any] = [row(i) for i in range(source.integer(1, 3))]
     if source.flag(3):
         rows = [rows[0]] * 12 + rows  # so that one bad row is no more than a tenth

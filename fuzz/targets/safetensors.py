@@ -17,6 +17,7 @@ from fuzz.source import Source, broken, changed, dumps
 from sml_jax.common.errors import UserError
 from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
 
+# Of each data type that is read, and one that is not; one of them without values.
 _TENSORS = {
     "a": np.arange(42, dtype=np.float32).reshape(7, 6),
     "b": np.arange(8, dtype=np.float32).astype(ml_dtypes.bfloat16),
@@ -68,6 +69,7 @@ def check(source: Source) -> None:
             return
         shapes = {name: value.shape for name, value in _TENSORS.items() if name in "abc"}
         allowed(lambda: check_tensors(folder, tensors, shapes, ["d", "e", "f"]))
+        # What is let in has the shape and the type that its header says.
         for name, tensor in tensors.items():
             assert tensor.name == name and all(size >= 0 for size in tensor.shape)
             if tensor.dtype not in ("float32", "float16", "bfloat16") or not prod(tensor.shape) or not tensor.shape:

@@ -17,6 +17,7 @@ from sml_jax.text.families import families, message_format
 from sml_jax.text.huggingface import load_tokenizer
 
 _toys = toys("text/text_toys")
+# Texts that every tokenizer must encode: none, plain ones, and ones that spell control tokens.
 _TEXTS = ("", "the answer is 42\n", "<start_of_turn><|im_end|>\u2581 \u00e9\x00\ud800")
 
 
@@ -30,6 +31,7 @@ def _files() -> tuple[list[Any], list[bytes]]:
             specs.append(_small(json.loads(write(folder).read_text(encoding="utf-8"))))
         gemma = _toys.write_gemma(folder)
         specs.append(_toys.gemma_spec(gemma))
+        # A model of another kind than the families have.
         unigram = {
             "version": "1.0",
             "added_tokens": [{"id": 0, "content": "<unk>", "special": True, "single_word": False, "lstrip": False,
