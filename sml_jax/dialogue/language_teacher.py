@@ -19,12 +19,12 @@ class Message:
 
     Attributes:
       text: to the student.
-      shard: the number of the shard that it reveals, 0 for none.
+      fact: the number of the fact that it reveals, see `Reply`; 0 for none.
       own_text: as it stands in the speaker's own context, if that is not what was sampled; "" for `text`.
     """
 
     text: str
-    shard: int = 0
+    fact: int = 0
     own_text: str = ""
 
 
@@ -142,7 +142,7 @@ class ModelTeacher(Teacher):
         message = self._role.instead(problem, revealed, redaction)
         tokens = tuple(self._framing.text(message.text))
         own_tokens = tuple(self._framing.text(message.own_text)) if message.own_text else tokens
-        return Reply(message.text, tokens, own_tokens, message.shard)
+        return Reply(message.text, tokens, own_tokens, message.fact)
 
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
         """A sampled turn as a reply, without text if it marks nothing that can be said to the student."""
@@ -160,4 +160,4 @@ class ModelTeacher(Teacher):
             public = self._framing.text(message.text)[: self._rules.teacher_tokens]
         # Without its end, which the framing writes.
         sampled = utterance.tokens[:-1] if utterance.ended else utterance.tokens
-        return Reply(message.text, tuple(public), tuple(sampled), message.shard, truncated=not utterance.ended)
+        return Reply(message.text, tuple(public), tuple(sampled), message.fact, truncated=not utterance.ended)

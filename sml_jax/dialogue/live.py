@@ -21,7 +21,7 @@ class LiveDialogue:
       teacher_context: what the teacher has read and said, private knowledge included, as tokens.
       turns: the public conversation as text. verdicts: of the student's turns, in order.
       leaks, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
-      revealed: numbers of the shards that a language-model user has revealed, in the order of its replies.
+      revealed: numbers of the facts that the teacher's replies have revealed, in their order; see `Reply.fact`.
       max_turns: student turns that it may have.
       over: nobody speaks any more. overlong: because a context had no room for the next exchange.
       dropped: why it does not count, "" if it does; see `drops`.

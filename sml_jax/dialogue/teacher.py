@@ -33,7 +33,7 @@ class Request:
       turns: the public conversation so far: the problem's statement first, the student's turn to answer last.
       verdict: the verifier's judgement of that turn.
       context: everything the teacher has read so far, private knowledge included, as tokens of the run's framing.
-      revealed: numbers of the shards that replies have revealed so far, in the order of the replies.
+      revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
       draw: how many replies to this turn the leak guard has refused already.
     """
 
@@ -57,14 +57,15 @@ class Reply:
       text: what the student is told; None if the teacher wrote nothing that can be shown to the student.
       tokens: `text` as tokens of the run's framing; None to have it tokenised, and cut at the rules' `teacher_tokens`.
       context_tokens: the turn as it stands in the teacher's own context, such as with its thinking; None for `tokens`.
-      shard: the number of the shard that the reply reveals, 0 for none.
+      fact: the number of the fact about the problem that the reply reveals, 0 for none. A user who tells a problem bit
+        by bit reveals a fact in each reply.
       truncated: the teacher ran out of tokens before it ended its turn.
     """
 
     text: str | None
     tokens: tuple[int, ...] | None = None
     context_tokens: tuple[int, ...] | None = None
-    shard: int = 0
+    fact: int = 0
     truncated: bool = False
 
 

@@ -168,7 +168,7 @@ class TeacherSide:
         if reply.text is None:
             live.unmarked += draw == 0
             return False
-        # A shard never gives the answer away: it is a part of the problem's statement.
+        # A fact of the statement never gives the answer away, though it is told late.
         public_text = "\n".join([live.public_text, *live.problem.shards])
         if self._teacher.guarded and self._task.leaks(live.problem, reply.text, public_text):
             live.leaks += draw == 0
@@ -187,7 +187,7 @@ class TeacherSide:
         own_tokens = tokens if reply.context_tokens is None else reply.context_tokens
         live.truncated += truncated
         live.turns.append(Turn("teacher", text))
-        live.revealed += [reply.shard] if reply.shard else []
+        live.revealed += [reply.fact] if reply.fact else []
         live.teacher_context += [*self._framing.teacher_begins(), *own_tokens, *self._framing.teacher_ends()]
         live.student_context.add_given(self._framing.student_hears(tokens))
 

@@ -3,6 +3,7 @@ depend on seed and id alone, and private knowledge that does not cross."""
 
 import dataclasses
 import itertools
+import time
 from functools import cache, partial
 
 import jax
@@ -12,7 +13,7 @@ from dialogue_toys import STUDENT_MODULES, TEACHER_MODULES, DigitTask, put_on_st
 
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import QuestionInjection
-from sml_jax.dialogue.teachers import LanguageTeacher
+from sml_jax.dialogue.teachers import Function, LanguageTeacher
 from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.models.decoder import Decoder, init_params
@@ -114,6 +115,23 @@ def test_questions_do_not_depend_on_the_rows_either(run, primed, rules):
 def test_the_batch_changes_nothing(run, sixteen, task):
     tail = run(problems=task.problems()[5:], first_id=10)
     assert same(sixteen, tail, range(10, 16), range(6))
+
+
+def test_when_replies_come_changes_nothing(chat, task, params, engines, rules):
+    """Of a real student: rows are in other calls together, and every token is the same."""
+
+    def told(*_):
+        return "no"
+
+    def told_late(task, problem, conversation, verdict):
+        time.sleep((hash((problem.id, len(conversation))) % 5) / 100)
+        return "no"
+
+    prompt, late = (
+        play(task, task.problems(), chat, engines(8), params, teacher, rules, seed=SEED, group_size=2)
+        for teacher in (Function(told, threads=0), Function(told_late, threads=3))
+    )
+    assert len(set(prompt.transcript.turns.tolist())) > 1 and same(prompt, late, range(16), range(16))
 
 
 def test_ids_and_seeds_make_dialogues_differ(run, sixteen, task):

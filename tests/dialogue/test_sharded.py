@@ -295,21 +295,21 @@ def test_a_language_user_tells_a_shard_a_turn_in_an_order_of_its_own(monkeypatch
 def test_what_counts_as_a_message(model, params, big_engine, marked, words):
     message = LanguageUser(big_engine, params).message(PROBLEM, marked, ())
     assert (message and message.text) == words
-    assert words is None or message.shard == int(next(c for c in marked if c.isdigit()))
+    assert words is None or message.fact == int(next(c for c in marked if c.isdigit()))
 
 
 def test_a_shard_is_told_once_and_then_its_numbers_are_public(model, params, big_engine):
     user = LanguageUser(big_engine, params)
     assert user.message(PROBLEM, "2: 5", (2,)) is None
     assert user.message(PROBLEM, "4: no fish, only 5 cats", (2,)).text == "no fish, only 5 cats"
-    assert user.instead(PROBLEM, (2,), "hush").text == "2 dogs" and user.instead(PROBLEM, (3, 2), "").shard == 4
+    assert user.instead(PROBLEM, (2,), "hush").text == "2 dogs" and user.instead(PROBLEM, (3, 2), "").fact == 4
 
 
 @given(st.text(max_size=30), st.sets(st.sampled_from([2, 3, 4]), max_size=2))
 def test_any_text_is_a_message_or_none(text, revealed):
     user = LanguageUser.__new__(LanguageUser)
     message = user.message(PROBLEM, text, sorted(revealed))
-    assert message is None or (message.shard not in revealed and message.text.strip())
+    assert message is None or (message.fact not in revealed and message.text.strip())
 
 
 def test_a_user_that_says_nothing_valid_is_asked_again_then_replaced_by_the_next_shard(
