@@ -97,15 +97,15 @@ def play(
     root = jax.random.key(seed)
     frozen = params if initial_params is None else initial_params
     teacher_key, writer_key, student_key = (jax.random.fold_in(root, side) for side in (TEACHER, WRITER, STUDENT))
-    speaker = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen, teacher_key))
-    if speaker.knows == "other" and len(problems) < 2:
+    live_teacher = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen, teacher_key))
+    if live_teacher.knows == "other" and len(problems) < 2:
         raise UserError("rollout: a teacher that knows another problem needs at least 2 problems")
-    teacher_side = TeacherSide(speaker, task, framing, rules)
+    teacher_side = TeacherSide(live_teacher, task, framing, rules)
     writer = None
     if rules.injection is not None:
         writer = QuestionWriter(rules.injection, engine, params, framing, rules.student_tokens, writer_key, seed)
     student = StudentSide(engine, params, student_key, task, framing, rules, teacher_side, writer)
-    budget = ContextBudget.of(framing, rules, engine, speaker)
+    budget = ContextBudget.of(framing, rules, engine, live_teacher)
 
     # Dialogues are opened in order as rows become free, so that short ones make room early.
     total = len(problems) * group_size
@@ -167,7 +167,7 @@ def play(
             student.start(teacher_side.collect())
             settle()
     finally:
-        speaker.close()
+        live_teacher.close()
 
     dialogues = tuple(live.finished(arm or teacher.name) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
@@ -183,8 +183,8 @@ def play(
     return Played(
         stacked,
         dialogues,
-        forwarded={"student": student.forwarded, "teacher": speaker.forwarded},
-        copied={"student": student.copied, "teacher": speaker.copied},
+        forwarded={"student": student.forwarded, "teacher": live_teacher.forwarded},
+        copied={"student": student.copied, "teacher": live_teacher.copied},
     )
 
 

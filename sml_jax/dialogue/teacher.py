@@ -37,7 +37,6 @@ class Request:
       draw: how many replies to this turn the leak guard has refused already.
     """
 
-    # Which dialogue it is.
     dialogue: int
     row: int
     problem: Problem
@@ -133,12 +132,12 @@ class Teacher:
         are then about the wrong problem); "none", of no problem.
       max_length: tokens that a context of its own can hold; None if it keeps none.
       in_step: whether every process of a run of several makes the same replies by itself, in the same order. If not,
-        process 0 alone asks the teacher and tells the others what it said.
+        process 0 alone asks the teacher for replies and tells the others. `turns` and `reads` are asked in every process.
       forwarded: tokens that went through its model so far, padding aside. copied: tokens whose keys and values were
         copied from another dialogue with the same opening.
     """
 
-    # What the rollout asks before the first dialogue.
+    # A subclass overrides these as class attributes, or sets them before the rollout begins.
     guarded: bool = True
     redraws: bool = False
     knows: Knowledge = "own"
