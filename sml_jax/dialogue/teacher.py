@@ -132,7 +132,7 @@ class Teacher:
         are then about the wrong problem); "none", of no problem.
       max_length: tokens that a context of its own can hold; None if it keeps none.
       in_step: whether every process of a run of several makes the same replies by itself, in the same order. If not,
-        process 0 alone asks the teacher for replies and tells the others. `turns` and `reads` are asked in every process.
+        process 0 alone asks the teacher for replies and tells the others. `turns` and `reads` are asked in all of them.
       forwarded: tokens that went through its model so far, padding aside. copied: tokens whose keys and values were
         copied from another dialogue with the same opening.
     """
