@@ -114,7 +114,13 @@ class Files:
         data = self.write("rows.jsonl", ROWS if rows is None else rows)
         test = self.write("held_out.jsonl", HELD_OUT)
         given = [f"MODEL={model or self.hugging_face}", f"GSM8K_TRAIN={data}", f"GSM8K_TEST={test}"]
-        small = ["Pretrained.config=None", "MAX_CONCURRENT=8", "STUDENT_TOKENS=8", "TEACHER_TOKENS=8", "EVAL_PROBLEMS=2"]
+        small = [
+            "Pretrained.config=None",
+            "MAX_CONCURRENT=8",
+            "STUDENT_TOKENS=8",
+            "TEACHER_TOKENS=8",
+            "EVAL_PROBLEMS=2",
+        ]
         files = [f"--gin_file={name}" for name in CHAT]
         texts = [f"--gin.{text}" for text in (*given, *small, *bindings)]
         return ["train", *files, f"--workdir={self['run']}", *texts]
