@@ -41,7 +41,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
 
     Of several fenced blocks the last that defines `entry` wins; without `entry`, the last that defines a function or a
     class, unless a later one is a program in its own right (a block that only uses what an earlier one defines is not).
-    Blocks labelled with another language, and blocks that are no program (an expected output), do not count. A fenced
+    Blocks labelled with another language, and blocks that are not programs (an expected output), do not count. A fenced
     block that is meant as Python and does not parse is returned as it is when there is no better one: it was an
     attempt. Without fences the text must be a program; words around a definition (of `entry`, where that is known) are
     let go.
@@ -66,7 +66,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
 
 
 def parse_python(text: str) -> ast.Module | None:
-    """The syntax tree of a Python program; None for a text that is none. It never raises and gives no warnings."""
+    """The syntax tree of a Python program; None for a text that is not one. It never raises and gives no warnings."""
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -118,7 +118,7 @@ class CodeTask:
         jobs: dict[tuple[int, str], tuple[CodeProblem, str]] = {}
         for problem, utterance in items:
             if not isinstance(problem, CodeProblem):
-                raise UserError(f"{problem.id} is no CodeProblem: {self._name} can judge only its own problems")
+                raise UserError(f"{problem.id} is not a CodeProblem: {self._name} can judge only its own problems")
             program = extract_code(utterance, problem.entry, problem.prefix)
             keys.append(None if program is None else (id(problem), program))
             if program is not None:

@@ -30,7 +30,7 @@ def cases_of(row: Mapping[str, Any]) -> tuple[Case, ...]:
     cases: list[Case] = []
     for name, values in (("public_test_cases", public), ("private_test_cases", private)):
         if not isinstance(values, list):
-            raise BadRow(f'field "{name}" is no list')
+            raise BadRow(f'field "{name}" is not a list')
         cases.extend(_case(value, name) for value in values)
     return tuple(cases)
 
@@ -44,7 +44,7 @@ def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
     value = row.get("metadata", {})
     value = parse_json(value, "metadata") if isinstance(value, str) else value
     if not isinstance(value, dict):
-        raise BadRow('field "metadata" is no object')
+        raise BadRow('field "metadata" is not an object')
     return value
 
 
@@ -52,7 +52,7 @@ def parse_json(value: object, name: str) -> Any:
     """The value of a field that is JSON text; a list is returned as it is.
 
     Raises:
-      BadRow: it is no JSON.
+      BadRow: it is not JSON.
     """
     if isinstance(value, list):
         return value

@@ -45,7 +45,7 @@ def humaneval(
 def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:
     prompt, entry = text(row, "prompt"), text(row, "entry_point").strip()
     if not entry.isidentifier():
-        raise BadRow('field "entry_point" is no name of a function')
+        raise BadRow('field "entry_point" is not the name of a function')
     # The solution is the body alone; the program is the prompt and the body.
     code = prompt + text(row, "canonical_solution")
     return CodeProblem(

@@ -44,7 +44,7 @@ def live_code_bench(
         long. limits: of `CodeTask`.
 
     Raises:
-      UserError: a file cannot be read, too many rows are bad, or a date is none.
+      UserError: a file cannot be read, too many rows are bad, or a date cannot be read.
     """
     first, last = _day(start_date, "start_date", date.min), _day(end_date, "end_date", date.max)
     paths = [path] if isinstance(path, str | Path) else list(path)
@@ -53,7 +53,7 @@ def live_code_bench(
         try:
             day = datetime.fromisoformat(text(row, "contest_date")).date()
         except ValueError as error:
-            raise error if isinstance(error, BadRow) else BadRow('field "contest_date" is no date') from None
+            raise error if isinstance(error, BadRow) else BadRow('field "contest_date" is not a date') from None
         if not first <= day <= last:
             raise LeftOut(f"contest_date outside {start_date or '...'} to {end_date or '...'}")
         return _problem(row)
@@ -81,7 +81,7 @@ def _problem(row: Mapping[str, Any]) -> CodeProblem:
         raise BadRow("there are no test cases")
     entry = metadata_of(row).get("func_name") or ""
     if not isinstance(entry, str):
-        raise BadRow('field "metadata" holds a func_name that is no string')
+        raise BadRow('field "metadata" holds a func_name that is not a string')
     if not entry and any(isinstance(case, CallCase) for case in cases):
         raise BadRow('field "metadata" holds no func_name, and the cases call a function')
     return CodeProblem(
@@ -104,7 +104,7 @@ def contest_question(row: Mapping[str, Any]) -> str:
     # With starter code the answer is a function or a class, without it a whole program.
     content, starter = text(row, "question_content").strip(), row.get("starter_code") or ""
     if not isinstance(starter, str):
-        raise BadRow('field "starter_code" is no string')
+        raise BadRow('field "starter_code" is not a string')
     if not starter.strip():
         return f"{content}\n\n{_WHOLE_PROGRAM}"
     return f"{content}\n\nUse this starter code:\n```python\n{check_unicode(starter, 'starter_code').rstrip()}\n```"

@@ -67,7 +67,7 @@ def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) ->
     number = row.get("task_id")
     split = next((name for name, numbers in _SPLITS.items() if number in numbers), None)
     if split is None or isinstance(number, bool):
-        raise BadRow('field "task_id" is no number from 1 to 974')
+        raise BadRow('field "task_id" is not a number from 1 to 974')
     tests = texts(row, "test_list")
     if not tests:
         raise BadRow('field "test_list" is empty')
@@ -75,7 +75,7 @@ def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) ->
     code = text(row, "code").replace("\r\n", "\n")
     setup = row.get("test_setup_code") or ""
     if not isinstance(setup, str):
-        raise BadRow('field "test_setup_code" is no string')
+        raise BadRow('field "test_setup_code" is not a string')
     setup = check_unicode(setup, "test_setup_code").replace("\r\n", "\n")
     question = text(row, "text").strip()
     if shown_tests:

@@ -49,7 +49,7 @@ def omni_math(
         # True is an integer to Python, and no difficulty.
         difficulty = row.get("difficulty")
         if isinstance(difficulty, bool) or not isinstance(difficulty, int | float):
-            raise BadRow('field "difficulty" is no number')
+            raise BadRow('field "difficulty" is not a number')
         if not min_difficulty <= difficulty <= max_difficulty:
             raise LeftOut(f"difficulty outside {min_difficulty} to {max_difficulty}")
         solution = text(row, "solution").strip() if row.get("solution") else ""

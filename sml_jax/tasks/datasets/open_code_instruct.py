@@ -50,7 +50,7 @@ def open_code_instruct(
         try:
             score = float(number_or_text(row, "average_test_score"))
         except ValueError as error:
-            raise error if isinstance(error, BadRow) else BadRow('field "average_test_score" is no number') from None
+            raise error if isinstance(error, BadRow) else BadRow('field "average_test_score" is not a number') from None
         if not score >= min_test_score:
             raise LeftOut(f"average_test_score below {min_test_score}")
         return _problem(row, label)

@@ -135,7 +135,7 @@ def _shards(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The shards in the order of their numbers, at least two."""
     shards = row.get("shards")
     if not isinstance(shards, list) or not all(isinstance(shard, dict) for shard in shards):
-        raise BadRow('field "shards" is no list of objects')
+        raise BadRow('field "shards" is not a list of objects')
     numbers = [shard.get("shard_id") for shard in shards]
     if len(shards) < 2 or sorted(n for n in numbers if isinstance(n, int)) != list(range(1, len(shards) + 1)):
         raise BadRow('field "shards" does not number two or more shards from 1')

@@ -107,7 +107,7 @@ def _values(gold: str) -> frozenset[Fraction]:
 
 
 def _holds(text: str, gold: str) -> bool:
-    """Whether a text holds an answer that is no plain number."""
+    """Whether a text holds an answer that is not a plain number."""
     words = re.sub(r"\\(?:text|textbf|mbox|mathrm|boxed) ?\{([^{}]*)\}|\$", r"\1", gold).strip()
     if words.casefold() in _COMMON or re.fullmatch(r"\(?[A-Za-z]\)?", words):
         return _given_as_answer(text, words.strip("()"))

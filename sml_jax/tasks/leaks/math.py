@@ -49,7 +49,7 @@ def holds_expression(text: str, gold: str) -> bool:
 
 
 def _forms(gold: str) -> list[str]:
-    """The ways to type an expression, without spaces: its sides, their terms in any order; [] for what is none."""
+    """The ways to type an expression, without spaces: its sides, their terms in any order; [] for any other answer."""
     typed = re.sub(r"\s+", " ", _typed(gold)).strip(" .")
     words = re.findall(r"[a-z]{2,}", typed)
     if not re.search(r"[-+/^()=\[\],]|\d ?[a-z]|[a-z]{2}", typed) or any(not _is_function(word) for word in words):
@@ -61,7 +61,7 @@ def _forms(gold: str) -> list[str]:
     if equals and re.fullmatch(r"[a-z](?:\([a-z]\))?", left) and not re.fullmatch(r"\w", right):
         sides.append(right)
     if any(re.fullmatch(r"[-+\d.,]*|\w", side) for side in sides[:1]):
-        return []  # numbers and single letters are no expressions
+        return []  # numbers and single letters are not expressions
     return [form for side in sides if not re.fullmatch(r"[-+\d.,]*", side) for form in _orders(side)]
 
 
@@ -80,7 +80,7 @@ def _orders(expression: str) -> list[str]:
 
 
 def _terms(expression: str) -> list[str]:
-    """The terms of a sum, each with its sign; the expression alone where it is no sum."""
+    """The terms of a sum, each with its sign; the expression alone where it is not a sum."""
     if re.search(r"[,=<>;]", expression):
         return [expression]
     terms, depth, term = [], 0, ""

@@ -165,7 +165,7 @@ def split_parts(text: str) -> list[str]:
 
 
 def _both_signs(part: str) -> list[str]:
-    r"""`a \pm b` as its two values, `a + b` and `a - b`; the sign alone is no value."""
+    r"""`a \pm b` as its two values, `a + b` and `a - b`; the sign alone is not a value."""
     if part.count("\\pm") != 1 or part == "\\pm":
         return [part]
     before, _, behind = part.partition("\\pm")

@@ -14,7 +14,7 @@ Equal = Callable[[str, str], bool]
 
 _ALGEBRA_CHARACTERS = 2_000
 _MAX_PARTS = 12
-# Names that are no words.
+# Names of functions, which are not words.
 _FUNCTION = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|max|min|det|inf|infinity|pi|lim|mod")
 _SEGMENT = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$(?![\s$])((?:[^$\\]|\\.)+?)(?<!\s)\$(?![0-9])", re.DOTALL
@@ -209,7 +209,7 @@ def _mathematics(text: str) -> tuple[str, set[str]]:
 
 
 def _prose(text: str) -> list[str]:
-    """Words of three letters or more that are no functions: math-verify would read them as products of letters."""
+    """Words of three letters or more but for functions' names: math-verify would read them as products of letters."""
     text = re.sub(r"\\(?:begin|end) ?\{[a-z*]+\}(?: ?\{[lcr| ]+\})?", " ", text)
     return [
         word

@@ -39,7 +39,7 @@ _STOP = re.compile(
 )
 _ASIDE = re.compile(r",? (?:because|since|so|which|where|given|when we|if we|as we|after rounding)\b")
 
-# What follows a marker and is no answer: "the answer is not ...", "the answer is wrong".
+# What follows a marker and is not an answer: "the answer is not ...", "the answer is wrong".
 _NO_ANSWER = re.compile(
     r"(?:not|never|unknown|unclear|unsure|uncertain|what|which|how|why|wrong|right|correct|incorrect|missing|too|off|"
     r"in|based|given|to|the same|that|obtained|found)\b",
@@ -115,7 +115,7 @@ def _boxes(text: str, most: int = 20) -> list[tuple[int, int, str]]:
             if bare:
                 boxes.append((box.start(), bare.end(), bare[0]))
             continue
-        # The brace that closes the box; one that is never closed is no box.
+        # The brace that closes the box; one that is never closed does not count.
         depth = 1
         for mark in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, box.end()):
             depth += {"{": 1, "}": -1}.get(mark[0], 0)

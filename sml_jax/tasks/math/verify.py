@@ -26,7 +26,7 @@ def verify_math(gold: str, utterance: str) -> Verdict:
 
     `extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
     else counts as well. "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency
-    signs, thousands' commas and unit words; what is no number is compared as text, part by part and, if it reads as
+    signs, thousands' commas and unit words; what is not a number is compared as text, part by part and, if it reads as
     mathematics, by math-verify (https://github.com/huggingface/Math-Verify) in a process of its own. What is equal and
     what is not is listed in docs/verifiers.md.
 

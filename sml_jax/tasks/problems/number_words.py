@@ -18,7 +18,7 @@ TEXT_DENOMINATORS |= {"ninth": 9, "tenth": 10}
 
 
 def words_of(text: str) -> list[str]:
-    """The lower-case words of a text, with every other sign that is no space or hyphen as a word of its own."""
+    """The lower-case words of a text; every other sign but spaces and hyphens is a word of its own."""
     return re.findall(r"[a-z]+|[^\sa-z-]", text.lower())
 
 

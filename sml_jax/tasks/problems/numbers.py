@@ -6,7 +6,7 @@ There are two ways in, which differ on purpose:
   generous, because the text is known to be an answer: units, scales ("3 million") and spelt numbers up to 999 trillion
   count. `same_number` says when two such answers agree.
 - `mentions` finds every number that stands on its own in running text, as `plain_numbers` spells it, for the leak
-  tests. It is cautious, because most numbers of a text are no answers. `plain_value` reads one plain number.
+  tests. It is cautious, because most numbers of a text are not answers. `plain_value` reads one plain number.
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def _from_latex_fraction(match: re.Match[str]) -> str:
 def mentions(text: str) -> list[Mention]:
     """Every number that stands on its own in a text from `plain_numbers`, in order of place.
 
-    A number inside a longer one, a word ("x47", "47th") or an exponent is none. A fraction that is worth an integer is
-    a sum to be done ("48/2"), not a number.
+    A number inside a longer one, a word ("x47", "47th") or an exponent does not count. A fraction that is worth an
+    integer is a sum to be done ("48/2"), not a number.
     """
     all_mentions = [mention for match in _WRITTEN.finditer(text) if (mention := _written_mention(match)) is not None]
     for match in _POWER_OF_TEN.finditer(text):

@@ -137,7 +137,7 @@ def _array(file: str, content: bytes) -> Iterator[tuple[int, object]]:
 
 
 def _after_spaces(text: str, at: int) -> int:
-    """The first place from `at` on that is no white space."""
+    """The first place from `at` on that is not white space."""
     while text[at] in " \t\r\n":
         at += 1
     return at

@@ -139,11 +139,11 @@ def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """The value of a field that must be a list of texts, none of them blank; () where the field is missing.
 
     Raises:
-      BadRow: it is none.
+      BadRow: it is not a list of texts.
     """
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise BadRow(f'field "{name}" is no list of strings')
+        raise BadRow(f'field "{name}" is not a list of strings')
     return tuple(check_unicode(item, name) for item in value)
 
 

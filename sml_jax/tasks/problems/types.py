@@ -111,7 +111,7 @@ class Task(Protocol, metaclass=AttributeCheck):
         Args:
           problem: its answer must not be told.
           teacher_text: what the teacher is about to say.
-          public_text: all that the student has read or written so far; what stands there is no secret any more.
+          public_text: all that the student has read or written so far; what stands there is no longer a secret.
         """
         ...
 

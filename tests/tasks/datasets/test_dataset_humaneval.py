@@ -28,7 +28,7 @@ def test_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"entry_point": "a b"}, "no name of a function"), ({"prompt": None}, "NoneType"), ({"task_id": 3}, "int")],
+    [({"entry_point": "a b"}, "not the name of a function"), ({"prompt": None}, "NoneType"), ({"task_id": 3}, "int")],
 )
 def test_damage(tmp_path: Path, caplog, changes: dict, why: str) -> None:
     good_rows = [humaneval_row(i) for i in range(12)]

@@ -46,13 +46,13 @@ def test_several_files_may_overlap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"contest_date": "soon"}, '"contest_date" is no date'),
+        ({"contest_date": "soon"}, '"contest_date" is not a date'),
         ({"contest_date": None}, "NoneType"),
         ({"metadata": "{}"}, "no func_name"),
         ({"metadata": '{"func_name": 3}'}, "func_name"),
         ({"public_test_cases": "[]", "private_test_cases": "[]"}, "no test cases"),
         ({"private_test_cases": "?"}, "cannot be unpacked"),
-        ({"starter_code": 3}, '"starter_code" is no string'),
+        ({"starter_code": 3}, '"starter_code" is not a string'),
         ({"question_content": ""}, '"question_content" is empty'),
     ],
 )

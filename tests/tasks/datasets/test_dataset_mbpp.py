@@ -45,13 +45,13 @@ def test_one_text_is_one_problem_whatever_its_tests(tmp_path: Path, caplog) -> N
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"task_id": 975}, "no number from 1 to 974"),
-        ({"task_id": True}, "no number from 1 to 974"),
-        ({"task_id": "x"}, "no number from 1 to 974"),
-        ({"task_id": [3]}, "no number from 1 to 974"),
+        ({"task_id": 975}, "not a number from 1 to 974"),
+        ({"task_id": True}, "not a number from 1 to 974"),
+        ({"task_id": "x"}, "not a number from 1 to 974"),
+        ({"task_id": [3]}, "not a number from 1 to 974"),
         ({"test_list": []}, '"test_list" is empty'),
-        ({"test_list": "assert 1"}, "no list of strings"),
-        ({"test_setup_code": 3}, "no string"),
+        ({"test_list": "assert 1"}, "not a list of strings"),
+        ({"test_setup_code": 3}, "not a string"),
         ({"code": ""}, '"code" is empty'),
     ],
 )

@@ -32,7 +32,7 @@ def test_difficulty(tmp_path: Path, caplog) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"difficulty": "hard"}, '"difficulty" is no number'),
+        ({"difficulty": "hard"}, '"difficulty" is not a number'),
         ({"answer": None}, '"answer" is NoneType'),
         ({"problem": ""}, '"problem" is empty'),
         ({"solution": 3}, '"solution" is int'),

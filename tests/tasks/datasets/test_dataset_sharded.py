@@ -55,7 +55,7 @@ def test_checks_of_automatic_shards(tmp_path: Path, caplog) -> None:
         ({"shards": [{"shard_id": 1, "shard": "a"}, {"shard_id": 3, "shard": "b"}]}, "two or more shards"),
         ({"shards": [{"shard_id": "1", "shard": "a"}, {"shard_id": 2, "shard": "b"}]}, "two or more shards"),
         ({"shards": [{"shard_id": 1}, {"shard_id": 2, "shard": "b"}]}, 'no field "shard"'),
-        ({"shards": "a"}, "no list of objects"),
+        ({"shards": "a"}, "not a list of objects"),
         ({"answer": "so ####"}, "ends without an answer"),
         ({"task": None}, "NoneType"),
     ],

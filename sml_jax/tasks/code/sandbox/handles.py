@@ -1,4 +1,4 @@
-"""How objects that are no plain data travel: as handles, by well-known names, or as errors. Part of the bare process.
+"""How objects that are not plain data travel: as handles, by well-known names, or as errors. Part of the bare process.
 
 An object that one end lends to the other goes over as a number; the other end keeps a stand-in for it (`proxies`), and
 sends the number back to speak of the object.
@@ -54,7 +54,7 @@ class Handles:
         return b"h", "\0".join(word.replace("\0", "") for word in words).encode("utf-8", "surrogatepass")
 
     def encode(self, writer: Writer, value: Any) -> tuple[bytes, Any]:
-        """(tag, payload) of the node for a value that is no plain data.
+        """(tag, payload) of the node for a value that is not plain data.
 
         The tags: "y" a stand-in goes home, "k" a well-known name, "o" an object of the setup's classes, "E" an error,
         "p" plain data after all (the payload is the value), "h" a handle.
@@ -125,7 +125,7 @@ class Handles:
           tag: of the node. payload: of the node. values: of the nodes before it, which a payload may name.
 
         Raises:
-          Exception: the node is none; `wire_reader.Reader` takes any error for Garbled.
+          Exception: the node is malformed; `wire_reader.Reader` takes any error for Garbled.
         """
         if tag == b"y":
             return self._lent[int(payload)]

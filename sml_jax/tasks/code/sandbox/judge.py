@@ -93,7 +93,7 @@ def _failure(error: BaseException, recorded: dict[str, list[Any]]) -> list[str]:
 
 
 class Namespace(dict):
-    """The names of the tests. Lookups go through `__getitem__`, since it is no plain `dict`.
+    """The names of the tests. Lookups go through `__getitem__`, since this is not a plain `dict`.
 
     Args:
       end: the judge's end of the wire.
@@ -170,5 +170,5 @@ _HARMLESS = {
 
 
 def _is_public(name: Any) -> bool:
-    """Whether an attribute is none of Python's own, such as a generator's frame."""
+    """Whether an attribute is not one of Python's own, such as a generator's frame."""
     return type(name) is str and not name.startswith("_") and not name.startswith(("gi_", "cr_", "f_", "tb_", "ag_"))

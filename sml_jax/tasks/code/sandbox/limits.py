@@ -42,8 +42,9 @@ class Ending:
       at: the name of the part that the run was in; "" before the first.
       words: what was last reported: ("passed",), which for tests comes from the judge alone; ("values", ...) or
         ("error", ...) of a failure; ("time", line or "") when the run was stopped for time; ("silent",) when it left
-        without a word; ("garbled",) when it sent what is no message; ("full",) when it wrote too much; ("missing",)
-        when the called function is not there; ("stopped",) when `Run.on_value` ended it; ("done",) of a whole program.
+        without a word; ("garbled",) when it sent something that is not a message; ("full",) when it wrote too much;
+        ("missing",) when the called function is not there; ("stopped",) when `Run.on_value` ended it; ("done",) of a
+        whole program.
       out_of_cpu: whether the time that ran out was the processor's.
       status: exit status of the candidate's process, or of the judge's where that ended the run; negative for a signal.
     """

@@ -159,7 +159,7 @@ class SandboxMonitor:
         at = self._at or self._claimed_at or self._run.parts[0][0]
         code, spent, reason = self._ended.get("code", (-signal.SIGKILL, 0.0, ""))
 
-        # The judge's report decides. "gone" is none: the candidate left, and what it claims says why.
+        # The judge's report decides. "gone" is not a report: the candidate left, and what it claims says why.
         if with_tests and self._report and not (self._late and self._report[0] in ("gone", "time")):
             if self._report[0] == "time":
                 return Ending(at, ("time", ""), True, code)

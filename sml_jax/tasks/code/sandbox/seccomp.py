@@ -125,5 +125,5 @@ def filter_program(machine: str | None = None) -> bytes:
     when(_SOCKETPAIR, one_of(0, (1,)))
     no_address = [(_LOAD, 0, 0, argument(4)), (_EQ, 0, 3, 0), (_LOAD, 0, 0, argument(4) + 4), (_EQ, 0, 1, 0)]
     when(_SENDTO, [*no_address, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)])
-    code.append((_RETURN, 0, 0, _EPERM))  # whatever is on no list
+    code.append((_RETURN, 0, 0, _EPERM))  # whatever is on none of the lists
     return b"".join(struct.pack("<HBBI", *line) for line in code)

@@ -36,7 +36,7 @@ _DATETIME_FIELDS |= {"datetime.datetime": ("year", "month", "day", "hour", "minu
 
 
 class Garbled(Exception):
-    """The bytes are no message."""
+    """The bytes are not a message."""
 
 
 def base_of(value: Any) -> type | None:
@@ -125,7 +125,7 @@ class Writer:
         return at
 
     def _compound(self, value: Any, kind: type) -> int:
-        """The node of a value that is no number, text or None."""
+        """The node of a value that is not a number, text or None."""
         if kind is tuple:
             return self.add(b"t", self.refs(value))
         if kind in _MUTABLE_TAGS:

@@ -34,7 +34,7 @@ class Reader:
         """The value of a message, after the content of sent objects that it changes was replaced.
 
         Raises:
-          Garbled: it is none.
+          Garbled: the bytes are not a message.
         """
         try:
             return self._read(data)
@@ -42,7 +42,7 @@ class Reader:
             raise
         except MemoryError:
             raise
-        except Exception as error:  # whatever goes wrong, the bytes were no message of an honest `Writer`
+        except Exception as error:  # whatever goes wrong, the bytes were not a message of an honest `Writer`
             raise Garbled(type(error).__name__) from None
 
     def _read(self, data: bytes) -> Any:
