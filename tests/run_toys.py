@@ -18,6 +18,7 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teachers import Scripted
 from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
+from sml_jax.run.base_models import RandomWeights
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import RoleChat
 from sml_jax.run.checkpointer import Checkpointer
@@ -25,7 +26,6 @@ from sml_jax.run.context import RunContext
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.stage import Stage
-from sml_jax.run.stages import RandomWeights
 from sml_jax.run.state import RunState
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict

@@ -55,11 +55,13 @@ class Stage(Protocol):
         ...
 
 
+# By member of the protocol: whether it is a method.
 _MEMBERS = {"name": False, "score": False, "check": True, "workload": True, "run": True}
 
 
 def check_stage(stage: Any) -> None:
     """Raises a UserError that names what is missing unless `stage` has all that the protocol `Stage` asks for."""
+    # A protocol's own isinstance would say that something is missing, and not what.
     missing = [
         f"{member}()" if is_method else member
         for member, is_method in _MEMBERS.items()

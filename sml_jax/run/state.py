@@ -48,6 +48,7 @@ class RunState:
     @staticmethod
     def of_params(params: dict, position: RunPosition = RunPosition()) -> RunState:
         """A state without an optimiser: what a run begins with, and what passes from one stage to the next."""
+        # The empty optimiser state is never trained with: a stage begins with one of its own.
         return RunState(TrainState(jnp.zeros((), jnp.int32), params, ()), position)
 
     @property

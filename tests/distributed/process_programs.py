@@ -148,7 +148,8 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
     from sml_jax.dialogue.teachers import Feedback
     from sml_jax.evaluate.suites import Suite
     from sml_jax.models.config import DecoderConfig
-    from sml_jax.run.stages import Offline, Online, RandomWeights
+    from sml_jax.run.base_models import RandomWeights
+    from sml_jax.run.stages import Offline, Online
 
     injection = QuestionInjection(0.5)
     sizes = {"vocab_size": 16, "embed_dim": 16, "layers": 1, "heads": 8, "kv_heads": 8, "head_dim": 2, "mlp_dim": 16}

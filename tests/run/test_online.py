@@ -13,7 +13,8 @@ from sml_jax.dialogue.teachers import Feedback
 from sml_jax.learn import Grpo, PolicyLoss
 from sml_jax.learn.signals import Signals
 from sml_jax.learn.update import Learner
-from sml_jax.run.stages import Online, RandomWeights
+from sml_jax.run.base_models import RandomWeights
+from sml_jax.run.stages import Online
 from sml_jax.sharding import MeshShape
 
 ONLINE = Online(OPTIMIZER, steps=4, problems_per_step=5, group_size=4, micro_batch_size=8, dialogues_logged=2)

@@ -58,6 +58,8 @@ class Offline:
       dialogues_logged: dialogues of the rollout that are written to `dialogues.jsonl`.
       problems_per_chunk: problems whose dialogues are written to disk together; a rollout that is stopped loses less
         than a chunk.
+      score: the metric of a step that picks the best checkpoint; a method without a likelihood stream reports no `nll`.
+      name: of the stage, in logs and names of files.
     """
 
     optimizer: optax.GradientTransformation
@@ -73,6 +75,7 @@ class Offline:
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 64
     problems_per_chunk: int = 512
+    score: StepScore = StepScore("nll", higher_is_better=False)
     name: str = "offline"
 
     def __post_init__(self) -> None:
@@ -91,10 +94,6 @@ class Offline:
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
         check_buckets(self.name, self.buckets)
-
-    @property
-    def score(self) -> StepScore:
-        return StepScore("nll", higher_is_better=False)
 
     def check(self, context: RunContext) -> None:
         engine = context.engine(context.task, self._rules(context.rules), "train")
@@ -137,7 +136,7 @@ class Offline:
                 metrics = {**signals.metrics, **loss_metrics}
                 last = state.position.step + 1 == steps
                 state = bookkeeper.step_done(state.with_update(train_state), metrics, last=last)
-                progress.step(state.position.step, {"nll": metrics["nll"]})
+                progress.step(state.position.step, {self.score.metric: metrics[self.score.metric]})
         return state
 
     def _kept(self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine) -> Transcript:

@@ -51,6 +51,8 @@ class Online:
       share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
         it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
       dialogues_logged: dialogues of each step that are written to `dialogues.jsonl`.
+      score: the metric of a step that picks the best checkpoint.
+      name: of the stage, in logs and names of files.
     """
 
     optimizer: optax.GradientTransformation
@@ -64,6 +66,7 @@ class Online:
     share: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 2
+    score: StepScore = StepScore("success")
     name: str = "online"
 
     def __post_init__(self) -> None:
@@ -80,10 +83,6 @@ class Online:
                 "or more dialogues of a problem to compare"
             )
         check_buckets(self.name, self.buckets)
-
-    @property
-    def score(self) -> StepScore:
-        return StepScore("success")
 
     def check(self, context: RunContext) -> None:
         engine = context.engine(context.task, self._rules(context.rules), "train")
