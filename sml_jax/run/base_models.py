@@ -71,6 +71,7 @@ class Pretrained:
         Raises:
           UserError: there is no such model.
         """
+        # A shape that the recipe gives needs no file: `sml-jax plan` works without the weights.
         if self.config is not None:
             config = self.config
         else:
@@ -98,6 +99,7 @@ class RandomWeights:
 
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
         """The model and its parameters on `mesh`; see `Pretrained.load`."""
+        # The seed alone says the weights, so every process and every mesh begins with the same ones.
         model = Decoder(self.model_config())
         _check_vocabulary(model, tokenizer, padding, "the model's configuration")
         return model, shard_params(mesh, model, init_params(model, jax.random.key(seed)))

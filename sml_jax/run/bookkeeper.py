@@ -79,6 +79,7 @@ class Bookkeeper:
         Returns:
           A sentence for each log that is shorter than it was when the checkpoint was written.
         """
+        # A run that was stopped before its first checkpoint has left lines in the logs, which go.
         if record is None:
             return self.folder.rewind({}, -1)
         self.position, self._scores = record.position, list(record.scores)
@@ -196,6 +197,7 @@ class Bookkeeper:
 
     def _save(self, state: RunState, stage_end: bool = False) -> None:
         """Writes a checkpoint after the last step done, in the background."""
+        # Lengths of the logs are taken now: all that the steps so far logged is in them.
         assert self._checkpointer is not None
         record = Record(
             state.position,

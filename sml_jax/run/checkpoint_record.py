@@ -56,6 +56,7 @@ class Record:
 
 def read_record(checkpoint: Path) -> Record | None:
     """The record in a checkpoint's folder; None if there is none that can be read."""
+    # `metadata` is how Orbax names the file of an item that is written as JSON.
     try:
         return Record.from_json(json.loads((checkpoint / "position" / "metadata").read_text()))
     except (OSError, ValueError, TypeError, KeyError):

@@ -44,6 +44,7 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         if record is not None and not trouble:
             return asdict(record), [_set_aside(folder / str(bad), why) for bad, why in damages.items()]
         damages[step] = trouble
+    # There are checkpoints, and not one of them is complete.
     if damages:
         listed = "; ".join(f"step {step}: {why}" for step, why in damages.items())
         raise UserError(
@@ -67,6 +68,7 @@ def _set_aside(path: Path, trouble: str) -> str:
 
 def _free_path(folder: Path, name: str) -> Path:
     """A path in `folder` that nothing has: `name`, or `name` with a number."""
+    # The same step may have been damaged before.
     folder.mkdir(parents=True, exist_ok=True)
     taken = sum(path.name.partition("-")[0] == name for path in folder.iterdir())
     return folder / (f"{name}-{taken}" if taken else name)

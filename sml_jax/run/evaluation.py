@@ -107,6 +107,7 @@ class Evaluation:
         """
         results: dict[str, Any] = {}
         shown: dict[str, tuple[Dialogue, ...]] = {}
+        # Progress counts dialogues over all combinations.
         combinations = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
         total = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in combinations)
         done = 0
@@ -125,6 +126,7 @@ class Evaluation:
                     partial(_report, context, progress, done, f"{name} {arm.name} {policy}"),
                     labeller,
                 )
+                # The entry is written at the end, with all others; dialogues are logged at once.
                 done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {})[arm.name] = entry
                 context.bookkeeper.folder.append_dialogues(
@@ -139,6 +141,7 @@ class Evaluation:
     ) -> dict[str, Any]:
         """Plays the sharded suites; returns entries of `eval.json` by suite, policy, setting and user."""
         results: dict[str, Any] = {}
+        # A setting says how much of a problem is told at once, and a user who tells it.
         combinations = [
             (suite, policy, *arm) for suite in self.sharded_suites for policy in policies for arm in suite.arms()
         ]

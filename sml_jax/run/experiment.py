@@ -91,6 +91,7 @@ class Experiment:
     samples_shown: int = 3
 
     def __post_init__(self) -> None:
+        # A recipe that cannot work is an error when it is read, before a model is loaded.
         at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
         within(self, seed=SEEDS)
         check_arms([self.teacher], "experiment: teacher")
@@ -150,6 +151,7 @@ class Experiment:
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
                 if context.model.config.lora is not None:
                     save_adapters(folder.checkpoints_path / "adapters", context.model, params)
+            # The checkpointer is closed by now: an evaluation that is stopped begins anew.
             if self.suites or self.sharded_suites:
                 context = dataclasses.replace(context, bookkeeper=bookkeeper.after_training())
                 self._evaluation().run(context, {"base": context.initial, "trained": params})
@@ -190,6 +192,7 @@ class Experiment:
         Raises:
           UserError: they would run without protection.
         """
+        # Tasks that are confined alike say so once.
         tasks = [self.task, *(suite.task for suite in self._all_suites())]
         for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
             print(line, flush=True)

@@ -26,10 +26,12 @@ class StepScore:
         Raises:
           UserError: the metric is not among those that the stage reported.
         """
+        # Only a step itself shows what a stage reports.
         if self.metric not in metrics:
             raise UserError(
                 f"{stage_name}: the step reported no metric {self.metric!r}, by which the stage says that it is scored "
                 f"(StepScore.metric); it reported {', '.join(sorted(metrics)) or 'none'}"
             )
+        # Runs compare scores, and the higher one wins.
         value = float(metrics[self.metric])
         return value if self.higher_is_better else -value

@@ -72,6 +72,7 @@ def check_stage(stage: Any) -> None:
             f"experiment: the stage {type(stage).__name__} has no {', no '.join(missing)}: a stage has all members of "
             "sml_jax.run.stage.Stage"
         )
+    # A score of another kind would be found out after the first step.
     if not isinstance(stage.score, StepScore):
         raise UserError(
             f"experiment: the score of the stage {type(stage).__name__} is {stage.score!r}: give a "

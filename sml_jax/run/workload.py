@@ -1,4 +1,4 @@
-"""What a stage asks of the machine, told without running it: `sml-jax plan` compiles for it."""
+"""What a stage asks of the machine, said without running it: `sml-jax plan` compiles for it."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ class Progress:
         self._file = sys.stdout
         self._clock = clock
         self._started = clock()
+        # (time, steps done) of the last reports, and the plain line that was not due yet.
         self._reports: deque[tuple[float, int]] = deque(maxlen=_REPORTS_FOR_PACE + 1)
         self._last_printed: float | None = None
         self._unprinted: str | None = None
@@ -55,6 +56,7 @@ class Progress:
         self._task = rich_progress.TaskID(0)
 
     def __enter__(self) -> Progress:
+        # The time counts from when work begins, which may be later than when this was made.
         self._started = self._clock()
         if self._console is not None:
             self._bar = rich_progress.Progress(
@@ -78,6 +80,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        # The last report is always shown.
         elif self._unprinted is not None:
             self._print(self._unprinted)
 
@@ -91,7 +94,8 @@ class Progress:
         now = self._clock()
         self._reports.append((now, done))
         time_left = self._time_left(done)
-        report = "  ".join([f"step {done}/{self._total}", *(f"{n} {_number(v)}" for n, v in (values or {}).items())])
+        shown = [f"{name} {_number(value)}" for name, value in (values or {}).items()]
+        report = "  ".join([f"step {done}/{self._total}", *shown])
         if self._bar is not None:
             # On a terminal: redraw the line.
             self._bar.update(self._task, completed=done, report=report, left=f"left {time_left}")

@@ -72,6 +72,7 @@ class RunFolder:
         """
         if clash := {"step", "stage"} & set(values):
             raise ValueError(f"metrics may not be named {sorted(clash)}: these name the line's step and stage.")
+        # All values are looked at before anything is written.
         scalars = {name: _scalar(name, value) for name, value in values.items()}
         self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
         curves = self._tensorboard()
@@ -80,7 +81,7 @@ class RunFolder:
                 curves.add(f"{stage}/{name}", value, int(step))
 
     def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds one line a record (`sml_jax.run.io.dialogue_record`) to `dialogues.jsonl`."""
+        """Adds one line for each record (`sml_jax.dialogue.records.dialogue_record`) to `dialogues.jsonl`."""
         for record in records:
             self._append(self.dialogues_path, record)
 
@@ -97,6 +98,7 @@ class RunFolder:
 
     def positions(self) -> dict[str, int]:
         """The length in bytes of each log, by name, once all of it is safe on disk. A checkpoint holds them."""
+        # A checkpoint must not count lines that a power failure can still take away.
         for file in self._files.values():
             os.fsync(file.fileno())
         return {path.name: path.stat().st_size if path.exists() else 0 for path in self._logs}
@@ -123,6 +125,7 @@ class RunFolder:
                 size = path.stat().st_size
             if lost := positions.get(path.name, 0) - size:
                 warnings.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
+        # Event files are not cut: TensorBoard is told what to hide when the first point is written.
         self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
         return warnings
 
@@ -152,6 +155,7 @@ class RunFolder:
 
     def _append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds a line of JSON to a log."""
+        # The process before may have been killed within a line.
         if path not in self._files:
             _drop_torn_line(path)
             self._files[path] = path.open("a", encoding="utf-8", newline="\n")

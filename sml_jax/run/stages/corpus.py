@@ -60,6 +60,7 @@ class Corpus:
         return StepScore("nll", higher_is_better=False)
 
     def check(self, context: RunContext) -> None:
+        """Raises a UserError where texts do not fit the run's format or the model."""
         self._chat(context)
         longest = self.buckets[-1]
         if longest > context.model.config.max_length:
@@ -69,17 +70,20 @@ class Corpus:
             )
 
     def workload(self, rules: DialogueRules) -> StageWork:
+        """One update of the longest rows; nothing is rolled out."""
         longest = self.buckets[-1]
         rows = self.tokens // longest
         return StageWork(update=UpdateWork(self.optimizer, None, rows, longest, rows, steps=1))
 
     def run(self, context: RunContext, state: RunState) -> RunState:
+        """Trains on the stream of text; see `Stage.run`."""
         bookkeeper = context.bookkeeper
         learner = Learner(context.model, self.optimizer, mesh=context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
         # The stream is generated, not read: a resumed run plays it again up to where it stood.
         done = state.position.step
         stream = islice(self._batches(context), done, self.steps) if done < self.steps else iter(())
+        # The display shows a mean over the last steps, since texts of one step have one length.
         recent_nll: list[float] = []
         with Progress(self.name, self.steps) as progress:
             for batch in stream:

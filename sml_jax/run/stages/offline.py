@@ -96,10 +96,12 @@ class Offline:
         check_buckets(self.name, self.buckets)
 
     def check(self, context: RunContext) -> None:
+        """Raises a UserError where the dialogues do not fit the model or the buckets."""
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
     def workload(self, rules: DialogueRules) -> StageWork:
+        """The rollout, and the updates of all epochs if every dialogue is kept."""
         dialogues = self.problems * self.samples
         longest = self.buckets[-1] if self.buckets else None
         steps = self.epochs * -(-dialogues // self.batch)
@@ -108,14 +110,17 @@ class Offline:
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
+        """The run's rules with this stage's question injection and number of turns."""
         max_turns = rules.max_turns if self.max_turns is None else self.max_turns
         return dataclasses.replace(rules, injection=self.injection, max_turns=max_turns)
 
     def run(self, context: RunContext, state: RunState) -> RunState:
+        """Rolls out once, then trains for some epochs; see `Stage.run`."""
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or engine.capacities
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
+        # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
         kept = self._kept(context, state, rules, engine)
         kept_count = len(kept.length)
         batches = -(-kept_count // self.batch)
@@ -150,6 +155,7 @@ class Offline:
         """
         bookkeeper = context.bookkeeper
         folder = bookkeeper.folder.path / f"stage{state.position.stage}_{self.name}"
+        # One file for each chunk, named after its first problem.
         starts = range(0, self.problems, self.problems_per_chunk)
         paths = [folder / f"{start:08d}.npz" for start in starts]
         chunks: list[RolloutChunk] = []

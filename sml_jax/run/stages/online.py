@@ -85,22 +85,27 @@ class Online:
         check_buckets(self.name, self.buckets)
 
     def check(self, context: RunContext) -> None:
+        """Raises a UserError where the dialogues do not fit the model or the buckets."""
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
     def workload(self, rules: DialogueRules) -> StageWork:
+        """One step: a rollout and its update."""
         dialogues = self.problems_per_step * self.group_size
         longest = self.buckets[-1] if self.buckets else None
         update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest, dialogues, steps=1)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
+        """The run's rules with this stage's number of turns."""
         return rules if self.max_turns is None else dataclasses.replace(rules, max_turns=self.max_turns)
 
     def run(self, context: RunContext, state: RunState) -> RunState:
+        """Rolls out and updates, step by step; see `Stage.run`."""
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or engine.capacities
+        # The initial student is the reference policy of a KL term.
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
         train_problems = context.task.problems("train")
