@@ -76,11 +76,11 @@ class ToyTask:
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         return [
             Verdict(
-                (p.answer in said or self.always) and p.answer not in self.impossible,
-                any(c.isdigit() for c in said),
+                (problem.answer in utterance or self.always) and problem.answer not in self.impossible,
+                any(c.isdigit() for c in utterance),
                 "a",
             )
-            for p, said in items
+            for problem, utterance in items
         ]
 
     def static_knowledge(self, problem: Problem) -> str:

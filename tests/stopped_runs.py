@@ -27,7 +27,7 @@ STAGES = (
 
 
 def train(workdir: Path, home: Path, resume: str = "auto") -> int:
-    """The whole run, as the program would run it; returns its exit code."""
+    """Runs everything, as the program would run it; returns its exit code."""
 
     def program(_: object) -> int:
         with shared_compilations(home / "compiled"):
@@ -83,20 +83,20 @@ def stop(process: multiprocessing.Process, number: signal.Signals, after: float,
 
 def differences(one: Path, other: Path) -> list[str]:
     """What two finished run folders differ in, apart from what clocks and compilers say."""
-    found = []
+    differing = []
     if not same(*(jax.tree.map(np.array, load_model(run)[1]) for run in (one, other))):
-        found.append("parameters")
+        differing.append("parameters")
     lines = [[_stable(line) for line in read_lines(run / "metrics.jsonl")] for run in (one, other)]
     if lines[0] != lines[1]:
-        found.append("metrics.jsonl")
+        differing.append("metrics.jsonl")
     if len({json.dumps(line) for line in lines[1]}) < len(lines[1]):
-        found.append("a line of metrics.jsonl twice")
+        differing.append("a line of metrics.jsonl twice")
     if (one / "dialogues.jsonl").read_bytes() != (other / "dialogues.jsonl").read_bytes():
-        found.append("dialogues.jsonl")
+        differing.append("dialogues.jsonl")
     records = [_record(run) for run in (one, other)]
     if records[0] != records[1]:
-        found.append("the last checkpoint's record")
-    return found
+        differing.append("the last checkpoint's record")
+    return differing
 
 
 def _record(run: Path) -> dict[str, object]:

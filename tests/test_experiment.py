@@ -86,12 +86,12 @@ def test_a_stopped_run_ends_as_one_that_was_never_stopped(tokenizer, tmp_path, m
             with pytest.raises(Stopped):
                 experiment.train(tmp_path / "stopped", "")
     experiment.train(tmp_path / "stopped", "")
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert same(final(whole), final(stopped))
-    lines, again = (read_lines(folder / "metrics.jsonl") for folder in (whole, stopped))
-    assert [stable(line) for line in lines] == [stable(line) for line in again]
+    unstopped, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert same(final(unstopped), final(stopped))
+    lines, stopped_lines = (read_lines(folder / "metrics.jsonl") for folder in (unstopped, stopped))
+    assert [stable(line) for line in lines] == [stable(line) for line in stopped_lines]
     assert len({(line["step"], line["stage"]) for line in lines}) == len(lines)
-    assert read_lines(whole / "dialogues.jsonl") == read_lines(stopped / "dialogues.jsonl")
+    assert read_lines(unstopped / "dialogues.jsonl") == read_lines(stopped / "dialogues.jsonl")
 
 
 def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(tokenizer, tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def compiled_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tokenizer, tmp_path_factory):
+def finished_run(tokenizer, tmp_path_factory):
     """A finished run, and the experiment that made it."""
     folder = tmp_path_factory.mktemp("whole")
     experiment = toy_experiment(tokenizer, [OFFLINE, ONLINE], checkpoint_every=1)
@@ -42,8 +42,8 @@ def whole(tokenizer, tmp_path_factory):
     return experiment, folder
 
 
-def test_what_a_folder_allows(whole, tmp_path):
-    experiment, folder = whole
+def test_what_a_folder_allows(finished_run, tmp_path):
+    experiment, folder = finished_run
     with pytest.raises(UserError, match="holds a run already and --resume=never: give another --workdir"):
         experiment.train(folder, CONFIG, "never")
     with pytest.raises(UserError, match="holds no checkpoint and --resume=must: give the --workdir"):
@@ -53,8 +53,8 @@ def test_what_a_folder_allows(whole, tmp_path):
     assert not list((tmp_path / "new").glob("config.gin"))
 
 
-def test_another_configuration_is_refused_with_the_difference(whole, monkeypatch):
-    experiment, folder = whole
+def test_another_configuration_is_refused_with_the_difference(finished_run, monkeypatch):
+    experiment, folder = finished_run
     before = (folder / "metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match=r"another configuration \(online.Online.steps: 3 -> 4\): give another"):
         experiment.train(folder, CONFIG.replace("= 3", "= 4"))
@@ -67,8 +67,8 @@ def test_another_configuration_is_refused_with_the_difference(whole, monkeypatch
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
-def test_other_problems_are_refused(whole):
-    experiment, folder = whole
+def test_other_problems_are_refused(finished_run):
+    experiment, folder = finished_run
 
     @dataclasses.dataclass(frozen=True)
     class Other(ToyTask):
@@ -79,8 +79,8 @@ def test_other_problems_are_refused(whole):
         dataclasses.replace(experiment, task=Other()).train(folder, CONFIG)
 
 
-def test_sigterm_is_obeyed_in_the_evaluation(whole, tmp_path, monkeypatch):
-    experiment, folder = whole
+def test_sigterm_is_obeyed_in_the_evaluation(finished_run, tmp_path, monkeypatch):
+    experiment, folder = finished_run
     experiment = dataclasses.replace(experiment, suites=[Suite(ToyTask(), problems=5, max_turns=2)])
     shutil.copytree(folder, tmp_path / "run")
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
@@ -104,9 +104,9 @@ class Struck(Exception):
 
 
 @pytest.mark.parametrize("turn", [pytest.param(3, marks=pytest.mark.slow), 14])
-def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, monkeypatch, turn):
+def test_sigterm_is_obeyed_between_turns_with_the_state_saved(finished_run, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
-    experiment, folder = whole
+    experiment, folder = finished_run
     stop_if_asked, turns = Bookkeeper.stop_if_asked, []
 
     def asked(self, state=None):
@@ -124,8 +124,8 @@ def test_sigterm_is_obeyed_between_turns_with_the_state_saved(whole, tmp_path, m
     assert differences(folder, tmp_path / "run") == []
 
 
-def test_pieces_of_a_rollout_are_played_once_and_a_damaged_one_again(whole, tmp_path, monkeypatch):
-    experiment, folder = whole
+def test_chunks_of_a_rollout_are_played_once_and_a_damaged_one_again(finished_run, tmp_path, monkeypatch):
+    experiment, folder = finished_run
     rolled, crash = [], [2]
     roll_out = Offline._roll_out
 
@@ -139,12 +139,12 @@ def test_pieces_of_a_rollout_are_played_once_and_a_damaged_one_again(whole, tmp_
     run = tmp_path / "run"
     with pytest.raises(Struck):
         experiment.train(run, CONFIG)
-    pieces = sorted((run / "stage0_offline").iterdir())
-    assert [path.name for path in pieces] == ["00000000.npz", "00000001.npz"]
-    data = bytearray(pieces[0].read_bytes())
+    chunks = sorted((run / "stage0_offline").iterdir())
+    assert [path.name for path in chunks] == ["00000000.npz", "00000001.npz"]
+    data = bytearray(chunks[0].read_bytes())
     data[len(data) // 2] ^= 255
-    pieces[0].write_bytes(data)
-    assert read_chunk(pieces[0]) is None and read_chunk(pieces[1]) is not None
+    chunks[0].write_bytes(data)
+    assert read_chunk(chunks[0]) is None and read_chunk(chunks[1]) is not None
     crash[0] = 100
     experiment.train(run, CONFIG)
     assert rolled == [0, 1, 2, 0, 2, 3]

@@ -18,13 +18,13 @@ KILLS, TERMS = 20, 5
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def finished_run(tmp_path_factory):
     return whole_run(tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.slow
-def test_a_run_killed_while_it_writes_its_first_checkpoint(tmp_path, whole):
-    folder, _ = whole
+def test_a_run_killed_while_it_writes_its_first_checkpoint(tmp_path, finished_run):
+    folder, _ = finished_run
     code = stop(start(tmp_path / "run", folder.parent), signal.SIGKILL, 0.0, writing=tmp_path / "run")
     assert code == -signal.SIGKILL
     assert start_again(tmp_path / "run", folder.parent) == 0
@@ -33,9 +33,9 @@ def test_a_run_killed_while_it_writes_its_first_checkpoint(tmp_path, whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_run_killed_at_a_random_moment(tmp_path, whole, number):
+def test_a_run_killed_at_a_random_moment(tmp_path, finished_run, number):
     """Every other one in the middle of writing a checkpoint."""
-    folder, seconds = whole
+    folder, seconds = finished_run
     run, draw = tmp_path / "run", random.Random(number)
     after = draw.uniform(0.2, 1.0) * seconds
     code = stop(start(run, folder.parent), signal.SIGKILL, after, writing=run if number % 2 else None)
@@ -46,8 +46,8 @@ def test_a_run_killed_at_a_random_moment(tmp_path, whole, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(TERMS))
-def test_a_run_asked_to_stop_at_a_random_moment(tmp_path, whole, number):
-    folder, seconds = whole
+def test_a_run_asked_to_stop_at_a_random_moment(tmp_path, finished_run, number):
+    folder, seconds = finished_run
     run, draw = tmp_path / "run", random.Random(100 + number)
     code = stop(start(run, folder.parent), signal.SIGTERM, draw.uniform(0.35, 0.95) * seconds)
     print("exit code", code)
@@ -57,20 +57,20 @@ def test_a_run_asked_to_stop_at_a_random_moment(tmp_path, whole, number):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_and_then_read_only(whole):
+def test_a_disk_that_is_full_and_then_read_only(finished_run):
     """Each start says what is wrong and exits with 2; once there is room the run ends as one that always had it."""
-    own = ["unshare", "--user", "--map-root-user", "--mount"]
-    if not shutil.which("unshare") or subprocess.run([*own, "true"], capture_output=True).returncode:
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace of one's own is to be had here")
-    home = whole[0].parent
-    command = [*own, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(home)]
+    home = finished_run[0].parent
+    command = [*namespace, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(home)]
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     print(done.stdout[-3000:], done.stderr[-3000:])
     assert done.returncode == 0 and "codes [2, 2, 2, 0]" in done.stdout and "differences []" in done.stdout
-    said = [line for line in done.stderr.splitlines() if line.startswith("sml-jax: error: ")]
-    assert len(said) == 3
-    assert all("make room" in line for line in said[:2]) and "cannot write to workdir" in said[2]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("sml-jax: error: ")]
+    assert len(errors) == 3
+    assert all("make room" in line for line in errors[:2]) and "cannot write to workdir" in errors[2]
 
 
 def start_again(run, home):

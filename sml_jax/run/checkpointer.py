@@ -63,7 +63,7 @@ class Checkpointer:
     Attributes:
       config: of the model, written into each checkpoint as `model.json` so that it can be loaded as a model; None
         where what is trained is no model by itself (adapters).
-      found: the record of the newest complete checkpoint; None if there is none.
+      newest_record: the record of the newest complete checkpoint; None if there is none.
       damaged: a sentence for each newer checkpoint, which is damaged and was moved to `checkpoints/damaged`.
     """
 
@@ -71,10 +71,10 @@ class Checkpointer:
         self._folder = folder.absolute()
         self.config: DecoderConfig | None = None
         # One process looks and tells the others: each would see the disk at another moment.
-        found, self.damaged = run_on_primary(partial(newest_checkpoint, self._folder))
-        self.found = None if found is None else Record.from_json(found)
+        record, self.damaged = run_on_primary(partial(newest_checkpoint, self._folder))
+        self.newest_record = None if record is None else Record.from_json(record)
         self._step_being_written = 0
-        self._last_saved: RunPosition | None = self.found.position if self.found else None
+        self._last_saved: RunPosition | None = self.newest_record.position if self.newest_record else None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -123,7 +123,7 @@ class Checkpointer:
         self._last_saved = record.position
 
     def restore(self, like: TrainState) -> TrainState:
-        """The state in the checkpoint `found`.
+        """The state in the newest complete checkpoint.
 
         Args:
           like: a state of the same structure, whose frozen base (under adapters) is taken over.
@@ -131,8 +131,8 @@ class Checkpointer:
         Raises:
           UserError: the checkpoint holds arrays of other names or shapes.
         """
-        assert self.found is not None
-        total, trained = self.found.position.total, like.trainable()
+        assert self.newest_record is not None
+        total, trained = self.newest_record.position.total, like.trainable()
         # Orbax reads each array to where the one of `like` lies.
         params, optimizer = jax.tree.map(ocp.utils.to_shape_dtype_struct, (trained.params, _optimizer_item(trained)))
         try:

@@ -118,7 +118,7 @@ class Experiment:
             run_on_primary(partial(check_new, folder, resume))
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
                 # Does what is found in the folder go with this recipe?
-                record = checkpointer.found
+                record = checkpointer.newest_record
                 run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
                 self._print_protection()
                 task = self._task_without_evaluated_problems()
@@ -238,7 +238,7 @@ class Experiment:
         """Runs the stages in order, from the newest checkpoint if there is one.
 
         Args:
-          context: of the run. checkpointer: whose record `found` says where to go on.
+          context: of the run. checkpointer: whose `newest_record` says where to go on.
           problems: fingerprint of the training problems.
 
         Returns:
@@ -246,7 +246,7 @@ class Experiment:
         """
         # Where the run goes on: its books are put back to the checkpoint, or to the beginning.
         console, bookkeeper = Console(), context.bookkeeper
-        record = checkpointer.found
+        record = checkpointer.newest_record
         if record is not None:
             check_record(bookkeeper.folder, record, len(self.stages), problems)
         for warning in (*checkpointer.damaged, *bookkeeper.resume(record)):

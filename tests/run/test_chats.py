@@ -19,8 +19,8 @@ def folder(tmp_path_factory):
 def test_roles_ship_with_the_package(tmp_path) -> None:
     framing = RoleChat().framing()
     assert isinstance(framing, ChatFormat) and isinstance(framing, Framing) and RoleChat().padding == 0
-    own = RoleChat(str(write_tokenizer(tmp_path / "own.model"))).framing()
-    assert own.tokenizer.vocab_size != framing.tokenizer.vocab_size
+    toy_framing = RoleChat(str(write_tokenizer(tmp_path / "own.model"))).framing()
+    assert toy_framing.tokenizer.vocab_size != framing.tokenizer.vocab_size
     with pytest.raises(UserError, match=r"bind Experiment\.chat to a FamilyChat"):
         RoleChat().framing(Prompts())
 

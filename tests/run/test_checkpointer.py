@@ -33,19 +33,19 @@ def state_at(step):
 
 def write(run, steps, **record):
     """A checkpoint of each step; the states differ."""
-    saver = Checkpointer(run / "checkpoints" / "steps")
-    saver.config = CONFIG
+    checkpointer = Checkpointer(run / "checkpoints" / "steps")
+    checkpointer.config = CONFIG
     for step in steps:
-        saver.save(Record(RunPosition(0, step, step), config=f"step {step}", **record), state_at(step))
-    saver.finish()
-    saver.close()
+        checkpointer.save(Record(RunPosition(0, step, step), config=f"step {step}", **record), state_at(step))
+    checkpointer.finish()
+    checkpointer.close()
 
 
 def find(run):
-    """The saver of a second start."""
-    saver = Checkpointer(run / "checkpoints" / "steps")
-    saver.close()
-    return saver
+    """The checkpointer that a second start makes."""
+    checkpointer = Checkpointer(run / "checkpoints" / "steps")
+    checkpointer.close()
+    return checkpointer
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,14 @@ def two(tmp_path_factory):
 
 
 def test_comes_back_bit_for_bit_and_loads_as_a_model(tmp_path, two):
-    saver = Checkpointer(two / "checkpoints" / "steps")
-    assert saver.found.position == RunPosition(0, 2, 2) and saver.found.config == "step 2" and saver.damaged == []
-    restored = saver.restore(state_at(7))
-    saver.close()
+    checkpointer = Checkpointer(two / "checkpoints" / "steps")
+    assert (
+        checkpointer.newest_record.position == RunPosition(0, 2, 2)
+        and checkpointer.newest_record.config == "step 2"
+        and checkpointer.damaged == []
+    )
+    restored = checkpointer.restore(state_at(7))
+    checkpointer.close()
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, state_at(2)))
     model, params = load_model(two / "checkpoints" / "steps" / "1")
     assert model.config == CONFIG
@@ -97,10 +101,10 @@ def test_damage_to_any_file_is_seen_and_the_checkpoint_before_is_used(tmp_path, 
         if kind in ("truncated", "emptied", "flipped") and not path.stat().st_size:
             continue
         DAMAGE[kind](path)
-        saver = find(run)
-        assert saver.found.position == RunPosition(0, 1, 1), name
-        (said,) = saver.damaged
-        assert "step 2 is damaged" in said and str(run / "checkpoints" / "damaged" / "2") in said, said
+        checkpointer = find(run)
+        assert checkpointer.newest_record.position == RunPosition(0, 1, 1), name
+        (sentence,) = checkpointer.damaged
+        assert "step 2 is damaged" in sentence and str(run / "checkpoints" / "damaged" / "2") in sentence, sentence
         assert files_of(run, 1) == files_of(two, 1)
         shutil.rmtree(run)
 
@@ -121,22 +125,22 @@ def test_a_step_saved_again_after_damage(tmp_path, two):
     shutil.copytree(two, run)
     for again in range(2):
         flip(run / "checkpoints" / "steps" / "2" / "manifest.json")
-        assert find(run).found.position.total == 1
+        assert find(run).newest_record.position.total == 1
         write(run, [2])
-        assert find(run).found.position.total == 2
+        assert find(run).newest_record.position.total == 2
         assert len(list((run / "checkpoints" / "damaged").iterdir())) == again + 1
 
 
 def test_files_of_the_run_that_a_checkpoint_needs(tmp_path):
     write(tmp_path, [1])
-    piece = tmp_path / "stage0" / "piece"
-    piece.parent.mkdir()
-    piece.write_bytes(b"dialogues")
-    write(tmp_path, [2], files={"stage0/piece": digest(piece)})
-    assert find(tmp_path).found.position.total == 2
-    piece.write_bytes(b"dialogue")
-    saver = find(tmp_path)
-    assert saver.found.position.total == 1 and "stage0/piece has changed" in saver.damaged[0]
+    chunk = tmp_path / "stage0" / "chunk"
+    chunk.parent.mkdir()
+    chunk.write_bytes(b"dialogues")
+    write(tmp_path, [2], files={"stage0/chunk": digest(chunk)})
+    assert find(tmp_path).newest_record.position.total == 2
+    chunk.write_bytes(b"dialogue")
+    checkpointer = find(tmp_path)
+    assert checkpointer.newest_record.position.total == 1 and "stage0/chunk has changed" in checkpointer.damaged[0]
 
 
 def test_leftovers_of_a_killed_write_are_cleared(tmp_path, two):
@@ -144,19 +148,19 @@ def test_leftovers_of_a_killed_write_are_cleared(tmp_path, two):
     shutil.copytree(two, run)
     steps = run / "checkpoints" / "steps"
     shutil.copytree(steps / "2", steps / "3.orbax-checkpoint-tmp")
-    assert find(run).found.position.total == 2
+    assert find(run).newest_record.position.total == 2
     write(run, [3])
-    assert find(run).found.position.total == 3 and not list(steps.glob("*tmp*"))
+    assert find(run).newest_record.position.total == 3 and not list(steps.glob("*tmp*"))
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, two):
-    saver = Checkpointer(two / "checkpoints" / "steps")
-    saver._folder = tmp_path / "nowhere"  # the seal cannot be put on
+    checkpointer = Checkpointer(two / "checkpoints" / "steps")
+    checkpointer._folder = tmp_path / "nowhere"  # the seal cannot be put on
     with pytest.raises(UserError, match=r"could not be written to .*start again with the same --workdir"):
-        saver.save(Record(RunPosition(0, 9, 9)), state_at(9))
-        saver.finish()
-    saver.close()
-    assert find(two).found.position.total == 2
+        checkpointer.save(Record(RunPosition(0, 9, 9)), state_at(9))
+        checkpointer.finish()
+    checkpointer.close()
+    assert find(two).newest_record.position.total == 2
 
 
 def record(step, stage=0, score=None, end=False):
@@ -168,12 +172,12 @@ def test_the_last_the_best_and_the_ends_of_stages_are_kept(tmp_path):
     records |= {5: record(5, 1, 3.0), 6: None, 7: record(7, 1, float("nan"))}
     # The best of the latest stage: scores of different stages are different things.
     assert steps_to_keep(records, newest=2) == {2, 3, 6, 7}
-    saver = Checkpointer(tmp_path / "checkpoints" / "steps")
-    for step, found in records.items():
-        if found is not None:
-            saver.save(found, state_at(step))
-    saver.finish()
-    saver.close()
+    checkpointer = Checkpointer(tmp_path / "checkpoints" / "steps")
+    for step, a_record in records.items():
+        if a_record is not None:
+            checkpointer.save(a_record, state_at(step))
+    checkpointer.finish()
+    checkpointer.close()
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "steps").iterdir())
     assert kept == [2, 3, 5, 7]
 

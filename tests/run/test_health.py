@@ -34,16 +34,16 @@ def test_a_metric_that_is_missing_or_unknown_says_nothing():
 
 
 def test_a_warning_is_said_when_it_shows_and_every_so_often():
-    watch = HealthMonitor(AlertThresholds(), every=10)
-    said = [step for step in range(1, 25) if watch.step(step, {"leak_rate": 0.9})]
-    assert said == [1, 11, 21]
+    monitor = HealthMonitor(AlertThresholds(), every=10)
+    warned_at = [step for step in range(1, 25) if monitor.step(step, {"leak_rate": 0.9})]
+    assert warned_at == [1, 11, 21]
 
 
 def test_gives_up_after_steps_in_a_row():
-    watch = HealthMonitor(AlertThresholds(skipped_steps=3))
+    monitor = HealthMonitor(AlertThresholds(skipped_steps=3))
     for skipped, given_up in [(1, False), (1, False), (0, False), (1, False), (1, False), (1, True)]:
-        watch.step(1, {"skipped": float(skipped)})
-        assert watch.given_up == given_up
+        monitor.step(1, {"skipped": float(skipped)})
+        assert monitor.given_up == given_up
 
 
 @pytest.mark.parametrize("settings", [{"skipped_steps": 0}, {"leak": -1.0}, {"entropy": math.nan}])

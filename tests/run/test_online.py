@@ -57,19 +57,19 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
     """The update over `fsdp`; rollouts on the same mesh, then with rows over `data` and heads over `tensor`."""
     plain = toy_experiment(tokenizer)
     base = RandomWeights(dataclasses.replace(plain.base.config, kv_heads=2))
-    ends, said = [], []
+    end_params, dialogues = [], []
     for shape in (None, MeshShape(data=4, fsdp=1, tensor=2)):
         run = new_run(base=base, data=2, fsdp=4, rollout_mesh=shape, teacher=Feedback())
         run.context = dataclasses.replace(run.context, engines={})
-        ends.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_logged=100)))
+        end_params.append(run.run(dataclasses.replace(ONLINE, steps=3, dialogues_logged=100)))
         assert {dict(engine.mesh.shape)["tensor"] for engine in run.context.engines.values()} == {2 if shape else 1}
         assert {leaf.sharding.mesh.shape["fsdp"] for leaf in jax.tree.leaves(run.state.params)} == {4}
-        said.append(run.dialogues())
+        dialogues.append(run.dialogues())
         lines = run.metrics()
         assert sum(line["dialogues_trained"] for line in lines) and len({line["compiled"] for line in lines}) == 1
         assert all(line["logprob_mismatch_max"] < 1e-4 for line in lines if line["dialogues_trained"])
-    assert said[0] == said[1] and len(said[0]) == 60
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
+    assert dialogues[0] == dialogues[1] and len(dialogues[0]) == 60
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *end_params)
 
 
 def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
@@ -114,13 +114,13 @@ def test_a_kl_term_trains_on_groups_without_variance_too(new_run):
 
 def test_dialogues_without_advantage_left_out_of_the_computation_change_nothing(new_run, monkeypatch):
     """The same step with every row computed: the gradient, and so the parameters, are the same."""
-    run, whole = (new_run(task=ToyTask(impossible="01")) for _ in range(2))
+    run, all_rows_run = (new_run(task=ToyTask(impossible="01")) for _ in range(2))
     stage = dataclasses.replace(ONLINE, steps=2)
     after = run.run(stage)
     assert any(0 < line["dialogues_trained"] < 20 for line in run.metrics())
     monkeypatch.setattr(Signals, "trains", lambda signals, **_: np.ones(len(signals.policy.weights), bool))
-    assert_close(after, whole.run(stage))
-    assert all(line["dialogues_trained"] == 20 for line in whole.metrics())
+    assert_close(after, all_rows_run.run(stage))
+    assert all(line["dialogues_trained"] == 20 for line in all_rows_run.metrics())
 
 
 def assert_close(one, other):

@@ -39,8 +39,8 @@ def test_the_smallest_data_sets():
 @given(size=SIZES, start=st.integers(0, 400), count=st.integers(0, 30), seed=st.integers(0, 5))
 def test_position_alone_decides(size, start, count, seed):
     problems = make(size)
-    whole = problems_at(problems, seed, max(0, start - 9), min(9, start) + count)
-    assert problems_at(problems, seed, start, count) == whole[min(9, start) :]
+    longer = problems_at(problems, seed, max(0, start - 9), min(9, start) + count)
+    assert problems_at(problems, seed, start, count) == longer[min(9, start) :]
 
 
 def test_passes_and_seeds_differ():

@@ -49,11 +49,11 @@ def test_a_stage_of_ones_own_in_a_run(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("member", "said"), [("name", "name"), ("score", "score"), ("workload", r"workload\(\)"), ("run", r"run\(\)")]
+    ("member", "shown"), [("name", "name"), ("score", "score"), ("workload", r"workload\(\)"), ("run", r"run\(\)")]
 )
-def test_what_a_stage_lacks_is_named(member, said):
+def test_what_a_stage_lacks_is_named(member, shown):
     members = {name: value for name, value in vars(Counting).items() if not name.startswith("__") and name != member}
-    with pytest.raises(UserError, match=rf"the stage Partial has no {said}: a stage has all members of"):
+    with pytest.raises(UserError, match=rf"the stage Partial has no {shown}: a stage has all members of"):
         check_stage(type("Partial", (), members)())
 
 

@@ -108,8 +108,8 @@ def test_a_log_that_has_become_shorter_is_named(tmp_path, cut):
         positions = folder.positions()
     assert positions["dialogues.jsonl"] == 24
     os.truncate(folder.dialogues_path, cut)
-    (said,) = folder.rewind(positions, 2)
-    assert said == f"{folder.dialogues_path} has lost {24 - cut // 12 * 12} bytes that it had at the checkpoint"
+    (sentence,) = folder.rewind(positions, 2)
+    assert sentence == f"{folder.dialogues_path} has lost {24 - cut // 12 * 12} bytes that it had at the checkpoint"
     assert lines(folder.dialogues_path) == [{"step": 1}][: cut // 12]
 
 
