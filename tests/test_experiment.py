@@ -180,16 +180,16 @@ def test_another_shape_in_the_same_folder(tokenizer, tmp_path):
 
 def test_a_run_whose_steps_are_not_finite_stops_with_its_last_good_state(tokenizer, tmp_path, monkeypatch, capsys):
     experiment = toy_experiment(tokenizer, [ONLINE], alerts=AlertThresholds(skipped_steps=2), checkpoint_every=100)
-    poison = Online._batch
+    make_batch, calls = Online._batch, []
 
     def poisoned(self, *args):
-        parts, metrics = poison(self, *args)
-        self_steps.append(1)
-        if len(self_steps) > 2:
-            parts = [part.replace(advantage=part.advantage * np.nan) for part in parts]
+        parts, metrics = make_batch(self, *args)
+        calls.append(1)
+        if len(calls) > 2:
+            signals = [part.policy.replace(advantage=part.policy.advantage * np.nan) for part in parts]
+            parts = [part.replace(policy=signal) for part, signal in zip(parts, signals, strict=True)]
         return parts, metrics
 
-    self_steps = []
     with monkeypatch.context() as patch:
         patch.setattr(Online, "_batch", poisoned)
         with pytest.raises(UserError, match=r"not finite, up to step 4; .*last good state"):
