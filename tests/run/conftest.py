@@ -24,7 +24,7 @@ def engines():
 
 @pytest.fixture
 def new_run(tokenizer, engines, tmp_path):
-    """`new_run(**settings of the experiment)` gives a workbench in a fresh folder; closed at the test's end."""
+    """`new_run(**settings of the experiment)` gives what a stage works with, in a fresh folder; closed at the test's end."""
     opened = []
 
     def make(name: str = "run", **settings):
