@@ -24,7 +24,10 @@ def engines():
 
 @pytest.fixture
 def new_run(tokenizer, engines, tmp_path):
-    """`new_run(**settings of the experiment)` gives what a stage works with, in a fresh folder; closed at the test's end."""
+    """`new_run(**settings of the experiment)` gives what a stage works with, in a fresh folder.
+
+    The folder is closed at the test's end.
+    """
     opened = []
 
     def make(name: str = "run", **settings):
