@@ -24,17 +24,17 @@ from sml_jax.run.state import RunPosition, RunState
 
 
 class Bookkeeper:
-    """Keeps a run's books: stages report to it, and it writes logs and checkpoints and ends the run when asked to.
+    """Writes a run's logs and checkpoints as its stages report steps, warns, and ends the run when it is asked to.
 
     Args:
-      folder: the run's.
+      folder: the run's, where logs are written.
       checkpointer: writes and restores checkpoints; None for a run that trains nothing.
       checkpoint_every: steps between checkpoints.
-      seed: of the run. config: its operative configuration. problems: fingerprint of the training problems. All three
-        are written into checkpoints.
+      seed, config, problems: the run's seed, its operative configuration, and the fingerprint of its training problems;
+        all three are written into checkpoints.
       asked_to_stop: gives the name of the signal that asked the run to stop, "" for none.
       thresholds: what the run warns of, and when it gives up.
-      position: how far the run had come when the books were opened.
+      position: how far the run has come already.
 
     Attributes:
       folder: the run's.
@@ -71,10 +71,10 @@ class Bookkeeper:
         self._scores: list[float] = []
 
     def resume(self, record: Record | None) -> list[str]:
-        """Puts the books back to where a checkpoint was written; the logs forget what came after it.
+        """Goes on from a checkpoint: the logs are cut back to where they stood when it was written.
 
         Args:
-          record: of that checkpoint; None for a run that begins.
+          record: of the checkpoint; None for a run that begins, whose logs are emptied.
 
         Returns:
           A sentence for each log that is shorter than it was when the checkpoint was written.
@@ -86,10 +86,11 @@ class Bookkeeper:
         return self.folder.rewind(record.logs, record.position.total)
 
     def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
-        """Opens a stage's books.
+        """Says which stage the next reports come from. The run calls it before each stage.
 
         Args:
-          name: of the stage. score: how its steps are scored.
+          name: of the stage.
+          score: how its steps are scored.
           position: where it begins or goes on.
           restore: whether its state is in the checkpoint that the run goes on from.
         """
@@ -98,11 +99,17 @@ class Bookkeeper:
         self._files, self._restore = {}, restore
 
     def begin(self, state: RunState, optimizer: optax.GradientTransformation) -> RunState:
-        """The state that a stage trains from: a checkpoint's if the run was stopped in this stage, else a fresh one.
+        """The state that a stage trains from. A stage calls it once, before its first step.
 
         Args:
-          state: with the parameters to train; they are copied. optimizer: the stage's.
+          state: with the parameters to train; they are copied.
+          optimizer: the stage's.
+
+        Returns:
+          `state` with a fresh optimiser state; with the checkpoint's parameters and optimiser state if the run was
+          stopped in this stage.
         """
+        # The fresh state says the structure of what is restored.
         fresh = init_state(state.params, optimizer)
         if not self._restore:
             return state.with_update(fresh)
@@ -112,18 +119,22 @@ class Bookkeeper:
         return state.with_update(self._checkpointer.restore(fresh))
 
     def after_training(self) -> Bookkeeper:
-        """Books for the evaluation of a run that is trained: the same logs and stop requests, and no checkpoints."""
+        """A bookkeeper for the evaluation that follows: the same logs and stop requests, and no checkpoints."""
         return Bookkeeper(self.folder, asked_to_stop=self._asked_to_stop, position=self.position)
 
     def depend_on(self, paths: Sequence[Path]) -> None:
-        """Notes the SHA-256 of files in the run's folder that the stage needs to go on from its checkpoints."""
+        """Says which files in the run's folder the stage needs to go on from its checkpoints.
+
+        Their SHA-256 is written into the checkpoints: one whose files have changed counts as damaged.
+        """
         self._files = run_on_primary(lambda: {str(path.relative_to(self.folder.path)): digest(path) for path in paths})
 
     def records(self, dialogues: Sequence[Dialogue], steps_ahead: int = 0) -> list[dict[str, Any]]:
         """Lines of `dialogues.jsonl` for the student's dialogues.
 
         Args:
-          dialogues: finished ones. steps_ahead: their step is this many after the last one done.
+          dialogues: finished dialogues.
+          steps_ahead: how many steps after the last one done they belong to.
         """
         return [dialogue_record(dialogue, self.position.total + steps_ahead, "student") for dialogue in dialogues]
 

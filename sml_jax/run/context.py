@@ -24,10 +24,12 @@ class RunContext:
 
     Attributes:
       bookkeeper: takes reports of steps; writes logs and checkpoints.
-      mesh: devices. rollout_mesh: the same devices as rollouts split them, None for the same mesh.
+      mesh: the devices, as training lays arrays out over them.
+      rollout_mesh: the same devices as rollouts lay arrays out over them; None for the same mesh.
       model: shape and computation of the student and of the frozen teacher.
-      framing: how contexts are written. task: of the training dialogues. rules: of the training dialogues.
-      initial: parameters of the initial student, which are the frozen teacher's.
+      framing: how contexts are written.
+      task, rules: of the training dialogues.
+      initial: parameters of the initial student, which are the frozen teacher's too.
       seed: of everything random.
       max_concurrent: dialogues that run at once.
       sampling: of both sides.

@@ -244,7 +244,7 @@ class Experiment:
         Returns:
           The parameters that the last stage ends with.
         """
-        # Where the run goes on: its books are put back to the checkpoint, or to the beginning.
+        # Where the run goes on: at the newest checkpoint, or at the beginning.
         console, bookkeeper = Console(), context.bookkeeper
         record = checkpointer.newest_record
         if record is not None:

@@ -75,6 +75,7 @@ def check_record(folder: RunFolder, record: Record, stages: int, problems: str) 
             f"the run in {folder.path} stopped in stage {record.position.stage + 1}, but this recipe has {stages}: use "
             "another --workdir, or the recipe that it was started with"
         )
+    # The order of problems is a function of the seed, so other problems would be another run.
     if record.problems != problems:
         raise UserError(
             f"the training problems are not those that the run in {folder.path} began with ({record.problems}; now "

@@ -50,6 +50,7 @@ def open_folder(path: str | os.PathLike[str]) -> RunFolder:
       UserError: see `RunFolder`; or the processes do not see the same folder, and so could write no checkpoint.
     """
     folder = RunFolder(path) if is_primary() else SilentFolder(path)
+    # On a disk that each process has to itself, checkpoints would fall apart.
     if process_count() > 1:
         # Process 0 puts down a file under a name that nobody else uses, and every process looks for it.
         name, where = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
