@@ -6,13 +6,14 @@ to try again, and how often the model, as teacher, says what the scripted teache
 
 import sys
 
+from agreement import teacher_agreement
+
 from sml_jax.cli.main import run_program
 from sml_jax.dialogue import DialogueRules, LanguageTeacher, Retry, play
 from sml_jax.engine import Engine
 from sml_jax.evaluate import success_at_turn
 from sml_jax.models import load_model
 from sml_jax.pocket import ASSETS
-from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.pocket.world import pocket_task
 from sml_jax.text import SentencePieceTokenizer, simple_format
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sml_jax.pocket import language
 from sml_jax.pocket.students import Habits, ScriptedStudent
 from sml_jax.pocket.world import PocketTask, pocket_task
-from sml_jax.tasks.problems.types import Problem, Turn, Verdict
+from sml_jax.tasks import Problem, Turn, Verdict
 from sml_jax.text.chat import ChatFormat
 from sml_jax.text.weighted_text import WeightedText
 

@@ -13,7 +13,7 @@ from typing import Literal
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
 from sml_jax.pocket.world import PocketTask
-from sml_jax.tasks.problems.types import Problem, Turn
+from sml_jax.tasks import Problem, Turn
 
 Habit = Literal["listens", "repeats", "ignores"]
 

@@ -16,9 +16,8 @@ from functools import cache
 from sml_jax.common.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
-from sml_jax.tasks import ExpressionPool
+from sml_jax.tasks import ExpressionPool, Problem, Turn, Verdict
 from sml_jax.tasks.leaks import leaks
-from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 TEST_SHARE = 8  # one problem in eight is a test problem
 # There are some 700,000 and 100,000 problems. They are drawn until enough different ones are found, which takes longer

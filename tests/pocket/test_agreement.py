@@ -1,11 +1,18 @@
 """Agreement with the scripted teacher, counted by hand."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
-from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.tasks.problems.types import Turn, Verdict
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from agreement import teacher_agreement
+
+del sys.path[0]
 
 WRONG = Verdict(False, True)
 

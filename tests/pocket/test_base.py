@@ -1,5 +1,8 @@
 """The base model that ships: its size, its two roles, and the bad habits that there is something to learn from."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from sml_jax.common.assets import SHIPPED_MODELS
@@ -7,9 +10,13 @@ from sml_jax.dialogue import DialogueRules, LanguageTeacher, Retry, play
 from sml_jax.engine import Engine
 from sml_jax.models import count_params, load_model
 from sml_jax.pocket import ASSETS
-from sml_jax.pocket.agreement import teacher_agreement
 from sml_jax.pocket.world import pocket_task
 from sml_jax.text import SentencePieceTokenizer, simple_format
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from agreement import teacher_agreement
+
+del sys.path[0]
 
 PROBLEMS = 320
 
