@@ -18,8 +18,8 @@ def chat():
 @pytest.fixture(scope="session")
 def small():
     """A task by name, with few problems, so that drawing them costs nothing."""
-    made = {name: type(pocket_task(name))(pocket_task(name).underspecified, 3000, 400) for name in NAMES}
-    return made.__getitem__
+    tasks = {name: type(pocket_task(name))(pocket_task(name).underspecified, 3000, 400) for name in NAMES}
+    return tasks.__getitem__
 
 
 @pytest.fixture(params=NAMES)

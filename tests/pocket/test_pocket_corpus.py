@@ -14,15 +14,15 @@ from sml_jax.pocket.world import split_of
 @pytest.fixture(scope="module")
 def dialogues(small):
     """(task, dialogue) of all four tasks."""
-    rng, found = random.Random(4), []
+    rng, pairs = random.Random(4), []
     for name in ("pocket_math", "pocket_code", "pocket_math_underspecified", "pocket_code_underspecified"):
         task = small(name)
-        found += [(task, scripted_dialogue(task, p, Habits(), 6, True, rng)) for p in task.problems("train")[:60]]
-    return found
+        pairs += [(task, scripted_dialogue(task, p, Habits(), 6, True, rng)) for p in task.problems("train")[:60]]
+    return pairs
 
 
-def weighed(chat, example, weight):
-    """Texts of the runs of tokens that have this weight, which must each end with an end of turn."""
+def texts_of_weight(chat, example, weight):
+    """The texts of an example's turns whose tokens have this weight; each must reach to the end of its turn."""
     runs, run = [], []
     for token, w in zip((*example.tokens, None), (*example.weights, None), strict=True):
         if w == weight:
@@ -40,10 +40,10 @@ def test_scripted_dialogues_go_by_the_rules(dialogues):
         assert dialogue.turns[0].text == dialogue.problem.question
         roles = [turn.role for turn in dialogue.turns]
         assert roles == (["teacher", "student"] * len(roles))[: len(roles)]
-        said = [turn.text for turn in dialogue.turns if turn.role == "student"]
-        assert list(dialogue.verdicts) == task.verify([(dialogue.problem, text) for text in said])
+        student_texts = [turn.text for turn in dialogue.turns if turn.role == "student"]
+        assert list(dialogue.verdicts) == task.verify([(dialogue.problem, text) for text in student_texts])
         assert not any(v.correct for v in dialogue.verdicts[:-1])
-        assert 1 <= len(said) <= 6
+        assert 1 <= len(student_texts) <= 6
         assert (dialogue.turns[-1].role == "student") == dialogue.verdicts[-1].correct
 
 
@@ -55,8 +55,8 @@ def test_the_students_view_is_the_public_conversation(chat, dialogues):
             wanted += chat.turn(turn.role, turn.text)
         assert list(view.tokens) == wanted and len(view.weights) == len(wanted)
         assert not set(view.tokens) & {*chat.open_private, *chat.ask}
-        assert weighed(chat, view, 1.0) == [t.text for t in dialogue.turns if t.role == "student"]
-        assert weighed(chat, view, 0.5) == [t.text for t in dialogue.turns[1:] if t.role == "teacher"]
+        assert texts_of_weight(chat, view, 1.0) == [t.text for t in dialogue.turns if t.role == "student"]
+        assert texts_of_weight(chat, view, 0.5) == [t.text for t in dialogue.turns[1:] if t.role == "teacher"]
 
 
 def test_no_answer_stands_in_the_students_view_before_the_student_gives_it(chat, dialogues):
@@ -83,7 +83,7 @@ def test_the_teachers_view_is_weighed_on_its_replies_alone(chat, dialogues):
                 wanted += chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[i // 2 - 1]))
             wanted += chat.turn(turn.role, turn.text)
         assert list(view.tokens) == wanted
-        assert weighed(chat, view, 1.0) == [t.text for t in dialogue.turns[1:] if t.role == "teacher"]
+        assert texts_of_weight(chat, view, 1.0) == [t.text for t in dialogue.turns[1:] if t.role == "teacher"]
         assert set(view.weights) <= {0.0, 1.0}
 
 
@@ -91,12 +91,12 @@ def test_the_writers_view_asks_for_what_was_wrong(chat, dialogues):
     rng, seen = random.Random(0), set()
     for task, dialogue in dialogues:
         view = writer_view(chat, task, dialogue, rng)
-        said = [t.text for t in dialogue.turns if t.role == "student"]
-        wrong = [task.read_attempt(s) for s, v in zip(said, dialogue.verdicts, strict=True) if not v.correct]
+        student_texts = [t.text for t in dialogue.turns if t.role == "student"]
+        wrong = [task.read_attempt(s) for s, v in zip(student_texts, dialogue.verdicts, strict=True) if not v.correct]
         if not any(wrong):
             assert view is None
             continue
-        (question,) = weighed(chat, view, 1.0)
+        (question,) = texts_of_weight(chat, view, 1.0)
         assert view.tokens.count(chat.ask[0]) == 1
         at = view.tokens.index(chat.ask[0])
         assert view.weights.index(1.0) == at + 1 and chat.utterance(view.tokens[at:]) == question
@@ -131,7 +131,7 @@ def test_the_stream_is_of_train_problems_and_the_same_for_a_seed(chat):
 
 def test_shares_of_the_stream(small, chat):
     math = (small("pocket_math"),)
-    none = islice(examples(math, chat, Habits(), 0, underspecified=0.0, uninformed=1.0), 100)
-    for example in none:
+    specified_and_uninformed = islice(examples(math, chat, Habits(), 0, underspecified=0.0, uninformed=1.0), 100)
+    for example in specified_and_uninformed:
         assert "secret" not in chat.utterance(example.tokens)
         assert chat.open_private[0] not in example.tokens, "a teacher without knowledge has no private view"
