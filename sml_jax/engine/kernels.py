@@ -199,7 +199,7 @@ def _run_layers(
     valid: jax.Array,
     segments_by_layer: Sequence[tuple[KVSegment, ...]],
 ) -> tuple[jax.Array, Cache]:
-    """`Decoder.hidden`, layer by layer with the segments that each layer attends to.
+    """`Decoder.hidden_states`, layer by layer with the segments that each layer attends to.
 
     Returns:
       Final hidden states [batch, time, embed_dim], and each layer's new keys and values: those of `tokens`, or the
@@ -212,5 +212,5 @@ def _run_layers(
     for params, is_local, segments in layers:
         x, layer_new = apply_layer(params, x, jnp.asarray(is_local), positions, segments, valid)
         new.append(layer_new)
-    hidden: Any = model.apply(weights.outside, x, method="finish")
+    hidden: Any = model.apply(weights.outside, x, method="apply_final_norm")
     return hidden, tuple(new)

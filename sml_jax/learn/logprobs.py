@@ -170,7 +170,7 @@ def decoder_logprobs(
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     inputs = tokens, positions
     packed = inputs if shared is None else map(shared.pack, inputs)
-    hidden: Any = model.apply(params, *packed, shared, method="hidden")
+    hidden: Any = model.apply(params, *packed, shared, method="hidden_states")
     hidden = hidden if shared is None else shared.unpack(hidden)
     name = "embedding" if model.config.tied_embeddings else "output"
 

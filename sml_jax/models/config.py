@@ -1,4 +1,4 @@
-"""The shape of a decoder: one frozen dataclass with room for every family that shares this skeleton."""
+"""A decoder's configuration: one frozen dataclass for all families."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sml_jax.models.json_fields import check_fields, typed_values
 from sml_jax.models.ops.attention import ATTENTIONS
 from sml_jax.models.ops.rope import RopeScaling
 
-# Far above any model's: what is larger is a slip, which would otherwise end in gigabytes asked for.
-_MOST = 2**31 - 1
-MOST_LAYERS = 2_000
+# Far above any real model. A larger number is a slip that would otherwise allocate gigabytes.
+_MAX_SIZE = 2**31 - 1
+MAX_LAYERS = 2_000
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"model: {name} is {value!r}; it takes {', '.join(map(repr, choices))}")
 
 
-# What may be computed again in the backward pass.
+# Names for what the backward pass computes again; see `DecoderConfig.remat`.
 REMATS = ("none", "layer", "dots")
 
-# The projections of a layer that an adapter may sit on.
+# The projections of a layer that can have an adapter.
 LORA_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
 
 
@@ -36,9 +36,9 @@ class LoraConfig:
 
     Attributes:
       rank: columns of A and rows of B.
-      alpha: how strongly adapters count, divided by the rank.
-      targets: projections of every layer that have one: "query", "key", "value", "out" (attention), "gate", "up",
-        "down" (MLP). Kept in this order whatever the order they are given in.
+      alpha: weight of the adapters; (x A) B is multiplied by alpha / rank.
+      targets: projections that have an adapter, in every layer: "query", "key", "value", "out" (attention), "gate",
+        "up", "down" (MLP). They are stored in this order, whatever the order in which they are given.
     """
 
     rank: int = 16
@@ -52,45 +52,60 @@ class LoraConfig:
             raise UserError(f"lora: alpha is {self.alpha}; give a number above 0, such as twice the rank")
         unknown = sorted(set(self.targets) - set(LORA_TARGETS))
         if unknown or not self.targets:
-            wrong = f"hold {unknown}" if unknown else "are empty"
-            raise UserError(f"lora: targets {wrong}; they take {', '.join(map(repr, LORA_TARGETS))}")
+            problem = f"hold {unknown}" if unknown else "are empty"
+            raise UserError(f"lora: targets {problem}; they take {', '.join(map(repr, LORA_TARGETS))}")
         object.__setattr__(self, "targets", tuple(name for name in LORA_TARGETS if name in self.targets))
 
     @property
     def scale(self) -> float:
-        """The factor of (x A) B."""
+        """The factor of (x A) B: alpha / rank."""
         return self.alpha / self.rank
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """A pre-norm, gated, rotary decoder.
+    """The shape of a decoder-only transformer, and how it is computed.
+
+    All families share this skeleton: RMS norms before attention and MLP, rotary position embeddings, grouped-query
+    attention, a gated MLP. The fields say in what they differ.
 
     Attributes:
-      vocab_size, embed_dim, layers, heads, kv_heads, head_dim, mlp_dim: the sizes; `mlp_dim` is the gated MLP's.
-      max_length: the longest context in tokens that caches are made for.
-      activation: of the gate, "silu" (Llama, Qwen) or "gelu" (tanh form, Gemma).
-      layer_pattern: "global" or "local", repeated over the depth; "local" layers see only the last `window` tokens.
-      window: tokens that a local layer sees, itself included.
-      rope_base, rope_scaling: of global layers.
-      rope_local_base: the base of local layers, which are then not scaled; None for the same as global ones.
-      attention_scale: factor of the scores, None for head_dim ** -0.5.
-      attention_softcap, final_softcap: tanh caps of scores and logits (Gemma 2), None for none.
-      qk_norm: RMS norm of queries and keys over the head (Gemma 3, Qwen 3).
-      qkv_bias: biases of the query, key and value projections (Qwen 2.5).
-      post_norms: norms after attention and MLP as well as before (Gemma).
-      norm_plus_one: norm weights are stored as an offset from one (Gemma).
-      embedding_scale: embeddings are multiplied by sqrt(embed_dim) (Gemma).
-      tied_embeddings: the output layer is the embedding's transpose.
-      attention: how whole rows attend to themselves (`models.attention`): "auto" for the device's best way, "xla",
-        "cudnn" or "splash". "native" is a CPU's "xla", and C++ where new tokens look back at caches
-        and where one device multiplies few rows.
-      dtype: of the computation, "float32" or "bfloat16". Parameters keep `param_dtype`.
-      remat: what the backward pass computes again. False or "none": nothing. True or "layer": a layer's inside, so that
-        one activation a layer is kept. "dots": all but the results of products with weights, which are kept.
-      scan_unroll: layers unrolled in each step of the scan over layers.
-      lora: adapters on the layers' projections, the only parameters that are then trained; None for none. Give them to
-        a model with `lora.add_lora`.
+      vocab_size: rows of the embedding, a token each.
+      embed_dim: size of a hidden state.
+      layers: number of layers.
+      heads: query heads; a multiple of `kv_heads`.
+      kv_heads: key and value heads; each serves heads / kv_heads query heads.
+      head_dim: size of a head; even.
+      mlp_dim: size of the inside of the gated MLP.
+      max_length: longest context in tokens for which an engine may make caches.
+      activation: of the MLP's gate: "silu" (Llama, Qwen), or "gelu" for GELU's tanh approximation (Gemma).
+      layer_pattern: "global" or "local" for each layer, repeated over the depth. A local layer sees only the last
+        `window` tokens.
+      window: tokens that a local layer sees, the query's own included.
+      rope_base: base of the rotary wavelengths.
+      rope_local_base: another base for local layers, whose frequencies are then not scaled (Gemma 3); None for the same
+        base and scaling in all layers.
+      rope_scaling: how rotary frequencies are stretched for long contexts.
+      attention_scale: factor of the attention scores; None for head_dim ** -0.5.
+      attention_softcap: scores become cap * tanh(scores / cap) (Gemma 2); None for no cap.
+      final_softcap: the same for the logits.
+      qk_norm: whether queries and keys are RMS normed over the head (Gemma 3, Qwen 3).
+      qkv_bias: whether the query, key and value projections have biases (Qwen 2.5).
+      post_norms: whether attention and MLP have a norm after them as well (Gemma).
+      norm_plus_one: whether the weights of norms are stored as offsets from one (Gemma).
+      norm_eps: added to the mean square in every norm.
+      embedding_scale: whether embeddings are multiplied by sqrt(embed_dim) (Gemma).
+      tied_embeddings: whether the output layer is the transposed embedding.
+      attention: implementation of attention. "auto" takes the device's best; "xla", "cudnn" (NVIDIA) and "splash" (TPU)
+        name one for whole rows. "native" is "xla" on a CPU, with C++ for attention over caches and for products of a
+        few rows (`models.ops.cache_backends`).
+      dtype: dtype of the computation, "float32" or "bfloat16".
+      param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
+      remat: what the backward pass computes again instead of keeping it. False or "none": nothing. True or "layer": all
+        of a layer, so that one hidden state a layer is kept. "dots": all but products with weights.
+      scan_unroll: layers per step of the scan over layers.
+      lora: adapters on the projections, which are then the only parameters that training changes; None for none.
+        `add_lora` gives a model adapters.
     """
 
     vocab_size: int
@@ -125,21 +140,22 @@ class DecoderConfig:
     lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
+        # Gin and JSON give lists; a tuple keeps the configuration hashable, as static arguments of jit must be.
         object.__setattr__(self, "layer_pattern", tuple(self.layer_pattern))
         for name in ("vocab_size", "embed_dim", "layers", "heads", "kv_heads", "head_dim", "mlp_dim", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"model: {name} is {getattr(self, name)}; it must be at least 1")
-            most = MOST_LAYERS if name == "layers" else _MOST
-            if getattr(self, name) > most:
-                raise UserError(f"model: {name} is {getattr(self, name)}; it must be at most {most}")
+            limit = MAX_LAYERS if name == "layers" else _MAX_SIZE
+            if getattr(self, name) > limit:
+                raise UserError(f"model: {name} is {getattr(self, name)}; it must be at most {limit}")
         if self.heads % self.kv_heads:
             raise UserError(f"model: heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
-        _one_of("activation", self.activation, ("silu", "gelu"))
-        _one_of("attention", self.attention, ATTENTIONS)
-        _one_of("dtype", self.dtype, ("float32", "bfloat16"))
-        _one_of("param_dtype", self.param_dtype, ("float32", "bfloat16"))
+        _check_choice("activation", self.activation, ("silu", "gelu"))
+        _check_choice("attention", self.attention, ATTENTIONS)
+        _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+        _check_choice("param_dtype", self.param_dtype, ("float32", "bfloat16"))
         if not isinstance(self.remat, bool):
-            _one_of("remat", self.remat, REMATS)
+            _check_choice("remat", self.remat, REMATS)
         if self.head_dim % 2:
             raise UserError(f"model: head_dim is {self.head_dim}; rotary embeddings need an even number")
         if not self.layer_pattern or set(self.layer_pattern) - {"global", "local"}:
@@ -148,6 +164,7 @@ class DecoderConfig:
             raise UserError(f"model: window is {self.window}; local layers (layer_pattern) need at least 1")
         if self.scan_unroll < 1:
             raise UserError(f"model: scan_unroll is {self.scan_unroll}; it must be at least 1")
+        # Numbers that must be positive; None is allowed where it is the default.
         above_zero = ("rope_base", "rope_local_base", "attention_scale", "attention_softcap", "final_softcap")
         for name in (*above_zero, "norm_eps"):
             value = getattr(self, name)
@@ -156,11 +173,12 @@ class DecoderConfig:
 
     @property
     def local_layers(self) -> tuple[bool, ...]:
-        """Which layers are local, bottom first."""
+        """Whether each layer is local, the bottom layer first."""
         return tuple(self.layer_pattern[i % len(self.layer_pattern)] == "local" for i in range(self.layers))
 
     @property
     def compute_dtype(self) -> jnp.dtype:
+        """`dtype` as a JAX dtype."""
         return jnp.dtype(self.dtype)
 
     def to_json(self) -> str:
@@ -169,7 +187,7 @@ class DecoderConfig:
 
     @classmethod
     def from_json(cls, text: str) -> DecoderConfig:
-        """Reads what `to_json` wrote. An unknown or missing field is an error, never ignored."""
+        """Reads what `to_json` wrote. An unknown field, a missing one or a value of another type is a UserError."""
         try:
             values = parse_json(text)
         except ValueError as error:
@@ -183,7 +201,8 @@ class DecoderConfig:
             values["lora"] = LoraConfig(**typed_values(lora, LoraConfig))
         try:
             return cls(**typed_values(values, cls))
-        except TypeError as error:  # a field is missing
+        except TypeError as error:
+            # The only way left for the constructor to raise this: a field without a default is missing.
             raise UserError(f"model config: {str(error).split('__() ')[-1]}") from error
 
 

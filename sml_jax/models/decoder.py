@@ -16,10 +16,14 @@ from sml_jax.models.prefix_sharing import SharedPrefix
 
 
 class Decoder(nn.Module):
-    """A causal language model. A pure function of its parameters: caches go in and out as arguments.
+    """A causal language model: a pure function of its parameters, for any family of `sml_jax.families`.
+
+    Its methods run whole rows, with all layers in one scan. The engine, which has caches, calls `embed`, each `Layer`,
+    `apply_final_norm` and `logits` one by one.
 
     Attributes:
-      product: how activations and kernels are multiplied where not as usual, which is None.
+      config: the model's shape and how it is computed.
+      product: multiplies activations by weights in place of the usual products; None for these.
     """
 
     config: DecoderConfig
@@ -27,6 +31,7 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        # Each parameter names its logical axes, by which `sml_jax.sharding` lays it out on a mesh.
         self.embedding = nn.Embed(
             c.vocab_size,
             c.embed_dim,
@@ -35,7 +40,7 @@ class Decoder(nn.Module):
             embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed")),
         )
         self.layers = nn.scan(
-            _remade(c.remat),
+            _layer_class(c.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast),
@@ -65,14 +70,14 @@ class Decoder(nn.Module):
           float32 [batch, time, vocab].
         """
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
-        return self.logits(self.hidden(tokens, positions))
+        return self.logits(self.hidden_states(tokens, positions))
 
-    def hidden(
+    def hidden_states(
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
         shared: SharedPrefix | None = None,
-    ) -> Float[Array, "batch time width"]:
+    ) -> Float[Array, "batch time embed"]:
         """Final hidden states of whole rows, after the final norm: what `logits` takes.
 
         Args:
@@ -82,21 +87,28 @@ class Decoder(nn.Module):
             and so is the result. None for plain rows.
         """
         x, _ = self.layers(self.embed(tokens), jnp.asarray(self.config.local_layers), positions, shared)
-        return self.finish(x)
+        return self.apply_final_norm(x)
 
-    def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time width"]:
-        """What the first layer is given."""
+    def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time embed"]:
+        """The hidden states that the first layer is given."""
         c = self.config
         x = self.embedding(tokens)
         return x * jnp.asarray(c.embed_dim**0.5, x.dtype) if c.embedding_scale else x
 
-    def finish(self, x: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
-        """The final norm of what the last layer gives."""
+    def apply_final_norm(self, x: Float[Array, "batch time embed"]) -> Float[Array, "batch time embed"]:
+        """The final hidden states, from those that the last layer gives."""
         normed: jax.Array = self.final_norm(x)
         return normed
 
-    def logits(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch vocab"]:
-        """Output layer, float32, with the final soft cap."""
+    def logits(self, hidden: Float[Array, "*batch embed"]) -> Float[Array, "*batch vocab"]:
+        """The output layer, with the final soft cap.
+
+        Args:
+          hidden: final hidden states, from `hidden_states`.
+
+        Returns:
+          float32.
+        """
         c = self.config
         if c.tied_embeddings:
             table = self.embedding.embedding.astype(c.compute_dtype)
@@ -110,24 +122,34 @@ class Decoder(nn.Module):
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap
 
 
-def _remade(remat: bool | str) -> type[ScannedLayer]:
-    """The layer that computes its inside again in the backward pass, as `DecoderConfig.remat` says."""
+def _layer_class(remat: bool | str) -> type[ScannedLayer]:
+    """The layer's class, with rematerialisation in the backward pass as `DecoderConfig.remat` says."""
     if remat in (False, "none"):
         return ScannedLayer
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    again: type[ScannedLayer] = nn.remat(ScannedLayer, prevent_cse=False, policy=policy)
-    return again
+    # Within a scan XLA cannot merge the recomputation with the forward pass, so nothing has to prevent it.
+    rematerialised: type[ScannedLayer] = nn.remat(ScannedLayer, prevent_cse=False, policy=policy)
+    return rematerialised
 
 
 @partial(jax.jit, static_argnums=0)
 def init_params(model: Decoder, key: jax.Array) -> dict:
-    """Random parameters, `{"params": ...}`, without their axis names, from one compiled program for each model."""
-    made: dict = nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-    return made
+    """Makes random parameters, `{"params": ...}`, as plain arrays without the names of their axes.
+
+    Args:
+      model: the decoder. Each model compiles one program.
+      key: a random key.
+    """
+    params: dict = nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
+    return params
 
 
 def abstract_params(model: Decoder) -> dict:
-    """Shapes, dtypes and logical axis names of the parameters, without making any."""
+    """Shapes, dtypes and logical axes of the parameters, without making any.
+
+    Returns:
+      `{"params": ...}`, a tree of `flax.linen.LogicallyPartitioned` boxes around `jax.ShapeDtypeStruct`.
+    """
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
 
 

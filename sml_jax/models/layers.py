@@ -1,4 +1,4 @@
-"""One decoder layer: attention over what was kept and what is new, then a gated MLP."""
+"""The layers of a decoder: RMS norm, attention, gated MLP, LoRA adapters."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ from sml_jax.models.prefix_sharing import SharedPrefix
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm in float32; with `plus_one` the weight is an offset from one (Gemma)."""
+    """Root-mean-square norm (arXiv 1910.07467), computed in float32.
+
+    Attributes:
+      eps: added to the mean square.
+      plus_one: whether the weight is stored as an offset from one (Gemma).
+      axis_name: logical axis of the weight, for sharding.
+    """
 
     eps: float
     plus_one: bool = False
     axis_name: str = "embed"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+    def __call__(self, x: Float[Array, "*batch embed"]) -> Float[Array, "*batch embed"]:
         init = nn.initializers.zeros if self.plus_one else nn.initializers.ones
         scale: Any = self.param(
             "scale", nn.with_logical_partitioning(init, (self.axis_name,)), (x.shape[-1],), jnp.float32
@@ -38,15 +44,17 @@ class RMSNorm(nn.Module):
         return (y * (scale + 1.0 if self.plus_one else scale)).astype(x.dtype)
 
 
-class LowRank(nn.Module):
-    """An adapter's share of a projection, (x A) B * alpha / rank: A random, B zero, so that a fresh one adds nothing.
+class LoraAdapter(nn.Module):
+    """The low-rank term that LoRA adds to a projection: (x A) B * alpha / rank.
 
-    A and B are float32 whatever the other parameters are: small steps would vanish in bfloat16.
+    A starts random and B zero, so a fresh adapter changes nothing. Both are float32 even in a bfloat16 model, where
+    small optimiser steps would vanish.
 
     Attributes:
-      config: of the decoder, with `lora`.
-      features: sizes of the output's dimensions, the same as the projection's.
-      in_axes, out_axes: logical axes of the input's and the output's dimensions. The rank is never split.
+      config: the decoder's, whose `lora` is not None.
+      features: sizes of the output dimensions of the projection.
+      in_axes: logical axes of the input dimensions of the projection.
+      out_axes: logical axes of its output dimensions. The dimension of the rank is never split.
     """
 
     config: DecoderConfig
@@ -58,13 +66,13 @@ class LowRank(nn.Module):
     def __call__(self, x: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         lora, dtype = self.config.lora, self.config.compute_dtype
         assert lora is not None
-        inner = x.shape[x.ndim - len(self.in_axes) :]
+        in_shape = x.shape[x.ndim - len(self.in_axes) :]
         down: Any = self.param(
             "a",
             nn.with_logical_partitioning(
                 nn.initializers.variance_scaling(1.0, "fan_in", "normal"), (*self.in_axes, None)
             ),
-            (*inner, lora.rank),
+            (*in_shape, lora.rank),
             jnp.float32,
         )
         up: Any = self.param(
@@ -73,22 +81,26 @@ class LowRank(nn.Module):
             (lora.rank, *self.features),
             jnp.float32,
         )
-        low = jnp.tensordot(x.astype(dtype), down.astype(dtype), len(self.in_axes)) * lora.scale
-        return jnp.tensordot(low, up.astype(dtype), 1)
+        low_rank = jnp.tensordot(x.astype(dtype), down.astype(dtype), len(self.in_axes)) * lora.scale
+        return jnp.tensordot(low_rank, up.astype(dtype), 1)
 
 
-def _adapted(
+def _add_adapter(
     c: DecoderConfig,
     name: str,
     x: jax.Array,
-    y: jax.Array,
+    projected: jax.Array,
     in_axes: tuple[str, ...],
     out_axes: tuple[str, ...],
 ) -> jax.Array:
-    """The projection `name` of x, which is y, with its adapter if it has one. To be called inside a module."""
+    """Adds the adapter of the projection `name`, if the model has one, to the projection of `x`.
+
+    Call it inside a module's compact method, which the adapter's parameters then belong to.
+    """
     if c.lora is None or name not in c.lora.targets:
-        return y
-    return y + LowRank(c, y.shape[y.ndim - len(out_axes) :], in_axes, out_axes, name=f"{name}_lora")(x)
+        return projected
+    features = projected.shape[projected.ndim - len(out_axes) :]
+    return projected + LoraAdapter(c, features, in_axes, out_axes, name=f"{name}_lora")(x)
 
 
 class Attention(nn.Module):
@@ -100,16 +112,16 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch time width"],
+        x: Float[Array, "batch time embed"],
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
         past: Sequence[KVSegment] = (),
         valid: Bool[Array, "batch time"] | None = None,
         shared: SharedPrefix | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KVCache]:
+    ) -> tuple[Float[Array, "batch time embed"], KVCache]:
         c = self.config
 
-        def heads_of(name: str, heads: int, axis: str) -> Float[Array, "batch time heads dim"]:
+        def project_heads(name: str, heads: int, axis: str) -> Float[Array, "batch time heads dim"]:
             y = nn.DenseGeneral(
                 (heads, c.head_dim),
                 use_bias=c.qkv_bias,
@@ -123,30 +135,32 @@ class Attention(nn.Module):
                 dot_general=self.product,
                 name=name,
             )(x)
-            return _adapted(c, name, x, y, ("embed",), (axis, "head_dim"))
+            return _add_adapter(c, name, x, y, ("embed",), (axis, "head_dim"))
 
-        query = heads_of("query", c.heads, "heads")
-        key = heads_of("key", c.kv_heads, "kv_heads")
-        value = heads_of("value", c.kv_heads, "kv_heads")
+        # Queries, keys and values [batch, time, heads, head_dim]; normed where the family does so, then rotated.
+        query = project_heads("query", c.heads, "heads")
+        key = project_heads("key", c.kv_heads, "kv_heads")
+        value = project_heads("value", c.kv_heads, "kv_heads")
         if c.qk_norm:
             query = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="query_norm")(query)
             key = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="key_norm")(key)
         frequency = frequencies(c.head_dim, c.rope_base, c.rope_scaling)
         if c.rope_local_base is not None:
-            local = frequencies(c.head_dim, c.rope_local_base, RopeScaling())
-            frequency = jnp.where(is_local, local, frequency)
+            local_frequency = frequencies(c.head_dim, c.rope_local_base, RopeScaling())
+            frequency = jnp.where(is_local, local_frequency, frequency)
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
         backend = cache_backend(c.attention)
         new = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
-        rule: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
+        options: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
         if not past:
             # Nothing came before: whole rows attend to themselves.
-            kind = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
+            # Where all layers are of one kind, a constant spares the compiler the other kind.
+            local = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
             if shared is not None:
                 query, key, value = map(shared.unpack, (query, key, value))
-            out = self_attention(query, key, value, kind, implementation=c.attention, **rule)
+            out = self_attention(query, key, value, local, implementation=c.attention, **options)
             out = out if shared is None else shared.pack(out)
         else:
             assert shared is None and valid is not None
@@ -155,7 +169,8 @@ class Attention(nn.Module):
                 # A decode loop's buffer, which counts the new tokens in already: they are written into it.
                 new = write_slots(past[-1].kv, new, past[-1].slot, backend.time_axis)
                 segments = (*past[:-1], past[-1]._replace(kv=new))
-            out = backend.attend(query, segments, positions, is_local, **rule)
+            out = backend.attend(query, segments, positions, is_local, **options)
+        # Back from heads to the hidden state.
         y = nn.DenseGeneral(
             c.embed_dim,
             axis=(-2, -1),
@@ -169,17 +184,17 @@ class Attention(nn.Module):
             dot_general=self.product,
             name="out",
         )(out)
-        return _adapted(c, "out", out, y, ("heads", "head_dim"), ("embed",)), new
+        return _add_adapter(c, "out", out, y, ("heads", "head_dim"), ("embed",)), new
 
 
 class GatedMLP(nn.Module):
-    """down(act(gate(x)) * up(x))."""
+    """The gated MLP (arXiv 2002.05202): down(act(gate(x)) * up(x))."""
 
     config: DecoderConfig
     product: Product = projection
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
+    def __call__(self, x: Float[Array, "batch time embed"]) -> Float[Array, "batch time embed"]:
         c = self.config
 
         def dense(name: str, x: jax.Array, size: int, axes: tuple[str, str], gain: float) -> jax.Array:
@@ -193,11 +208,12 @@ class GatedMLP(nn.Module):
                 dot_general=self.product,
                 name=name,
             )(x)
-            return _adapted(c, name, x, y, axes[:1], axes[1:])
+            return _add_adapter(c, name, x, y, axes[:1], axes[1:])
 
         gate = dense("gate", x, c.mlp_dim, ("embed", "mlp"), 1.0)
-        inner = gate_product(c.activation, gate, dense("up", x, c.mlp_dim, ("embed", "mlp"), 1.0))
-        return dense("down", inner, c.embed_dim, ("mlp", "embed"), 1.0 / (2 * c.layers))
+        up = dense("up", x, c.mlp_dim, ("embed", "mlp"), 1.0)
+        # The projections that add to the residual stream start small, the smaller the more layers there are.
+        return dense("down", gate_product(c.activation, gate, up), c.embed_dim, ("mlp", "embed"), 1.0 / (2 * c.layers))
 
 
 class Layer(nn.Module):
@@ -214,13 +230,13 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch time width"],
+        x: Float[Array, "batch time embed"],
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
         past: Sequence[KVSegment] = (),
         valid: Bool[Array, "batch time"] | None = None,
         shared: SharedPrefix | None = None,
-    ) -> tuple[Float[Array, "batch time width"], KVCache]:
+    ) -> tuple[Float[Array, "batch time embed"], KVCache]:
         """Runs new tokens through the layer.
 
         Args:
@@ -252,10 +268,10 @@ class ScannedLayer(Layer):
 
     def __call__(  # type: ignore[override]
         self,
-        x: Float[Array, "batch time width"],
+        x: Float[Array, "batch time embed"],
         is_local: Bool[Array, ""],
         positions: Int[Array, "batch time"],
         shared: SharedPrefix | None = None,
-    ) -> tuple[Float[Array, "batch time width"], None]:
+    ) -> tuple[Float[Array, "batch time embed"], None]:
         """The next hidden states; see `Layer`."""
         return super().__call__(x, is_local, positions, shared=shared)[0], None

@@ -1,7 +1,8 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685): added to a model, trained alone, saved alone, merged into its weights.
+"""Low-rank adapters (LoRA, arXiv 2106.09685): adding them to a model, splitting, merging, saving and loading them.
 
-An adapter lies in the parameters beside the projection that it belongs to: `query` holds the kernel W, `query_lora`
-holds `a` and `b` (see `layers.LowRank`). Everything else is the base, which training shares and never copies.
+In the parameters an adapter stands beside its projection: `query` holds the kernel W, `query_lora` holds `a` and `b`
+(see `layers.LoraAdapter`). All other parameters are the base. Training changes the adapters alone and never copies the
+base.
 """
 
 from __future__ import annotations
@@ -23,47 +24,55 @@ from sml_jax.models.layout import shapes_by_path
 
 Params = dict[str, Any]
 _SUFFIX = "_lora"
-# What does not change the shape of a model's parameters or what they mean: adapters fit whatever it is.
+# Fields in which a base may differ from the one that adapters were trained on: they change neither the shape nor the
+# meaning of parameters.
 _FREE_FIELDS = ("lora", "max_length", "attention", "dtype", "param_dtype", "remat", "scan_unroll")
 
 
 def split_lora(params: Params) -> tuple[Params, Params]:
-    """Parameters as (base, adapters): two nested dicts that `join_lora` puts together again. Nothing is copied."""
+    """Splits parameters into (base, adapters), two nested dicts that `join_lora` joins again. Nothing is copied."""
     base, adapters = {}, {}
     for name, value in params.items():
         if name.endswith(_SUFFIX):
             adapters[name] = value
         elif isinstance(value, dict):
-            base[name], inside = split_lora(value)
-            if inside:
-                adapters[name] = inside
+            base[name], nested_adapters = split_lora(value)
+            if nested_adapters:
+                adapters[name] = nested_adapters
         else:
             base[name] = value
     return base, adapters
 
 
 def join_lora(base: Params, adapters: Params) -> Params:
-    """The parameters that `split_lora` took apart; adapters take the place of those that `base` may hold."""
+    """Joins what `split_lora` split. Adapters that `base` already holds are replaced."""
     joined = dict(base)
     for name, value in adapters.items():
-        inner = joined.get(name)
-        joined[name] = join_lora(inner, value) if isinstance(inner, dict) else value
+        nested_base = joined.get(name)
+        joined[name] = join_lora(nested_base, value) if isinstance(nested_base, dict) else value
     return joined
 
 
 def split_trainable(params: Params) -> tuple[Params, Params]:
-    """Parameters as (frozen, trainable): base and adapters where there are adapters, else nothing and everything."""
+    """Splits parameters into (frozen, trainable).
+
+    With adapters, the base is frozen and the adapters are trained. Without, nothing is frozen.
+    """
     base, adapters = split_lora(params)
     return (base, adapters) if adapters else ({}, params)
 
 
 def without_lora(model: Decoder) -> Decoder:
-    """The plain decoder of the same shape; it ignores adapters in its parameters."""
+    """The same decoder without adapters; it ignores adapters in the parameters that it is given."""
     return Decoder(dataclasses.replace(model.config, lora=None))
 
 
 def check_lora(model: Decoder, params: Params) -> None:
-    """Raises a UserError where only one of model and parameters has adapters: they would be missed or ignored."""
+    """Checks that model and parameters both have adapters, or neither.
+
+    Raises:
+      UserError: only one of them has, so the adapters would be missing or ignored.
+    """
     if model.config.lora is not None and not split_lora(params)[1]:
         raise UserError("lora: the model has adapters, but the parameters have none: make them with add_lora")
     if model.config.lora is None and split_lora(params)[1]:
@@ -71,15 +80,16 @@ def check_lora(model: Decoder, params: Params) -> None:
 
 
 def add_lora(model: Decoder, params: Params, lora: LoraConfig, key: jax.Array) -> tuple[Decoder, Params]:
-    """Puts fresh adapters on a plain model. What it computes stays the same, for every B is zero.
+    """Adds fresh adapters to a model. It computes the same as before, since every B is zero.
 
     Args:
-      model, params: a decoder without adapters; its arrays are shared, not copied.
-      lora: which adapters.
-      key: for A.
+      model: a decoder without adapters.
+      params: its parameters. The arrays are shared with the result, not copied.
+      lora: rank, scale and projections of the adapters.
+      key: a random key, for A.
 
     Returns:
-      The model with adapters and its parameters. The adapters lie on one device; `shard_params` lays them on a mesh.
+      The model with adapters and its parameters. The adapters are on one device; `shard_params` moves them to a mesh.
 
     Raises:
       UserError: the model has adapters already.
@@ -87,14 +97,17 @@ def add_lora(model: Decoder, params: Params, lora: LoraConfig, key: jax.Array) -
     if model.config.lora is not None or split_lora(params)[1]:
         raise UserError("lora: the model has adapters already: merge them first (merge_lora)")
     model = Decoder(dataclasses.replace(model.config, lora=lora))
-    return model, join_lora(params, jax.jit(_fresh, static_argnums=0)(model, key))
+    return model, join_lora(params, jax.jit(_init_adapters, static_argnums=0)(model, key))
 
 
 def merge_lora(model: Decoder, params: Params) -> tuple[Decoder, Params]:
-    """The plain model with W + A B * alpha / rank for every W that has an adapter.
+    """Merges adapters into the weights: W becomes W + A B * alpha / rank.
 
-    The sum is taken in float32, a layer at a time, then cast to W's dtype: bfloat16 weights round it. The other arrays
-    are shared with `params`; a model without adapters comes back as it is.
+    The sum is computed in float32, a layer at a time, and cast to W's dtype, so bfloat16 weights round it.
+
+    Returns:
+      The model without adapters and its parameters. Arrays without an adapter are shared with `params`. A model that
+      has no adapters is returned unchanged.
 
     Raises:
       UserError: only one of model and parameters has adapters.
@@ -105,9 +118,9 @@ def merge_lora(model: Decoder, params: Params) -> tuple[Decoder, Params]:
 
 
 def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
-    """Writes the adapters alone: `adapters.json` (the model's configuration) beside an Orbax folder `adapters`.
+    """Writes the adapters alone: `adapters.json`, with the model's configuration, beside an Orbax folder `adapters`.
 
-    An existing folder at `path` is replaced.
+    Adapters that are already at `path` are replaced.
 
     Raises:
       UserError: the model or the parameters have no adapters.
@@ -124,15 +137,16 @@ def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
 
 
 def load_adapters(path: str | Path, model: Decoder, params: Params) -> tuple[Decoder, Params]:
-    """Puts saved adapters on a base.
+    """Adds saved adapters to a base.
 
     Args:
       path: a folder that `save_adapters` wrote.
-      model, params: the base that the adapters were trained on; adapters that it has are replaced. The base's own
-        settings of computation (dtype, max_length, ...) are kept.
+      model: the base that the adapters were trained on; adapters that it has are replaced. Its settings of computation
+        (dtype, max_length, ...) stay.
+      params: the base's parameters.
 
     Returns:
-      The model with adapters and its parameters, which share the base's arrays. The adapters lie on one device.
+      The model with adapters and its parameters, which share the base's arrays. The adapters are on one device.
 
     Raises:
       UserError: there are no adapters at `path`, they cannot be read, or they were made for a base of another shape.
@@ -146,22 +160,22 @@ def load_adapters(path: str | Path, model: Decoder, params: Params) -> tuple[Dec
         raise UserError(f"{folder / 'adapters.json'}: {error}") from error
     _check_base(folder, saved, model.config)
     model = Decoder(dataclasses.replace(model.config, lora=saved.lora))
-    adapters = _restore(folder, jax.eval_shape(partial(_fresh, model), jax.random.key(0)))
+    adapters = _restore(folder, jax.eval_shape(partial(_init_adapters, model), jax.random.key(0)))
     return model, join_lora(split_lora(params)[0], adapters)
 
 
-def _fresh(model: Decoder, key: jax.Array) -> Params:
-    """New adapters alone. Under `jit` no base is made: what is not returned is not computed."""
+def _init_adapters(model: Decoder, key: jax.Array) -> Params:
+    """Makes fresh adapters. Under `jit` the base's random weights are never made, since they are not returned."""
     return split_lora(nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32))))[1]
 
 
 def _restore(folder: Path, shapes: Params) -> Params:
-    """The adapters on disk, which must be of these shapes, on the first device."""
+    """Reads the adapters on disk, which must have these shapes, onto the first device."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            # Orbax would report shapes that differ too, but leave tracebacks of its own on the terminal.
+            # Orbax finds differing shapes too, but prints tracebacks of its own.
             stored = checkpointer.metadata(folder / "adapters").item_metadata.tree
             if shapes_by_path(stored) != shapes_by_path(shapes):
                 raise ValueError("names or shapes of the arrays differ")
@@ -172,18 +186,20 @@ def _restore(folder: Path, shapes: Params) -> Params:
 
 
 def _check_base(folder: Path, saved: DecoderConfig, base: DecoderConfig) -> None:
+    """Checks that the base has the shape of the one that the saved adapters were trained on."""
     if saved.lora is None:
         raise UserError(f"{folder / 'adapters.json'}: names no adapters: its lora is null")
     for field in dataclasses.fields(DecoderConfig):
-        theirs, ours = getattr(saved, field.name), getattr(base, field.name)
-        if field.name not in _FREE_FIELDS and theirs != ours:
+        saved_value, base_value = getattr(saved, field.name), getattr(base, field.name)
+        if field.name not in _FREE_FIELDS and saved_value != base_value:
             raise UserError(
-                f"the adapters in {folder} were made for a base whose {field.name} is {theirs!r}, but this one's is "
-                f"{ours!r}: give the base that they were trained on"
+                f"the adapters in {folder} were made for a base whose {field.name} is {saved_value!r}, but this one's "
+                f"is {base_value!r}: give the base that they were trained on"
             )
 
 
 def _merge(params: Params, scale: float) -> Params:
+    """A nested dict of parameters with its adapters merged into the kernels beside them."""
     merged = {}
     for name, value in params.items():
         adapter = params.get(name + _SUFFIX)
@@ -197,16 +213,23 @@ def _merge(params: Params, scale: float) -> Params:
 
 
 def _merged_kernel(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
-    """The kernel with its adapter, laid out as it was."""
+    """The kernel with its adapter merged in, in the kernel's own sharding."""
     return jax.jit(_merge_layers, out_shardings=kernel.sharding)(kernel, a, b, scale)
 
 
 def _merge_layers(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float | jax.Array) -> jax.Array:
-    """[layers, *in, *out] + [layers, *in, rank] [layers, rank, *out] * scale, with float32 copies of one layer only."""
+    """Adds a b * scale to the kernels of all layers, with a float32 copy of one layer at a time.
 
-    def one_layer(arrays: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    Args:
+      kernel: [layers, *in, *out].
+      a: [layers, *in, rank].
+      b: [layers, rank, *out].
+      scale: alpha / rank.
+    """
+
+    def merge_layer(arrays: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         w, a, b = arrays
         delta = jnp.tensordot(a, b, 1, precision=jax.lax.Precision.HIGHEST) * scale
         return (w.astype(jnp.float32) + delta).astype(w.dtype)
 
-    return jax.lax.map(one_layer, (kernel, a, b))
+    return jax.lax.map(merge_layer, (kernel, a, b))

@@ -84,7 +84,7 @@ def test_the_start_is_computed_once() -> None:
         (part,) = parts_of(dialogues(longest=32, opening=24), "policy", rows=32, buckets=(32,), share=share)
         tokens = jax.numpy.asarray(part.tokens)
         tokens = tokens if part.shared is None else part.shared.pack(tokens)
-        run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, shared, method="hidden"))
+        run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, shared, method="hidden_states"))
         found.append(run.lower(params, tokens).compile().cost_analysis()["flops"])
     # 8 blocks of 24 + 4 * 8 tokens for 32 rows of 32.
     assert found[1] / found[0] == pytest.approx(8 * 56 / (32 * 32), abs=0.05)

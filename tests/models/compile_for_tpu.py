@@ -26,7 +26,7 @@ def main() -> None:
 
     def loss(params: dict, rows: jax.Array) -> jax.Array:
         positions = jnp.broadcast_to(jnp.arange(rows.shape[1]), rows.shape)
-        hidden = model.apply(params, rows, positions, method="hidden")
+        hidden = model.apply(params, rows, positions, method="hidden_states")
         return jnp.square(hidden.astype(jnp.float32)).mean()
 
     gradient = jax.grad(loss)

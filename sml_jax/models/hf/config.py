@@ -12,7 +12,7 @@ from typing import Any
 
 from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES, ConfigFormat, Family, family_named, wrapper_of
-from sml_jax.models.config import MOST_LAYERS, RUN_FIELDS, DecoderConfig, canonical
+from sml_jax.models.config import MAX_LAYERS, RUN_FIELDS, DecoderConfig, canonical
 from sml_jax.models.hf.fields import HARMLESS, Fields
 from sml_jax.models.hf.rope import Rope, read_rope, write_rope
 
@@ -48,8 +48,8 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
 
     embed_dim, heads = size("hidden_size"), size("num_attention_heads")
     layers = fields.integer("num_hidden_layers")
-    if layers > MOST_LAYERS:
-        raise fields.error("num_hidden_layers", layers, f"it must be at most {MOST_LAYERS}")
+    if layers > MAX_LAYERS:
+        raise fields.error("num_hidden_layers", layers, f"it must be at most {MAX_LAYERS}")
     window, layer_pattern = _read_layer_kinds(fields, family.config, layers)
     rope = read_rope(fields, _default_rope_base(family), _local_rope_base(family))
     dtype = {"bfloat16": "bfloat16"}.get(str(stored_dtype(values)), "float32")
