@@ -74,13 +74,13 @@ def _from_hugging_face(
     progress: Tell,
 ) -> None:
     from sml_jax.models.hf.checkpoint import load_model, save_model
+    from sml_jax.models.hf.new_folder import check_free, folder_at_once
     from sml_jax.models.hf.save import copy_text_files
-    from sml_jax.models.hf.whole_folder import check_free, whole_folder
 
     check_free(target, overwrite=overwrite)
     overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
     model, params = load_model(source, overrides=overrides, progress=progress)
-    with whole_folder(target, overwrite=overwrite) as folder:
+    with folder_at_once(target, overwrite=overwrite) as folder:
         copy_text_files(texts, folder)
         save_model(folder, model.config, params)
 
@@ -95,8 +95,8 @@ def _to_hugging_face(
     progress: Tell,
 ) -> None:
     from sml_jax.models.hf.checkpoint import load_model
+    from sml_jax.models.hf.new_folder import check_free
     from sml_jax.models.hf.save import save_hf
-    from sml_jax.models.hf.whole_folder import check_free
 
     check_free(target, overwrite=overwrite)
     model, params = load_model(source)

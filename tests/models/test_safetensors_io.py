@@ -35,7 +35,7 @@ def test_what_there_is(folder: Path) -> None:
 @pytest.mark.parametrize("block", [(slice(0, 7), slice(0, 6)), (slice(2, 6), slice(1, 4)), (slice(3, 3), slice(0, 6))])
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_block_comes_whole_whatever_the_chunk(folder: Path, monkeypatch, chunk: int, block: tuple, name: str) -> None:
-    monkeypatch.setattr(safetensors_io, "_CHUNK", chunk)
+    monkeypatch.setattr(safetensors_io, "_READ_BYTES", chunk)
     got = np.full(MATRIX[block].shape, -1.0, np.float32)
     parts = list(stored_tensors(folder)[name].rows(block))
     for rows, values in parts:

@@ -1,4 +1,4 @@
-"""A model on disk: our folder (`model.json` beside an Orbax folder `params`) or a Hugging Face folder."""
+"""Loading and saving models: our own folders (`model.json` and an Orbax folder `params`), and Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -23,28 +23,39 @@ from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
 
 
 def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) -> None:
-    """Writes a model folder; an existing one at `path` is replaced."""
+    """Writes a model in our own form. A model that is already at `path` is replaced.
+
+    Args:
+      path: the folder; it is made if need be.
+      config: the model's configuration.
+      params: its parameters, `{"params": ...}`. They may be spread over processes, each of which must call this.
+    """
     folder = Path(path).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "params", params, force=True)
-    if jax.process_index() == 0:  # of the arrays, Orbax has each process write its own
+    # Orbax lets each process write the arrays that it holds; one process writes the configuration.
+    if jax.process_index() == 0:
         (folder / "model.json").write_text(config.to_json() + "\n")
 
 
 def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face"]]:
-    """The folder that holds a model, and in which form.
+    """Finds the folder of a model, and tells in which form it is.
 
     Args:
       path: see `load_model`.
+
+    Returns:
+      The folder that holds the model's files, and "sml-jax" or "hugging-face".
 
     Raises:
       UserError: there is no model at `path`.
     """
     folder = (SHIPPED_MODELS.get(str(path)) or user_path(path)).absolute()
-    for ours in (folder, folder / "checkpoints" / "final"):
-        if (ours / "model.json").is_file():
-            return ours, "sml-jax"
+    # A finished run keeps its final model in a folder of its own.
+    for candidate in (folder, folder / "checkpoints" / "final"):
+        if (candidate / "model.json").is_file():
+            return candidate, "sml-jax"
     if is_hf_folder(folder):
         return folder, "hugging-face"
     if (folder / "config.json").is_file():
@@ -65,17 +76,17 @@ def load_model(
     *,
     progress: Progress | None = None,
 ) -> tuple[Decoder, dict[str, Any]]:
-    """Reads a model.
+    """Loads a model.
 
     Args:
       path: a folder that `save_model` wrote, a finished run's folder (its final model is read), a Hugging Face folder
         (`config.json` and safetensors files of Gemma 2 or 3, Llama 3, Qwen 2.5 or 3), or the name of a model that ships
         with the package: "pocket".
-      mesh: where to lay the parameters out; None for the first device. They go straight there: host memory stays
-        within the largest tensor and some 200 MB.
-      overrides: fields of the configuration to change, of those that do not change what is computed: attention,
-        dtype, param_dtype, max_length, remat, scan_unroll.
-      progress: is told of each tensor of a Hugging Face folder.
+      mesh: the devices to load the parameters onto; None for the first device. Tensors are read one by one, so host
+        memory holds no more than the largest of them and some 200 MB.
+      overrides: new values for fields of the configuration. Only fields that do not change the computed function may
+        be named: attention, dtype, param_dtype, max_length, remat, scan_unroll.
+      progress: called after each tensor of a Hugging Face folder with the number of tensors done and their total.
 
     Returns:
       The model and its parameters: `model.apply(params, tokens)` gives float32 logits [batch, time, vocab].
@@ -94,12 +105,12 @@ def load_model(
     model = Decoder(with_overrides(config, overrides or {}))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            wanted = sharded_param_shapes(model, mesh)
+            shapes = sharded_param_shapes(model, mesh)
             stored = checkpointer.metadata(folder / "params").item_metadata
             if stored is None:
                 raise ValueError("no list of arrays can be read there")
-            _check_params(folder, stored.tree, wanted)
-            params = checkpointer.restore(folder / "params", wanted)
+            _check_params(folder, stored.tree, shapes)
+            params = checkpointer.restore(folder / "params", shapes)
     except (ValueError, KeyError, OSError) as error:
         if isinstance(error, UserError):
             raise
@@ -110,17 +121,20 @@ def load_model(
     return model, params
 
 
-def _check_params(folder: Path, stored: Any, wanted: Any) -> None:
-    """Compares names and shapes: Orbax would too, but with a page of text and tracebacks of its own."""
-    found, asked = shapes_by_path(stored), shapes_by_path(wanted)
-    other = [
-        f"{name} is {list(found[name])}, not {list(shape)}" if name in found else f"{name} is missing"
-        for name, shape in asked.items()
-        if found.get(name) != shape
+def _check_params(folder: Path, stored: Any, expected: Any) -> None:
+    """Compares names and shapes of stored arrays with those that the configuration asks for.
+
+    Orbax compares them too, but reports a difference with a page of text and tracebacks of its own.
+    """
+    stored_shapes, expected_shapes = shapes_by_path(stored), shapes_by_path(expected)
+    differing = [
+        f"{name} is {list(stored_shapes[name])}, not {list(shape)}" if name in stored_shapes else f"{name} is missing"
+        for name, shape in expected_shapes.items()
+        if stored_shapes.get(name) != shape
     ]
-    surplus = [f"{name} has no place" for name in found if name not in asked]
-    if other or surplus:
-        listed = "; ".join([*other, *surplus][:5])
+    surplus = [f"{name} has no place" for name in stored_shapes if name not in expected_shapes]
+    if differing or surplus:
+        listed = "; ".join([*differing, *surplus][:5])
         raise UserError(
             f"the parameters in {folder} are not of the shape that its model.json says ({listed}): copy both from one "
             "run"
@@ -128,16 +142,16 @@ def _check_params(folder: Path, stored: Any, wanted: Any) -> None:
 
 
 def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> DecoderConfig:
-    """The configuration with fields changed that say how a model is run, not what it computes.
+    """Changes fields of a configuration that say how a model is run, not what it computes (`RUN_FIELDS`).
 
     Raises:
-      UserError: another field, or a value of another type.
+      UserError: an override names another field, or has a value of another type.
     """
-    kinds = get_type_hints(DecoderConfig)
+    types = get_type_hints(DecoderConfig)
     for name, value in overrides.items():
         if name not in RUN_FIELDS:
             raise UserError(f"{name!r} of a model on disk cannot be changed; these can: {', '.join(RUN_FIELDS)}")
-        if type(value) not in (get_args(kinds[name]) or (kinds[name],)):
+        if type(value) not in (get_args(types[name]) or (types[name],)):
             raise UserError(f"{name} is {value!r}; it takes a value like {getattr(config, name)!r}")
     return dataclasses.replace(config, **overrides)
 
@@ -145,6 +159,7 @@ def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> Decod
 def _load_hf(
     folder: Path, mesh: Mesh | None, overrides: Mapping[str, Any], progress: Progress | None
 ) -> tuple[Decoder, dict[str, Any]]:
+    """Loads a Hugging Face folder."""
     values = read_hf_config(folder)
     try:
         config = config_from_hf(values)
@@ -152,6 +167,7 @@ def _load_hf(
         raise UserError(f"{folder}: {error}") from error
     wrapped = wrapper_of(values.get("model_type"))
     ignored = wrapped[1].ignored_tensors if wrapped is not None else ()
+    # A config.json that names no dtype leaves it to the weights.
     if stored_dtype(values) is None:
         embedding = language_tensors(folder, ignored).get("model.embed_tokens.weight")
         dtype = "bfloat16" if embedding is not None and embedding.dtype == "bfloat16" else "float32"

@@ -1,4 +1,4 @@
-"""Taking fields out of a config.json so that none is ignored: each is used, known to be harmless, or an error."""
+"""Reading a config.json so that no field is ignored: each one is used, known to be harmless, or an error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from sml_jax.common.errors import UserError
 
-# Fields that do not change the logits of a causal language model: token ids, how it was trained or saved, defaults of
-# generation, heads of other tasks, and which of two equal implementations is run.
+# Fields that do not change the logits of a causal language model: token ids, how the model was trained or saved,
+# generation defaults, heads of other tasks, and which of two equal implementations runs.
 _HARMLESS = """
     architectures model_type transformers_version transformers.js_config _name_or_path name_or_path _commit_hash
     torch_dtype dtype torchscript use_bfloat16 tf_legacy_loss _attn_implementation attn_implementation
@@ -25,7 +25,7 @@ _HARMLESS = """
 """
 HARMLESS = frozenset(_HARMLESS.split())
 
-# Fields that the decoder has nothing for: only these values, or null, say that they are not used.
+# Fields that the decoder does not implement, and their values (besides null) for "not used".
 UNUSED: Mapping[str, tuple[Any, ...]] = {
     "attention_dropout": (0,),
     "hidden_dropout": (0,),
@@ -45,30 +45,32 @@ _REQUIRED: Any = object()
 
 
 class Fields:
-    """A JSON object whose fields are taken one by one; `finish` refuses what was left.
+    """A JSON object whose fields are taken out one by one. `finish` refuses the fields that nobody took.
 
-    A field that is null counts as absent, except in `cap`.
+    A field that is null counts as absent, except in `cap`. The methods raise a UserError for a field that is missing
+    without a default, or whose value does not fit; the error names both.
 
     Args:
       values: the object.
-      where: what it is, for errors.
+      where: the object's name in errors.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str = "config.json"):
-        self._left = dict(values)
+        self._remaining = dict(values)
         self.where = where
 
     def error(self, name: str, value: Any, why: str) -> UserError:
-        """A UserError that names a field and its value."""
+        """Makes a UserError that names a field, its value (shortened) and the problem `why`."""
         try:
             shown = repr(value)
-        except RecursionError:  # lists in lists in lists
+        except RecursionError:
+            # Lists may be nested more deeply than Python can print.
             shown = f"a {type(value).__name__}"
         return UserError(f"{self.where}: {name} is {shown if len(shown) < 200 else shown[:200] + '...'}; {why}")
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
-        """The field as it is, or the default where it is absent or null."""
-        value = self._left.pop(name, None)
+        """Takes a field of any type; the default where it is absent or null."""
+        value = self._remaining.pop(name, None)
         if value is not None:
             return value
         if default is _REQUIRED:
@@ -76,51 +78,51 @@ class Fields:
         return default
 
     def integer(self, name: str, default: Any = _REQUIRED) -> int:
-        """A whole number of at least 1."""
+        """Takes a whole number of at least 1."""
         value = self.take(name, default)
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not whole or value < 1:
+        is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not is_whole or value < 1:
             raise self.error(name, value, "it must be a whole number of at least 1")
         return int(value)
 
     def number(self, name: str, default: Any = _REQUIRED) -> float:
-        """A number above 0."""
+        """Takes a number above 0."""
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             raise self.error(name, value, "it must be a number above 0")
         return float(value)
 
     def cap(self, name: str, default: float | None) -> float | None:
-        """A number above 0, or None where it is null."""
-        if name in self._left and self._left[name] is None:
-            del self._left[name]
+        """Takes a number above 0, or None where the field is there and null; the default where it is absent."""
+        if name in self._remaining and self._remaining[name] is None:
+            del self._remaining[name]
             return None
-        return default if name not in self._left else self.number(name)
+        return default if name not in self._remaining else self.number(name)
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """Takes true or false."""
         value = self.take(name, default)
         if not isinstance(value, bool):
             raise self.error(name, value, "it must be true or false")
         return value
 
     def only(self, name: str, allowed: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
-        """One of the allowed values."""
+        """Takes a field that must have one of the allowed values."""
         value = self.take(name, default)
         if value not in allowed:
             raise self.error(name, value, f"supported is {' or '.join(map(repr, allowed))}")
         return value
 
     def finish(self, harmless: Iterable[str] = HARMLESS) -> None:
-        """Refuses what was not taken, unless it is harmless or says of itself that it is not used.
+        """Refuses fields that nobody took, unless they are harmless or have a value that says they are not used.
 
         Raises:
-          UserError: a field that the decoder has nothing for, naming it and its value.
+          UserError: the decoder does not implement a field; the error names it and its value.
         """
         for name, values in UNUSED.items():
             self.only(name, values, values[0])
         for name in harmless:
-            self._left.pop(name, None)
-        for name, value in self._left.items():
+            self._remaining.pop(name, None)
+        for name, value in self._remaining.items():
             if value is not None:
                 raise self.error(name, value, "this field is not supported: use a model without it")

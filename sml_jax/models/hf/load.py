@@ -1,4 +1,4 @@
-"""Weights of a Hugging Face folder straight into arrays on their devices, one tensor at a time."""
+"""Reading the weights of a Hugging Face folder straight into arrays on their devices, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ from sml_jax.models.layout import sharded_param_shapes
 
 _log = logging.getLogger(__name__)
 
-# Told after each tensor: how many are done, of how many.
 Progress = Callable[[int, int], None]
+"""A function that is called after each tensor with the number of tensors done and their total."""
 
 
 def is_hf_folder(folder: Path) -> bool:
-    """Whether it holds a config.json beside safetensors files."""
+    """Whether a folder holds a config.json beside safetensors files."""
     return (folder / "config.json").is_file() and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
 
 
 def read_hf_config(folder: Path) -> dict[str, Any]:
-    """The fields of a folder's config.json."""
+    """Reads a folder's config.json.
+
+    Raises:
+      UserError: the file is not a JSON object.
+    """
     path = folder / "config.json"
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
@@ -45,7 +49,7 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
 
 
 def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
-    """A folder's tensors by the names that a plain causal language model gives them.
+    """Lists the tensors of a folder, by the names that a plain causal language model gives them.
 
     Args:
       folder: a Hugging Face folder.
@@ -53,7 +57,8 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
     """
     found, left_out = {}, []
     for name, tensor in stored_tensors(folder).items():
-        if name.endswith(".rotary_emb.inv_freq"):  # A constant that old files hold.
+        # Old files hold this constant, which is not a weight.
+        if name.endswith(".rotary_emb.inv_freq"):
             continue
         if ignored and name.startswith(ignored):
             left_out.append(name)
@@ -73,29 +78,34 @@ def load_hf_params(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Reads weights into arrays laid out on a mesh.
+    """Reads weights into arrays on a mesh.
 
-    Host memory stays within the largest tensor, in the type that it is kept in, and some 200 MB; on a CPU the arrays
-    themselves lie in host memory too.
+    Host memory holds no more than the largest tensor, in its parameter's dtype, and some 200 MB. On a CPU the arrays
+    themselves are in host memory too.
 
     Args:
-      folder: with safetensors files.
-      model: the decoder that they are for; they are cast to its `param_dtype` (norms are always float32).
-      mesh: where to; None for the first device.
+      folder: a folder with safetensors files.
+      model: the decoder that the weights belong to. They are cast to its `param_dtype`; norms are always float32.
+      mesh: the devices; None for the first device.
       ignored: prefixes of tensors that are left out, see `language_tensors`.
-      progress: is told after each tensor.
+      progress: called after each tensor.
+
+    Returns:
+      `{"params": ...}`.
 
     Raises:
-      UserError: tensors that are missing, surplus, misshapen or of a type that is not supported, by name.
+      UserError: tensors are missing, surplus, misshapen or of a dtype that is not supported; the error names them.
     """
     found = language_tensors(folder, ignored)
     places, layers = placements(model.config), model.config.layers
-    wanted = {name: place.stored_shape for place in places.values() for name in place.names(layers)}
+    expected = {name: place.stored_shape for place in places.values() for name in place.names(layers)}
+    # Some tied models store the output layer too. It is not read, but must equal the embedding.
     tied = model.config.tied_embeddings
-    check_tensors(folder, found, wanted, ["lm_head.weight"] if tied else [])
+    check_tensors(folder, found, expected, ["lm_head.weight"] if tied else [])
     if tied and "lm_head.weight" in found:
         _check_tied(found["lm_head.weight"], found["model.embed_tokens.weight"])
 
+    # Read parameter by parameter: a stacked one from the tensors of all layers.
     targets = traverse.flatten_dict(sharded_param_shapes(model, mesh)["params"])
     if set(targets) != set(places):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
@@ -105,7 +115,7 @@ def load_hf_params(
 
         def tell(count: int, before: int = done) -> None:
             if progress is not None:
-                progress(before + count, len(wanted))
+                progress(before + count, len(expected))
 
         params[path] = _load(place, tensors, targets[path], tell)
         done += len(tensors)
@@ -113,7 +123,10 @@ def load_hf_params(
 
 
 def _plain_name(name: str) -> str:
-    """`model...` and `lm_head...`, however a model with a vision tower, or one without a head, was saved."""
+    """A tensor's name in a plain causal language model: "model..." or "lm_head...".
+
+    Models with a vision tower and models saved without a head have other prefixes.
+    """
     if name.startswith("model.language_model."):
         return "model." + name.removeprefix("model.language_model.")
     if name.startswith(("embed_tokens.", "layers.", "norm.")):
@@ -124,20 +137,20 @@ def _plain_name(name: str) -> str:
 def _load(
     place: Placement, tensors: list[StoredTensor], target: jax.ShapeDtypeStruct, tell: Callable[[int], None]
 ) -> jax.Array:
-    """One parameter. A stacked one is filled layer by layer on the devices: its whole is never on the host."""
+    """Reads one parameter. A stacked one is filled layer by layer on the devices, so the host never holds all of it."""
     sharding: Any = target.sharding
     if not place.stacked:
         array = _read(place, tensors[0], target.dtype, sharding)
         tell(1)
         return array
-    of_layer = sharding
+    layer_sharding = sharding
     if isinstance(sharding, NamedSharding):
-        of_layer = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+        layer_sharding = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
     array = _zeros(target.shape, target.dtype, sharding)
-    put = _put_on(sharding)
+    put_layer = _compiled_put_layer(sharding)
     for i, tensor in enumerate(tensors):
-        # Waiting keeps the host from reading ahead of the devices and holding what it read.
-        array = jax.block_until_ready(put(array, _read(place, tensor, target.dtype, of_layer), np.int32(i)))
+        # Without waiting, the host would read ahead of the devices and hold everything that they have not taken.
+        array = jax.block_until_ready(put_layer(array, _read(place, tensor, target.dtype, layer_sharding), np.int32(i)))
         tell(i + 1)
     return array
 
@@ -146,40 +159,46 @@ def _zeros(shape: tuple[int, ...], dtype: Any, sharding: Sharding) -> jax.Array:
     return jax.jit(jnp.zeros, static_argnums=(0, 1), out_shardings=sharding)(shape, dtype)
 
 
-def _put(stacked: jax.Array, one: jax.Array, at: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_index_in_dim(stacked, one, at, 0)
+def _put_layer(stacked: jax.Array, one_layer: jax.Array, layer: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(stacked, one_layer, layer, 0)
 
 
-@lru_cache(maxsize=64)  # Parameters of one shape and layout share a program.
-def _put_on(sharding: Sharding) -> Any:
-    return jax.jit(_put, donate_argnums=0, out_shardings=sharding)
+# Cached, so that parameters of the same shape and sharding share a compiled program.
+@lru_cache(maxsize=64)
+def _compiled_put_layer(sharding: Sharding) -> Any:
+    return jax.jit(_put_layer, donate_argnums=0, out_shardings=sharding)
 
 
 def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding) -> jax.Array:
-    """One tensor as an array; each process reads only what its own devices hold, and the same block once."""
+    """Reads one tensor into an array.
+
+    Each process reads only the blocks that its own devices hold, and a block that several devices hold only once.
+    """
     blocks: dict[str, np.ndarray] = {}
 
-    def block(index: tuple[slice, ...] | None) -> np.ndarray:
+    def read_block(index: tuple[slice, ...] | None) -> np.ndarray:
         index = (slice(None),) * len(place.shape) if index is None else index
         if str(index) not in blocks:
-            size = [len(range(*part.indices(whole))) for part, whole in zip(index, place.shape, strict=True)]
-            values = np.empty(size, dtype)
+            block_shape = [len(range(*part.indices(size))) for part, size in zip(index, place.shape, strict=True)]
+            values = np.empty(block_shape, dtype)
+            # Filling the view in the stored layout fills the block in ours, without another copy.
             view = place.stored_view(values)
-            for rows, part in tensor.rows(place.stored_index(index)):
-                view[rows] = part
+            for rows, stored_rows in tensor.rows(place.stored_index(index)):
+                view[rows] = stored_rows
             blocks[str(index)] = values
         return blocks[str(index)]
 
-    return jax.make_array_from_callback(place.shape, sharding, block)
+    return jax.make_array_from_callback(place.shape, sharding, read_block)
 
 
 def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
-    whole = tuple(slice(0, size) for size in embedding.shape)
-    same = head.shape == embedding.shape and all(
-        np.array_equal(ours, theirs)
-        for (_, ours), (_, theirs) in zip(head.rows(whole), embedding.rows(whole), strict=True)
+    """Checks that a stored output layer equals the embedding that it is tied to."""
+    everything = tuple(slice(0, size) for size in embedding.shape)
+    is_same = head.shape == embedding.shape and all(
+        np.array_equal(head_rows, embedding_rows)
+        for (_, head_rows), (_, embedding_rows) in zip(head.rows(everything), embedding.rows(everything), strict=True)
     )
-    if not same:
+    if not is_same:
         raise UserError(
             f"{head.file}: lm_head.weight is not the embedding: set tie_word_embeddings to false in config.json"
         )

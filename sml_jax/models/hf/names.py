@@ -1,6 +1,7 @@
-"""Where each parameter lies in a Hugging Face folder: the tensor's name, and how its axes map onto ours.
+"""How each parameter is stored in a Hugging Face folder: the tensor's name, and how its axes map onto ours.
 
-Ours are split into heads and stacked over the layers; theirs are matrices [out, in], one for each layer.
+Our parameters have separate axes for heads and are stacked over the layers. Stored tensors are matrices [out, in], one
+for each layer. The names come from `sml_jax.families`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class Placement:
     """How one parameter is stored.
 
     Attributes:
-      name: of the tensor, with "{layer}" where there is one for each layer.
-      shape: of the parameter, of one layer where it is stacked.
-      groups: for each axis of the stored tensor, the axes of the parameter that it merges, outermost first.
+      name: the tensor's name, with "{layer}" where each layer has a tensor of its own.
+      shape: the parameter's shape, without the axis of layers.
+      groups: for each axis of the stored tensor, the axes of the parameter that are merged in it, outermost first.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Placement:
 
     @property
     def stacked(self) -> bool:
-        """Whether the parameter has a leading axis of layers, each stored as a tensor of its own."""
+        """Whether the parameter has a leading axis of layers, each of which is stored as a tensor of its own."""
         return "{layer}" in self.name
 
     @property
@@ -42,35 +43,36 @@ class Placement:
         return tuple(prod(self.shape[axis] for axis in group) for group in self.groups)
 
     def names(self, layers: int) -> list[str]:
-        """The names of the tensors that hold the parameter."""
+        """The names of the tensors that hold the parameter, one or one for each layer."""
         return [self.name.format(layer=i) for i in range(layers)] if self.stacked else [self.name]
 
     def stored_index(self, index: Index) -> Index:
         """The block of the stored tensor that holds a block of the parameter.
 
         Args:
-          index: a slice for each axis of `shape`. Of merged axes only the outermost may be split.
+          index: a slice for each axis of `shape`. Among merged axes only the outermost may be sliced.
         """
         block = []
         for group in self.groups:
             outer, *inner = group
             start, stop, _ = index[outer].indices(self.shape[outer])
+            # Slices of an inner axis would not be contiguous in the stored tensor.
             assert all(index[axis].indices(self.shape[axis]) == (0, self.shape[axis], 1) for axis in inner)
-            size = prod(self.shape[axis] for axis in inner)
-            block.append(slice(start * size, stop * size))
+            inner_size = prod(self.shape[axis] for axis in inner)
+            block.append(slice(start * inner_size, stop * inner_size))
         return tuple(block)
 
     def stored_view(self, block: np.ndarray) -> np.ndarray:
-        """A block of the parameter as the stored tensor has it: a view, so that either side can be written to."""
+        """A view of a block of the parameter in the layout of the stored tensor; writing to it writes to the block."""
         order = [axis for group in self.groups for axis in group]
-        # Merged axes are neighbours in both, so that this reshape never copies.
+        # Merged axes are neighbours in both layouts, so this reshape never copies.
         return block.transpose(order).reshape([prod(block.shape[axis] for axis in group) for group in self.groups])
 
 
 def placements(config: DecoderConfig) -> dict[Path, Placement]:
-    """Where each parameter of a model lies, by its path below "params".
+    """How each parameter of a model is stored, keyed by its path below "params".
 
-    Adapters have no place: merge them first.
+    Adapters cannot be stored in a Hugging Face folder: merge them first.
 
     Raises:
       UserError: the configuration belongs to none of the families.

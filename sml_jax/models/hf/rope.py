@@ -1,4 +1,8 @@
-"""Rotary settings of a config.json, in the form of transformers 4 (`rope_theta`, ...) and of 5 (`rope_parameters`)."""
+"""The rotary embedding's settings in a config.json.
+
+transformers 4 has fields of their own for them (`rope_theta`, ...), transformers 5 an object `rope_parameters`. Files
+may have either or both.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,18 @@ from sml_jax.common.errors import UserError
 from sml_jax.models.hf.fields import Fields
 from sml_jax.models.ops.rope import RopeScaling
 
+# The fields of transformers 4.
 _CLASSIC = ("rope_theta", "rope_scaling", "rope_local_base_freq")
 
 
 class Rope(NamedTuple):
-    """Bases and scaling. `local_base` is None where local layers have no settings of their own."""
+    """The settings of the rotary embedding.
+
+    Attributes:
+      base: base of the wavelengths.
+      scaling: how frequencies are stretched.
+      local_base: base of local layers; None where they have no settings of their own.
+    """
 
     base: float
     scaling: RopeScaling
@@ -21,44 +32,47 @@ class Rope(NamedTuple):
 
 
 def read_rope(fields: Fields, default_base: float, default_local_base: float | None) -> Rope:
-    """Takes the rotary settings out of `fields`.
+    """Takes the rotary settings out of the fields of a config.json.
 
     Args:
-      fields: of a config.json.
-      default_base: the family's base.
-      default_local_base: the base of the family's local layers; None if they share the global ones' settings.
+      fields: the fields.
+      default_base: the family's base, where the file gives none.
+      default_local_base: the same for local layers; None if they share the settings of global layers.
 
     Raises:
-      UserError: a kind of scaling that is not supported, or two forms that disagree.
+      UserError: the kind of scaling is not supported, or the two forms disagree.
     """
-    new = fields.take("rope_parameters", None)
+    parameters = fields.take("rope_parameters", None)
     given = {name: fields.take(name, None) for name in _CLASSIC}
     classic = {name: value for name, value in given.items() if value is not None}
     if "rope_local_base_freq" in classic and default_local_base is None:
         raise fields.error("rope_local_base_freq", classic["rope_local_base_freq"], "this family has no such field")
-    if new is None:
+    if parameters is None:
         return _read_classic(Fields(classic, fields.where), default_base, default_local_base)
-    rope = _read_parameters(_mapping(new, "rope_parameters", fields), fields.where, default_base, default_local_base)
-    # Files made for both versions give both forms. What the older one leaves out, the newer one settles.
-    filled = _read_classic(Fields(classic, fields.where), rope.base, rope.local_base)
+    settings = _mapping(parameters, "rope_parameters", fields)
+    rope = _read_parameters(settings, fields.where, default_base, default_local_base)
+    # Files made for both versions give both forms, which must agree. The newer form fills in what the older leaves out.
+    classic_rope = _read_classic(Fields(classic, fields.where), rope.base, rope.local_base)
     if "rope_scaling" not in classic:
-        filled = filled._replace(scaling=rope.scaling)
-    if filled != rope:
+        classic_rope = classic_rope._replace(scaling=rope.scaling)
+    if classic_rope != rope:
         raise UserError(f"{fields.where}: rope_parameters and {', '.join(classic)} disagree; remove one of the two")
     return rope
 
 
 def _read_classic(fields: Fields, default_base: float, default_local_base: float | None) -> Rope:
+    """Reads the form of transformers 4."""
     base = fields.number("rope_theta", default_base)
     scaling = fields.take("rope_scaling", None)
-    local = None if default_local_base is None else fields.number("rope_local_base_freq", default_local_base)
-    kind = RopeScaling() if scaling is None else _read_scaling(Fields(_mapping(scaling, "rope_scaling", fields)))
-    return Rope(base, kind, local)
+    local_base = None if default_local_base is None else fields.number("rope_local_base_freq", default_local_base)
+    stretched = RopeScaling() if scaling is None else _read_scaling(Fields(_mapping(scaling, "rope_scaling", fields)))
+    return Rope(base, stretched, local_base)
 
 
 def _read_parameters(
     values: Mapping[str, Any], where: str, default_base: float, default_local_base: float | None
 ) -> Rope:
+    """Reads the form of transformers 5, which nests an object for each kind of layer if these differ."""
     if default_local_base is None:
         fields = Fields(values, f"{where}: rope_parameters")
         return Rope(fields.number("rope_theta", default_base), _read_scaling(fields), None)
@@ -74,10 +88,12 @@ def _read_parameters(
 
 
 def _read_scaling(fields: Fields) -> RopeScaling:
-    older = fields.take("type", None)
-    kind = fields.only("rope_type", ("default", "linear", "llama3"), older or "default")
-    if older not in (None, kind):
-        raise fields.error("type", older, f"rope_type is {kind!r}")
+    """Reads an object that describes a scaling, and nothing else."""
+    # Older files call the kind "type".
+    old_kind = fields.take("type", None)
+    kind = fields.only("rope_type", ("default", "linear", "llama3"), old_kind or "default")
+    if old_kind not in (None, kind):
+        raise fields.error("type", old_kind, f"rope_type is {kind!r}")
     if kind == "linear":
         scaling = RopeScaling("linear", fields.number("factor"))
     elif kind == "llama3":
@@ -101,20 +117,20 @@ def _mapping(value: Any, name: str, fields: Fields) -> Mapping[str, Any]:
 
 
 def write_rope(rope: Rope) -> dict[str, Any]:
-    """The settings in the form of transformers 4, which 5 reads too."""
-    s = rope.scaling
-    scaling: dict[str, Any] | None = None
-    if s.kind == "linear":
-        scaling = {"rope_type": "linear", "factor": s.factor}
-    elif s.kind == "llama3":
-        scaling = {
+    """The fields of config.json for these settings, in the form of transformers 4, which 5 reads too."""
+    scaling = rope.scaling
+    scaling_fields: dict[str, Any] | None = None
+    if scaling.kind == "linear":
+        scaling_fields = {"rope_type": "linear", "factor": scaling.factor}
+    elif scaling.kind == "llama3":
+        scaling_fields = {
             "rope_type": "llama3",
-            "factor": s.factor,
-            "low_freq_factor": s.low_frequency_factor,
-            "high_freq_factor": s.high_frequency_factor,
-            "original_max_position_embeddings": s.original_length,
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_frequency_factor,
+            "high_freq_factor": scaling.high_frequency_factor,
+            "original_max_position_embeddings": scaling.original_length,
         }
-    written: dict[str, Any] = {"rope_theta": rope.base, "rope_scaling": scaling}
+    fields: dict[str, Any] = {"rope_theta": rope.base, "rope_scaling": scaling_fields}
     if rope.local_base is not None:
-        written["rope_local_base_freq"] = rope.local_base
-    return written
+        fields["rope_local_base_freq"] = rope.local_base
+    return fields

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: which there are, blocks of them a little at a time, and writing them in shards."""
+"""Safetensors files: listing their tensors, reading blocks a little at a time, and writing them in several files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ from safetensors.numpy import save_file
 from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
 
+# A folder holds either one file, or several and an index that says which tensor is in which.
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+# Names of dtypes in safetensors files, and ours.
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-# Bytes read at once. A file stays mapped for no longer, so that its pages are not counted against this process.
-_CHUNK = 64 << 20
+# Bytes that are read at once. A file is mapped into memory only for that long, so its pages do not count as memory of
+# this process.
+_READ_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file. `dtype` is "float32", "bfloat16" or "float16", or safetensors' name of another one."""
+    """A tensor in a file, known by the file's header.
+
+    Attributes:
+      name: its name in the file.
+      file: the file.
+      shape: its shape.
+      dtype: "float32", "bfloat16" or "float16", or safetensors' name for a dtype that is not supported.
+    """
 
     name: str
     file: Path
@@ -35,77 +45,78 @@ class StoredTensor:
         """Reads a block, some rows at a time.
 
         Args:
-          block: a slice for each axis, with a start and a stop.
+          block: a slice with start and stop for each axis.
 
         Yields:
-          Which rows of the block, and their values.
+          A slice of the block's rows, and their values.
         """
-        first, *rest = block
-        # A file's rows are read whole, whatever of them is kept.
+        row_slice, *other_slices = block
+        # The library reads whole rows of the file, even where the block holds a part of each.
         row_bytes = max(prod(self.shape[1:]) * 4, 1)
-        step = max(_CHUNK // row_bytes, 1)
-        for start in range(first.start, first.stop, step):
-            stop = min(start + step, first.stop)
+        step = max(_READ_BYTES // row_bytes, 1)
+        for start in range(row_slice.start, row_slice.stop, step):
+            stop = min(start + step, row_slice.stop)
             with _open(self.file) as file:
-                values = file.get_slice(self.name)[(slice(start, stop), *rest)]
-            yield slice(start - first.start, stop - first.start), values
+                values = file.get_slice(self.name)[(slice(start, stop), *other_slices)]
+            yield slice(start - row_slice.start, stop - row_slice.start), values
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """The tensors of a folder by name: of `model.safetensors`, or of the files that its index names.
+    """Lists the tensors of a folder by name: those of `model.safetensors`, or of the files that its index names.
 
     Raises:
-      UserError: there are none, a file is missing or broken, or a tensor is not in the file that the index names.
+      UserError: a file is missing or broken, or a tensor is not in the file that the index names.
     """
     index = folder / INDEX
     if not index.is_file():
         return _headers(folder / SINGLE)
     try:
-        files: Mapping[str, str] = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
-        by_file = {name: _headers(folder / name) for name in sorted(set(files.values()))}
+        file_of: Mapping[str, str] = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
+        by_file = {name: _headers(folder / name) for name in sorted(set(file_of.values()))}
     except UserError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{index}: this is no index of safetensors files ({error!r}); fetch it again") from error
-    lost = [name for name, file in files.items() if name not in by_file[file]]
-    if lost:
-        raise UserError(f"{index}: {_some(lost)} not in the files that it names; fetch the folder again")
-    return {name: by_file[file][name] for name, file in files.items()}
+    missing = [name for name, file in file_of.items() if name not in by_file[file]]
+    if missing:
+        raise UserError(f"{index}: {_first_names(missing)} not in the files that it names; fetch the folder again")
+    return {name: by_file[file][name] for name, file in file_of.items()}
 
 
 def check_tensors(
-    folder: Path, found: Mapping[str, StoredTensor], wanted: Mapping[str, tuple[int, ...]], harmless: Iterable[str]
+    folder: Path, found: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], optional: Iterable[str]
 ) -> None:
-    """Checks that a folder holds what a model needs and nothing else.
+    """Checks that a folder holds the tensors that a model needs and no others.
 
     Args:
-      folder: for errors.
-      found: what it holds, by the names that the model uses.
-      wanted: the shape of each tensor that the model needs.
-      harmless: names that may be there as well.
+      folder: the folder, for errors.
+      found: its tensors, by the names that the model uses.
+      expected: the shape of each tensor that the model needs.
+      optional: names of tensors that may be there as well.
 
     Raises:
-      UserError: tensors that are missing, surplus, of another shape or of a type that is not supported, by name.
+      UserError: tensors are missing, surplus, of another shape or of a dtype that is not supported; the error names
+        them.
     """
-    missing = [name for name in wanted if name not in found]
-    surplus = sorted(set(found) - set(wanted) - set(harmless))
+    missing = [name for name in expected if name not in found]
+    surplus = sorted(set(found) - set(expected) - set(optional))
     misshapen = [
         f"{name} is {list(found[name].shape)} instead of {list(shape)}"
-        for name, shape in wanted.items()
+        for name, shape in expected.items()
         if name in found and found[name].shape != shape
     ]
-    typed = [
+    unsupported = [
         f"{name} is {found[name].dtype}"
-        for name in wanted
+        for name in expected
         if name in found and found[name].dtype not in _DTYPES.values()
     ]
     problems = [
-        f"{what}: {_some(names)}"
+        f"{what}: {_first_names(names)}"
         for what, names in (
             ("missing tensors", missing),
             ("tensors that config.json has no place for", surplus),
             ("tensors of another shape than config.json says", misshapen),
-            (f"tensors of a type other than {', '.join(_DTYPES.values())}", typed),
+            (f"tensors of a type other than {', '.join(_DTYPES.values())}", unsupported),
         )
         if names
     ]
@@ -116,58 +127,61 @@ def check_tensors(
 
 
 class ShardWriter:
-    """Writes tensors into safetensors files of at most so many bytes, with an index where there is more than one.
+    """Writes tensors into safetensors files of a limited size, and an index if there is more than one file.
 
     Args:
-      folder: where to; it exists.
-      sizes: bytes of each tensor, in the order in which they will come.
-      shard_bytes: the most bytes of a file; a larger tensor gets a file of its own.
+      folder: the folder to write to, which exists.
+      sizes: bytes of each tensor, in the order in which they will be added.
+      shard_bytes: largest size of a file; a tensor that is larger gets a file of its own.
     """
 
     def __init__(self, folder: Path, sizes: Mapping[str, int], shard_bytes: int):
         self._folder, self._total = folder, sum(sizes.values())
+        # Fill one file after the other. The number of files is part of their names, so all is planned in advance.
         shards: list[list[str]] = [[]]
-        room = shard_bytes
+        free_bytes = shard_bytes
         for name, size in sizes.items():
-            if size > room and shards[-1]:
+            if size > free_bytes and shards[-1]:
                 shards.append([])
-                room = shard_bytes
+                free_bytes = shard_bytes
             shards[-1].append(name)
-            room -= size
-        many = len(shards)
-        titles = [f"model-{i + 1:05d}-of-{many:05d}.safetensors" for i in range(many)] if many > 1 else [SINGLE]
-        self._file_of = {name: title for title, names in zip(titles, shards, strict=True) for name in names}
-        self._last_of = {names[-1] for names in shards if names}
-        self._open: dict[str, np.ndarray] = {}
+            free_bytes -= size
+        count = len(shards)
+        files = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)] if count > 1 else [SINGLE]
+        self._file_of = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        self._last_names = {names[-1] for names in shards if names}
+        self._pending: dict[str, np.ndarray] = {}
 
     def add(self, name: str, values: np.ndarray) -> None:
-        """Adds the next tensor. Its file is written once it is full."""
-        self._open[name] = np.ascontiguousarray(values)
-        if name in self._last_of:
-            # transformers reads no file that does not say "pt".
+        """Adds the next tensor. A file is written once its last tensor has come."""
+        self._pending[name] = np.ascontiguousarray(values)
+        if name in self._last_names:
             path = self._folder / self._file_of[name]
-            path.touch()  # with the mode that files have here: the library would write one for its owner alone
+            # The library makes files that only their owner can read: restore the mode that new files have here.
+            path.touch()
             mode = path.stat().st_mode
-            save_file(self._open, path, metadata={"format": "pt"})
+            # transformers reads no file whose format is not "pt".
+            save_file(self._pending, path, metadata={"format": "pt"})
             path.chmod(mode)
-            self._open = {}
+            self._pending = {}
 
     def close(self) -> None:
-        """Writes the index."""
-        assert not self._open
-        if len(self._last_of) > 1:
+        """Writes the index, if there is more than one file. All tensors must have been added."""
+        assert not self._pending
+        if len(self._last_names) > 1:
             index: dict[str, Any] = {"metadata": {"total_size": self._total}, "weight_map": self._file_of}
             (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def _headers(path: Path) -> dict[str, StoredTensor]:
-    found = {}
+    """The tensors of one file, by name."""
+    tensors = {}
     with _open(path) as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
-            part = file.get_slice(name)
-            dtype = str(part.get_dtype())
-            found[name] = StoredTensor(name, path, tuple(part.get_shape()), _DTYPES.get(dtype, dtype))
-    return found
+            header = file.get_slice(name)
+            dtype = str(header.get_dtype())
+            tensors[name] = StoredTensor(name, path, tuple(header.get_shape()), _DTYPES.get(dtype, dtype))
+    return tensors
 
 
 def _open(path: Path) -> Any:
@@ -179,6 +193,7 @@ def _open(path: Path) -> Any:
         raise UserError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
 
 
-def _some(names: list[str]) -> str:
-    rest = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {rest} more" if rest > 0 else "")
+def _first_names(names: list[str]) -> str:
+    """The first names of a list that may be long, for an error."""
+    hidden = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {hidden} more" if hidden > 0 else "")

@@ -1,4 +1,4 @@
-"""A model as a Hugging Face folder: config.json and safetensors files that `transformers` loads."""
+"""Writing a model as a Hugging Face folder: config.json and safetensors files that `transformers` loads."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sml_jax.models.hf.config import config_to_hf, family_of_config
 from sml_jax.models.hf.load import Progress
 from sml_jax.models.hf.names import Path as Leaf
 from sml_jax.models.hf.names import Placement, placements
+from sml_jax.models.hf.new_folder import folder_at_once
 from sml_jax.models.hf.safetensors_io import ShardWriter
-from sml_jax.models.hf.whole_folder import whole_folder
 from sml_jax.models.lora import merge_lora
 
-# What belongs to a model's text side and is copied as it is.
+# The files of a tokenizer and of generation, which are copied unchanged.
 _TEXT_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -53,45 +53,53 @@ def save_hf(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Writes a Hugging Face folder. It appears whole or not at all. Adapters are merged into the weights.
+    """Writes a model as a Hugging Face folder, which appears complete or not at all.
+
+    Adapters are merged into the weights.
 
     Args:
-      path: the folder; it is not there, or empty.
-      config, params: the model.
-      family: the `model_type` to write; None for the one whose traits the configuration has.
-      dtype: of the weights, "float32" or "bfloat16"; None for the configuration's `param_dtype`.
-      shard_bytes: the most bytes of a file, and about what is held on the host at once.
-      tokenizer_from: a folder whose tokenizer files and token ids are copied; without one the token ids are null.
-      overwrite: replace a folder that is there.
-      progress: is told after each tensor.
+      path: the folder, which must not exist or be empty.
+      config: the model's configuration.
+      params: its parameters, `{"params": ...}`, all of which this process can read.
+      family: the `model_type` to write; None for the family that the configuration belongs to.
+      dtype: dtype of the weights, "float32" or "bfloat16"; None for the configuration's `param_dtype`.
+      shard_bytes: largest size of a file. Host memory holds about as much at once.
+      tokenizer_from: a folder whose tokenizer files and token ids are copied; None leaves the token ids null.
+      overwrite: whether a folder with content may be replaced.
+      progress: called after each tensor.
 
     Raises:
-      UserError: the family cannot express the configuration, or the folder is not empty.
+      UserError: the family has no fields for the configuration, the folder is not empty, or the parameters are spread
+        over several processes.
     """
     model, params = merge_lora(Decoder(config), params)
     config = model.config
-    kept = config.param_dtype if dtype is None else dtype
-    if kept not in ("float32", "bfloat16"):
-        raise UserError(f"dtype is {kept!r}; weights are written as 'float32' or 'bfloat16'")
+    stored_dtype = config.param_dtype if dtype is None else dtype
+    if stored_dtype not in ("float32", "bfloat16"):
+        raise UserError(f"dtype is {stored_dtype!r}; weights are written as 'float32' or 'bfloat16'")
     values = config_to_hf(config, family_of_config(config).model_type if family is None else family)
-    values |= {"torch_dtype": kept} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
+    values |= {"torch_dtype": stored_dtype} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
     leaves = traverse.flatten_dict(params["params"])
     if not all(leaf.is_fully_addressable for leaf in leaves.values()):
         raise UserError("the parameters are spread over several processes: export from a program in one process")
-    with whole_folder(path, overwrite=overwrite) as folder:
-        _write_weights(folder, config, leaves, kept, shard_bytes, progress)
+    with folder_at_once(path, overwrite=overwrite) as folder:
+        _write_weights(folder, config, leaves, stored_dtype, shard_bytes, progress)
         if tokenizer_from is not None:
             copy_text_files(Path(tokenizer_from), folder)
         (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The tokenizer's files and `generation_config.json`, those that there are."""
+    """Lists the files of a folder's tokenizer and its `generation_config.json`, as far as they exist."""
     return sorted({file for pattern in _TEXT_FILES for file in folder.glob(pattern) if file.is_file()})
 
 
 def copy_text_files(source: Path, folder: Path) -> list[str]:
-    """Copies `text_files` from one folder to another; returns their names."""
+    """Copies `text_files` from one folder to another.
+
+    Returns:
+      The names of the files.
+    """
     found = text_files(source)
     for file in found:
         shutil.copyfile(file, folder / file.name)
@@ -99,7 +107,11 @@ def copy_text_files(source: Path, folder: Path) -> list[str]:
 
 
 def token_ids(folder: Path | None) -> dict[str, Any]:
-    """The ids of the beginning, the ends and padding that a folder's json files name; null where none does."""
+    """Reads the ids of the begin, end and padding tokens from a folder's config.json and generation_config.json.
+
+    Returns:
+      Field -> id, or list of ids, or None where no file names one. The generation_config.json counts more.
+    """
     found: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
     for name in ("config.json", "generation_config.json"):
         if folder is None or not (folder / name).is_file():
@@ -120,13 +132,15 @@ def _write_weights(
     shard_bytes: int,
     progress: Progress | None,
 ) -> None:
+    """Writes the parameters (path below "params" -> array) as safetensors files."""
     places = placements(config)
     order = list(_in_order(places, config.layers))
     sizes = {_name(place, i): prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in order}
     writer = ShardWriter(folder, sizes, shard_bytes)
     for done, (leaf, place, i) in enumerate(order, start=1):
-        one = leaves[leaf][i] if place.stacked else leaves[leaf]
-        writer.add(_name(place, i), np.asarray(place.stored_view(np.asarray(one)), dtype=jnp.dtype(dtype)))
+        # One layer at a time comes to the host.
+        array = np.asarray(leaves[leaf][i] if place.stacked else leaves[leaf])
+        writer.add(_name(place, i), np.asarray(place.stored_view(array), dtype=jnp.dtype(dtype)))
         if progress is not None:
             progress(done, len(order))
     writer.close()
@@ -137,9 +151,9 @@ def _name(place: Placement, layer: int) -> str:
 
 
 def _in_order(places: dict[Leaf, Placement], layers: int) -> Iterator[tuple[Leaf, Placement, int]]:
-    """Every tensor, bottom to top: the embedding, the layers, what stands above them."""
-    plain = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
-    yield from plain[:1]
+    """Every tensor as (parameter, placement, layer), bottom to top: embedding, layers, final norm, output."""
+    not_stacked = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
+    yield from not_stacked[:1]
     for i in range(layers):
         yield from ((leaf, place, i) for leaf, place in places.items() if place.stacked)
-    yield from plain[1:]
+    yield from not_stacked[1:]

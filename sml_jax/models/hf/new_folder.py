@@ -1,0 +1,70 @@
+"""Writing a folder that appears complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sml_jax.common.errors import UserError
+
+
+def check_free(path: str | Path, *, overwrite: bool) -> None:
+    """Checks that a new folder can be made at `path`.
+
+    Args:
+      path: the folder to make.
+      overwrite: whether a folder with content may be replaced.
+
+    Raises:
+      UserError: `path` is a file or a folder with content, or there is no permission to write.
+    """
+    folder = Path(path).absolute()
+    parent = next(parent for parent in folder.parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        why = "no permission" if parent.is_dir() else "it is a file"
+        raise UserError(f"cannot write to {parent} ({why}): name a folder you may write to")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a folder that is not there yet")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UserError(f"{folder} is not empty: name another folder, or give --overwrite=true (overwrite=True)")
+
+
+@contextmanager
+def folder_at_once(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A context whose value is a temporary folder to write to; at its end the folder is renamed to `path`.
+
+    The temporary folder stands beside `path`. After an error it is removed, and `path` is as it was before.
+
+    Args:
+      path: the folder to make; its parents are made too.
+      overwrite: whether a folder with content may be replaced.
+
+    Raises:
+      UserError: `path` exists and may not be replaced, or cannot be written to.
+    """
+    folder = Path(path).absolute()
+    check_free(folder, overwrite=overwrite)
+    # The process id tells which run left a temporary folder behind, should it be killed.
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder.parent} ({error.strerror}): name a folder you may write to"
+        ) from error
+    try:
+        yield partial
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except BaseException:
+        # Undo everything, also after Ctrl-C.
+        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
