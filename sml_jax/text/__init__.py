@@ -1,4 +1,4 @@
-"""Tokenizers and chat formats."""
+"""Tokenizers behind one protocol, and chat formats as token pieces."""
 
 from sml_jax.text.chat import ChatFormat, simple_format
 from sml_jax.text.families import default_system, families, family_of, message_format

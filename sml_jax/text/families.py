@@ -1,4 +1,7 @@
-"""The chat formats of public model families. docs/chat_formats.md compares each with its public template."""
+"""Chat formats of public model families, made from the templates in `sml_jax.families`.
+
+docs/chat_formats.md compares each with its public template.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,35 @@ from sml_jax.families import CHAT_TEMPLATES, ChatTemplate, chat_name_of_model_ty
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 
+# A control token in the text of a template.
 _CONTROL = re.compile(r"(<\|?[a-z_]+\|?>|</think>)")
 
 
 def families() -> tuple[str, ...]:
-    """The names that `message_format` knows."""
+    """The names of the chat formats, sorted."""
     return tuple(sorted(CHAT_TEMPLATES))
 
 
 def message_format(
     family: str, tokenizer: Tokenizer, folder: Path | None = None, thinking: bool = False
 ) -> MessageFormat:
-    """A family's chat format in the tokens of a tokenizer.
+    """Encodes a family's chat template with a model's tokenizer.
 
     Args:
       family: one of `families()`.
-      tokenizer: the model's own.
-      folder: the model's, for the ends that its generation_config.json adds.
-      thinking: whether a model that can think before it speaks (Qwen 3) does.
+      tokenizer: the model's own tokenizer.
+      folder: the model's folder, whose generation_config.json may name more tokens that end a message; None for none.
+      thinking: whether the model thinks before it answers, if it can (Qwen 3).
 
     Raises:
-      UserError: an unknown family, one that never thinks, or a tokenizer or folder of another.
+      UserError: the family is unknown or never thinks, or the tokenizer or the folder belongs to another family.
     """
     template = _template(family)
     if thinking and template.unthinking is None:
         raise UserError(f"models of family {family} do not think: set thinking to False")
 
-    def piece(text: str) -> tuple[int, ...]:
+    def encode_piece(text: str) -> tuple[int, ...]:
+        # Control tokens are looked up by name, the text between them is encoded.
         return tuple(
             token
             for part in _CONTROL.split(text)
@@ -47,38 +52,44 @@ def message_format(
     close, *others = template.stop_ids
     stop_ids = [_control(family, tokenizer, close), *_present(tokenizer, others)]
     if folder is not None:
-        stop_ids += _generation_ends(folder, tokenizer)
+        stop_ids += _generation_stop_ids(folder, tokenizer)
     think = None
     if thinking:
         think = (_control(family, tokenizer, "<think>"), _control(family, tokenizer, "</think>"))
     return MessageFormat(
         tokenizer,
-        begin=piece(template.begin),
-        open_system=None if template.system is None else piece(template.system),
-        open_user=piece(template.user),
-        open_model=piece(template.model + ("" if thinking else template.unthinking or "")),
+        begin=encode_piece(template.begin),
+        open_system=None if template.system is None else encode_piece(template.system),
+        open_user=encode_piece(template.user),
+        open_model=encode_piece(template.model + ("" if thinking else template.unthinking or "")),
         stop_ids=tuple(dict.fromkeys(stop_ids)),
-        after=piece(template.after),
+        after=encode_piece(template.after),
         think=think,
     )
 
 
 def default_system(family: str) -> str:
-    """What a family's public template says as the system when the chat has no system message; often nothing.
+    """The system text that a family's public template adds to chats without a system message; often empty.
 
-    `message_format` never adds it: whoever wants the model's usual surroundings gives it as the system's text (Llama
-    3.1: in front of it).
+    `message_format` never adds it. To have it, pass it as the text of the system message (Llama 3.1: in front of your
+    own text).
+
+    Raises:
+      UserError: the family is unknown.
     """
     return _template(family).default_system
 
 
 def family_of(folder: Path) -> str:
-    """The family of the model in a Hugging Face folder, by `model_type` in its config.json.
+    """Tells the chat format of the model in a Hugging Face folder by `model_type` in its config.json.
 
-    The type is that of the weights: a model of Llama's shape with a chat format of its own needs its family named.
+    `model_type` describes the weights. A model with Llama's weights and another chat format has to be named by hand.
+
+    Returns:
+      One of `families()`.
 
     Raises:
-      UserError: no such file, or a type without a family.
+      UserError: there is no config.json, or no chat format for its `model_type`.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -91,16 +102,19 @@ def family_of(folder: Path) -> str:
 
 
 def _names() -> str:
+    """The names of the chat formats, for errors."""
     return ", ".join(families())
 
 
 def _template(name: str) -> ChatTemplate:
+    """The chat template of that name; a UserError if there is none."""
     if name not in CHAT_TEMPLATES:
         raise UserError(f"no chat format {name!r}: it is one of {_names()}")
     return CHAT_TEMPLATES[name]
 
 
 def _control(family: str, tokenizer: Tokenizer, name: str) -> int:
+    """The id of a control token that the family's format needs."""
     try:
         return tokenizer.control(name)
     except UserError as error:
@@ -111,30 +125,31 @@ def _control(family: str, tokenizer: Tokenizer, name: str) -> int:
 
 
 def _present(tokenizer: Tokenizer, names: list[str]) -> list[int]:
-    """The ids of those controls that the tokenizer has."""
-    found = []
+    """The ids of those control tokens that the tokenizer has; others are left out."""
+    ids = []
     for name in names:
         try:
-            found.append(tokenizer.control(name))
+            ids.append(tokenizer.control(name))
         except UserError:
             continue
-    return found
+    return ids
 
 
-def _generation_ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
-    """The `eos_token_id` of a folder's generation_config.json: a number, a list of them, or nothing."""
+def _generation_stop_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
+    """The ids in `eos_token_id` of a folder's generation_config.json: one, several, or none."""
     path = folder / "generation_config.json"
     if not path.is_file():
         return []
     stop_ids = _object(path).get("eos_token_id")
     stop_ids = [] if stop_ids is None else stop_ids if isinstance(stop_ids, list) else [stop_ids]
-    for end in stop_ids:
-        if not isinstance(end, int) or isinstance(end, bool) or end not in tokenizer.control_ids():
-            raise UserError(f"{path}: eos_token_id {end!r} is no control token of the tokenizer: take it out")
+    for stop_id in stop_ids:
+        if not isinstance(stop_id, int) or isinstance(stop_id, bool) or stop_id not in tokenizer.control_ids():
+            raise UserError(f"{path}: eos_token_id {stop_id!r} is no control token of the tokenizer: take it out")
     return stop_ids
 
 
 def _object(path: Path) -> dict:
+    """The JSON object in a file."""
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Tokenizers from Hugging Face folders: `tokenizer.json` through the `tokenizers` library alone."""
+"""Tokenizers from Hugging Face folders: `tokenizer.json`, read by the `tokenizers` library alone."""
 
 from __future__ import annotations
 
@@ -23,26 +23,28 @@ from sml_jax.text.tokenizer import (
 )
 
 _KINDS = ("BPE", "Unigram")
-# Stand-ins for what an image encoder yields. Gemma 3's text models have no row for theirs, which is the last token of
-# their tokenizer.json (https://github.com/huggingface/transformers/issues/37011).
-_STAND_INS = ("<image_soft_token>",)
-# Ids that may be without a token, beside three for each token. A slip of the pen would otherwise take gigabytes.
+# Tokens that stand for the output of an image encoder. The embedding of Gemma 3's text models has no row for theirs,
+# which is the last token of their tokenizer.json (https://github.com/huggingface/transformers/issues/37011).
+_IMAGE_TOKENS = ("<image_soft_token>",)
+# How many ids may have no token, in addition to three for each token. A mistyped id would otherwise take gigabytes.
 _SPARE_IDS = 1 << 16
 
 
 class HuggingFaceTokenizer:
     """A `tokenizer.json` file: BPE (byte-level, or with byte fallback) or Unigram.
 
-    Controls are the added tokens that are special and those that are markers (Qwen's `<think>`, Gemma's `<unused7>`),
-    the unknown token, and ids without a token. Text that spells one is cut into ordinary pieces. Nothing is added to a
-    text (no begin or end token, no space in front, no padding) and nothing is cut off it, whatever the file asks for.
-    Every text comes back, as the file's own normaliser leaves it (Qwen: NFC); a warning when it is loaded says if not.
+    Control tokens are the added tokens that are special or markers (Qwen's `<think>`, Gemma's `<unused7>`), the unknown
+    token, and ids without a token. A text that spells one is cut into ordinary pieces.
+
+    Whatever the file asks for, nothing is added to a text (no begin or end token, no space, no padding) and nothing is
+    cut off it. Decoding gives back every text as the file's own normaliser leaves it (Qwen: NFC); if not, a warning
+    says so when the file is loaded.
 
     Args:
       path: the file.
 
     Raises:
-      UserError: there is none, or it cannot be used.
+      UserError: there is no such file, or it cannot be used.
     """
 
     def __init__(self, path: str | Path):
@@ -50,20 +52,20 @@ class HuggingFaceTokenizer:
         if not self.path.is_file():
             raise UserError(f"no tokenizer at {self.path}: give the path of a tokenizer.json file")
         spec = _read(self.path)
-        with _own_errors(self.path):
+        with _as_user_errors(self.path):
             spec = _plain(spec, self.path)
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
-            # Special tokens that a text spells are left to the model like any other text.
+            # Makes the library encode a text that spells a special token like any other text.
             self._tokenizer.encode_special_tokens = True
-            self._number(spec)
+            self._find_controls(spec)
         warn_if_lossy(self, self.path)
 
-    def _number(self, spec: dict) -> None:
-        """Finds the controls, and a way to write a literal U+2581, by trying it."""
+    def _find_controls(self, spec: dict) -> None:
+        """Finds the control tokens and the size of the vocabulary, and whether a literal U+2581 needs byte tokens."""
         used = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
         if not used:
             raise UserError(f"{self.path} holds no tokens: give the tokenizer.json of a trained model")
-        self._check_numbers(spec["added_tokens"])
+        self._check_ids(spec["added_tokens"])
         self._names = {added["content"]: added["id"] for added in spec["added_tokens"] if added["special"]}
         self._unknown = self._unknown_id(spec["model"])
         self._size = max(used) + 1
@@ -74,8 +76,8 @@ class HuggingFaceTokenizer:
         if self.decode(self.encode(SPACE_MARK)) != SPACE_MARK:
             self._space_mark = byte_tokens(SPACE_MARK, self._tokenizer.token_to_id)
 
-    def _check_numbers(self, added_tokens: list[dict]) -> None:
-        """The library numbers added tokens itself and does not say when the file has it otherwise."""
+    def _check_ids(self, added_tokens: list[dict]) -> None:
+        """Checks the ids of added tokens: the library assigns its own and is silent where the file has others."""
         for added in added_tokens:
             if self._tokenizer.token_to_id(added["content"]) != added["id"]:
                 raise UserError(
@@ -84,7 +86,7 @@ class HuggingFaceTokenizer:
                 )
 
     def _unknown_id(self, model: dict) -> frozenset[int]:
-        """The id of the unknown token, if there is one: Unigram gives the id, BPE the name."""
+        """The id of the unknown token, if there is one. Unigram models give its id, BPE models its name."""
         unknown = model.get("unk_id")
         if unknown is None:
             name = model.get("unk_token")
@@ -96,6 +98,7 @@ class HuggingFaceTokenizer:
         return self._size
 
     def encode(self, text: str) -> list[int]:
+        # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
         first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
         tokens = self._encode(first)
         for part in others:
@@ -103,13 +106,14 @@ class HuggingFaceTokenizer:
         return tokens
 
     def _encode(self, text: str) -> list[int]:
+        """The tokens of a text without literal U+2581."""
         tokens = self._tokenizer.encode(text, add_special_tokens=False).ids
         if self._controls.isdisjoint(tokens):
             return tokens
-        return [piece for token in tokens for piece in self._spelled(token)]
+        return [piece for token in tokens for piece in self._without_controls(token)]
 
-    def _spelled(self, token: int) -> list[int]:
-        """A token of a text; one that only looks like it, because merges spell a control, in two halves."""
+    def _without_controls(self, token: int) -> list[int]:
+        """Replaces a control token that the merges of ordinary pieces happen to spell by the tokens of two halves."""
         if token not in self._controls:
             return [token]
         name = self._tokenizer.id_to_token(token) or ""
@@ -133,13 +137,14 @@ class HuggingFaceTokenizer:
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a model.
+    """Loads the tokenizer of a model.
 
     Args:
-      path: a `tokenizer.json` or a SentencePiece `.model` file, or a folder that holds one; of both the first is taken.
+      path: a `tokenizer.json` file, a SentencePiece `.model` file, or a folder with one of them. Where a folder has
+        both, the `tokenizer.json` is loaded.
 
     Raises:
-      UserError: there is none, or it cannot be read.
+      UserError: there is no tokenizer, or it cannot be read.
     """
     path = user_path(path)
     if not path.exists():
@@ -150,6 +155,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def _tokenizer_file(folder: Path) -> Path:
+    """The tokenizer's file in a folder."""
     for name in ("tokenizer.json", "tokenizer.model"):
         if (folder / name).is_file():
             return folder / name
@@ -166,6 +172,7 @@ def _tokenizer_file(folder: Path) -> Path:
 
 
 def _read(path: Path) -> dict:
+    """The JSON object of a tokenizer.json file."""
     try:
         spec = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -176,15 +183,16 @@ def _read(path: Path) -> dict:
 
 
 def _plain(spec: dict, path: Path) -> dict:
-    """The description of a tokenizer without all that adds to a text or cuts it, and with its markers made special."""
+    """A tokenizer's description changed so that it adds nothing to a text, cuts nothing off, and markers are special."""
     kind = spec["model"].get("type") or ("BPE" if "merges" in spec["model"] else None)
     if kind not in _KINDS:
         raise UserError(f"{path} holds a tokenizer of kind {kind}: only {' and '.join(_KINDS)} can write any text")
     if kind == "Unigram" and spec["model"].get("unk_id") is None:
         raise UserError(f"{path} holds a Unigram model without unk_id: give the id of its unknown token")
+    # Drop image tokens at the end that the learnt vocabulary does not hold.
     vocabulary = spec["model"].get("vocab") if kind == "BPE" else None
     added = [dict(token) for token in spec.get("added_tokens") or []]
-    while added and added[-1]["content"] in _STAND_INS and added[-1]["content"] not in (vocabulary or {}):
+    while added and added[-1]["content"] in _IMAGE_TOKENS and added[-1]["content"] not in (vocabulary or {}):
         added.pop()
     for token in added:
         token["special"] = bool(token.get("special")) or is_marker(token["content"])
@@ -202,7 +210,10 @@ def _plain(spec: dict, path: Path) -> dict:
 
 
 def _without_prefix(part: dict | None) -> dict | None:
-    """A normaliser, pre-tokenizer or decoder that puts no space in front of a text and takes none away."""
+    """A normaliser, pre-tokenizer or decoder changed so that it adds no space in front of a text and removes none.
+
+    None if nothing of it is left.
+    """
     if part is None:
         return None
     kind = part.get("type")
@@ -220,8 +231,11 @@ def _without_prefix(part: dict | None) -> dict | None:
 
 
 @contextmanager
-def _own_errors(path: Path) -> Iterator[None]:
-    """Within it, whatever the library raises says that the file is at fault; a panic of Rust is no Exception."""
+def _as_user_errors(path: Path) -> Iterator[None]:
+    """A context in which every error of the library becomes a UserError about the file.
+
+    A panic of its Rust code is no `Exception` in Python, hence `BaseException`.
+    """
     try:
         yield
     except UserError:

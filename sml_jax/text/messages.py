@@ -1,4 +1,7 @@
-"""A family's chat template as token pieces. Contexts are only ever appended to, so nothing is rendered twice."""
+"""Chat templates as token pieces.
+
+Contexts are only ever appended to, so no text is rendered or tokenised twice.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,22 @@ Speaker = Literal["system", "user", "model"]
 
 @dataclass(frozen=True)
 class MessageFormat:
-    """What stands around the messages of a chat, as tokens. `sml_jax.text.families` makes those of the public families.
+    """The tokens around the messages of a chat. `message_format` makes them for the public families.
 
-    A context is `begin`, then messages: an opening, the message, the first of the ends, `after`. The model is sampled
-    behind `open_model` and says an end itself.
+    A context is `begin`, then messages. A message is an opening, its text, the first of `stop_ids`, and `after`. What
+    the model samples follows `open_model` and ends with one of `stop_ids`.
 
     Attributes:
-      tokenizer: encodes what is between the pieces.
+      tokenizer: encodes the texts between the pieces.
       begin: opens a context; may be empty.
-      open_system: opens the system's message. None if the family has none: system text then goes in front of the first
-        user message, with a blank line between.
+      open_system: opens the system's message. None if the family has none; system text then goes in front of the text
+        of the first user message, with a blank line between them.
       open_user: opens a user's message.
-      open_model: opens the model's message, up to what is sampled.
-      ends: tokens that end a sampled message; the first of them closes messages that we write.
-      after: what stands between an end and the next opening.
-      think: the tokens that open and close a block of thinking which the model may sample first; None if it may not.
+      open_model: opens the model's message.
+      stop_ids: tokens that end a sampled message. The first of them closes messages that we write.
+      after: tokens between the end of a message and the next opening.
+      think: the tokens that open and close a block of thinking, which the model may sample before its answer; None if
+        it may not.
     """
 
     tokenizer: Tokenizer
@@ -41,14 +45,14 @@ class MessageFormat:
     think: tuple[int, int] | None = None
 
     def text(self, text: str) -> list[int]:
-        """Plain text as tokens; never a control token."""
+        """Plain text as tokens. Text that spells a control token becomes ordinary tokens."""
         return self.tokenizer.encode(text)
 
     def message(self, speaker: Speaker, text: str) -> list[int]:
-        """A whole message of given text, up to where the next one opens.
+        """A complete message with the given text, up to where the next one opens.
 
         Raises:
-          UserError: a system message in a family without any.
+          UserError: `speaker` is "system", and the family has no system message.
         """
         opening = {"system": self.open_system, "user": self.open_user, "model": self.open_model}[speaker]
         if opening is None:
@@ -56,32 +60,34 @@ class MessageFormat:
         return [*opening, *self.text(text), *self.stop_ids[:1], *self.after]
 
     def utterance(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, with or without an end; markers of thinking leave nothing behind."""
+        """The text of tokens. Control tokens, such as ends and the markers of thinking, leave nothing behind."""
         return self.tokenizer.decode(tokens)
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """What of a sampled message the other side may read: no end, no block of thinking, no newlines behind that.
+        """The part of a sampled message that the other side may read: without its end and its block of thinking.
 
-        A block that was opened and not closed, because the message was cut off, leaves nothing.
+        Newlines after the block go too. Where the block was never closed, because the message was cut off, nothing is
+        left.
         """
-        said = [int(token) for token in tokens if int(token) not in self.stop_ids]
+        message = [int(token) for token in tokens if int(token) not in self.stop_ids]
         if self.think is None:
-            return said
-        opened, closed = (_last(said, marker) for marker in self.think)
+            return message
+        opened, closed = (_last_index(message, marker) for marker in self.think)
         if opened > closed:
             return []
         if closed < 0:
-            return said
+            return message
+        # The answer starts after the block and the newlines behind it.
         start = closed + 1
-        while start < len(said) and not self.tokenizer.decode(said[start : start + 1]).strip("\n"):
+        while start < len(message) and not self.tokenizer.decode(message[start : start + 1]).strip("\n"):
             start += 1
-        return said[start:]
+        return message[start:]
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """Tokens that nobody may sample: every control but the ends and the markers of thinking."""
+        """Tokens that nobody may sample: all control tokens but `stop_ids` and the markers in `think`."""
         return tuple(sorted(self.tokenizer.control_ids() - {*self.stop_ids, *(self.think or ())}))
 
 
-def _last(tokens: Sequence[int], token: int) -> int:
-    """Where a token stands last; -1 if nowhere."""
-    return max((at for at, other in enumerate(tokens) if other == token), default=-1)
+def _last_index(tokens: Sequence[int], token: int) -> int:
+    """The last index of a token; -1 if it does not occur."""
+    return max((index for index, other in enumerate(tokens) if other == token), default=-1)

@@ -1,30 +1,36 @@
-"""A SentencePiece model file rewritten before it is loaded, on the level of its bytes.
+"""Changing a SentencePiece model file before it is loaded, by editing its bytes.
 
-A `.model` file is one protocol buffer (`ModelProto` in
-https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto): field 1 is a piece (1 its text, 3
-its type), field 3 the normaliser (3 is `add_dummy_prefix`), field 4 a self-test. Of a field that comes twice the last
-counts, and messages that come twice are merged, so that changes can be appended. The classes that `sentencepiece` ships
-for this file refuse to be imported beside any older protobuf, hence bytes.
+A `.model` file is one protocol buffer, `ModelProto` in
+https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto. Field 1 is a piece (in it, field 1 is
+the text and 3 the type), field 3 the normaliser (in it, 3 is `add_dummy_prefix`), field 4 a self-test. When a field
+comes twice the last one counts, and messages that come twice are merged, so changes can be appended. The classes that
+`sentencepiece` ships for this file cannot be imported beside an older protobuf package, hence the bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+# Numbers of fields in ModelProto, then values of a piece's type: a number, and a whole encoded field.
 _PIECE, _SELF_TEST = 1, 4
 _USER_DEFINED, _CONTROL = 4, b"\x18\x03"
+# An encoded normaliser with add_dummy_prefix = false.
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 
 
-def rewritten(model: bytes, is_control: Callable[[str], bool], dummy_prefix: bool) -> bytes:
-    """The model with some user-defined symbols made controls.
+def rewrite_model(model: bytes, is_control: Callable[[str], bool], dummy_prefix: bool) -> bytes:
+    """Turns some user-defined symbols of a model into control tokens. Ids do not change.
 
-    Text never becomes a control, so what spells one is cut into ordinary pieces. Ids stay as they are.
+    A user-defined symbol is found in any text that spells it. A control token never is: such a text is cut into
+    ordinary pieces.
 
     Args:
       model: the content of a `.model` file.
-      is_control: of a user-defined symbol, whether it is to be a control.
-      dummy_prefix: whether a space goes in front of a text where the model asks for it; if not, it never does.
+      is_control: tells for the text of a user-defined symbol whether it becomes a control token.
+      dummy_prefix: True leaves it to the model whether a space is put in front of each text; False switches that off.
+
+    Returns:
+      The content of a `.model` file.
 
     Raises:
       ValueError: the bytes are no protocol buffer.
@@ -32,10 +38,11 @@ def rewritten(model: bytes, is_control: Callable[[str], bool], dummy_prefix: boo
     parts = []
     for field, wire, content in _fields(model):
         if field == _SELF_TEST:
-            continue  # it expects the tokens of the file as it was
+            # The self-test expects the tokens of the unchanged model.
+            continue
         if field == _PIECE and isinstance(content, bytes) and _is_user_defined(content, is_control):
             content += _CONTROL
-        parts.append(_written(field, wire, content))
+        parts.append(_encode_field(field, wire, content))
     return b"".join(parts if dummy_prefix else [*parts, _NO_DUMMY_PREFIX])
 
 
@@ -46,48 +53,52 @@ def _is_user_defined(piece: bytes, is_control: Callable[[str], bool]) -> bool:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:
-    """Number, wire type and content of each field: a number for a varint, else its bytes."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
+    """Yields number, wire type and content of each field: an int for a varint (wire type 0), else bytes."""
+    start = 0
+    while start < len(message):
+        key, start = _read_varint(message, start)
         wire = key & 7
         if wire == 0:
-            value, at = _varint(message, at)
+            value, start = _read_varint(message, start)
             yield key >> 3, wire, value
             continue
+        # Wire type 2 gives its length; 1 and 5 are numbers of fixed size.
         if wire == 2:
-            size, at = _varint(message, at)
+            size, start = _read_varint(message, start)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
             raise ValueError(f"wire type {wire}")
-        if at + size > len(message):
+        if start + size > len(message):
             raise ValueError("cut off")
-        yield key >> 3, wire, message[at : at + size]
-        at += size
+        yield key >> 3, wire, message[start : start + size]
+        start += size
 
 
-def _written(field: int, wire: int, content: bytes | int) -> bytes:
-    key = _as_varint(field << 3 | wire)
+def _encode_field(field: int, wire: int, content: bytes | int) -> bytes:
+    """The bytes of one field; the inverse of `_fields`."""
+    key = _encode_varint(field << 3 | wire)
     if isinstance(content, int):
-        return key + _as_varint(content)
-    return key + (_as_varint(len(content)) if wire == 2 else b"") + content
+        return key + _encode_varint(content)
+    return key + (_encode_varint(len(content)) if wire == 2 else b"") + content
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+def _read_varint(message: bytes, start: int) -> tuple[int, int]:
+    """The number that is encoded from `start` on, and the index after it."""
     value = shift = 0
-    while at < len(message):
-        byte = message[at]
-        at += 1
+    # Seven bits a byte, the lowest first; the highest bit says that more bytes follow.
+    while start < len(message):
+        byte = message[start]
+        start += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value, start
         shift += 7
     raise ValueError("cut off")
 
 
-def _as_varint(value: int) -> bytes:
+def _encode_varint(value: int) -> bytes:
+    """The bytes of a number; the inverse of `_read_varint`."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Tokenizers behind one small protocol, and SentencePiece models as one."""
+"""The protocol that all tokenizers follow, and the one for SentencePiece models."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import sentencepiece
 
 from sml_jax.common.errors import UserError
 from sml_jax.text.markers import is_marker
-from sml_jax.text.sentencepiece_model import rewritten
+from sml_jax.text.sentencepiece_model import rewrite_model
 
-# How a space is written inside the pieces of SentencePiece and of the tokenizers made from it.
+# How SentencePiece, and tokenizers made from it, write a space inside their pieces.
 SPACE_MARK = "\u2581"
 
+# A text with newlines, two spaces, an accent, a Chinese character, an emoji and a zero byte.
 _PROBE = "Text 7?\n\n  \u00e9\u6f22\U0001f4a5\x00"
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text to tokens and back. `encode` never yields a control token, whatever the text spells.
+    """Turns text into tokens and back. `encode` never yields a control token, whatever the text spells.
 
-    A literal U+2581, which is how SentencePiece writes a space, comes back as itself where the vocabulary has bytes for
-    it, else as a space.
+    A literal U+2581 in a text, with which SentencePiece writes spaces, is decoded as itself if the vocabulary has bytes
+    for it, else as a space.
     """
 
     @property
@@ -33,37 +34,38 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of plain text: of any string at all."""
+        """The tokens of a text, which may be any string."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of tokens; control tokens leave nothing behind."""
+        """The text of tokens; control tokens leave nothing behind."""
         ...
 
     def control(self, name: str) -> int:
-        """The id of the control token called `name`."""
+        """The id of the control token called `name`; a UserError if there is none."""
         ...
 
     def control_ids(self) -> frozenset[int]:
-        """Every id that is no text: controls, unknown, padding."""
+        """All ids that stand for no text: control tokens, unknown, padding."""
         ...
 
 
 class SentencePieceTokenizer:
     """A SentencePiece `.model` file.
 
-    Controls are the model's own, and those of its user-defined symbols that are markers (Gemma's `<start_of_turn>`).
-    Text that spells one is cut into ordinary pieces. With byte fallback every text comes back, unless the model's own
-    normalisation changes it; without, characters that the model does not know are left out, and a warning says so when
-    the model is loaded.
+    Control tokens are the model's own and those of its user-defined symbols that are markers (Gemma's
+    `<start_of_turn>`). A text that spells one is cut into ordinary pieces.
+
+    With byte fallback, decoding gives back every text, unless the model's own normalisation changes it. Without,
+    characters that the model does not know are lost, and a warning says so when the model is loaded.
 
     Args:
       path: the file.
-      dummy_prefix: put a space in front of each text if the model asks for it (Llama 2 does, Gemma does not), and take
-        it away in `decode`. False for texts that are pieces of a turn: each would grow a space.
+      dummy_prefix: whether to put a space in front of each text if the model asks for it (Llama 2 does, Gemma does
+        not), which `decode` takes away. False for texts that are parts of a turn: each would get another space.
 
     Raises:
-      UserError: there is no such file, or it is of another kind.
+      UserError: there is no such file, or it is no SentencePiece model.
     """
 
     def __init__(self, path: str | Path, dummy_prefix: bool = True):
@@ -72,23 +74,27 @@ class SentencePieceTokenizer:
             raise UserError(f"no tokenizer at {self.path}: give the path of a SentencePiece .model file")
         try:
             model = self.path.read_bytes()
-            # Two, because a text that is encoded in parts has a front only once.
-            self._inside = _processor(model, dummy_prefix=False)
-            self._processor = _processor(model, dummy_prefix=True) if dummy_prefix else self._inside
+            # A text may be encoded in parts, of which only the first gets the dummy prefix: hence two processors.
+            self._without_prefix = _processor(model, dummy_prefix=False)
+            self._processor = _processor(model, dummy_prefix=True) if dummy_prefix else self._without_prefix
+            # Raises a ValueError for a piece that is not valid Unicode.
             for token in range(self._processor.get_piece_size()):
-                self._processor.id_to_piece(token)  # a ValueError for one that is no text
+                self._processor.id_to_piece(token)
         except (RuntimeError, OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} is not a SentencePiece model ({error}): give the model's tokenizer.json if it has one"
             ) from error
-        p = self._processor
+        processor = self._processor
         self._controls = frozenset(
-            i for i in range(p.get_piece_size()) if p.is_control(i) or p.is_unknown(i) or i == p.pad_id()
+            token
+            for token in range(processor.get_piece_size())
+            if processor.is_control(token) or processor.is_unknown(token) or token == processor.pad_id()
         )
-        self._space_mark = byte_tokens(SPACE_MARK, self._byte)
+        self._space_mark = byte_tokens(SPACE_MARK, self._byte_token)
         warn_if_lossy(self, self.path)
 
-    def _byte(self, piece: str) -> int | None:
+    def _byte_token(self, piece: str) -> int | None:
+        """The id of a byte piece ("<0x41>"), None if the model has no such piece."""
         token = self._processor.piece_to_id(piece)
         return token if self._processor.is_byte(token) else None
 
@@ -97,10 +103,11 @@ class SentencePieceTokenizer:
         return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
+        # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
         first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
         tokens = self._processor.encode(first)
         for part in others:
-            tokens += self._space_mark + self._inside.encode(part)
+            tokens += self._space_mark + self._without_prefix.encode(part)
         return [t for t in tokens if t not in self._controls]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -117,7 +124,7 @@ class SentencePieceTokenizer:
 
 
 def well_formed(text: str) -> str:
-    """The text with lone surrogates, which no encoding of Unicode can hold, replaced by U+FFFD."""
+    """The text with lone surrogates, which cannot be encoded, replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -125,25 +132,34 @@ def well_formed(text: str) -> str:
     return text
 
 
-def byte_tokens(text: str, byte: Callable[[str], int | None]) -> list[int]:
-    """A text's UTF-8 bytes as tokens `<0x..>`; empty where `byte`, which looks one up, does not know them all."""
-    found = [byte(f"<0x{value:02X}>") for value in text.encode()]
-    return [token for token in found if token is not None] if None not in found else []
+def byte_tokens(text: str, byte_token: Callable[[str], int | None]) -> list[int]:
+    """The UTF-8 bytes of a text as byte tokens.
+
+    Args:
+      text: the text.
+      byte_token: gives the id of a byte piece such as "<0x41>", None if there is none.
+
+    Returns:
+      A token for each byte; an empty list if the vocabulary lacks one of them.
+    """
+    tokens = [byte_token(f"<0x{value:02X}>") for value in text.encode()]
+    return [token for token in tokens if token is not None] if None not in tokens else []
 
 
 def _processor(model: bytes, dummy_prefix: bool) -> sentencepiece.SentencePieceProcessor:
-    processor = sentencepiece.SentencePieceProcessor(model_proto=rewritten(model, is_marker, dummy_prefix))
+    """Loads the content of a `.model` file, its markers made control tokens."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=rewrite_model(model, is_marker, dummy_prefix))
     if not processor.get_piece_size():
         raise ValueError("it holds no pieces")
     return processor
 
 
 def warn_if_lossy(tokenizer: Tokenizer, path: Path) -> None:
-    """Warns of a tokenizer that loses ordinary characters: it would lose them in silence later."""
-    back = tokenizer.decode(tokenizer.encode(_PROBE))
-    if back != _PROBE:
+    """Warns if a tokenizer loses ordinary characters of a probe, which it would otherwise do in silence."""
+    decoded = tokenizer.decode(tokenizer.encode(_PROBE))
+    if decoded != _PROBE:
         warnings.warn(
-            f"tokenizer {path} loses text: {_PROBE!r} comes back as {back!r}; train it with byte fallback "
+            f"tokenizer {path} loses text: {_PROBE!r} comes back as {decoded!r}; train it with byte fallback "
             "(SentencePiece) or with every byte in its alphabet",
             stacklevel=3,
         )

@@ -8,7 +8,7 @@ import text_toys as toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.text.sentencepiece_model import rewritten
+from sml_jax.text.sentencepiece_model import rewrite_model
 
 
 def _load(model: bytes) -> sentencepiece.SentencePieceProcessor:
@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_nothing_to_change_changes_no_token(models: tuple[bytes, bytes], which: int) -> None:
-    before, after = _load(models[which]), _load(rewritten(models[which], lambda piece: False, dummy_prefix=True))
+    before, after = _load(models[which]), _load(rewrite_model(models[which], lambda piece: False, dummy_prefix=True))
     assert before.get_piece_size() == after.get_piece_size()
     for i in range(before.get_piece_size()):
         assert before.id_to_piece(i) == after.id_to_piece(i)
@@ -37,7 +37,7 @@ def test_nothing_to_change_changes_no_token(models: tuple[bytes, bytes], which: 
 
 
 def test_a_symbol_becomes_a_control_and_others_stay(models: tuple[bytes, bytes]) -> None:
-    before, after = _load(models[0]), _load(rewritten(models[0], lambda piece: piece == "<go>", dummy_prefix=True))
+    before, after = _load(models[0]), _load(rewrite_model(models[0], lambda piece: piece == "<go>", dummy_prefix=True))
     go, dash = before.piece_to_id("<go>"), before.piece_to_id("(-)")
     assert {go, dash} <= set(before.encode("a<go>b(-)c"))
     tokens = after.encode("a<go>b(-)c")
@@ -48,7 +48,7 @@ def test_a_symbol_becomes_a_control_and_others_stay(models: tuple[bytes, bytes])
 
 
 def test_the_dummy_prefix_goes(models: tuple[bytes, bytes]) -> None:
-    before, after = _load(models[0]), _load(rewritten(models[0], lambda piece: False, dummy_prefix=False))
+    before, after = _load(models[0]), _load(rewrite_model(models[0], lambda piece: False, dummy_prefix=False))
     assert before.encode("answer", out_type=str)[0].startswith("\u2581")
     assert not after.encode("answer", out_type=str)[0].startswith("\u2581")
     assert before.encode("answer") == after.encode(" answer")
@@ -58,18 +58,18 @@ def test_the_dummy_prefix_goes(models: tuple[bytes, bytes]) -> None:
 def test_the_self_test_goes() -> None:
     """Older releases of sentencepiece refuse a model whose tokens are not those of its self-test."""
     self_test = b"\x22\x04\x0a\x02\x0a\x00"
-    assert rewritten(b"\x08\x01" + self_test + b"\x12\x00", lambda piece: False, True) == b"\x08\x01\x12\x00"
+    assert rewrite_model(b"\x08\x01" + self_test + b"\x12\x00", lambda piece: False, True) == b"\x08\x01\x12\x00"
 
 
 def test_fixed_width_fields_and_large_numbers_are_carried_over() -> None:
     message = b"\x08\xac\x02" + b"\x11" + b"12345678" + b"\x1d" + b"1234" + b"\x12\x03abc"
-    assert rewritten(message, lambda piece: True, dummy_prefix=True) == message
+    assert rewrite_model(message, lambda piece: True, dummy_prefix=True) == message
 
 
 @given(st.binary(max_size=40))
 def test_other_bytes_are_carried_over_or_refused(content: bytes) -> None:
     try:
-        rewritten(content, lambda piece: False, dummy_prefix=False)
+        rewrite_model(content, lambda piece: False, dummy_prefix=False)
     except ValueError:
         return
 
@@ -77,10 +77,10 @@ def test_other_bytes_are_carried_over_or_refused(content: bytes) -> None:
 @pytest.mark.parametrize("content", [b"\x80", b"\x0a\x05ab", b"\x0b", b"\x0d\x00", b"not a model"])
 def test_what_is_no_protocol_buffer_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError):
-        rewritten(content, lambda piece: False, dummy_prefix=True)
+        rewrite_model(content, lambda piece: False, dummy_prefix=True)
 
 
 def test_a_file_cut_off_is_refused(tmp_path: Path) -> None:
     content = toys.write_gemma(tmp_path).read_bytes()
     with pytest.raises(ValueError, match="cut off"):
-        rewritten(content[: len(content) // 2], lambda piece: False, dummy_prefix=True)
+        rewrite_model(content[: len(content) // 2], lambda piece: False, dummy_prefix=True)
