@@ -183,7 +183,7 @@ def _read(path: Path) -> dict:
 
 
 def _plain(spec: dict, path: Path) -> dict:
-    """A tokenizer's description changed so that it adds nothing to a text, cuts nothing off, and markers are special."""
+    """A tokenizer's description changed so that nothing is added to a text or cut off it, and markers are special."""
     kind = spec["model"].get("type") or ("BPE" if "merges" in spec["model"] else None)
     if kind not in _KINDS:
         raise UserError(f"{path} holds a tokenizer of kind {kind}: only {' and '.join(_KINDS)} can write any text")
