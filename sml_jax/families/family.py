@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+# The part of a tensor's name that all tensors of one layer share.
 _LAYER = "model.layers.{layer}."
 
 LLAMA_TENSORS: Mapping[str, str] = MappingProxyType(
@@ -36,6 +37,7 @@ LLAMA_TENSORS: Mapping[str, str] = MappingProxyType(
 
 PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
     {
+        # How a family is told apart: the functions inside a layer, not the sizes.
         "activation": "silu",
         "qk_norm": False,
         "qkv_bias": False,
@@ -69,6 +71,7 @@ class ChatTemplate:
         read their weights.
     """
 
+    # Required pieces first; every default below means "the template has no such piece".
     name: str
     user: str
     model: str
@@ -101,6 +104,7 @@ class ConfigFormat:
     """
 
     defaults: Mapping[str, object] = field(default_factory=dict)
+    # The defaults are those of Llama, which most families follow.
     activation: str = "silu"
     activation_fields: tuple[str, ...] = ("hidden_act",)
     score_fields: bool = False

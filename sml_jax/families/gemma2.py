@@ -50,6 +50,7 @@ FAMILY = Family(
         activation_fields=("hidden_activation", "hidden_act"),
         score_fields=True,
         sliding="periodic",
+        # Local and global layers alternate.
         period=2,
     ),
     tensors=TENSORS,

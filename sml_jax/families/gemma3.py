@@ -8,6 +8,7 @@ from sml_jax.families.gemma2 import CHAT, TENSORS, TRAITS
 FAMILY = Family(
     model_type="gemma3_text",
     architecture="Gemma3ForCausalLM",
+    # Gemma 3 replaced the soft caps of Gemma 2 by norms of queries and keys.
     traits={**TRAITS, "qk_norm": True},
     chat=CHAT,
     config=ConfigFormat(
@@ -28,10 +29,12 @@ FAMILY = Family(
         activation_fields=("hidden_activation", "hidden_act"),
         score_fields=True,
         sliding="periodic",
+        # Five local layers, then a global one.
         period=6,
         period_fields=("sliding_window_pattern", "_sliding_window_pattern"),
     ),
     tensors=TENSORS,
+    # The vision tower and the projector of image tokens are left out: dialogues are text.
     wrapper=Wrapper(
         model_type="gemma3",
         config_field="text_config",

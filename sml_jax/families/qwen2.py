@@ -19,5 +19,6 @@ FAMILY = Family(
     architecture="Qwen2ForCausalLM",
     traits={**PLAIN_TRAITS, "qkv_bias": True},
     chat=CHAT,
+    # Its attention biases are part of the shape (`qkv_bias`), so no field says that there are none.
     config=ConfigFormat(defaults={"max_window_layers": 28}, sliding="upper", false_fields=()),
 )

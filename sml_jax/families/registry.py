@@ -10,6 +10,7 @@ from sml_jax.families import gemma2, gemma3, llama, qwen2, qwen3
 from sml_jax.families.chatml import CHATML
 from sml_jax.families.family import ChatTemplate, Family, Wrapper
 
+# The order is that in which a configuration is compared with the families, and that of error messages.
 _MODULES = (gemma2, gemma3, llama, qwen2, qwen3)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({module.FAMILY.model_type: module.FAMILY for module in _MODULES})
@@ -34,6 +35,7 @@ def family_named(model_type: str) -> Family:
 
 def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
     """The wrapper with that `model_type`, and the family of the language model in it; None if it is no wrapper's."""
+    # A wrapper is rare: one pass over a handful of families is fast enough.
     for family in FAMILIES.values():
         if family.wrapper is not None and family.wrapper.model_type == model_type:
             return family, family.wrapper
@@ -43,6 +45,7 @@ def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
 def chat_name_of_model_type(model_type: object) -> str | None:
     """The name of the chat template that models of that `model_type` have; None if no family has it."""
     for family in FAMILIES.values():
+        # The family itself, the model that wraps it, then models whose weights the decoder cannot read.
         own_types = (family.model_type, *([family.wrapper.model_type] if family.wrapper else []))
         if model_type in (*own_types, *family.chat.other_model_types):
             return family.chat.name

@@ -14,6 +14,7 @@ from sml_jax.models.lora import add_lora, load_adapters, merge_lora, save_adapte
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 from sml_jax.models.ops.rope import RopeScaling
 
+# Names that `models.hf` defines. Importing that folder here would make a circle: it imports this one.
 _IN_HF = ("config_from_hf", "config_to_hf", "load_model", "save_hf", "save_model")
 
 __all__ = [

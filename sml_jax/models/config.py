@@ -142,12 +142,14 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         # Gin and JSON give lists; a tuple keeps the configuration hashable, as static arguments of jit must be.
         object.__setattr__(self, "layer_pattern", tuple(self.layer_pattern))
+        # Sizes, then names, then what fields demand of each other. Gin and JSON reach this code unchecked.
         for name in ("vocab_size", "embed_dim", "layers", "heads", "kv_heads", "head_dim", "mlp_dim", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"model: {name} is {getattr(self, name)}; it must be at least 1")
             limit = MAX_LAYERS if name == "layers" else _MAX_SIZE
             if getattr(self, name) > limit:
                 raise UserError(f"model: {name} is {getattr(self, name)}; it must be at most {limit}")
+        # Grouped-query attention gives each kv head the same number of query heads.
         if self.heads % self.kv_heads:
             raise UserError(f"model: heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         _check_choice("activation", self.activation, ("silu", "gelu"))
@@ -156,6 +158,7 @@ class DecoderConfig:
         _check_choice("param_dtype", self.param_dtype, ("float32", "bfloat16"))
         if not isinstance(self.remat, bool):
             _check_choice("remat", self.remat, REMATS)
+        # Rotary embeddings rotate pairs of numbers.
         if self.head_dim % 2:
             raise UserError(f"model: head_dim is {self.head_dim}; rotary embeddings need an even number")
         if not self.layer_pattern or set(self.layer_pattern) - {"global", "local"}:
@@ -193,6 +196,7 @@ class DecoderConfig:
         except ValueError as error:
             raise UserError(f"model config: not JSON ({error})") from error
         values = check_fields(values, "model config", cls)
+        # Nested objects are read by their own dataclass, so that errors name the field inside them.
         if "rope_scaling" in values:
             scaling = check_fields(values["rope_scaling"], "rope_scaling", RopeScaling)
             values["rope_scaling"] = RopeScaling(**typed_values(scaling, RopeScaling))
@@ -222,7 +226,9 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
     None or 0.
     """
     kinds = tuple("local" if local else "global" for local in config.local_layers)
+    # The shortest pattern that repeats to the same layers.
     period = next(p for p in range(1, len(kinds) + 1) if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
+    # A local base that equals the global one changes nothing, unless the global frequencies are scaled.
     same_rope = config.rope_local_base == config.rope_base and config.rope_scaling.kind == "none"
     any_local = "local" in kinds
     return dataclasses.replace(

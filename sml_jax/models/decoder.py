@@ -39,6 +39,7 @@ class Decoder(nn.Module):
             param_dtype=c.param_dtype,
             embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed")),
         )
+        # One layer is compiled, whatever their number: their parameters are stacked along a first axis, "layers".
         self.layers = nn.scan(
             _layer_class(c.remat),
             variable_axes={"params": 0},
@@ -49,6 +50,7 @@ class Decoder(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(c, self.product or projection)
         self.final_norm = RMSNorm(c.norm_eps, c.norm_plus_one)
+        # A tied model reads the embedding's table as its output layer and has no parameter of its own for it.
         if not c.tied_embeddings:
             self.output = nn.Dense(
                 c.vocab_size,
@@ -86,6 +88,7 @@ class Decoder(nn.Module):
           shared: the prefix that blocks of rows share; `tokens` and `positions` are then packed (see `SharedPrefix`),
             and so is the result. None for plain rows.
         """
+        # The scan also goes over a flag for each layer, which says whether it is local.
         x, _ = self.layers(self.embed(tokens), jnp.asarray(self.config.local_layers), positions, shared)
         return self.apply_final_norm(x)
 
@@ -113,6 +116,7 @@ class Decoder(nn.Module):
         if c.tied_embeddings:
             table = self.embedding.embedding.astype(c.compute_dtype)
             hidden = hidden.astype(c.compute_dtype)
+            # A product of its own takes the table as it is and sums over its last axis, so nothing is transposed.
             if self.product is None:
                 out = float32_product(hidden, table.T)
             else:

@@ -45,10 +45,12 @@ def typed_values(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
     arguments = {}
     for name, value in values.items():
         hint = hints[name]
+        # "float | None" offers two types, a plain annotation one.
         choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         if not any(_fits(value, choice) for choice in choices):
             spelling = " or ".join(_SPELLINGS.get(choice, choice.__name__) for choice in choices)
             raise UserError(f"model config: {name} is {_shown(value)}; it takes {spelling}")
+        # JSON knows neither tuples nor the difference between 32 and 32.0.
         if isinstance(value, list):
             value = tuple(value)
         arguments[name] = float(value) if type(value) is int and float in choices else value
@@ -56,6 +58,7 @@ def typed_values(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
+    # bool is an int in Python, hence `type` and not `isinstance`.
     if kind is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
     if kind == tuple[str, ...]:

@@ -39,6 +39,7 @@ class RMSNorm(nn.Module):
         scale: Any = self.param(
             "scale", nn.with_logical_partitioning(init, (self.axis_name,)), (x.shape[-1],), jnp.float32
         )
+        # The mean of squares loses too much in bfloat16.
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
         return (y * (scale + 1.0 if self.plus_one else scale)).astype(x.dtype)
@@ -67,6 +68,7 @@ class LoraAdapter(nn.Module):
         lora, dtype = self.config.lora, self.config.compute_dtype
         assert lora is not None
         in_shape = x.shape[x.ndim - len(self.in_axes) :]
+        # A has the initialisation of an ordinary projection, B is zero.
         down: Any = self.param(
             "a",
             nn.with_logical_partitioning(
@@ -81,6 +83,7 @@ class LoraAdapter(nn.Module):
             (lora.rank, *self.features),
             jnp.float32,
         )
+        # Scaling the narrow array in the middle is cheaper than scaling the result.
         low_rank = jnp.tensordot(x.astype(dtype), down.astype(dtype), len(self.in_axes)) * lora.scale
         return jnp.tensordot(low_rank, up.astype(dtype), 1)
 
@@ -144,12 +147,14 @@ class Attention(nn.Module):
         if c.qk_norm:
             query = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="query_norm")(query)
             key = RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name="key_norm")(key)
+        # Both frequencies are computed and one is selected, since `is_local` is traced in the scan.
         frequency = frequencies(c.head_dim, c.rope_base, c.rope_scaling)
         if c.rope_local_base is not None:
             local_frequency = frequencies(c.head_dim, c.rope_local_base, RopeScaling())
             frequency = jnp.where(is_local, local_frequency, frequency)
         query, key = rotate(query, positions, frequency), rotate(key, positions, frequency)
 
+        # Keys and values in the layout that the caches have.
         backend = cache_backend(c.attention)
         new = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
@@ -256,6 +261,7 @@ class Layer(nn.Module):
         def norm(name: str, y: jax.Array) -> jax.Array:
             return RMSNorm(c.norm_eps, c.norm_plus_one, name=name)(y)
 
+        # Two residual blocks: each reads a normed copy of the hidden state and adds its result to the state itself.
         normed = norm("attention_norm", x)
         y, new = Attention(c, self.product, name="attention")(normed, is_local, positions, past, valid, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)

@@ -25,9 +25,11 @@ def sharded_param_shapes(model: Decoder, mesh: Mesh | None) -> Any:
     Raises:
       UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
     """
+    # Each abstract parameter is boxed together with its logical axes.
     boxed = abstract_params(model)
     shapes = nn.unbox(boxed)
     if mesh is None:
+        # Without a mesh everything lies on the first device, as in a fresh JAX program.
         first_device = SingleDeviceSharding(jax.local_devices()[0])
         shardings = jax.tree.map(lambda _: first_device, shapes)
     else:
@@ -48,6 +50,7 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     Raises:
       UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
     """
+    # The parameters themselves carry no axis names; those come from the model.
     specs = nn.get_partition_spec(abstract_params(model))
     return jax.tree.map(put_global, params, param_shardings(mesh, specs, params))
 
@@ -60,6 +63,7 @@ def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     """
     devices = set(mesh.devices.flat)
 
+    # An array whose sharding names no mesh counts as placed if it is on exactly the mesh's devices.
     def is_on_mesh(leaf: Any) -> bool:
         if not isinstance(leaf, jax.Array) or leaf.sharding.device_set != devices:
             return False

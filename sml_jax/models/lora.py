@@ -47,6 +47,7 @@ def split_lora(params: Params) -> tuple[Params, Params]:
 def join_lora(base: Params, adapters: Params) -> Params:
     """Joins what `split_lora` split. Adapters that `base` already holds are replaced."""
     joined = dict(base)
+    # Go down both trees together; an adapter itself is a leaf here, replaced as a whole.
     for name, value in adapters.items():
         nested_base = joined.get(name)
         joined[name] = join_lora(nested_base, value) if isinstance(nested_base, dict) else value
@@ -113,6 +114,7 @@ def merge_lora(model: Decoder, params: Params) -> tuple[Decoder, Params]:
       UserError: only one of model and parameters has adapters.
     """
     check_lora(model, params)
+    # Without adapters there is nothing to copy or cast.
     lora = model.config.lora
     return (model, params) if lora is None else (without_lora(model), _merge(params, lora.scale))
 
@@ -125,6 +127,7 @@ def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
     Raises:
       UserError: the model or the parameters have no adapters.
     """
+    # A mismatch first: its error says more than that there is nothing to save.
     check_lora(model, params)
     if model.config.lora is None:
         raise UserError("lora: the model has no adapters to save")
@@ -171,6 +174,7 @@ def _init_adapters(model: Decoder, key: jax.Array) -> Params:
 
 def _restore(folder: Path, shapes: Params) -> Params:
     """Reads the adapters on disk, which must have these shapes, onto the first device."""
+    # Adapters are small: they are read onto one device, whatever mesh the base lies on.
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
     try:
@@ -205,6 +209,7 @@ def _merge(params: Params, scale: float) -> Params:
         adapter = params.get(name + _SUFFIX)
         if name.endswith(_SUFFIX):
             continue
+        # Merged in place of the kernel; the bias and all other entries beside it stay.
         if adapter is not None:
             merged[name] = {**value, "kernel": _merged_kernel(value["kernel"], adapter["a"], adapter["b"], scale)}
         else:

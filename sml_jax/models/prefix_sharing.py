@@ -35,6 +35,7 @@ class SharedPrefix:
           [batch / rows, tokens + rows * (time - tokens), ...]: the prefix of each block's first row, then the
           remainder of each of its rows.
         """
+        # The prefix of the first row stands for that of all rows of its block.
         blocks = x.reshape(-1, self.rows, *x.shape[1:])
         prefix, remainders = blocks[:, 0, : self.tokens], blocks[:, :, self.tokens :]
         joined = remainders.reshape(remainders.shape[0], -1, *remainders.shape[3:])
@@ -42,6 +43,7 @@ class SharedPrefix:
 
     def unpack(self, x: Shaped[Array, "blocks packed ..."]) -> Shaped[Array, "batch time ..."]:
         """Undoes `pack`: every row of a block gets a copy of the block's prefix."""
+        # Cut the packed row into prefix and remainders, then give each remainder its copy of the prefix.
         prefix, remainders = x[:, : self.tokens], x[:, self.tokens :]
         remainders = remainders.reshape(remainders.shape[0], self.rows, -1, *remainders.shape[2:])
         prefixes = jnp.broadcast_to(prefix[:, None], (*remainders.shape[:2], *prefix.shape[1:]))

@@ -42,6 +42,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
       UserError: the sizes do not multiply to the number of devices, or more than one is -1.
     """
     sizes, count = [data, fsdp, tensor], jax.device_count() if over is None else len(over)
+    # At most one size may be left open, and it takes the devices that the others leave.
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
         raise UserError(f"mesh: sizes are {dict(zip(AXES, sizes, strict=True))}; give positive ones, at most one -1")
     if -1 in sizes:
@@ -52,6 +53,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
             f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {count} devices: give sizes whose product is "
             f"{count}, or -1 for one of them"
         )
+    # Auto: the compiler decides how intermediate arrays are split.
     types = (jax.sharding.AxisType.Auto,) * 3
     try:
         return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=over)
@@ -94,6 +96,7 @@ def cache_sharding(mesh: Mesh, time_axis: int = 2) -> NamedSharding:
       time_axis: the dimension that counts tokens: 2 for [rows, kv_heads, time, head_dim], 1 for
         [rows, time, kv_heads, head_dim].
     """
+    # The head axis stands before or after the time axis.
     heads = (None, "tensor") if time_axis == 1 else ("tensor",)
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *heads))
 

@@ -13,6 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.common.errors import UserError
 
+# An fsdp shard holds a slice of every kernel along the hidden state; a tensor shard holds some heads and a slice of
+# the MLP, so that one all-reduce after attention and one after the MLP suffice (Megatron, arXiv 1909.08053).
 RULES: tuple[tuple[str, str | None], ...] = (
     ("vocab", "tensor"),
     ("embed", "fsdp"),
@@ -48,6 +50,7 @@ def param_shardings(mesh: Mesh, specs: Any, params: Any) -> Any:
 
     def of_param(path: tuple, spec: PartitionSpec, param: Any) -> NamedSharding:
         mesh_spec = to_mesh_axes(spec)
+        # An uneven split would be padded by the compiler in silence, or refused much later without a name.
         for size, axis in zip(param.shape, mesh_spec, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(

@@ -69,6 +69,7 @@ class ChatFormat:
         """The part of a sampled teacher turn that goes to the student: all but its end."""
         return self.spoken(tokens)
 
+    # The student's context: private knowledge never enters it.
     def student_opening(self, question: str) -> list[int]:
         """The student's context up to its first turn: the problem as the teacher's turn, then the student's opening."""
         return [*self.begin, *self.turn("teacher", question), *self.open_student]
@@ -77,6 +78,7 @@ class ChatFormat:
         """The teacher's reply as a complete turn, then the opening of the student's next turn."""
         return [*self.open_teacher, *reply, *self.close, *self.open_student]
 
+    # The teacher's context.
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
         """The teacher's context up to the student's first turn: private knowledge, then the problem."""
         return [*self.begin, *self.private(knowledge), *self.turn("teacher", question)]
@@ -119,6 +121,7 @@ def simple_format(tokenizer: Tokenizer) -> ChatFormat:
     def piece(name: str) -> tuple[int, ...]:
         return (tokenizer.control(name),)
 
+    # The names are those of the tokenizer that the package ships for the pocket world.
     return ChatFormat(
         tokenizer,
         begin=piece("<begin>"),

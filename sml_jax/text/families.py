@@ -49,6 +49,7 @@ def message_format(
             for token in ([_control(family, tokenizer, part)] if _CONTROL.fullmatch(part) else tokenizer.encode(part))
         )
 
+    # The closing token must exist; the others end a message only where the tokenizer has them.
     close, *others = template.stop_ids
     stop_ids = [_control(family, tokenizer, close), *_present(tokenizer, others)]
     if folder is not None:
@@ -56,6 +57,7 @@ def message_format(
     think = None
     if thinking:
         think = (_control(family, tokenizer, "<think>"), _control(family, tokenizer, "</think>"))
+    # A token may be named twice, by the template and by generation_config.json.
     return MessageFormat(
         tokenizer,
         begin=encode_piece(template.begin),
@@ -94,6 +96,7 @@ def family_of(folder: Path) -> str:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"no {path} to tell the chat format from: name the family, one of {_names()}")
+    # A damaged file may hold any JSON value here.
     model_type = _object(path).get("model_type")
     family = chat_name_of_model_type(model_type)
     if family is None:

@@ -52,6 +52,7 @@ class HuggingFaceTokenizer:
         if not self.path.is_file():
             raise UserError(f"no tokenizer at {self.path}: give the path of a tokenizer.json file")
         spec = _read(self.path)
+        # The library raises bare exceptions, and panics, on files that are valid JSON but no tokenizer.
         with _as_user_errors(self.path):
             spec = _plain(spec, self.path)
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
@@ -117,6 +118,7 @@ class HuggingFaceTokenizer:
         if token not in self._controls:
             return [token]
         name = self._tokenizer.id_to_token(token) or ""
+        # Nothing shorter spells it, so it is dropped.
         if token in self._unknown or len(name) < 2:
             return []
         return self._encode(name[:1]) + self._encode(name[1:])
@@ -185,6 +187,7 @@ def _read(path: Path) -> dict:
 def _plain(spec: dict, path: Path) -> dict:
     """A tokenizer's description changed so that nothing is added to a text or cut off it, and markers are special."""
     kind = spec["model"].get("type") or ("BPE" if "merges" in spec["model"] else None)
+    # WordPiece and WordLevel lose text: what they do not know becomes one unknown token.
     if kind not in _KINDS:
         raise UserError(f"{path} holds a tokenizer of kind {kind}: only {' and '.join(_KINDS)} can write any text")
     if kind == "Unigram" and spec["model"].get("unk_id") is None:
@@ -192,6 +195,7 @@ def _plain(spec: dict, path: Path) -> dict:
     # Drop image tokens at the end that the learnt vocabulary does not hold.
     vocabulary = spec["model"].get("vocab") if kind == "BPE" else None
     added = [dict(token) for token in spec.get("added_tokens") or []]
+    # Only at the end: taking out others would leave gaps between ids.
     while added and added[-1]["content"] in _IMAGE_TOKENS and added[-1]["content"] not in (vocabulary or {}):
         added.pop()
     for token in added:
@@ -216,6 +220,7 @@ def _without_prefix(part: dict | None) -> dict | None:
     """
     if part is None:
         return None
+    # Parts that do nothing but add or strip the space.
     kind = part.get("type")
     if kind == "Prepend" or (kind == "Strip" and part.get("content") == " "):
         return None
@@ -224,6 +229,7 @@ def _without_prefix(part: dict | None) -> dict | None:
         plain["prepend_scheme"] = "never"
     if "add_prefix_space" in part:
         plain["add_prefix_space"] = False
+    # Sequences of parts are changed part by part.
     for children in ("normalizers", "pretokenizers", "decoders"):
         if children in part:
             plain[children] = [child for child in map(_without_prefix, part[children]) if child is not None]

@@ -73,6 +73,7 @@ class MessageFormat:
         if self.think is None:
             return message
         opened, closed = (_last_index(message, marker) for marker in self.think)
+        # Cut off while thinking: nothing was said. Without any block, all of it was.
         if opened > closed:
             return []
         if closed < 0:

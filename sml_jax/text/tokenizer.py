@@ -114,6 +114,7 @@ class SentencePieceTokenizer:
         return self._processor.decode([int(t) for t in tokens if int(t) not in self._controls])
 
     def control(self, name: str) -> int:
+        # The library returns the unknown token for names that it does not know.
         token = self._processor.piece_to_id(name)
         if token not in self._controls or self._processor.id_to_piece(token) != name:
             raise UserError(f"tokenizer {self.path} has no control token {name!r}")
@@ -149,6 +150,7 @@ def byte_tokens(text: str, byte_token: Callable[[str], int | None]) -> list[int]
 def _processor(model: bytes, dummy_prefix: bool) -> sentencepiece.SentencePieceProcessor:
     """Loads the content of a `.model` file, its markers made control tokens."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=rewrite_model(model, is_marker, dummy_prefix))
+    # The library loads an empty file without complaint.
     if not processor.get_piece_size():
         raise ValueError("it holds no pieces")
     return processor

@@ -98,6 +98,7 @@ def load_model(
     folder, form = find_model(path)
     if form == "hugging-face":
         return _load_hf(folder, mesh, overrides or {}, progress)
+    # The shape first: it says which arrays there must be.
     try:
         config = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
     except (UserError, UnicodeDecodeError) as error:
@@ -105,6 +106,7 @@ def load_model(
     model = Decoder(with_overrides(config, overrides or {}))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
+            # Orbax restores each array straight into its sharding on the mesh.
             shapes = sharded_param_shapes(model, mesh)
             stored = checkpointer.metadata(folder / "params").item_metadata
             if stored is None:
@@ -149,6 +151,7 @@ def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> Decod
     """
     types = get_type_hints(DecoderConfig)
     for name, value in overrides.items():
+        # A field of the shape would contradict the weights.
         if name not in RUN_FIELDS:
             raise UserError(f"{name!r} of a model on disk cannot be changed; these can: {', '.join(RUN_FIELDS)}")
         if type(value) not in (get_args(types[name]) or (types[name],)):
@@ -165,6 +168,7 @@ def _load_hf(
         config = config_from_hf(values)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
+    # Weights of a vision tower are left out.
     wrapped = wrapper_of(values.get("model_type"))
     ignored = wrapped[1].ignored_tensors if wrapped is not None else ()
     # A config.json that names no dtype leaves it to the weights.

@@ -37,6 +37,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
       UserError: a family, field or value is not supported; the error names it. A field is never ignored: it is used, or
         known to make no difference to the logits.
     """
+    # The order below decides which of several errors is reported first: sizes, layers, rope, then the rest.
     text = _language_model_part(values)
     family = family_named(str(text.get("model_type")))
     defaults = family.config.defaults
@@ -48,6 +49,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
 
     embed_dim, heads = size("hidden_size"), size("num_attention_heads")
     layers = fields.integer("num_hidden_layers")
+    # Checked before a list of as many layers is made.
     if layers > MAX_LAYERS:
         raise fields.error("num_hidden_layers", layers, f"it must be at most {MAX_LAYERS}")
     window, layer_pattern = _read_layer_kinds(fields, family.config, layers)
@@ -129,9 +131,11 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
         "attention_dropout": 0.0,
         "torch_dtype": config.param_dtype,
     }
+    # A family with a local rotary base writes both bases, even where they are equal.
     local_base = config.rope_base if config.rope_local_base is None else config.rope_local_base
     has_local_base = _local_rope_base(kind) is not None
     values |= write_rope(Rope(config.rope_base, config.rope_scaling, local_base if has_local_base else None))
+    # Fields that say what the decoder never has, as transformers writes them.
     values |= dict.fromkeys(kind.config.false_fields, False)
     values[kind.config.activation_fields[0]] = kind.config.activation
     if kind.config.score_fields:
@@ -156,6 +160,7 @@ def _language_model_part(values: Mapping[str, Any]) -> Mapping[str, Any]:
     text = fields.take(wrapper.config_field)
     if not isinstance(text, Mapping):
         raise fields.error(wrapper.config_field, text, "it must be an object")
+    # The outer object decides on tied embeddings; older files leave it to the inner one.
     tied = fields.take("tie_word_embeddings", text.get("tie_word_embeddings"))
     fields.finish(HARMLESS.union(wrapper.ignored_fields))
     return {**text, "model_type": text.get("model_type", family.model_type), "tie_word_embeddings": tied}
@@ -175,6 +180,7 @@ def _local_rope_base(family: Family) -> float | None:
 def _read_head_dim(fields: Fields, form: ConfigFormat, embed_dim: int, heads: int) -> int:
     if "head_dim" in form.defaults:
         return fields.integer("head_dim", form.defaults["head_dim"])
+    # Older families have no such field: the heads divide the hidden state among themselves.
     given = fields.take("head_dim", None)
     if given is None and embed_dim % heads:
         raise fields.error("num_attention_heads", heads, f"it does not divide hidden_size ({embed_dim}): give head_dim")
@@ -205,6 +211,7 @@ def _read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[
         return 0, ("global",)
     if form.sliding == "periodic":
         window = fields.integer("sliding_window", form.defaults["sliding_window"])
+        # Another name of the same field in some of Gemma's files.
         fields.only("sliding_window_size", (window,), window)
         period = form.period
         for name in reversed(form.period_fields):
@@ -241,6 +248,7 @@ def _write_layer_kinds(config: DecoderConfig, form: ConfigFormat) -> dict[str, A
     if form.sliding == "none":
         return {}
     local = config.local_layers
+    # The full list is written, so that any pattern survives, whatever the family's rule.
     listed = [_HF_LAYER_KINDS["local" if is_local else "global"] for is_local in local]
     if form.sliding == "periodic":
         return {"layer_types": listed, "sliding_window": max(config.window, 1)}

@@ -70,6 +70,7 @@ class Fields:
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
         """Takes a field of any type; the default where it is absent or null."""
+        # Taken fields are removed, so that `finish` sees the others.
         value = self._remaining.pop(name, None)
         if value is not None:
             return value
@@ -119,6 +120,7 @@ class Fields:
         Raises:
           UserError: the decoder does not implement a field; the error names it and its value.
         """
+        # Features that the decoder lacks must be switched off in the file.
         for name, values in UNUSED.items():
             self.only(name, values, values[0])
         for name in harmless:

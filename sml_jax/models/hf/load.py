@@ -56,6 +56,7 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
       ignored: prefixes of tensors that are left out, which is logged: those of a vision tower, for example.
     """
     found, left_out = {}, []
+    # Names first: no weight is read yet.
     for name, tensor in stored_tensors(folder).items():
         # Old files hold this constant, which is not a weight.
         if name.endswith(".rotary_emb.inv_freq"):
@@ -107,6 +108,7 @@ def load_hf_params(
 
     # Read parameter by parameter: a stacked one from the tensors of all layers.
     targets = traverse.flatten_dict(sharded_param_shapes(model, mesh)["params"])
+    # The model has parameters that no file of this family can hold.
     if set(targets) != set(places):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
     done, params = 0, {}

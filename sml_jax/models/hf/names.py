@@ -98,6 +98,7 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
         found["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
             found["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
+        # Values are never normed.
         if c.qk_norm and name != "value":
             norm = f"{name}_norm"
             found["layers", "attention", norm, "scale"] = placement(norm, (c.head_dim,), ((0,),))
@@ -108,6 +109,7 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
         mlp_shape = (c.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, c.mlp_dim)
         found["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
 
+    # Every family has the norms before attention and MLP; only some have those after.
     post_norms = ("attention_post_norm", "mlp_post_norm") if c.post_norms else ()
     for name in ("attention_norm", "mlp_norm", *post_norms):
         found["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))

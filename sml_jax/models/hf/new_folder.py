@@ -22,6 +22,7 @@ def check_free(path: str | Path, *, overwrite: bool) -> None:
       UserError: `path` is a file or a folder with content, or there is no permission to write.
     """
     folder = Path(path).absolute()
+    # The nearest parent that exists: the others are made.
     parent = next(parent for parent in folder.parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         why = "no permission" if parent.is_dir() else "it is a file"
@@ -58,6 +59,7 @@ def folder_at_once(path: str | Path, *, overwrite: bool = False) -> Iterator[Pat
         ) from error
     try:
         yield partial
+        # Two renames: there is no moment at which a half-written folder has the final name.
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

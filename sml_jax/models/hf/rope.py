@@ -76,6 +76,7 @@ def _read_parameters(
     if default_local_base is None:
         fields = Fields(values, f"{where}: rope_parameters")
         return Rope(fields.number("rope_theta", default_base), _read_scaling(fields), None)
+    # An object for each kind of layer; the one of local layers may change the base only.
     by_kind = Fields(values, f"{where}: rope_parameters")
     parts = {}
     for kind, default in (("full_attention", default_base), ("sliding_attention", default_local_base)):

@@ -72,6 +72,7 @@ def save_hf(
       UserError: the family has no fields for the configuration, the folder is not empty, or the parameters are spread
         over several processes.
     """
+    # A Hugging Face folder has no place for adapters.
     model, params = merge_lora(Decoder(config), params)
     config = model.config
     stored_dtype = config.param_dtype if dtype is None else dtype
@@ -80,8 +81,10 @@ def save_hf(
     values = config_to_hf(config, family_of_config(config).model_type if family is None else family)
     values |= {"torch_dtype": stored_dtype} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
     leaves = traverse.flatten_dict(params["params"])
+    # Arrays are written from the host, which must be able to read all of them.
     if not all(leaf.is_fully_addressable for leaf in leaves.values()):
         raise UserError("the parameters are spread over several processes: export from a program in one process")
+    # All checks are done: from here on only the disk can fail.
     with folder_at_once(path, overwrite=overwrite) as folder:
         _write_weights(folder, config, leaves, stored_dtype, shard_bytes, progress)
         if tokenizer_from is not None:
@@ -113,6 +116,7 @@ def token_ids(folder: Path | None) -> dict[str, Any]:
       Field -> id, or list of ids, or None where no file names one. The generation_config.json counts more.
     """
     found: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
+    # The second file overrides the first, as in transformers.
     for name in ("config.json", "generation_config.json"):
         if folder is None or not (folder / name).is_file():
             continue

@@ -52,6 +52,7 @@ def reference_attention(
     Returns:
       In the query's dtype; the softmax is float32.
     """
+    # Query heads that share a kv head form a group: b rows, h kv heads, g queries of a group, s and t time.
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
     scores = scale * jnp.einsum("bshgd,bthd->bhgst", grouped, key, preferred_element_type=jnp.float32)
     if softcap is not None:
@@ -60,6 +61,7 @@ def reference_attention(
     visible = valid[:, None, :] & (distance >= 0)
     if window:
         visible &= jnp.logical_not(is_local) | (distance < window)
+    # float32 softmax, as in every fast implementation.
     weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -1e30), axis=-1).astype(value.dtype)
     out = jnp.einsum("bhgst,bthd->bshgd", weights, value, preferred_element_type=jnp.float32)
     return out.reshape(query.shape).astype(query.dtype)
@@ -101,6 +103,7 @@ def self_attention(
     mesh = jax.typeof(query).sharding.mesh
     split = is_split(mesh)
     chosen = choose_implementation(implementation, platform_of(mesh), query.dtype, query.shape[3], softcap)
+    # The mesh that the arrays carry says for which device the program is compiled.
     rule: dict[str, Any] = {"scale": scale, "softcap": softcap}
     attend: Callable[..., jax.Array]
     if chosen == "splash":
@@ -112,6 +115,7 @@ def self_attention(
     # A window at least as long as the rows hides nothing.
     if not 0 < window < query.shape[1]:
         return attend(query, key, value, window=0)
+    # A constant needs one kind of attention. A traced flag of a scan over layers needs both, chosen at run time.
     if isinstance(is_local, bool):
         return attend(query, key, value, window=window if is_local else 0)
     return jax.lax.cond(is_local, partial(attend, window=window), partial(attend, window=0), query, key, value)
@@ -144,6 +148,7 @@ def choose_implementation(
         "cudnn": _cudnn_obstacle(platform, dtype, head_dim, softcap),
         "native": _native_obstacle(platform, dtype, head_dim),
     }
+    # "auto" never fails: where the device's own implementation has an obstacle, plain JAX runs.
     if implementation == "auto":
         fast = {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")
         return fast if obstacles[fast] is None else "xla"
@@ -169,6 +174,7 @@ def _cudnn_obstacle(platform: str, dtype: jnp.dtype, head_dim: int, softcap: flo
         return f"it takes bfloat16 and float16, and the model's dtype is {jnp.dtype(dtype).name}"
     if softcap is not None:
         return "it has no soft cap of scores (attention_softcap)"
+    # Limits of cuDNN's fused kernels, by the GPU's generation.
     generation = _cuda_generation()
     most = 256 if generation >= 9 else 128
     if generation < 8:
@@ -207,5 +213,6 @@ def platform_of(mesh: AbstractMesh) -> str:
     """
     if mesh.abstract_device is not None:
         return mesh.abstract_device.platform
+    # No mesh: the device that JAX would use, which may be set as a device or as a platform's name.
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
     return jax.default_backend() if device is None else getattr(device, "platform", device)

@@ -60,9 +60,11 @@ class CacheBackend:
         Raises:
           UserError: the devices, the dtype, the head size or the mesh do not fit; the error says which.
         """
+        # Plain JAX runs on any mesh, of any device.
         if not self.single_core:
             return
         choose_implementation(self.name, mesh.devices.flat[0].platform, dtype, head_dim, softcap)
+        # Each device must have rows of its own: the C++ knows nothing of other devices.
         if num_decode_loops(mesh) != mesh.size:
             raise UserError(
                 f'engine: attention "{self.name}" is of one core, and the mesh splits rows or heads by fsdp or tensor: '
@@ -71,9 +73,11 @@ class CacheBackend:
             )
 
 
+# A product over whole caches, which the compiler can split over a mesh.
 _XLA = CacheBackend(
     "xla", cached_attention, time_axis=2, reads_full_capacity=True, selects_rows=False, single_core=False
 )
+# C++ that walks through the slots of one row after the other. Time comes first, so that these are contiguous.
 _NATIVE = CacheBackend(
     "native", native_cached_attention, time_axis=1, reads_full_capacity=False, selects_rows=True, single_core=True
 )

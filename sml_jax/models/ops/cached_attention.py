@@ -61,6 +61,7 @@ def attention_mask(
 ) -> Bool[Array, "batch query key"]:
     """Which keys each query sees: valid ones at or before it; in a local layer only the last `window` positions."""
     distance = query_positions[:, :, None] - key_positions[:, None, :]
+    # Without local layers no comparison with the window is compiled.
     near = jnp.logical_or(~is_local, distance < window) if window else True
     return key_valid[:, None, :] & (distance >= 0) & near
 

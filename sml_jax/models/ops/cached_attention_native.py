@@ -40,8 +40,10 @@ def native_cached_attention(
     """
     cache, new = segments
     load_native()
+    # Outside a decode loop the new tokens begin at the first slot of their segment.
     slot = jnp.zeros((), jnp.int32) if new.slot is None else jnp.asarray(new.slot, jnp.int32)
     rows = jnp.arange(query.shape[0], dtype=jnp.int32) if cache.rows is None else cache.rows.reshape(-1)
+    # The start of a row is the number of its cached tokens: the position of the first new one.
     out: jax.Array = jax.ffi.ffi_call(ATTEND, jax.ShapeDtypeStruct(query.shape, query.dtype))(
         query,
         *cache.kv,
@@ -50,6 +52,7 @@ def native_cached_attention(
         *new.kv,
         slot,
         is_local,
+        # 0 stands for "none" in C++, for the window and for the soft cap.
         window=np.int64(window),
         scale=np.float32(scale),
         softcap=np.float32(softcap or 0),

@@ -44,6 +44,7 @@ def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **op
     (x_axes, kernel_axes), batch_axes = dimension_numbers
     assert tuple(x_axes) == tuple(range(x.ndim - len(x_axes), x.ndim)) and batch_axes == ((), ())
     assert all(value is None for value in options.values())
+    # A table of embeddings is summed over its last axis, any other kernel over its first ones.
     is_table = tuple(kernel_axes) != tuple(range(len(kernel_axes)))
     assert not is_table or (kernel.ndim == 2 and tuple(kernel_axes) == (1,))
     # The C++ function knows matrices only: merge the batch, inner and outer dimensions.

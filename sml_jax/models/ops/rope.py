@@ -52,6 +52,7 @@ def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array
       float32 [head_dim / 2].
     """
     frequency = base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    # A linear stretch acts like positions divided by the factor.
     if scaling.kind == "linear":
         return frequency / scaling.factor
     if scaling.kind == "llama3":
@@ -79,6 +80,7 @@ def rotate(
     Returns:
       In the dtype of `x`; the rotation itself is float32.
     """
+    # Angles in float32: bfloat16 cannot tell neighbouring positions apart beyond 256.
     angle = positions[:, :, None, None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     first_half, second_half = jnp.split(x.astype(jnp.float32), 2, axis=-1)
