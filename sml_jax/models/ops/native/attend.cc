@@ -1,5 +1,5 @@
-// Attention of new tokens over a cache and over each other: each row reads the slots that it holds and no more,
-// where a product over whole caches reads as far as the longest row's. float32.
+// Attention of new tokens over a cache and over each other, float32. Each row reads only the slots that hold its tokens,
+// while a product over whole caches reads as many slots for every row as the longest row has.
 //
 // Built by ../native_build.py; called through jax.ffi by ../cached_attention_native.py, whose docstring gives the shapes.
 
@@ -42,14 +42,14 @@ ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, N
                       : whole.dim == 128 ? Row<128>
                       : whole.dim == 256 ? Row<256>
                                          : Row<0>;
-  // Some heads of a row.
+  // One part of the work: some kv heads of one row.
   const auto run = [&](int64_t part) {
     const int64_t i = part / parts, first = kv_heads * (part % parts) / parts;
     Problem p = whole;
     p.kv_heads = kv_heads * (part % parts + 1) / parts - first;
     const int64_t row = std::clamp<int64_t>(rows.typed_data()[i], 0, all - 1);
     const int64_t held = std::clamp<int64_t>(start.typed_data()[i], 0, capacity);
-    // What no query of a local layer sees is not read.
+    // Slots that no query of a local layer can see are not read.
     const int64_t from = p.window ? std::clamp<int64_t>(held + at - p.window + 1, 0, held) : 0;
     const int64_t old = (row * capacity + from) * p.stride() + first * p.dim;
     const int64_t said = i * room * p.stride() + first * p.dim;

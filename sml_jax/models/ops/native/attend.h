@@ -1,4 +1,4 @@
-// What both ways of attending work on: a row's slots and the queries that look at them.
+// What attend_few.h and attend_many.h share: the slots of a row, and which of them a query sees.
 
 #pragma once
 
@@ -9,10 +9,10 @@
 
 namespace sml_jax {
 
-constexpr float kNever = -1e30f;  // a score that no softmax counts
-constexpr int64_t kFetched = 16;  // numbers that come from memory at once: 64 bytes
+constexpr float kNever = -1e30f;  // the score of a masked slot: its weight is 0
+constexpr int64_t kFetched = 16;  // numbers in a cache line of 64 bytes
 
-// exp(x - n log 2) where n is near x / log 2, to about 2 ulp; of a number or of lanes.
+// exp(x - n log 2) for n near x / log 2, to about 2 ulp. Number is float or Lanes.
 template <typename Number>
 inline Number ExpBeside(Number x, Number n) {
   const Number r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -24,7 +24,7 @@ inline Number ExpBeside(Number x, Number n) {
   return p * r * r + r + 1.0f;
 }
 
-// exp for x <= 0; vectorises, where a call of the C library's does not.
+// exp(x) for x <= 0. Compilers vectorise it, unlike a call of the C library.
 inline float Exp(float x) {
   x = std::max(x, -87.0f);
   const float n = __builtin_rintf(x * 1.44269504088896341f);
@@ -39,7 +39,7 @@ inline float SoftCap(float score, float cap) {
   return std::copysign(cap * (1.0f - e) / (1.0f + e), score);
 }
 
-// Neighbouring slots: keys and values [count, kv_heads, dim], from one head's on where it is about one head.
+// Neighbouring slots of a row: keys and values [count, kv_heads, dim]. For one head, the pointers begin at that head.
 struct Slots {
   const float* keys;
   const float* values;
@@ -49,13 +49,13 @@ struct Slots {
 struct Problem {
   int64_t time, heads, dim, all_kv_heads, window;  // window: 0 where the whole context is seen
   float scale, softcap;                            // softcap: 0 for none
-  int64_t kv_heads;                                // that one core works on
+  int64_t kv_heads;                                // how many of them this part of the work has
   int64_t group() const { return heads / all_kv_heads; }
   int64_t queries() const { return time * group(); }     // of a kv head
   int64_t stride() const { return all_kv_heads * dim; }  // from slot to slot
 };
 
-// What a query sees of its line of slots: from `first` to `last`, its own.
+// The slots that a query sees: from `first` to `last`, which is its own.
 struct Sight {
   Sight(const Problem& p, int64_t own, int64_t query)
       : last(own + query / p.group()), first(p.window ? std::max<int64_t>(0, last - p.window + 1) : 0) {}

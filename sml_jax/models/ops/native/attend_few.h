@@ -1,5 +1,5 @@
-// Attention of a few queries of every head, as in a step of decoding: reading the cache is nearly all there is to do.
-// Each number of a head is a lane, and memory is read in one go. The softmax goes over all scores.
+// Attention for a few queries of each head, as in a decoding step, which is bound by reading the cache.
+// A vector lane holds one number of a head, and memory is read in order. The softmax is taken over all scores at once.
 
 #pragma once
 
@@ -11,15 +11,15 @@
 
 namespace sml_jax {
 
-constexpr int64_t kAhead = 8;  // slots that are asked for before they are read
+constexpr int64_t kAhead = 8;  // how many slots before its use a slot is prefetched
 
-// Asks for a head's numbers. Left to itself a core looks ahead no further than a page of 4 KB. Always inline: g++ 12
-// drops calls of a function that does nothing else.
+// Prefetches the numbers of a head. The hardware's own prefetching stops at the end of a page of 4 KB. Always inline,
+// since g++ 12 drops calls of a function that only prefetches.
 __attribute__((always_inline)) inline void Fetch(const float* numbers, int64_t dim) {
   for (int64_t d = 0; d < dim; d += kFetched) __builtin_prefetch(numbers + d);
 }
 
-// score[h][q][j], with `width` slots a line.
+// Computes score[h][q][j], where lines [h][q] are `width` slots apart.
 template <int kDim>
 void ScoresOfFew(const Problem& p, const float* query, const Slots& slots, float* score, int64_t width) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries();
@@ -35,7 +35,7 @@ void ScoresOfFew(const Problem& p, const float* query, const Slots& slots, float
     }
 }
 
-// out[h][q] += sum over kSlots slots of weight[h][q][j] value[j][h].
+// out[h][q] += sum of weight[h][q][j] value[j][h] over kSlots slots j.
 template <int kDim, int kSlots>
 void BlendOfFew(const Problem& p, const float* weight, int64_t width, const float* values, float* out) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries();
@@ -58,7 +58,7 @@ void BlendAllOfFew(const Problem& p, const float* weight, int64_t width, const S
   for (; j < slots.count; ++j) BlendOfFew<kDim, 1>(p, weight + j, width, slots.values + j * p.stride(), out);
 }
 
-// To weights, scores [kv_heads, queries, width].
+// Turns scores [kv_heads, queries, width] into weights; masked slots get 0.
 void SoftmaxOfFew(const Problem& p, float* score, int64_t width, int64_t own) {
   for (int64_t i = 0; i < p.kv_heads * p.queries(); ++i) {
     float* line = score + i * width;
@@ -73,7 +73,7 @@ void SoftmaxOfFew(const Problem& p, float* score, int64_t width, int64_t own) {
   }
 }
 
-// One row, all heads.
+// Attention of one row, for all heads of this part of the work.
 template <int kDim>
 void RowOfFew(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t slot, float* out) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries(), width = kept.count + fresh.count;
@@ -81,7 +81,7 @@ void RowOfFew(const Problem& p, const float* query, const Slots& kept, const Slo
   asked.resize(p.kv_heads * queries * dim);
   score.resize(p.kv_heads * queries * width);
   sum.assign(asked.size(), 0.0f);
-  // From [time, kv_heads, group, dim] to [kv_heads, time, group, dim], and back.
+  // Queries come as [time, kv_heads, group, dim] and are worked on as [kv_heads, time, group, dim].
   const auto place = [&](int64_t t, int64_t h) { return (h * p.time + t) * p.group() * dim; };
   for (int64_t t = 0; t < p.time; ++t)
     for (int64_t h = 0; h < p.kv_heads; ++h)

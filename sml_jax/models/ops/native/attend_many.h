@@ -1,6 +1,6 @@
-// Attention of many queries, as of a text that is given: arithmetic is nearly all there is to do. Each query is a lane.
-// Slots come in chunks, of all heads, so that memory is read in one go and each chunk once; the softmax goes along with
-// them ("online": Milakov and Gimelshein, arXiv 1805.02867).
+// Attention for many queries, as when a given text is processed, which is bound by arithmetic. A vector lane holds one
+// query. Slots are read in chunks that span all heads, so memory is read in order and each chunk once. The softmax is
+// updated chunk by chunk (online softmax: Milakov and Gimelshein, arXiv 1805.02867).
 
 #pragma once
 
@@ -14,11 +14,11 @@
 
 namespace sml_jax {
 
-constexpr int64_t kChunk = 32;  // slots
+constexpr int64_t kChunk = 32;  // slots in a chunk
 
 using Whole = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
-// `Exp` of lanes; rounds x log2(e) by cutting off, as it is at most 0.
+// `Exp` for lanes. Truncation rounds x log2(e) correctly, since it is at most 0.
 inline Lanes Exp(Lanes x) {
   x = x > -87.0f ? x : -87.0f;
   const Whole whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Whole);
@@ -26,17 +26,17 @@ inline Lanes Exp(Lanes x) {
   return ExpBeside(x, n) * reinterpret_cast<Lanes>((whole + 127) << 23);
 }
 
-// kLines queries of one kv head, and what they have gathered: out[d][q] over the slots so far, their weights added up in
-// total[q], relative to the highest score.
+// kLines queries of one kv head and their sums over the slots so far: out[d][q] of the weighted values and total[q] of
+// the weights, both relative to the highest score.
 template <int kLines>
 struct Queries {
-  float* turned;  // [dim, kLines]
+  float* turned;  // the queries, transposed: [dim, kLines]
   float* out;     // [dim, kLines]
   float highest[kLines], total[kLines];
 };
 
-// score[j][q] = key[j] . query[q] for kSlots neighbouring slots. Meanwhile those `ahead` are asked for, little by little:
-// a core waits when it has asked for more than it can hold.
+// score[j][q] = key[j] . query[q] for kSlots neighbouring slots. The slots `ahead` are prefetched little by little
+// meanwhile: a core stalls when too many prefetches are outstanding.
 template <int kDim, int kSlots, int kLines>
 void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, int64_t ahead, float* score) {
   const int64_t dim = kDim ? kDim : dim_;
@@ -51,7 +51,7 @@ void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, 
     for (int q = 0; q < kParts; ++q) Store(score + j * kLines + q * kLanes, sum[j][q]);
 }
 
-// out[d][q] = out[d][q] fade[q] + sum over j of weight[j][q] value[j][d] for kWidth of a head's numbers.
+// out[d][q] = out[d][q] fade[q] + sum over j of weight[j][q] value[j][d], for kWidth numbers d of a head.
 template <int kWidth, int kLines>
 void Blend(const float* weight, const float* fade, const float* values, int64_t stride, int64_t count, int64_t ahead,
            float* out) {
@@ -68,7 +68,8 @@ void Blend(const float* weight, const float* fade, const float* values, int64_t 
     for (int q = 0; q < kParts; ++q) Store(out + d * kLines + q * kLanes, sum[d][q]);
 }
 
-// Scores to weights, relative to the highest score so far; fade[q] is by how much what was gathered before loses.
+// Turns scores into weights relative to the highest score so far. fade[q] is the factor for earlier sums, which were
+// relative to an earlier highest score.
 template <int kLines>
 void Weigh(float* score, int64_t count, Queries<kLines>& queries, float* fade) {
   for (int q = 0; q < kLines; q += kLanes) {
@@ -90,8 +91,8 @@ void Weigh(float* score, int64_t count, Queries<kLines>& queries, float* fade) {
   }
 }
 
-// Takes in a chunk of one head's slots, of which the first is number `from` of the row. The next chunk's numbers lie
-// `ahead` of this one's.
+// Adds a chunk of one head's slots to the sums. The chunk's first slot is number `from` of the row; the next chunk is
+// `ahead` numbers further.
 template <int kDim, int kLines>
 void TakeIn(const Problem& p, const Slots& slots, int64_t from, int64_t ahead, const Sight* sights,
             Queries<kLines>& queries) {
@@ -106,7 +107,7 @@ void TakeIn(const Problem& p, const Slots& slots, int64_t from, int64_t ahead, c
   for (; j < slots.count; ++j) dots(std::integral_constant<int, 1>(), j);
   if (p.softcap != 0)
     for (int64_t i = 0; i < slots.count * kLines; ++i) score[i] = SoftCap(score[i], p.softcap);
-  // Where all see all slots, which is nearly everywhere, nothing is compared.
+  // Most chunks are seen in full by all queries, which needs no masking.
   if (from < sights[kLines - 1].first || from + slots.count - 1 > sights[0].last)
     for (j = 0; j < slots.count; ++j)
       for (int q = 0; q < kLines; ++q)
@@ -116,7 +117,7 @@ void TakeIn(const Problem& p, const Slots& slots, int64_t from, int64_t ahead, c
     Blend<kSlots, kLines>(score, fade, slots.values + d, p.stride(), slots.count, ahead, queries.out + d * kLines);
 }
 
-// Up to kLines queries from number `first` on, of every head of a row.
+// Attention of up to kLines queries of a row, from number `first` on, for every head.
 template <int kDim, int kLines>
 void Lines(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t own, int64_t first,
            float* out) {
@@ -129,7 +130,7 @@ void Lines(const Problem& p, const float* query, const Slots& kept, const Slots&
   const auto place = [&](int64_t h, int64_t q) {
     return ((first + q) / group * p.heads + h * group + (first + q) % group) * dim;
   };
-  std::vector<Sight> sights;  // lines past the last query repeat it
+  std::vector<Sight> sights;  // lanes past the last query repeat that query
   for (int64_t q = 0; q < kLines; ++q) sights.emplace_back(p, own, std::min(first + q, p.queries() - 1));
   for (int64_t h = 0; h < p.kv_heads; ++h) {
     Queries<kLines>& head = heads[h];
@@ -160,7 +161,7 @@ void Lines(const Problem& p, const float* query, const Slots& kept, const Slots&
     }
 }
 
-// One row, all heads.
+// Attention of one row, for all heads of this part of the work.
 template <int kDim>
 void RowOfMany(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t slot, float* out) {
   const int64_t own = kept.count + slot;

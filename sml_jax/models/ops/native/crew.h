@@ -1,7 +1,8 @@
-// Threads of a pool (XLA's, `ffi::ThreadPool`) that share short pieces of work, one soon after another.
+// Shares short pieces of work, which follow each other closely, among threads of a pool (XLA's, `ffi::ThreadPool`).
 //
-// Waking a thread takes longer than such a piece does. So a helper, once called, stays for `kPatience` after the last
-// piece and looks out for the next; the caller never waits for one to come, only for parts that one has taken.
+// Waking a thread takes longer than such a piece of work. A helper that was once started therefore polls for the next
+// piece until none has come for `kPatience`. The caller never waits for a helper to start, only for parts that a helper
+// has begun.
 
 #pragma once
 
@@ -17,13 +18,14 @@ namespace sml_jax {
 
 class Crew {
  public:
-  // Threads that work on a piece at most: a few take all that a memory gives.
+  // The most threads that work on a piece: a few use up the memory bandwidth.
   template <typename Pool>
   static int64_t Size(const Pool& pool) {
     return std::clamp<int64_t>(pool.num_threads(), 1, 8);
   }
 
-  // Runs parts 0 to `parts` - 1, each once, and returns when all are done. Of several callers one is helped.
+  // Runs parts 0 to `parts` - 1, each once, and returns when all are done. With several callers at a time, only one gets
+  // helpers; the others run their parts themselves.
   template <typename Pool>
   void Run(Pool& pool, int64_t parts, const std::function<void(int64_t)>& run) {
     const std::unique_lock<std::mutex> alone(mutex_, std::try_to_lock);
@@ -41,7 +43,7 @@ class Crew {
     ++piece_;  // odd: there is work
     Help();
     ++piece_;
-    while (inside_ > 0) Pause();  // with parts of their own, or to see that none is left
+    while (inside_ > 0) Pause();  // helpers that finish their parts, or look for one
   }
 
  private:
@@ -82,7 +84,7 @@ class Crew {
   alignas(64) std::atomic<int64_t> inside_{0}, helpers_{0};
 };
 
-// The only one: helpers of two would look out on the same cores.
+// The only crew: helpers of two crews would poll on the same cores.
 inline Crew& TheCrew() {
   static Crew crew;
   return crew;

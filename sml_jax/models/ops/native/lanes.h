@@ -1,4 +1,4 @@
-// Neighbouring numbers that are worked on together, on any machine.
+// Vectors of floats, for any machine.
 
 #pragma once
 
@@ -6,8 +6,8 @@
 
 namespace sml_jax {
 
-// As many as a vector register holds: compilers split longer vectors badly. kSums: of so many sums, what is added to them
-// still has registers beside it.
+// kLanes: as many as a vector register holds, since compilers split longer vectors badly. kSums: how many sums can stay
+// in registers beside what is added to them.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kSums = 16;
 #elif defined(__AVX__)
@@ -21,7 +21,7 @@ using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 
 inline Lanes Load(const float* place) {
   Lanes lanes;
-  std::memcpy(&lanes, place, sizeof lanes);  // from anywhere: what no type says rightly to both g++ and clang
+  std::memcpy(&lanes, place, sizeof lanes);  // an unaligned load that both g++ and clang understand
   return lanes;
 }
 

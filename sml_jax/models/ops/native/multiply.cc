@@ -1,5 +1,5 @@
-// Products of a few rows and a kernel by all cores. Nearly all of their time goes to reading the kernel, of which one
-// core takes only a part of what caches and memory give; XLA's products of one row are of one core.
+// Products of a few rows and a kernel, by all cores. Nearly all of the time goes to reading the kernel, and one core
+// cannot use the full bandwidth of caches and memory. XLA's products of one row run on one core.
 //
 // Built by ../native_build.py; called through jax.ffi by ../native_product.py, whose docstring gives the shapes.
 
@@ -19,8 +19,8 @@ using sml_jax::Store;
 
 namespace {
 
-constexpr int64_t kLines = 8;     // of the kernel, read side by side
-constexpr int64_t kColumns = 64;  // of a core, at least: memory is read in stretches
+constexpr int64_t kLines = 8;     // lines of the kernel that are read side by side
+constexpr int64_t kColumns = 64;  // a core gets a multiple of so many columns, so that it reads memory in order
 
 struct Problem {
   int64_t batch, inner, outer;
@@ -32,7 +32,7 @@ struct Problem {
 template <int64_t kCount>
 void Lines(const Problem& p, int64_t i, int64_t from, int64_t to, float* out) {
   for (int64_t b = 0; b < p.batch; ++b) {
-    float x[kCount];  // of its own, or it would be read again after every write
+    float x[kCount];  // a copy: the compiler would read p.x again after every write to out
     std::memcpy(x, p.x + b * p.inner + i, sizeof x);
     const int64_t outer = p.outer;
     const float* line = p.kernel + i * outer;
@@ -55,7 +55,7 @@ void Multiply(const Problem& p, int64_t from, int64_t to, float* out) {
   for (; i < p.inner; ++i) Lines<1>(p, i, from, to, out);
 }
 
-// The same of a kernel [outer, inner].
+// As Multiply, for a kernel [outer, inner].
 void MultiplyTurned(const Problem& p, int64_t from, int64_t to, float* out) {
   for (int64_t c = from; c < to; ++c)
     for (int64_t b = 0; b < p.batch; ++b) {
