@@ -54,17 +54,17 @@ def golden(name: str, seed: int) -> tuple[dict[str, np.ndarray], float]:
     margin = np.inf
     for i, length in enumerate(LENGTHS):
         tokens = rng.integers(0, model.config.vocab_size, length)
-        said = hf_greedy(model, tokens, GREEDY)
-        logits = hf_logits(model, np.concatenate([tokens, said]))
+        sampled = hf_greedy(model, tokens, GREEDY)
+        logits = hf_logits(model, np.concatenate([tokens, sampled]))
         steps = logits[length - 1 : -1]
         others = steps.copy()
-        others[np.arange(GREEDY), said] = -np.inf
-        margin = min(margin, float((steps[np.arange(GREEDY), said] - others.max(-1)).min()))
+        others[np.arange(GREEDY), sampled] = -np.inf
+        margin = min(margin, float((steps[np.arange(GREEDY), sampled] - others.max(-1)).min()))
         arrays |= {
             f"tokens{i}": tokens.astype(np.int32),
             f"logits{i}": logits[:length],
-            f"greedy{i}": said.astype(np.int32),
-            f"logprob{i}": log_softmax(steps)[np.arange(GREEDY), said].astype(np.float32),
+            f"greedy{i}": sampled.astype(np.int32),
+            f"logprob{i}": log_softmax(steps)[np.arange(GREEDY), sampled].astype(np.float32),
         }
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

@@ -81,8 +81,8 @@ def _attention(p: dict, xs: np.ndarray, c: DecoderConfig, local: bool) -> np.nda
             scores = [_cap(queries[t, h] @ keys[s, shared] * scale, c.attention_softcap) for s in range(first, t + 1)]
             weights = np.exp(np.array(scores) - max(scores))
             weights /= weights.sum()
-            said = sum(w * values[s, shared] for w, s in zip(weights, range(first, t + 1), strict=True))
-            out[t] += said @ p["out"]["kernel"][h]
+            attended = sum(w * values[s, shared] for w, s in zip(weights, range(first, t + 1), strict=True))
+            out[t] += attended @ p["out"]["kernel"][h]
     return out
 
 

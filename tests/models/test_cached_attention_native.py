@@ -45,17 +45,17 @@ def given(heads, kv_heads, dim, time, slot, garbage: float = 0.0):
     def some(*shape: int) -> np.ndarray:
         return rng.normal(size=shape).astype(np.float32)
 
-    query, kept = some(5, time, heads, dim), [some(ROWS, KEPT, kv_heads, dim) for _ in range(2)]
-    said = [some(5, room, kv_heads, dim) for _ in range(2)]
+    query, cached = some(5, time, heads, dim), [some(ROWS, KEPT, kv_heads, dim) for _ in range(2)]
+    new_kv = [some(5, room, kv_heads, dim) for _ in range(2)]
     if garbage:
-        for array in kept:
+        for array in cached:
             array[3] = garbage  # nobody's
             for row, count in zip(rows, start, strict=True):
                 array[row, count:] = garbage
-        for array in said:
+        for array in new_kv:
             array[:, at + time :] = garbage
-    past = KVSegment(KVCache(*map(jnp.asarray, kept)), None, None, rows=jnp.asarray(rows)[None])
-    new = KVSegment(KVCache(*map(jnp.asarray, said)), None, None, None if slot is None else jnp.int32(slot))
+    past = KVSegment(KVCache(*map(jnp.asarray, cached)), None, None, rows=jnp.asarray(rows)[None])
+    new = KVSegment(KVCache(*map(jnp.asarray, new_kv)), None, None, None if slot is None else jnp.int32(slot))
     return jnp.asarray(query), (past, new), jnp.asarray(start[:, None] + at + np.arange(time, dtype=np.int32))
 
 
@@ -64,11 +64,11 @@ def plain(query, segments, positions, is_local, **rule) -> jax.Array:
     past, new = segments
     start = positions[:, 0] - (0 if new.slot is None else new.slot)
     slots = [jnp.arange(segment.kv.keys.shape[1]) for segment in segments]
-    kept, said = (jax.tree.map(lambda x: x.swapaxes(1, 2), segment.kv) for segment in segments)
+    cached, new_kv = (jax.tree.map(lambda x: x.swapaxes(1, 2), segment.kv) for segment in segments)
     at = jnp.broadcast_to(slots[0], (5, len(slots[0])))
-    past = KVSegment(jax.tree.map(lambda x: x[past.rows[0]], kept), at, at < start[:, None])
+    past = KVSegment(jax.tree.map(lambda x: x[past.rows[0]], cached), at, at < start[:, None])
     held = jnp.broadcast_to(slots[1] < positions[0, -1] - start[0] + 1, (5, len(slots[1])))
-    new = KVSegment(said, start[:, None] + slots[1], held)
+    new = KVSegment(new_kv, start[:, None] + slots[1], held)
     return cached_attention(query, (past, new), positions, jnp.asarray(is_local), **rule)
 
 

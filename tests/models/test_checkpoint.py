@@ -1,4 +1,4 @@
-"""Models on disk: what was saved comes back bit for bit, and what is not there or does not fit is said."""
+"""Models on disk: what was saved comes back bit for bit, and what is missing or does not fit is an error."""
 
 import dataclasses
 from pathlib import Path

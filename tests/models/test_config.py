@@ -81,7 +81,7 @@ def test_an_unknown_field_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not JSON"),
         ('{"vocab_size": 8}', "missing"),
@@ -89,8 +89,8 @@ def test_an_unknown_field_is_named() -> None:
         ('{"rope_scaling": {"speed": 2}}', "speed"),
     ],
 )
-def test_what_from_json_cannot_read_is_named(text, said):
-    with pytest.raises(UserError, match=said):
+def test_what_from_json_cannot_read_is_named(text, message):
+    with pytest.raises(UserError, match=message):
         DecoderConfig.from_json(text)
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_activation_is_no_silent_default():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ('"layers": 10000000000000', "layers is 10000000000000; it must be at most 2000"),
         ('"embed_dim": 8.0', "embed_dim is 8.0; it takes int"),
@@ -122,9 +122,9 @@ def test_an_unknown_activation_is_no_silent_default():
         ('"lora": {"targets": 3}', "targets is 3; it takes"),
     ],
 )
-def test_a_value_of_another_type_is_named(change, said):
+def test_a_value_of_another_type_is_named(change, message):
     sizes = json.dumps({name: value for name, value in SIZES.items() if f'"{name}"' not in change})
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         DecoderConfig.from_json(f"{sizes[:-1]}, {change}}}")
 
 

@@ -243,7 +243,7 @@ def test_live_gemma3_with_vision_as_transformers_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "said"),
+    ("name", "changes", "message"),
     [
         ("llama", {"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000; it must be at most 2000"),
         ("llama", {"hidden_size": float("inf")}, "hidden_size is inf; it must be a whole number"),
@@ -253,8 +253,8 @@ def test_live_gemma3_with_vision_as_transformers_writes_it() -> None:
     ],
     ids=["layers", "infinite", "nan", "a large number", "lists in a list"],
 )
-def test_numbers_and_lists_that_no_model_has_are_named(name, changes, said):
-    with pytest.raises(UserError, match=said):
+def test_numbers_and_lists_that_no_model_has_are_named(name, changes, message):
+    with pytest.raises(UserError, match=message):
         config_from_hf(toy(name, **changes))
 
 

@@ -119,12 +119,12 @@ def test_other_prefixes_and_a_vision_tower(gemma, tmp_path: Path, prefix: str, m
         config = {"model_type": "gemma3", "text_config": config, "vision_config": {}, "mm_tokens_per_image": 4}
         tower = "vision_tower.x" if prefix.startswith("language") else "model.vision_tower.x"
         renamed[tower] = np.zeros(3, np.float32)
-    said: list[str] = []
+    warnings: list[str] = []
     # Not by way of the root logger, whose state is that of every library in the process.
-    monkeypatch.setattr(huggingface_load._log, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(huggingface_load._log, "warning", lambda text, *values: warnings.append(text % values))
     _, params = load_model(write(tmp_path, config, renamed))
     same(params, load_model(folder)[1])
-    assert len(said) == bool(prefix) and all("left out 1 tensors of vision_tower" in text for text in said)
+    assert len(warnings) == bool(prefix) and all("left out 1 tensors of vision_tower" in text for text in warnings)
     if not prefix:
         renamed["vision_tower.x"] = np.zeros(3, np.float32)
         with pytest.raises(UserError, match=r"no place for: vision_tower\.x"):

@@ -161,24 +161,26 @@ def test_merged_equals_unmerged_with_everything_that_families_do() -> None:
         remat=True,
     )
     model, params = adapted(LORA, config)
-    merged, whole = merge_lora(model, params)
-    assert merged.config == config and jax.tree.structure(whole) == jax.tree.structure(plain_params(config))
-    np.testing.assert_allclose(logits(merged, whole), logits(model, params), atol=1e-5)
+    merged, merged_params = merge_lora(model, params)
+    assert merged.config == config and jax.tree.structure(merged_params) == jax.tree.structure(plain_params(config))
+    np.testing.assert_allclose(logits(merged, merged_params), logits(model, params), atol=1e-5)
 
 
 def test_bfloat16_weights_keep_their_type_and_adapters_stay_float32() -> None:
     config = dataclasses.replace(CONFIG, dtype="bfloat16", param_dtype="bfloat16")
     model, params = adapted(LORA, config)
     assert {leaf.dtype for leaf in jax.tree.leaves(split_lora(params)[1])} == {jnp.dtype("float32")}
-    _, whole = merge_lora(model, params)
-    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), (whole, plain_params(config)))
+    _, merged_params = merge_lora(model, params)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), (merged_params, plain_params(config)))
     assert shapes[0] == shapes[1]
     assert jax.eval_shape(model.apply, params, TOKENS).dtype == jnp.float32
     mlp = params["params"]["layers"]["mlp"]
     delta = jnp.einsum("lir,lro->lio", mlp["up_lora"]["a"], mlp["up_lora"]["b"]) * LORA.scale
     want = (mlp["up"]["kernel"].astype(jnp.float32) + delta).astype(jnp.bfloat16)
     np.testing.assert_allclose(
-        whole["params"]["layers"]["mlp"]["up"]["kernel"].astype(jnp.float32), want.astype(jnp.float32), rtol=1e-2
+        merged_params["params"]["layers"]["mlp"]["up"]["kernel"].astype(jnp.float32),
+        want.astype(jnp.float32),
+        rtol=1e-2,
     )
 
 
@@ -226,18 +228,18 @@ def test_the_adapted_model_samples_what_the_merged_one_does(base: dict) -> None:
 def test_adapters_lie_on_a_mesh_as_their_projections_do(base: dict) -> None:
     model, params = adapted()
     mesh = make_mesh(2, 2, 2)
-    laid = shard_params(mesh, model, params)
-    layers = laid["params"]["layers"]
+    sharded = shard_params(mesh, model, params)
+    layers = sharded["params"]["layers"]
     assert layers["attention"]["query_lora"]["a"].sharding.spec == P(None, "fsdp", None)
     assert layers["attention"]["query_lora"]["b"].sharding.spec == P(None, None, "tensor", None)
     assert layers["attention"]["out_lora"]["a"].sharding.spec == P(None, "tensor", None, None)
     assert layers["mlp"]["down_lora"]["b"].sharding.spec == P(None, None, "fsdp")
-    np.testing.assert_allclose(logits(model, laid), logits(model, params), atol=1e-5, rtol=1e-5)
-    _, whole = merge_lora(model, laid)
-    for leaf, old in zip(jax.tree.leaves(whole), jax.tree.leaves(split_lora(laid)[0]), strict=True):
+    np.testing.assert_allclose(logits(model, sharded), logits(model, params), atol=1e-5, rtol=1e-5)
+    _, merged_params = merge_lora(model, sharded)
+    for leaf, old in zip(jax.tree.leaves(merged_params), jax.tree.leaves(split_lora(sharded)[0]), strict=True):
         assert leaf.sharding.is_equivalent_to(old.sharding, leaf.ndim)
     alone = merge_lora(model, params)[1]
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), whole, alone)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), merged_params, alone)
 
 
 def test_abstract_params_name_the_layers_axis(base: dict) -> None:
@@ -257,9 +259,9 @@ def test_adapters_alone_come_back_bit_for_bit(base: dict, tmp_path: Path) -> Non
     with ocp.StandardCheckpointer() as checkpointer:
         assert same(checkpointer.restore(tmp_path / "adapters"), split_lora(params)[1])  # no base beside them
     runs_else = Decoder(dataclasses.replace(CONFIG, max_length=32, remat=True))
-    again, whole = load_adapters(tmp_path, runs_else, base)
+    again, loaded_params = load_adapters(tmp_path, runs_else, base)
     assert again.config == dataclasses.replace(runs_else.config, lora=LORA)
-    assert same(whole, params)
+    assert same(loaded_params, params)
     # On a model that has adapters, the saved ones take their place, whatever the others' rank.
     other, theirs = adapted(LoraConfig(rank=2, targets=("up",)))
     assert same(load_adapters(tmp_path, other, theirs)[1], params)
@@ -268,23 +270,23 @@ def test_adapters_alone_come_back_bit_for_bit(base: dict, tmp_path: Path) -> Non
 def test_a_model_folder_holds_adapters_too(base: dict, tmp_path: Path) -> None:
     model, params = adapted()
     save_model(tmp_path, model.config, params)
-    again, whole = load_model(tmp_path)
-    assert again == model and same(whole, params)
+    again, loaded_params = load_model(tmp_path)
+    assert again == model and same(loaded_params, params)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"embed_dim": 32}, "made for a base whose embed_dim is 16, but this one's is 32: give the base"),
         ({"layers": 4}, "layers is 2, but this one's is 4"),
         ({"rope_base": 1e6}, "rope_base is 10000.0"),
     ],
 )
-def test_adapters_of_another_base_are_refused(base: dict, tmp_path: Path, changes: dict, said: str) -> None:
+def test_adapters_of_another_base_are_refused(base: dict, tmp_path: Path, changes: dict, message: str) -> None:
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters.json").write_text(dataclasses.replace(CONFIG, lora=LORA).to_json())
     other = Decoder(dataclasses.replace(CONFIG, **changes))
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_adapters(tmp_path, other, base)
     assert "\n" not in str(caught.value)
 
@@ -324,7 +326,7 @@ def test_model_and_parameters_that_do_not_belong_together(base: dict, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"rank": 0}, "lora: rank is 0; it must be at least 1"),
         ({"rank": -4}, "rank is -4"),
@@ -334,8 +336,8 @@ def test_model_and_parameters_that_do_not_belong_together(base: dict, tmp_path: 
         ({"targets": ("query", "embedding")}, r"targets hold \['embedding'\]; they take 'query', .*'down'"),
     ],
 )
-def test_settings_that_cannot_be(changes: dict, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_settings_that_cannot_be(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         LoraConfig(**changes)
 
 
@@ -353,7 +355,7 @@ def test_settings_in_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lora", "said"),
+    ("lora", "message"),
     [
         ({"rank": 0}, "rank is 0"),
         ({"targets": ["mlp"]}, r"targets hold \['mlp'\]"),
@@ -362,9 +364,9 @@ def test_settings_in_json() -> None:
         ("all", "lora must be a JSON object"),
     ],
 )
-def test_settings_in_json_that_cannot_be(lora: Any, said: str) -> None:
+def test_settings_in_json_that_cannot_be(lora: Any, message: str) -> None:
     text = json.dumps({**json.loads(CONFIG.to_json()), "lora": lora})
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         DecoderConfig.from_json(text)
     assert "\n" not in str(caught.value)
 

@@ -82,12 +82,12 @@ for factor, axis in ((kernel, 0), (kernel.T.copy(), 1)):
 
 def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     """NPROC: the size of XLA's pool."""
-    said = set()
+    outputs = set()
     for threads in ("1", "3", "8"):
         env = {**os.environ, "NPROC": threads, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
         done = subprocess.run([sys.executable, "-c", SUMS], env=env, capture_output=True, text=True, check=True)
-        said.add(done.stdout)
-    assert len(said) == 1 and len(said.pop()) > 16_000
+        outputs.add(done.stdout)
+    assert len(outputs) == 1 and len(outputs.pop()) > 16_000
 
 
 def test_callers_at_once_do_not_disturb_each_other() -> None:

@@ -32,7 +32,7 @@ class Case:
     folder: Path
     model: Decoder
     params: dict[str, Any]
-    logits: list[np.ndarray]  # ours, of each row and what was said after it, in one pass
+    logits: list[np.ndarray]  # ours, of each row and what was sampled after it, in one pass
 
     def rows(self, what: str) -> list[np.ndarray]:
         return [self.arrays[f"{what}{i}"] for i in range(len(LENGTHS))]
@@ -79,12 +79,12 @@ def test_there_is_a_golden_file_for_every_family() -> None:
 
 
 def test_logits_in_one_pass(case: Case) -> None:
-    for ours, theirs, said, scores in zip(
+    for ours, theirs, sampled, scores in zip(
         case.logits, case.rows("logits"), case.rows("greedy"), case.rows("logprob"), strict=True
     ):
         np.testing.assert_allclose(ours[: len(theirs)], theirs, atol=1e-4, rtol=0)
         steps = log_softmax(ours[len(theirs) - 1 : -1])
-        np.testing.assert_allclose(steps[np.arange(GREEDY), said], scores, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(steps[np.arange(GREEDY), sampled], scores, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "qwen2"])  # in qwen2_sliding there is all of it
@@ -92,9 +92,9 @@ def test_greedy_tokens_and_their_log_probabilities_through_the_cache(name: str, 
     case = case_of(name)
     rows = case.rows("tokens")
     one = jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3, devices=jax.devices()[:1])
-    # `transformers` was told of no end of a turn: take a token that is not said.
-    said = {int(token) for row in case.rows("greedy") for token in row}
-    end = next(token for token in range(case.model.config.vocab_size) if token not in said)
+    # `transformers` was told of no end of a turn: take a token that is never sampled.
+    sampled = {int(token) for row in case.rows("greedy") for token in row}
+    end = next(token for token in range(case.model.config.vocab_size) if token not in sampled)
     engine = Engine(
         case.model,
         max_concurrent=3,
@@ -155,12 +155,12 @@ def test_live_transformers_loads_what_we_wrote_and_agrees(name: str, case_of, th
         there_and_back(name), dtype="float32", attn_implementation="eager"
     )
     case = case_of(name)
-    tokens, said = case.rows("tokens")[-1], case.rows("greedy")[-1]
-    whole = np.concatenate([tokens, said])
+    tokens, sampled = case.rows("tokens")[-1], case.rows("greedy")[-1]
+    whole = np.concatenate([tokens, sampled])
     theirs = hf_logits(model, whole)
     np.testing.assert_allclose(case.logits[-1], theirs, atol=1e-4, rtol=0)
     np.testing.assert_allclose(theirs[: tokens.size], case.rows("logits")[-1], atol=1e-5, rtol=0)
     np.testing.assert_allclose(
-        log_softmax(theirs[tokens.size - 1 : -1])[np.arange(GREEDY), said], case.rows("logprob")[-1], atol=1e-5
+        log_softmax(theirs[tokens.size - 1 : -1])[np.arange(GREEDY), sampled], case.rows("logprob")[-1], atol=1e-5
     )
     np.testing.assert_array_equal(hf_greedy(model, case.rows("tokens")[0], 16), case.rows("greedy")[0][:16])

@@ -1,4 +1,4 @@
-"""Blocks of tensors read a little at a time, shards written and found again, and what is wrong with a folder said."""
+"""Reading blocks of tensors a little at a time, writing several files, and naming what is wrong with a folder."""
 
 import json
 from pathlib import Path

@@ -77,13 +77,13 @@ def test_rows_are_split_over_data_and_fsdp() -> None:
 
 
 def test_parameters_lie_by_their_logical_axes_and_keep_their_values(params) -> None:
-    laid = shard_params(make_mesh(2, 2, 2), MODEL, params)
-    layers = laid["params"]["layers"]
-    assert laid["params"]["embedding"]["embedding"].sharding.spec == P("tensor", "fsdp")
+    sharded = shard_params(make_mesh(2, 2, 2), MODEL, params)
+    layers = sharded["params"]["layers"]
+    assert sharded["params"]["embedding"]["embedding"].sharding.spec == P("tensor", "fsdp")
     assert layers["attention"]["query"]["kernel"].sharding.spec == P(None, "fsdp", "tensor", None)
     assert layers["attention"]["out"]["kernel"].sharding.spec == P(None, "tensor", None, "fsdp")
     assert layers["mlp"]["down"]["kernel"].sharding.spec == P(None, "tensor", "fsdp")
-    jax.tree.map(np.testing.assert_array_equal, laid, params)
+    jax.tree.map(np.testing.assert_array_equal, sharded, params)
 
 
 def test_logits_are_the_same_on_every_layout(params) -> None:
