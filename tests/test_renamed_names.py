@@ -14,7 +14,7 @@ import pytest
 
 from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import parse_gin
-from sml_jax.gin_config.renamed import GONE, RENAMED
+from sml_jax.gin_config.renamed import GONE, OBJECTS, RENAMED
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "from __gin__ import dynamic_registration\n"
@@ -91,20 +91,22 @@ def test_renamed_classes(old, tmp_path, modules, configurables):
     module, _, name = RENAMED[old].rpartition(".")
     full, thing = configurables[name]
     assert full.rpartition(".")[2] == module and callable(thing)
-    assert old not in configurables
+    moved = name == old  # under its own name, so that only its module is old
+    assert moved or old not in configurables
     parent = full.rpartition(".")[0]
-    for line in (f"{module}.{old}.parameter = 1\n", f"some_module.{old}.parameter = 1\n"):
+    for line in (f"{module}.{old}.parameter = 1\n",) * (not moved) + (f"some_module.{old}.parameter = 1\n",):
         written = line.rpartition(".")[0]
         check(error_for(tmp_path, f"from {parent} import {module}\n{line}"), old, written)
     head = f"from {parent} import {module}\nTHING = @{module}.{name}\n"
-    check(error_for(tmp_path, head, f"{old}.parameter=1"), old)
+    if not moved:
+        check(error_for(tmp_path, head, f"{old}.parameter=1"), old)
 
 
 @pytest.mark.parametrize("old", of_kind("parameter"))
 def test_renamed_parameters(old, tmp_path, configurables):
     owner, _, old_parameter = old.rpartition(".")
     new_owner, _, new_parameter = RENAMED[old].rpartition(".")
-    assert new_parameter in inspect.signature(configurables[new_owner][1]).parameters
+    assert new_parameter in inspect.signature(configurables[new_owner.rpartition(".")[2]][1]).parameters
     full, thing = configurables[owner]
     assert old_parameter not in inspect.signature(thing).parameters
     parent, _, module = full.rpartition(".")
@@ -147,3 +149,12 @@ def test_names_that_are_gone(old, tmp_path, configurables):
 def test_old_modules_are_not_there(old):
     with contextlib.suppress(ModuleNotFoundError):  # raised where the package that held it is gone as well
         assert importlib.util.find_spec(old) is None
+
+
+@pytest.mark.parametrize("parameter", OBJECTS)
+def test_a_string_in_place_of_an_object_is_told_what_to_write(parameter, tmp_path, configurables):
+    owner, _, name = parameter.rpartition(".")
+    full, thing = configurables[owner]
+    assert name in inspect.signature(thing).parameters
+    parent, _, module = full.rpartition(".")
+    assert OBJECTS[parameter] in error_for(tmp_path, f"from {parent} import {module}\n{module}.{parameter} = 'retry'\n")
