@@ -1,4 +1,4 @@
-"""XManager's side: its list of experiments, its local executor, and an executor for jobs that are described already."""
+"""Runs jobs through XManager: its list of experiments, its local executor, and submission to a cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RETRY = Path(__file__).resolve().parent / "retry.sh"
 
 
 def local_command(job: Job) -> list[str]:
-    """What runs on this machine: the program of this very Python, started again by `retry.sh`, its output kept."""
+    """The command of a local run: this Python's own `sml_jax`, which `retry.sh` restarts and whose output it keeps."""
     return [str(RETRY), f"--log={log_path(job)}", sys.executable, "-m", "sml_jax", "train", *job.arguments]
 
 
@@ -51,7 +51,7 @@ def default_database() -> Path:
 
 
 def open_xmanager(database: Path) -> None:
-    """Makes XManager ready: parses its flags and says where its database is.
+    """Prepares XManager: parses its flags and tells it where its database is.
 
     Args:
       database: an SQLite file, made if it is not there.
@@ -65,13 +65,14 @@ def open_xmanager(database: Path) -> None:
         from xmanager.xm_local.storage import database as storage
     except ImportError as error:
         raise UserError(f"XManager is not installed ({error}): pip install -e '.[launch]'") from error
+    # XManager takes its database from a flag that names a YAML file.
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "db.yaml"
         settings = f"{{backend: sqlite, db_name: {str(database.absolute())!r}}}"
         config.write_text(f"sql_connector: sqlite\nsql_connection_settings: {settings}\n")
         flags.FLAGS(["xm.py", f"--xm_db_yaml_config_path={config}"])
         try:
-            storage.database()  # read once and kept
+            storage.database()  # XManager reads the file here, once
         except Exception as error:
             raise UserError(f"XManager's database {database}: {' '.join(str(error).split())}; give --xm_db") from error
 
@@ -85,53 +86,55 @@ def run_local(title: str, jobs: Sequence[Job], parallel: int) -> list[bool]:
       parallel: how many at a time.
 
     Returns:
-      For every job, whether it ended well.
+      For every job, whether it ended with exit code 0.
 
     Raises:
-      Stopped: SIGINT or SIGTERM came; the runs were told and have ended.
+      Stopped: SIGINT or SIGTERM came. The runs have been told, and have ended.
     """
     from xmanager import xm, xm_local
     from xmanager.xm_local import executables
 
     # XManager runs `sh -c COMMAND` and sends signals to that shell; with `exec` it is the program that gets them.
     executable = executables.LocalBinary(name="sml-jax", command="exec")
-    ended_well = [False] * len(jobs)
+    succeeded = [False] * len(jobs)
     units: list[Any] = []
     stops: list[str] = []
 
-    async def one(i: int, gate: asyncio.Semaphore, experiment: Any) -> None:
+    async def run_one(i: int, gate: asyncio.Semaphore, experiment: Any) -> None:
         async with gate:
             name, arguments = jobs[i].point or title, local_command(jobs[i])
             unit = await experiment.add(xm.Job(executable, xm_local.Local(), name=name, args=arguments))
             units.append(unit)
+            # A failed job must not end the others; its entry stays False.
             with contextlib.suppress(xm.ExperimentUnitError):
                 await unit.wait_until_complete()
-                ended_well[i] = True
+                succeeded[i] = True
 
-    async def everything() -> None:
+    async def run_all() -> None:
         me = asyncio.current_task()
         assert me is not None
+        # A signal cancels this task, which then stops the runs.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)  # as SIGINT does by itself
         gate = asyncio.Semaphore(parallel)
         async with xm_local.create_experiment(experiment_title=title) as experiment:
             try:
-                await asyncio.gather(*(one(i, gate, experiment) for i in range(len(jobs))))
+                await asyncio.gather(*(run_one(i, gate, experiment) for i in range(len(jobs))))
             except asyncio.CancelledError:
                 stops.append("stopped, and the runs with it, their state saved: the same command goes on with them")
                 await _stop(units)
 
     try:
-        asyncio.run(everything())
-    except RuntimeError:  # on leaving, XManager tells of a failed job again
-        if all(ended_well):
+        asyncio.run(run_all())
+    except RuntimeError:  # on leaving, XManager raises for a failed job a second time
+        if all(succeeded):
             raise
     if stops:
         raise Stopped(stops[0])
-    return ended_well
+    return succeeded
 
 
 async def _stop(units: Sequence[Any]) -> None:
-    """Hands SIGTERM to what runs and waits for it; XManager's own way at exit does not wait."""
+    """Sends SIGTERM to all running jobs and waits for them, which XManager does not do when it exits."""
     handles = [handle for unit in units for handle in unit._local_execution_handles]
     for handle in handles:
         handle.terminate()
@@ -144,19 +147,20 @@ def submit_all(title: str, jobs: Sequence[Job], image: str, submit: Callable[[Jo
     Args:
       title: the experiment's name in XManager.
       jobs: what to run.
-      image: the container image, for XManager's books.
+      image: the container image, for XManager's records.
       submit: hands a job to the cluster; raises UserError.
 
     Returns:
-      What the cluster calls each job.
+      The cluster's name of each job.
 
     Raises:
-      UserError: a job was refused. Those before it have been submitted.
+      UserError: the cluster refused a job. Those before it have been submitted.
     """
     from xmanager import xm, xm_local
 
     from launch.described import Described, described_image
 
+    # XManager wraps what an executor raises, so the refusal is kept aside and raised afterwards.
     submitted: list[str] = []
     refused: list[UserError] = []
 
@@ -169,7 +173,7 @@ def submit_all(title: str, jobs: Sequence[Job], image: str, submit: Callable[[Jo
         submitted.append(done.name)
         return done
 
-    async def everything() -> None:
+    async def submit_each() -> None:
         async with xm_local.create_experiment(experiment_title=title) as experiment:
             for job in jobs:
                 executor = Described(submit=functools.partial(submit_one, job))
@@ -178,7 +182,7 @@ def submit_all(title: str, jobs: Sequence[Job], image: str, submit: Callable[[Jo
                 if refused:
                     return
 
-    asyncio.run(everything())
+    asyncio.run(submit_each())
     if refused:
         done = f" ({len(submitted)} of {len(jobs)} jobs had been submitted)" if submitted else ""
         raise UserError(f"{refused[0]}{done}")

@@ -1,4 +1,4 @@
-"""An executor of XManager's for jobs that are described already. Needs XManager: import it where it is used."""
+"""An XManager executor for jobs whose descriptions we write. It needs XManager, so import it where it is used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +13,11 @@ from launch.backend import Submitted
 
 @attr.s(auto_attribs=True)
 class Described(xm.Executor):
-    """Hands a job to a cluster by a function and writes it into XManager's database.
+    """Submits a job by a function and records it in XManager's database.
 
     Attributes:
-      submit: does it; None where the cluster refused.
-      requirements: unused: the description says what the job needs.
+      submit: submits the job; returns None where the cluster refused it.
+      requirements: XManager asks for it; unused, since the description says what the job needs.
     """
 
     submit: Callable[[], Submitted | None]
@@ -28,15 +28,16 @@ class Described(xm.Executor):
     @classmethod
     async def launch(cls, local_experiment_unit: Any, job_group: xm.JobGroup) -> list[Any]:
         """Called by XManager for every work unit."""
-        unit, books = local_experiment_unit, database.database()
+        unit, records = local_experiment_unit, database.database()
         for job in xm.job_operators.flatten_jobs(job_group):
             done = job.executor.submit()
             if done is None:
                 continue
+            # XManager has one table for Vertex AI and one for Kubernetes, whose jobs have a namespace.
             if done.namespace is None:
-                books.insert_vertex_job(unit.experiment_id, unit.work_unit_id, done.name)
+                records.insert_vertex_job(unit.experiment_id, unit.work_unit_id, done.name)
             else:
-                books.insert_kubernetes_job(unit.experiment_id, unit.work_unit_id, done.namespace, done.name)
+                records.insert_kubernetes_job(unit.experiment_id, unit.work_unit_id, done.namespace, done.name)
         return []
 
 

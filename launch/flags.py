@@ -9,7 +9,7 @@ from sml_jax.common.errors import UserError
 
 EXECUTORS = ("local", "vertex", "kubernetes")
 
-_OWN = (
+_LAUNCH_FLAGS = (
     ProgramFlag("executor", f"where to run: {', '.join(EXECUTORS)}", required=True),
     ProgramFlag("seeds", "a run a seed: --seeds=0,1,2"),
     ProgramFlag("sweep", "a run a value: --sweep='online/adamw.learning_rate=[1e-4,3e-4]'; may be given again"),
@@ -29,8 +29,10 @@ _OWN = (
     ProgramFlag("volume_claim", "kubernetes: the PersistentVolumeClaim that holds the runs, seen at /data"),
     ProgramFlag("context", "kubernetes: a context of the kubeconfig; the current one if not given"),
 )
-_TRAIN = (ProgramFlag("resume", "handed to sml-jax train: auto or must", default="auto"),)
+# Handed on to sml-jax train.
+_TRAIN_FLAGS = (ProgramFlag("resume", "handed to sml-jax train: auto or must", default="auto"),)
 
+# Flags that an executor cannot do without, and those that mean something to it alone.
 _NEEDED = {
     "local": (),
     "vertex": ("image", "topology", "project", "region", "staging_bucket"),
@@ -60,22 +62,26 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
       UserError: a flag is missing, unknown, malformed, or means nothing to the executor.
     """
+    # --sweep may be given again and may hold anything, and --dry_run and --spot may stand alone: neither is how the
+    # programs' flags are written, so both are taken care of first.
     sweeps = [argument.partition("=")[2] for argument in argv if argument.startswith("--sweep=")]
     rest = [
         f"{argument}=true" if argument in ("--dry_run", "--spot") else argument
         for argument in argv
         if not argument.startswith("--sweep=")
     ]
-    flags = parse_program_flags("launch/xm.py", DESCRIPTION, rest, [*_OWN, *_TRAIN])
+    flags = parse_program_flags("launch/xm.py", DESCRIPTION, rest, [*_LAUNCH_FLAGS, *_TRAIN_FLAGS])
+    # What the executor needs, and what means nothing to it.
     if flags.executor not in EXECUTORS:
         raise UserError(f"--executor={flags.executor}: there is {', '.join(EXECUTORS)}")
     missing = [f"--{name}=..." for name in _NEEDED[flags.executor] if getattr(flags, name) is None]
     if missing:
         raise UserError(f"--executor={flags.executor} needs {' and '.join(missing)}; see launch/xm.py --help")
     for name in sorted({argument.partition("=")[0].removeprefix("--") for argument in rest}):
-        if any(name in own for own in _ONLY.values()) and name not in _ONLY[flags.executor]:
-            takers = " and ".join(executor for executor, own in _ONLY.items() if name in own)
+        if any(name in names for names in _ONLY.values()) and name not in _ONLY[flags.executor]:
+            takers = " and ".join(executor for executor, names in _ONLY.items() if name in names)
             raise UserError(f"--{name} means nothing to --executor={flags.executor}: it is for {takers}")
+    # Values out of range.
     if flags.parallel < 1:
         raise UserError(f"--parallel={flags.parallel}: at least 1")
     if not 0 < flags.max_hours <= 24 * 365:
@@ -92,6 +98,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _switch(name: str, text: str) -> bool:
+    """The value of a flag that is true or false."""
     if text.lower() not in ("true", "false"):
         raise UserError(f"--{name}={text}: write --{name}=true, --{name}=false or --{name} alone")
     return text.lower() == "true"
@@ -102,7 +109,7 @@ def _axes(seeds: str | None, sweeps: Sequence[str]) -> list[Axis]:
 
 
 def _workdir(path: str, executor: str) -> str:
-    """The folder as the job sees it: one that outlives its machine."""
+    """Checks that --workdir, as the job sees it, outlives the job's machine; returns it."""
     if path.startswith("gs:"):
         raise UserError("--workdir is a folder: on Vertex AI, gs://BUCKET/PATH is seen at /gcs/BUCKET/PATH")
     if executor == "vertex" and not path.startswith("/gcs/"):

@@ -1,4 +1,4 @@
-"""What is to be run: a job a point of the sweep, each with a folder of its own."""
+"""The jobs of an experiment: one for each point of a sweep, each with a folder of its own."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class Job:
     """One run of `sml-jax train`.
 
     Attributes:
-      point: what sets it apart from the others, e.g. `seed=0,learning_rate=1e-4`; empty for a single run.
+      point: the values that only this run has, e.g. `seed=0,learning_rate=1e-4`; empty for a single run.
       label: a name of lower-case letters, digits and dashes, as Kubernetes wants it.
       workdir: the run's folder, where the job runs.
       arguments: of `sml-jax train`.
@@ -33,7 +33,7 @@ def plan(
     axes: Sequence[Axis],
     passed_on: Sequence[str] = (),
 ) -> list[Job]:
-    """The jobs of an experiment.
+    """Makes the jobs of an experiment.
 
     Args:
       name: the experiment's name; labels start with it.
@@ -44,20 +44,22 @@ def plan(
       passed_on: further arguments of `sml-jax train`.
 
     Returns:
-      A job a point.
+      One job for each point.
 
     Raises:
-      UserError: a name is both swept and given once for all.
+      UserError: a name is both swept and given to all runs.
     """
+    # Gin would let the later flag win, so that every point of the sweep would be the same run.
     given = {binding.partition("=")[0] for binding in gin_bindings}
     for axis in axes:
         if axis.name in given:
             flag = "--seeds" if axis.name == "SEED" else "--sweep"
             raise UserError(f"{axis.name} is given by both --gin.{axis.name} and {flag}: take one of them away")
-    found = points(axes)
-    digits = len(str(len(found) - 1))
+    sweep_points = points(axes)
+    # Numbers of equal length, so that a cluster lists the jobs in order.
+    digits = len(str(len(sweep_points) - 1))
     jobs = []
-    for i, point in enumerate(found):
+    for i, point in enumerate(sweep_points):
         folder = f"{workdir.rstrip('/')}/{point.folder}" if point.folder else workdir
         bindings = [f"--gin.{binding}" for binding in (*gin_bindings, *point.bindings)]
         files = [f"--gin_file={file}" for file in gin_files]
@@ -73,15 +75,16 @@ def plan(
 
 
 def label(name: str, suffix: str = "") -> str:
-    """A name fit for Kubernetes, with room for a pod's index: RFC 1123, at most 52 characters.
+    """Makes a name that Kubernetes takes (RFC 1123), of at most 52 characters, which leaves room for a pod's index.
 
     Args:
       name: any text.
-      suffix: kept whole, after a dash.
+      suffix: follows a dash and is never cut.
 
     Returns:
-      Lower-case letters, digits and dashes; it starts with a letter and ends with none of the dashes.
+      Lower-case letters, digits and dashes, beginning with a letter and not ending with a dash.
     """
+    # Every other character becomes a dash, and the front must be a letter.
     text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     text = text if text[:1].isalpha() else f"run-{text}".rstrip("-")
     tail = f"-{suffix}" if suffix else ""

@@ -1,11 +1,11 @@
-"""Kubernetes: an indexed Job a run, one pod a TPU host, and its submission.
+"""Kubernetes: an indexed Job for each run, with one pod for each TPU host, and its submission.
 
 XManager's own Kubernetes executor sets no TPU resources, volumes or completion index and never restarts a pod
-(`backoffLimit: 0`), so the manifests are written here and XManager keeps the books. A plain Job is enough for several
+(`backoffLimit: 0`), so the manifests are written here and XManager only records them. A plain Job is enough for several
 hosts, without the JobSet add-on: a process that loses a peer ends by itself (76), so every pod comes back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from launch.jobs import Job
@@ -19,11 +19,11 @@ _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
 def manifests(job: Job, tpu: Slice, image: str, namespace: str, volume_claim: str, spot: bool) -> list[dict[str, Any]]:
-    """What `kubectl apply` would be given.
+    """The objects of one run, as `kubectl apply` takes them.
 
     Args:
       job: what to run.
-      tpu: the slice; a pod a host.
+      tpu: the slice; each of its hosts gets a pod.
       image: made from launch/Dockerfile.
       namespace: where the objects live.
       volume_claim: a PersistentVolumeClaim that every pod may write, seen at /data.
@@ -34,7 +34,7 @@ def manifests(job: Job, tpu: Slice, image: str, namespace: str, volume_claim: st
     """
     labels = {"app": "sml-jax", "sml-jax/run": job.label}
     meta = {"name": job.label, "namespace": namespace, "labels": labels}
-    several = tpu.hosts > 1
+    several_hosts = tpu.hosts > 1
     selector = {
         "cloud.google.com/gke-tpu-accelerator": tpu.accelerator,
         "cloud.google.com/gke-tpu-topology": tpu.topology,
@@ -48,12 +48,12 @@ def manifests(job: Job, tpu: Slice, image: str, namespace: str, volume_claim: st
         # Kubernetes would put variables in the place of $(NAME); $$ stands for $.
         "args": [
             *(text.replace("$(", "$$(") for text in job.arguments),
-            *(_meeting(job.label, namespace, tpu.hosts) if several else []),
+            *(_joining_flags(job.label, namespace, tpu.hosts) if several_hosts else []),
         ],
         "resources": {"requests": chips, "limits": chips},
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     }
-    if several:
+    if several_hosts:
         container["env"] = [{"name": "PROCESS_ID", "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}}]
         # 8471 is libtpu's own.
         container["ports"] = [{"containerPort": 8471}, {"containerPort": PORT}]
@@ -68,7 +68,7 @@ def manifests(job: Job, tpu: Slice, image: str, namespace: str, volume_claim: st
         "containers": [container],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": volume_claim}}],
     }
-    if several:
+    if several_hosts:
         pod["subdomain"] = job.label
     spec = {
         "completionMode": "Indexed",
@@ -78,12 +78,12 @@ def manifests(job: Job, tpu: Slice, image: str, namespace: str, volume_claim: st
         "podFailurePolicy": {"rules": _rules()},
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
-    made: list[dict[str, Any]] = [{"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}]
-    if several:
+    objects: list[dict[str, Any]] = [{"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}]
+    if several_hosts:
         # Names must resolve while the first pod is still starting.
         service = {"clusterIP": "None", "selector": labels, "publishNotReadyAddresses": True}
-        made.insert(0, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service})
-    return made
+        objects.insert(0, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service})
+    return objects
 
 
 def submit(objects: list[dict[str, Any]], context: str | None = None) -> None:
@@ -115,6 +115,7 @@ def submit(objects: list[dict[str, Any]], context: str | None = None) -> None:
         try:
             calls[kind](namespace=item["metadata"]["namespace"], body=item)
         except client.ApiException as error:
+            # 409: an object of that name exists. A Service may stay from an earlier run of the same name.
             if error.status != 409:
                 raise UserError(f"Kubernetes refused the {kind} {name}: {error.status} {error.reason}") from error
             if kind == "Job":
@@ -126,7 +127,11 @@ def submit(objects: list[dict[str, Any]], context: str | None = None) -> None:
 
 
 def _rules() -> list[dict[str, Any]]:
-    """In order, the first that fits: preempted or asked to start again, not counted; a user's error, never retried."""
+    """The failure policy, of which the first rule that fits counts.
+
+    A user's error fails the Job at once. A run that was stopped, lost a peer or lost its machine starts again, and does
+    not count as a crash.
+    """
 
     def codes(action: str, *values: int) -> dict[str, Any]:
         return {
@@ -141,12 +146,8 @@ def _rules() -> list[dict[str, Any]]:
     ]
 
 
-def _verbatim(arguments: Sequence[str]) -> list[str]:
-    """Kubernetes puts variables in the place of $(NAME); $$ stands for $."""
-    return [text.replace("$(", "$$(") for text in arguments]
-
-
-def _meeting(name: str, namespace: str, hosts: int) -> list[str]:
+def _joining_flags(name: str, namespace: str, hosts: int) -> list[str]:
+    """The flags by which the pods of one run join: they meet at the first pod, under the Service's name."""
     return [
         f"--coordinator_address={name}-0.{name}.{namespace}.svc:{PORT}",
         f"--num_processes={hosts}",

@@ -16,7 +16,7 @@ _GENERATIONS = {
     "v5p": ("tpu-v5p-slice", "ct5p-hightpu", {"2x2x1": 4}),
     "v6e": ("tpu-v6e-slice", "ct6e-standard", {"1x1": 1, "2x2": 4, "2x4": 8}),
 }
-_CHIPS_OF_MANY = 4  # a host's chips in a slice of several hosts
+_CHIPS_PER_HOST = 4  # in a slice of several hosts
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,24 @@ def parse_slice(text: str) -> Slice:
       The slice.
 
     Raises:
-      UserError: another form, an unknown generation, or a shape that does not divide into its hosts.
+      UserError: the text has another form, the generation is unknown, or the shape does not divide into hosts.
     """
     generation, _, topology = text.partition(":")
     if generation not in _GENERATIONS or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", topology):
         known = ", ".join(_GENERATIONS)
         raise UserError(f"--topology={text}: write GENERATION:SHAPE, e.g. v5e:4x4; generations: {known}")
-    accelerator, machine, single = _GENERATIONS[generation]
+    accelerator, machine, single_host = _GENERATIONS[generation]
     sides = [int(side) for side in topology.split("x")]
-    if len(sides) != len(next(iter(single)).split("x")):
-        raise UserError(f"--topology={text}: {generation} has shapes such as {max(single, key=len)}")
+    if len(sides) != len(next(iter(single_host)).split("x")):
+        raise UserError(f"--topology={text}: {generation} has shapes such as {max(single_host, key=len)}")
     chips = math.prod(sides)
-    if topology in single:
+    # A shape that one host holds; else the slice is made of hosts with 4 chips each.
+    if topology in single_host:
         return Slice(generation, topology, 1, chips, f"{machine}-{chips}t", accelerator)
-    if chips % _CHIPS_OF_MANY or chips <= max(single.values()):
+    if chips % _CHIPS_PER_HOST or chips <= max(single_host.values()):
         raise UserError(
-            f"--topology={text}: {generation} has {', '.join(single)} on one host, and multiples of 4 chips"
+            f"--topology={text}: {generation} has {', '.join(single_host)} on one host, and multiples of 4 chips"
         )
     return Slice(
-        generation, topology, chips // _CHIPS_OF_MANY, _CHIPS_OF_MANY, f"{machine}-{_CHIPS_OF_MANY}t", accelerator
+        generation, topology, chips // _CHIPS_PER_HOST, _CHIPS_PER_HOST, f"{machine}-{_CHIPS_PER_HOST}t", accelerator
     )

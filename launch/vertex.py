@@ -1,7 +1,7 @@
 """Vertex AI: a CustomJob on one TPU host, and its submission.
 
 XManager's own Vertex executor knows TPU v2 and v3 only and has no place for a topology or for scheduling, so the
-job is written here, as the v1 API has it, and XManager keeps the books.
+job is written here, as the v1 API has it, and XManager only records it.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def custom_job(
       A CustomJob in JSON form, with the API's own names.
 
     Raises:
-      UserError: a slice of several hosts, or a bucket that is none.
+      UserError: the slice has several hosts, or `staging_bucket` is not a bucket.
     """
     if tpu.hosts > 1:
         raise UserError(
@@ -66,10 +66,10 @@ def custom_job(
 
 
 def submit(body: dict[str, Any], project: str, region: str) -> str:
-    """Creates the job.
+    """Creates the job on Vertex AI.
 
     Args:
-      body: of `custom_job`.
+      body: as `custom_job` returns it.
       project: the Google Cloud project.
       region: where the job runs.
 
@@ -77,13 +77,14 @@ def submit(body: dict[str, Any], project: str, region: str) -> str:
       The job's resource name.
 
     Raises:
-      UserError: no credentials, or what the API answered.
+      UserError: there are no credentials, or the API refused; the text says why.
     """
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
     from google.cloud import aiplatform_v1
     from google.protobuf import json_format
 
+    # The client takes a message, which is made from the JSON form that a dry run prints.
     job = aiplatform_v1.CustomJob()
     json_format.ParseDict(body, aiplatform_v1.CustomJob.pb(job))
     try:

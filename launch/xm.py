@@ -29,16 +29,18 @@ def main(argv: Sequence[str]) -> int:
     flags = parse_flags(argv)
     name = flags.name or Path(flags.gin_files[-1]).stem
     jobs = plan(name, flags.workdir, flags.gin_files, flags.gin_bindings, flags.axes, flags.passed_on)
+    # Everything is described and checked before the first job starts.
     describe = _describer(flags)
     descriptions = [describe(job) for job in jobs]
     _check_bindings(flags.gin_files, jobs)
     if flags.dry_run:
-        print(_printed(flags.executor, jobs, descriptions))
+        print(_dry_run_text(flags.executor, jobs, descriptions))
         return 0
     backend.open_xmanager(Path(flags.xm_db).expanduser() if flags.xm_db else backend.default_database())
     if flags.executor == "local":
         return _report_local(jobs, backend.run_local(name, jobs, flags.parallel))
 
+    # On a cluster, XManager calls this for one job after the other.
     def submit(job: Job) -> backend.Submitted:
         described = descriptions[jobs.index(job)]
         if flags.executor == "vertex":
@@ -52,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _describer(flags: argparse.Namespace) -> Callable[[Job], Any]:
-    """What makes a job's description: a command line, a CustomJob, or the manifests."""
+    """Returns a function that describes a job to the executor: as a command line, a CustomJob, or manifests."""
     if flags.executor == "local":
         return backend.local_command
     tpu = parse_slice(flags.topology)
@@ -72,8 +74,8 @@ def _check_bindings(gin_files: Sequence[str], jobs: Sequence[Job]) -> None:
         parse_gin(gin_files, split_gin_flags(job.arguments).bindings)
 
 
-def _printed(executor: str, jobs: Sequence[Job], descriptions: Sequence[Any]) -> str:
-    """A dry run's text: commands of a shell, a JSON list of CustomJobs, or a JSON list for `kubectl apply -f -`."""
+def _dry_run_text(executor: str, jobs: Sequence[Job], descriptions: Sequence[Any]) -> str:
+    """What a dry run prints: shell commands, a JSON list of CustomJobs, or a JSON List for `kubectl apply -f -`."""
     if executor == "local":
         heads = [f"# {job.point or 'one run'}" for job in jobs]
         return "\n".join(f"{head}\n{shlex.join(command)}" for head, command in zip(heads, descriptions, strict=True))
@@ -83,10 +85,11 @@ def _printed(executor: str, jobs: Sequence[Job], descriptions: Sequence[Any]) ->
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2)
 
 
-def _report_local(jobs: Sequence[Job], ended_well: Sequence[bool]) -> int:
-    for job, well in zip(jobs, ended_well, strict=True):
-        print(f"{'done' if well else 'FAILED'}: {job.workdir} (output: {backend.log_path(job)})")
-    return 0 if all(ended_well) else 1
+def _report_local(jobs: Sequence[Job], succeeded: Sequence[bool]) -> int:
+    """Prints how each local run ended; returns the exit code."""
+    for job, success in zip(jobs, succeeded, strict=True):
+        print(f"{'done' if success else 'FAILED'}: {job.workdir} (output: {backend.log_path(job)})")
+    return 0 if all(succeeded) else 1
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
 
 if TYPE_CHECKING:
-    from sml_jax.models.hf.load import Progress as Tell
+    from sml_jax.models.hf.load import Progress as ReportProgress
 
 DESCRIPTION = """Converts a model. What --from holds says which way:
 
@@ -42,11 +42,14 @@ def main(argv: Sequence[str]) -> int:
     from sml_jax.models.hf.checkpoint import find_model
     from sml_jax.models.hf.save import text_files
 
+    # All flags are checked before any weight is read, which may take minutes.
     source, form = find_model(flags["from"])
     target = user_path(flags["to"])
-    texts = user_path(flags.get("tokenizer_from", source))
-    if "tokenizer_from" in flags and not (texts.is_dir() and text_files(texts)):
-        raise UserError(f"--tokenizer_from: {texts} is no folder with a tokenizer's files: give the model's, or none")
+    tokenizer_folder = user_path(flags.get("tokenizer_from", source))
+    if "tokenizer_from" in flags and not (tokenizer_folder.is_dir() and text_files(tokenizer_folder)):
+        raise UserError(
+            f"--tokenizer_from: {tokenizer_folder} is no folder with a tokenizer's files: give the model's, or none"
+        )
     if form == "hugging-face" and "family" in flags:
         raise UserError(
             "--family says which Hugging Face folder to write, but --from is such a folder, so that one of ours is "
@@ -57,9 +60,9 @@ def main(argv: Sequence[str]) -> int:
     dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
     with _progress(f"converting {source.name}") as progress:
         if form == "hugging-face":
-            _from_hugging_face(source, target, dtype, texts, overwrite, progress)
+            _from_hugging_face(source, target, dtype, tokenizer_folder, overwrite, progress)
         else:
-            _to_hugging_face(source, target, dtype, flags.get("family"), texts, overwrite, progress)
+            _to_hugging_face(source, target, dtype, flags.get("family"), tokenizer_folder, overwrite, progress)
     kind = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
     print(f"{target}: {kind}")
     return 0
@@ -69,19 +72,22 @@ def _from_hugging_face(
     source: Path,
     target: Path,
     dtype: str | None,
-    texts: Path,
+    tokenizer_folder: Path,
     overwrite: bool,
-    progress: Tell,
+    progress: ReportProgress,
 ) -> None:
+    """Writes a model folder of ours."""
     from sml_jax.models.hf.checkpoint import load_model, save_model
     from sml_jax.models.hf.new_folder import check_free, folder_at_once
     from sml_jax.models.hf.save import copy_text_files
 
+    # Before the weights are read: a target that is in the way should not cost minutes.
     check_free(target, overwrite=overwrite)
     overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
     model, params = load_model(source, overrides=overrides, progress=progress)
+    # The folder appears whole or not at all, also if this program is killed.
     with folder_at_once(target, overwrite=overwrite) as folder:
-        copy_text_files(texts, folder)
+        copy_text_files(tokenizer_folder, folder)
         save_model(folder, model.config, params)
 
 
@@ -90,10 +96,11 @@ def _to_hugging_face(
     target: Path,
     dtype: str | None,
     family: str | None,
-    texts: Path,
+    tokenizer_folder: Path,
     overwrite: bool,
-    progress: Tell,
+    progress: ReportProgress,
 ) -> None:
+    """Writes a Hugging Face folder."""
     from sml_jax.models.hf.checkpoint import load_model
     from sml_jax.models.hf.new_folder import check_free
     from sml_jax.models.hf.save import save_hf
@@ -106,19 +113,20 @@ def _to_hugging_face(
         params,
         family,
         dtype,
-        tokenizer_from=texts,
+        tokenizer_from=tokenizer_folder,
         overwrite=overwrite,
         progress=progress,
     )
 
 
 def _parse(argv: Sequence[str]) -> dict[str, str]:
-    """The flags that are given, by name."""
+    """Parses the command line; returns the flags that are given, by name."""
     parser = FlagParser("sml-jax convert", DESCRIPTION, "--from=DIR --to=DIR [--flag=value ...]")
     for name, (metavar, text) in _FLAGS.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     namespace = parser.parse_flags(argv, _FLAGS, takes_gin=False)
     flags = {name: value for name, value in vars(namespace).items() if value is not None}
+    # Missing flags first, then values that are not among the choices.
     missing = [f"--{name}=DIR" for name in ("from", "to") if not flags.get(name)]
     if missing:
         raise UserError(f"sml-jax convert needs {' and '.join(missing)}; see sml-jax convert --help")
@@ -129,10 +137,11 @@ def _parse(argv: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Tell]:
-    """Shows how many tensors are done."""
+def _progress(title: str) -> Iterator[ReportProgress]:
+    """Yields a function that shows how many tensors are done."""
     from sml_jax.run.io.display import Progress
 
+    # The line on the terminal begins with the first tensor, when their number is known.
     with ExitStack() as stack:
         shown: list[Progress] = []
 

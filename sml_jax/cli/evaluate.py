@@ -16,8 +16,10 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     checkpoint = ProgramFlag("checkpoint", "the model: a finished run's folder or a model folder", required=True)
     flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint, *PROCESS_FLAGS])
+    # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from sml_jax.distributed.membership import join_group
 
+    # The processes join before anything uses JAX, which importing a run may do.
     with join_group(group_of(flags)):
         from sml_jax.gin_config.load import load_experiment
 

@@ -107,6 +107,7 @@ def parse_program_flags(
     for flag in extra_flags:
         parser.add_argument(f"--{flag.name}", metavar="VALUE", type=flag.type, default=flag.default, help=flag.help)
 
+    # The flags that argparse is to know, for suggestions where one is misspelt.
     gin_flags = split_gin_flags(argv)
     workdir_names = ["workdir"] if workdir else []
     known = ["gin_file", *workdir_names, *(flag.name for flag in extra_flags)]
@@ -154,6 +155,7 @@ class FlagParser(argparse.ArgumentParser):
           UserError: a flag is unknown, malformed, empty or given twice, or a word is no flag.
         """
         _check_given_once(argv)
+        # argparse's own error for unknown flags suggests nothing.
         namespace, unknown = self.parse_known_args(list(argv))
         if unknown:
             raise UserError(f"unknown argument {unknown[0]}{_cure(unknown[0], sorted(known), takes_gin)}")
@@ -179,6 +181,7 @@ def _cure(argument: str, known: Sequence[str], takes_gin: bool) -> str:
     name = argument.partition("=")[0].lstrip("-")
     if not argument.startswith("-") and not name.startswith("gin"):
         return "; flags are written --name=value"
+    # A single dash is no misspelling of one flag but of the way flags are written, so all flags are listed then.
     near = nearest(name, known)
     if near and argument.startswith("--"):
         return f"; did you mean {' or '.join(f'--{flag}' for flag in near)}?"

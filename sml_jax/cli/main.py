@@ -16,8 +16,8 @@ PROGRAMS = {
     "convert": ("sml_jax.cli.convert", "convert Hugging Face weights to a model folder, and back"),
 }
 
-# What goes wrong with files however sound the program, and the cure.
-_FOR_THE_USER = {
+# Errors of the file system that a user can mend, and the cure.
+_FILE_CURES = {
     errno.ENOSPC: "make room, and start again",
     errno.EDQUOT: "make room within your quota, and start again",
     errno.EROFS: "give a place that you may write to",
@@ -25,7 +25,7 @@ _FOR_THE_USER = {
     errno.EPERM: "give a place that you have permission for",
     errno.ENAMETOOLONG: "give a shorter name",
 }
-_SMALLER = (
+_MEMORY_CURE = (
     "fewer rows (Experiment.max_concurrent, micro_batch_size), shorter contexts, a smaller model, or more devices"
 )
 
@@ -47,15 +47,16 @@ Example:
 
 
 def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """Runs a program so that a person sees one line, not a traceback, for anything they can mend.
+    """Runs a program and turns whatever a user can mend into one line in place of a traceback.
 
     Args:
       function: takes the arguments and returns an exit code.
       argv: the arguments, without the program's name.
 
     Returns:
-      The exit code: the program's own, 2 after a UserError, 75 after Stopped, 130 after Ctrl-C. Any other
-      exception passes through, since it is a fault of the program.
+      The exit code: the program's own, 2 after a UserError, 75 after Stopped, 130 after Ctrl-C.
+
+    Any other exception passes through with its traceback, since it is a fault of the program.
     """
     try:
         return function(argv)
@@ -65,19 +66,21 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
         print(f"sml-jax: error: {text[0]}", file=sys.stderr)
         return EXIT_USER_ERROR
     except OSError as error:
-        if error.errno not in _FOR_THE_USER:
+        # Other errors of the system, such as a bad file descriptor, are faults of the program.
+        if error.errno not in _FILE_CURES:
             raise
         where = f" {error.filename}" if error.filename else ""
         print(
-            f"sml-jax: error: cannot read or write{where}: {error.strerror}; {_FOR_THE_USER[error.errno]}",
+            f"sml-jax: error: cannot read or write{where}: {error.strerror}; {_FILE_CURES[error.errno]}",
             file=sys.stderr,
         )
         return EXIT_USER_ERROR
     except RuntimeError as error:
+        # XLA raises a RuntimeError when a device has too little memory.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         first = str(error).splitlines()[0]
-        print(f"sml-jax: error: out of memory ({first}): {_SMALLER}", file=sys.stderr)
+        print(f"sml-jax: error: out of memory ({first}): {_MEMORY_CURE}", file=sys.stderr)
         return EXIT_USER_ERROR
     except Stopped as stop:
         print(f"sml-jax: {stop}", file=sys.stderr)
@@ -85,7 +88,7 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
     except KeyboardInterrupt:
         print("sml-jax: interrupted", file=sys.stderr)
         return 130
-    except SystemExit as end:  # `--help`
+    except SystemExit as end:  # from `--help`
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
@@ -102,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    """Runs the program that the first argument names."""
     name, *rest = argv or ("",)
     if name in ("--help", "-h", "help"):
         print(usage())

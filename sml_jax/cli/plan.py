@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         value = getattr(flags, name)
         if value is not None and value < least:
             raise UserError(f"--{name}={value}: it must be at least {least}")
-    # After the flags: --help and a misspelt flag need not wait for JAX, which must not start on an accelerator.
+    # After the flags, so that --help and a misspelt flag need not wait for JAX, which must not start on an accelerator.
     from sml_jax.plan.topology import parse_topology, prepare
 
     chip, topology = parse_topology(flags.topology)
@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
     notes = Console(stderr=True)
 
+    # Progress goes to stderr, so that --format=json leaves stdout to the plan.
     def log(line: str) -> None:
         notes.print(f"compiling {line}" if ": " in line else line, soft_wrap=True, highlight=False)
 
@@ -67,9 +68,10 @@ def main(argv: Sequence[str]) -> int:
         plan = smallest_that_fits(job, chip.kind, limit, cache, log, full_depth=full_depth)
     else:
         plan = make_plan(job, topology, limit, cache, log, full_depth=full_depth)
-    found = None if plan.fits or plan.limit is None else nearest_that_fits(plan, cache, log, flags.tries, full_depth)
+    # A plan that does not fit is answered by the nearest setting that does.
+    fitting = None if plan.fits or plan.limit is None else nearest_that_fits(plan, cache, log, flags.tries, full_depth)
     if flags.format == "json":
-        print(json.dumps(plan_as_json(plan, found)))
+        print(json.dumps(plan_as_json(plan, fitting)))
     else:
-        print_plan(plan, found, Console(width=max(120, notes.width)))
+        print_plan(plan, fitting, Console(width=max(120, notes.width)))
     return 0 if plan.fits else 1

@@ -22,9 +22,10 @@ RESUME = ProgramFlag(
 def main(argv: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
     flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
-    # After the flags: --help and a misspelt flag need not wait for JAX.
+    # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from sml_jax.distributed.membership import join_group
 
+    # The processes join before anything uses JAX, which importing a run may do.
     with join_group(group_of(flags)):
         from sml_jax.gin_config.load import load_experiment
 

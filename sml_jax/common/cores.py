@@ -1,4 +1,4 @@
-"""What of this machine the process may use."""
+"""How much of this machine the process may use."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ import os
 
 
 def cores() -> int:
-    """Cores that this process may run on."""
+    """The number of cores that this process may run on."""
+    # The affinity respects containers and batch systems that give a job part of a machine; macOS has none.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

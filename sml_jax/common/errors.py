@@ -10,8 +10,9 @@ class UserError(ValueError):
     """
 
     def __init__(self, text: object = "") -> None:
-        shown = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
-        super().__init__("".join(shown))
+        # Programs promise one line an error, and a terminal should not be steered by a file's content.
+        characters = (c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+        super().__init__("".join(characters))
 
 
 def at_least(settings: object, **least: int) -> None:
@@ -47,9 +48,11 @@ def within(settings: object, **bounds: tuple[float | int, float | int]) -> None:
 
 
 def _who(settings: object) -> str:
+    """What an error calls the settings."""
     return getattr(settings, "name", None) or type(settings).__name__.lower()
 
 
+# The smallest and largest seed: what a random key of 32 bits takes.
 SEEDS = (0, 2**32 - 1)
 
 EXIT_USER_ERROR = 2

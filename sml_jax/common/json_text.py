@@ -1,4 +1,4 @@
-"""JSON text that somebody else wrote."""
+"""Reading JSON text that comes from outside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 
 def parse_json(text: str) -> Any:
-    """As `json.loads`, and whatever is wrong with the text is a ValueError: one nested too deeply too.
+    """Parses JSON as `json.loads` does, except that text nested too deeply is a ValueError as well.
 
     Raises:
-      ValueError: it is no JSON.
+      ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
     except RecursionError:
+        # A line of a data file can be made to nest so; it is an error of the file, not of the program.
         raise ValueError("nested too deeply") from None

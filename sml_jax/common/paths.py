@@ -1,4 +1,4 @@
-"""Paths that a person wrote."""
+"""Paths that a user gives."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from sml_jax.common.errors import UserError
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading `~` replaced by the home folder; `~name` of an unknown user stays as it is.
+    """Replaces a leading `~` by the home folder; `~name` of an unknown user stays as it is.
 
     Args:
       path: need not exist.
 
     Raises:
-      UserError: nothing can be there, as the name is too long or holds a zero byte, or one may not look.
+      UserError: no file can have such a path, since a name is too long or holds a zero byte, or a folder on the way
+        may not be read.
     """
-    found = Path(os.path.expanduser(path))
+    expanded = Path(os.path.expanduser(path))
+    # Asking the system now gives one clear error here in place of many later.
     try:
-        found.stat()
+        expanded.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         shown = str(path) if len(str(path)) < 200 else f"{str(path)[:200]}..."
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot use the path {shown!r} ({reason}): give another one") from error
-    return found
+    return expanded

@@ -19,7 +19,14 @@ REQUIRED = Macro("gin.REQUIRED")
 
 @dataclass(frozen=True)
 class Target:
-    """A configurable: the Python object, how a file writes it, and the import through which it does."""
+    """A configurable: a class or function whose parameters gin may set.
+
+    Attributes:
+      written: how a gin file writes it, such as `online.Online`.
+      full: its whole dotted name.
+      obj: the class or function.
+      source: the import through which a file reaches it; None for gin's own.
+    """
 
     written: str
     full: str
@@ -27,7 +34,7 @@ class Target:
     source: Import | None
 
     def parameters(self) -> dict[str, inspect.Parameter] | None:
-        """Its parameters by name; None when any name goes (`**kwargs`) or the object does not tell."""
+        """Its parameters by name; None if it takes any name (`**kwargs`) or has no readable signature."""
         try:
             parameters = inspect.signature(self.obj).parameters
         except (TypeError, ValueError):
@@ -41,7 +48,7 @@ def load(item: Import) -> Any:
     """Imports what a gin import statement names.
 
     Returns:
-      The module that the statement's name stands for.
+      The module that the name which the statement binds stands for.
 
     Raises:
       UserError: no such module, or it cannot be imported.
@@ -51,6 +58,7 @@ def load(item: Import) -> Any:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
+        # The module may be there and itself import something that is not.
         if not (name == missing or name.startswith(f"{missing}.")):
             raise UserError(f"{item.place}: {name} needs the module {missing!r}, which is not installed") from error
         if sentence := renamed(name):
@@ -59,15 +67,18 @@ def load(item: Import) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no message"
         raise UserError(f"{item.place}: cannot import {name}: {type(error).__name__}: {reason}") from error
-    whole = item.statement.is_from or item.statement.alias
-    return module if whole else importlib.import_module(name.split(".")[0])
+    # As in Python, `import a.b` binds `a`.
+    binds_module = item.statement.is_from or item.statement.alias
+    return module if binds_module else importlib.import_module(name.split(".")[0])
 
 
 def _near_modules(missing: str) -> str:
+    """The tail of the error for a module that is not there."""
     parent, _, last = missing.rpartition(".")
     if not parent:
         return "; is it installed in this environment?"
     package = importlib.import_module(parent)
+    # Gin imports modules alone, so a class in place of one is the likeliest slip.
     if hasattr(package, last):
         return f"; {last} is no module but a name in {parent}: import {parent} and write {parent.split('.')[-1]}.{last}"
     return did_you_mean(missing, [f"{parent}.{m.name}" for m in pkgutil.iter_modules(getattr(package, "__path__", []))])
@@ -75,17 +86,23 @@ def _near_modules(missing: str) -> str:
 
 @dataclass
 class Names:
-    """What the statements read so far refer to and bind."""
+    """What the statements read so far refer to and bind.
 
-    targets: dict[str, Target] = field(default_factory=dict)  # by full name
-    bound: dict[tuple[str, str, str], Binding] = field(default_factory=dict)  # by scope, full name, parameter
+    Attributes:
+      targets: the configurables, by full name.
+      bound: the bindings in force, by scope, the configurable's full name, and parameter.
+      macros: the bindings of macros, by name.
+    """
+
+    targets: dict[str, Target] = field(default_factory=dict)
+    bound: dict[tuple[str, str, str], Binding] = field(default_factory=dict)
     macros: dict[str, Binding] = field(default_factory=dict)
 
     def add(self, binding: Binding) -> None:
-        """Checks one binding and takes it in.
+        """Checks one binding of a file and adds it.
 
         Raises:
-          UserError: it names something that is not there.
+          UserError: the binding names something that is not there.
         """
         if binding.macro:
             self.macros[binding.macro] = binding
@@ -97,7 +114,7 @@ class Names:
         self.refer(binding)
 
     def refer(self, binding: Binding) -> None:
-        """Checks what a binding's value refers to, and remembers it."""
+        """Checks what a binding's value refers to, and adds it to the targets."""
         for mark in marks(binding.value):
             if isinstance(mark, Ref):
                 self.resolve(mark.selector, binding.unit, binding.place)
@@ -113,44 +130,56 @@ class Names:
         Raises:
           UserError: nothing has its scope, or every use of the thing has a scope that sets the parameter itself.
         """
+        # Every reference in a value in force, with the binding that holds it, says in which scopes a thing is made.
         in_force = [*self.macros.values(), *self.bound.values()]
         uses = [(mark, b) for b in in_force for mark in marks(b.value) if isinstance(mark, Ref)]
         scopes = {part for mark, _ in uses for part in mark.scope.split("/") if part}
         for scope in filter(None, override.scope.split("/")):
             if scope not in scopes:
                 raise unknown("scope", scope, scopes, override.place)
+
+        # The scopes in which this thing is made, and those below the override's that set the same parameter.
         full = self.match(override.selector, override.place).full
-        of_thing = [mark.scope for mark, b in uses if self.resolve(mark.selector, b.unit, b.place).full == full]
-        narrower = [
+        used_scopes = [mark.scope for mark, b in uses if self.resolve(mark.selector, b.unit, b.place).full == full]
+        narrower_scopes = [
             scope
-            for scope, thing, parameter in self.bound
-            if (thing, parameter) == (full, override.parameter) and scope.startswith(f"{override.scope}/".lstrip("/"))
+            for scope, target, parameter in self.bound
+            if (target, parameter) == (full, override.parameter) and scope.startswith(f"{override.scope}/".lstrip("/"))
         ]
-        hidden = [
-            next((s for s in narrower if s and s != override.scope and f"{used}/".startswith(f"{s}/")), None)
-            for used in of_thing
+
+        # For each use, a narrower scope that hides the override there, or None.
+        hiding = [
+            next(
+                (s for s in narrower_scopes if s and s != override.scope and f"{used_scope}/".startswith(f"{s}/")), None
+            )
+            for used_scope in used_scopes
         ]
-        if hidden and all(hidden):
+        if hiding and all(hiding):
             name = f"{self.targets[full].written}.{override.parameter}"
-            better = " or ".join(f"--gin.{scope}/{name}=..." for scope in dict.fromkeys(filter(None, hidden)))
+            better = " or ".join(f"--gin.{scope}/{name}=..." for scope in dict.fromkeys(filter(None, hiding)))
             raise UserError(f"{override.place}: the gin files set this by a narrower name: write {better}")
 
     def resolve(self, selector: str, unit: Unit, place: str) -> Target:
-        """Finds the configurable that `selector` names in a file, and remembers it."""
+        """Finds the configurable that `selector` names in a file, and adds it to the targets."""
         target = _look_up(selector, unit, place) if unit.dynamic else self.match(selector, place, unit)
         return self.targets.setdefault(target.full, target)
 
     def match(self, selector: str, place: str, unit: Unit | None = None) -> Target:
-        """Finds a configurable already seen whose name ends in `selector`."""
+        """Finds a configurable that was already referred to and whose name ends in `selector`.
+
+        Raises:
+          UserError: there is none, or there are several.
+        """
         tail = f".{selector}"
-        found = [t for t in self.targets.values() if tail in (f".{t.written}", f".{t.full}")] or [
+        # A name as it is written goes before one that merely ends alike.
+        candidates = [t for t in self.targets.values() if tail in (f".{t.written}", f".{t.full}")] or [
             t for t in self.targets.values() if f".{t.full}".endswith(tail)
         ]
-        if len(found) > 1:
-            options = " or ".join(sorted(t.full for t in found))
+        if len(candidates) > 1:
+            options = " or ".join(sorted(t.full for t in candidates))
             raise UserError(f"{place}: {selector!r} can be more than one thing; write {options}")
-        if found:
-            return found[0]
+        if candidates:
+            return candidates[0]
         if sentence := renamed_selector(selector):
             raise UserError(f"{place}: {sentence}")
         hint = ""
@@ -163,10 +192,10 @@ class Names:
         return sorted({target.written for target in self.targets.values()})
 
     def check_given(self) -> None:
-        """Checks, once every file and override is in, that nothing is left open.
+        """Checks, once every file and override has been added, that every value is given.
 
         Raises:
-          UserError: a macro without a value or that stands for itself, or a `%gin.REQUIRED` never given.
+          UserError: a macro has no value or stands for itself, or a `%gin.REQUIRED` was never given.
         """
         used = self.used_macros()
         for name, binding in self.macros.items():
@@ -180,7 +209,7 @@ class Names:
                 near = did_you_mean(name, self.macros)
                 raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
         for name in self.macros:
-            self._check_ends(name)
+            self._check_no_circle(name)
         required = self.required()
         if required:
             places = ", ".join(dict.fromkeys(required.values()))
@@ -188,7 +217,7 @@ class Names:
             raise UserError(f"{places}: a value is required and was not given: add {flags}")
 
     def required(self) -> dict[str, str]:
-        """What stands as `%gin.REQUIRED`: names as `--gin.NAME` takes them, each with its place."""
+        """The values that are still `%gin.REQUIRED`: name, as `--gin.NAME` takes it -> place."""
         required = {name: binding.place for name, binding in self.macros.items() if binding.value == REQUIRED}
         for (scope, full, parameter), binding in self.bound.items():
             if binding.value == REQUIRED:
@@ -196,8 +225,9 @@ class Names:
                 required[f"{key}.{parameter}"] = binding.place
         return required
 
-    def _check_ends(self, name: str) -> None:
+    def _check_no_circle(self, name: str) -> None:
         """Raises UserError if a macro's value leads back to it."""
+        # A search through the macros that its value uses, directly or through others.
         waiting, seen = [name], {name}
         while waiting:
             for mark in marks(self.macros[waiting.pop()].value):
@@ -220,6 +250,7 @@ def check_parameter(target: Target, parameter: str, place: str) -> None:
 
 def _look_up(selector: str, unit: Unit, place: str) -> Target:
     """Follows a dotted name from a file's imports, as gin's dynamic registration does."""
+    # The first part is a name that the file imports, or gin itself.
     head, *rest = selector.split(".")
     if head == "gin":
         source, full, value = None, "gin", gin.config
@@ -231,6 +262,7 @@ def _look_up(selector: str, unit: Unit, place: str) -> Target:
         if sentence := renamed_selector(selector):
             raise UserError(f"{place}: {sentence}")
         raise unknown("imported name", head, unit.imports, place)
+    # The other parts are attributes, the last of them a class or function.
     for name in rest:
         if not hasattr(value, name):
             if sentence := renamed(name, selector):
@@ -244,6 +276,7 @@ def _look_up(selector: str, unit: Unit, place: str) -> Target:
 
 
 def _is_constant(name: str) -> bool:
+    """Whether gin itself knows a constant of this name."""
     try:
         gin.query_parameter(name)
     except Exception:  # whatever gin says, it has no value of that name

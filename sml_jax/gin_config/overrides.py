@@ -39,6 +39,7 @@ def split_gin_flags(argv: Sequence[str]) -> GinFlags:
     Raises:
       UserError: a gin flag has no `=`, no name or no file.
     """
+    # A value may hold anything, so only the part before the first `=` is looked at.
     files, bindings, rest = [], [], []
     for argument in argv:
         flag, equals, value = argument.partition("=")
@@ -73,6 +74,7 @@ def quoted(value: str, flag: str = "value") -> str:
         parse_literal(value)
         return value
     except SyntaxError as error:
+        # What begins like a list, string or reference was not meant as plain text.
         if value[:1] in tuple("@%[({'\""):
             raise UserError(f"{flag}: {value} is neither a Python literal nor @reference nor %macro") from error
     if value in _PYTHON_SPELLING:
@@ -92,6 +94,7 @@ def parse_override(text: str, imports: Mapping[str, Import]) -> Binding:
     """
     key, _, value = text.partition("=")
     flag = f"--gin.{key}"
+    # Checked again here, since a library call may bring bindings that no command line has seen.
     _check_key(flag)
     scope, selector, parameter = config_parser.parse_binding_key(key)
     unit = Unit(flag, dynamic=True, imports=dict(imports))

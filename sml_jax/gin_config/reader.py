@@ -18,7 +18,13 @@ DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference in a value: `@scope/selector`, the thing itself, or `@scope/selector()`, what it makes."""
+    """A reference in a value: `@scope/selector` for a class or function, `@scope/selector()` for what it returns.
+
+    Attributes:
+      selector: the name, such as `online.Online`.
+      scope: the part before the slash; may hold slashes itself.
+      called: whether `()` follows.
+    """
 
     selector: str
     scope: str = ""
@@ -49,7 +55,13 @@ class Import:
 
 @dataclass
 class Unit:
-    """The names that one gin file (or one override) can see; gin keeps every file's imports to itself."""
+    """The names that one gin file (or one override) can see, since gin does not share imports between files.
+
+    Attributes:
+      path: the file, or the override's flag.
+      dynamic: whether it has `from __gin__ import dynamic_registration`.
+      imports: its imports, by the name that each binds.
+    """
 
     path: str
     dynamic: bool = False
@@ -89,7 +101,7 @@ class GinText:
 
 
 class _Recorder(config_parser.ParserDelegate):
-    """Leaves references unresolved, as `Ref` and `Macro`."""
+    """Tells gin's parser to leave references unresolved, as `Ref` and `Macro`."""
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Ref:
         scope, _, selector = scoped_configurable_name.rpartition("/")
@@ -100,7 +112,7 @@ class _Recorder(config_parser.ParserDelegate):
 
 
 def marks(value: Any) -> Iterator[Ref | Macro]:
-    """Yields every `Ref` and `Macro` inside a parsed value, however deep."""
+    """Yields every `Ref` and `Macro` inside a parsed value, at any depth."""
     if isinstance(value, Ref | Macro):
         yield value
     elif isinstance(value, dict):
@@ -126,6 +138,7 @@ def parse_literal(text: str) -> Any:
     try:
         parser = config_parser.ConfigParser(text, _Recorder())
         value = parser.parse_value()
+        # Gin would ignore whatever follows the value.
         while parser.current_token.type != tokenize.ENDMARKER:
             if parser.current_token.string.strip():
                 raise SyntaxError(f"unexpected {parser.current_token.string!r} after the value")
@@ -152,6 +165,7 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
       UserError: no search path has such a file, or it is a folder. The error says where the file was looked for and
         which of the files that exist have the nearest names.
     """
+    # The first folder that has the file wins, so that a local file takes the place of a shipped one.
     for folder in search_paths:
         path = user_path(Path(folder, name))
         if path.is_file():
@@ -162,11 +176,12 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
                 f"{wanted_by}: {name!r} is a folder: name a file in it{', such as ' * bool(inside)}"
                 f"{', '.join(inside[:3])}"
             )
+    # The error suggests files beside the missing one and below gin/, as paths that would be found.
     known: dict[str, str] = {}
     for folder in search_paths:
         root = Path(folder)
-        found = [*Path(root, name).parent.glob("*.gin"), *Path(root, "gin").rglob("*.gin")]
-        for path in sorted(found):
+        existing = [*Path(root, name).parent.glob("*.gin"), *Path(root, "gin").rglob("*.gin")]
+        for path in sorted(existing):
             relative = path.relative_to(root) if path.is_relative_to(root) else path
             known.setdefault(path.stem, str(relative))
     near = [known[stem] for stem in nearest(Path(name).stem, known, cutoff=0.3)]
@@ -198,9 +213,15 @@ def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import
 def _read_file(
     path: str, search_paths: Sequence[str], out: list[Import | Binding | GinText], parents: tuple[str, ...]
 ) -> None:
+    """Appends the statements of one file, and of what it includes, to `out`.
+
+    Args:
+      parents: the files through which this one is included, the outermost first.
+    """
     if path in parents:
         raise UserError(f"{parents[-1]}: includes {path}, which includes it in turn; remove one of the two includes")
     unit = Unit(path)
+    # A file is handed on in parts, since what it includes runs between them.
     text = _text(path)
     lines = text.splitlines()
     import_lines: list[int] = []  # from 1, as gin counts them
@@ -211,6 +232,7 @@ def _read_file(
             place = f"{path}:{line}"
             match statement:
                 case config_parser.IncludeStatement():
+                    # What stands above is run first, since what the included file binds overrides it.
                     out.append(GinText(path, _part(lines, import_lines, part_start, line)))
                     part_start = line + 1
                     included = find_file(statement.filename, search_paths, place)
@@ -259,5 +281,6 @@ def _text(path: str) -> str:
 def _reason(error: SyntaxError) -> str:
     """What gin has against a line, without what Python prints of objects."""
     what = re.sub(r"\s+", " ", error.msg)
+    # Python's words for a bare word do not say that the quotes are missing.
     word = re.search(r"Failed to parse token '(.*)'", what)
     return f"{word[1]} is no value: text stands in quotes." if word else what

@@ -38,7 +38,7 @@ class Made:
 
 
 def check_types(names: Names) -> None:
-    """Checks every binding in force.
+    """Checks the value of every binding in force against its parameter's annotation.
 
     Raises:
       UserError: a value is of another type than its parameter's annotation.
@@ -54,16 +54,19 @@ def check_types(names: Names) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value may stand where `hint` is annotated; True where the two say too little to tell."""
+    """Whether a value may be given where `hint` is annotated. The answer is True where it cannot be told."""
+    # An unresolved macro is a constant of gin's, whose value is not known here.
     if hint is Any or isinstance(value, Macro):
         return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, choice) for choice in arguments)
+    # A reference: only what it returns or is can be compared.
     if isinstance(value, Made):
         return _made_fits(value, origin or hint)
     if origin is typing.Literal:
         return value in arguments
+    # Gin has no way to write a Sequence but a list or a tuple; tuples of mixed types are not looked into.
     if origin in _SEQUENCES:
         items = arguments[:1] if origin is not tuple or arguments[-1:] == (...,) else ()
         return isinstance(value, list | tuple) and (not items or all(fits(item, items[0]) for item in value))
@@ -71,6 +74,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict)
     if hint in (None, type(None)):
         return value is None
+    # As type checkers do: an int is a float, but a bool is neither.
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
@@ -85,6 +89,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _made_fits(value: Made, hint: Any) -> bool:
+    """Whether a reference may be given where `hint`, without its type arguments, is annotated."""
     if value.thing is not None:
         return hint in (object, type, Callable) or not isinstance(hint, type)
     made = typing.get_origin(value.type) or value.type
@@ -94,7 +99,8 @@ def _made_fits(value: Made, hint: Any) -> bool:
 
 
 def _is_a(kind: type, hint: type) -> bool:
-    """Whether a class is another, or has all that a protocol names."""
+    """Whether `kind` is a subclass of `hint`, or has every member that a protocol names."""
+    # A dataclass's fields are attributes of its instances alone, so the class does not show them.
     if not getattr(hint, "_is_protocol", False):
         return issubclass(kind, hint)
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
@@ -103,12 +109,13 @@ def _is_a(kind: type, hint: type) -> bool:
 
 
 def _members(protocol: type) -> set[str]:
+    """The public names that a protocol declares itself."""
     named = {*vars(protocol), *vars(protocol).get("__annotations__", ())}
     return {name for name in named if not name.startswith("_")}
 
 
 def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
-    """A binding's value, macros followed to what they stand for, and the place where that is written."""
+    """Follows a binding's macros; returns the value with `Made` for its references, and where it is written."""
     value, place, unit = binding.value, binding.place, binding.unit
     while isinstance(value, Macro) and value.name in names.macros:
         macro = names.macros[value.name]
@@ -117,7 +124,7 @@ def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
 
 
 def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
-    """A value with `Made` for the references in it, and macros followed."""
+    """Replaces the references inside a value by `Made`, and its macros by their values."""
     if isinstance(value, Macro) and value.name in names.macros:
         macro = names.macros[value.name]
         return _inside(names, macro.value, macro.unit, macro.place)
@@ -127,25 +134,31 @@ def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
         return value
     thing = names.resolve(value.selector, unit, place).obj
     if getattr(thing, "__module__", "").split(".")[0] == "gin":
-        return Made(value)  # a singleton is whatever its constructor makes
+        return Made(value)  # gin.singleton returns whatever its constructor makes
     if not value.called:
         return Made(value, thing=thing)
     return Made(value, type=thing if isinstance(thing, type) else _hints(thing).get("return"))
 
 
 def _cure(value: Any, hint: Any) -> str:
-    """How the value would be right, where that is plain."""
+    """How to write the value, as the tail of the error, where one slip explains it."""
+    # One item where a sequence of such items is wanted.
     choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for choice in choices:
         items = typing.get_args(choice)[:1] if typing.get_origin(choice) in _SEQUENCES else ()
         if items and fits(value, items[0]) and not isinstance(value, list | tuple):
             return f": write [{value!r}]" if typing.get_origin(choice) is not tuple else f": write ({value!r},)"
-    stray = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, Made)]
-    loose = [item for item in stray if item.thing is not None]
-    return f": write {loose[0]!r}() for what it makes" if loose else ""
+    # A class where an instance is wanted: the parentheses after the reference are missing.
+    not_called = [
+        item
+        for item in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(item, Made) and item.thing is not None
+    ]
+    return f": write {not_called[0]!r}() for what it makes" if not_called else ""
 
 
 def _hints(thing: Any) -> dict[str, Any]:
+    """The annotations of a function's or constructor's parameters; empty if they cannot be read."""
     function = thing.__init__ if isinstance(thing, type) else thing  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)
@@ -154,5 +167,6 @@ def _hints(thing: Any) -> dict[str, Any]:
 
 
 def _spelling(hint: Any) -> str:
-    whole = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", whole)
+    """A type as an error shows it: without modules."""
+    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
