@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     for name, default in (("vocabulary", 262_144), ("rows", 8), ("time", 1024), ("width", 256), ("layers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
-        "--logit_numbers", type=int, default=None, help="logits of a chunk; the library's default if not given"
+        "--max_logits", type=int, default=None, help="logits of a chunk; the library's default if not given"
     )
     parser.add_argument(
         "--kind", choices=KINDS, help="measure this update alone, in this process, and print a line of JSON"
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def gradients(kind: str, model: Any, numbers: int | None) -> Any:
+def gradients(kind: str, model: Any, max_logits: int | None) -> Any:
     """Returns `(summed gradients, parameters, micro-batch) -> summed gradients`.
 
     It is the learner's own for the kind "chunked", and one on whole logits for "whole".
@@ -53,7 +53,7 @@ def gradients(kind: str, model: Any, numbers: int | None) -> Any:
 
     if kind == "chunked":
         return lambda total, params, part: add_gradients(
-            model, model, None, (total, jnp.zeros(())), params, {}, None, part, numbers=numbers
+            model, model, None, (total, jnp.zeros(())), params, {}, None, part, max_logits=max_logits
         )[0][0]
 
     def loss(params: Any, part: Any) -> jax.Array:
@@ -101,7 +101,7 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
         likelihood=LikelihoodSignal(np.full(shape, 1 / tokens.size, np.float32)),
     )
     # Compiled from shapes alone, so that XLA's account is there before any memory is taken.
-    step = jax.jit(gradients(kind, model, args.logit_numbers), donate_argnums=0)
+    step = jax.jit(gradients(kind, model, args.max_logits), donate_argnums=0)
     shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
     program = step.lower(shapes, shapes, part).compile()
     measured = {"temp_bytes": float(program.memory_analysis().temp_size_in_bytes)}

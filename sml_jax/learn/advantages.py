@@ -19,66 +19,67 @@ def group_advantages(
 ) -> Float[Array, " batch"]:
     """`(r - mean) / (std + eps)` within each group of dialogues on one problem.
 
-    A group without variance teaches nothing and gets exactly 0, not a rounding error divided by `eps`. So does a
-    group of one, or of one that is valid.
+    A group without variance gets exactly 0, not a rounding error divided by `eps`. So does a group with one valid
+    dialogue.
 
     Args:
-      rewards: f32[B], rewards or returns; each consecutive `group_size` of them form a group.
-      group_size: dialogues a problem, g in the paper (8 there).
+      rewards: f32[B], rewards or returns; each `group_size` consecutive ones form a group.
+      group_size: dialogues of a problem, g in the paper (8 there).
       normalize: divide by the group's population standard deviation (GRPO); False leaves `r - mean` (Dr. GRPO).
       eps: added to the standard deviation.
-      valid: bool[B], False for rewards that are none (dropped dialogues): they are in no mean and no deviation, and
-        their advantage is 0. None for all valid.
+      valid: bool[B], False for dialogues to ignore (dropped ones): they are left out of means and deviations, and
+        their advantage is 0. None if all are valid.
 
     Returns:
       f32[B], in the order of `rewards`.
 
     Raises:
-      UserError: the batch does not divide into groups of `group_size`.
+      UserError: the batch does not divide into groups of `group_size`, or a shape is not [B].
 
     References:
       GRPO: section 4.1.2 of arXiv 2402.03300. Dr. GRPO: arXiv 2503.20783.
     """
     groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
-    # A group with nothing valid gets some mean, which `counted` takes out again, and no 0 / 0.
-    among = counted | ~jnp.any(counted, axis=1, keepdims=True)
-    advantages = groups - jnp.mean(groups, axis=1, keepdims=True, where=among)
+    # A group without a valid dialogue would have a mean of 0 / 0. It is averaged as a whole, and set to 0 below.
+    averaged = counted | ~jnp.any(counted, axis=1, keepdims=True)
+    advantages = groups - jnp.mean(groups, axis=1, keepdims=True, where=averaged)
     if normalize:
-        advantages = advantages / (jnp.std(groups, axis=1, keepdims=True, where=among) + eps)
-    teaches = counted & ~_without_variance(groups, counted)[:, None]
-    return jnp.where(teaches, advantages, 0.0).reshape(-1)
+        advantages = advantages / (jnp.std(groups, axis=1, keepdims=True, where=averaged) + eps)
+    has_advantage = counted & ~_without_variance(groups, counted)[:, None]
+    return jnp.where(has_advantage, advantages, 0.0).reshape(-1)
 
 
 def group_statistics(
     rewards: Float[Array, " batch"], group_size: int, *, valid: Bool[Array, " batch"] | None = None
 ) -> dict[str, Float[Array, ""]]:
-    """Counts the groups that give no gradient, so that none is dropped in silence.
+    """Counts the groups that give no gradient, so that they can be logged.
 
     Args:
       rewards: f32[B], what `group_advantages` was given; 0 means unsolved.
-      group_size: dialogues a problem.
-      valid: bool[B], as there. Groups with nothing valid are not counted.
+      group_size: dialogues of a problem.
+      valid: bool[B], as there. Groups without a valid dialogue are not counted.
 
     Returns:
-      Scalars (f32): `groups`; `zero_variance`, of which `zero_variance_solved` (every dialogue was solved, with the
-      same return) and `zero_variance_unsolved` (none was); and each of these three over `groups`, as `<name>_fraction`.
+      Scalars (f32): `groups`, their number; `zero_variance`, groups whose returns are all equal, which is the sum of
+      `zero_variance_solved` (every dialogue was solved) and `zero_variance_unsolved` (none was); and each of the latter
+      three divided by `groups`, as `<name>_fraction`.
 
     Raises:
       UserError: the batch does not divide into groups of `group_size`.
     """
     groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
-    there = jnp.any(counted, axis=1)
-    flat = there & _without_variance(groups, counted)
-    solved = flat & (jnp.max(groups, axis=1, where=counted, initial=-jnp.inf) > 0)
-    counts = {
-        "zero_variance": flat,
+    has_valid = jnp.any(counted, axis=1)
+    zero_variance = has_valid & _without_variance(groups, counted)
+    solved = zero_variance & (jnp.max(groups, axis=1, where=counted, initial=-jnp.inf) > 0)
+    kinds = {
+        "zero_variance": zero_variance,
         "zero_variance_solved": solved,
-        "zero_variance_unsolved": flat & ~solved,
+        "zero_variance_unsolved": zero_variance & ~solved,
     }
-    number = jnp.sum(there, dtype=jnp.float32)
+    number = jnp.sum(has_valid, dtype=jnp.float32)
     statistics = {"groups": number}
-    for name, which in counts.items():
-        statistics[name] = jnp.sum(which, dtype=jnp.float32)
+    for name, in_kind in kinds.items():
+        statistics[name] = jnp.sum(in_kind, dtype=jnp.float32)
         statistics[f"{name}_fraction"] = statistics[name] / jnp.maximum(number, 1.0)
     return statistics
 
@@ -113,6 +114,6 @@ def _as_valid(
 def _without_variance(
     groups: Float[Array, "groups size"], counted: Bool[Array, "groups size"]
 ) -> Bool[Array, " groups"]:
-    # Not std == 0: the mean of equal float32 numbers need not equal them.
-    most = jnp.max(groups, axis=1, where=counted, initial=-jnp.inf)
-    return most <= jnp.min(groups, axis=1, where=counted, initial=jnp.inf)
+    # The standard deviation would not tell: the mean of equal float32 numbers can differ from them in the last bit.
+    highest = jnp.max(groups, axis=1, where=counted, initial=-jnp.inf)
+    return highest <= jnp.min(groups, axis=1, where=counted, initial=jnp.inf)

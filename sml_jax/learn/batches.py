@@ -1,6 +1,7 @@
 """From ragged rows to a few fixed shapes: rows sorted by length, cut into micro-batches, padded to bucket lengths.
 
-Rows of one group can stand in blocks, whose common start then goes through the model once.
+Rows of one group can form blocks with a shared prefix, which then goes through the model once (see
+`models.prefix_sharing`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.learn.signals import AnyArray, LikelihoodSignal, PolicySignal, Signals
 from sml_jax.models.prefix_sharing import SharedPrefix
 
-_MIN_SHARED = 16  # tokens: less is not worth another program
+_MIN_SHARED = 16  # tokens; a shorter prefix is not worth compiling another executable
 
 
 @flax.struct.dataclass
@@ -40,7 +41,11 @@ class MicroBatch:
 
 
 def bucket_of(length: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds `length` tokens."""
+    """The smallest of the rising `buckets` that holds `length` tokens.
+
+    Raises:
+      UserError: none does.
+    """
     for size in buckets:
         if length <= size:
             return size
@@ -78,6 +83,7 @@ def micro_batches(
     Raises:
       UserError: a row is longer than the largest bucket.
     """
+    # Blocks of rows with a common prefix, or single rows in order of their lengths.
     share, prefix = math.gcd(share, rows), 0
     if group is not None and share > 1:
         blocks = _blocks(length, group, share)
@@ -85,6 +91,7 @@ def micro_batches(
     if prefix < _MIN_SHARED:
         blocks, share = np.argsort(length, kind="stable")[:, None], 1
 
+    # Neighbouring blocks have like lengths, so each micro-batch is padded to the smallest bucket that holds its rows.
     streams = signals.policy, signals.likelihood
     parts = []
     for start in range(0, len(blocks), rows // share):
@@ -105,7 +112,7 @@ def micro_batches(
 
 
 def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
-    """The same micro-batch with blocks that divide `rows`: smaller ones of the same rows, or none."""
+    """The same micro-batch with its blocks split so that their size divides `rows`, the rows of one device."""
     if part.shared is None:
         return part
     share = math.gcd(part.shared.rows, rows)
@@ -113,36 +120,42 @@ def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
 
 
 def _blocks(length: np.ndarray, group: np.ndarray, share: int) -> np.ndarray:
-    """Row numbers [blocks, share], -1 for an empty row: blocks of one group each, of like lengths, shortest first."""
-    found = []
-    for one in np.unique(group):
-        mine = np.flatnonzero(group == one)
-        mine = mine[np.argsort(length[mine], kind="stable")]
-        found.append(np.pad(mine, (0, -len(mine) % share), constant_values=-1).reshape(-1, share))
-    blocks = np.concatenate(found)
+    """Puts the rows of each group into blocks of `share` rows of like lengths.
+
+    Returns:
+      Row indices, int [blocks, share], -1 for an empty row; the block whose longest row is shortest comes first.
+    """
+    blocks_of_groups = []
+    for group_id in np.unique(group):
+        members = np.flatnonzero(group == group_id)
+        members = members[np.argsort(length[members], kind="stable")]
+        padded = np.pad(members, (0, -len(members) % share), constant_values=-1)
+        blocks_of_groups.append(padded.reshape(-1, share))
+    blocks = np.concatenate(blocks_of_groups)
     longest = np.where(blocks >= 0, length[blocks], 0).max(axis=1)
     return blocks[np.argsort(longest, kind="stable")]
 
 
 def _common_prefix(tokens: np.ndarray, length: np.ndarray, blocks: np.ndarray) -> int:
-    """Tokens that the rows of every block begin with alike, rounded down to the two highest bits."""
-    least = int(length.min())
-    others = np.where(blocks >= 0, blocks, blocks[:, :1])  # a block's first row is never empty
-    same = (tokens[others, :least] == tokens[blocks[:, :1], :least]).all(axis=(0, 1))
-    alike = int(np.argmin(same)) if not same.all() else least
-    bits = max(alike.bit_length() - 2, 0)
-    return alike >> bits << bits
+    """The length of the prefix that the rows of every block share, rounded down to its two highest bits."""
+    shortest = int(length.min())
+    filled = np.where(blocks >= 0, blocks, blocks[:, :1])  # a block's first row is never empty
+    equal = (tokens[filled, :shortest] == tokens[blocks[:, :1], :shortest]).all(axis=(0, 1))
+    prefix = int(np.argmin(equal)) if not equal.all() else shortest
+    # Two significant bits: at most 2 lengths for each power of two, so at most that many executables.
+    low_bits = max(prefix.bit_length() - 2, 0)
+    return prefix >> low_bits << low_bits
 
 
 def _cut(array: np.ndarray, chosen: np.ndarray, time: int, rows: int) -> np.ndarray:
-    """The chosen rows, zeros where there is none, padded with zeros to [rows, time]."""
-    taken = np.where(chosen[:, None] >= 0, array[chosen][:, :time], 0)
-    return np.pad(taken, ((0, rows - len(chosen)), (0, time - taken.shape[1])))
+    """Rows by index, an empty row for -1, cut and padded with zeros to [rows, time]."""
+    selected = np.where(chosen[:, None] >= 0, array[chosen][:, :time], 0)
+    return np.pad(selected, ((0, rows - len(chosen)), (0, time - selected.shape[1])))
 
 
 def pad_rows(rows: Sequence[Sequence[int | float]], time: int, dtype: type) -> np.ndarray:
     """Ragged rows as one zero-padded array [len(rows), time]."""
-    out: np.ndarray = np.zeros((len(rows), time), dtype)
+    padded: np.ndarray = np.zeros((len(rows), time), dtype)
     for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+        padded[i, : len(row)] = row
+    return padded

@@ -24,23 +24,23 @@ from sml_jax.sharding import num_row_shards, row_sharding, to_mesh_axes
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]
 
-# Numbers in one chunk of float32 logits: 256 MiB a copy on a CPU, 1 GiB on what multiplies faster than it adds: larger
-# chunks add up the head's gradient less often.
-_ON_A_CPU, _ELSEWHERE = 2**26, 2**28
-# Chunks that a batch is cut into at least, so that positions that are not asked for are left out in eighths.
-_LEAST_CHUNKS = 8
+# Logits in one chunk, float32: 256 MiB a copy on a CPU. An accelerator takes 1 GiB, since it multiplies faster than it
+# adds, and larger chunks add up the head's gradient less often.
+_CHUNK_LOGITS_CPU, _CHUNK_LOGITS_ACCELERATOR = 2**26, 2**28
+# A batch is cut into at least this many chunks, so that positions outside the mask are skipped in eighths.
+_MIN_CHUNKS = 8
 
 
 def token_logprobs(
     logits: Float[Array, "batch time vocabulary"], tokens: Int[Array, "batch time"]
 ) -> Float[Array, "batch time"]:
-    """The temperature-1 log-probability of each token given the tokens before it, from whole logits.
+    """The temperature-1 log-probability of each token given the tokens before it, from the logits of a whole batch.
 
     The logits at position t - 1 predict the token at t. So the last position's logits are not used, and the first
-    token, which nothing predicts, gets 0. Training takes `hidden_logprobs`, which needs no such array.
+    token, which nothing predicts, gets 0. Training uses `hidden_logprobs`, which never holds such an array.
 
     Args:
-      logits: [B, T, V], what the model gave for `tokens`.
+      logits: [B, T, V], the model's for `tokens`.
       tokens: i32[B, T].
 
     Returns:
@@ -65,27 +65,29 @@ class HeadLayout:
 
     Attributes:
       mesh: rows are split over its `data` and `fsdp`.
-      specs: for each array of the head's parameters its PartitionSpec, in which only other axes stand: the head is
-        gathered over the rows' axes once, before the loop.
+      specs: the PartitionSpec of each array of the head's parameters, without the axes that rows are split over: the
+        head is gathered over those once, before the loop over chunks.
     """
 
     mesh: Mesh
     specs: Any
 
     def rows(self, x: jax.Array) -> jax.Array:
+        """Splits an array over its first axis, as rows are."""
         return jax.lax.with_sharding_constraint(x, row_sharding(self.mesh))
 
     def head(self, params: Params) -> Params:
-        return self._lay(params, ())
+        """Lays the head's parameters out for the loop over chunks."""
+        return self._constrain(params, ())
 
     def sums(self, gradients: Params) -> Params:
-        """A sum for each group of rows, on the devices that hold the group."""
-        return self._lay(gradients, tuple(row_sharding(self.mesh).spec))
+        """Lays out one sum of gradients for each group of rows, on the devices that hold the group."""
+        return self._constrain(gradients, tuple(row_sharding(self.mesh).spec))
 
-    def _lay(self, params: Params, before: tuple) -> Params:
+    def _constrain(self, params: Params, leading_axes: tuple) -> Params:
         return jax.tree.map(
             lambda x, spec: jax.lax.with_sharding_constraint(
-                x, NamedSharding(self.mesh, PartitionSpec(*before, *spec))
+                x, NamedSharding(self.mesh, PartitionSpec(*leading_axes, *spec))
             ),
             params,
             self.specs,
@@ -100,25 +102,25 @@ def hidden_logprobs(
     mask: Bool[Array, "batch time"],
     *,
     layout: HeadLayout | None = None,
-    numbers: int | None = None,
+    max_logits: int | None = None,
     trained: bool = True,
 ) -> Float[Array, "batch time"]:
     """The temperature-1 log-probability of each token in the mask, from the hidden states before it.
 
-    What the mask asks for is sorted to the front, then cut into chunks. A chunk's logits live only while it is scored:
-    the backward pass makes them anew. Chunks without such a token are skipped at run time, so time and memory follow
-    the tokens that are trained on, and the shapes do not.
+    The positions in the mask are sorted to the front, then cut into chunks. A chunk's logits exist only while it is
+    scored, and the backward pass computes them again. Chunks without a position in the mask are skipped at run time. So
+    time and memory follow the number of tokens that are trained on, although the shapes are fixed.
 
     Args:
       head: `head(params, hidden)` gives float32 logits [..., V] for hidden states [..., width].
-      params: the head's alone: gradients of their size are added up, in float32, once a chunk.
-      hidden: [B, T, width], what the model gave for `tokens`; that at t - 1 predicts the token at t.
+      params: of the head alone: gradients of their size are added up, in float32, once a chunk.
+      hidden: [B, T, width], the model's for `tokens`; the state at t - 1 predicts the token at t.
       tokens: i32[B, T].
       mask: bool[B, T], True at tokens to score. The first of a row is predicted by nothing.
-      layout: on a mesh. Each device sorts and cuts its own rows, where B divides into the mesh's shards of rows; the
-        head's gradients are added up between devices once, at the end.
-      numbers: the most logits that a device holds at a time, were the vocabulary not split; None for 2**26 on a CPU and
-        2**28 elsewhere.
+      layout: on a mesh. Each device sorts and cuts its own rows if B is a multiple of the mesh's row shards; the head's
+        gradients are added up between devices once, at the end.
+      max_logits: the most logits that a device holds at a time, were the vocabulary not split; None for 2**26 on a CPU
+        and 2**28 elsewhere.
       trained: whether `params` get a gradient; without one none is computed.
 
     Returns:
@@ -128,17 +130,22 @@ def hidden_logprobs(
       Cross-entropy in chunks: "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009; here the chunks
       are of positions, for the head may be any function.
     """
+    # Rows are handled in groups, one for each row shard of the mesh, so that no device needs another's rows.
     shape, width = tokens.shape, hidden.shape[-1]
     if layout is not None and shape[0] % num_row_shards(layout.mesh):
         layout = None
     groups = 1 if layout is None else num_row_shards(layout.mesh)
     flat = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
-    if numbers is None:
-        numbers = _ON_A_CPU if platform_of(jax.typeof(hidden).sharding.mesh) == "cpu" else _ELSEWHERE
-    chunk = min(max(numbers // vocabulary, 1), -(-flat[1] // _LEAST_CHUNKS))
-    ahead, wanted = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat) for x in (tokens, mask))
-    scores = _scores(_Way(head, chunk, trained, layout), params, hidden.reshape(*flat, width), ahead, wanted)
+    if max_logits is None:
+        max_logits = (
+            _CHUNK_LOGITS_CPU if platform_of(jax.typeof(hidden).sharding.mesh) == "cpu" else _CHUNK_LOGITS_ACCELERATOR
+        )
+    chunk = min(max(max_logits // vocabulary, 1), -(-flat[1] // _MIN_CHUNKS))
+    # The hidden state at t predicts the token at t + 1: targets are shifted, and so are the scores that come back.
+    targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat) for x in (tokens, mask))
+    plan = _ChunkPlan(head, chunk, trained, layout)
+    scores = _scores(plan, params, hidden.reshape(*flat, width), targets, scored)
     return jnp.pad(scores.reshape(shape)[:, :-1], ((0, 0), (1, 0)))
 
 
@@ -150,19 +157,19 @@ def decoder_logprobs(
     mask: Bool[Array, "batch time"],
     *,
     mesh: Mesh | None = None,
-    numbers: int | None = None,
+    max_logits: int | None = None,
     trained: bool = True,
     shared: SharedPrefix | None = None,
 ) -> Float[Array, "batch time"]:
-    """`hidden_logprobs` under a decoder.
+    """The temperature-1 log-probability of each token in the mask under a decoder; see `hidden_logprobs`.
 
     Args:
       model, params: a decoder and its parameters.
-      tokens: right-padded rows. length: live tokens of each.
-      mask, numbers: see `hidden_logprobs`.
-      mesh: that rows and parameters lie on; None for one device.
+      tokens: right-padded rows. length: tokens of each before its padding.
+      mask, max_logits: see `hidden_logprobs`.
+      mesh: the mesh that rows and parameters lie on; None for one device.
       trained: whether the output layer gets a gradient; with adapters it does not.
-      shared: blocks of rows begin alike, and the model computes their start once.
+      shared: the prefix that blocks of rows have in common, which the model computes once.
 
     Returns:
       f32[B, T], aligned with `tokens`; 0 where the mask is False and at the first token of a row.
@@ -180,13 +187,13 @@ def decoder_logprobs(
 
     layout = None if mesh is None else HeadLayout(mesh, _head_specs(model, name))
     return hidden_logprobs(
-        head, params["params"][name], hidden, tokens, mask, layout=layout, numbers=numbers, trained=trained
+        head, params["params"][name], hidden, tokens, mask, layout=layout, max_logits=max_logits, trained=trained
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
-    """What of `hidden_logprobs` is no array."""
+class _ChunkPlan:
+    """Static arguments of the custom VJP, as `hidden_logprobs` has them."""
 
     head: Head
     chunk: int
@@ -195,105 +202,124 @@ class _Way:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scores(way: _Way, params: Params, hidden: jax.Array, targets: jax.Array, wanted: jax.Array) -> jax.Array:
-    """Log-probs [groups, N] of the targets, 0 where they are not wanted, from hidden states [groups, N, width]."""
-    return _forward(way, params, hidden, targets, wanted)[0]
+def _scores(plan: _ChunkPlan, params: Params, hidden: jax.Array, targets: jax.Array, scored: jax.Array) -> jax.Array:
+    """Log-probs [groups, N] of the targets in the mask, 0 elsewhere, from hidden states [groups, N, width]."""
+    return _forward(plan, params, hidden, targets, scored)[0]
 
 
 def _forward(
-    way: _Way, params: Params, hidden: jax.Array, targets: jax.Array, wanted: jax.Array
+    plan: _ChunkPlan, params: Params, hidden: jax.Array, targets: jax.Array, scored: jax.Array
 ) -> tuple[jax.Array, tuple]:
-    order, chunks, live = _front(wanted, way.chunk)
-    cast = _cast(way, params, hidden)
-    states, goals = (_sorted(way, x, order) for x in (hidden, targets))
+    order, starts, count = _mask_first(scored, plan.chunk)
+    cast = _cast(plan, params, hidden)
+    states, sorted_targets = (_sorted(plan, x, order) for x in (hidden, targets))
 
     def score(at: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = way.head(cast, _cut(states, at, way.chunk)).astype(jnp.float32)
+        logits = plan.head(cast, _chunk_of(states, at, plan.chunk)).astype(jnp.float32)
         total = jax.nn.logsumexp(logits, axis=-1)
-        return jnp.sum(jnp.where(_is_target(logits, _cut(goals, at, way.chunk)), logits, 0.0), axis=-1) - total, total
+        is_target = _is_target(logits, _chunk_of(sorted_targets, at, plan.chunk))
+        return jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1) - total, total
 
-    nothing = jnp.zeros((wanted.shape[0], way.chunk), jnp.float32)
-    _, (found, totals) = jax.lax.scan(
-        lambda _, at: (None, jax.lax.cond(at < live, score, lambda _: (nothing, nothing), at)), None, chunks
+    # Chunks past the last position in the mask are skipped.
+    skipped = jnp.zeros((scored.shape[0], plan.chunk), jnp.float32)
+    _, (chunk_scores, totals) = jax.lax.scan(
+        lambda _, at: (None, jax.lax.cond(at < count, score, lambda _: (skipped, skipped), at)), None, starts
     )
-    scores = jnp.where(wanted, _unsorted(way, found, order, wanted.shape[1]), 0.0)
-    return scores, (params, hidden, targets, wanted, totals)
+    scores = jnp.where(scored, _unsorted(plan, chunk_scores, order, scored.shape[1]), 0.0)
+    return scores, (params, hidden, targets, scored, totals)
 
 
-def _backward(way: _Way, kept: tuple, gradient: jax.Array) -> tuple:
-    params, hidden, targets, wanted, totals = kept
-    order, chunks, live = _front(wanted, way.chunk)
-    cast = _cast(way, params, hidden)
-    states, goals, slopes = (_sorted(way, x, order) for x in (hidden, targets, jnp.where(wanted, gradient, 0.0)))
-    slopes = jnp.where(jnp.arange(order.shape[1]) < wanted.shape[1], slopes, 0.0)
+def _backward(plan: _ChunkPlan, residuals: tuple, gradient: jax.Array) -> tuple:
+    params, hidden, targets, scored, totals = residuals
+    order, starts, count = _mask_first(scored, plan.chunk)
+    cast = _cast(plan, params, hidden)
+    to_sort = (hidden, targets, jnp.where(scored, gradient, 0.0))
+    states, sorted_targets, slopes = (_sorted(plan, x, order) for x in to_sort)
+    # The last chunk is filled up with copies of a position, which must add nothing.
+    slopes = jnp.where(jnp.arange(order.shape[1]) < scored.shape[1], slopes, 0.0)
     summed: Params = ()
-    if way.trained:
-        summed = jax.tree.map(lambda leaf: jnp.zeros((wanted.shape[0], *leaf.shape), jnp.float32), params)
-        summed = summed if way.layout is None else way.layout.sums(summed)
+    if plan.trained:
+        summed = jax.tree.map(lambda leaf: jnp.zeros((scored.shape[0], *leaf.shape), jnp.float32), params)
+        summed = summed if plan.layout is None else plan.layout.sums(summed)
 
-    def of_group(state: jax.Array, goal: jax.Array, slope: jax.Array, total: jax.Array) -> tuple[Params, jax.Array]:
-        trainable = cast if way.trained else ()
-        logits, pull = jax.vjp(lambda p, x: way.head(p if way.trained else cast, x), trainable, state)
+    def group_gradients(
+        state: jax.Array, target: jax.Array, slope: jax.Array, total: jax.Array
+    ) -> tuple[Params, jax.Array]:
+        trainable = cast if plan.trained else ()
+        logits, pull = jax.vjp(lambda p, x: plan.head(p if plan.trained else cast, x), trainable, state)
+        # The gradient of a log-prob by the logits: one at the target, minus the probabilities.
         exact = logits.astype(jnp.float32)
-        error = (_is_target(exact, goal) - jnp.exp(exact - total[:, None])) * slope[:, None]
+        error = (_is_target(exact, target) - jnp.exp(exact - total[:, None])) * slope[:, None]
         return pull(error.astype(logits.dtype))
 
     def add(summed: Params, at: jax.Array, total: jax.Array) -> tuple[Params, jax.Array]:
-        state, goal, slope = (_cut(x, at, way.chunk) for x in (states, goals, slopes))
-        new, towards = jax.vmap(of_group)(state, goal, slope, total)
-        return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), summed, new), towards
+        state, target, slope = (_chunk_of(x, at, plan.chunk) for x in (states, sorted_targets, slopes))
+        to_head, to_states = jax.vmap(group_gradients)(state, target, slope, total)
+        return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), summed, to_head), to_states
 
-    nothing = jnp.zeros((wanted.shape[0], way.chunk, hidden.shape[-1]), hidden.dtype)
-    summed, towards = jax.lax.scan(
-        lambda s, x: jax.lax.cond(x[0] < live, add, lambda s, *_: (s, nothing), s, *x), summed, (chunks, totals)
+    skipped = jnp.zeros((scored.shape[0], plan.chunk, hidden.shape[-1]), hidden.dtype)
+    summed, to_states = jax.lax.scan(
+        lambda s, x: jax.lax.cond(x[0] < count, add, lambda s, *_: (s, skipped), s, *x), summed, (starts, totals)
     )
     to_params = None
-    if way.trained:
+    if plan.trained:
         to_params = jax.tree.map(lambda a, leaf: jnp.sum(a, axis=0).astype(leaf.dtype), summed, params)
-    return to_params, _unsorted(way, towards, order, wanted.shape[1]), None, None
+    return to_params, _unsorted(plan, to_states, order, scored.shape[1]), None, None
 
 
 _scores.defvjp(_forward, _backward)
 
 
-def _cast(way: _Way, params: Params, hidden: jax.Array) -> Params:
-    """The head as the loops read it: cast, and gathered, once and not once a chunk."""
+def _cast(plan: _ChunkPlan, params: Params, hidden: jax.Array) -> Params:
+    """The head's parameters in the dtype of the hidden states, gathered: once, and not once a chunk."""
     cast = jax.tree.map(lambda leaf: leaf.astype(hidden.dtype), params)
-    return cast if way.layout is None else way.layout.head(cast)
+    return cast if plan.layout is None else plan.layout.head(cast)
 
 
-def _front(wanted: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The order that puts what is wanted first, filled up to whole chunks; where these start; how far the wanted go."""
-    starts = jnp.arange(0, wanted.shape[1], chunk)
-    order = jnp.argsort(~wanted, axis=1, stable=True)
-    fill = len(starts) * chunk - wanted.shape[1]
-    return jnp.pad(order, ((0, 0), (0, fill))), starts, jnp.max(jnp.sum(wanted, axis=1))
+def _mask_first(scored: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The order that puts positions in the mask first.
+
+    Args:
+      scored: bool[groups, N], the mask.
+      chunk: positions of a chunk.
+
+    Returns:
+      The order, int [groups, chunks * chunk], filled up with zeros to whole chunks; the start of each chunk; and the
+      number of positions in the mask, of the group that has most.
+    """
+    starts = jnp.arange(0, scored.shape[1], chunk)
+    order = jnp.argsort(~scored, axis=1, stable=True)
+    fill = len(starts) * chunk - scored.shape[1]
+    return jnp.pad(order, ((0, 0), (0, fill))), starts, jnp.max(jnp.sum(scored, axis=1))
 
 
-def _sorted(way: _Way, x: jax.Array, order: jax.Array) -> jax.Array:
-    x, order = (y if way.layout is None else way.layout.rows(y) for y in (x, order))
+def _sorted(plan: _ChunkPlan, x: jax.Array, order: jax.Array) -> jax.Array:
+    """Takes [groups, N, ...] in the order given, without moving anything between groups."""
+    x, order = (y if plan.layout is None else plan.layout.rows(y) for y in (x, order))
     out = jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
-    return out if way.layout is None else way.layout.rows(out)
+    return out if plan.layout is None else plan.layout.rows(out)
 
 
-def _unsorted(way: _Way, chunks: jax.Array, order: jax.Array, time: int) -> jax.Array:
-    """[chunks, groups, chunk, ...] put back to where [groups, time, ...] was sorted from."""
+def _unsorted(plan: _ChunkPlan, chunks: jax.Array, order: jax.Array, time: int) -> jax.Array:
+    """Undoes `_sorted`: from [chunks, groups, chunk, ...] to [groups, time, ...]."""
     packed = jnp.moveaxis(chunks, 0, 1).reshape(*order.shape, *chunks.shape[3:])
-    # The inverse of a permutation: a gather, where the transpose of one would be a scatter.
-    return _sorted(way, packed, jnp.argsort(order[:, :time], axis=1))
+    # A gather by the inverse permutation is faster than the scatter that autodiff would make of the sort.
+    return _sorted(plan, packed, jnp.argsort(order[:, :time], axis=1))
 
 
-def _cut(x: jax.Array, at: jax.Array, size: int) -> jax.Array:
+def _chunk_of(x: jax.Array, at: jax.Array, size: int) -> jax.Array:
+    """`size` positions from `at` on."""
     return jax.lax.dynamic_slice_in_dim(x, at, size, axis=1)
 
 
 def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Not a gather: over a vocabulary that is split, this needs none of the other parts."""
+    """True at each position's target, bool [..., V]."""
+    # A gather would need communication where the vocabulary is split over devices.
     return jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
 
 
 def _head_specs(model: Decoder, name: str) -> Any:
-    """Where the output layer lies, but for the axes that rows are split over."""
+    """The PartitionSpecs of the output layer, without the axes that rows are split over."""
     specs = nn.get_partition_spec(abstract_params(model))["params"][name]
     return jax.tree.map(
         lambda spec: PartitionSpec(*(None if axis in ("data", "fsdp") else axis for axis in to_mesh_axes(spec))),

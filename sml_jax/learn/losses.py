@@ -92,33 +92,31 @@ def grpo_token_loss(
 ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
     """The clipped policy loss of each token, `-min(ratio A, clip(ratio) A) + kl_coef KL`.
 
-    With `mismatch_cap` it is `min(trainer / sampler, mismatch_cap)` times the policy term, where the two probabilities
-    are those that one and the same policy gave the token: as the trainer computes it and as the sampler did, with
-    other kernels, another precision or another batch. The old policy's log-probs by the trainer need no forward pass of
-    their own: on the first update of a batch they are `logprob` itself, so that is taken, held fixed, and the ratio in
-    the clip is 1 (its gradient is the policy gradient). This is exact on the first update after a rollout, which is the
-    only one that the stages take, and however it is cut into micro-batches. On a second update of the same batch the
-    weight would hold the policy's change as well as the mismatch, and nothing would be clipped but the weight.
+    With `mismatch_cap` the policy term is multiplied by `min(trainer / sampler, mismatch_cap)`. Both are probabilities
+    of the token under the old policy: as the trainer computes it, and as the sampler did, with other kernels, another
+    precision or another batch. On the first update after a rollout the old policy is the one in training, so
+    the trainer's probability is taken from `logprob`, held fixed, and the clipped ratio is 1, with the policy gradient
+    as its gradient. This is exact on that first update, which is the only one that the stages take. On a second update
+    of the same batch the weight would hold the policy's change as well, and nothing but the weight would be clipped.
 
-    Knows no mask: every position must hold finite numbers (`grpo_loss` sees to it). No gradient goes into
-    `old_logprob`, `advantage` or `ref_logprob`, so `old_logprob=logprob` is the on-policy update.
+    There is no mask: every position must hold finite numbers (`grpo_loss` masks its arguments before). No gradient goes
+    into `old_logprob`, `advantage` or `ref_logprob`, so `old_logprob=logprob` is the on-policy update.
 
     Args:
       logprob: [B, T], log-probs of the tokens under the policy in training.
       old_logprob: [B, T], under the policy that sampled them (temperature 1).
       advantage: [B, T], or [B]: one for every token of a dialogue.
       clip_low: the ratio is clipped below at `1 - clip_low`.
-      clip_high: and above at `1 + clip_high` (apart from `clip_low`: DAPO's clip-higher).
+      clip_high: the ratio is clipped above at `1 + clip_high` (a separate setting: DAPO's clip-higher).
       kl_coef: weight of the KL to the reference; 0 in the paper.
       ref_logprob: [B, T], under the reference policy.
-      mismatch_cap: the most that a token counts for where the trainer finds it likelier than the sampler did; None
-        takes `old_logprob` as the old policy's, mismatch and all. The KL term is not weighted.
+      mismatch_cap: the largest weight of a token that the trainer finds likelier than the sampler did. None applies no
+        weights and takes `old_logprob` as the old policy's. The KL term is not weighted.
 
     Returns:
-      f32[B, T] losses, and arrays [B, T]: `ratio`, of `logprob` to `old_logprob`; `clipped` (bool, the clip holds and
-      the policy term gives no gradient); `kl`, the k3 estimate `exp(d) - d - 1` with `d = ref_logprob - logprob`, 0
-      without a reference.
-      Log-ratios are held within +-20.
+      f32[B, T] losses, and arrays [B, T]: `ratio`, `exp(logprob - old_logprob)`; `clipped` (bool), where the policy
+      term is clipped and has no gradient; and `kl`, the k3 estimate `exp(d) - d - 1` with `d = ref_logprob - logprob`,
+      0 without a reference. Log-ratios are limited to +-20.
 
     Raises:
       UserError: shapes differ; a coefficient is negative; `kl_coef` is positive without a reference; or `mismatch_cap`

@@ -18,18 +18,24 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.95,
 ) -> optax.GradientTransformation:
-    """AdamW behind a clip of the gradient's global norm.
+    """AdamW on gradients that are first clipped by their global norm.
 
     Args:
-      learning_rate: the peak. warmup_steps: linear from 0 to it.
-      decay_steps: with more than 0, a cosine from the peak to `final_fraction` of it that ends at this step.
-      weight_decay: of matrices and embeddings; norms and biases are left out. With LoRA, of the adapters.
-      clip_norm: global norm that gradients are scaled down to.
+      learning_rate: the peak of the schedule.
+      warmup_steps: steps in which the learning rate rises linearly from 0 to the peak.
+      decay_steps: if above 0, the learning rate falls from the peak by a cosine that ends at this step; if 0, it stays.
+      final_fraction: the fraction of the peak at which the cosine ends.
+      weight_decay: of matrices and embeddings; norms and biases have none. With LoRA, of the adapters.
+      clip_norm: gradients with a larger global norm are scaled down to this one.
       b1, b2: Adam's decay rates.
+
+    Returns:
+      An optax transformation, whose state counts the steps of the schedule.
 
     Raises:
       UserError: a setting is out of range.
     """
+    # Settings come from gin files, so each is checked here, where the error can name it.
     counts = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "decay_steps": decay_steps}
     for name, value in {**counts, "weight_decay": weight_decay}.items():
         if not 0 <= value < float("inf"):
@@ -41,6 +47,7 @@ def adamw(
             raise UserError(f"adamw: {name} is {value}; give a number from 0 to below 1, such as 0.9")
     if not clip_norm > 0:
         raise UserError(f"adamw: clip_norm is {clip_norm}; give a norm above 0; a large one never clips")
+    # The schedule: warm-up with or without a decay after it, or a constant.
     if decay_steps:
         schedule = optax.warmup_cosine_decay_schedule(
             0.0 if warmup_steps else learning_rate,
@@ -60,6 +67,7 @@ def adamw(
 
 
 def _matrices(params: optax.Params) -> optax.Params:
+    """True at the parameters that weight decay applies to."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf.ndim >= 2 and not any(getattr(p, "key", "") in ("scale", "bias") for p in path), params
     )

@@ -40,10 +40,15 @@ _MAXIMA = ("ratio_max", "logprob_mismatch_max")
 
 @flax.struct.dataclass
 class TrainState:
-    """What an update changes: steps taken (int32 scalar), parameters, the optimiser's state.
+    """What an update changes.
 
-    Where the parameters hold adapters (`models.lora`), only these change, and `opt_state` is theirs. The base comes
-    along for those who apply the model, shared with whoever gave it.
+    Where the parameters hold adapters (`models.lora`), only the adapters change, and `opt_state` is of the adapters
+    alone. The base under them is part of `params`, so that the model can be applied; its arrays are the caller's own.
+
+    Attributes:
+      step: int32 scalar, optimiser steps taken.
+      params: the model's parameters.
+      opt_state: the optimiser's state.
     """
 
     step: AnyArray
@@ -51,23 +56,27 @@ class TrainState:
     opt_state: optax.OptState
 
     def trainable(self) -> TrainState:
-        """The state without the base that adapters sit on: what changes, and what a checkpoint must hold."""
+        """The state without the base under adapters: what changes, and what a checkpoint must hold."""
         return TrainState(self.step, split_trainable(self.params)[1], self.opt_state)
 
     def with_base(self, params: Params) -> TrainState:
-        """The whole state again: `trainable()` on the base that `params` hold; their adapters are not looked at."""
+        """The whole state from a `trainable()` one, with the base of `params`; adapters in `params` are ignored."""
         return TrainState(self.step, join_lora(split_trainable(params)[0], self.params), self.opt_state)
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """A state that has taken no step. What is trained is copied: updates donate it. A base under adapters is shared."""
+    """A state that has taken no step.
+
+    Parameters that are trained are copied, because updates donate them. A base under adapters is not.
+    """
     trainable = jax.tree.map(jnp.copy, split_trainable(params)[1])
     state = TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
-    lies = jax.tree.leaves(params)[0].sharding
-    # Counters go to every device of the parameters' mesh: a checkpoint restores each leaf to where it lay. On one
-    # device all is put where it is, as an update leaves it: what lies there by default would be another program's.
-    whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else lies
-    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, whole), state)
+    # Counters go to every device of the parameters' mesh, because a checkpoint restores each leaf to where it was. On
+    # one device they are committed to it, as they are after an update: an uncommitted array would compile another
+    # executable.
+    of_params = jax.tree.leaves(params)[0].sharding
+    of_counters = NamedSharding(of_params.mesh, PartitionSpec()) if isinstance(of_params, NamedSharding) else of_params
+    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, of_counters), state)
     return state.with_base(params)
 
 
@@ -76,10 +85,12 @@ def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh
 
     Args:
       params: abstract parameters on the mesh (see `models.layout.sharded_param_shapes`).
+      optimizer: from optax.
+      mesh: of the parameters.
     """
     trainable, on_every_device = split_trainable(params)[1], replicated(mesh)
     shapes = jax.eval_shape(optimizer.init, trainable)
-    # Moments lie as their parameters do; counters are on every device.
+    # Moments are sharded as their parameters are; counters are on every device.
     opt_state = optax.tree.map_params(
         optimizer,
         lambda leaf, parameter: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parameter.sharding),
@@ -92,19 +103,20 @@ def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh
 
 
 class Learner:
-    """Two jitted functions, gradients of a micro-batch and the optimiser's step, and the loop that joins them.
+    """Takes optimiser steps: adds up the gradients of a batch's micro-batches, then applies them.
 
-    With adapters there are gradients, clipping, weight decay and optimiser state for these alone: the base is an
+    With adapters, gradients, clipping, weight decay and the optimiser's state are of the adapters alone. The base is an
     argument that is neither differentiated nor donated.
 
     Args:
-      model: whose log-probabilities are trained; its adapters alone where its configuration has `lora`.
+      model: the decoder to train; only its adapters are trained if its configuration has `lora`.
       optimizer: from optax.
-      token_loss: the loss of each token in the policy stream.
-      mesh: devices that the rows of micro-batches are split over; None where the parameters lie on one device.
+      token_loss: the loss of each token in the policy stream, such as `losses.PolicyLoss`; None if no micro-batch has
+        that stream.
       reference: parameters of the reference policy, with or without adapters; not used unless `token_loss` says that it
         needs them (`PolicyLoss` does where `kl_coef` is positive).
-      logit_numbers: the most logits that a device holds at a time (see `logprobs.hidden_logprobs`).
+      mesh: devices that the rows of micro-batches are split over; None for parameters on one device.
+      max_logits: the most logits that a device holds at a time (see `logprobs.hidden_logprobs`).
     """
 
     def __init__(
@@ -114,58 +126,70 @@ class Learner:
         token_loss: TokenLoss | None = None,
         reference: Params | None = None,
         mesh: Mesh | None = None,
-        logit_numbers: int | None = None,
+        max_logits: int | None = None,
     ):
         self.optimizer = optimizer
-        self._mesh, self._numbers = mesh, logit_numbers
+        self._mesh, self._max_logits = mesh, max_logits
         self._reference = reference if getattr(token_loss, "needs_reference", False) else None
         self._model, self._token_loss = model, token_loss
-        adapted = self._reference is not None and split_lora(self._reference)[1]
-        self._reference_model = model if adapted else without_lora(model)
-        self._nothing: Any = None
+        # The reference may come with adapters or without, and is scored by a model of its own form.
+        has_adapters = self._reference is not None and split_lora(self._reference)[1]
+        self._reference_model = model if has_adapters else without_lora(model)
+        # Jitted functions, made at the first update, when shardings are known.
+        self._zero_gradients: Any = None
         self._gradients: Any = None
         self._apply: Any = None
 
     def update(self, state: TrainState, parts: Sequence[MicroBatch]) -> tuple[TrainState, dict[str, float]]:
-        """One optimiser step on a batch cut into micro-batches whose weights were made for the whole.
+        """Takes one optimiser step on a batch.
 
         Args:
-          state: consumed: its buffers are donated, but for a base under adapters.
-          parts: at least one micro-batch.
+          state: consumed: its buffers are donated, except those of a base under adapters.
+          parts: the batch, cut into micro-batches whose weights are shares of the whole batch's loss; at least one.
 
         Returns:
           The new state, and metrics as host floats: those of the loss, `gradient_norm` (before clipping),
           `update_norm`, and `skipped`: 1 where the loss, the gradients or the updated parameters were not finite.
           Then nothing has changed, the optimiser's moments and count of steps included.
+
+        Raises:
+          UserError: the micro-batches have no stream, or a policy stream without a token loss; or the model and the
+            parameters do not both have adapters, or both have none.
         """
-        whole = state.params
-        frozen, _ = split_trainable(whole)
+        params = state.params
+        frozen, _ = split_trainable(params)
         state = state.trainable()
-        self._make(whole, state)
-        gradients, loss = self._nothing(state.params)
-        collected = []
+        self._make(params, state)
+
+        # Gradients are added up on the devices. Nothing is fetched in between, so that the host prepares the next
+        # micro-batch while they compute.
+        gradients, loss = self._zero_gradients(state.params)
+        metrics_of_parts = []
         for part in parts:
             if self._mesh is not None:
-                each = padded_row_count(self._mesh, len(part.tokens)) // num_row_shards(self._mesh)
-                part = shard_rows(self._mesh, in_blocks_of(part, each))
+                # Rows that share a prefix must be on one device.
+                device_rows = padded_row_count(self._mesh, len(part.tokens)) // num_row_shards(self._mesh)
+                part = shard_rows(self._mesh, in_blocks_of(part, device_rows))
             (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
-            collected.append(metrics)
+            metrics_of_parts.append(metrics)
+
+        # One step on the sum.
         state, norms = self._apply(state, gradients, loss)
-        return state.with_base(whole), {
-            **_combine(jax.device_get(collected)),
+        return state.with_base(params), {
+            **_combine(jax.device_get(metrics_of_parts)),
             **{k: float(v) for k, v in norms.items()},
         }
 
     def warm_up(
         self, state: TrainState, rows: int, buckets: Sequence[int], streams: Sequence[str] = ("policy",)
     ) -> TrainState:
-        """Compiles the programs of micro-batches of `rows` rows, one a bucket, and of the optimiser's step.
+        """Compiles the gradients of micro-batches of `rows` rows, one executable a bucket, and the optimiser's step.
 
         Args:
           state: consumed, as by `update`.
-          rows: of a micro-batch.
+          rows: rows of a micro-batch.
           buckets: padded lengths that will come.
-          streams: that will come: "policy", "likelihood", or both.
+          streams: the streams that will come: "policy", "likelihood", or both.
 
         Returns:
           The same state, bit for bit: the step that was taken is one that `update` skips.
@@ -238,27 +262,31 @@ class Learner:
             ),
         )
 
-    def _make(self, whole: Params, state: TrainState) -> None:
-        """The jitted functions. What comes in goes out laid out alike: left to XLA, step two could be a new program."""
+    def _make(self, params: Params, state: TrainState) -> None:
+        """Makes the jitted functions, once.
+
+        Results are given the shardings of the arguments: if XLA chose them, the second step could compile anew.
+        """
         if self._gradients is not None:
             return
-        check_lora(self._model, whole)
-        lies = jax.tree.map(lambda x: x.sharding, state)
-        small = None if self._mesh is None else host_readable(self._mesh)
+        check_lora(self._model, params)
+        shardings = jax.tree.map(lambda x: x.sharding, state)
+        of_metrics = None if self._mesh is None else host_readable(self._mesh)
         add = partial(
             add_gradients,
             self._model,
             self._reference_model,
             self._token_loss,
             mesh=self._mesh,
-            numbers=self._numbers,
+            max_logits=self._max_logits,
         )
-        # Of no micro-batch, made where they lie: gradients are as large as the parameters.
-        self._nothing = jax.jit(
-            lambda params: (optax.tree.zeros_like(params), jnp.zeros(())), out_shardings=(lies.params, lies.step)
+        # Zeros are made in place on each device, since gradients are as large as the parameters.
+        self._zero_gradients = jax.jit(
+            lambda params: (optax.tree.zeros_like(params), jnp.zeros(())),
+            out_shardings=(shardings.params, shardings.step),
         )
-        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((lies.params, lies.step), small))
-        self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(lies, small))
+        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((shardings.params, shardings.step), of_metrics))
+        self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(shardings, of_metrics))
 
 
 def _empty_micro_batch(rows: int, time: int, streams: Sequence[str]) -> MicroBatch:
@@ -283,7 +311,7 @@ def add_gradients(
     part: MicroBatch,
     *,
     mesh: Mesh | None = None,
-    numbers: int | None = None,
+    max_logits: int | None = None,
 ) -> tuple[tuple[Params, jax.Array], Metrics]:
     """Adds a micro-batch's gradients and loss to `total`.
 
@@ -295,7 +323,7 @@ def add_gradients(
       reference: parameters of the reference policy, if the token loss needs one.
       part: the micro-batch; the streams that it has are static.
       mesh: devices that rows are split over; None for one device.
-      numbers: see `Learner`'s `logit_numbers`.
+      max_logits: see `Learner`.
 
     Returns:
       The new total, and metrics of this micro-batch: see `batch_losses` for those of each stream. With both streams
@@ -321,7 +349,7 @@ def add_gradients(
             part.length,
             scored,
             mesh=mesh,
-            numbers=numbers,
+            max_logits=max_logits,
             trained=not frozen,
             shared=part.shared,
         )
@@ -363,10 +391,11 @@ def _sum_of_streams(
 def _apply(
     optimizer: optax.GradientTransformation, state: TrainState, gradients: Params, loss: jax.Array
 ) -> tuple[TrainState, Metrics]:
-    """One optimiser step, or none where anything of it is not finite."""
+    """One optimiser step; the state as it was if the loss, the gradients or the new parameters are not finite."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     norms = {"gradient_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
+    # One number that is not finite makes a norm not finite, so the norms tell of all arrays.
     finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values(), optax.tree.norm(params)])))
     new = jax.tree.map(partial(jnp.where, finite), TrainState(state.step + 1, params, opt_state), state)
     return new, {**norms, "skipped": 1.0 - finite}

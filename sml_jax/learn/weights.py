@@ -1,4 +1,4 @@
-"""How a batch's token losses become one number."""
+"""How the token losses of a batch become one number: a weight for each token."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def token_weights(
 ) -> Float[Array, "batch time"]:
     """Per-token weights such that the batch's loss is `sum(weights * token_loss)`.
 
-    Computed once over the whole batch. A slice of the weights goes with a slice of the batch, and the losses and
-    gradients of the slices add up to the whole batch's, however the dialogues were cut.
+    Weights are computed once, over the whole batch. A micro-batch takes its slice of them, and the losses and gradients
+    of the micro-batches add up to those of the whole batch, however it was cut.
 
     Args:
       mask: bool[B, T], True at the student's tokens.
@@ -38,7 +38,7 @@ def token_weights(
       f32[B, T], exactly 0 where the mask is False; 0 everywhere when no dialogue has any weight.
 
     Raises:
-      UserError: the aggregation is unknown, or "constant" is given no `max_tokens`.
+      UserError: the aggregation is unknown; "constant" is given no `max_tokens`; or the shapes differ.
 
     References:
       GRPO: equation 3 of arXiv 2402.03300. DAPO: section 3.3 of arXiv 2503.14476. Dr. GRPO: arXiv 2503.20783.
@@ -53,6 +53,7 @@ def token_weights(
         )
     share = jnp.ones(mask.shape[:1], jnp.float32) if dialogue_weight is None else dialogue_weight.astype(jnp.float32)
     tokens = jnp.sum(mask, axis=1, dtype=jnp.float32)
+    # One weight for all tokens of a dialogue, [B]; the mask then spreads it over them.
     if aggregation == "sequence":
         weight = _divide(share, tokens * jnp.sum(share))
     elif aggregation == "token":
@@ -68,11 +69,12 @@ def token_weights(
 
 
 def check_aggregation(aggregation: str, before: str = "") -> None:
-    """Raises UserError, its text after `before`, unless `token_weights` knows the aggregation."""
+    """Raises a UserError, whose text begins with `before`, unless `token_weights` knows the aggregation."""
     if aggregation not in AGGREGATIONS:
         raise UserError(f"{before}aggregation is {aggregation!r}: choose one of {', '.join(map(repr, AGGREGATIONS))}.")
 
 
 def _divide(numerator: Float[Array, " batch"], denominator: Array) -> Float[Array, " batch"]:
-    """0 where there is nothing to divide by."""
+    """The quotient, 0 where the denominator is 0."""
+    # Both branches of a `where` are computed, so the denominator must not be 0 in the one that is not used either.
     return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1.0), 0.0)

@@ -87,7 +87,7 @@ def test_chunks_score_as_whole_logits_do(rows, time, parts, chunk):
     @jax.jit
     def both(params, hidden, tokens, mask, slopes):
         def chunked(p, h):
-            return hidden_logprobs(output, p, h, tokens, mask, layout=layout, numbers=chunk * VOCABULARY)
+            return hidden_logprobs(output, p, h, tokens, mask, layout=layout, max_logits=chunk * VOCABULARY)
 
         found, pull = jax.vjp(chunked, params, hidden)
         want, pull_whole = jax.vjp(lambda p, h: scored_whole(p, h, tokens, mask), params, hidden)
@@ -106,7 +106,7 @@ def test_what_is_not_asked_for_is_not_scored():
     broken = jnp.where(before[..., None], hidden, jnp.nan)
     found, pull = jax.vjp(lambda p, h: hidden_logprobs(output, p, h, tokens, mask), params, hidden)
     again, pull_broken = jax.vjp(
-        lambda p, h: hidden_logprobs(output, p, h, tokens, mask, numbers=VOCABULARY), params, broken
+        lambda p, h: hidden_logprobs(output, p, h, tokens, mask, max_logits=VOCABULARY), params, broken
     )
     np.testing.assert_allclose(found, again, rtol=1e-6)
     unasked = jnp.where(mask.at[:, 0].set(False), slopes, jnp.nan)
@@ -117,7 +117,7 @@ def test_what_is_not_asked_for_is_not_scored():
 
 def test_a_head_that_is_not_trained_gets_no_gradient():
     params, hidden, tokens, mask, slopes = random_case(1, 2, 5, 0.7)
-    score = partial(hidden_logprobs, output, tokens=tokens, mask=mask, numbers=3 * VOCABULARY)
+    score = partial(hidden_logprobs, output, tokens=tokens, mask=mask, max_logits=3 * VOCABULARY)
     # Optimised as users' programs are: only so are the two programs' sums the same to the last bit.
     full = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 
@@ -140,7 +140,7 @@ def test_no_array_of_all_logits():
         }
         hidden = jax.ShapeDtypeStruct((4, 256, 8), jnp.float32)
         tokens = jnp.zeros((4, 256), jnp.int32)
-        score = partial(hidden_logprobs, output, numbers=2**18)
+        score = partial(hidden_logprobs, output, max_logits=2**18)
         score = scored_whole if whole else score
         step = jax.jit(jax.grad(lambda p, h: score(p, h, tokens, tokens == 0).sum(), argnums=(0, 1)))
         return step.lower(params, hidden).compile().memory_analysis().temp_size_in_bytes

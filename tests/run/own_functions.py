@@ -1,4 +1,4 @@
-"""A teacher, a return, a token loss and a method of one's own, as a gin file names them; each notes that it was called."""
+"""A teacher, a return, a token loss and a method of one's own, for gin files to name; each notes that it was called."""
 
 from collections.abc import Sequence
 
