@@ -10,6 +10,7 @@ from sml_jax.learn.losses import PolicyLoss, TokenLoss, bounded_ratio
 from sml_jax.learn.shapes import check_same_shape, shape_of, token_advantage
 from sml_jax.learn.weights import token_weights
 
+# Scalars by name, as the compiled update returns them.
 Metrics = dict[str, Float[Array, ""]]
 
 
@@ -44,6 +45,8 @@ def policy_loss(
     losses, to_log = _checked(token_loss, token_loss(logprob, old_logprob, advantage, ref_logprob), logprob)
     loss = jnp.sum(weights * losses)
 
+    # Metrics that any loss has. On the first update after a rollout the ratio is 1, and the mismatch is the distance
+    # between the sampler's and the trainer's numbers.
     ratio = bounded_ratio(logprob, old_logprob)
     mismatch = jnp.abs(logprob - old_logprob)
     return loss, {
@@ -98,6 +101,7 @@ def grpo_loss(
     )
     advantage = token_advantage("grpo_loss", advantage, logprob)
     weights = token_weights(mask, aggregation, max_tokens) if weights is None else weights
+    # Shapes are known to fit, so the rest is what the update does with its policy stream.
     token_loss = PolicyLoss(clip_low, clip_high, kl_coef, mismatch_cap)
     return policy_loss(token_loss, logprob, old_logprob, advantage, mask, weights, ref_logprob)
 
@@ -136,6 +140,7 @@ def sft_loss(
         weights = token_weights(mask, aggregation, max_tokens, dialogue_weight=dialogue_weight)
     elif dialogue_weight is not None:
         raise UserError("weights and dialogue_weight are both given: give dialogue_weight to token_weights instead.")
+    # Tokens without weight, as those of unsolved dialogues, are not counted either.
     trained = mask & (weights != 0)
     nll = -_masked(logprob, trained)
     loss = jnp.sum(_masked(weights, trained) * nll)
@@ -148,6 +153,7 @@ def _checked(token_loss: TokenLoss, returned: object, logprob: Array) -> tuple[A
     wanted = f"return (losses, arrays_by_name), each array of the shape of logprob, {list(shape_of(logprob))}"
     if not (isinstance(returned, tuple) and len(returned) == 2 and hasattr(returned[1], "items")):
         raise UserError(f"loss {who} returned a {type(returned).__name__}: {wanted}")
+    # Wrong shapes would not fail by themselves: [B, 1] and [T] broadcast to [B, T].
     losses, to_log = returned
     for name, array in {"losses": losses, **to_log}.items():
         if shape_of(array) != shape_of(logprob):
@@ -160,5 +166,6 @@ def _masked(values: Float[Array, "batch time"], mask: Bool[Array, "batch time"])
 
 
 def _mean(values: Array, mask: Bool[Array, "batch time"]) -> Float[Array, ""]:
+    # A micro-batch may have no token in the mask: then the mean is 0, not 0 / 0.
     total = jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
     return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)

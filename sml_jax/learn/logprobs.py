@@ -174,11 +174,13 @@ def decoder_logprobs(
     Returns:
       f32[B, T], aligned with `tokens`; 0 where the mask is False and at the first token of a row.
     """
+    # The hidden states, with a prefix that rows share computed once.
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     inputs = tokens, positions
     packed = inputs if shared is None else map(shared.pack, inputs)
     hidden: Any = model.apply(params, *packed, shared, method="hidden_states")
     hidden = hidden if shared is None else shared.unpack(hidden)
+    # The head alone, as a function of its own parameters, is what chunks of logits are computed with.
     name = "embedding" if model.config.tied_embeddings else "output"
 
     def head(p: Params, states: jax.Array) -> jax.Array:
@@ -237,6 +239,7 @@ def _backward(plan: _ChunkPlan, residuals: tuple, gradient: jax.Array) -> tuple:
     states, sorted_targets, slopes = (_sorted(plan, x, order) for x in to_sort)
     # The last chunk is filled up with copies of a position, which must add nothing.
     slopes = jnp.where(jnp.arange(order.shape[1]) < scored.shape[1], slopes, 0.0)
+    # The head's gradient, one sum for each group of rows, added up over chunks in float32.
     summed: Params = ()
     if plan.trained:
         summed = jax.tree.map(lambda leaf: jnp.zeros((scored.shape[0], *leaf.shape), jnp.float32), params)

@@ -57,6 +57,7 @@ class Grpo:
             raise UserError(f"grpo: returns is {self.returns!r}; give a function from a Transcript to numbers [batch]")
 
     def __call__(self, transcript: Transcript) -> Signals:
+        # One number a dialogue, compared with the others about the same problem.
         group_size = group_size_of(transcript)
         returns = self._returns(transcript)
 
@@ -71,9 +72,11 @@ class Grpo:
             dialogue_weight=valid.astype(jnp.float32),
         )
 
+        # Groups without variance give no gradient, so the log must tell how many there are.
         statistics = group_statistics(returns, group_size, valid=valid)
         metrics = {name: float(value) for name, value in statistics.items()}
         metrics["return"] = float(jnp.mean(returns, where=valid))
+        # Every token of a dialogue gets its dialogue's advantage.
         per_token = np.broadcast_to(np.asarray(advantage)[:, None], student.shape)
         return Signals(policy=PolicySignal(per_token, np.asarray(weights), transcript.logprob), metrics=metrics)
 
@@ -106,6 +109,7 @@ class OfflineSml:
         check_aggregation(self.aggregation, "offline_sml: ")
 
     def __call__(self, transcript: Transcript) -> Signals:
+        # The reward is 1 for success and 0 otherwise, so it selects the dialogues to imitate.
         weights = token_weights(
             jnp.asarray(transcript.student),
             self.aggregation,
@@ -122,6 +126,7 @@ def group_size_of(transcript: Transcript) -> int:
       UserError: problems have different numbers of dialogues, or a problem's dialogues do not stand side by side.
     """
     group = np.asarray(transcript.group)
+    # Lengths of the runs of equal numbers. A problem that comes up in two runs makes more runs than problems.
     sizes = np.diff(np.flatnonzero(np.r_[True, group[1:] != group[:-1], True]))
     if len(np.unique(group)) != len(sizes) or len(set(sizes.tolist())) != 1:
         raise UserError(

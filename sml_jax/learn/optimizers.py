@@ -60,6 +60,7 @@ def adamw(
         schedule = optax.linear_schedule(0.0, learning_rate, warmup_steps)
     else:
         schedule = optax.constant_schedule(learning_rate)
+    # The clip comes first, so that the norm is that of the gradient itself and not of Adam's step.
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
         optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices),

@@ -32,6 +32,7 @@ def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Fl
     if not 0.0 <= discount <= 1.0:
         raise UserError(f"discount is {discount}: give a number between 0 and 1 (the paper's is 0.7).")
     check_same_shape("discounted_returns", 1, solved_turn=solved_turn)
+    # 0 marks an unsolved dialogue, for which the power is computed all the same and then replaced.
     turns_before = jnp.maximum(solved_turn, 1) - 1
     value = jnp.power(jnp.float32(discount), turns_before.astype(jnp.float32))
     return jnp.where(solved_turn > 0, value, 0.0)
@@ -56,5 +57,6 @@ def turns_to_tokens(by_turn: Float[Array, "batch turns"], turn: Int[Array, "batc
             f"turns_to_tokens: by_turn has shape {list(shapes[0])} and turn {list(shapes[1])}: give [batch, turns] and "
             "[batch, time] of the same dialogues."
         )
+    # Turns count from 1. Tokens of no turn look up the first one, and are then set to 0.
     of_tokens = jnp.take_along_axis(by_turn, jnp.maximum(turn - 1, 0), axis=1)
     return jnp.where(turn > 0, of_tokens, 0.0)

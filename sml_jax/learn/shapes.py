@@ -26,6 +26,7 @@ def check_same_shape(caller: str, ndim: int, **arrays: Any) -> None:
     Raises:
       UserError: shapes differ or have another number of dimensions.
     """
+    # All shapes are listed in the error, since any of them may be the wrong one.
     shapes = {name: shape_of(array) for name, array in arrays.items() if array is not None}
     wanted = next(iter(shapes.values()))
     if any(shape != wanted for shape in shapes.values()) or len(wanted) != ndim:
@@ -45,6 +46,7 @@ def token_advantage(caller: str, advantage: Any, like: Any) -> Any:
     Raises:
       UserError: any other shape.
     """
+    # Broadcasting by NumPy's rules would take [B] for [T] where the two are equal, so it is written out.
     shape, wanted = shape_of(advantage), shape_of(like)
     if shape == wanted:
         return advantage

@@ -64,6 +64,7 @@ class Signals:
 
     def rows(self, chosen: np.ndarray) -> Signals:
         """The signals of some dialogues, by index [N]. Weights stay shares of the loss of the batch they came from."""
+        # A stream that is None is an empty tree, and stays None.
         policy, likelihood = jax.tree.map(lambda array: array[chosen], (self.policy, self.likelihood))
         return Signals(policy, likelihood, self.metrics)
 
@@ -74,6 +75,7 @@ class Signals:
           skip_zero_advantage: leave out dialogues whose policy advantages are all 0. Right where the token loss has no
             gradient at an advantage of 0; a KL term, for example, has one.
         """
+        # A dialogue trains if either stream has a use for one of its tokens.
         present: list[np.ndarray] = []
         if self.policy is not None:
             used = np.asarray(self.policy.weights) != 0
@@ -85,6 +87,8 @@ class Signals:
         return np.logical_or.reduce(present)
 
 
+# A stage is given one of these. It may be an object with settings, and may then have an attribute `min_group_size`: the
+# least number of dialogues of a problem that it can compare.
 Method = Callable[[Transcript], Signals]
 
 
@@ -106,6 +110,7 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
     signals = method(transcript)
     if not isinstance(signals, Signals):
         raise UserError(f"method {who} returned a {type(signals).__name__}: return a learn.Signals")
+    # Every array has a number for each token.
     streams = {"policy": signals.policy, "likelihood": signals.likelihood}
     if all(stream is None for stream in streams.values()):
         raise UserError(f"method {who} returned Signals without a stream: give it policy or likelihood, or both")
@@ -121,6 +126,7 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
                     f"have {list(shape)}: give one number a token. One number a dialogue becomes that by "
                     f"np.broadcast_to(numbers[:, None], transcript.tokens.shape)"
                 )
+        # The update trains on tokens of positive weight, so other weights would be ignored without a word.
         weights = np.asarray(stream.weights)
         if not (weights >= 0).all():
             raise UserError(
@@ -132,5 +138,6 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
                 f"method {who}: {name}.weights is not 0 past the end of a dialogue: multiply it by "
                 "np.arange(T) < transcript.length[:, None]"
             )
+    # On the host, where micro-batches are cut.
     policy, likelihood = jax.tree.map(lambda array: np.asarray(array, np.float32), tuple(streams.values()))
     return Signals(policy, likelihood, {name: float(value) for name, value in signals.metrics.items()})

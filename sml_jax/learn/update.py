@@ -240,6 +240,7 @@ class Learner:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=row_sharding(mesh)),
             _empty_micro_batch(rows, bucket, streams),
         )
+        # The arguments of the two jitted functions, as `update` gives them.
         loss = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
         gradients = state.params  # of the same shapes, dtypes and shardings
         reads = ("params", "gradients")
@@ -333,6 +334,7 @@ def add_gradients(
     Raises:
       UserError: the micro-batch has no stream, or a policy stream and no token loss.
     """
+    # A stream is there or not when the function is traced, so what is compiled holds no trace of one that is not.
     policy, likelihood = part.policy, part.likelihood
     masks = [stream.weights > 0 for stream in (policy, likelihood) if stream is not None]
     if not masks:
@@ -403,6 +405,7 @@ def _apply(
 
 def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     """Metrics of a whole batch from those of its micro-batches: sums, maxima, and means weighted by trained tokens."""
+    # Every micro-batch of a batch has the same streams, hence the same metrics.
     values = {name: np.array([float(part[name]) for part in parts]) for name in parts[0]}
 
     def mean(name: str) -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 from sml_jax.common.errors import UserError
 from sml_jax.learn.shapes import shape_of
 
+# Of GRPO, DAPO and Dr. GRPO, in this order.
 AGGREGATIONS = ("sequence", "token", "constant")
 
 

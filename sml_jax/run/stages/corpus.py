@@ -120,6 +120,7 @@ class Corpus:
 
 def _batch(rows: list[WeightedText], time: int) -> MicroBatch:
     """Rows padded to `time` tokens, with weights that sum to one."""
+    # The micro-batch is the whole batch, so its weights are normalised by themselves.
     weights = pad_rows([row.weights for row in rows], time, np.float32)
     return MicroBatch(
         tokens=pad_rows([row.tokens for row in rows], time, np.int32),
