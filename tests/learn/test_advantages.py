@@ -63,8 +63,8 @@ reward_lists = st.sampled_from([(1, 1), (3, 2), (2, 8)]).flatmap(
 @given(reward_lists, st.booleans())
 def test_agrees_with_plain_loops(case, normalize):
     rewards, size = case
-    found = group_advantages(jnp.array(rewards, jnp.float32), size, normalize=normalize)
-    np.testing.assert_allclose(found, reference(rewards, size, normalize), rtol=1e-4, atol=1e-5)
+    actual = group_advantages(jnp.array(rewards, jnp.float32), size, normalize=normalize)
+    np.testing.assert_allclose(actual, reference(rewards, size, normalize), rtol=1e-4, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -74,13 +74,13 @@ def test_statistics_count_the_groups_without_variance(case):
     groups = [rewards[i : i + size] for i in range(0, len(rewards), size)]
     solved = sum(len(set(group)) == 1 and group[0] > 0 for group in groups)
     unsolved = sum(not any(group) for group in groups)
-    found = group_statistics(jnp.array(rewards, jnp.float32), size)
-    want = {"zero_variance": solved + unsolved, "zero_variance_solved": solved, "zero_variance_unsolved": unsolved}
-    want |= {f"{name}_fraction": count / len(groups) for name, count in want.items()}
-    want["groups"] = len(groups)
-    assert found.keys() == want.keys()
-    for name in want:
-        np.testing.assert_allclose(found[name], want[name], rtol=1e-6, err_msg=name)
+    actual = group_statistics(jnp.array(rewards, jnp.float32), size)
+    expected = {"zero_variance": solved + unsolved, "zero_variance_solved": solved, "zero_variance_unsolved": unsolved}
+    expected |= {f"{name}_fraction": count / len(groups) for name, count in expected.items()}
+    expected["groups"] = len(groups)
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(actual[name], expected[name], rtol=1e-6, err_msg=name)
 
 
 def test_rewards_that_are_none_are_in_no_mean():
@@ -89,9 +89,9 @@ def test_rewards_that_are_none_are_in_no_mean():
     none = 9.0
     rewards = jnp.array([[1, none, 0, 0], [none, 1, none, none], [none, 0.7, 0.7, none], [none] * 4]).reshape(-1)
     valid, root = rewards != none, 2**0.5
-    found = group_advantages(rewards, 4, valid=valid)
-    np.testing.assert_allclose(found[:4], [root, 0, -root / 2, -root / 2], rtol=1e-5)
-    np.testing.assert_array_equal(found[4:], 0.0)
+    actual = group_advantages(rewards, 4, valid=valid)
+    np.testing.assert_allclose(actual[:4], [root, 0, -root / 2, -root / 2], rtol=1e-5)
+    np.testing.assert_array_equal(actual[4:], 0.0)
     plain = group_advantages(rewards, 4, normalize=False, valid=valid)
     np.testing.assert_allclose(plain, [2 / 3, 0, -1 / 3, -1 / 3, *[0] * 12], rtol=1e-6)
     counts = {name: float(value) for name, value in group_statistics(rewards, 4, valid=valid).items()}
@@ -107,23 +107,23 @@ def test_rewards_that_are_none_are_in_no_mean():
 def test_valid_rewards_get_what_they_get_among_themselves(case, normalize, data):
     rewards, size = case
     valid = data.draw(st.lists(st.booleans(), min_size=len(rewards), max_size=len(rewards)))
-    given_ = [r if v else 5.0 for r, v in zip(rewards, valid, strict=True)]
-    found = group_advantages(jnp.array(given_, jnp.float32), size, normalize=normalize, valid=jnp.array(valid))
+    rewards_given = [r if v else 5.0 for r, v in zip(rewards, valid, strict=True)]
+    actual = group_advantages(jnp.array(rewards_given, jnp.float32), size, normalize=normalize, valid=jnp.array(valid))
     for start in range(0, len(rewards), size):
         left = [i for i in range(start, start + size) if valid[i]]
-        want = np.zeros(size)
+        expected = np.zeros(size)
         if left:
-            want[[i - start for i in left]] = reference([rewards[i] for i in left], len(left), normalize)
-        np.testing.assert_allclose(found[start : start + size], want, rtol=1e-4, atol=1e-5)
+            expected[[i - start for i in left]] = reference([rewards[i] for i in left], len(left), normalize)
+        np.testing.assert_allclose(actual[start : start + size], expected, rtol=1e-4, atol=1e-5)
 
 
 @settings(deadline=None)
 @given(reward_lists, st.booleans())
 def test_all_valid_is_the_same_bit_for_bit(case, normalize):
     rewards, size = case
-    given_ = jnp.array(rewards, jnp.float32)
-    every = group_advantages(given_, size, normalize=normalize, valid=jnp.ones(len(rewards), bool))
-    np.testing.assert_array_equal(every, group_advantages(given_, size, normalize=normalize))
+    rewards_given = jnp.array(rewards, jnp.float32)
+    every = group_advantages(rewards_given, size, normalize=normalize, valid=jnp.ones(len(rewards), bool))
+    np.testing.assert_array_equal(every, group_advantages(rewards_given, size, normalize=normalize))
 
 
 @pytest.mark.parametrize("function", [group_advantages, group_statistics])

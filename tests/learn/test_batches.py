@@ -43,12 +43,12 @@ def test_known_parts():
 def test_every_row_is_in_one_part_whole(lengths, rows, spare):
     """A row is told apart by its advantage; `spare` columns past every row are cut or kept without harm."""
     time, length = max(lengths) + spare, np.array(lengths)
-    live = np.arange(time) < length[:, None]
-    tokens = np.where(live, np.arange(1, len(lengths) + 1)[:, None], 0)
-    policy = policy_of(live * 0.5, -1.0 * live, np.arange(1.0, len(lengths) + 1))
+    unpadded = np.arange(time) < length[:, None]
+    tokens = np.where(unpadded, np.arange(1, len(lengths) + 1)[:, None], 0)
+    policy = policy_of(unpadded * 0.5, -1.0 * unpadded, np.arange(1.0, len(lengths) + 1))
     parts = micro_batches(tokens, length, Signals(policy), rows, BUCKETS)
     assert len(parts) == -(-len(lengths) // rows)
-    found = {}
+    actual = {}
     for part in parts:
         assert part.tokens.shape[0] == rows and part.tokens.shape[1] in BUCKETS
         # The smallest bucket that will do, and dialogues of like length together.
@@ -59,5 +59,5 @@ def test_every_row_is_in_one_part_whole(lengths, rows, spare):
         ):
             assert weights.sum() == 0.5 * n and old.sum() == -n and (row[:n] == advantage).all() and not row[n:].any()
             if n:
-                found[int(advantage)] = int(n)
-    assert found == dict(enumerate(lengths, start=1))
+                actual[int(advantage)] = int(n)
+    assert actual == dict(enumerate(lengths, start=1))

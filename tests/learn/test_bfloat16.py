@@ -55,13 +55,13 @@ def of_update(params: dict, part: MicroBatch) -> list[Any]:
 
 
 def test_products_with_weights_are_bfloat16_and_what_is_summed_and_exponentiated_float32(params, part):
-    found = of_update(params, part)
-    with_weights = [e for e in found if e.primitive.name == "dot_general" and not e.params["dimension_numbers"][1][0]]
+    actual = of_update(params, part)
+    with_weights = [e for e in actual if e.primitive.name == "dot_general" and not e.params["dimension_numbers"][1][0]]
     assert len(with_weights) > 20
     assert {v.aval.dtype for e in with_weights for v in e.invars} == {BF16}
-    assert {e.outvars[0].aval.dtype for e in found if e.primitive.name in ("exp", "log", "rsqrt")} == {F32}
+    assert {e.outvars[0].aval.dtype for e in actual if e.primitive.name in ("exp", "log", "rsqrt")} == {F32}
     # Over the vocabulary, nothing has fewer bits than float32 but the gradient that goes into products.
-    last = [e for e in found if e.outvars and getattr(e.outvars[0].aval, "shape", ())[-1:] == (24,)]
+    last = [e for e in actual if e.outvars and getattr(e.outvars[0].aval, "shape", ())[-1:] == (24,)]
     assert {e.primitive.name for e in last if e.outvars[0].aval.dtype == BF16} <= {
         "convert_element_type",
         "dot_general",
@@ -117,7 +117,7 @@ def test_logits_are_not_rounded_to_bfloat16(params):
         model = Decoder(DecoderConfig(**{**vars(CONFIG), "tied_embeddings": tied}))
         made = init_params(model, jax.random.key(2))["params"]
         kernel = made["embedding"]["embedding"].T if tied else made["output"]["kernel"]
-        found = model.apply({"params": made}, hidden, method="logits")
+        actual = model.apply({"params": made}, hidden, method="logits")
         exact = np.asarray(hidden, np.float64) @ np.asarray(kernel.astype(BF16), np.float64)
-        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
-        assert found.dtype == F32 and not np.allclose(np.asarray(found.astype(BF16), np.float64), exact, rtol=1e-5)
+        np.testing.assert_allclose(actual, exact, rtol=1e-5, atol=1e-5)
+        assert actual.dtype == F32 and not np.allclose(np.asarray(actual.astype(BF16), np.float64), exact, rtol=1e-5)

@@ -36,9 +36,9 @@ def test_forbidden_tokens_elsewhere_do_no_harm():
 def test_half_precision_logits_are_scored_in_float32():
     logits = jnp.array(np.random.default_rng(0).normal(size=(2, 5, 300)) * 8, jnp.bfloat16)
     tokens = jnp.array(np.random.default_rng(1).integers(0, 300, (2, 5)))
-    found = token_logprobs(logits, tokens)
-    assert found.dtype == jnp.float32
-    np.testing.assert_array_equal(found, token_logprobs(logits.astype(jnp.float32), tokens))
+    actual = token_logprobs(logits, tokens)
+    assert actual.dtype == jnp.float32
+    np.testing.assert_array_equal(actual, token_logprobs(logits.astype(jnp.float32), tokens))
 
 
 @settings(deadline=None, max_examples=30)
@@ -46,13 +46,13 @@ def test_half_precision_logits_are_scored_in_float32():
 def test_agrees_with_plain_loops(seed):
     rng = np.random.default_rng(seed)
     logits, tokens = rng.normal(size=(2, 4, 5)) * 10, rng.integers(0, 5, (2, 4))
-    want = np.zeros((2, 4))
+    expected = np.zeros((2, 4))
     for b in range(2):
         for t in range(1, 4):
             odds = [np.exp(x) for x in logits[b, t - 1]]
-            want[b, t] = np.log(odds[tokens[b, t]] / sum(odds))
-    found = token_logprobs(jnp.array(logits, jnp.float32), jnp.array(tokens, jnp.int32))
-    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+            expected[b, t] = np.log(odds[tokens[b, t]] / sum(odds))
+    actual = token_logprobs(jnp.array(logits, jnp.float32), jnp.array(tokens, jnp.int32))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 WIDTH, VOCABULARY = 6, 11
@@ -89,14 +89,14 @@ def test_chunks_score_as_whole_logits_do(rows, time, parts, chunk):
         def chunked(p, h):
             return hidden_logprobs(output, p, h, tokens, mask, layout=layout, max_logits=chunk * VOCABULARY)
 
-        found, pull = jax.vjp(chunked, params, hidden)
-        want, pull_whole = jax.vjp(lambda p, h: scored_whole(p, h, tokens, mask), params, hidden)
-        return (found, pull(slopes)), (want, pull_whole(slopes))
+        actual, pull = jax.vjp(chunked, params, hidden)
+        expected, pull_whole = jax.vjp(lambda p, h: scored_whole(p, h, tokens, mask), params, hidden)
+        return (actual, pull(slopes)), (expected, pull_whole(slopes))
 
     for seed, share in enumerate([0.0, 0.2, 0.5, 1.0]):
-        found, want = both(*random_case(seed, rows, time, share))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, want)
-        assert time == 1 or share == 0 or np.asarray(want[0]).any()
+        actual, expected = both(*random_case(seed, rows, time, share))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), actual, expected)
+        assert time == 1 or share == 0 or np.asarray(expected[0]).any()
 
 
 def test_what_is_not_asked_for_is_not_scored():
@@ -104,11 +104,11 @@ def test_what_is_not_asked_for_is_not_scored():
     params, hidden, tokens, mask, slopes = random_case(0, 3, 7, 0.5)
     before = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
     broken = jnp.where(before[..., None], hidden, jnp.nan)
-    found, pull = jax.vjp(lambda p, h: hidden_logprobs(output, p, h, tokens, mask), params, hidden)
+    actual, pull = jax.vjp(lambda p, h: hidden_logprobs(output, p, h, tokens, mask), params, hidden)
     again, pull_broken = jax.vjp(
         lambda p, h: hidden_logprobs(output, p, h, tokens, mask, max_logits=VOCABULARY), params, broken
     )
-    np.testing.assert_allclose(found, again, rtol=1e-6)
+    np.testing.assert_allclose(actual, again, rtol=1e-6)
     unasked = jnp.where(mask.at[:, 0].set(False), slopes, jnp.nan)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), pull(slopes), pull_broken(unasked)
@@ -176,13 +176,13 @@ def test_a_mesh_scores_alike_and_adds_the_heads_gradient_up_once(sizes):
 
         return score(p, h), jax.grad(lambda p, h: (score(p, h) * (1 + tokens)).sum(), argnums=(0, 1))(p, h)
 
-    want = jax.jit(both, static_argnums=2)(params, hidden, None)
+    expected = jax.jit(both, static_argnums=2)(params, hidden, None)
     rows, split = row_sharding(mesh), NamedSharding(mesh, PartitionSpec("fsdp", "tensor"))
     given = jax.device_put((params, hidden), ({"kernel": split}, rows))
     layout = HeadLayout(mesh, {"kernel": PartitionSpec(None, "tensor")})
     program = jax.jit(both, static_argnums=2, out_shardings=(rows, ({"kernel": split}, rows)))
     program = program.lower(*given, layout).compile()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), program(*given), want)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), program(*given), expected)
 
     inside = outside = 0
     for line in program.as_text().split("\n"):

@@ -93,8 +93,8 @@ def test_the_step_is_the_adapters_gradient_and_the_base_stays(params: dict, batc
     kept = split_lora(state.params)[1]
     after, metrics = Learner(MODEL, SGD).update(state, batch)
     base_after, adapters_after = split_lora(after.params)
-    want = jax.tree.map(lambda a, g: a - g, adapters, gradients)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), adapters_after, want)
+    expected = jax.tree.map(lambda a, g: a - g, adapters, gradients)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), adapters_after, expected)
     assert metrics["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradients)), rel=1e-5)
     assert all(float(jnp.abs(leaf).max()) > 1e-4 for leaf in jax.tree.leaves(gradients))
     # The base is the caller's own arrays; of the state, only the adapters were given away.
@@ -134,8 +134,8 @@ def test_optimiser_state_is_the_adapters_alone(params: dict, batch: list[MicroBa
     state = init_state(params, OPTIMIZER)
     sizes = [leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 0]
     assert sum(sizes) == 2 * count_params(split_lora(params)[1]) < count_params(params)
-    small = state.trainable()
-    assert same(small.params, split_lora(params)[1]) and same(small.with_base(params), state)
+    trained = state.trainable()
+    assert same(trained.params, split_lora(params)[1]) and same(trained.with_base(params), state)
     # A plain model is trainable as a whole.
     base = split_lora(params)[0]
     plain = init_state(base, SGD)

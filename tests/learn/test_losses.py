@@ -91,9 +91,9 @@ def test_kl_known_answers():
     reference = jnp.log(jnp.array([[1.0, 2.0, 0.5]]))
     zeros = jnp.zeros((1, 3))
     loss, parts = grpo_token_loss(zeros, zeros, jnp.zeros(1), kl_coef=0.1, ref_logprob=reference)
-    want = np.array([[0.0, 1 - math.log(2), math.log(2) - 0.5]])
-    np.testing.assert_allclose(parts["kl"], want, rtol=1e-5)
-    np.testing.assert_allclose(loss, 0.1 * want, rtol=1e-5)
+    expected = np.array([[0.0, 1 - math.log(2), math.log(2) - 0.5]])
+    np.testing.assert_allclose(parts["kl"], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, 0.1 * expected, rtol=1e-5)
 
 
 def test_loss_known_answer():
@@ -101,10 +101,10 @@ def test_loss_known_answer():
     logprob = jnp.log(jnp.array([[0.5, 0.5, 0.5], [0.5, 0.55, 1.0]]))
     old = jnp.log(jnp.full((2, 3), 0.5))
     mask = jnp.array([[True, False, False], [False, True, True]])
-    want = {"sequence": -(1 + 2.3) / 2, "token": -(1 + 2.2 + 2.4) / 3, "constant": -(1 + 2.2 + 2.4) / 8}
-    for aggregation, loss in want.items():
-        found, metrics = grpo_loss(logprob, old, jnp.array([1.0, 2.0]), mask, aggregation=aggregation, max_tokens=4)
-        np.testing.assert_allclose(found, loss, rtol=1e-5, err_msg=aggregation)
+    expected = {"sequence": -(1 + 2.3) / 2, "token": -(1 + 2.2 + 2.4) / 3, "constant": -(1 + 2.2 + 2.4) / 8}
+    for aggregation, loss in expected.items():
+        actual, metrics = grpo_loss(logprob, old, jnp.array([1.0, 2.0]), mask, aggregation=aggregation, max_tokens=4)
+        np.testing.assert_allclose(actual, loss, rtol=1e-5, err_msg=aggregation)
     np.testing.assert_allclose(metrics["clip_fraction_high"], 1 / 3, rtol=1e-6)
     np.testing.assert_allclose(metrics["clip_fraction_low"], 0.0)
     np.testing.assert_allclose(metrics["ratio_mean"], 4.1 / 3, rtol=1e-5)
@@ -132,18 +132,18 @@ def test_agrees_with_plain_loops(seed, shape, aggregation, clips, kl_coef):
         aggregation=aggregation,
         max_tokens=MAX_TOKENS,
     )
-    want = reference_grpo(logprob, old, advantage, mask, *clips, kl_coef, ref, aggregation)
-    np.testing.assert_allclose(loss, want["loss"], rtol=1e-4, atol=1e-5)
-    assert metrics.keys() == want.keys()
-    for name in want:
-        np.testing.assert_allclose(metrics[name], want[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    expected = reference_grpo(logprob, old, advantage, mask, *clips, kl_coef, ref, aggregation)
+    np.testing.assert_allclose(loss, expected["loss"], rtol=1e-4, atol=1e-5)
+    assert metrics.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(AGGREGATIONS))
 def test_the_gradient_is_the_slope_of_the_plain_loops(seed, aggregation):
     logprob, old, ref, advantage, mask = a_batch(seed, (2, 3))
-    found = jax.grad(
+    actual = jax.grad(
         lambda x: grpo_loss(
             x,
             *map(jnp.array, (old, advantage, mask)),
@@ -160,7 +160,7 @@ def test_the_gradient_is_the_slope_of_the_plain_loops(seed, aggregation):
             moved = logprob.astype(np.float64)
             moved[index] += sign * step
             sides.append(reference_grpo(moved, old, advantage, mask, 0.2, 0.2, 0.3, ref, aggregation)["loss"])
-        np.testing.assert_allclose(found[index], (sides[0] - sides[1]) / (2 * step), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(actual[index], (sides[0] - sides[1]) / (2 * step), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.3])
@@ -185,12 +185,12 @@ def test_what_stands_outside_the_mask_has_no_influence(kl_coef, aggregation):
         weights = jnp.where(mask, token_weights(jnp.array(mask), aggregation, MAX_TOKENS), garbage)
         return *arrays, jnp.array(advantage).at[1].set(garbage), weights
 
-    want = run(*batch_with(0.0))
-    for _, gradient in want:
+    expected = run(*batch_with(0.0))
+    for _, gradient in expected:
         np.testing.assert_array_equal(gradient[~mask], 0.0)
         assert np.abs(np.asarray(gradient)[mask]).sum() > 0
     for garbage in (math.nan, -math.inf, math.inf, 1e30):
-        jax.tree.map(np.testing.assert_array_equal, run(*batch_with(garbage)), want)
+        jax.tree.map(np.testing.assert_array_equal, run(*batch_with(garbage)), expected)
 
 
 def test_a_token_that_the_policy_forbids_outside_the_mask_is_harmless_through_the_logits():
@@ -223,8 +223,8 @@ def test_no_gradient_where_the_clip_holds_and_only_there():
     mask = jnp.ones((2, 4), bool)
     gradient = jax.grad(lambda x: grpo_loss(x, jnp.zeros((2, 4)), jnp.array([3.0, -3.0]), mask)[0])(logprob)
     # -ratio * advantage, over 4 tokens and 2 dialogues.
-    want = np.array([[-3.0, -3.3, 0.0, -1.5], [3.0, 3.3, 6.0, 0.0]]) / 8
-    np.testing.assert_allclose(gradient, want, rtol=1e-5)
+    expected = np.array([[-3.0, -3.3, 0.0, -1.5], [3.0, 3.3, 6.0, 0.0]]) / 8
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
 def test_on_policy_the_gradient_is_reinforce():
@@ -243,8 +243,8 @@ def test_on_policy_the_gradient_is_reinforce():
         return grpo_loss(logprob, logprob, advantage, mask, aggregation="token")[0]
 
     mask = mask.at[:, 0].set(False)
-    found, want = (jax.jit(jax.grad(loss))(logits) for loss in (on_policy, policy_gradient))
-    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-7)
+    actual, expected = (jax.jit(jax.grad(loss))(logits) for loss in (on_policy, policy_gradient))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -271,16 +271,16 @@ def test_micro_batches_add_up_to_the_whole_batch(aggregation, cuts):
         return jnp.append(jax.grad(losses)(table).ravel(), losses(table))
 
     batch = (tokens, old, ref, advantage, mask, share)
-    want = run(table, *batch, None)
+    expected = run(table, *batch, None)
     weights = (
         token_weights(mask, aggregation, 5),
         token_weights(mask, aggregation, 5, dialogue_weight=share),
     )
-    found = sum(
+    actual = sum(
         run(table, *jax.tree.map(lambda x, rows=slice(*edges): x[rows], (*batch, weights)))
         for edges in itertools.pairwise([0, *cuts, 6])
     )
-    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_sft_known_answers():
@@ -300,11 +300,11 @@ def test_sft_on_the_solved_dialogues_alone_is_sft_without_the_others():
     share = jnp.array([1.0, 1.0, 0.0, 1.0])
     for aggregation in AGGREGATIONS:
         how = {"aggregation": aggregation, "max_tokens": MAX_TOKENS}
-        found, metrics = sft_loss(jnp.array(logprob), jnp.array(mask), dialogue_weight=share, **how)
-        want, want_metrics = sft_loss(jnp.array(logprob[keep]), jnp.array(mask[keep]), **how)
-        np.testing.assert_allclose(found, want, rtol=1e-6)
-        for name in want_metrics:
-            np.testing.assert_allclose(metrics[name], want_metrics[name], rtol=1e-6, err_msg=name)
+        actual, metrics = sft_loss(jnp.array(logprob), jnp.array(mask), dialogue_weight=share, **how)
+        expected, expected_metrics = sft_loss(jnp.array(logprob[keep]), jnp.array(mask[keep]), **how)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+        for name in expected_metrics:
+            np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-6, err_msg=name)
 
 
 def test_half_precision_log_probs_are_reduced_in_float32():
@@ -351,8 +351,8 @@ def test_mismatch_weights_by_hand():
     def losses(x, **settings):
         return grpo_token_loss(x, sampler, advantage, **settings)
 
-    found, parts = losses(logprob, mismatch_cap=2.0)
-    np.testing.assert_allclose(found, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
+    actual, parts = losses(logprob, mismatch_cap=2.0)
+    np.testing.assert_allclose(actual, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
     np.testing.assert_allclose(parts["ratio"], [[1.5, 4.0, 0.5]], rtol=1e-6)
     # The gradient of each is weight * A: no clip stops the third, which the plain loss leaves out (0.5 < 0.8, A < 0).
     slope = jax.grad(lambda x: losses(x, mismatch_cap=2.0)[0].sum())(logprob)

@@ -37,10 +37,10 @@ def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int 
     tokens[:, :opening] = np.repeat(rng.integers(1, 40, (problems, opening)), each, axis=0)
     length = rng.integers(opening + 3, longest + 1, rows)
     place = np.arange(longest)
-    live = place < length[:, None]
-    weights = np.where(live & (place >= opening), rng.uniform(0.5, 1.5, tokens.shape) / tokens.size, 0)
+    unpadded = place < length[:, None]
+    weights = np.where(unpadded & (place >= opening), rng.uniform(0.5, 1.5, tokens.shape) / tokens.size, 0)
     return {
-        "tokens": np.where(live, tokens, 0),
+        "tokens": np.where(unpadded, tokens, 0),
         "length": length,
         "weights": weights,
         "old_logprob": np.where(weights > 0, -3.0, 0.0),
@@ -79,15 +79,15 @@ def test_the_start_is_computed_once() -> None:
     """The compiled update has the fewer FLOPs that fewer tokens ask for."""
     model = Decoder(DecoderConfig(**{**SIZES, "layers": 1, "embed_dim": 64, "mlp_dim": 512}, scan_unroll=1))
     params = init_params(model, jax.random.key(1))
-    found = []
+    actual = []
     for share in (1, 4):
         (part,) = parts_of(dialogues(longest=32, opening=24), "policy", rows=32, buckets=(32,), share=share)
         tokens = jax.numpy.asarray(part.tokens)
         tokens = tokens if part.shared is None else part.shared.pack(tokens)
         run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, shared, method="hidden_states"))
-        found.append(run.lower(params, tokens).compile().cost_analysis()["flops"])
+        actual.append(run.lower(params, tokens).compile().cost_analysis()["flops"])
     # 8 blocks of 24 + 4 * 8 tokens for 32 rows of 32.
-    assert found[1] / found[0] == pytest.approx(8 * 56 / (32 * 32), abs=0.05)
+    assert actual[1] / actual[0] == pytest.approx(8 * 56 / (32 * 32), abs=0.05)
 
 
 @settings(max_examples=25)
@@ -105,11 +105,11 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
     tokens = rng.integers(1, 9, (len(lengths), 40))
     tokens[:, :18] = opening[group]
     length = np.array(lengths)
-    live = np.arange(40) < length[:, None]
+    unpadded = np.arange(40) < length[:, None]
     names = np.arange(1.0, len(lengths) + 1)
-    signals = Signals(policy_of(live * 1.0, -1.0 * live, names))
-    parts = micro_batches(tokens * live, length, signals, rows, (32, 40), group=group, share=share)
-    found = []
+    signals = Signals(policy_of(unpadded * 1.0, -1.0 * unpadded, names))
+    parts = micro_batches(tokens * unpadded, length, signals, rows, (32, 40), group=group, share=share)
+    actual = []
     for part in parts:
         assert part.tokens.shape[0] == rows
         common = 0 if part.shared is None else part.shared.tokens
@@ -122,12 +122,12 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
             assert all((part.tokens[i, :common] == part.tokens[block, :common]).all() for i in mine)
         for i in np.flatnonzero(part.length):
             at = int(part.policy.advantage[i, 0]) - 1
-            found.append(at)
+            actual.append(at)
             time = part.tokens.shape[1]
-            np.testing.assert_array_equal(part.tokens[i], (tokens * live)[at, :time])
-            np.testing.assert_array_equal(part.policy.weights[i], live[at, :time])
+            np.testing.assert_array_equal(part.tokens[i], (tokens * unpadded)[at, :time])
+            np.testing.assert_array_equal(part.policy.weights[i], unpadded[at, :time])
             assert part.length[i] == length[at]
-    assert sorted(found) == list(range(len(lengths)))
+    assert sorted(actual) == list(range(len(lengths)))
 
 
 @settings(max_examples=12)

@@ -52,9 +52,9 @@ def kl(model, params):
 def batch(model, params):
     """Six rows of random tokens whose odd positions are the student's, off-policy by a little."""
     rng = np.random.default_rng(0)
-    live = np.arange(TIME) < LENGTHS[:, None]
-    tokens = np.where(live, rng.integers(1, 12, (6, TIME)), 0)
-    student = live & (np.arange(TIME) % 2 == 1)
+    unpadded = np.arange(TIME) < LENGTHS[:, None]
+    tokens = np.where(unpadded, rng.integers(1, 12, (6, TIME)), 0)
+    student = unpadded & (np.arange(TIME) % 2 == 1)
     logits = jax.jit(model.apply)(params, jnp.asarray(tokens))
     old = np.asarray(jax.jit(token_logprobs)(logits, jnp.asarray(tokens)))
     return {
@@ -97,9 +97,9 @@ def test_known_gradient(model, params, batch, sft):
         logprobs = token_logprobs(model.apply(p, jnp.asarray(batch["tokens"])), jnp.asarray(batch["tokens"]))
         return -jnp.sum(logprobs * batch["weights"])
 
-    want = jax.tree.map(lambda p, g: p - g, params, jax.jit(jax.grad(loss))(params))
+    expected = jax.tree.map(lambda p, g: p - g, params, jax.jit(jax.grad(loss))(params))
     after, metrics = step(sft, params, batch, 3)
-    assert_close(after, want)
+    assert_close(after, expected)
     assert metrics["loss"] == pytest.approx(float(loss(params)), rel=1e-5)
     assert metrics["update_norm"] == pytest.approx(metrics["gradient_norm"])
 

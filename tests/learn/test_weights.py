@@ -13,7 +13,7 @@ MASK = jnp.array([[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
 def reference(mask, losses, aggregation, max_tokens, share):
     """The loss itself, as the papers write it."""
     dialogues = [
-        [float(loss) for live, loss in zip(row, values, strict=True) if live]
+        [float(loss) for unpadded, loss in zip(row, values, strict=True) if unpadded]
         for row, values in zip(mask, losses, strict=True)
     ]
     if aggregation == "sequence":
@@ -68,8 +68,8 @@ def test_the_weighted_sum_is_the_loss_of_the_papers(seed, shape, aggregation):
             9,
             dialogue_weight=None if dialogue_weight is None else jnp.array(share, jnp.float32),
         )
-        want = reference(mask, losses, aggregation, 9, [1.0] * shape[0] if dialogue_weight is None else share)
-        np.testing.assert_allclose(np.sum(np.asarray(weights, np.float64) * losses), want, rtol=1e-5, atol=1e-6)
+        expected = reference(mask, losses, aggregation, 9, [1.0] * shape[0] if dialogue_weight is None else share)
+        np.testing.assert_allclose(np.sum(np.asarray(weights, np.float64) * losses), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_unknown_name_is_answered_with_the_options():
