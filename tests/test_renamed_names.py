@@ -86,7 +86,23 @@ def test_renamed_modules(old, tmp_path):
         check(error_for(tmp_path, f"{leaf}.SomeClass.parameter = 1\n"), old)
 
 
-@pytest.mark.parametrize("old", of_kind("configurable"))
+def moved(old: str) -> bool:
+    """Whether a class kept its name and went to another module."""
+    return RENAMED[old].rpartition(".")[2] == old
+
+
+@pytest.mark.parametrize("old", filter(moved, of_kind("configurable")))
+def test_moved_classes(old, tmp_path, modules, configurables):
+    module, _, name = RENAMED[old].rpartition(".")
+    full, _ = configurables[name]
+    assert full.rpartition(".")[2] == module
+    line = f"some_module.{old}.parameter = 1\n"
+    check(error_for(tmp_path, f"from {full.rpartition('.')[0]} import {module}\n{line}"), old, f"some_module.{old}")
+    # The right module, not imported, is no old name.
+    assert "called" not in error_for(tmp_path, f"{module}.{old}.parameter = 1\n")
+
+
+@pytest.mark.parametrize("old", [name for name in of_kind("configurable") if not moved(name)])
 def test_renamed_classes(old, tmp_path, modules, configurables):
     module, _, name = RENAMED[old].rpartition(".")
     full, thing = configurables[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Old name -> new name, one line each, by kind:
 #   a module, in full:                   "sml_jax.stages.guards": "sml_jax.run.health"
 #   a class or function, by its name:    "Guards": "health.AlertThresholds"
+#   one that moved and kept its name:    "PolicyLoss": "losses.PolicyLoss"
 #   a parameter, of a class's new name:  "Online.micro_rows": "Online.micro_batch_size"
 #   a macro:                             "OLD_MACRO": "NEW_MACRO"
 RENAMED: dict[str, str] = {
@@ -32,15 +33,15 @@ RENAMED: dict[str, str] = {
     "Experiment.guards": "Experiment.alerts",
     "Experiment.rows": "Experiment.max_concurrent",
     "Experiment.sharded": "Experiment.sharded_suites",
-    "Offline.aggregation": "methods.OfflineSml.aggregation",
+    "Offline.aggregation": "OfflineSml.aggregation",
     "Offline.dialogues_kept": "Offline.dialogues_logged",
     "Offline.micro_rows": "Offline.micro_batch_size",
     "Offline.piece": "Offline.problems_per_chunk",
-    "Online.aggregation": "methods.Grpo.aggregation",
+    "Online.aggregation": "Grpo.aggregation",
     "Online.dialogues_kept": "Online.dialogues_logged",
-    "Online.discount": "methods.Grpo.discount",
+    "Online.discount": "Grpo.discount",
     "Online.micro_rows": "Online.micro_batch_size",
-    "Online.normalize": "methods.Grpo.normalize",
+    "Online.normalize": "Grpo.normalize",
     "Online.problems": "Online.problems_per_step",
     "PocketText.ignorant": "PocketText.uninformed",
     "open_code_instruct.most_rows": "open_code_instruct.max_rows",
