@@ -201,7 +201,9 @@ def grpo(s: Setting) -> Run:
         per_token = np.broadcast_to(np.asarray(advantage)[:, None], mask.shape)
         signals = Signals(policy=PolicySignal(per_token, np.asarray(weights), logprob))
         group = np.arange(s.rows) // s.samples
-        parts = micro_batches(tokens, lengths, signals, min(s.rows, 64), [length], group=group, share=s.samples)
+        parts = micro_batches(
+            tokens, lengths, signals, min(s.rows, 64), [length], group=group, rows_per_prefix=s.samples
+        )
         state, metrics = learner.update(state, parts)
         jax.block_until_ready(state.params)
         assert metrics["skipped"] == 0 and metrics["update_norm"] > 0, metrics

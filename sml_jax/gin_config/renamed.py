@@ -43,6 +43,7 @@ RENAMED: dict[str, str] = {
     "Online.micro_rows": "Online.micro_batch_size",
     "Online.normalize": "Grpo.normalize",
     "Online.problems": "Online.problems_per_step",
+    "Online.share": "Online.rows_per_prefix",
     "PocketText.ignorant": "PocketText.uninformed",
     "open_code_instruct.most_rows": "open_code_instruct.max_rows",
 }

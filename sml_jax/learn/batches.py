@@ -60,7 +60,7 @@ def micro_batches(
     buckets: Sequence[int],
     *,
     group: np.ndarray | None = None,
-    share: int = 1,
+    rows_per_prefix: int = 1,
 ) -> list[MicroBatch]:
     """Cuts a batch into micro-batches of `rows` rows, shortest dialogues together.
 
@@ -73,9 +73,9 @@ def micro_batches(
       rows: rows of a micro-batch.
       buckets: padded lengths to choose from, rising.
       group: int [batch], which problem a row is about; rows of one are likely to begin alike. Needed to share.
-      share: rows of a group that share one copy of their common prefix, at most: the number is reduced until it divides
-        `rows`. The length of the prefix is looked up, and rounded down to its two highest bits, so that there are few
-        shapes to compile for.
+      rows_per_prefix: rows of a group that share one copy of their common prefix, at most: the number is reduced until
+        it divides `rows`. The length of the prefix is looked up, and rounded down to its two highest bits, so that few
+        shapes are compiled.
 
     Returns:
       Micro-batches of NumPy arrays; their padded lengths are among `buckets`.
@@ -84,18 +84,18 @@ def micro_batches(
       UserError: a row is longer than the largest bucket.
     """
     # Blocks of rows with a common prefix, or single rows in order of their lengths.
-    share, prefix = math.gcd(share, rows), 0
-    if group is not None and share > 1:
-        blocks = _blocks(length, group, share)
+    block_rows, prefix = math.gcd(rows_per_prefix, rows), 0
+    if group is not None and block_rows > 1:
+        blocks = _blocks(length, group, block_rows)
         prefix = _common_prefix(tokens, length, blocks)
     if prefix < _MIN_SHARED:
-        blocks, share = np.argsort(length, kind="stable")[:, None], 1
+        blocks, block_rows = np.argsort(length, kind="stable")[:, None], 1
 
     # Neighbouring blocks have like lengths, so each micro-batch is padded to the smallest bucket that holds its rows.
     streams = signals.policy, signals.likelihood
     parts = []
-    for start in range(0, len(blocks), rows // share):
-        chosen = blocks[start : start + rows // share].reshape(-1)
+    for start in range(0, len(blocks), rows // block_rows):
+        chosen = blocks[start : start + rows // block_rows].reshape(-1)
         time = bucket_of(int(length[chosen].max(initial=0, where=chosen >= 0)), buckets)
         cut = partial(_cut, chosen=chosen, time=time, rows=rows)
         policy, likelihood = jax.tree.map(lambda array, cut=cut: cut(array).astype(np.float32), streams)
@@ -105,7 +105,7 @@ def micro_batches(
                 length=_cut(length[:, None], chosen, 1, rows)[:, 0].astype(np.int32),
                 policy=policy,
                 likelihood=likelihood,
-                shared=SharedPrefix(share, prefix) if share > 1 and prefix < time else None,
+                shared=SharedPrefix(block_rows, prefix) if block_rows > 1 and prefix < time else None,
             )
         )
     return parts
@@ -115,22 +115,22 @@ def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
     """The same micro-batch with its blocks split so that their size divides `rows`, the rows of one device."""
     if part.shared is None:
         return part
-    share = math.gcd(part.shared.rows, rows)
-    return part.replace(shared=SharedPrefix(share, part.shared.tokens) if share > 1 else None)  # type: ignore[attr-defined]
+    block_rows = math.gcd(part.shared.rows, rows)
+    return part.replace(shared=SharedPrefix(block_rows, part.shared.tokens) if block_rows > 1 else None)  # type: ignore[attr-defined]
 
 
-def _blocks(length: np.ndarray, group: np.ndarray, share: int) -> np.ndarray:
-    """Puts the rows of each group into blocks of `share` rows of like lengths.
+def _blocks(length: np.ndarray, group: np.ndarray, block_rows: int) -> np.ndarray:
+    """Puts the rows of each group into blocks of `block_rows` rows of like lengths.
 
     Returns:
-      Row indices, int [blocks, share], -1 for an empty row; the block whose longest row is shortest comes first.
+      Row indices, int [blocks, block_rows], -1 for an empty row; the block whose longest row is shortest comes first.
     """
     blocks_of_groups = []
     for group_id in np.unique(group):
         members = np.flatnonzero(group == group_id)
         members = members[np.argsort(length[members], kind="stable")]
-        padded = np.pad(members, (0, -len(members) % share), constant_values=-1)
-        blocks_of_groups.append(padded.reshape(-1, share))
+        padded = np.pad(members, (0, -len(members) % block_rows), constant_values=-1)
+        blocks_of_groups.append(padded.reshape(-1, block_rows))
     blocks = np.concatenate(blocks_of_groups)
     longest = np.where(blocks >= 0, length[blocks], 0).max(axis=1)
     return blocks[np.argsort(longest, kind="stable")]

@@ -64,7 +64,7 @@ def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tupl
     ends = []
     for share in (1, 4):
         stream = "policy" if loss else "likelihood"
-        parts = parts_of(dialogues(), stream, rows=32, buckets=(40,), share=share)
+        parts = parts_of(dialogues(), stream, rows=32, buckets=(40,), rows_per_prefix=share)
         assert [part.shared for part in parts] == [SharedPrefix(4, 16) if share == 4 else None]
         learner = Learner(model, SGD, loss, reference, laid)
         state, metrics = learner.update(init_state(params, SGD), parts)
@@ -81,7 +81,7 @@ def test_the_start_is_computed_once() -> None:
     params = init_params(model, jax.random.key(1))
     actual = []
     for share in (1, 4):
-        (part,) = parts_of(dialogues(longest=32, opening=24), "policy", rows=32, buckets=(32,), share=share)
+        (part,) = parts_of(dialogues(longest=32, opening=24), "policy", rows=32, buckets=(32,), rows_per_prefix=share)
         tokens = jax.numpy.asarray(part.tokens)
         tokens = tokens if part.shared is None else part.shared.pack(tokens)
         run = jax.jit(lambda p, t, shared=part.shared: model.apply(p, t, t, shared, method="hidden_states"))
@@ -108,7 +108,7 @@ def test_every_row_is_in_one_block_of_its_group(lengths: list, groups: int, shar
     unpadded = np.arange(40) < length[:, None]
     names = np.arange(1.0, len(lengths) + 1)
     signals = Signals(policy_of(unpadded * 1.0, -1.0 * unpadded, names))
-    parts = micro_batches(tokens * unpadded, length, signals, rows, (32, 40), group=group, share=share)
+    parts = micro_batches(tokens * unpadded, length, signals, rows, (32, 40), group=group, rows_per_prefix=share)
     actual = []
     for part in parts:
         assert part.tokens.shape[0] == rows
@@ -143,7 +143,7 @@ def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: i
 
 
 def test_blocks_shrink_to_what_a_device_holds() -> None:
-    (part,) = parts_of(dialogues(2), "policy", rows=16, buckets=(40,), share=8)
+    (part,) = parts_of(dialogues(2), "policy", rows=16, buckets=(40,), rows_per_prefix=8)
     assert part.shared == SharedPrefix(8, 16)
     assert in_blocks_of(part, 12).shared == SharedPrefix(4, 16)
     assert in_blocks_of(part, 3).shared is None
@@ -151,5 +151,5 @@ def test_blocks_shrink_to_what_a_device_holds() -> None:
 
 def test_rows_that_begin_otherwise_share_nothing() -> None:
     other = np.random.default_rng(1).integers(1, 40, (16, 40))
-    (part,) = parts_of({**dialogues(2), "tokens": other}, "policy", rows=16, buckets=(40,), share=8)
+    (part,) = parts_of({**dialogues(2), "tokens": other}, "policy", rows=16, buckets=(40,), rows_per_prefix=8)
     assert part.shared is None

@@ -48,8 +48,9 @@ class Online:
       max_turns: student turns of a dialogue; None for the run's rules.
       micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
       buckets: padded lengths, rising; None for powers of two.
-      share: dialogues of a problem that go through the update behind one copy of what they begin with alike, as far as
-        it divides the micro-rows of a device; 1 for none. More of them leave more padding where lengths differ.
+      rows_per_prefix: dialogues of a problem that go through the update behind one copy of their common prefix, at
+        most: the number is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. More of them
+        leave more padding where lengths differ.
       dialogues_logged: dialogues of each step that are written to `dialogues.jsonl`.
       score: the metric of a step that picks the best checkpoint.
       name: of the stage, in logs and names of files.
@@ -63,7 +64,7 @@ class Online:
     loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)
     max_turns: int | None = None
     micro_batch_size: int = 64
-    share: int = 4
+    rows_per_prefix: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 2
     score: StepScore = StepScore("success")
@@ -72,7 +73,7 @@ class Online:
     def __post_init__(self) -> None:
         check_name(self.name)
         at_least(self, steps=0, problems_per_step=1, group_size=1, max_turns=1)
-        at_least(self, micro_batch_size=1, share=1, dialogues_logged=0)
+        at_least(self, micro_batch_size=1, rows_per_prefix=1, dialogues_logged=0)
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
         # A method that compares the dialogues of a problem says how many it needs.
@@ -177,6 +178,6 @@ class Online:
             rows,
             buckets,
             group=transcript.group[chosen],
-            share=self.share,
+            rows_per_prefix=self.rows_per_prefix,
         )
         return parts, metrics
