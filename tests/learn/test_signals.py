@@ -67,7 +67,7 @@ def by_hand(model, params, slope):
     With both tokens at one half, d logprob / d logits is +1/2 at the token and -1/2 at the other.
     """
     positions = np.broadcast_to(np.arange(4), TOKENS.shape)
-    hidden = np.asarray(model.apply(params, jnp.asarray(TOKENS), jnp.asarray(positions), method="hidden"))
+    hidden = np.asarray(model.apply(params, jnp.asarray(TOKENS), jnp.asarray(positions), method="hidden_states"))
     kernel = np.zeros((4, 2))
     for row in range(2):
         for t in range(1, 4):
