@@ -19,6 +19,7 @@ MAX_LAYERS = 2_000
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises a UserError unless the value of a field is one of its choices."""
     if value not in choices:
         raise UserError(f"model: {name} is {value!r}; it takes {', '.join(map(repr, choices))}")
 

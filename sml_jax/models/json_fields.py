@@ -58,6 +58,7 @@ def typed_values(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON can be a field of that type."""
     # bool is an int in Python, hence `type` and not `isinstance`.
     if kind is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
@@ -67,4 +68,5 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
+    """A value for an error: itself if it is short, else its type."""
     return repr(value) if value is None or isinstance(value, str | bool | int | float) else type(value).__name__

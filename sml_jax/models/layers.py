@@ -35,6 +35,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch embed"]) -> Float[Array, "*batch embed"]:
+        """Norms the last dimension; the result has the dtype of `x`."""
         init = nn.initializers.zeros if self.plus_one else nn.initializers.ones
         scale: Any = self.param(
             "scale", nn.with_logical_partitioning(init, (self.axis_name,)), (x.shape[-1],), jnp.float32
@@ -65,6 +66,7 @@ class LoraAdapter(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
+        """The term to add to the projection of `x`."""
         lora, dtype = self.config.lora, self.config.compute_dtype
         assert lora is not None
         in_shape = x.shape[x.ndim - len(self.in_axes) :]
@@ -202,6 +204,7 @@ class GatedMLP(nn.Module):
     def __call__(self, x: Float[Array, "batch time embed"]) -> Float[Array, "batch time embed"]:
         c = self.config
 
+        # `gain` scales the variance of the initial weights.
         def dense(name: str, x: jax.Array, size: int, axes: tuple[str, str], gain: float) -> jax.Array:
             init = nn.initializers.variance_scaling(gain, "fan_in", "normal")
             y = nn.Dense(

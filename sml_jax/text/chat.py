@@ -57,6 +57,7 @@ class ChatFormat:
         """A block of private knowledge with at most `limit` tokens of text; no tokens for an empty text."""
         return [*self.open_private, *self.text(text)[:limit], *self.close] if text else []
 
+    # Sampled turns.
     def utterance(self, tokens: Sequence[int]) -> str:
         """The text of sampled tokens. Their end, a control token, leaves nothing behind."""
         return self.tokenizer.decode(tokens)
@@ -91,6 +92,7 @@ class ChatFormat:
         """The verifier's words on that turn, as private knowledge."""
         return self.private(private, limit)
 
+    # The pieces around a reply that is sampled in between.
     def teacher_begins(self) -> list[int]:
         """Opens the teacher's turn."""
         return list(self.open_teacher)

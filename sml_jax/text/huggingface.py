@@ -96,9 +96,11 @@ class HuggingFaceTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """See `Tokenizer`."""
         return self._size
 
     def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
         # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
         first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
         tokens = self._encode(first)
@@ -124,17 +126,20 @@ class HuggingFaceTokenizer:
         return self._encode(name[:1]) + self._encode(name[1:])
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """See `Tokenizer`."""
         return self._tokenizer.decode(
             [int(t) for t in tokens if int(t) not in self._controls], skip_special_tokens=False
         )
 
     def control(self, name: str) -> int:
+        """See `Tokenizer`."""
         token = self._names.get(name)
         if token is None:
             raise UserError(f"tokenizer {self.path} has no control token {name!r}")
         return token
 
     def control_ids(self) -> frozenset[int]:
+        """See `Tokenizer`."""
         return self._controls
 
 
@@ -255,4 +260,5 @@ def _as_user_errors(path: Path) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
     return " ".join(str(error).split())

@@ -54,6 +54,7 @@ class MessageFormat:
         Raises:
           UserError: `speaker` is "system", and the family has no system message.
         """
+        # One of the three openings is missing in families without a system message.
         opening = {"system": self.open_system, "user": self.open_user, "model": self.open_model}[speaker]
         if opening is None:
             raise UserError("this chat format has no system message: put its text in front of the first user message")

@@ -41,12 +41,15 @@ def rewrite_model(model: bytes, is_control: Callable[[str], bool], dummy_prefix:
             # The self-test expects the tokens of the unchanged model.
             continue
         if field == _PIECE and isinstance(content, bytes) and _is_user_defined(content, is_control):
+            # The last of two types counts.
             content += _CONTROL
         parts.append(_encode_field(field, wire, content))
+    # A second normaliser is merged into the first, field by field.
     return b"".join(parts if dummy_prefix else [*parts, _NO_DUMMY_PREFIX])
 
 
 def _is_user_defined(piece: bytes, is_control: Callable[[str], bool]) -> bool:
+    """Whether an encoded piece is a user-defined symbol that becomes a control token."""
     values = {field: content for field, _, content in _fields(piece)}
     text = values.get(1)
     return values.get(3) == _USER_DEFINED and isinstance(text, bytes) and is_control(text.decode())

@@ -100,9 +100,11 @@ class SentencePieceTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """See `Tokenizer`."""
         return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
         # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
         first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
         tokens = self._processor.encode(first)
@@ -111,9 +113,11 @@ class SentencePieceTokenizer:
         return [t for t in tokens if t not in self._controls]
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """See `Tokenizer`."""
         return self._processor.decode([int(t) for t in tokens if int(t) not in self._controls])
 
     def control(self, name: str) -> int:
+        """See `Tokenizer`."""
         # The library returns the unknown token for names that it does not know.
         token = self._processor.piece_to_id(name)
         if token not in self._controls or self._processor.id_to_piece(token) != name:
@@ -121,6 +125,7 @@ class SentencePieceTokenizer:
         return token
 
     def control_ids(self) -> frozenset[int]:
+        """See `Tokenizer`."""
         return self._controls
 
 

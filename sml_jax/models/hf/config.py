@@ -45,6 +45,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
     fields.take("model_type")
 
     def size(name: str) -> int:
+        """Takes a size, which only some families' files may leave out."""
         return fields.integer(name, *([defaults[name]] if name in defaults else []))
 
     embed_dim, heads = size("hidden_size"), size("num_attention_heads")
@@ -167,6 +168,7 @@ def _language_model_part(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _default_rope_base(family: Family) -> float:
+    """The rotary base where the file gives none: the family's, or the one that all others share."""
     base: Any = family.config.defaults.get("rope_theta", 1e4)
     return float(base)
 
@@ -178,6 +180,7 @@ def _local_rope_base(family: Family) -> float | None:
 
 
 def _read_head_dim(fields: Fields, form: ConfigFormat, embed_dim: int, heads: int) -> int:
+    """The size of a head: given, or the family's default, or the hidden state divided by the heads."""
     if "head_dim" in form.defaults:
         return fields.integer("head_dim", form.defaults["head_dim"])
     # Older families have no such field: the heads divide the hidden state among themselves.

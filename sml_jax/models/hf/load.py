@@ -158,10 +158,12 @@ def _load(
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, sharding: Sharding) -> jax.Array:
+    """Zeros that are made on the devices themselves, never on the host."""
     return jax.jit(jnp.zeros, static_argnums=(0, 1), out_shardings=sharding)(shape, dtype)
 
 
 def _put_layer(stacked: jax.Array, one_layer: jax.Array, layer: jax.Array) -> jax.Array:
+    """The stacked parameter with one layer replaced."""
     return jax.lax.dynamic_update_index_in_dim(stacked, one_layer, layer, 0)
 
 

@@ -112,6 +112,7 @@ def _read_scaling(fields: Fields) -> RopeScaling:
 
 
 def _mapping(value: Any, name: str, fields: Fields) -> Mapping[str, Any]:
+    """The value of a field that must be an object."""
     if not isinstance(value, Mapping):
         raise fields.error(name, value, "it must be an object")
     return value

@@ -185,6 +185,7 @@ def _headers(path: Path) -> dict[str, StoredTensor]:
 
 
 def _open(path: Path) -> Any:
+    """Opens a file for reading; what goes wrong is a UserError that names it."""
     try:
         return safe_open(path, framework="numpy")
     except FileNotFoundError as error:

@@ -151,6 +151,7 @@ def _write_weights(
 
 
 def _name(place: Placement, layer: int) -> str:
+    """The name of the tensor that holds one layer of a parameter, or all of one that is not stacked."""
     return place.name.format(layer=layer)
 
 

@@ -55,6 +55,7 @@ def load_native() -> None:
 
 
 def _find_compiler() -> str:
+    """The first C++ compiler on the PATH."""
     found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if found is None:
         raise UserError(f'attention "native" needs a C++ compiler, and there is none here: {_CURE}')
