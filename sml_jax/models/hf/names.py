@@ -14,8 +14,11 @@ import numpy as np
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.hf.config import family_of_config
 
-Path = tuple[str, ...]
+ParamPath = tuple[str, ...]
+"""Names of nested dicts down to a parameter, below "params"."""
+
 Index = tuple[slice, ...]
+"""A slice for each axis of an array."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Placement:
         return block.transpose(order).reshape([prod(block.shape[axis] for axis in group) for group in self.groups])
 
 
-def placements(config: DecoderConfig) -> dict[Path, Placement]:
+def placements(config: DecoderConfig) -> dict[ParamPath, Placement]:
     """How each parameter of a model is stored, keyed by its path below "params".
 
     Adapters cannot be stored in a Hugging Face folder: merge them first.
@@ -85,32 +88,32 @@ def placements(config: DecoderConfig) -> dict[Path, Placement]:
     ) -> Placement:
         return Placement(f"{names[ours]}.{kind}", shape, groups)
 
-    found: dict[Path, Placement] = {
+    places: dict[ParamPath, Placement] = {
         ("embedding", "embedding"): placement("embedding", (c.vocab_size, c.embed_dim), ((0,), (1,))),
         ("final_norm", "scale"): placement("final_norm", (c.embed_dim,), ((0,),)),
     }
     if not c.tied_embeddings:
-        found["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
+        places["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
 
     # Attention: the stored matrices merge the axes of heads and of numbers in a head.
     for name, heads in (("query", c.heads), ("key", c.kv_heads), ("value", c.kv_heads)):
         shape = (c.embed_dim, heads, c.head_dim)
-        found["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
+        places["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
-            found["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
+            places["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
         # Values are never normed.
         if c.qk_norm and name != "value":
             norm = f"{name}_norm"
-            found["layers", "attention", norm, "scale"] = placement(norm, (c.head_dim,), ((0,),))
+            places["layers", "attention", norm, "scale"] = placement(norm, (c.head_dim,), ((0,),))
     out_shape = (c.heads, c.head_dim, c.embed_dim)
-    found["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
+    places["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
 
     for name in ("gate", "up", "down"):
         mlp_shape = (c.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, c.mlp_dim)
-        found["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
+        places["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
 
     # Every family has the norms before attention and MLP; only some have those after.
     post_norms = ("attention_post_norm", "mlp_post_norm") if c.post_norms else ()
     for name in ("attention_norm", "mlp_norm", *post_norms):
-        found["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
-    return found
+        places["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
+    return places

@@ -20,8 +20,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.config import config_to_hf, family_of_config
 from sml_jax.models.hf.load import Progress
-from sml_jax.models.hf.names import Path as Leaf
-from sml_jax.models.hf.names import Placement, placements
+from sml_jax.models.hf.names import ParamPath, Placement, placements
 from sml_jax.models.hf.new_folder import folder_at_once
 from sml_jax.models.hf.safetensors_io import ShardWriter
 from sml_jax.models.lora import merge_lora
@@ -131,7 +130,7 @@ def token_ids(folder: Path | None) -> dict[str, Any]:
 def _write_weights(
     folder: Path,
     config: DecoderConfig,
-    leaves: dict[Leaf, jax.Array],
+    leaves: dict[ParamPath, jax.Array],
     dtype: str,
     shard_bytes: int,
     progress: Progress | None,
@@ -155,7 +154,7 @@ def _name(place: Placement, layer: int) -> str:
     return place.name.format(layer=layer)
 
 
-def _in_order(places: dict[Leaf, Placement], layers: int) -> Iterator[tuple[Leaf, Placement, int]]:
+def _in_order(places: dict[ParamPath, Placement], layers: int) -> Iterator[tuple[ParamPath, Placement, int]]:
     """Every tensor as (parameter, placement, layer), bottom to top: embedding, layers, final norm, output."""
     not_stacked = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
     yield from not_stacked[:1]
