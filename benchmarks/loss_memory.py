@@ -49,7 +49,7 @@ def gradients(kind: str, model: Any, max_logits: int | None) -> Any:
     import jax.numpy as jnp
     import optax
 
-    from sml_jax.learn.update import add_gradients
+    from sml_jax.learn.gradients import add_gradients
 
     if kind == "chunked":
         return lambda total, params, part: add_gradients(

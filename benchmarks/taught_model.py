@@ -22,7 +22,8 @@ from sml_jax.dialogue.prompts import Prompts
 from sml_jax.learn.batches import bucket_of, micro_batches
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.signals import LikelihoodSignal, Signals
-from sml_jax.learn.update import Learner, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models import load_model
 from sml_jax.models.hf.save import save_hf
 from sml_jax.models.layout import shard_params

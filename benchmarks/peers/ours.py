@@ -24,7 +24,8 @@ from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.signals import PolicySignal, Signals
-from sml_jax.learn.update import Learner, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models import Decoder, DecoderConfig, init_params
 from sml_jax.models.layout import place_params
 from sml_jax.sharding import make_mesh

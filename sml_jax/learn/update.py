@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
-from sml_jax.learn.batch_losses import Metrics, policy_loss, sft_loss
+from sml_jax.learn.batch_losses import Metrics
 from sml_jax.learn.batches import MicroBatch, in_blocks_of
-from sml_jax.learn.logprobs import decoder_logprobs
+from sml_jax.learn.gradients import add_gradients
 from sml_jax.learn.losses import TokenLoss
-from sml_jax.learn.signals import AnyArray, LikelihoodSignal, PolicySignal
+from sml_jax.learn.signals import LikelihoodSignal, PolicySignal
+from sml_jax.learn.train_state import TrainState
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
+from sml_jax.models.lora import check_lora, split_lora, split_trainable, without_lora
 from sml_jax.sharding import (
     host_readable,
     num_row_shards,
     padded_row_count,
-    put_global,
     replicated,
     row_sharding,
     shard_rows,
@@ -36,70 +34,6 @@ Params = Any
 # Metrics that add up over micro-batches, and those that are maxima; all others are means over trained tokens.
 _SUMS = ("loss", "policy_loss", "likelihood_loss", "student_tokens", "likelihood_tokens")
 _MAXIMA = ("ratio_max", "logprob_mismatch_max")
-
-
-@flax.struct.dataclass
-class TrainState:
-    """What an update changes.
-
-    Where the parameters hold adapters (`models.lora`), only the adapters change, and `opt_state` is of the adapters
-    alone. The base under them is part of `params`, so that the model can be applied; its arrays are the caller's own.
-
-    Attributes:
-      step: int32 scalar, optimiser steps taken.
-      params: the model's parameters.
-      opt_state: the optimiser's state.
-    """
-
-    step: AnyArray
-    params: Params
-    opt_state: optax.OptState
-
-    def trainable(self) -> TrainState:
-        """The state without the base under adapters: what changes, and what a checkpoint must hold."""
-        return TrainState(self.step, split_trainable(self.params)[1], self.opt_state)
-
-    def with_base(self, params: Params) -> TrainState:
-        """The whole state from a `trainable()` one, with the base of `params`; adapters in `params` are ignored."""
-        return TrainState(self.step, join_lora(split_trainable(params)[0], self.params), self.opt_state)
-
-
-def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """A state that has taken no step.
-
-    Parameters that are trained are copied, because updates donate them. A base under adapters is not.
-    """
-    trainable = jax.tree.map(jnp.copy, split_trainable(params)[1])
-    state = TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
-    # Counters go to every device of the parameters' mesh, because a checkpoint restores each leaf to where it was. On
-    # one device they are committed to it, as they are after an update: an uncommitted array would compile another
-    # executable.
-    of_params = jax.tree.leaves(params)[0].sharding
-    of_counters = NamedSharding(of_params.mesh, PartitionSpec()) if isinstance(of_params, NamedSharding) else of_params
-    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, of_counters), state)
-    return state.with_base(params)
-
-
-def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """What `init_state` would return, as shapes, dtypes and shardings; no array is made.
-
-    Args:
-      params: abstract parameters on the mesh (see `models.layout.sharded_param_shapes`).
-      optimizer: from optax.
-      mesh: of the parameters.
-    """
-    trainable, on_every_device = split_trainable(params)[1], replicated(mesh)
-    shapes = jax.eval_shape(optimizer.init, trainable)
-    # Moments are sharded as their parameters are; counters are on every device.
-    opt_state = optax.tree.map_params(
-        optimizer,
-        lambda leaf, parameter: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parameter.sharding),
-        shapes,
-        trainable,
-        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_every_device),
-    )
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=on_every_device)
-    return TrainState(step, trainable, opt_state).with_base(params)
 
 
 class Learner:
@@ -299,95 +233,6 @@ def _empty_micro_batch(rows: int, time: int, streams: Sequence[str]) -> MicroBat
     policy = PolicySignal(zeros() + 1, zeros(), zeros()) if "policy" in streams else None
     likelihood = LikelihoodSignal(zeros()) if "likelihood" in streams else None
     return MicroBatch(zeros(np.int32), np.full(rows, time, np.int32), policy, likelihood)
-
-
-def add_gradients(
-    model: Decoder,
-    reference_model: Decoder,
-    token_loss: TokenLoss | None,
-    total: tuple[Params, jax.Array],
-    trainable: Params,
-    frozen: Params,
-    reference: Params | None,
-    part: MicroBatch,
-    *,
-    mesh: Mesh | None = None,
-    max_logits: int | None = None,
-) -> tuple[tuple[Params, jax.Array], Metrics]:
-    """Adds a micro-batch's gradients and loss to `total`.
-
-    Args:
-      model: the decoder in training. reference_model: the same for `reference`.
-      token_loss: the loss of each token in the policy stream.
-      total: gradients, shaped as `trainable`, and loss of the micro-batches before this one.
-      trainable, frozen: the parameters, split by `models.lora.split_trainable`.
-      reference: parameters of the reference policy, if the token loss needs one.
-      part: the micro-batch; the streams that it has are static.
-      mesh: devices that rows are split over; None for one device.
-      max_logits: see `Learner`.
-
-    Returns:
-      The new total, and metrics of this micro-batch: see `batch_losses` for those of each stream. With both streams
-      `loss` is the sum of `policy_loss` and `likelihood_loss`, `student_tokens` counts the policy stream's tokens and
-      `likelihood_tokens` the other's.
-
-    Raises:
-      UserError: the micro-batch has no stream, or a policy stream and no token loss.
-    """
-    # A stream is there or not when the function is traced, so what is compiled holds no trace of one that is not.
-    policy, likelihood = part.policy, part.likelihood
-    masks = [stream.weights > 0 for stream in (policy, likelihood) if stream is not None]
-    if not masks:
-        raise UserError("a micro-batch has neither a policy nor a likelihood stream: give learn.Signals one of them")
-    if policy is not None and token_loss is None:
-        raise UserError("a micro-batch has a policy stream: give Learner a token_loss, such as learn.PolicyLoss()")
-    scored = reduce(jnp.logical_or, masks)
-
-    def logprobs(scorer: Decoder, p: Params) -> jax.Array:
-        return decoder_logprobs(
-            scorer,
-            p,
-            part.tokens,
-            part.length,
-            scored,
-            mesh=mesh,
-            max_logits=max_logits,
-            trained=not frozen,
-            shared=part.shared,
-        )
-
-    def loss(p: Params) -> tuple[jax.Array, Metrics]:
-        # One forward pass scores the tokens of both streams.
-        logprob = logprobs(model, join_lora(frozen, p))
-        losses: list[tuple[jax.Array, Metrics]] = []
-        if policy is not None and token_loss is not None:
-            ref_logprob = None if reference is None else jax.lax.stop_gradient(logprobs(reference_model, reference))
-            losses.append(
-                policy_loss(
-                    token_loss, logprob, policy.old_logprob, policy.advantage, masks[0], policy.weights, ref_logprob
-                )
-            )
-        if likelihood is not None:
-            losses.append(sft_loss(logprob, masks[-1], weights=likelihood.weights))
-        return losses[0] if len(losses) == 1 else _sum_of_streams(*losses)
-
-    gradients, metrics = jax.grad(loss, has_aux=True)(trainable)
-    return jax.tree.map(jnp.add, total, (gradients, metrics["loss"])), metrics
-
-
-def _sum_of_streams(
-    policy: tuple[jax.Array, Metrics], likelihood: tuple[jax.Array, Metrics]
-) -> tuple[jax.Array, Metrics]:
-    """The loss of both streams, and the metrics of each under a name of its own."""
-    loss = policy[0] + likelihood[0]
-    return loss, {
-        **policy[1],
-        "nll": likelihood[1]["nll"],
-        "likelihood_tokens": likelihood[1]["student_tokens"],
-        "policy_loss": policy[0],
-        "likelihood_loss": likelihood[0],
-        "loss": loss,
-    }
 
 
 def _apply(

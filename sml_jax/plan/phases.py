@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 
 from sml_jax.common.executables import Executable
 from sml_jax.engine.engine import Engine
-from sml_jax.learn.update import Learner, TrainState, abstract_state
+from sml_jax.learn.train_state import TrainState, abstract_state
+from sml_jax.learn.update import Learner
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
 from sml_jax.models.lora import split_trainable

@@ -12,7 +12,7 @@ from sml_jax.common.errors import Stopped, UserError
 from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.distributed.processes import run_on_primary
-from sml_jax.learn.update import init_state
+from sml_jax.learn.train_state import init_state
 from sml_jax.run.checkpoint_record import Record
 from sml_jax.run.checkpointer import Checkpointer
 from sml_jax.run.health import AlertThresholds, HealthMonitor

@@ -18,7 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from sml_jax.common.errors import UserError
 from sml_jax.distributed.processes import run_on_primary
-from sml_jax.learn.update import TrainState
+from sml_jax.learn.train_state import TrainState
 from sml_jax.models.config import DecoderConfig
 from sml_jax.run.checkpoint_record import Record, read_record, steps_to_keep
 from sml_jax.run.checkpoint_search import TEMPORARY_MARK, newest_checkpoint

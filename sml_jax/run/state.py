@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from sml_jax.learn.update import TrainState
+from sml_jax.learn.train_state import TrainState
 
 
 @dataclass(frozen=True)

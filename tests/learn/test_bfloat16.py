@@ -10,9 +10,11 @@ import optax
 import pytest
 
 from sml_jax.learn.batches import MicroBatch
+from sml_jax.learn.gradients import add_gradients
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.signals import LikelihoodSignal, PolicySignal
-from sml_jax.learn.update import Learner, add_gradients, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 

@@ -12,11 +12,13 @@ import pytest
 
 from sml_jax.common.errors import UserError
 from sml_jax.learn.batches import MicroBatch, micro_batches
+from sml_jax.learn.gradients import add_gradients
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.signals import LikelihoodSignal, PolicySignal, Signals
-from sml_jax.learn.update import Learner, add_gradients, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder, count_params, init_params
 from sml_jax.models.layout import shard_params

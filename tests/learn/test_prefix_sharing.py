@@ -12,7 +12,8 @@ from run_toys import host
 from sml_jax.learn.batches import in_blocks_of, micro_batches
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.signals import Signals
-from sml_jax.learn.update import Learner, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.layout import place_params

@@ -14,7 +14,8 @@ from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Transcript
 from sml_jax.learn import LikelihoodSignal, PolicyLoss, PolicySignal, Signals
 from sml_jax.learn.signals import signals_of
-from sml_jax.learn.update import Learner, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 

@@ -12,7 +12,8 @@ from run_toys import host, same
 
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.losses import PolicyLoss
-from sml_jax.learn.update import Learner, init_state
+from sml_jax.learn.train_state import init_state
+from sml_jax.learn.update import Learner
 from sml_jax.learn.weights import token_weights
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
