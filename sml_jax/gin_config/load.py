@@ -18,7 +18,7 @@ import gin
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.suggest import unknown
-from sml_jax.gin_config.names import Names, check_parameter, load
+from sml_jax.gin_config.names import Names, check_parameter, load_import
 from sml_jax.gin_config.overrides import parse_override, quoted
 from sml_jax.gin_config.reader import Binding, GinText, Import, read_files
 from sml_jax.gin_config.renamed import renamed
@@ -87,7 +87,7 @@ def parse_gin(
     imports: dict[str, Import] = {}
     for statement in statements:
         if isinstance(statement, Import):
-            load(statement)
+            load_import(statement)
             imports.setdefault(statement.statement.bound_name(), statement)
         elif isinstance(statement, Binding):
             names.add(statement)

@@ -44,7 +44,7 @@ class Target:
         return {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def load(item: Import) -> Any:
+def load_import(item: Import) -> Any:
     """Imports what a gin import statement names.
 
     Returns:
@@ -257,7 +257,7 @@ def _look_up(selector: str, unit: Unit, place: str) -> Target:
     elif head in unit.imports:
         source = unit.imports[head]
         full = source.statement.module if source.statement.is_from or source.statement.alias else head
-        value = load(source)
+        value = load_import(source)
     else:
         if sentence := renamed_selector(selector):
             raise UserError(f"{place}: {sentence}")

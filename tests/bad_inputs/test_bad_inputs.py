@@ -1,4 +1,4 @@
-"""Bad inputs: each ends a program before work begins, with exit code 2 and a line that names thing and cure."""
+"""Bad inputs end a program before work begins, with exit code 2 and one line that names what is wrong and the cure."""
 
 import errno
 import re
