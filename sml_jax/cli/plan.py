@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from sml_jax.cli.flags import ProgramFlag, choice, parse_program_flags
 from sml_jax.common.errors import UserError
 
-DESCRIPTION = """Compiles every kernel of a recipe for a TPU slice and tells what they need.
+DESCRIPTION = """Compiles every executable of a recipe for a TPU slice and reports what they need.
 
-It prints memory of a chip by kind, work of each kernel with its loops counted, bytes between chips, the time at the
-chip's peaks and what binds it, dialogues an hour, and, where the recipe does not fit, the nearest setting that does.
-Neither weights nor a TPU are needed; data and tokenizer, where the recipe's values of them are left out, are assumed.
+It prints each chip's memory by kind, the work of each executable with its loops counted, the bytes between chips, the
+time at the chip's peak rates and what limits it, dialogues an hour, and, where the recipe does not fit, the nearest
+setting that does. It needs neither weights nor a TPU. Where data and tokenizer are not given, their sizes are assumed.
 
-Needs the TPU's compiler: pip install 'sml-jax[plan]'. --topology=cpu:8 does without. Exit codes: 0 it fits; 1 it does
-not; 2 something for you to mend."""
+It needs the TPU's compiler: pip install 'sml-jax[plan]'; --topology=cpu:8 does without. Exit codes: 0 the recipe fits;
+1 it does not; 2 something for you to mend."""
 
 GB = 1e9
 
