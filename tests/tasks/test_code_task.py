@@ -196,5 +196,5 @@ def test_what_it_refuses(task: CodeTask) -> None:
         CodeTask("code", {}, workers=0)
     with pytest.raises(UserError, match="split"):
         task.problems("validation")
-    with pytest.raises(UserError, match="no CodeProblem"):
+    with pytest.raises(UserError, match="is not a CodeProblem"):
         task.verify([(Problem(id="p", question="q", answer="a"), "x")])
