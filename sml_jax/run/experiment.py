@@ -267,7 +267,7 @@ class Experiment:
         states = [RunState.of_params(context.initial, bookkeeper.position)]
         first_stage = bookkeeper.position.stage
         for index, stage in enumerate(self.stages[first_stage:], start=first_stage):
-            position = bookkeeper.position.at_stage(index)
+            position = states[0].position.at_stage(index)
             restore = record is not None and index == first_stage
             bookkeeper.enter_stage(stage.name, stage.score, position, restore)
             # Each stage has an optimiser of its own, so the one before hands on parameters alone.

@@ -34,9 +34,6 @@ from sml_jax.run.state import RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
 
-# Dialogue ids of this stage lie apart from those of online stages, so that no two share random keys.
-FIRST_ID = 1 << 30
-
 
 @dataclass(frozen=True)
 class Offline:
@@ -122,6 +119,9 @@ class Offline:
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
         kept = self._kept(context, state, rules, engine)
+        # A checkpoint of this stage was written after the rollout, and so counts its problems and ids already.
+        if not state.position.step:
+            state = state.after_rollout(self.problems, self.problems * self.samples)
         kept_count = len(kept.length)
         batches = -(-kept_count // self.batch)
         steps = self.epochs * batches
@@ -129,9 +129,9 @@ class Offline:
         state = bookkeeper.begin(state, self.optimizer)
         with Progress(f"{self.name}: fine-tuning on {kept_count} dialogues", steps) as progress:
             while state.position.step < steps:
-                # Each epoch shuffles anew, by seed and epoch alone, so that a resumed run goes on in the same order.
+                # Each epoch shuffles anew, by seed, epoch and stage alone, so that a resumed run keeps the order.
                 epoch, index = divmod(state.position.step, batches)
-                order = np.random.default_rng([context.seed, epoch, 1]).permutation(kept_count)
+                order = np.random.default_rng([context.seed, epoch, 1, state.position.stage]).permutation(kept_count)
                 chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
                 batch = dialogues_at(kept, chosen)
                 # Weights are shares of a step's loss, so the method is asked anew for each batch.
@@ -192,7 +192,11 @@ class Offline:
         start: int,
         progress: Progress,
     ) -> RolloutChunk:
-        """Plays one chunk: the dialogues about problems `start` and on."""
+        """Plays one chunk: the dialogues about the stage's problems `start` and on."""
+        # Where the rollout began: a checkpoint of this stage counts the whole rollout already.
+        position = state.position
+        if position.step:
+            position = position.after_rollout(-self.problems, -self.problems * self.samples)
         count = min(self.problems_per_chunk, self.problems - start)
         dialogues_before = start * self.samples
         if not engine.executable_count():
@@ -200,7 +204,7 @@ class Offline:
             engine.warm_up(state.params)
         played = play(
             context.task,
-            problems_at(context.task.problems("train"), context.seed, start, count),
+            problems_at(context.task.problems("train"), context.seed, position.problems + start, count),
             context.framing,
             engine,
             state.params,
@@ -208,7 +212,7 @@ class Offline:
             rules,
             seed=context.seed,
             initial_params=context.initial,
-            first_id=FIRST_ID + (state.position.stage << 24) + dialogues_before,
+            first_id=position.dialogues + dialogues_before,
             group_size=self.samples,
             progress=lambda done, total: progress.step(dialogues_before + done),
             between_turns=context.bookkeeper.stop_if_asked,

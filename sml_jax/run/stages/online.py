@@ -122,7 +122,7 @@ class Online:
                 # the middle of it plays the same dialogues again.
                 played = play(
                     context.task,
-                    problems_at(train_problems, context.seed, step * self.problems_per_step, self.problems_per_step),
+                    problems_at(train_problems, context.seed, state.position.problems, self.problems_per_step),
                     context.framing,
                     engine,
                     state.params,
@@ -130,10 +130,11 @@ class Online:
                     rules,
                     seed=context.seed,
                     initial_params=context.initial,
-                    first_id=step * self.problems_per_step * self.group_size,
+                    first_id=state.position.dialogues,
                     group_size=self.group_size,
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
+                state = state.after_rollout(self.problems_per_step, len(played.dialogues))
                 rolled_out = time.monotonic()
                 # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
                 # and the step is counted all the same.
