@@ -125,8 +125,10 @@ install() {
     { sudo apt-get -q update; sudo apt-get -q -y install python3.11-venv; python3.11 -m venv .venv; };
     .venv/bin/pip install -q -c constraints.txt -e . "jax[tpu]"'
   if [[ -n $bucket ]]; then
-    on_all "mountpoint -q /gcs/$bucket || { sudo mkdir -p /gcs/$bucket; sudo chown \$USER /gcs/$bucket;
-      gcsfuse --implicit-dirs $bucket /gcs/$bucket; }"
+    local mounted folder
+    mounted=$(printf '%q' "$bucket") folder=$(printf '%q' "/gcs/$bucket")
+    on_all "mountpoint -q $folder || { sudo mkdir -p $folder; sudo chown \$USER $folder;
+      gcsfuse --implicit-dirs -- $mounted $folder; }"
   fi
 }
 

@@ -112,6 +112,29 @@ def test_tpu_vm_asks_for_the_vm_installs_and_runs_on_every_host(call, tmp_path):
     assert again.returncode == 0 and "queued-resources create" not in verbs(calls)
 
 
+@pytest.mark.parametrize(
+    "bucket",
+    ["b", "b c", "b;touch gone", "$(touch gone)", "`touch gone`", "b' 'c", 'b"c', "b\\c", "b*", "b\nc", "-b"],
+    ids=[str(i) for i in range(11)],
+)
+def test_tpu_vm_mounts_the_bucket_as_it_is_named(bucket, call, tmp_path):
+    (tmp_path / "codes").write_text("0\n")
+    done, calls = call("tpu_vm.sh", *TPU, f"--bucket={bucket}", *TRAIN, programs={"gcloud": GCLOUD})
+    assert done.returncode == 0, done.stderr
+    (mount,) = [words[-1].removeprefix("--command=") for words in calls if "gcsfuse" in words[-1]]
+    # The command of the remote shell, with stand-ins for all programs that it calls.
+    host = tmp_path / "host"
+    host.mkdir()
+    stand_ins = "mountpoint() { false; }; sudo() { printf '%s\\0' \"$@\"; }; gcsfuse() { printf '%s\\0' \"$@\"; };"
+    remote = ["bash", "-c", f"{stand_ins} {mount}"]
+    printed = subprocess.run(
+        remote, capture_output=True, text=True, cwd=host, env={**os.environ, "USER": "someone"}, timeout=20
+    ).stdout
+    words = printed.split("\0")[:-1]
+    assert words[:3] == ["mkdir", "-p", f"/gcs/{bucket}"] and words[3:6] == ["chown", "someone", f"/gcs/{bucket}"]
+    assert words[6:] == ["--implicit-dirs", "--", bucket, f"/gcs/{bucket}"] and list(host.iterdir()) == []
+
+
 def test_tpu_vm_that_was_taken_back_is_made_again(call, tmp_path):
     (tmp_path / "codes").write_text("lost\nlost\n0\n")
     done, calls = call("tpu_vm.sh", *TPU, *TRAIN, programs={"gcloud": GCLOUD})
