@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -183,10 +184,19 @@ class MessageFraming:
 
 
 def marked(text: str, tag: str) -> str | None:
-    """The stripped text within the last complete `<tag>...</tag>`; None if there is none, or only blanks in it."""
-    # The last block counts: a model may mention the tag while it thinks.
-    end = text.rfind(f"</{tag}>")
-    start = text.rfind(f"<{tag}>", 0, max(end, 0))
-    if start < 0 or end < 0:
+    """The stripped text of the last `<tag>` block that is closed; None if there is none, or only blanks in it.
+
+    A block ends at the first closing tag behind its opening one, so that what a model writes to itself behind a block
+    stays private, whatever stray tags follow. A closing tag counts in any case and spacing and without its ">", since
+    a block that ends early costs a few words, and one that ends late gives private ones away.
+    """
+    closings = list(re.finditer(rf"<\s*/\s*{tag}(?![a-z_])", text, re.IGNORECASE))
+    if not closings:
         return None
-    return text[start + len(tag) + 2 : end].strip() or None
+    # The last block counts: a model may mention the tag while it thinks.
+    start = text.rfind(f"<{tag}>", 0, closings[-1].start())
+    if start < 0:
+        return None
+    content = start + len(tag) + 2
+    end = next(closing.start() for closing in closings if closing.start() >= content)
+    return text[content:end].strip() or None

@@ -1,6 +1,8 @@
 """Chat models in the dialogue: who reads what, the feedback block, thinking, and room for the longest dialogue."""
 
 import dataclasses
+import re
+import time
 from functools import cache, partial
 
 import jax
@@ -104,6 +106,25 @@ def test_system_texts_have_a_turn_of_their_own_or_stand_before_the_first_message
         ("<feedback>never closed", None),
         ("</feedback> the wrong way round <feedback>", None),
         ("<feedback>  </feedback>", None),
+        # What stands behind the first closing tag is private, whatever stray, repeated or nested tags follow.
+        ("<feedback>try 5</feedback> the key is 7 </feedback>", "try 5"),
+        ("<feedback>try 5</feedback> the key is 7 </feedback> and so is 8 </feedback>", "try 5"),
+        ("</feedback> <feedback>try 5</feedback></feedback> the key is 7", "try 5"),
+        ("<feedback>a</feedback> it is 7 <feedback>b</feedback> it is 7 </feedback>", "b"),
+        ("<feedback>a <feedback>b</feedback> it is 7 </feedback>", "b"),
+        ("<feedback>a <feedback>b</feedback> c</feedback> it is 7 </feedback>", "b"),
+        ("<feedback>a</feedback> it is 7 <feedback>never closed", "a"),
+        ("<feedback>a</feedback> it is 7 </feedback> <feedback>never closed", "a"),
+        ("I write between <feedback> and </feedback>. It is 7. <feedback>a</feedback> 7 </feedback>", "a"),
+        ("<feedback>a</feedback><feedback> </feedback> it is 7 </feedback>", None),
+        ("it is 7 </feedback> </feedback>", None),
+        # A closing tag that is not spelled as it should be ends the block all the same.
+        ("<feedback>try 5</Feedback> the key is 7 </feedback>", "try 5"),
+        ("<feedback>try 5</ feedback> the key is 7 </feedback>", "try 5"),
+        ("<feedback>try 5< /feedback > the key is 7 </feedback>", "try 5"),
+        ("<feedback>try 5</feedback the key is 7 </feedback>", "try 5"),
+        ("<feedback>try 5</feedbacks></feedback>", "try 5</feedbacks>"),
+        ("<feedback>try 5 <feedback/> or 6</feedback> 7", "try 5 <feedback/> or 6"),
     ],
 )
 def test_the_feedback_block(prompts: Prompts, said: str, public: str | None) -> None:
@@ -118,6 +139,19 @@ def test_the_feedback_block(prompts: Prompts, said: str, public: str | None) -> 
 def test_marked_is_total(before: str, after: str) -> None:
     block = marked(f"{before}<f>word</f>{after}", "f")
     assert block is not None or "</f>" in after
+
+
+@given(st.lists(st.sampled_from(["<f>", "</f>", "</F>", "< /f>", "</f", "<", "f", "public", " "]), max_size=12))
+def test_no_closing_tag_and_nothing_behind_it_is_in_a_block(parts: list[str]) -> None:
+    block = marked("".join([*parts, "<f>public", *parts, "</f>private</f>"]), "f")
+    assert block is None or ("private" not in block and not re.search(r"<\s*/\s*f(?![a-z_])", block, re.IGNORECASE))
+
+
+def test_the_time_to_find_a_block_grows_with_the_text_alone() -> None:
+    for bomb in ("<" + " " * 100_000, "< /" * 50_000, "<f>" * 50_000, "</f>" * 50_000 + "<f>", "<f></f>" * 30_000):
+        start = time.process_time()
+        marked(bomb, "f")
+        assert time.process_time() - start < 1, bomb[:10]
 
 
 ANSWERED = {"teacher": "well <feedback>no</feedback>", "student": "9"}
