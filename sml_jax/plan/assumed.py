@@ -14,11 +14,11 @@ _ANY_TOKEN = 0
 
 @dataclass(frozen=True)
 class AssumedFraming:
-    """A `dialogue.framing.Framing` whose pieces have assumed lengths and no meaning.
+    """Stands in for a `dialogue.framing.Framing`: its methods return meaningless token ids, of assumed number.
 
     Attributes:
-      opening: tokens that open either side's context, with the problem and the teacher's knowledge.
-      around: tokens around an utterance.
+      opening: number of tokens that open either side's context, the problem and the teacher's knowledge included.
+      around: number of tokens that a chat template adds around one utterance.
       tokenizer: always None.
     """
 
@@ -28,43 +28,43 @@ class AssumedFraming:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """One token id, in place of the tokens that end a turn."""
+        """A single made-up id, in place of the ids of the tokens that end a turn."""
         return (_ANY_TOKEN,)
 
     def student_opening(self, question: str) -> list[int]:
-        """The tokens that open the student's context: `opening` of them."""
+        """`opening` tokens, whatever the question is: they stand for what opens the student's context."""
         return [_ANY_TOKEN] * self.opening
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        """The teacher's reply with `around` tokens."""
+        """What the student's context gets of the teacher's turn: `reply`, and then `around` more tokens."""
         return [*reply, *self._margin()]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        """The tokens that open the teacher's context: `opening` of them."""
+        """`opening` tokens, whatever the arguments are: they stand for what opens the teacher's context."""
         return [_ANY_TOKEN] * self.opening
 
     def teacher_hears(self, said: Sequence[int]) -> list[int]:
-        """The student's utterance with `around` tokens."""
+        """What the teacher's context gets of the student's turn: its tokens `said`, and then `around` more tokens."""
         return [*said, *self._margin()]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
-        """Tokens around private knowledge, `around` of them; none if there is no knowledge."""
+        """`around` tokens in place of the `private` text of the teacher, none if it is empty. `limit` has no effect."""
         return self._margin() if private else []
 
     def teacher_begins(self) -> list[int]:
-        """Tokens that open a teacher's turn in its context: `around` of them."""
+        """`around` tokens, in place of those that open the teacher's turn in its own context."""
         return self._margin()
 
     def teacher_ends(self) -> list[int]:
-        """Tokens that close a teacher's turn in its context: `around` of them."""
+        """`around` tokens, in place of those that close the teacher's turn in its own context."""
         return self._margin()
 
     def asks_question(self) -> list[int]:
-        """Tokens that ask the question writer for a question: `around` of them."""
+        """`around` tokens, in place of those that ask the question writer for a question."""
         return self._margin()
 
     def text(self, text: str) -> list[int]:
-        """A token for each word."""
+        """One meaningless token for each word of `text`."""
         return [_ANY_TOKEN] * len(text.split())
 
     # Sampled tokens pass through as they are, and none is ever turned into text.
@@ -74,15 +74,15 @@ class AssumedFraming:
         raise NotImplementedError("a stand-in says nothing")
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """The tokens themselves."""
+        """A copy of the sampled tokens, all of which count as read by the other side."""
         return list(tokens)
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
-        """The tokens themselves."""
+        """A copy of the sampled tokens, all of which count as feedback; never None."""
         return list(tokens)
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """An empty tuple: nothing is suppressed."""
+        """An empty tuple: no token is kept from being sampled."""
         return ()
 
     def _margin(self) -> list[int]:
@@ -92,12 +92,16 @@ class AssumedFraming:
 
 @dataclass(frozen=True)
 class AssumedTask:
-    """A `tasks.problems.types.Task` of one problem, whose texts mean nothing."""
+    """Stands in for a `tasks.problems.types.Task`: it has one problem, whose texts mean nothing.
+
+    Attributes:
+      name: what the plan calls the task.
+    """
 
     name: str = "the task"
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """One problem, in every split."""
+        """The same single problem for every split, in a list."""
         return [Problem("assumed", "a problem", "an answer")]
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
@@ -105,11 +109,11 @@ class AssumedTask:
         raise NotImplementedError("a stand-in judges nothing")
 
     def static_knowledge(self, problem: Problem) -> str:
-        """A short text. It does not count: the assumed opening includes the teacher's knowledge."""
+        """A short text. Its length has no effect: `AssumedFraming.opening` includes the teacher's knowledge."""
         return "the answer"
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """An empty text: what a verdict tells the teacher is part of the assumed lengths."""
+        """An empty text: the assumed lengths include what a verdict tells the teacher."""
         return ""
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:

@@ -16,14 +16,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One kind of chip. A number is None where it is not published or known.
+    """One kind of accelerator chip. A number is None where it is not published or known.
 
     Attributes:
       kind: its name in a topology, such as "v5e".
       memory: bytes of main memory that executables may use.
-      flops: bfloat16 operations a second. bandwidth: bytes a second to and from the main memory.
-      links: bytes a second that it sends to its neighbours, all links together.
-      slices: shapes of the slices that it comes in, smallest first.
+      flops: peak bfloat16 operations a second.
+      bandwidth: peak bytes a second read from and written to the main memory.
+      links: peak bytes a second that a chip sends to its neighbours, over all its links together.
+      slices: shapes of the slices (groups of chips) that are on offer, such as "2x4", smallest first.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class Chip:
 
     @property
     def topologies(self) -> tuple[str, ...]:
-        """Full names of its slices ("v5e:2x2"), smallest first."""
+        """Full names of this chip's slices, such as "v5e:2x2", smallest first."""
         return tuple(f"{self.kind}:{shape}" for shape in self.slices)
 
 
@@ -56,5 +57,5 @@ CHIPS = {
 
 
 def chips_in(topology: str) -> int:
-    """How many chips a slice has, from its name, such as "v5e:4x8"."""
+    """Number of chips in the slice `topology`, from its full name: 32 for "v5e:4x8"."""
     return math.prod(int(side) for side in topology.partition(":")[2].split("x"))

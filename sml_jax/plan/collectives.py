@@ -16,11 +16,14 @@ _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}")
 
 
 def kind_of(instruction: Instruction, computation: Computation) -> str | None:
-    """Which collective an instruction of a computation is; None if it is none.
+    """The kind of collective operation that an instruction performs, such as "all-gather"; None for other instructions.
 
-    An asynchronous collective counts where it starts. On a TPU a reduce-scatter may be printed as a computation
-    `all-reduce-scatter` that holds an all-reduce and the slice that a device keeps; it moves what a reduce-scatter
-    does.
+    An asynchronous collective counts where it starts ("all-gather-start"). On a TPU a reduce-scatter may be printed as
+    a computation named `all-reduce-scatter`, which holds an all-reduce and the slice that a device keeps of its result.
+    Such an all-reduce is called "reduce-scatter" here, as it moves no more than one.
+
+    Args:
+      computation: the one that holds the instruction.
     """
     kind = instruction.opcode.removesuffix("-start")
     if kind not in _KINDS:
@@ -29,15 +32,16 @@ def kind_of(instruction: Instruction, computation: Computation) -> str | None:
 
 
 def collective_bytes(kind: str, operands: Sequence[Shape], instruction: Instruction) -> float:
-    """Bytes that a device sends in a collective; it receives as many.
+    """Number of bytes that one device sends in a collective operation; it receives as many.
 
-    Of n devices, each sends (n - 1) / n of the whole array in an all-gather (whose result is the whole), a
-    reduce-scatter or an all-to-all (whose operand is the whole), twice that in an all-reduce, and all of its operand in
-    a permutation.
+    In a group of n devices, each sends (n - 1) / n of the full array in an all-gather (where the full array is the
+    result), in a reduce-scatter and in an all-to-all (where it is the operand). It sends twice that in an all-reduce,
+    and all of its operand in a permutation.
 
     Args:
-      kind: see `kind_of`.
-      operands: shapes of what a device gives.
+      kind: the collective's kind, from `kind_of`.
+      operands: shapes of the arrays that one device puts in.
+      instruction: the collective; its attributes tell the size of the group.
     """
     operand_bytes = sum(shape.bytes for shape in operands)
     if kind == "collective-permute":
@@ -49,7 +53,11 @@ def collective_bytes(kind: str, operands: Sequence[Shape], instruction: Instruct
 
 
 def group_size(attributes: str) -> int:
-    """How many devices take part in one collective together; 0 if its attributes do not say (then it is all)."""
+    """Number of devices in each group of a collective; 0 if `attributes` name no groups, which means all devices.
+
+    Args:
+      attributes: the text of the instruction's attributes (`Instruction.rest`).
+    """
     if listed := _LISTED.search(attributes):
         return len(listed[1].split(","))
     if counted := _COUNTED.search(attributes):

@@ -20,7 +20,13 @@ _UNITS = {"K": 2.0**10, "M": 2.0**20, "G": float(GIB), "T": 2.0**40}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device while an executable runs, as its compiler counts them (padding included)."""
+    """Bytes of one device's memory that an executable uses while it runs, as the compiler counts them, with padding.
+
+    Attributes:
+      arguments, outputs: of the arrays that go in and come out.
+      temporaries: of everything else that exists while it runs.
+      aliased: of outputs that are written into the memory of a donated argument.
+    """
 
     arguments: float
     outputs: float
@@ -29,20 +35,21 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """What exists at once: an output in the place of a donated argument (`aliased`) counts once."""
+        """Bytes of all arrays together; an output in the memory of a donated argument (`aliased`) counts once."""
         return self.arguments + self.outputs + self.temporaries - self.aliased
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What is known of an executable after it was compiled.
+    """What compiling an executable told about it.
 
     Attributes:
-      memory: None if the compiler gave up for lack of memory.
-      wanted: bytes that the compiler then asked for, of temporaries alone or of everything; None if it did not say.
-      work: of one call on one device; None if it was not compiled.
-      useful_flops: of one call on all devices together, as traced: without what devices do twice.
-      seconds: how long compiling took.
+      memory: what it uses on one device; None if it could not be compiled for lack of device memory.
+      wanted: if it could not be compiled, the bytes of a device that the compiler's error says it would need (for
+        temporaries alone or for everything); None if it was compiled or the error does not say.
+      work: arithmetic and traffic of one call on one device; None if it could not be compiled.
+      useful_flops: FLOPs of one call on all devices together, from the trace: what devices repeat counts once.
+      seconds: how long tracing and compiling took.
     """
 
     memory: Memory | None
@@ -53,7 +60,13 @@ class Compiled:
 
 
 def compile_executable(executable: Executable) -> Compiled:
-    """Compiles an executable for the devices that its abstract arguments lie on, which need not exist."""
+    """Compiles an executable for the devices in its abstract arguments' shardings, which need not exist.
+
+    Too little device memory is no error here: it is told by `Compiled.memory` and `Compiled.wanted`.
+
+    Raises:
+      Exception: whatever JAX raises for any other reason.
+    """
     started = time.monotonic()
     # The trace tells what was asked for, before XLA splits it over devices, fuses it or does it twice.
     traced = executable.jitted.trace(*executable.args)
@@ -82,7 +95,7 @@ def _memory(compiled: Any) -> Memory:
 
 
 def wanted_bytes(message: str) -> float | None:
-    """The bytes that a compiler's out-of-memory error says it would need; None if it does not say."""
+    """Number of bytes that an executable needs, read from the compiler's out-of-memory error; None if not told."""
     match = _WANTED.search(message)
     if not match:
         return None

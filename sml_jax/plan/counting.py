@@ -19,12 +19,13 @@ _BRANCHES = re.compile(r"\b(?:true_computation|false_computation)=%?([\w.\-]+)")
 
 @dataclass
 class Count:
-    """Work of one device.
+    """Work that one device does.
 
     Attributes:
-      flops: of matrix products and convolutions; a multiply and an add count as two.
-      bytes: read from and written to the main memory.
-      collectives: bytes that a device sends (it receives as many), by (kind, channel).
+      flops: operations of matrix products and convolutions; a multiply and an add count as two.
+      bytes: number of bytes read from and written to the main memory.
+      collectives: number of bytes that the device sends (it receives as many), by (kind, channel). The channel is XLA's
+        channel id as text, or the instruction's name where it has none.
     """
 
     flops: float = 0.0
@@ -32,27 +33,27 @@ class Count:
     collectives: Collectives = field(default_factory=dict)
 
     def add(self, other: Count, times: int = 1) -> None:
-        """Adds another count, `times` over, to this one."""
+        """Adds `other`, multiplied by `times`, to this count in place."""
         self.flops += other.flops * times
         self.bytes += other.bytes * times
-        for key, sent in other.collectives.items():
-            self.collectives[key] = self.collectives.get(key, 0.0) + sent * times
+        for key, sent_bytes in other.collectives.items():
+            self.collectives[key] = self.collectives.get(key, 0.0) + sent_bytes * times
 
     def by_kind(self) -> dict[str, float]:
-        """Bytes that collectives send, summed by their kind ("all-gather", ...)."""
-        kinds: dict[str, float] = {}
-        for (kind, _), sent in self.collectives.items():
-            kinds[kind] = kinds.get(kind, 0.0) + sent
-        return kinds
+        """Number of bytes that the device sends in collectives of each kind ("all-gather", ...)."""
+        bytes_by_kind: dict[str, float] = {}
+        for (kind, _), sent_bytes in self.collectives.items():
+            bytes_by_kind[kind] = bytes_by_kind.get(kind, 0.0) + sent_bytes
+        return bytes_by_kind
 
 
 def count_work(module: Module, loop_steps: int | None = None, kernels: Mapping[str, float] | None = None) -> Count:
-    """Counts the work of a compiled module.
+    """Counts the work that one device does in one run of a compiled module.
 
     Args:
-      module: as compiled for one device of many.
-      loop_steps: iterations of loops that computed data may end early; None for the most that they can make.
-      kernels: FLOPs of a call of custom kernels, by name, for those that state none themselves.
+      module: what one device runs.
+      loop_steps: iterations to count for a loop that may end early, depending on its data; None for its maximum.
+      kernels: FLOPs of one call, by name, of custom kernels whose instruction states none.
 
     Raises:
       ValueError: the number of iterations of a loop cannot be told.
@@ -96,11 +97,11 @@ class _Counter:
         else:
             total.flops += self._flops(computation, instruction)
             total.bytes += call_bytes(self._module, computation, instruction)
-            for key, sent in self._collectives(computation, instruction).items():
-                total.collectives[key] = max(total.collectives.get(key, 0.0), sent)
+            for key, sent_bytes in self._collectives(computation, instruction).items():
+                total.collectives[key] = max(total.collectives.get(key, 0.0), sent_bytes)
 
     def _iterations(self, computation: Computation, loop: Instruction) -> int:
-        """How often a loop counts."""
+        """The number of iterations that a loop counts with: its exact number, else at most `loop_steps`."""
         trips = trip_count(self._module, computation, loop)
         if trips.exact or self._loop_steps is None:
             return trips.most

@@ -28,8 +28,10 @@ class Shape:
     """An array on one device.
 
     Attributes:
-      dtype: by XLA's name ("f32", "pred", ...). dims: sizes.
-      space: the memory it is in: 0 the device's main memory, 1 a memory on the chip, others the host or registers.
+      dtype: XLA's name of the element type ("f32", "pred", ...).
+      dims: size of each dimension.
+      space: number of the memory space that holds the array: 0 for the device's main memory, 1 for memory on the chip,
+        others for the host's memory or registers.
     """
 
     dtype: str
@@ -43,12 +45,12 @@ class Shape:
 
     @property
     def bytes(self) -> int:
-        """Bytes of its elements, without padding."""
+        """Number of bytes of all elements, without padding."""
         return -(-self.size * bits_of(self.dtype) // 8)
 
     @property
     def main_bytes(self) -> int:
-        """Its bytes if it is in the main memory, else 0."""
+        """`bytes` if the array is in the device's main memory, else 0."""
         return self.bytes if self.space == 0 else 0
 
 
@@ -57,11 +59,13 @@ class Instruction:
     """One instruction of a computation.
 
     Attributes:
-      shapes: of its result; of each element if that is a tuple.
-      operands: names of other instructions.
-      inside: the text between its brackets: the operands, a constant's value or a parameter's number.
-      rest: the text after the brackets: its attributes.
-      root: its result is the computation's.
+      name: unique in its computation.
+      opcode: what it does, such as "dot" or "fusion".
+      shapes: the shape of its result, or of each element of a result that is a tuple.
+      operands: names of the instructions of the same computation whose results it takes.
+      inside: the text in the brackets after the opcode: its operands, a constant's value or a parameter's number.
+      rest: the text after these brackets: its attributes.
+      root: whether it is marked as the instruction whose result the computation returns.
     """
 
     name: str
@@ -74,12 +78,16 @@ class Instruction:
 
     @property
     def op_name(self) -> str:
-        """Where in the traced function it comes from ("jit(f)/dot_general"); "" if it does not say."""
+        """The operation of the traced function that it comes from ("jit(f)/dot_general"); "" if it has no metadata."""
         match = _METADATA.search(self.rest)
         return match[1] if match else ""
 
     def called(self, *kinds: str) -> list[str]:
-        """Names of the computations that it calls by these attributes ("body", "calls", ...)."""
+        """Names of the computations that the instruction calls.
+
+        Args:
+          kinds: the attributes to look in, such as "body" and "calls"; all others are ignored.
+        """
         return [
             name.strip().lstrip("%")
             for kind, names in _CALLED.findall(self.rest)
@@ -90,37 +98,47 @@ class Instruction:
 
 @dataclass
 class Computation:
-    """Instructions by name, in their order."""
+    """A function of a compiled module.
+
+    Attributes:
+      name: unique in the module.
+      instructions: by name, in the order of the text.
+    """
 
     name: str
     instructions: dict[str, Instruction] = field(default_factory=dict)
 
     @property
     def root(self) -> Instruction:
-        """The instruction whose result is the computation's: the one marked so, or the last."""
+        """The instruction whose result the computation returns: the one marked ROOT, or the last one if none is."""
         return next((i for i in self.instructions.values() if i.root), list(self.instructions.values())[-1])
 
     @property
     def parameters(self) -> list[Instruction]:
-        """The instructions that stand for the computation's arguments, in the order of these."""
+        """The "parameter" instructions, which give the computation's arguments, in the order of the arguments."""
         unordered = [i for i in self.instructions.values() if i.opcode == "parameter"]
         return sorted(unordered, key=lambda i: int(i.inside))
 
     def users(self, name: str) -> list[Instruction]:
-        """The instructions that have the result of `name` as an operand."""
+        """The instructions of this computation that take the result of the instruction `name` as an operand."""
         return [i for i in self.instructions.values() if name in i.operands]
 
 
 @dataclass(frozen=True)
 class Module:
-    """What one device runs: computations by name, and the name of the one that is run first."""
+    """A compiled module: what one device runs.
+
+    Attributes:
+      computations: by name.
+      entry: name of the computation that runs first; it calls the others.
+    """
 
     computations: Mapping[str, Computation]
     entry: str
 
 
 def bits_of(dtype: str) -> int:
-    """Bits of an element of a type, by XLA's name; 0 for a type without elements."""
+    """Number of bits of one element. `dtype` is XLA's name, such as "bf16"; 0 for a type without elements ("token")."""
     if dtype in _BITS:
         return _BITS[dtype]
     match = re.match(r"[a-z]+(\d+)", dtype)  # f32, s8, ... say it themselves
@@ -128,7 +146,10 @@ def bits_of(dtype: str) -> int:
 
 
 def parse_hlo(text: str) -> Module:
-    """Reads the text of `jax.stages.Compiled.as_text()`.
+    """Parses the text of a compiled module.
+
+    Args:
+      text: from `jax.stages.Compiled.as_text()`.
 
     Raises:
       ValueError: the text has no entry computation.
@@ -175,7 +196,7 @@ def _instruction(name: str, text: str, root: bool) -> Instruction:
 
 
 def shapes_in(text: str) -> tuple[Shape, ...]:
-    """Every array shape that a text names, in the order of the text."""
+    """Every array shape that a piece of HLO text names, in the order of the text."""
     shapes = []
     for dtype, dims, layout in _SHAPE.findall(text):
         # A layout such as {1,0:T(8,128)S(1)} names the memory space last; without S it is the main memory. A bounded

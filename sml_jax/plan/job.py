@@ -17,18 +17,22 @@ from sml_jax.sharding import MeshShape
 
 @dataclass(frozen=True)
 class Dialogues:
-    """Dialogues that are rolled out together, each as long as its rules allow.
+    """The dialogues of one rollout, as sizes; each is as long as its rules allow.
 
     Attributes:
-      name: for the table.
-      length: tokens that a context has room for.
-      number: how many dialogues. turns: student turns of each.
-      student_tokens, teacher_tokens: the most sampled tokens of a turn.
-      student_opening, teacher_opening: given tokens that open each side's context.
-      student_reply, teacher_turn: given tokens that each side reads in an exchange.
-      teacher: whether a language model teaches, which has a cache of its own.
-      writer: whether Q-priming's question writer takes part, which has a cache too.
-      max_rewind: the most tokens that a side drops from its context at once.
+      name: what the plan's tables call them.
+      length: the most tokens of a context.
+      number: how many dialogues there are.
+      turns: student turns of each dialogue.
+      student_tokens, teacher_tokens: the most tokens that a turn of each side samples.
+      student_opening, teacher_opening: tokens that open each side's context; they are read, not sampled.
+      student_reply: tokens that the student's context gets in an exchange without sampling them: the teacher's reply
+        and what the template puts around it.
+      teacher_turn: tokens that the teacher's context gets in an exchange without sampling them: the student's turn,
+        private knowledge and what the template puts around them.
+      teacher: whether a language model teaches; it has a cache of its own.
+      writer: whether Q-priming's question writer takes part; it has a cache of its own.
+      max_rewind: the most tokens that are dropped from the end of a context at once.
     """
 
     name: str
@@ -47,17 +51,17 @@ class Dialogues:
 
     @property
     def max_new_tokens(self) -> int:
-        """The most tokens of a sampled turn of either side."""
+        """The most tokens that a turn samples, over both sides."""
         # Both sides share one engine, as in a run.
         return max(self.student_tokens, self.teacher_tokens)
 
     @property
     def caches(self) -> dict[str, bool]:
-        """Which sides have a cache of their own, by name."""
+        """Whether a side has a cache of its own, by the side: "student", "teacher" and "question writer"."""
         return {"student": True, "teacher": self.teacher, "question writer": self.writer}
 
     def sampled_turns(self) -> list[tuple[int, int]]:
-        """For each side that samples: how many turns, and the most tokens of each."""
+        """(number of sampled turns, the most tokens of each) of the student, then of the teacher if a model teaches."""
         # The teacher does not answer the last turn.
         sides = [(self.turns, self.student_tokens)]
         if self.teacher:
@@ -65,7 +69,7 @@ class Dialogues:
         return sides
 
     def extend_calls(self, chunk: int) -> int:
-        """How many calls of `Engine.extend`, of `chunk` tokens each, dialogues that run side by side make."""
+        """Number of calls of `Engine.extend`, of up to `chunk` tokens a row, for dialogues that run at once."""
 
         def calls(tokens: int) -> int:
             return math.ceil(tokens / chunk)
@@ -80,16 +84,16 @@ class Dialogues:
 
 @dataclass(frozen=True)
 class Update:
-    """What a stage's learner does for one batch of dialogues (or one step on text).
+    """What a stage's learner does for one batch of dialogues (or for one step on text).
 
     Attributes:
-      name: for the table.
-      optimizer: from optax.
-      policy_loss: None for supervised fine-tuning.
+      name: the stage's name, for the plan's tables.
+      optimizer: the optax transformation.
+      policy_loss: the loss of the `policy` stream; None for supervised fine-tuning.
       micro_batch_size: rows of a micro-batch.
-      length: padded tokens of a row, in the longest bucket.
-      dialogues: rows that go through it, each pass counted.
-      steps: optimiser steps.
+      length: tokens of a row, padded to the longest bucket.
+      dialogues: number of rows trained on; a row that is used in several passes counts once for each.
+      steps: number of optimiser steps.
     """
 
     name: str
@@ -103,16 +107,17 @@ class Update:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe's work.
+    """What a recipe would run, as sizes: the input of a plan.
 
     Attributes:
-      model: its shape, with its adapters if they are trained.
+      model: the model's shape, with its adapters if they are trained.
       max_concurrent: dialogues that run at once.
-      data, fsdp, tensor: sizes of the mesh; -1 for one of them takes the devices that are left.
-      stages: a rollout and an update each; either may be missing.
-      evaluation: the longest of the dialogues that are evaluated, None for none.
-      assumptions: what was assumed, one sentence each, for the reader.
-      rollout_mesh: another mesh over the same devices for rollouts and evaluation, None for the same.
+      data, fsdp, tensor: sizes of the mesh's axes; one of them may be -1 and takes the devices that are left.
+      sampling: how tokens are sampled.
+      stages: (rollout, update) of each stage in order; None for one that the stage lacks.
+      evaluation: the evaluated dialogues with the longest contexts; None if nothing is evaluated.
+      assumptions: what was assumed for lack of data, one sentence each.
+      rollout_mesh: shape of another mesh over the same devices, for rollouts and evaluation; None to use the one above.
     """
 
     model: DecoderConfig
@@ -128,10 +133,11 @@ class Job:
 
 
 def with_settings(job: Job, **settings: Any) -> Job:
-    """A copy of the job with other settings.
+    """A copy of the job with some settings changed.
 
     Args:
-      settings: fields of `Job`, `remat` of its model, or `micro_batch_size` of every stage.
+      settings: new values by name: of fields of `Job`, of `remat` (the model's), or of `micro_batch_size` (of every
+        stage's update).
     """
     # Two settings are not fields of the job but of its parts.
     micro_batch_size, remat = settings.pop("micro_batch_size", None), settings.pop("remat", None)

@@ -14,9 +14,11 @@ _SAME_VALUE = ("copy", "bitcast", "convert", "optimization-barrier", "reshape")
 
 
 class Trips(NamedTuple):
-    """Iterations of a loop: the most that it can make, and whether it always makes them.
+    """How often a loop's body runs.
 
-    A loop that is not `exact` may be ended earlier by something that it computes.
+    Attributes:
+      most: the largest possible number of iterations.
+      exact: whether it is always that number; if not, something that the loop computes may end it earlier.
     """
 
     most: int
@@ -24,22 +26,23 @@ class Trips(NamedTuple):
 
 
 def trip_count(module: Module, caller: Computation, loop: Instruction) -> Trips:
-    """How often a `while` instruction runs its body.
+    """The number of times that a `while` instruction runs its body.
 
-    XLA may say so itself (`known_trip_count`). Otherwise the loop must count: its condition compares a number, which
-    the body raises by a constant, with another constant. If that is all of the condition, the count is exact. If other
-    conditions must hold too, it is the most.
+    XLA may write it down (`known_trip_count`). Otherwise the loop must have a counter: its condition compares a number,
+    to which the body adds a constant, with another constant. If the condition is that comparison alone, the number is
+    exact. If other conditions must hold too, it is the largest possible number.
 
     Args:
       module: the compiled module.
       caller: the computation that holds the loop.
+      loop: the `while` instruction.
 
     Raises:
-      ValueError: the loop does not count in this way.
+      ValueError: the loop has no such counter.
     """
-    known = _KNOWN.search(loop.rest)
-    if known:
-        return Trips(int(known[1]), True)
+    known_count = _KNOWN.search(loop.rest)
+    if known_count:
+        return Trips(int(known_count[1]), True)
     # Otherwise any comparison of a counter with a constant bounds the loop, as long as it must hold in every iteration.
     condition = module.computations[loop.called("condition")[0]]
     body = module.computations[loop.called("body")[0]]
@@ -47,9 +50,9 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> Trips:
     for compare in comparisons:
         bound = _counter_bound(condition, compare)
         if bound is not None:
-            index, end = bound
-            first, step = _initial_value(caller, loop, index), _increment(module, body, index)
-            return Trips(max(-(-(end - first) // step), 0), exact)
+            index, end_value = bound
+            start_value, step = _initial_value(caller, loop, index), _increment(module, body, index)
+            return Trips(max(-(-(end_value - start_value) // step), 0), exact)
     raise ValueError(f"loop {loop.name} counts nothing that is compared with a constant")
 
 

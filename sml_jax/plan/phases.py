@@ -34,11 +34,11 @@ Arrays = Any  # a tree of jax.ShapeDtypeStruct, each with a sharding
 
 @dataclass(frozen=True)
 class PlannedExecutable(Executable):
-    """An executable within a phase.
+    """An executable that a phase runs, and which of the phase's resident arrays it takes or makes.
 
     Attributes:
-      covers: kinds of the phase's resident state that are among its arguments.
-      later: kinds of the resident state that it makes, or that are made after it ran: they take no memory yet.
+      covers: kinds of `Phase.state` that are among its arguments.
+      later: kinds of `Phase.state` that do not exist yet when it starts, since it or a later executable makes them.
     """
 
     covers: tuple[str, ...] = ()
@@ -47,13 +47,13 @@ class PlannedExecutable(Executable):
 
 @dataclass(frozen=True)
 class Phase:
-    """What runs while the same state is resident on the devices.
+    """A part of a job during which the same arrays stay in the devices' memory, such as a stage's rollout.
 
     Attributes:
-      name: such as "online: rollout".
-      state: shapes, dtypes and shardings of the resident arrays, by kind ("student's cache", "optimiser", ...).
+      name: the stage and the part, such as "online: rollout".
+      state: shapes, dtypes and shardings of the arrays that stay, by kind ("student's cache", "optimiser", ...).
       executables: what runs, with abstract arguments; nothing is compiled yet.
-      dialogues: how many dialogues one pass of the phase handles; 0 for an update.
+      dialogues: number of dialogues that are rolled out in the phase; 0 for an update.
     """
 
     name: str
@@ -63,35 +63,36 @@ class Phase:
 
 
 def phases_of(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Phase]:
-    """Every phase of a job: each stage's rollout and update, then the evaluation.
+    """Every phase of a job in order: each stage's rollout and update, then the evaluation.
 
     Args:
-      mesh: of the updates.
+      job: what the recipe runs.
+      mesh: the mesh of the updates.
       rollout_mesh: the mesh of rollouts and evaluation, over the same devices; None for the same mesh.
 
     Raises:
-      UserError: a dimension of a parameter that a mesh does not divide.
+      UserError: a mesh does not divide a dimension of a parameter.
     """
     model = Decoder(job.model)
     params = sharded_param_shapes(model, mesh)
     frozen, trainable = split_trainable(params)
     # The initial parameters stay: they are the frozen teacher's and the KL term's reference. Under adapters the base is
     # shared, so that only the initial adapters are there a second time.
-    always = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
+    resident_always = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
     engine_mesh = rollout_mesh or mesh
-    found = []
+    phases = []
     for dialogues, update in job.stages:
-        state: dict[str, Arrays] = dict(always)
+        state: dict[str, Arrays] = dict(resident_always)
         train_state = abstract_state(params, update.optimizer, mesh) if update else None
         if train_state is not None:
             state["optimiser"] = (train_state.step, train_state.opt_state)
         if dialogues is not None:
-            found.append(_rollout(job, model, engine_mesh, dialogues, state, f"{dialogues.name}: rollout"))
+            phases.append(_rollout(job, model, engine_mesh, dialogues, state, f"{dialogues.name}: rollout"))
         if update is not None and train_state is not None:
-            found.append(_update(model, mesh, update, state, train_state))
+            phases.append(_update(model, mesh, update, state, train_state))
     if job.evaluation is not None:
-        found.append(_rollout(job, model, engine_mesh, job.evaluation, always, job.evaluation.name))
-    return found
+        phases.append(_rollout(job, model, engine_mesh, job.evaluation, resident_always, job.evaluation.name))
+    return phases
 
 
 def _rollout(
@@ -120,7 +121,9 @@ def _rollout(
     )
 
     weights, cache = engine.abstract_weights(), engine.abstract_cache()
-    resident: dict[str, Arrays] = {f"{side}'s cache": cache for side, has in dialogues.caches.items() if has}
+    resident: dict[str, Arrays] = {
+        f"{side}'s cache": cache for side, has_cache in dialogues.caches.items() if has_cache
+    }
     # The teacher's cache is allocated before the student's weights are prepared. But it begins short, and has its full
     # size only later, unless the engine has one capacity alone.
     begins_short = cache_backend(job.model.attention).reads_full_capacity
@@ -180,7 +183,7 @@ def _shardings(tree: Arrays) -> list[Any]:
 
 
 def shard_bytes(tree: Arrays) -> float:
-    """Bytes that a tree's arrays take on one device."""
+    """Number of bytes that the (abstract) arrays of a tree take on one device."""
     total = 0
     for leaf in jax.tree.leaves(tree):
         shape = leaf.sharding.shard_shape(leaf.shape)

@@ -18,14 +18,14 @@ _WINDOW = re.compile(r"window=\{([^}]*)\}")
 
 
 def product_flops(computation: Computation, instruction: Instruction, kernels: Mapping[str, float]) -> float:
-    """FLOPs of one instruction, 0 if it is no product; what it calls (a loop's body, a fusion) is not followed.
+    """FLOPs of one instruction; 0 if it is no product. What it calls (a loop's body, a fusion) is not included.
 
     Compilers turn products into convolutions (TPU), into library calls, or, where a factor is a vector, into a sum of
     elementwise products, whose metadata still says that it came from `dot_general`.
 
     Args:
-      computation: which holds the instruction.
-      kernels: FLOPs of a call of custom kernels that state none, by name (see `work.kernel_flops`).
+      computation: the one that holds the instruction.
+      kernels: FLOPs of one call, by name, of custom kernels whose instruction states none (see `work.kernel_flops`).
     """
     if instruction.opcode == "dot":
         return _dot_flops(computation, instruction)

@@ -27,15 +27,18 @@ NOT_GIVEN = "not given: sml-jax plan assumes its size"
 
 
 def read_job(files: Sequence[str], bindings: Sequence[str], prompt_tokens: int | None = None) -> Job:
-    """Reads a recipe as `sml-jax train` does and tells its work.
+    """Reads a recipe as `sml-jax train` does, and returns the sizes of what it would run.
 
     Args:
-      files, bindings: gin files and overrides. A required value may be missing (the model's folder, data): then the
-        model's shape must be bound, and contexts are measured by `prompt_tokens`.
-      prompt_tokens: assumed tokens that open each side's context; None to measure the problems' own.
+      files: paths of gin files.
+      bindings: gin bindings as text ("Experiment.data = 4"), which override the files. A required value that is a path
+        (of the model, of data) may be missing. Then the model's shape must be bound, no problem is read, and every
+        context is assumed to open with `prompt_tokens` tokens.
+      prompt_tokens: number of tokens that open each side's context, instead of reading problems. None measures the
+        recipe's problems, or assumes 1,024 where a required value is missing.
 
     Raises:
-      UserError: the recipe has a mistake, or says too little to know the shapes.
+      UserError: the recipe has a mistake, has nothing to plan, or does not give the model's shape.
     """
     # Required values that are not bound get a stand-in, so that a recipe can be planned before its data is there.
     missing = parse_gin(files, bindings, stand_in=NOT_GIVEN)
@@ -50,7 +53,7 @@ def read_job(files: Sequence[str], bindings: Sequence[str], prompt_tokens: int |
 
 
 def _without_data(missing: Sequence[str], opening: int) -> tuple[Experiment, tuple[str, ...]]:
-    """The experiment with a stand-in for its tasks, so that none reads data; and what was assumed for it.
+    """(the experiment with a stand-in for its tasks, so that none reads data; the assumptions made, one sentence each).
 
     Args:
       missing: required values that the recipe does not bind.
@@ -159,7 +162,7 @@ def _job(
 
 
 def _stage_work(experiment: Experiment, framing: Framing, stage: Stage) -> tuple[Dialogues | None, Update | None]:
-    """What a stage rolls out and what it updates, by what it says of itself (`Stage.workload`)."""
+    """(rollout, update) of a stage from its `Stage.workload`; None for one that the stage lacks."""
     work = stage.workload(experiment.rules)
     rollout, update = None, None
     if work.rollout is not None:

@@ -25,12 +25,15 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExecutablePlan:
-    """An executable in its phase, compiled.
+    """What one executable of a phase needs.
 
     Attributes:
-      needs: bytes of a device while it runs, with everything else that is resident; None if the compiler did not say.
-      limits: seconds that one call takes if only one of `BINDS` mattered, each at its peak rate. Empty if the chip has
-        no published peaks or the executable was not compiled.
+      executable: what runs.
+      compiled: what compiling it told.
+      needs: bytes of a device that are in use while it runs, with the other resident arrays; None if the compiler did
+        not say.
+      limits: for each of `BINDS`, seconds of one call if it took no longer than this work at the chip's peak rate.
+        Empty if the chip has no published peaks or the executable could not be compiled.
     """
 
     executable: PlannedExecutable
@@ -40,18 +43,25 @@ class ExecutablePlan:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of one call at best: the slowest of the limits. None if there are none."""
+        """The least seconds that one call can take: the largest of `limits`; None if there are none."""
         return max(self.limits.values()) if self.limits else None
 
     @property
     def binds(self) -> str:
-        """Which of `BINDS` is the slowest limit; "" if there are none."""
+        """The one of `BINDS` that takes longest and so limits the speed; "" if there are no `limits`."""
         return max(self.limits, key=lambda name: self.limits[name]) if self.limits else ""
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A phase: bytes of a device by kind of resident state, and its executables."""
+    """What one phase of a job needs.
+
+    Attributes:
+      name: of the phase, such as "online: rollout".
+      dialogues: number of dialogues that are rolled out in it; 0 for an update.
+      state: bytes of a device by kind of resident array ("student's cache", ...).
+      executables: in the order of the phase, as far as they were compiled.
+    """
 
     name: str
     dialogues: int
@@ -60,24 +70,30 @@ class PhasePlan:
 
     @property
     def peak(self) -> ExecutablePlan | None:
-        """The executable that needs the most memory; one that could not be compiled counts as the most of all."""
+        """The executable that needs the most memory; one that could not be compiled counts as the largest.
+
+        None if the phase has no executables.
+        """
         return max(
             self.executables, key=lambda planned: (planned.compiled.memory is None, planned.needs or 0.0), default=None
         )
 
     @property
     def temporaries(self) -> float | None:
-        """What the peak executable needs beyond the state: activations, copies, results, padding."""
+        """Bytes of a device that the `peak` executable needs beyond `state`: activations, copies, results, padding.
+
+        None if the compiler did not say.
+        """
         return None if self.needs is None else self.needs - sum(self.state.values())
 
     @property
     def needs(self) -> float | None:
-        """The most bytes of a device that the phase needs at once; None if the compiler did not say."""
+        """The most bytes of a device that are in use at once in the phase; None if the compiler did not say."""
         return self.peak.needs if self.peak else sum(self.state.values())
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of all calls for one batch of dialogues, at best; None if any executable's time is not known."""
+        """The least seconds that all calls of the phase can take; None if the time of any executable is not known."""
         total = 0.0
         for planned in self.executables:
             if planned.seconds is None:
@@ -88,13 +104,19 @@ class PhasePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A job on a slice.
+    """What a job needs on a slice, and whether it fits.
 
     Attributes:
-      mesh: sizes of the updates' mesh by axis. rollout_mesh: those of the rollouts' mesh, None if it is the same.
-      limit: bytes of a device that executables may use, None for no limit.
-      complete: every executable was compiled; a plan that stopped early at the first one that does not fit is not.
-      depths: numbers of layers that unrolled executables were compiled with and scaled from; None if at full depth.
+      job: what the recipe runs.
+      topology: full name of the slice, such as "v5e:4x8".
+      chip: the slice's kind of chip.
+      mesh: size of each axis of the updates' mesh, by name.
+      limit: bytes of a device that may be in use; None for no limit.
+      phases: in order, as far as they were compiled.
+      complete: whether all executables were tried; False if compiling stopped at the first that does not fit.
+      depths: the two numbers of layers with which unrolled executables were compiled, to be scaled from there to the
+        model's depth; None if they were compiled at full depth.
+      rollout_mesh: size of each axis of the rollouts' mesh, by name; None if it is the updates' mesh.
     """
 
     job: Job
@@ -109,28 +131,32 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the plan is complete and every phase fits the limit."""
+        """Whether the plan is complete and no phase needs more than `limit`."""
         return self.complete and all(phase_fits(phase, self.limit) for phase in self.phases)
 
     def dialogues_per_hour(self) -> dict[str, float | None]:
-        """Dialogues an hour at best, by stage (its rollout and update together) and for the evaluation.
+        """The most dialogues an hour, by name of the stage (rollout and update together) or evaluation.
 
-        None where a time is not known; phases that handle no dialogues are left out.
+        A value is None where the time of an executable is not known. Stages without a rollout are left out.
         """
         rates: dict[str, float | None] = {}
         # Phases of one stage are named "stage: rollout" and "stage: update".
         for name in dict.fromkeys(phase.name.partition(":")[0] for phase in self.phases):
-            of_stage = [phase for phase in self.phases if phase.name.partition(":")[0] == name]
-            dialogues = sum(phase.dialogues for phase in of_stage)
-            times = [phase.seconds for phase in of_stage if phase.seconds is not None]
+            stage_phases = [phase for phase in self.phases if phase.name.partition(":")[0] == name]
+            dialogues = sum(phase.dialogues for phase in stage_phases)
+            times = [phase.seconds for phase in stage_phases if phase.seconds is not None]
             if dialogues:
-                all_known = len(times) == len(of_stage) and sum(times) > 0
+                all_known = len(times) == len(stage_phases) and sum(times) > 0
                 rates[name] = 3600 * dialogues / sum(times) if all_known else None
         return rates
 
 
 def phase_fits(phase: PhasePlan, limit: float | None) -> bool:
-    """Whether all executables of a phase were compiled and none needs more than `limit` bytes of a device."""
+    """Whether all executables of a phase could be compiled and none needs more than `limit` bytes of a device.
+
+    Args:
+      limit: None for no limit.
+    """
     if any(planned.compiled.memory is None for planned in phase.executables):
         return False
     return limit is None or (phase.needs or 0.0) <= limit
@@ -145,19 +171,20 @@ def make_plan(
     stop_early: bool = False,
     full_depth: bool = False,
 ) -> Plan:
-    """Compiles a job for a slice.
+    """Compiles everything that a job runs for a slice, and returns what it needs there.
 
     Args:
-      topology: the full name of a slice, see `topology.parse_topology`.
-      limit: bytes of a device's memory; None for the chip's own.
-      cache: executables compiled before; new ones are added to it.
-      log: called with a line for each executable that is about to be compiled.
-      stop_early: stop at the first executable that does not fit.
-      full_depth: compile unrolled executables at their full depth, and do not scale them from small ones (see
-        `scaling`).
+      job: what the recipe runs.
+      topology: full name of the slice, from `topology.parse_topology`.
+      limit: bytes of a device that may be in use; None for the chip's memory.
+      cache: what was compiled before, which is not compiled again; new results are added to it.
+      log: is called with a line of text before each executable that is compiled.
+      stop_early: whether to stop at the first executable that does not fit. The plan is then not `complete`.
+      full_depth: whether to compile unrolled executables with all their layers; if not, they are compiled with two
+        smaller numbers of layers and scaled (see `scaling`).
 
     Raises:
-      UserError: the slice or a mesh on it cannot be made, or the model's dimensions do not divide over it.
+      UserError: the slice or a mesh on it cannot be made, or a mesh does not divide the model's dimensions.
     """
     # The meshes, over devices that need not exist.
     chip = CHIPS[topology.partition(":")[0]]
@@ -170,14 +197,14 @@ def make_plan(
     complete = True
     for phase_index, phase in enumerate(phases_of(job, *meshes)):
         state = {kind: shard_bytes(tree) for kind, tree in phase.state.items()}
-        planned: list[ExecutablePlan] = []
+        executable_plans: list[ExecutablePlan] = []
         for index, executable in enumerate(phase.executables):
             compiled = compiler.compile(phase_index, index, phase, executable)
-            planned.append(_plan_executable(executable, compiled, state, chip))
-            if stop_early and not phase_fits(PhasePlan(phase.name, 0, state, tuple(planned)), limit):
+            executable_plans.append(_plan_executable(executable, compiled, state, chip))
+            if stop_early and not phase_fits(PhasePlan(phase.name, 0, state, tuple(executable_plans)), limit):
                 complete = False
                 break
-        planned_phases.append(PhasePlan(phase.name, phase.dialogues, state, tuple(planned)))
+        planned_phases.append(PhasePlan(phase.name, phase.dialogues, state, tuple(executable_plans)))
         if not complete:
             break
     mesh, rollout_mesh = meshes
@@ -195,7 +222,11 @@ def make_plan(
 
 
 def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:
-    """The mesh of the job's updates and that of its rollouts, None if it is the same.
+    """(the mesh of the job's updates, the mesh of its rollouts or None if that is the same), over a slice's devices.
+
+    Args:
+      job: gives the sizes of the meshes.
+      topology: full name of the slice.
 
     Raises:
       UserError: the slice or a mesh on it cannot be made.
@@ -207,7 +238,7 @@ def meshes_of(job: Job, topology: str) -> tuple[Mesh, Mesh | None]:
 
 
 class _Compiler:
-    """Compiles each executable once; one whose many layers are unrolled at two small depths, from which it is scaled.
+    """Compiles each executable once. One with many unrolled layers is compiled at two small depths and scaled.
 
     Attributes:
       depths: the two numbers of layers, None if every executable is compiled at full depth.
@@ -237,8 +268,8 @@ class _Compiler:
                 self._shallow.append((model, phases_of(dataclasses.replace(self._job, model=model), *self._meshes)))
         # The same executable at both depths: a shallower model has the same phases in the same order.
         at_depths = [
-            self._compile_once(model, found[phase_index], found[phase_index].executables[index])
-            for model, found in self._shallow
+            self._compile_once(model, phases[phase_index], phases[phase_index].executables[index])
+            for model, phases in self._shallow
         ]
         return scale_to_depth(at_depths[0], at_depths[1], *self.depths, self._job.model.layers)
 
@@ -254,7 +285,17 @@ class _Compiler:
 
 
 def state_bytes(job: Job, topology: str) -> float:
-    """The most bytes of a device that are resident in any phase, apart from temporaries; nothing is compiled."""
+    """Bytes of a device that a job's resident arrays take in the largest of its phases, without temporaries.
+
+    Nothing is compiled for it, so it is a quick lower bound of what the job needs.
+
+    Args:
+      job: what the recipe runs.
+      topology: full name of the slice.
+
+    Raises:
+      UserError: as `make_plan`.
+    """
     return max(sum(map(shard_bytes, phase.state.values())) for phase in phases_of(job, *meshes_of(job, topology)))
 
 
@@ -267,13 +308,15 @@ def _plan_executable(
       state: bytes of a device by kind.
     """
     # Its compiler counts its arguments and results. The rest of the state that exists by then comes on top.
-    covered = sum(state[kind] for kind in executable.covers)
-    beside = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
+    covered_bytes = sum(state[kind] for kind in executable.covers)
+    beside_bytes = sum(size for kind, size in state.items() if kind not in (*executable.covers, *executable.later))
     memory, needs = compiled.memory, compiled.wanted
     if memory is not None:
         # XLA drops an argument that is not used and does not count it, but the array is resident all the same.
-        needs = memory.total + max(covered - memory.arguments, 0.0)
-    return ExecutablePlan(executable, compiled, None if needs is None else needs + beside, _limits(compiled, chip))
+        needs = memory.total + max(covered_bytes - memory.arguments, 0.0)
+    return ExecutablePlan(
+        executable, compiled, None if needs is None else needs + beside_bytes, _limits(compiled, chip)
+    )
 
 
 def _limits(compiled: Compiled, chip: Chip) -> dict[str, float]:

@@ -16,17 +16,27 @@ _MIN_LAYERS = 4  # with fewer, the first and the last layer are most of the mode
 
 
 def shallow_depths(config: DecoderConfig) -> tuple[int, int] | None:
-    """The two depths to compile, whole periods of the layers' pattern; None if the model is hardly deeper than that."""
+    """The two numbers of layers to compile a deep model with; both are multiples of the period of `layer_pattern`.
+
+    None if the model is hardly deeper than that: then it is compiled at its full depth.
+    """
     period = len(config.layer_pattern)
     first = -(-_MIN_LAYERS // period) * period
     return (first, 2 * first) if config.layers > 3 * first else None
 
 
 def scale_to_depth(at_first: Compiled, at_second: Compiled, first: int, second: int, layers: int) -> Compiled:
-    """What an executable needs with `layers` layers, on the line through what it needs with two smaller numbers.
+    """Extrapolates what an executable needs with `layers` layers, in a straight line through two smaller depths.
 
     Args:
-      at_first, at_second: the executable compiled with `first` and with `second` layers.
+      at_first: the executable compiled with `first` layers.
+      at_second: the same compiled with `second` layers, `second` being larger.
+      first, second: numbers of layers.
+      layers: the number of layers asked for.
+
+    Returns:
+      Memory, work and FLOPs at that depth. Its `seconds` are those that compiling both took. If one of them could not
+      be compiled for lack of memory, `memory` and `work` are None.
     """
 
     def line(a: float, b: float) -> float:
@@ -43,11 +53,13 @@ def scale_to_depth(at_first: Compiled, at_second: Compiled, first: int, second: 
     memory = Memory(*(max(line(a, b), 0.0) for a, b in sizes))
     # Collectives of two depths share no channels, so they are compared by kind.
     kinds = {kind for work in (at_first.work, at_second.work) for kind in work.by_kind()}
-    sent = {
+    sent_bytes = {
         (kind, ""): max(line(at_first.work.by_kind().get(kind, 0.0), at_second.work.by_kind().get(kind, 0.0)), 0.0)
         for kind in kinds
     }
-    work = Count(line(at_first.work.flops, at_second.work.flops), line(at_first.work.bytes, at_second.work.bytes), sent)
+    work = Count(
+        line(at_first.work.flops, at_second.work.flops), line(at_first.work.bytes, at_second.work.bytes), sent_bytes
+    )
     return Compiled(memory, None, work, useful, compile_seconds)
 
 

@@ -18,12 +18,12 @@ _MAX_HALVINGS = 8  # of the dialogues that run at once, and of a micro-batch's r
 
 @dataclass(frozen=True)
 class FittingSetting:
-    """A setting that fits.
+    """Changed settings under which a job fits.
 
     Attributes:
-      flags: what it changes, by flag.
-      plan: of the job with this setting.
-      tried: how many settings were compiled until it was found, itself included.
+      flags: the changed values as text, by the command-line flag that sets each.
+      plan: the job's plan with these settings.
+      tried: how many candidates were compiled, this one included.
     """
 
     flags: dict[str, str]
@@ -43,21 +43,21 @@ class _Candidate:
 def nearest_that_fits(
     plan: Plan, cache: CompiledCache, log: Log = lambda _: None, tries: int = 6, full_depth: bool = False
 ) -> FittingSetting | None:
-    """Searches for a setting that fits, near one that does not.
+    """Searches for settings under which a job fits, close to settings under which it does not.
 
-    It changes, nearest first: layers are recomputed in the backward pass; a micro-batch has fewer rows; the mesh is
-    split in another way; half as many dialogues run at once, or a quarter, ...; the slice is larger. Several changes
-    may come together. A setting whose memory, scaled from the plan's, is above the limit is not compiled.
+    It tries these changes, and combinations of them, the smallest change first: recomputing layers in the backward
+    pass; fewer rows in a micro-batch; another split of the mesh; half as many dialogues at once, a quarter, ...; a
+    larger slice. Candidates whose memory, scaled from the plan's, is above the limit are not compiled.
 
     Args:
-      plan: of the setting asked for.
-      cache: of compiled executables, see `report.make_plan`.
-      log: called with a line for each setting that is tried and each executable that is compiled.
-      tries: the most settings that are compiled.
+      plan: the plan that does not fit; it must have a `limit`.
+      cache: what was compiled before, see `report.make_plan`.
+      log: is called with a line of text for each candidate that is tried and each executable that is compiled.
+      tries: the most candidates that are compiled.
       full_depth: see `report.make_plan`.
 
     Returns:
-      None if none of the settings tried fits.
+      The first candidate that fits, or None if none does within `tries`.
     """
     assert plan.limit is not None
     tried = 0
@@ -88,15 +88,20 @@ def nearest_that_fits(
 def smallest_that_fits(
     job: Job, kind: str, limit: float | None, cache: CompiledCache, log: Log = lambda _: None, full_depth: bool = False
 ) -> Plan:
-    """The plan of a job on the smallest slice of a kind of chip that it fits, or on the largest if it fits none.
+    """Plans a job on the smallest slice that it fits.
 
-    A slice that is too small for the resident state alone is passed over without compiling.
+    A slice that is too small for the resident arrays alone is skipped without compiling.
 
     Args:
-      kind: of chip, such as "v5e". Others: see `report.make_plan`.
+      job: what the recipe runs.
+      kind: the kind of chip, such as "v5e"; its slices are tried from the smallest.
+      limit, cache, log, full_depth: see `report.make_plan`.
+
+    Returns:
+      The plan on that slice. If the job fits none, the plan on the largest slice on which it can be made.
 
     Raises:
-      UserError: on no slice of the kind a mesh can be made.
+      UserError: the job's mesh cannot be made on any of the slices.
     """
     chip = CHIPS[kind]
     memory = chip.memory if limit is None else limit
@@ -120,19 +125,19 @@ def smallest_that_fits(
 
 
 def changed_flags(plan: Plan, other: Plan) -> dict[str, str]:
-    """The settings of another plan that differ from this one's, by the flag that sets each."""
-    old, new = plan.job, other.job
+    """The settings in which `other` differs from `plan`: the values of `other` as text, by the flag that sets each."""
+    old_job, new_job = plan.job, other.job
     flags = {}
     if other.topology != plan.topology:
         flags["--topology"] = other.topology
     for name in ("max_concurrent", "data", "fsdp", "tensor"):
-        if getattr(new, name) != getattr(old, name):
-            flags[f"--gin.Experiment.{name}"] = str(getattr(new, name))
-    if new.model.remat != old.model.remat:
-        flags["--gin.DecoderConfig.remat"] = str(new.model.remat)
-    if new.rollout_mesh != old.rollout_mesh and new.rollout_mesh is not None:
-        flags |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new.rollout_mesh).items()}
-    new_rows, old_rows = ([update.micro_batch_size for _, update in job.stages if update] for job in (new, old))
+        if getattr(new_job, name) != getattr(old_job, name):
+            flags[f"--gin.Experiment.{name}"] = str(getattr(new_job, name))
+    if new_job.model.remat != old_job.model.remat:
+        flags["--gin.DecoderConfig.remat"] = str(new_job.model.remat)
+    if new_job.rollout_mesh != old_job.rollout_mesh and new_job.rollout_mesh is not None:
+        flags |= {f"--gin.MeshShape.{name}": str(size) for name, size in vars(new_job.rollout_mesh).items()}
+    new_rows, old_rows = ([update.micro_batch_size for _, update in job.stages if update] for job in (new_job, old_job))
     if new_rows != old_rows:
         flags["micro_batch_size of the stage"] = str(new_rows[0])
     return flags
@@ -145,7 +150,7 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
     # Every change has a distance that says how unwelcome it is: a larger slice most, fewer rows at once less.
     slices = [(0.0, plan.topology), *((3.0 * i, name) for i, name in enumerate(topologies[position + 1 :], 1))]
     updates = [update for _, update in job.stages if update]
-    micro_batch_size = updates[0].micro_batch_size if updates else 0
+    asked_micro_batch_size = updates[0].micro_batch_size if updates else 0
     remats: list[tuple[float, dict[str, Any]]] = [(0.0, {})]
     remats += [(1.0, {"remat": True})] if not job.model.remat and updates else []
     concurrencies = [
@@ -153,15 +158,15 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
         for i in range(_MAX_HALVINGS)
         if job.max_concurrent >> i
     ]
-    for (slice_distance, topology), (remat_distance, remat), (concurrency_distance, concurrency) in itertools.product(
+    for (slice_distance, topology), (remat_distance, remat_setting), (rows_distance, rows_setting) in itertools.product(
         slices, remats, concurrencies
     ):
         chips = chips_in(topology)
-        for mesh_distance, mesh in _meshes(job, chips):
-            row_shards, _ = _shard_counts(with_settings(job, **mesh), chips)
-            for micro_distance, micro in _micro_batch_sizes(micro_batch_size, row_shards):
-                settings = {**remat, **concurrency, **mesh, **micro}
-                distance = slice_distance + remat_distance + concurrency_distance + mesh_distance + micro_distance
+        for mesh_distance, mesh_setting in _meshes(job, chips):
+            row_shards, _ = _shard_counts(with_settings(job, **mesh_setting), chips)
+            for micro_distance, micro_setting in _micro_batch_sizes(asked_micro_batch_size, row_shards):
+                settings = {**remat_setting, **rows_setting, **mesh_setting, **micro_setting}
+                distance = slice_distance + remat_distance + rows_distance + mesh_distance + micro_distance
                 if settings or topology != plan.topology:
                     yield _Candidate(distance, topology, settings)
 
@@ -196,10 +201,10 @@ def _micro_batch_sizes(size: int, row_shards: int) -> Iterator[tuple[float, dict
 def _shard_counts(mesh: Job | MeshShape, chips: int) -> tuple[int, int]:
     """How many parts rows are split into, and parameters, by a job's mesh for updates or by a mesh's shape."""
     sizes = [mesh.data, mesh.fsdp, mesh.tensor]
-    known = 1
+    known_product = 1
     for size in sizes:
-        known *= max(size, 1)
-    data, fsdp, tensor = (max(chips // known, 1) if size == -1 else size for size in sizes)
+        known_product *= max(size, 1)
+    data, fsdp, tensor = (max(chips // known_product, 1) if size == -1 else size for size in sizes)
     return data * fsdp, fsdp * tensor
 
 

@@ -13,10 +13,13 @@ from sml_jax.plan.search import FittingSetting
 
 
 def plan_as_json(plan: Plan, found: FittingSetting | None) -> dict[str, Any]:
-    """The whole plan as JSON: bytes, seconds and FLOPs of one chip; `useful_flops` are of all chips together.
+    """The plan as an object for `json.dumps`, with `found` under "nearest".
+
+    Bytes, seconds and FLOPs are of one chip, except `useful_flops`, which are of all chips together.
 
     Args:
-      found: the nearest setting that fits, None if none was searched for or found.
+      plan: the plan asked for.
+      found: the nearest settings that fit; None if none were searched for or found.
     """
     return {
         **_plan_json(plan),
@@ -27,7 +30,7 @@ def plan_as_json(plan: Plan, found: FittingSetting | None) -> dict[str, Any]:
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
-    """The fields of a plan, without its neighbours."""
+    """The fields of one plan, without "nearest"."""
     return {
         "topology": plan.topology,
         "chips": _chips(plan),
@@ -77,10 +80,12 @@ def _executable_json(planned: ExecutablePlan) -> dict[str, Any]:
 
 
 def print_plan(plan: Plan, found: FittingSetting | None, console: Console) -> None:
-    """Prints tables of memory and work, rates, whether the plan fits and, if not, why and what to change.
+    """Prints tables of memory and work, dialogues an hour, whether the plan fits and, if not, why and what to change.
 
     Args:
-      found: the nearest setting that fits, None if none was searched for or found.
+      plan: the plan asked for.
+      found: the nearest settings that fit, which are printed too; None if none were searched for or found.
+      console: where to print.
     """
     # What was planned, and on which assumptions.
     rollouts = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
@@ -161,8 +166,8 @@ def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
     if work is None:
         return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
     sent_by_kind = work.by_kind()
-    sent = sum(sent_by_kind.values())
-    most_sent = max(sent_by_kind, key=lambda kind: sent_by_kind[kind]) if sent else ""
+    sent_bytes = sum(sent_by_kind.values())
+    most_sent = max(sent_by_kind, key=lambda kind: sent_by_kind[kind]) if sent_bytes else ""
     # Above 1: devices do work that was asked for once, or do it again in the backward pass.
     repeated = work.flops * chips / useful if useful else 1.0
     time = "" if planned.seconds is None else f"{planned.seconds * 1e3:,.2f}"
@@ -171,7 +176,7 @@ def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
         f"{work.flops / 1e9:,.1f}",
         f"x {repeated:.2f}" if repeated > 1.02 else "",
         f"{work.bytes / 1e9:,.2f}",
-        f"{sent / 1e9:,.2f}" if sent else "",
+        f"{sent_bytes / 1e9:,.2f}" if sent_bytes else "",
         most_sent,
         time,
         planned.binds,

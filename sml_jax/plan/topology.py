@@ -19,16 +19,17 @@ _MISSING = "planning for a TPU needs its compiler, libtpu: pip install 'sml-jax[
 
 
 def parse_topology(text: str) -> tuple[Chip, str | None]:
-    """Reads a topology's name.
+    """Reads the value of the flag --topology.
 
     Args:
-      text: a slice, such as "v5e:4x8"; "v5e", any slice of that kind; "cpu:8", simulated devices of this machine.
+      text: a slice, such as "v5e:4x8"; a kind of chip, such as "v5e", for any slice of that kind; or "cpu:8", for eight
+        simulated devices of this machine.
 
     Returns:
-      The chip, and the slice's full name, None for any slice.
+      (chip, full name of the slice). The name is None if `text` names only a kind.
 
     Raises:
-      UserError: the name is not known; the error lists those that are.
+      UserError: no such kind or slice is known; the error lists those that are.
     """
     kind, colon, shape = text.strip().lower().partition(":")
     if kind not in CHIPS:
@@ -46,9 +47,12 @@ def parse_topology(text: str) -> tuple[Chip, str | None]:
 
 
 def prepare(topology: str) -> None:
-    """Sets this process up to compile for a topology. It must be called before JAX starts a backend.
+    """Sets this process up to compile for a slice. It must be called before JAX starts a backend.
 
-    JAX itself runs on the CPU even where there is an accelerator, since nothing is computed.
+    JAX is set to run on the CPU even where there is an accelerator, since nothing is computed.
+
+    Args:
+      topology: name of a slice or of a kind of chip. For "cpu:8", JAX is set to simulate eight devices.
     """
     kind, _, shape = topology.partition(":")
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -59,7 +63,10 @@ def prepare(topology: str) -> None:
 
 
 def devices_of(topology: str) -> Sequence[Any]:
-    """The devices of a slice.
+    """The JAX devices of a slice, in JAX's order; those of a TPU slice need not exist.
+
+    Args:
+      topology: full name of the slice, such as "v5e:4x8".
 
     Raises:
       UserError: libtpu is not installed or does not know the slice, or there are not as many simulated devices.

@@ -32,9 +32,14 @@ _FREE_CUSTOM_CALLS = ("AssumeGatherIndicesInBound", "Sharding", "AllocateBuffer"
 
 
 def call_bytes(module: Module, computation: Computation, instruction: Instruction) -> float:
-    """Bytes that one instruction moves when it runs by itself (not inside a fusion).
+    """Number of bytes that one instruction reads from and writes to the main memory of its device.
 
-    The bodies of loops and called computations are not followed: the caller counts them.
+    It must not be an instruction inside a fusion, which moves nothing. What a loop or a call runs is not included: the
+    caller counts it.
+
+    Args:
+      module: the compiled module.
+      computation: the one that holds the instruction.
     """
     opcode = instruction.opcode
     if (

@@ -15,8 +15,8 @@ def traced_flops(jaxpr: Any, loop_steps: int | None = None) -> float:
     A multiply and an add count as two. A scan's body counts as often as it runs, and of branches the most expensive.
 
     Args:
-      jaxpr: of the whole function, from `jax.stages.Traced.jaxpr`.
-      loop_steps: iterations of while loops, which a trace does not tell; None for one.
+      jaxpr: the function, from `jax.stages.Traced.jaxpr`.
+      loop_steps: iterations to count for every while loop, which a trace does not tell; None for one.
     """
     inner = jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr
     return float(sum(_equation_flops(equation, loop_steps) for equation in inner.eqns))
@@ -24,33 +24,36 @@ def traced_flops(jaxpr: Any, loop_steps: int | None = None) -> float:
 
 def _equation_flops(equation: Any, loop_steps: int | None) -> float:
     """FLOPs of one equation, with those of the functions inside it."""
-    name, given = equation.primitive.name, equation.params
+    name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         # Every number of the result is a sum over the contracted dimensions.
-        (contracted, _), _ = given["dimension_numbers"]
+        (contracted, _), _ = params["dimension_numbers"]
         left = equation.invars[0].aval.shape
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[d] for d in contracted)
     if name == "conv_general_dilated":
         # Every number of the result is a sum over the kernel's spatial dimensions and its input features.
-        numbers, kernel = given["dimension_numbers"], equation.invars[1].aval.shape
+        numbers, kernel = params["dimension_numbers"], equation.invars[1].aval.shape
         summed = math.prod(kernel[d] for d in numbers.rhs_spec[1:])
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * summed
     if name == "cond":
-        return max(traced_flops(branch, loop_steps) for branch in given["branches"])
-    if name == "pallas_call" and given.get("cost_estimate") is not None:
-        return float(given["cost_estimate"].flops)
-    times = {"scan": given.get("length", 1), "while": loop_steps or 1}.get(name, 1)
+        return max(traced_flops(branch, loop_steps) for branch in params["branches"])
+    if name == "pallas_call" and params.get("cost_estimate") is not None:
+        return float(params["cost_estimate"].flops)
+    times = {"scan": params.get("length", 1), "while": loop_steps or 1}.get(name, 1)
     if name == "pallas_call":
-        times = math.prod(given["grid_mapping"].grid)
+        times = math.prod(params["grid_mapping"].grid)
     if name == "shard_map":  # the function inside is traced for one device
-        times = math.prod(given["mesh"].shape[axis] for axis in given["newly_manual_axes"])
-    return float(times * sum(traced_flops(inner, loop_steps) for inner in _inner_jaxprs(given)))
+        times = math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
+    return float(times * sum(traced_flops(inner, loop_steps) for inner in _inner_jaxprs(params)))
 
 
 def kernel_flops(jaxpr: Any) -> dict[str, float]:
     """FLOPs of one call of each Pallas kernel in a traced function, by the kernel's name.
 
-    In a compiled module a kernel is opaque, so that its arithmetic must be counted here.
+    A compiled module does not show what a kernel computes, so its arithmetic must be counted in the trace.
+
+    Args:
+      jaxpr: the function, from `jax.stages.Traced.jaxpr`.
     """
     inner = jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr
     by_name: dict[str, float] = {}

@@ -16,9 +16,10 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:
 
 
 def build() -> bytes:
-    """Trains the SentencePiece model and returns its file as bytes.
+    """Trains the pocket world's SentencePiece model and returns the content of its `.model` file.
 
-    Its pieces are the phrases of the world, single characters, and the 256 bytes, so that every text can be encoded.
+    Its pieces are special tokens, the world's phrases, single characters and the 256 bytes, so that every text can be
+    encoded.
     """
     out = io.BytesIO()
     # Three pieces for padding, unknown and begin; then controls, bytes, phrases and characters.
@@ -47,7 +48,11 @@ def build() -> bytes:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the model to the file that `argv[1]` names; returns the exit code."""
+    """Writes the SentencePiece model to the file that `argv[1]` names.
+
+    Returns:
+      The exit code: 0, or 2 with a message on the standard error if `argv` does not have exactly two elements.
+    """
     if len(argv) != 2:
         print("usage: python -m sml_jax.pocket.build_tokenizer OUT.model", file=sys.stderr)
         return 2

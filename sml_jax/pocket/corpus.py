@@ -23,9 +23,10 @@ class ScriptedDialogue:
     """A dialogue between a scripted student and the scripted teacher.
 
     Attributes:
+      problem: what it is about.
       turns: the conversation; the teacher speaks first, then student and teacher alternate.
       verdicts: one for each student turn, in order.
-      informed: whether the teacher had its private knowledge. One without only says that an attempt is wrong.
+      informed: whether the teacher had its private knowledge. A teacher without it only says that an attempt is wrong.
     """
 
     problem: Problem
@@ -37,9 +38,15 @@ class ScriptedDialogue:
 def scripted_dialogue(
     task: PocketTask, problem: Problem, habits: Habits, max_turns: int, informed: bool, rng: random.Random
 ) -> ScriptedDialogue:
-    """Plays one dialogue of at most `max_turns` student turns; it ends at the first correct answer.
+    """Plays one dialogue of a scripted student with the scripted teacher.
 
-    `habits` are the probabilities from which the student's habit is drawn; `rng` is advanced by every draw.
+    Args:
+      task: judges the attempts and replies to them.
+      problem: a problem of `task`.
+      habits: the probabilities from which the student's habit is drawn.
+      max_turns: the most student turns; the dialogue ends earlier at the first correct answer.
+      informed: whether the teacher has its private knowledge; without it, it always asks for another try.
+      rng: source of all random choices; it is advanced.
     """
     student = ScriptedStudent(task, problem, habits, rng)
     turns, verdicts = [Turn("teacher", problem.question)], []
@@ -79,10 +86,13 @@ class _Row:
 
 
 def student_view(chat: ChatFormat, dialogue: ScriptedDialogue, teacher_weight: float) -> WeightedText:
-    """The public conversation, as the student's context holds it.
+    """A training example for the student's role: the conversation without private knowledge.
 
-    Student turns have weight 1 and teacher replies `teacher_weight`: the model also learns what a teacher without
-    knowledge may say. The problem's statement has weight 0.
+    Args:
+      chat: the format in which the tokens are written.
+      dialogue: the conversation.
+      teacher_weight: loss weight of the tokens of the teacher's replies, from which the model learns what a teacher
+        without knowledge may say. The student's turns have weight 1, the problem's statement and all openings 0.
     """
     row = _Row()
     row.add(chat.begin, 0.0)
@@ -105,7 +115,10 @@ def _add_teacher_context(row: _Row, chat: ChatFormat, task: PocketTask, dialogue
 
 
 def teacher_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue) -> WeightedText:
-    """The teacher's context, private knowledge included; its replies have weight 1 and all else weight 0."""
+    """A training example for the teacher's role: its context with its private knowledge.
+
+    The tokens of its replies have loss weight 1, all others 0.
+    """
     row = _Row()
     _add_teacher_context(row, chat, task, dialogue, len(dialogue.turns))
     return row.example()
@@ -114,28 +127,29 @@ def teacher_view(chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue)
 def writer_view(
     chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, rng: random.Random
 ) -> WeightedText | None:
-    """A failed attempt in the teacher's context, then the question that would have helped more (Q-priming).
+    """A training example for the question writer's role (Q-priming): a failed attempt, then a question to ask instead.
 
-    One failed attempt of the dialogue is drawn. The question asks for the missing fact if there is one that the teacher
-    has not told yet, else for a part that the attempt has wrong. Only the question has weight 1.
+    One failed attempt of the dialogue is drawn with `rng`. The context is the teacher's, up to this attempt. The
+    question asks for the missing fact if there is one that the teacher has not told yet, else for one of the wrong
+    parts of the attempt. Only the question's tokens have loss weight 1.
 
     Returns:
       The example, or None if the dialogue has no failed attempt.
     """
     # The student's turn of number `i`, counted from 0, stands at position 2 i + 1.
-    failed = [
+    failed_turns = [
         i
         for i, verdict in enumerate(dialogue.verdicts)
         if not verdict.correct and task.read_attempt(dialogue.turns[2 * i + 1].text)
     ]
-    if not failed:
+    if not failed_turns:
         return None
-    chosen = rng.choice(failed)
-    guess, truth = task.read_attempt(dialogue.turns[2 * chosen + 1].text), task.truth(dialogue.problem)
+    chosen_turn = rng.choice(failed_turns)
+    guess, truth = task.read_attempt(dialogue.turns[2 * chosen_turn + 1].text), task.truth(dialogue.problem)
     assert guess is not None
     # A missing fact is worth more than a hint about a part, so it is asked for first.
     shards = dialogue.problem.shards
-    teacher_texts = [turn.text for turn in dialogue.turns[: 2 * chosen + 1] if turn.role == "teacher"]
+    teacher_texts = [turn.text for turn in dialogue.turns[: 2 * chosen_turn + 1] if turn.role == "teacher"]
     fact_told = any(shard in text for shard in shards for text in teacher_texts)
     if shards and not fact_told:
         question = language.ASK_SECRET
@@ -143,10 +157,10 @@ def writer_view(
         question = language.part_question(rng.choice([i + 1 for i in range(2) if guess[i] != truth[i]]))
     # The writer reads what the teacher reads, up to the failed attempt and the verifier's words on it.
     row = _Row()
-    _add_teacher_context(row, chat, task, dialogue, 2 * chosen + 2)
+    _add_teacher_context(row, chat, task, dialogue, 2 * chosen_turn + 2)
     # Everything up to the attempt is context here: the teacher's replies are learnt in its own view.
     row.weights = [0.0] * len(row.tokens)
-    row.add(chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[chosen])), 0.0)
+    row.add(chat.private(task.dynamic_knowledge(dialogue.problem, dialogue.verdicts[chosen_turn])), 0.0)
     row.add(chat.ask, 0.0)
     row.add([*chat.text(question), *chat.close], 1.0)
     return row.example()
@@ -161,10 +175,10 @@ def examples(
     uninformed: float = 0.15,
     underspecified: float = 0.25,
 ) -> Iterator[WeightedText]:
-    """Yields training examples about train problems, without end.
+    """Yields training examples about problems of the train split, without end, for all three roles.
 
     Args:
-      tasks: the domains to draw from, each with equal probability.
+      tasks: the domains to draw from, each with equal probability. Their `underspecified` is ignored.
       chat: the format in which contexts are written.
       habits: how often each habit occurs among the scripted students.
       seed: the same seed gives the same stream.
@@ -174,9 +188,9 @@ def examples(
     """
     rng = random.Random(seed)
     # Each domain as a pair, so that a Boolean chooses the form.
-    forms = [(type(task)(), type(task)(underspecified=True)) for task in tasks]
+    task_pairs = [(type(task)(), type(task)(underspecified=True)) for task in tasks]
     while True:
-        task = rng.choice(forms)[rng.random() < underspecified]
+        task = rng.choice(task_pairs)[rng.random() < underspecified]
         problem = task.draw_train(rng)
         informed = rng.random() >= uninformed
         dialogue = scripted_dialogue(task, problem, habits, rng.randint(1, max_turns), informed, rng)
@@ -192,7 +206,11 @@ def examples(
 
 @dataclass(frozen=True)
 class PocketText:
-    """`examples` over both domains with its settings, as an object that a recipe gives to a training stage."""
+    """A source of training text that a recipe gives to a training stage: `examples` of both domains.
+
+    Attributes:
+      habits, max_turns, uninformed, underspecified: arguments of `examples`.
+    """
 
     habits: Habits = Habits()
     max_turns: int = 10
@@ -200,7 +218,7 @@ class PocketText:
     underspecified: float = 0.25
 
     def examples(self, chat: ChatFormat, seed: int) -> Iterator[WeightedText]:
-        """Yields examples without end; the same seed gives the same stream."""
+        """Yields examples in the format `chat` without end; the same seed gives the same ones in the same order."""
         return examples(
             (pocket_task("pocket_math"), pocket_task("pocket_code")),
             chat,

@@ -65,7 +65,12 @@ def compare_part(guess: int, truth: int) -> str:
 
 
 def part_feedback(guess: Sequence[int], truth: Sequence[int]) -> str:
-    """The teacher's criticism of an attempt, part by part: "part 1 is too low, part 2 is right"."""
+    """The teacher's criticism of an attempt: "part 1 is too low, part 2 is right".
+
+    Args:
+      guess: the two digits of the attempt.
+      truth: the two right digits.
+    """
     return ", ".join(f"part {i + 1} is {compare_part(g, t)}" for i, (g, t) in enumerate(zip(guess, truth, strict=True)))
 
 
@@ -75,13 +80,18 @@ def part_question(part: int) -> str:
 
 
 def part_hint(part: int, truth: int) -> str:
-    """The teacher's reply to `part_question`: a range that holds the true digit, "part 2 is from 7 to 9"."""
+    """The teacher's reply to `part_question`: a range that holds the true digit, "part 2 is from 7 to 9".
+
+    Args:
+      part: 1 or 2.
+      truth: the true digit of that part.
+    """
     low, high = next((low, high) for low, high in _RANGES if low <= truth <= high)
     return f"part {part} is from {low} to {high}"
 
 
 def asked_part(utterance: str) -> int | None:
-    """The part (1 or 2) that an utterance asks for, or None if it is not such a question."""
+    """The part (1 or 2) that an utterance asks for; None if it is not exactly a `part_question`."""
     match = re.fullmatch(r"what is part ([12])\?", utterance)
     return int(match[1]) if match else None
 
@@ -92,20 +102,21 @@ def read_bounds(reply: str, guess: Parts | None, bounds: list[tuple[int, int]]) 
     Args:
       reply: the teacher's utterance.
       guess: the attempt that the reply criticises, or None after a question.
-      bounds: (lowest, highest) value still possible, for each part.
+      bounds: (lowest, highest) digit that is still possible, for each of the two parts.
 
     Returns:
-      The new bounds. A reply that says nothing about parts changes nothing.
+      The new bounds in the same form. A reply that says nothing about a part, or contradicts what was known of it,
+      leaves its bounds as they were.
     """
     narrowed = list(bounds)
     # Hints: "part 1 is from 3 to 6".
-    for part, low, high in re.findall(r"part ([12]) is from (\d) to (\d)", reply):
-        index = int(part) - 1
+    for part_digit, low, high in re.findall(r"part ([12]) is from (\d) to (\d)", reply):
+        index = int(part_digit) - 1
         narrowed[index] = (max(narrowed[index][0], int(low)), min(narrowed[index][1], int(high)))
     # Criticism of the latest attempt: "part 1 is too low".
     if guess is not None:
-        for part, word in re.findall(r"part ([12]) is (right|too low|too high)", reply):
-            index = int(part) - 1
+        for part_digit, word in re.findall(r"part ([12]) is (right|too low|too high)", reply):
+            index = int(part_digit) - 1
             (low, high), digit = narrowed[index], guess[index]
             narrowed[index] = {
                 "right": (digit, digit),

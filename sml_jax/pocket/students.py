@@ -28,7 +28,7 @@ class Habits:
       easy: probability that a first guess has the easy part right.
       hard: the same for the hard part, which a small model cannot learn from this text.
       curious: fraction of students that ask questions often.
-      asks: probability that a turn of such a student is a question; the others ask a tenth as often.
+      asks: probability that a turn of a curious student is a question; the other students ask a tenth as often.
       asks_secret: probability that a student opens an underspecified problem by asking for the missing fact.
     """
 
@@ -42,7 +42,15 @@ class Habits:
 
 
 class ScriptedStudent:
-    """One student in one dialogue. It draws its habit when it is made, and then speaks turn by turn.
+    """A student of the pocket world that follows a script, for one dialogue.
+
+    It draws its habit when it is made, and then speaks turn by turn.
+
+    Args:
+      task: tells the right answer and how an attempt is written.
+      problem: what the dialogue is about.
+      habits: the probabilities from which the habit is drawn.
+      rng: source of all random choices; it is advanced.
 
     Attributes:
       habit: "listens", "repeats" or "ignores".
@@ -60,7 +68,11 @@ class ScriptedStudent:
         self._last: Parts | None = None
 
     def speak(self, conversation: Sequence[Turn]) -> str:
-        """Returns the next utterance. `conversation` holds all turns so far and ends with the teacher's."""
+        """The student's next utterance: an attempt or a question.
+
+        Args:
+          conversation: all turns so far; the last is the teacher's.
+        """
         is_first_turn = len(conversation) == 1
         if is_first_turn and self._problem.shards and self._rng.random() < self._habits.asks_secret:
             return language.ASK_SECRET

@@ -26,7 +26,7 @@ MOST_TRAIN, MOST_TEST = 500_000, 50_000
 
 
 def split_of(*numbers: int) -> str:
-    """The split of a problem, "train" or "test", by a checksum of the numbers that define it."""
+    """The split that a problem belongs to, "train" or "test": a checksum of the numbers that define it decides."""
     return "test" if zlib.crc32(repr(numbers).encode()) % TEST_SHARE == 0 else "train"
 
 
@@ -47,11 +47,16 @@ def _draw(
 
 
 class PocketTask:
-    """What both domains share: splits, sizes and the scripted teacher. Subclasses make problems and judge answers.
+    """Base of the pocket world's two tasks: it has their splits and their scripted teacher. Implements `Task`.
+
+    Subclasses make the problems and judge the answers. An answer is made of two digits, its parts.
 
     Args:
-      underspecified: the questions lack one fact, which is the only entry of `Problem.shards`.
+      underspecified: whether the questions lack one fact, which is then the only entry of `Problem.shards`.
       train_size, test_size: how many problems each split has.
+
+    Raises:
+      UserError: a size is below 1 or above the most that can be drawn.
     """
 
     domain = ""
@@ -60,22 +65,28 @@ class PocketTask:
     def __init__(self, underspecified: bool = False, train_size: int = 50_000, test_size: int = 1_000):
         self.underspecified = underspecified
         self._sizes = {"train": train_size, "test": test_size}
-        for split, most in (("train", MOST_TRAIN), ("test", MOST_TEST)):
-            if not 1 <= self._sizes[split] <= most:
-                raise UserError(f"pocket world: {split}_size is {self._sizes[split]}; give from 1 to {most:,} problems")
+        for split, largest_size in (("train", MOST_TRAIN), ("test", MOST_TEST)):
+            if not 1 <= self._sizes[split] <= largest_size:
+                raise UserError(
+                    f"pocket world: {split}_size is {self._sizes[split]}; give from 1 to {largest_size:,} problems"
+                )
         self._problems = cache(lambda split: _draw(self._sizes, split, self._make, f"{self.domain}"))
 
     @property
     def name(self) -> str:
-        """The task's name: "pocket_math", or "pocket_math_underspecified"."""
+        """The task's name for `pocket_task`, such as "pocket_math" or "pocket_math_underspecified"."""
         return f"pocket_{self.domain}" + ("_underspecified" if self.underspecified else "")
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of "train" or "test": always the same ones in the same order."""
+        """The problems of the split "train" or "test": always the same ones in the same order.
+
+        Raises:
+          UserError: there is no such split.
+        """
         return self._problems(split)
 
     def draw_train(self, rng: random.Random) -> Problem:
-        """Draws a train problem from the whole space, not only from `problems("train")`, for the base model's text."""
+        """Draws any problem that belongs to the train split, not only one of `problems("train")`; `rng` is advanced."""
         # Seven in eight problems are train problems, so few draws are thrown away.
         while True:
             split, problem = self._make(rng)
@@ -87,11 +98,18 @@ class PocketTask:
         raise NotImplementedError
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Judges utterances: a verdict for each (problem, utterance), in the same order."""
+        """Judges utterances.
+
+        Args:
+          items: n times (problem, the student's utterance).
+
+        Returns:
+          n verdicts, in order.
+        """
         raise NotImplementedError
 
     def truth(self, problem: Problem) -> Parts:
-        """The two digits that make the right answer."""
+        """The two digits of the problem's right answer."""
         raise NotImplementedError
 
     def write_attempt(self, parts: Parts) -> str:
@@ -103,18 +121,28 @@ class PocketTask:
         raise NotImplementedError
 
     def static_knowledge(self, problem: Problem) -> str:
-        """What the teacher knows from the start, and the student does not; empty for nothing."""
+        """The private text that the teacher knows from the start; "" for none."""
         raise NotImplementedError
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """What the teacher learns from the verdict on the latest student turn; empty for nothing."""
+        """The private text that the teacher gets before its next turn; "" for none.
+
+        Args:
+          problem: what the dialogue is about.
+          verdict: on the latest student turn; None before there is one.
+        """
         raise NotImplementedError
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         """The scripted teacher's reply to a conversation that ends with the student's turn.
 
-        An attempt is criticised part by part, a question for a part is answered with a range, and the missing fact of
-        an underspecified problem is told when asked for, or else with the second reply.
+        An attempt is criticised part by part, and a question for a part is answered with a range. The missing fact of
+        an underspecified problem is told when the student asks for it, or else with the second reply.
+
+        Args:
+          problem: what the dialogue is about.
+          conversation: all turns so far.
+          verdict: on the last turn.
         """
         utterance = conversation[-1].text
         missing_fact = problem.shards[0] if problem.shards else ""
@@ -128,12 +156,20 @@ class PocketTask:
         criticism = self._criticise(problem, utterance, verdict)
         teacher_texts = [turn.text for turn in conversation if turn.role == "teacher"]
         fact_is_due = (
-            missing_fact and len(teacher_texts) >= 2 and not any(missing_fact in text for text in teacher_texts)
+            missing_fact
+            and len(teacher_texts) >= 2
+            and not any(missing_fact in teacher_text for teacher_text in teacher_texts)
         )
         return f"{criticism}, {missing_fact}" if fact_is_due else criticism
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
-        """Whether the teacher's text gives the gold answer away (see `tasks.leaks.leaks`)."""
+        """Whether the teacher's text gives the problem's answer away (see `tasks.leaks.leaks`).
+
+        Args:
+          problem: its answer must not be told.
+          teacher_text: what the teacher is about to say.
+          public_text: all that the student has read or written so far.
+        """
         return leaks(problem.answer, teacher_text, public_text)
 
     def _criticise(self, problem: Problem, utterance: str, verdict: Verdict) -> str:
@@ -146,7 +182,8 @@ class PocketTask:
 class PocketMath(PocketTask):
     """Multiply two three-digit numbers; the answer is the product's hundreds digit and its last digit.
 
-    The last digit needs a table of a hundred entries; the hundreds digit needs most of a long multiplication.
+    The last digit needs a table of a hundred entries; the hundreds digit needs most of a long multiplication. The
+    teacher knows the answer. Arguments: see `PocketTask`.
     """
 
     domain = "math"
@@ -166,16 +203,20 @@ class PocketMath(PocketTask):
         return split_of(*sorted((a, b))), problem
 
     def truth(self, problem: Problem) -> Parts:
+        """(hundreds digit, last digit) of the product."""
         return int(problem.answer[0]), int(problem.answer[1])
 
     def write_attempt(self, parts: Parts) -> str:
+        """The utterance "my answer is 47" for the digits 4 and 7."""
         return f"my answer is {parts[0]}{parts[1]}"
 
     def read_attempt(self, utterance: str) -> Parts | None:
+        """The two digits of an utterance such as "my answer is 47"; None for any other utterance."""
         match = re.fullmatch(r"my answer is ([0-9])([0-9])", utterance)
         return (int(match[1]), int(match[2])) if match else None
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """Judges n (problem, utterance) in order: correct is "my answer is" with the two right digits, no more."""
         # The whole utterance must be one answer: otherwise a student could list every answer there is.
         guesses = [self.read_attempt(utterance) for _, utterance in items]
         return [
@@ -184,9 +225,11 @@ class PocketMath(PocketTask):
         ]
 
     def static_knowledge(self, problem: Problem) -> str:
+        """The answer and, for an underspecified problem, the missing fact."""
         return ", ".join((f"the answer is {problem.answer}", *problem.shards))
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
+        """Always "": the teacher knows the answer from the start."""
         return ""
 
 
@@ -195,6 +238,7 @@ class PocketCode(PocketTask):
 
     A can be read off the example's result; B needs the last digit of a long division. Any expression with the right
     results on `inputs` is right. The teacher knows the verifier's output on the latest attempt, and nothing else.
+    Arguments: see `PocketTask`.
     """
 
     domain = "code"
@@ -218,18 +262,25 @@ class PocketCode(PocketTask):
         return split_of(x), problem
 
     def truth(self, problem: Problem) -> Parts:
+        """(A, B) of the problem's expression."""
         match = re.fullmatch(r"10\*(\d)\+\(x//7\+(\d)\)%10", problem.answer)
         assert match, problem.answer
         return int(match[1]), int(match[2])
 
     def write_attempt(self, parts: Parts) -> str:
+        """The utterance "my code is 10*A+(x//7+B)%10" for the digits (A, B)."""
         return f"my code is 10*{parts[0]}+(x//7+{parts[1]})%10"
 
     def read_attempt(self, utterance: str) -> Parts | None:
+        """(A, B) of an utterance of the form of `write_attempt`; None for any other utterance."""
         match = re.fullmatch(r"my code is 10\*([0-9])\+\(x//7\+([0-9])\)%10", utterance)
         return (int(match[1]), int(match[2])) if match else None
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """Judges n (problem, utterance) in order, by running the expression after "my code is " on `inputs`.
+
+        A verdict's `detail` names the first wrong result with the expected one; the student does not see it.
+        """
         prefix = "my code is "
         # Only utterances that hold an expression are run, all of them side by side; the others are no attempts.
         attempts = [i for i, (_, utterance) in enumerate(items) if utterance.startswith(prefix)]
@@ -257,15 +308,17 @@ class PocketCode(PocketTask):
         return Verdict(True, True, "all tests pass")
 
     def static_knowledge(self, problem: Problem) -> str:
+        """The missing fact of an underspecified problem; "" for any other."""
         return ", ".join(problem.shards)
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
+        """The verifier's output on the latest attempt; "" before there is one."""
         return verdict.detail if verdict is not None else ""
 
 
 @cache
 def pocket_task(name: str) -> PocketTask:
-    """Returns the task called `name`: "pocket_math", "pocket_code", or either with "_underspecified" at its end.
+    """The task called `name`: "pocket_math", "pocket_code", or either with "_underspecified" at its end.
 
     The same name gives the same object, so that its problems are drawn once.
 
@@ -273,7 +326,7 @@ def pocket_task(name: str) -> PocketTask:
       UserError: there is no task of that name.
     """
     tasks = {"pocket_math": PocketMath, "pocket_code": PocketCode}
-    base = name.removesuffix("_underspecified")
-    if base not in tasks:
+    base_name = name.removesuffix("_underspecified")
+    if base_name not in tasks:
         raise UserError(f"there is no pocket task {name!r}; take one of {sorted(tasks)}, or add _underspecified")
-    return tasks[base](underspecified=name != base)
+    return tasks[base_name](underspecified=name != base_name)
