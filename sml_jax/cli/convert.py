@@ -35,7 +35,17 @@ _FLAGS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit code."""
+    """`sml-jax convert`: converts a Hugging Face folder to a model folder, or back; prints the folder that it wrote.
+
+    Args:
+      argv: the arguments, without the program's name.
+
+    Returns:
+      The exit code 0.
+
+    Raises:
+      UserError: a flag or the model is wrong, or the target folder is in the way.
+    """
     flags = _parse(argv)
     # Imported here, so that --help and mistakes in flags need not load JAX.
     from sml_jax.families import FAMILIES

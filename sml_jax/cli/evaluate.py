@@ -13,7 +13,17 @@ config.gin, eval.json and dialogues.jsonl."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit code."""
+    """`sml-jax evaluate`: plays a recipe's suites with a checkpoint and with the base model, and writes the results.
+
+    Args:
+      argv: the arguments, without the program's name.
+
+    Returns:
+      The exit code 0.
+
+    Raises:
+      UserError: a flag, the recipe or the checkpoint is wrong.
+    """
     checkpoint = ProgramFlag("checkpoint", "the model: a finished run's folder or a model folder", required=True)
     flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint, *PROCESS_FLAGS])
     # After the flags, so that --help and a misspelt flag need not wait for JAX.

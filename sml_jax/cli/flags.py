@@ -27,7 +27,7 @@ class ProgramFlag:
     Attributes:
       name: without the dashes.
       help: one line.
-      type: makes the value from its text; raises ValueError for a text that is no such value.
+      type: converts the flag's text to its value; raises ValueError for a text that is not allowed.
       default: the value where the flag is not given.
       required: whether it must be given.
     """
@@ -40,7 +40,14 @@ class ProgramFlag:
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    """The `type` of a flag that takes one of a few words."""
+    """Makes the `type` of a flag that takes one of a few words.
+
+    Args:
+      choices: the words that are allowed.
+
+    Returns:
+      A function that returns its text if it is one of `choices`, and raises argparse.ArgumentTypeError otherwise.
+    """
 
     def check(text: str) -> str:
         if text not in choices:
@@ -63,10 +70,13 @@ PROCESS_FLAGS = (
 
 
 def group_of(flags: argparse.Namespace) -> ProcessGroup:
-    """The processes that the `PROCESS_FLAGS` among a program's flags describe.
+    """The processes that run together, from the flags of `PROCESS_FLAGS`.
+
+    Args:
+      flags: a program's parsed flags, with all of `PROCESS_FLAGS` among them.
 
     Raises:
-      UserError: the flags do not fit together.
+      UserError: the flags contradict each other, or one that the others need is missing.
     """
     # Imported here, so that --help need not load JAX.
     from sml_jax.distributed.membership import ProcessGroup
@@ -85,11 +95,12 @@ def parse_program_flags(
       prog: how the program is called, for the help.
       description: what it does, for the help.
       argv: the arguments, without the program's name.
-      extra_flags: the program's own flags.
-      workdir: whether the program has a run's folder.
+      extra_flags: the flags that this program has besides those for gin files and `--workdir`.
+      workdir: whether the program takes `--workdir`, the run's folder, which is then required.
 
     Returns:
-      A namespace with `gin_files` and `gin_bindings` (tuples of str), `workdir` (Path), and each extra flag by name.
+      A namespace with `gin_files` and `gin_bindings` (tuples of str), `workdir` (Path; missing if `workdir` is False),
+      and the value of each extra flag by name.
 
     Raises:
       UserError: a flag is unknown, missing or malformed.
@@ -129,7 +140,13 @@ def parse_program_flags(
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser of `--name=value` flags that are spelt out in full and given once each."""
+    """A parser of `--name=value` flags. Each flag is written out in full, and given at most once.
+
+    Args:
+      prog: how the program is called, such as "sml-jax train".
+      description: what the program does, for the help.
+      usage: the flags in short, for the help, without `prog`.
+    """
 
     def __init__(self, prog: str, description: str, usage: str):
         super().__init__(
@@ -141,6 +158,7 @@ class FlagParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Raises a UserError with `message` and a pointer to `--help`; argparse calls it for a malformed flag."""
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_flags(self, argv: Sequence[str], known: Iterable[str], *, takes_gin: bool) -> argparse.Namespace:
@@ -148,11 +166,15 @@ class FlagParser(argparse.ArgumentParser):
 
         Args:
           argv: the arguments, without the program's name.
-          known: names of flags, to suggest for a misspelt one.
-          takes_gin: whether the program has gin bindings, to suggest for a value of a recipe.
+          known: names of the program's flags, without dashes. An error for a misspelt flag suggests the nearest of
+            them.
+          takes_gin: whether the program reads gin files; an error may then suggest `--gin.NAME=VALUE`.
+
+        Returns:
+          A namespace with the value of each flag by name; the flag's default where it was not given.
 
         Raises:
-          UserError: a flag is unknown, malformed, empty or given twice, or a word is no flag.
+          UserError: a flag is unknown, malformed, empty or given twice, or an argument is not a flag.
         """
         _check_given_once(argv)
         # argparse's own error for unknown flags suggests nothing.

@@ -31,7 +31,7 @@ _MEMORY_CURE = (
 
 
 def usage() -> str:
-    """The text of `sml-jax --help`."""
+    """The help text of `sml-jax --help`, which lists the programs."""
     lines = "\n".join(f"  {name:<10}{summary}" for name, (_, summary) in PROGRAMS.items())
     return f"""usage: sml-jax PROGRAM [--flag=value ...]
 
@@ -47,14 +47,15 @@ Example:
 
 
 def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """Runs a program and turns whatever a user can mend into one line in place of a traceback.
+    """Runs a program, and prints errors that a user can mend as one line on stderr instead of a traceback.
 
     Args:
       function: takes the arguments and returns an exit code.
       argv: the arguments, without the program's name.
 
     Returns:
-      The exit code: the program's own, 2 after a UserError, 75 after Stopped, 130 after Ctrl-C.
+      The exit code: the program's own; 2 after a UserError, a file error that a user can mend, or too little device
+      memory; 75 after Stopped; 130 after Ctrl-C.
 
     Any other exception passes through with its traceback, since it is a fault of the program.
     """
@@ -93,13 +94,13 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script.
+    """The console script `sml-jax`: runs the program that the first argument names.
 
     Args:
-      argv: the arguments, without the program's name; the command line's if None.
+      argv: the program and its arguments, such as ["train", "--workdir=DIR"]; None for those of the command line.
 
     Returns:
-      The exit code.
+      The exit code, see `run_program`.
     """
     return run_program(_dispatch, sys.argv[1:] if argv is None else argv)
 

@@ -36,7 +36,17 @@ FLAGS = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit code."""
+    """`sml-jax plan`: compiles a recipe for a TPU slice and prints what it needs.
+
+    Args:
+      argv: the arguments, without the program's name.
+
+    Returns:
+      The exit code: 0 if the recipe fits the slice, 1 if it does not.
+
+    Raises:
+      UserError: a flag or the recipe is wrong, or the TPU's compiler is not installed.
+    """
     flags = parse_program_flags("sml-jax plan", DESCRIPTION, argv, FLAGS, workdir=False)
     for name, least in (("prompt_tokens", 1), ("memory_gb", 0), ("tries", 0)):
         value = getattr(flags, name)

@@ -20,7 +20,18 @@ RESUME = ProgramFlag(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit code."""
+    """`sml-jax train`: runs a recipe's stages and evaluates the trained model beside the base model.
+
+    Args:
+      argv: the arguments, without the program's name.
+
+    Returns:
+      The exit code 0.
+
+    Raises:
+      UserError: a flag or the recipe is wrong, or the recipe has no stages.
+      Stopped: a signal asked the run to stop; its state is saved.
+    """
     flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from sml_jax.distributed.membership import join_group

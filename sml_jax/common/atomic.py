@@ -11,19 +11,19 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to write to, which takes the name `path` once all of it is safe on disk.
+    """A context manager that writes a file under another name and renames it to `path` once all of it is safe on disk.
 
     A reader of `path` sees the old content or the new, never a part, even if the machine fails in between. After an
-    error the new file is removed and `path` is as it was.
+    error the new file is removed, and `path` has its old content.
 
     Args:
-      path: the file to write or to replace; its folder must exist.
+      path: the file to create or to replace; its folder must exist.
 
     Yields:
-      The new file, open for bytes.
+      The new file, open for writing bytes.
 
     Raises:
-      OSError: it could not be written.
+      OSError: the file could not be written.
     """
     beside = path.with_name(path.name + ".tmp")
     try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user can mend. Programs print its text on one line and exit with code 2.
+    """An error that the user can mend. Programs print its text on one line and exit with code 2.
 
-    Characters that cannot be printed, such as an end of line in the value that is wrong, become escapes.
+    Characters that cannot be printed, such as a newline within a wrong value, are shown as escapes.
+
+    Args:
+      text: what is wrong and how to mend it.
     """
 
     def __init__(self, text: object = "") -> None:
@@ -16,11 +19,11 @@ class UserError(ValueError):
 
 
 def at_least(settings: object, **least: int) -> None:
-    """Checks numbers among the settings of a dataclass.
+    """Checks that numeric settings of a dataclass are not too small.
 
     Args:
-      settings: an instance; where it has a `name`, errors call it so.
-      least: by attribute, the smallest value that works. An attribute that is None is left alone.
+      settings: an instance of the dataclass. Errors call it by its `name` if it has one, else by its class.
+      least: smallest allowed value, by the attribute's name. An attribute whose value is None is not checked.
 
     Raises:
       UserError: a value is too small.
@@ -32,14 +35,15 @@ def at_least(settings: object, **least: int) -> None:
 
 
 def within(settings: object, **bounds: tuple[float | int, float | int]) -> None:
-    """Checks numbers among the settings of a dataclass against a smallest and a largest value that work.
+    """Checks that numeric settings of a dataclass lie in a range.
 
     Args:
-      settings: an instance; where it has a `name`, errors call it so.
-      bounds: by attribute. NaN is never within; an attribute that is None is left alone.
+      settings: an instance of the dataclass. Errors call it by its `name` if it has one, else by its class.
+      bounds: (smallest, largest) allowed value, by the attribute's name. An attribute whose value is None is not
+        checked; NaN is never allowed.
 
     Raises:
-      UserError: a value is outside.
+      UserError: a value is outside its range.
     """
     for attribute, (low, high) in bounds.items():
         value = getattr(settings, attribute)
@@ -61,4 +65,7 @@ EXIT_PEER_LOST = 76
 
 
 class Stopped(Exception):
-    """A run that was asked to stop has saved its state. Programs print its text and exit with `EXIT_STOPPED`."""
+    """Raised to end a run that was asked to stop, after its state was saved.
+
+    Programs print its text and exit with `EXIT_STOPPED`.
+    """

@@ -15,12 +15,14 @@ class Executable:
       name: what one call does, for tables.
       key: two executables with equal keys are the same one, as long as their model and mesh are the same.
       jitted: a function from `jax.jit`; `jitted.trace(*args)` and `jitted.lower(*args)` work.
-      args: its arguments: trees of `jax.ShapeDtypeStruct`, each with a sharding where it has a place on the mesh.
-      calls: how often the job that was asked about runs it.
+      args: its positional arguments: trees of `jax.ShapeDtypeStruct`, with a sharding for arrays that are laid out over
+        the mesh.
+      calls: how often the job at hand calls it; a job is, for instance, one rollout or one update.
       reads: names of the long-lived arrays among its arguments, such as "weights" or "cache".
       makes: name of the long-lived arrays that it returns and that do not exist before; "" for none.
-      loop_steps: the most iterations of its loop that data may end earlier; None if it has no such loop.
-      unrolled: its layers are unrolled, so that compile time grows with the model's depth.
+      loop_steps: the largest number of iterations of its loop, if the data may end that loop earlier; None if it has no
+        such loop.
+      unrolled: whether its layers are unrolled, so that compile time grows with the model's depth.
     """
 
     name: str
@@ -35,6 +37,9 @@ class Executable:
 
 
 def executable_count(jitted: Any) -> int:
-    """How many executables a function from `jax.jit` holds so far; it grows by one with every recompilation."""
+    """How many executables a function from `jax.jit` has compiled and still holds.
+
+    The number grows by one with every recompilation.
+    """
     # JAX has no public name for the size of a jitted function's cache.
     return int(jitted._cache_size())

@@ -7,10 +7,10 @@ from typing import Any
 
 
 def parse_json(text: str) -> Any:
-    """Parses JSON as `json.loads` does, except that text nested too deeply is a ValueError as well.
+    """Parses JSON text into Python values, as `json.loads` does.
 
     Raises:
-      ValueError: the text is not JSON, or is nested too deeply.
+      ValueError: the text is not JSON, or is nested too deeply (where `json.loads` raises RecursionError).
     """
     try:
         return json.loads(text)

@@ -9,14 +9,14 @@ from sml_jax.common.errors import UserError
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Replaces a leading `~` by the home folder; `~name` of an unknown user stays as it is.
+    """The path that a user gave, with a leading `~` replaced by the home folder.
 
     Args:
-      path: need not exist.
+      path: a file or folder, which need not exist. `~name` of an unknown user is left as it is.
 
     Raises:
-      UserError: no file can have such a path, since a name is too long or holds a zero byte, or a folder on the way
-        may not be read.
+      UserError: no file can have such a path (a name is too long or holds a zero byte), or a folder on the way may not
+        be read.
     """
     expanded = Path(os.path.expanduser(path))
     # Asking the system now gives one clear error here in place of many later.

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 
 class AttributeCheck(type(Protocol)):  # type: ignore[misc]
-    """Metaclass of a runtime protocol: a value conforms if `hasattr` finds every public member of the protocol.
+    """Metaclass of a runtime-checkable protocol, whose `isinstance` asks `hasattr` for every public member.
 
-    From Python 3.12 on, `isinstance` on a plain runtime protocol looks members up without calling `__getattr__`, so a
-    wrapper that delegates by `__getattr__` no longer passes. With this metaclass it does, on every version. Classes
-    that derive from the protocol and are no protocols themselves keep the ordinary `isinstance`.
+    From Python 3.12 on, `isinstance` on an ordinary runtime protocol looks members up without calling `__getattr__`, so
+    that a wrapper which delegates by `__getattr__` no longer passes. With this metaclass it passes on every version.
+    A class that derives from the protocol without being a protocol itself has the ordinary `isinstance`.
     """
 
     def __instancecheck__(cls, value: Any) -> bool:
@@ -21,7 +21,7 @@ class AttributeCheck(type(Protocol)):  # type: ignore[misc]
 
 
 def protocol_members(protocol: type) -> set[str]:
-    """The names of a protocol's public methods, properties and annotated attributes, those of its bases included."""
+    """The names of the public methods, properties and annotated attributes of a protocol and of its bases."""
     members: set[str] = set()
     for base in protocol.__mro__:
         if base.__dict__.get("_is_protocol", False):

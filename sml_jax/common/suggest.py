@@ -7,18 +7,19 @@ from sml_jax.common.errors import UserError
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The candidates that are most like `name`, best first.
+    """The candidates whose spelling is nearest to `name`, best first; equally near ones in alphabetical order.
 
-    A candidate's last dotted parts are compared too, so that `Onlin` finds `online.Online`.
+    The last dotted parts of a candidate are compared on their own too, so that `Onlin` finds `online.Online`. Upper and
+    lower case count as equal.
 
     Args:
       name: what was written.
-      candidates: what exists.
-      count: how many to return at most.
-      cutoff: likeness from 0 to 1 below which a candidate is left out.
+      candidates: the names that exist.
+      count: the largest number of candidates to return.
+      cutoff: similarity from 0 to 1 below which a candidate is left out.
 
     Returns:
-      Up to `count` candidates.
+      Up to `count` candidates, none if nothing is near.
     """
 
     # The best likeness of any tail counts.
@@ -33,7 +34,16 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3, cutoff: float 
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """The tail of an error message: `; did you mean A or B?`, else `; there is A, B, ...`, else nothing."""
+    """The end of an error message about a name that does not exist.
+
+    Args:
+      name: what was written.
+      candidates: the names that exist.
+
+    Returns:
+      `; did you mean A or B?` if names are near; else `; there is A, B, ...` with up to 12 candidates; "" if there are
+      no candidates.
+    """
     candidates = sorted(set(candidates))
     near = nearest(name, candidates)
     if near:
@@ -44,5 +54,12 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, candidates: Iterable[str], place: str) -> UserError:
-    """The error for a name that is not there: `PLACE: no KIND 'NAME'; did you mean ...?`."""
+    """Makes (and does not raise) the error for a name that does not exist: `PLACE: no KIND 'NAME'; did you mean ...?`.
+
+    Args:
+      kind: what the name should have been, such as "scope".
+      name: what was written.
+      candidates: the names that exist, for the suggestion.
+      place: where the name was written, such as `file:line`.
+    """
     return UserError(f"{place}: no {kind} {name!r}{did_you_mean(name, candidates)}")

@@ -20,14 +20,17 @@ UNLIMITED = sys.maxsize
 
 @dataclass(frozen=True)
 class TurnCosts:
-    """The most tokens that each step of a dialogue adds to a context, if every budget is spent.
+    """The most tokens that each step of a dialogue can add to a context.
 
     Attributes:
-      student_turn, student_reply: the student's turn and the teacher's reply, in the student's context.
-      teacher_turn, teacher_reply: the same two in the teacher's context; the verifier's words count with the reply.
-      question: what the question writer reads and writes after the teacher's context, and then takes back.
-      max_rewind: the most that a side takes back at once, for a reply that is drawn again or a turn that becomes a
-        question.
+      student_turn: of the student's turn, in the student's context.
+      student_reply: of the teacher's reply, in the student's context.
+      teacher_turn: of the student's turn, in the teacher's context.
+      teacher_reply: of the teacher's reply and of the verifier's words before it, in the teacher's context.
+      question: what the question writer reads and writes beyond the teacher's context; removed again afterwards.
+        0 without question injection.
+      max_rewind: the most tokens that are removed at once from the end of a context, for a reply that is sampled again
+        or a turn that a question replaces.
     """
 
     student_turn: int
@@ -39,7 +42,7 @@ class TurnCosts:
 
     @classmethod
     def under(cls, framing: Framing, rules: DialogueRules) -> TurnCosts:
-        """The costs of dialogues that are written with `framing` under `rules`."""
+        """The costs in dialogues that are written as tokens by `framing` and limited by `rules`."""
         # A reply may be the guard's redaction, which no budget cuts.
         reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
         # The framing of an empty text is empty, so it is measured around a text of one sign, which the limit 0 cuts.
@@ -60,12 +63,12 @@ class TurnCosts:
 
 @dataclass(frozen=True)
 class ContextBudget:
-    """Tells whether all of the next turn fits, so that no turn is cut because a context is full.
+    """Tells whether the next turn fits in both contexts, so that no turn is cut because a context is full.
 
     Attributes:
-      costs: what each step adds.
-      student: tokens of the student's context at most.
-      teacher: tokens of the teacher's and the question writer's context at most.
+      costs: tokens that each step adds at most.
+      student: largest number of tokens in the student's context.
+      teacher: largest number of tokens in the teacher's context, which the question writer reads too.
     """
 
     costs: TurnCosts
@@ -74,10 +77,12 @@ class ContextBudget:
 
     @classmethod
     def of(cls, framing: Framing, rules: DialogueRules, engine: Engine, teacher: Teacher) -> ContextBudget:
-        """What the dialogues of a rollout may take of each side's context.
+        """The budget of a rollout's dialogues.
 
         Args:
-          engine: the student's.
+          framing, rules: how the dialogues are written as tokens, and their limits.
+          engine: the student's; the question writer uses it too.
+          teacher: the rollout's. If it has no contexts, only the question writer limits the teacher's context.
         """
         costs = TurnCosts.under(framing, rules)
         # Models that read the teacher's context: the question writer, in the student's engine, and the teacher.
@@ -92,11 +97,11 @@ class ContextBudget:
         return cls(costs, teacher=min(lengths, default=UNLIMITED)) if teacher.knows == "other" else cls(costs)
 
     def for_turn(self, live: LiveDialogue) -> bool:
-        """Whether the student may begin a turn: all of it fits in both sides' contexts."""
+        """Whether a whole student turn fits in both sides' contexts, so that the student may begin it."""
         return self._fits(live, 0, 0)
 
     def for_exchange(self, live: LiveDialogue) -> bool:
-        """Whether the teacher may reply: that and the student's turn after it fit in both sides' contexts."""
+        """Whether the teacher may reply: the reply and the student's next turn both fit in both sides' contexts."""
         return self._fits(live, self.costs.student_reply, self.costs.teacher_reply)
 
     def _fits(self, live: LiveDialogue, student_reply: int, teacher_reply: int) -> bool:
@@ -107,9 +112,9 @@ class ContextBudget:
 
 
 def required_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
-    """Tokens that the longer side's context takes if every turn spends its whole budget.
+    """The largest number of tokens that a context of either side can reach if every turn spends its whole budget.
 
-    A problem that cannot be written as tokens is left out, for its dialogues will be dropped.
+    A problem that cannot be written as tokens is left out, since its dialogues will be dropped.
 
     Raises:
       UserError: no problem can be written as tokens.
@@ -118,10 +123,10 @@ def required_length(framing: Framing, task: Task, problems: Sequence[Problem], r
 
 
 def context_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
-    """Tokens of context that an engine needs: `required_length`, or `rules.max_context` if that is less.
+    """The length in tokens that an engine's contexts need: `required_length`, or `rules.max_context` if that is less.
 
     Raises:
-      UserError: no problem leaves the student room for a turn.
+      UserError: no problem can be written as tokens, or `rules.max_context` is too short for any problem and one turn.
     """
     openings = _openings(framing, task, problems)
     required = _longest(openings, framing, rules)

@@ -23,14 +23,14 @@ VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # every reason 
 
 @contextmanager
 def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
-    """A context manager that turns an exception of its body into the end of this dialogue.
+    """A context manager that turns an exception of its body into the end of one dialogue, which is dropped.
 
-    It is for work on one dialogue's text only: what a model's engine raises concerns all dialogues, and must end the
-    rollout.
+    Use it around work on one dialogue's text only. An exception of a model's engine concerns all dialogues, and must
+    end the rollout.
 
     Args:
-      live: the dialogue that is dropped.
-      doing: what the body does, for the reason.
+      live: the dialogue that is dropped if the body raises.
+      doing: what the body does, such as "reading the student's turn"; the dialogue's `dropped` text names it.
     """
     # KeyboardInterrupt and SystemExit are no Exceptions, and come through.
     try:
@@ -40,12 +40,12 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
 
 
 def not_dropped(dialogues: Sequence[AnyDialogue]) -> list[AnyDialogue]:
-    """The dialogues that have not been dropped, in their order: those that count."""
+    """The dialogues that were not dropped, in their order. Statistics are over these alone."""
     return [dialogue for dialogue in dialogues if not dialogue.dropped]
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's type, the first line of its text and where it was raised; safe to print."""
+    """An error as one line without control characters: its type, the first line of its text, where it was raised."""
     text = next(iter(str(error).splitlines()), "")[:_MAX_ERROR_CHARS]
     # The text may quote what a model wrote, control characters included.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -56,11 +56,11 @@ def in_one_line(error: BaseException) -> str:
 
 
 def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> None:
-    """Logs a warning for each dropped dialogue, once for each problem and kind of reason.
+    """Logs a warning for each dropped dialogue, but only once for each pair of problem and kind of reason.
 
     Args:
-      lives: dialogues that are over, dropped or not.
-      logged: the pairs (problem id, kind) that were logged before; what is logged now is added.
+      lives: dialogues that have ended, dropped or not.
+      logged: pairs (problem id, kind of reason) that were logged before; new pairs are added to it.
     """
     for live in lives:
         problem_and_kind = live.problem.id, live.dropped.partition(":")[0]
@@ -70,7 +70,11 @@ def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> 
 
 
 def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
-    """Raises a UserError that names the commonest reason if every dialogue was dropped."""
+    """Checks that at least one dialogue was not dropped.
+
+    Raises:
+      UserError: all were dropped, or there are none; it names the most common reason.
+    """
     if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
@@ -82,7 +86,16 @@ def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
 
 
 def worth_writing(dialogues: Sequence[Dialogue], first: int) -> list[Dialogue]:
-    """The dialogues that go to `dialogues.jsonl`: the first `first`, and one dropped dialogue of each problem."""
+    """The dialogues to write to `dialogues.jsonl`.
+
+    Args:
+      dialogues: of a rollout.
+      first: how many dialogues are written in any case, from the first.
+
+    Returns:
+      The first `first` dialogues, and then, for each problem that has a dropped dialogue not among them, one such
+      dialogue.
+    """
     chosen = list(dialogues[:first])
     reported = {dialogue.problem_id for dialogue in chosen if dialogue.dropped}
     for dialogue in dialogues[first:]:

@@ -13,12 +13,12 @@ from sml_jax.text.tokenizer import Tokenizer
 
 @runtime_checkable
 class Framing(Protocol):
-    """The tokens around utterances, for each side. Contexts are only ever appended to.
+    """Writes a dialogue as tokens, for each side. A context is only ever appended to.
 
     The student's context is `student_opening`, a sampled turn, `student_hears`, a sampled turn, ...; the teacher's is
     `teacher_opening`, then for each turn `teacher_hears`, `teacher_reads`, `teacher_begins`, a sampled reply,
     `teacher_ends`. Private knowledge enters by `teacher_opening` and `teacher_reads` alone.
-    `sml_jax.text.chat.ChatFormat` is one (a control token for each piece), `MessageFraming` another.
+    `sml_jax.text.chat.ChatFormat` is one framing (a control token marks each part), `MessageFraming` another.
     """
 
     @property
@@ -26,76 +26,94 @@ class Framing(Protocol):
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a sampled turn; the first of them closes turns that the rollout writes itself."""
+        """Ids of the tokens that end a sampled turn. The rollout closes turns that it writes itself with the first."""
         ...
 
     # The student's context.
 
     def student_opening(self, question: str) -> list[int]:
-        """The problem as the student reads it, and then the opening of the student's first turn."""
+        """The tokens that open the student's context: the problem, and the opening of the student's first turn."""
         ...
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        """The teacher's reply after a closed student turn, and then the opening of the student's next turn."""
+        """The tokens that follow a student turn in the student's context: the teacher's reply, the next turn's opening.
+
+        Args:
+          reply: the teacher's reply as tokens. The student turn's end is not in the result: the context has it already.
+        """
         ...
 
     # The teacher's context.
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
-        """The problem and what the teacher alone knows, up to where the student's first turn will be written."""
+        """The tokens that open the teacher's context, up to where the student's first turn is appended.
+
+        Args:
+          question: the problem.
+          knowledge: what the teacher alone knows from the start, "" for nothing.
+        """
         ...
 
     def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
-        """The student's turn as the teacher reads it."""
+        """The student's turn (tokens without its end) as it is written in the teacher's context."""
         ...
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
-        """The verifier's words on that turn, at most `limit` tokens of them; nothing for an empty text."""
+        """The verifier's words on the student's turn, as they are written in the teacher's context.
+
+        Args:
+          private: the words; for "" the result is empty.
+          limit: largest number of tokens of the words themselves, after which they are cut; None for no limit.
+        """
         ...
 
     def teacher_begins(self) -> list[int]:
-        """Opens the teacher's turn."""
+        """The tokens that open the teacher's turn in its own context."""
         ...
 
     def teacher_ends(self) -> list[int]:
-        """Closes the teacher's turn, up to where the student's next turn will be written."""
+        """The tokens that close the teacher's turn, up to where the student's next turn is appended."""
         ...
 
     def asks_question(self) -> list[int]:
-        """Stands in place of `teacher_begins` and asks for a question that the student could have asked (Q-priming)."""
+        """The tokens that make the question writer write a question that the student could have asked (Q-priming).
+
+        They take the place of `teacher_begins`.
+        """
         ...
 
     # Texts and sampled turns.
 
     def text(self, text: str) -> list[int]:
-        """Plain text as tokens. The text of a control token becomes plain tokens too."""
+        """Plain text as tokens. If it holds the text of a control token, that becomes plain tokens too."""
         ...
 
     def utterance(self, tokens: Sequence[int]) -> str:
-        """The text of a turn's tokens, whether or not its end is among them."""
+        """The text of a turn's tokens, without the turn's end if that is among them."""
         ...
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """The part of a sampled turn that the other side may read, without its end and its thinking."""
+        """The tokens of a sampled turn that the other side may read: all but its end and its thinking."""
         ...
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
-        """The part of a sampled teacher turn that goes to the student; None if the teacher marked none."""
+        """The tokens of a sampled teacher turn that go to the student; None if the teacher marked no feedback."""
         ...
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """Tokens that neither side may sample."""
+        """Ids of the tokens that neither side may sample."""
         ...
 
 
 class MessageFraming:
-    """A family's chat template around prompts. In its own context each side is the model, and the other is its user.
+    """Writes dialogues in the chat template of a model family, with prompts around the texts.
 
-    Templates want user and model to alternate, so the teacher's first user message holds its instructions, the problem,
-    its private knowledge and the student's first turn.
+    In its own context each side is the model, and the other side is the user. Templates want user and model to
+    alternate, so the teacher's first user message holds its instructions, the problem, its private knowledge and the
+    student's first turn. The methods are those of `Framing`.
 
     Args:
-      messages: the pieces of the family's template.
+      messages: the token pieces of the family's template.
       prompts: the text around problem, utterances and private knowledge.
     """
 
@@ -105,31 +123,38 @@ class MessageFraming:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """The tokenizer of both sides."""
         return self.messages.tokenizer
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that end a sampled turn; see `Framing.stop_ids`."""
         return self.messages.stop_ids
 
     def student_opening(self, question: str) -> list[int]:
+        """The system text if there is one, the problem in a user message, and the opening of a model message."""
         m = self.messages
         prompt = m.text(self.prompts.for_student(question))
         return [*self._start(self.prompts.student_system), *prompt, *self._close_turn(), *m.open_model]
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
+        """What closes the student's message, the reply as a user message, and the opening of a model message."""
         m = self.messages
         # `after` belongs to the student's turn that was closed: some families have a newline there.
         return [*m.after, *m.open_user, *reply, *self._close_turn(), *m.open_model]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
+        """The system text if there is one, and a user message with the teacher's prompt that is not closed yet."""
         prompt = self.messages.text(self.prompts.for_teacher(question, knowledge))
         # The message stays open: the student's first turn becomes its last paragraph.
         return [*self._start(self.prompts.teacher_system), *prompt, *self._blank_line()]
 
     def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
+        """The student's turn between the two texts of the prompt `says`, within the open user message."""
         return [*self.messages.text(self._before_student), *student_turn, *self.messages.text(self._after_student)]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
+        """The verifier's words in the prompt `verifier`, after a blank line; see `Framing.teacher_reads`."""
         if not private:
             return []
         # The verifier's words are cut and not the prompt around them.
@@ -138,24 +163,31 @@ class MessageFraming:
         return [*self._blank_line(), *self.messages.text(before), *words, *self.messages.text(after)]
 
     def teacher_begins(self) -> list[int]:
+        """Closes the user message and opens the teacher's, as a message of the model."""
         return [*self._close_turn(), *self.messages.open_model]
 
     def teacher_ends(self) -> list[int]:
+        """Closes the teacher's message and opens a user message, for the student's next turn."""
         return [*self._close_turn(), *self.messages.open_user]
 
     def asks_question(self) -> list[int]:
+        """The request for a question as the end of the user message, and the opening of a model message."""
         return [*self._blank_line(), *self.messages.text(self.prompts.for_question()), *self.teacher_begins()]
 
     def text(self, text: str) -> list[int]:
+        """Plain text as tokens; see `Framing.text`."""
         return self.messages.text(text)
 
     def utterance(self, tokens: Sequence[int]) -> str:
+        """The text of a turn's tokens, without the turn's end."""
         return self.messages.utterance(tokens)
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens of a sampled turn without its end and its thinking."""
         return self.messages.spoken(tokens)
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
+        """The tokens within the last feedback tag; all spoken tokens if there is no tag; None without such a block."""
         spoken = self.messages.spoken(tokens)
         if not self.prompts.feedback_tag:
             return spoken
@@ -164,6 +196,7 @@ class MessageFraming:
         return None if feedback is None else self.messages.text(feedback)
 
     def suppressed_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that neither side may sample."""
         return self.messages.suppressed_ids()
 
     def _start(self, system: str) -> list[int]:

@@ -26,10 +26,10 @@ Item = tuple[Problem, str]
 
 @dataclass(frozen=True)
 class Unjudged:
-    """Stands in a verdict's place where the verifier failed on an utterance, which is then neither right nor wrong.
+    """Takes the place of a verdict where the verifier failed on an utterance, which is then neither right nor wrong.
 
     Attributes:
-      error: of the verifier's last failure, in one line.
+      error: the verifier's last failure, in one line.
     """
 
     error: str
@@ -41,19 +41,19 @@ Judged = Verdict | Unjudged
 def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     """Judges utterances in one call of the verifier; if that fails, finds the items that make it fail and retries them.
 
-    A call that fails is repeated for each half of its items, down to single ones, so that one bad item costs the others
-    no parallelism. A single item that fails is retried after a pause, alone.
+    A call that fails is repeated for each half of its items, down to single ones, so that one bad item does not keep
+    the others from being judged in parallel. A single item that fails is retried after a pause, by itself.
 
-    Where there are several processes, each judges a share of the items and all get the same verdicts: a time limit
-    could otherwise end differently on each host.
+    If there are several processes, each judges a share of the items, and all get the same verdicts; otherwise a time
+    limit could have different outcomes on different hosts.
 
     Args:
-      task: its `verify` may raise, or return too few verdicts or something else.
+      task: its `verify` may raise, or return too few verdicts or values that are no verdicts.
       items: (problem, utterance) pairs.
       retries: how often a single item that failed is judged again.
 
     Returns:
-      A Verdict or an Unjudged for each item, in order. Nothing that the verifier raises comes through, except what is
+      A Verdict or an Unjudged for each item, in order. Exceptions of the verifier are caught, except those that are
       meant to end the program (KeyboardInterrupt, SystemExit).
     """
     if not items:
@@ -94,7 +94,11 @@ def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:
 
 @contextmanager
 def judge_in_background(task: Task, items: Sequence[Item], retries: int = 2) -> Iterator[Callable[[], list[Judged]]]:
-    """Runs `judge` in a thread while the body runs. The body gets a function that waits for the verdicts."""
+    """A context manager that runs `judge` in a thread while its body runs. For the arguments see `judge`.
+
+    Yields:
+      A function without arguments that waits for the verdicts and returns them.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="judge") as executor:
         yield executor.submit(judge, task, items, retries).result
 

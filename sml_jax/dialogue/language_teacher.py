@@ -15,12 +15,13 @@ from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 @dataclass(frozen=True)
 class Message:
-    """What a language model in the teacher's seat has to say.
+    """What a language model as the teacher says in one turn.
 
     Attributes:
-      text: to the student.
-      fact: the number of the fact that it reveals, see `Reply`; 0 for none.
-      own_text: as it stands in the speaker's own context, if that is not what was sampled; "" for `text`.
+      text: what the student is told.
+      fact: the number of the fact about the problem that it reveals, see `Reply`; 0 for none.
+      own_text: how the message is written in the teacher's own context, where that is not the sampled turn itself; ""
+        if it is the same as `text`.
     """
 
     text: str
@@ -30,11 +31,11 @@ class Message:
 
 @dataclass(frozen=True)
 class LanguageTeacher:
-    """A language model in the teacher's seat. Its methods are what another role in that seat does otherwise.
+    """A language model as the teacher. A subclass overrides methods to make the model play another role.
 
     Attributes:
-      engine: compiled kernels of its model, with as many rows as the student's. Its tokenizer and framing are the
-        student's: tokens cross between the two, not text.
+      engine: compiled kernels of the model, with as many rows as the student's engine. It must have the student's
+        tokenizer and framing, since tokens and not text pass between the two.
       params: the model's parameters.
       knows: whose private knowledge it reads, see `Teacher`.
       name: the arm's name.
@@ -47,32 +48,49 @@ class LanguageTeacher:
     runs_model: ClassVar[bool] = True
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher of one rollout."""
         return ModelTeacher(self, setup)
 
     def turns(self, problem: Problem) -> int | None:
-        """Student turns after which it has nothing more to say; None for no end of its own."""
+        """The number of student turns after which it has nothing more to say; None for no limit."""
         return None
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
-        """What it alone learns before it speaks; see `Teacher.reads`."""
+        """What the model reads before it replies and the student does not, "" for nothing; see `Teacher.reads`."""
         return task.dynamic_knowledge(problem, verdict)
 
     def message(self, problem: Problem, marked: str, revealed: Sequence[int]) -> Message | None:
-        """What it says by the text that it marked for the student; None if that cannot be said."""
+        """Turns what the model marked as feedback into the message to the student.
+
+        Args:
+          problem: what the dialogue is about.
+          marked: the marked text, without the tag.
+          revealed: numbers of the facts revealed so far, in order.
+
+        Returns:
+          The message, or None to refuse it: the turn is then sampled again or replaced.
+        """
         return Message(marked)
 
-    def instead(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
-        """What stands in the place of a message that cannot be said."""
+    def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
+        """What is said in place of a turn of which every sample was refused or held no feedback.
+
+        Args:
+          problem: what the dialogue is about.
+          revealed: numbers of the facts revealed so far, in order.
+          redaction: the fixed text of the leak guard for such turns.
+        """
         return Message(redaction)
 
 
 class ModelTeacher(Teacher):
-    """Samples replies in contexts of its own, one a row, in calls that take many dialogues on at once.
+    """The live teacher that samples from a language model, for all dialogues that wait for a reply in one call.
+
+    Each row of the batch has a context of its own; a dialogue has the same row as in the student's batch.
 
     Args:
-      role: the model, and how what it writes becomes a message to the student.
-      setup: of the rollout.
+      role: the model, and how the text it writes becomes a message to the student.
+      setup: what the rollout offers to its teacher.
     """
 
     redraws = True
@@ -89,28 +107,37 @@ class ModelTeacher(Teacher):
 
     @property
     def forwarded(self) -> int:
+        """Tokens that went through the teacher's model so far, padding aside."""
         return self._contexts.forwarded_tokens
 
     @property
     def copied(self) -> int:
+        """Tokens whose keys and values were copied from another dialogue with the same opening."""
         return self._contexts.copied_tokens
 
     def turns(self, problem: Problem) -> int | None:
+        """The role's `turns`."""
         return self._role.turns(problem)
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
+        """The role's `reads`."""
         return self._role.reads(task, problem, verdict, revealed)
 
     def open(self, dialogue: int, row: int, context: Sequence[int]) -> None:
+        """Starts the row's context anew, with the tokens of `context`. The model reads them at its next call."""
         self._contexts.start(row, dialogue, context)
 
     def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
-        # What is read ahead stays cached if it is still a prefix of the context when the reply is asked for.
+        """Makes `contexts` (by row) the rows' contexts and runs the model over them.
+
+        What is read stays cached if it is still a prefix of the context when the reply is asked for.
+        """
         for row, context in contexts.items():
             self._contexts.replace(row, context)
         self._contexts.prefill(list(contexts))
 
     def start(self, requests: Sequence[Request]) -> None:
+        """Begins a turn of the model in the row of each request; `dispatch` then samples."""
         for request in requests:
             self._requests[request.row] = request
             # A refused draw is taken back here: the context is made anew from what the teacher has read.
@@ -119,13 +146,16 @@ class ModelTeacher(Teacher):
             self._contexts.begin_turn(request.row, self._rules.teacher_tokens, salt=request.draw)
 
     def dispatch(self, stop_fraction: float) -> None:
+        """Starts a call of the model that samples in all rows with a turn under way; see `ContextBatch.dispatch`."""
         self._contexts.dispatch(stop_fraction)
 
     def wait(self, idle: bool) -> None:
+        """Waits for the call under way, if there is one, whether or not the student is idle."""
         # A call of the model takes no longer than the engine's steps, so it is waited for even by a busy student.
         self._finished |= self._contexts.collect()
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
+        """The replies whose turns have ended, by dialogue id. A NoReply where the role could not read the turn."""
         finished, self._finished = self._finished, {}
         replies: dict[int, Reply | NoReply] = {}
         for row, utterance in finished.items():
@@ -138,8 +168,9 @@ class ModelTeacher(Teacher):
         return replies
 
     def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Reply:
+        """The role's replacement as a Reply, in tokens. For the arguments see `LanguageTeacher.replacement`."""
         # Its own context shows the speaker the message as it should have been written.
-        message = self._role.instead(problem, revealed, redaction)
+        message = self._role.replacement(problem, revealed, redaction)
         tokens = tuple(self._framing.text(message.text))
         own_tokens = tuple(self._framing.text(message.own_text)) if message.own_text else tokens
         return Reply(message.text, tokens, own_tokens, message.fact)

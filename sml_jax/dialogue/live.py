@@ -11,20 +11,20 @@ from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
 @dataclass
 class LiveDialogue:
-    """The state of one dialogue, on the host.
+    """The state of one dialogue while it is played, on the host.
 
     Attributes:
-      id: of the dialogue in its run; with the run's seed it decides every random draw.
-      group: index of its problem in the rollout. row: where both sides' models run it.
+      id: unique in the run; with the run's seed it decides every random draw of the dialogue.
+      group: index of its problem in the rollout. row: its row in the batches of both sides' models.
       problem: what it is about. other_problem: another one, for a teacher that knows the wrong one.
       student_context: what the student has read and said, as tokens.
       teacher_context: what the teacher has read and said, private knowledge included, as tokens.
-      turns: the public conversation as text. verdicts: of the student's turns, in order.
+      turns: the public conversation as text. verdicts: those on the student's turns, in order.
       leaks, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
       revealed: numbers of the facts that the teacher's replies have revealed, in their order; see `Reply.fact`.
-      max_turns: student turns that it may have.
-      over: nobody speaks any more. overlong: because a context had no room for the next exchange.
-      dropped: why it does not count, "" if it does; see `drops`.
+      max_turns: the largest number of student turns.
+      over: whether it has ended. overlong: whether it ended because a context had no room for the next exchange.
+      dropped: why it is left out of all numbers, "" if it is not; see `drops`.
     """
 
     # Which dialogue it is, and where it runs.
@@ -54,31 +54,44 @@ class LiveDialogue:
 
     @property
     def solved_turn(self) -> int:
-        """The first correct student turn, from 1; 0 for none. The dialogue ends there."""
+        """The number of the student turn that was correct, from 1; 0 for none. A correct turn ends the dialogue."""
         return len(self.verdicts) if self.verdicts and self.verdicts[-1].correct else 0
 
     @property
     def public_text(self) -> str:
-        """The problem's statement and all that the student has said: it is no leak if the teacher says it again."""
+        """The problem's statement and the student's turns, joined by newlines.
+
+        The teacher may repeat any of it: what stands here is no leak.
+        """
         student_texts = [turn.text for turn in self.turns if turn.role == "student"]
         return "\n".join([self.problem.question, *student_texts])
 
     def open(self, framing: Framing, static_knowledge: str) -> None:
-        """States the problem to both sides.
+        """States the problem to both sides: as the first turn, and at the head of both contexts.
 
         Args:
-          static_knowledge: what the teacher alone knows from the start.
+          framing: writes the contexts as tokens.
+          static_knowledge: what the teacher alone knows from the start, "" for nothing.
         """
         self.turns.append(Turn("teacher", self.problem.question))
         self.student_context.add_given(framing.student_opening(self.problem.question))
         self.teacher_context = framing.teacher_opening(self.problem.question, static_knowledge)
 
     def drop(self, kind: str, why: str) -> None:
-        """Ends the dialogue and leaves it out of all numbers, for a reason that opens with its kind."""
+        """Ends the dialogue and leaves it out of all numbers.
+
+        Args:
+          kind: one of the kinds in `drops`: "verifier", "problem" or "overlong".
+          why: the reason, in one line. `dropped` becomes "KIND: WHY".
+        """
         self.dropped, self.over = f"{kind}: {why}", True
 
     def finished(self, arm: str) -> Dialogue:
-        """The dialogue as it stands, for readers; `arm` is the teacher's name."""
+        """The dialogue as it stands now, as an immutable record.
+
+        Args:
+          arm: the teacher's name, or another label.
+        """
         return Dialogue(
             problem_id=self.problem.id,
             arm=arm,

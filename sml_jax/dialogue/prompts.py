@@ -23,9 +23,9 @@ _PART = re.compile(r"\{\{#\s*(\w+)\s*\}\}\n?(.*?)\{\{/\s*\1\s*\}\}\n?", re.DOTAL
 class Prompts:
     """The text around problem, utterances and private knowledge in contexts of chat models.
 
-    Each prompt is the name of a file that ships with the package (`sml_jax/prompts/NAME.txt`) or the path of a file of
-    one's own. A field `{{name}}` is replaced by its text; a part `{{#name}}...{{/name}}` is left out where that text is
-    empty.
+    Each prompt is the name of a file that ships with the package (`sml_jax/prompts/NAME.txt`), or the path of a file of
+    the user's. A field `{{name}}` is replaced by its text; a part `{{#name}}...{{/name}}` is left out where that text
+    is empty.
 
     Attributes:
       student: the student's first message. Field: question (required).
@@ -35,8 +35,11 @@ class Prompts:
       question: asks for the question that Q-priming puts in place of a student turn. No fields.
       student_system, teacher_system: system texts (not files), "" for none.
       feedback_tag: only what the teacher writes within `<tag>...</tag>` goes to the student, so that the teacher may
-        think first. A turn without such a block is sampled again, and replaced if that does not help. With "" for no
-        tag the whole turn goes to the student.
+        think first. A turn without such a block is sampled again, and replaced if that does not help. "" for no tag:
+        the whole turn then goes to the student.
+
+    Raises:
+      UserError: a file is missing or has other fields, or the teacher's prompt does not mention the tag.
     """
 
     student: str = "student_math"
@@ -64,41 +67,55 @@ class Prompts:
             )
 
     def for_student(self, question: str) -> str:
-        """The student's first message."""
+        """The text of the student's first message: the prompt `student` with the problem filled in."""
         return fill(_load(self.student, ("question",), ("question",)), question=question)
 
     def for_teacher(self, question: str, knowledge: str) -> str:
-        """The teacher's instructions, with what it alone knows."""
+        """The text of the teacher's instructions: the prompt `teacher`, filled in.
+
+        Args:
+          question: the problem.
+          knowledge: what the teacher alone knows, "" for nothing.
+        """
         template = _load(self.teacher, ("question",), ("question", "knowledge"))
         return fill(template, question=question, knowledge=knowledge)
 
     def around_student(self) -> tuple[str, str]:
-        """The texts before and after a student turn in the teacher's context."""
+        """The two texts before and after a student turn in the teacher's context, from the prompt `says`."""
         return _around(_load(self.says, ("utterance",), ("utterance",)), "utterance")
 
     def around_verifier(self) -> tuple[str, str]:
-        """The texts before and after the verifier's words in the teacher's context."""
+        """The two texts before and after the verifier's words in the teacher's context."""
         return _around(_load(self.verifier, ("verifier",), ("verifier",)), "verifier")
 
     def for_question(self) -> str:
-        """The request for a question, which Q-priming's question writer reads."""
+        """The request for a question that Q-priming's question writer reads: the prompt `question`."""
         return _load(self.question, (), ())
 
 
 def load_prompt(name: str, *fields: str) -> str:
-    """The text of a prompt, for `fill`, after a check that it holds each of `fields` and no other.
+    """Reads a prompt's template and checks its fields. Fill it in with `fill`.
 
     Args:
-      name: of a file that ships with the package, or the path of a file of one's own.
+      name: the name of a prompt that ships with the package, or the path of a file.
+      fields: the fields that it must have; it may have no others.
+
+    Returns:
+      The template's text, without spaces around it.
 
     Raises:
-      UserError: there is no such file, or it has other fields.
+      UserError: there is no such file, or its fields are not `fields`.
     """
     return _load(name, fields, fields)
 
 
 def fill(template: str, **fields: str) -> str:
-    """A template with its fields filled in. Braces within a field's text are text, and never a field themselves."""
+    """Fills in a template: `{{name}}` becomes the field's text, and an optional part with an empty field is left out.
+
+    Args:
+      template: what `load_prompt` returns.
+      fields: the text of each field of the template, by name. Braces within a text are not taken for fields.
+    """
     without_empty_parts = _PART.sub(lambda part: part[2] if fields[part[1]] else "", template)
     return _FIELD.sub(lambda field: fields[field[2]], without_empty_parts)
 

@@ -17,13 +17,15 @@ _DRAW = 0x51  # sets these draws apart from all others of the run's seed
 
 
 class QuestionWriter:
-    """Writes questions in place of incorrect student turns, in contexts of its own.
+    """Writes the questions of Q-priming that take the place of incorrect student turns.
+
+    It has its own context in each row, so the student's contexts are not touched.
 
     Args:
       injection: how often a turn becomes a question.
-      engine, params: the student's model. framing: writes the contexts.
-      max_tokens: tokens of a question at most.
-      key: the random key of the writer's samples. seed: the run's, which decides what turns become questions.
+      engine, params: the student's model, which writes the questions. framing: writes the contexts as tokens.
+      max_tokens: largest number of tokens of a question.
+      key: the random key of the writer's samples. seed: the run's, which decides which turns become questions.
     """
 
     def __init__(
@@ -40,14 +42,17 @@ class QuestionWriter:
         self._contexts = ContextBatch(engine, params, key)
 
     def wants(self, live: LiveDialogue) -> bool:
-        """Whether the dialogue's latest turn t (from 0), an incorrect one, becomes a question: with chance decay**t."""
+        """Draws whether the dialogue's latest turn, which must be incorrect, becomes a question.
+
+        The chance is decay**t for turn t, counted from 0. The draw depends on seed, dialogue and turn alone.
+        """
         t = len(live.verdicts) - 1
         # The draw depends on seed, dialogue and turn alone, so that batching changes no dialogue.
         draw = np.random.default_rng([self._seed, live.id, t, _DRAW]).random()
         return bool(draw < self._injection.decay**t)
 
     def open(self, live: LiveDialogue) -> None:
-        """Gives the row's context to a new dialogue."""
+        """Starts the writer's context in the dialogue's row anew, with the teacher's context."""
         self._contexts.start(live.row, live.id, live.teacher_context)
 
     def write(
@@ -56,12 +61,12 @@ class QuestionWriter:
         """Samples a question for each dialogue.
 
         Args:
-          lives: dialogues whose `teacher_context` ends before the attempt.
-          attempts: each dialogue's attempt as the teacher reads it.
-          private: the verifier's output on it as the teacher reads it.
+          lives: dialogues whose `teacher_context` does not hold the student's attempt yet.
+          attempts: for each dialogue the attempt, as tokens of the teacher's context.
+          private: for each dialogue the verifier's words on the attempt, as tokens of the teacher's context.
 
         Returns:
-          The questions, in the order of `lives`.
+          The sampled questions, in the order of `lives`.
         """
         # The writer reads what the teacher would read, and then the request for a question.
         for live, attempt, block in zip(lives, attempts, private, strict=True):

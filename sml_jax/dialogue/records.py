@@ -8,11 +8,11 @@ from sml_jax.dialogue.transcript import Dialogue
 
 
 def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any]:
-    """A finished dialogue in plain Python that JSON takes.
+    """A finished dialogue as a line of `dialogues.jsonl`: plain Python that JSON can hold.
 
     Args:
       dialogue: a finished dialogue.
-      step: the run's global step whose parameters played the student.
+      step: the number of the run's step, counted over all stages, whose parameters played the student.
       policy: who played the student, such as "base" or "trained".
 
     Returns:

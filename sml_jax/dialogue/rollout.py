@@ -33,11 +33,11 @@ STUDENT, TEACHER, WRITER = 0, 1, 2  # folded into the seed: each side draws from
 
 @dataclass(frozen=True)
 class Played:
-    """A rollout's result.
+    """The result of `play`.
 
     Attributes:
-      transcript: arrays for the learner. dialogues: the same dialogues for people, in the same order.
-      forwarded: tokens that went through each side's model, by side ("student", "teacher").
+      transcript: the dialogues as NumPy arrays, for the learner. dialogues: the same ones as text, in the same order.
+      forwarded: tokens that went through each side's model, by side ("student", "teacher"), padding aside.
       copied: tokens whose keys and values were copied from another dialogue with the same opening, by side.
     """
 
@@ -64,28 +64,29 @@ def play(
     progress: Callable[[int, int], None] | None = None,
     between_turns: Callable[[], None] | None = None,
 ) -> Played:
-    """Plays `group_size` dialogues about each problem.
+    """Plays `group_size` dialogues about each problem, as many at once as the engine has rows.
 
-    Each dialogue takes the next free row of the engine, in order. The dialogues do not depend on how many rows there
-    are, or on when each is served: every random draw comes from the seed, the dialogue's id and a position.
+    The dialogues do not depend on how many rows there are, or on which dialogues run together: every random draw comes
+    from the seed, the dialogue's id and a position.
 
     Args:
-      task: verifies, and knows what the teacher knows. problems: of that task.
-      framing: how each side's context is written.
-      engine: the student's compiled kernels. params: the student's.
+      task: verifies answers, and has the teacher's private knowledge. problems: of that task.
+      framing: writes each side's context as tokens.
+      engine: the student's compiled kernels. params: the student's parameters.
       teacher: who answers.
-      rules: turns, budgets, guards.
+      rules: turn limit, token budgets, leak guard.
       seed: of the run.
-      initial_params: the frozen initial student's, for teachers that are it; None for `params`.
-      first_id: id of the first dialogue; the others count on. Use ids once in a run.
-      group_size: dialogues of each problem, side by side in the result.
+      initial_params: parameters of the frozen initial student, which some teachers use; None for `params`.
+      first_id: id of the first dialogue; the others have the ids that follow. Use each id only once in a run.
+      group_size: dialogues about each problem, which are adjacent in the result.
       arm: a label for the dialogues; None for the teacher's name.
-      progress: called with (dialogues ended, all) as they end.
-      between_turns: called in each round; what it raises ends the rollout.
+      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      between_turns: called in each round; an exception that it raises ends the rollout.
 
     Returns:
-      Transcript (of NumPy arrays) and dialogues, problem by problem. A dialogue whose verifier fails or that one
-      problem's text breaks is among them, marked as dropped; the others are as they would have been without it.
+      Transcript and dialogues, ordered by problem and then by id. A dialogue that could not be played (its verifier
+      failed, or an error came from its problem's text) is among them and marked as dropped; it does not change the
+      others.
 
     Raises:
       UserError: there is no problem, only one for a teacher that knows another, or every dialogue about two or more
@@ -201,7 +202,11 @@ def rollout(
     first_id: int = 0,
     group_size: int = 1,
 ) -> Transcript:
-    """`play` for callers who want the arrays alone, as JAX arrays: see there for the arguments."""
+    """Plays dialogues and returns their Transcript alone, as JAX arrays. For the arguments see `play`.
+
+    Args:
+      rules: None for the default `DialogueRules()`.
+    """
     rules = rules or DialogueRules()
     played = play(
         task, problems, framing, engine, params, teacher, rules, seed=seed, first_id=first_id, group_size=group_size

@@ -9,11 +9,14 @@ from sml_jax.common.errors import UserError, at_least
 
 @dataclass(frozen=True)
 class LeakGuard:
-    """Keeps a teacher from giving the answer away: such a turn is sampled again, and replaced if that does not help.
+    """Keeps a teacher from giving the answer away.
 
     Attributes:
-      regenerations: how often a turn is sampled again.
-      redaction: the text that replaces a turn after that.
+      regenerations: how often a turn that gives the answer away is sampled again.
+      redaction: the text that replaces the turn if no sample passes.
+
+    Raises:
+      UserError: `regenerations` is negative or `redaction` is empty.
     """
 
     regenerations: int = 2
@@ -27,10 +30,17 @@ class LeakGuard:
 
 @dataclass(frozen=True)
 class QuestionInjection:
-    """Q-priming: an incorrect student turn t (from 0) becomes, with probability decay ** t, a question.
+    """Q-priming: replaces some incorrect student turns by questions (arXiv 2602.16488).
 
-    The student's own model writes it, shown its attempt and the teacher's private knowledge (arXiv 2602.16488,
-    Q-priming); the student's context holds the question alone.
+    The student's own model writes the question; it is shown its attempt and the teacher's private knowledge. The
+    student's context holds the question alone.
+
+    Attributes:
+      decay: an incorrect turn t, counted from 0, is replaced with probability decay ** t. A
+        question that is cut short, attempts an answer or gives the answer away is not used.
+
+    Raises:
+      UserError: `decay` is no probability.
     """
 
     decay: float = 0.75
@@ -42,21 +52,24 @@ class QuestionInjection:
 
 @dataclass(frozen=True)
 class DialogueRules:
-    """The shape of a dialogue.
+    """Limits of a dialogue, and what may be done to its turns.
 
     Attributes:
-      max_turns: student turns at most.
-      student_tokens, teacher_tokens: tokens of a turn at most, its end included. A turn that spends them is closed as
-        it is.
-      private_tokens: tokens of the verifier's words that reach the teacher before each reply, at most.
+      max_turns: largest number of student turns.
+      student_tokens, teacher_tokens: largest number of tokens of a turn, its end included. A turn that reaches it
+        without an end is closed there.
+      private_tokens: largest number of tokens of the verifier's words that the teacher reads before each reply.
       guard: against teachers that give the answer away.
       injection: Q-priming's questions, None for none.
       overlap_verification: whether the teacher reads the student's turn while it is judged. It pays where verdicts take
         long (programs run against tests); the teacher's model then also reads turns that end a dialogue.
       verifier_retries: how often a verifier is asked again about an utterance that it failed on, before the dialogue is
         dropped.
-      max_context: tokens of either side's context at most. A dialogue whose context has no room for the next exchange
-        ends after the student's turn. None makes room for the longest dialogue that is possible.
+      max_context: largest number of tokens of either side's context. A dialogue whose context has no room for the next
+        exchange ends after the student's turn. None: the engine gets room for the longest dialogue that is possible.
+
+    Raises:
+      UserError: a value is too small.
     """
 
     # Budgets.

@@ -17,14 +17,15 @@ ReplyFunction = Callable[[Task, Problem, Sequence[Turn], Verdict], str]
 
 
 class Script:
-    """Base of teachers that can tell a reply from the dialogue so far. A subclass needs a `name` and a `reply`.
+    """Base class of teachers that are Python functions. A subclass defines `name` and `reply`.
 
     Attributes:
       name: the arm's name.
-      threads: replies that are made at once, each in a thread of its own, so that a slow one holds up no other
-        dialogue. 0 for functions that only compute: each is called in its turn, which makes runs repeatable to the
-        last bit. (With threads, which dialogues share a call of the student's model depends on when replies come, and
-        log-probabilities may differ in their last digits; the dialogues do not.)
+      threads: how many replies are made at once, each in a thread, so that a slow one does not hold up other dialogues.
+        0 for functions that only compute: `reply` is then called in the rollout's own thread, which makes runs
+          repeatable
+        to the last bit. (With threads, which dialogues share a call of the student's model depends on when replies
+        come, and log-probabilities may differ in their last digits; the dialogues do not.)
       guarded: whether the leak guard reads the replies.
     """
 
@@ -35,25 +36,34 @@ class Script:
     runs_model: bool = False
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """What the teacher says next. `conversation` ends with the student's turn that `verdict` judges."""
+        """What the teacher says next. A subclass implements it.
+
+        Args:
+          task: the task of the rollout, which has the private knowledge.
+          problem: what the dialogue is about, answer included.
+          conversation: the public turns so far; the problem's statement is the first, the student's latest turn the
+            last.
+          verdict: the verifier's, on that latest turn.
+        """
         raise NotImplementedError(f"{type(self).__name__} is a teacher without a `reply`")
 
     def turns(self, problem: Problem) -> int | None:
-        """Student turns after which the teacher has nothing more to say; None for no end of its own."""
+        """The number of student turns after which the teacher has nothing more to say; None for no limit."""
         return None
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher of one rollout: a ThreadedTeacher, or an InlineTeacher if `threads` is 0."""
         return ThreadedTeacher(self, setup.task) if self.threads else InlineTeacher(self, setup.task)
 
 
 @dataclass(frozen=True)
 class Function(Script):
-    """A Python function in the teacher's seat.
+    """A Python function as the teacher.
 
     Attributes:
-      function: called as `function(task, problem, conversation, verdict)` for each reply, from several threads, and
-        returns what the teacher says; see `Script.reply`. What it raises drops the dialogue that it was called for.
+      function: called as `function(task, problem, conversation, verdict)` for each reply, from several threads; returns
+        what the teacher says. For its arguments see `Script.reply`. An exception drops the dialogue that it was called
+        for.
       name, threads, guarded: see `Script`.
     """
 
@@ -66,11 +76,17 @@ class Function(Script):
         at_least(self, threads=0)
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """Calls `function`; see `Script.reply`."""
         return self.function(task, problem, conversation, verdict)
 
 
 class InlineTeacher(Teacher):
-    """Calls a script in its turn. Each reply is ready as soon as it was asked for."""
+    """The live teacher that calls a script at once in `start`, in the rollout's own thread.
+
+    Args:
+      script: makes the replies.
+      task: handed to the script.
+    """
 
     in_step = True  # a function that only computes gives each process the same reply
 
@@ -80,18 +96,26 @@ class InlineTeacher(Teacher):
         self._ready: dict[int, Reply | NoReply] = {}
 
     def turns(self, problem: Problem) -> int | None:
+        """The script's `turns`."""
         return self._script.turns(problem)
 
     def start(self, requests: Sequence[Request]) -> None:
+        """Calls the script for each request, and waits for its replies."""
         self._ready |= {request.dialogue: _reply(self._script, self._task, request) for request in requests}
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
+        """The replies to all requests since the last call, by dialogue id."""
         ready, self._ready = self._ready, {}
         return ready
 
 
 class ThreadedTeacher(Teacher):
-    """Calls a script for many dialogues at once, each in a thread, and hands replies over as they come."""
+    """The live teacher that calls a script for many dialogues at once, each in a thread.
+
+    Args:
+      script: makes the replies; its `threads` says how many at once.
+      task: handed to the script.
+    """
 
     def __init__(self, script: Script, task: Task):
         self._script, self._task = script, task
@@ -100,14 +124,17 @@ class ThreadedTeacher(Teacher):
         self._pending: dict[Future[Reply | NoReply], int] = {}
 
     def turns(self, problem: Problem) -> int | None:
+        """The script's `turns`."""
         return self._script.turns(problem)
 
     def start(self, requests: Sequence[Request]) -> None:
+        """Hands the requests to the threads, and returns without waiting."""
         # The pool takes any number of requests, and answers as many at once as it has threads.
         for request in requests:
             self._pending[self._pool.submit(_reply, self._script, self._task, request)] = request.dialogue
 
     def wait(self, idle: bool) -> None:
+        """Waits for a reply if `idle`, so that the student has nothing to do; returns at once otherwise."""
         # While the student has turns to take, replies are left to come in their own time.
         if idle and self._pending:
             wait(self._pending, return_when=FIRST_COMPLETED)
@@ -115,10 +142,12 @@ class ThreadedTeacher(Teacher):
             wait(self._pending, timeout=LINGER_SECONDS)
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
+        """The replies that are ready, by dialogue id."""
         done = [future for future in self._pending if future.done()]
         return {self._pending.pop(future): future.result() for future in done}
 
     def close(self) -> None:
+        """Drops the requests that no thread has begun. Calls under way end by themselves."""
         # Calls under way cannot be stopped, but nobody waits for them.
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -32,10 +32,14 @@ _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
 def statement(problem: Problem, setting: str) -> str:
-    """What the user says first: the whole problem in "full" and "concat", else the first shard.
+    """The user's first message: the whole problem in the settings "full" and "concat", else the first shard.
+
+    Args:
+      problem: its question is shard 1, its `shards` are the others, `full` is the whole statement.
+      setting: one of `SETTINGS`.
 
     Raises:
-      UserError: "full" of a problem without a full statement.
+      UserError: the setting is "full" and the problem has no full statement.
     """
     if setting == "full":
         if not problem.full:
@@ -45,12 +49,12 @@ def statement(problem: Problem, setting: str) -> str:
 
 
 def replies(problem: Problem, setting: str) -> tuple[str, ...]:
-    """What a scripted user says after each student turn but the last.
+    """The messages of a scripted user after the first one; message i comes after student turn i, counted from 1.
 
     Args:
       problem: its question is shard 1, its `shards` are the others.
-      setting: "full", "concat": nothing; "sharded": the next shard, verbatim; "recap": the same, and in the end all
-        shards once more; "snowball": all earlier shards once more, and the next one.
+      setting: "full" and "concat": there are none; "sharded": one shard a message, verbatim; "recap": the same, and at
+        the end one message with all shards; "snowball": each message repeats all earlier shards and adds the next one.
     """
     shards = [problem.question, *problem.shards]
     if setting == "sharded":
@@ -65,17 +69,22 @@ def replies(problem: Problem, setting: str) -> tuple[str, ...]:
 
 
 def bullets(shards: Sequence[str]) -> str:
-    """A line for each shard."""
+    """The shards as one text, with a line "- SHARD" for each."""
     return "\n".join(f"- {shard}" for shard in shards)
 
 
 def revealed_by_turn(problem: Problem, setting: str, turns: int) -> list[int]:
-    """How many shards, the first included, have been revealed when each student turn is taken.
+    """How many shards the user has revealed by the time the student takes each turn.
 
-    A language-model user reveals one in each turn as the script of "sharded" does, in an order of its own.
+    A language-model user also reveals one shard in each message, so its counts are those of the setting "sharded".
+
+    Args:
+      problem: its question is shard 1, its `shards` are the others.
+      setting: one of `SETTINGS`.
+      turns: how many turns the student took.
 
     Returns:
-      A number for each of `turns` turns.
+      For each of `turns` turns the number of shards, the first included.
     """
     all_shards = 1 + len(problem.shards)
     at_first = all_shards if setting in ONE_TURN else 1
@@ -84,7 +93,14 @@ def revealed_by_turn(problem: Problem, setting: str, turns: int) -> list[int]:
 
 @dataclass(frozen=True)
 class ShardUser(Script):
-    """A scripted user in the teacher's seat, which says `replies` one by one. It never judges an attempt."""
+    """A scripted user in place of the teacher, who says the messages of `replies` one by one.
+
+    It never says whether an attempt is right.
+
+    Attributes:
+      setting: one of `SETTINGS`.
+      name: the arm's name.
+    """
 
     setting: str
     name: str = "scripted"
@@ -92,36 +108,41 @@ class ShardUser(Script):
     guarded = False  # all that it says is the problem's own statement
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """The next message of `replies`, whatever the student said."""
         # After the first student turn comes the first reply, and so on.
         return replies(problem, self.setting)[sum(turn.role == "student" for turn in conversation) - 1]
 
     def turns(self, problem: Problem) -> int:
+        """The number of student turns: one after each of the user's messages, the first included."""
         return 1 + len(replies(problem, self.setting))
 
 
 @dataclass(frozen=True)
 class LanguageUser(LanguageTeacher):
-    """A language model in the user's seat. It reveals a shard in each turn, of its own choice and in its own words.
+    """A language model as a user, who reveals one shard in each turn, in an order and in words of its choice.
 
-    It knows the shards by their numbers (from 2; shard 1 is the question), not the answer, and reads which of them are
-    not revealed yet. A message to the student is marked and opens with the number of its shard,
-    `<message>3: ...</message>`. A message is refused that names no unrevealed shard, omits a number that the shard
-    holds, or holds another unrevealed shard or a number of one; it is sampled again, and then replaced by the next
-    unrevealed shard verbatim.
+    It knows the shards by their numbers (from 2; shard 1 is the question) and not the answer, and reads which of them
+    are not revealed yet. It marks the message to the student, which begins with the number of its shard:
+    `<message>3: ...</message>`. A message is refused if it names no unrevealed shard, omits a number that the shard
+    contains, or contains the text of another unrevealed shard or a number of one. A refused message is sampled again,
+    and in the end replaced by the next unrevealed shard verbatim.
 
     Attributes:
-      tag: the name of the marked block, which is the `feedback_tag` of the prompts in use.
+      tag: the name of the marked block; it must be the `feedback_tag` of the prompts in use.
     """
 
     tag: str = "message"
 
     def turns(self, problem: Problem) -> int:
+        """The number of student turns: one for each shard."""
         return 1 + len(problem.shards)
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
+        """The numbers of the unrevealed shards, such as "2, 4"."""
         return note(problem, revealed)
 
     def message(self, problem: Problem, marked: str, revealed: Sequence[int]) -> Message | None:
+        """The message without its number, and the number as its fact; None if it must be refused."""
         match = _MESSAGE.fullmatch(marked.strip())
         if match is None:
             return None
@@ -133,7 +154,8 @@ class LanguageUser(LanguageTeacher):
         public = [problem.question, *(problem.shards[other - 2] for other in revealed)]
         return Message(words, number) if _faithful(words, problem.shards[number - 2], withheld, public) else None
 
-    def instead(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
+    def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
+        """The first unrevealed shard, verbatim."""
         # A dialogue has a turn for each shard, so one is always left.
         number = unrevealed(problem, revealed)[0]
         shard = problem.shards[number - 2]
@@ -141,17 +163,33 @@ class LanguageUser(LanguageTeacher):
 
 
 def marked_shard(tag: str, number: int, words: str) -> str:
-    """A message as a language-model user is to write it."""
+    """A message in the form that a language-model user must write: `<TAG>NUMBER: WORDS</TAG>`.
+
+    Args:
+      tag: the name of the marked block.
+      number: of the shard.
+      words: what the student is told.
+    """
     return f"<{tag}>{number}: {words}</{tag}>"
 
 
 def note(problem: Problem, revealed: Sequence[int]) -> str:
-    """The numbers of the shards that are not revealed yet, as text for a language-model user to read."""
+    """The numbers of the unrevealed shards as a text such as "2, 4", for a language-model user to read.
+
+    Args:
+      problem: its `shards` have the numbers from 2 on.
+      revealed: numbers of the shards revealed so far.
+    """
     return ", ".join(str(number) for number in unrevealed(problem, revealed))
 
 
 def unrevealed(problem: Problem, revealed: Sequence[int]) -> list[int]:
-    """The numbers of the shards that are not revealed yet, rising; shard 1 is the question."""
+    """The numbers of the shards that are not revealed yet, rising.
+
+    Args:
+      problem: its question is shard 1, its `shards` have the numbers from 2 on.
+      revealed: numbers of the shards revealed so far; shard 1 need not be among them.
+    """
     return [number for number in range(2, 2 + len(problem.shards)) if number not in revealed]
 
 
@@ -174,12 +212,12 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class ShardedTask:
-    """A task's problems as a user tells them in shards, which only the user knows at first.
+    """A task whose problems a user tells in shards. At first only the user knows all of them.
 
     Attributes:
-      task: judges. Only its problems with shards are used.
-      settings: see `statement`. `problems` returns the problems in the first setting, then in the second, and so on.
-      limit: problems at most, from the first that has shards; None for all.
+      task: the wrapped task, which verifies answers. Only its problems with shards are used.
+      settings: some of `SETTINGS`. `problems` returns the problems in the first setting, then in the second, and so on.
+      limit: largest number of problems with shards, counted from the first; None for all.
     """
 
     task: Task
@@ -188,13 +226,17 @@ class ShardedTask:
 
     @property
     def name(self) -> str:
+        """The wrapped task's name."""
         return self.task.name
 
     def problems(self, split: str) -> list[Problem]:
-        """The problems with shards, each with its setting's statement as the question.
+        """The problems with shards, in each of the settings, with the user's first message as the question.
+
+        Args:
+          split: "train" or "test".
 
         Raises:
-          UserError: no problem of the split has shards, or one lacks a full statement that a setting needs.
+          UserError: no problem of the split has shards, or one lacks the full statement that the setting "full" needs.
         """
         # The limit is on instructions, and each of them is told in every setting.
         sharded = [problem for problem in self.task.problems(split) if problem.shards][: self.limit]
@@ -206,18 +248,21 @@ class ShardedTask:
         return [dataclasses.replace(p, question=statement(p, setting)) for setting in self.settings for p in sharded]
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """The wrapped task's verdicts on (problem, utterance) pairs, in order."""
         return self.task.verify(items)
 
     def static_knowledge(self, problem: Problem) -> str:
-        """The shards after the first, each in a numbered line."""
+        """The shards after the first as a text with a line "NUMBER: SHARD" for each, from number 2 on."""
         return "\n".join(f"{number}: {shard}" for number, shard in enumerate(problem.shards, start=2))
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """Nothing: a user is no verifier."""
+        """Always "": a user does not learn the verifier's words."""
         return ""
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """What the wrapped task's scripted teacher says to the verdict; it reveals no shard."""
         return self.task.reply(problem, conversation, verdict)
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether the wrapped task finds that the teacher's text gives the answer away."""
         return self.task.leaks(problem, teacher_text, public_text)

@@ -10,13 +10,14 @@ from sml_jax.dialogue.transcript import Dialogue
 
 
 def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
-    """Success, turns and the rates of what may go wrong, over the dialogues of a rollout.
+    """Success, turns and rates of what may go wrong, over the dialogues of a rollout.
 
     Returns:
-      Per dialogue that counts: `success`, `first_turn_success`, `turns` (of the student), `overlong_rate`; NaN if
-      there is none. Per student turn: `attempt_rate`, `injected_rate`. Per reply of the teacher: `leak_rate`,
-      `unmarked_rate`, `redaction_rate`. Per turn of either side: `truncated_rate`. Per dialogue: `dropped_rate`.
-      `verifier_errors` is the number of dialogues that were dropped because the verifier failed.
+      Averages over the dialogues that were not dropped: `success`, `first_turn_success`, `turns` (of the student),
+      `overlong_rate`; NaN if there is none. Fractions of their student turns: `attempt_rate`, `injected_rate`.
+      Fractions of the teacher's replies: `leak_rate`, `unmarked_rate`, `redaction_rate`. Fraction of both sides' turns:
+      `truncated_rate`. Fraction of all dialogues: `dropped_rate`. `verifier_errors` is the number of dialogues that
+      were dropped because the verifier failed.
     """
     dropped = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = not_dropped(dialogues)

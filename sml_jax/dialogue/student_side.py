@@ -36,12 +36,13 @@ class _StudentTurn:
 
 
 class StudentSide:
-    """Speaks for the student in every dialogue of a rollout.
+    """Speaks for the student in every dialogue of a rollout: samples turns, has them judged, writes them to contexts.
 
     Args:
-      engine, params: of the student's model. key: the random key of its samples.
+      engine, params: the student's model. key: the random key of its samples.
+      task: verifies the turns. framing: writes contexts as tokens. rules: token budgets and question injection.
       teacher: reads ahead while turns are judged, and says what the question writer may know.
-      writer: of Q-priming's questions, None for none.
+      writer: writes Q-priming's questions, None for none.
     """
 
     def __init__(
@@ -65,20 +66,23 @@ class StudentSide:
 
     @property
     def copied(self) -> int:
-        """Tokens whose keys and values were copied from another dialogue with the same opening."""
+        """Tokens whose keys and values were copied from another dialogue with the same opening, so far."""
         return self._contexts.copied_tokens
 
     @property
     def idle(self) -> bool:
-        """Whether no student turn is under way."""
+        """Whether no student turn is being sampled."""
         return not self._contexts.active_turns
 
     def open(self, live: LiveDialogue) -> None:
-        """Gives the row's context to a new dialogue."""
+        """Starts the context in the dialogue's row anew, with the dialogue's student context."""
         self._contexts.start(live.row, live.id, live.student_context.tokens)
 
     def start(self, lives: Sequence[LiveDialogue]) -> None:
-        """Lets the student speak in these dialogues, in the next calls of its model."""
+        """Begins a student turn in these dialogues, which the next calls of the model sample.
+
+        Whatever was appended to their student contexts since the last turn is read first.
+        """
         for live in lives:
             # The model has what it sampled itself, and is given what came after that.
             unread = live.student_context.tokens[len(self._contexts.context(live.row)) :]
@@ -86,17 +90,22 @@ class StudentSide:
             self._contexts.begin_turn(live.row, self._rules.student_tokens)
 
     def dispatch(self, stop_fraction: float) -> None:
-        """Starts a call of the model; see `ContextBatch.dispatch`."""
+        """Starts a call of the student's model for all turns that have begun, without waiting for it.
+
+        Args:
+          stop_fraction: the call returns when this fraction of the turns has ended; see `ContextBatch.dispatch`.
+        """
         self._contexts.dispatch(stop_fraction)
 
     def collect(self, by_row: Mapping[int, LiveDialogue]) -> list[LiveDialogue]:
-        """Waits for the call under way, and writes the turns that ended in it, with their verdicts.
+        """Waits for the call of the model, judges the turns that ended in it, and writes them to both contexts.
 
         Args:
-          by_row: the dialogue of each row.
+          by_row: the dialogue in each row.
 
         Returns:
-          Dialogues whose turn has ended. One where something failed is among them, dropped.
+          The dialogues whose turn has ended, dropped ones among them: where something failed in one dialogue, it is
+            dropped.
         """
         utterances = self._contexts.collect()
         lives = [by_row[row] for row in utterances]

@@ -28,13 +28,13 @@ class Request:
 
     Attributes:
       dialogue: the dialogue's id, under which `Teacher.collect` returns the reply.
-      row: the dialogue's place among those under way, from 0; no two dialogues under way share one.
+      row: the dialogue's row in the batch, from 0. No two dialogues have the same row at the same time.
       problem: what the dialogue is about, answer included.
       turns: the public conversation so far: the problem's statement first, the student's turn to answer last.
       verdict: the verifier's judgement of that turn.
       context: everything the teacher has read so far, private knowledge included, as tokens of the run's framing.
       revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
-      draw: how many replies to this turn the leak guard has refused already.
+      draw: how many replies to this turn were refused already, by the leak guard or because they held no feedback.
     """
 
     dialogue: int
@@ -55,10 +55,11 @@ class Reply:
     Attributes:
       text: what the student is told; None if the teacher wrote nothing that can be shown to the student.
       tokens: `text` as tokens of the run's framing; None to have it tokenised, and cut at the rules' `teacher_tokens`.
-      context_tokens: the turn as it stands in the teacher's own context, such as with its thinking; None for `tokens`.
+      context_tokens: the turn as it is written in the teacher's own context, for instance with its thinking; None if it
+        is the same as `tokens`.
       fact: the number of the fact about the problem that the reply reveals, 0 for none. A user who tells a problem bit
         by bit reveals a fact in each reply.
-      truncated: the teacher ran out of tokens before it ended its turn.
+      truncated: whether the teacher reached its limit of tokens before it ended its turn.
     """
 
     text: str | None
@@ -70,7 +71,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class NoReply:
-    """Stands in the place of a reply that could not be made. It drops its dialogue, and no other.
+    """Takes the place of a reply that could not be made. The dialogue is then dropped, and no other.
 
     Attributes:
       error: what was being done and what went wrong, in one line.
@@ -84,8 +85,8 @@ class RolloutSetup:
     """What a rollout offers to the teacher that is made for it.
 
     Attributes:
-      task: judges, and knows the private knowledge.
-      framing: writes the contexts as tokens. rules: turns and budgets.
+      task: verifies answers, and has the private knowledge.
+      framing: writes the contexts as tokens. rules: turn limit and token budgets.
       engine: the student's compiled kernels. student_params: the student's parameters in this rollout.
       initial_params: parameters of the frozen initial student, which is the paper's teacher.
       key: the random key of the teacher's side.
@@ -102,7 +103,7 @@ class RolloutSetup:
 
 @runtime_checkable
 class TeacherSpec(Protocol):
-    """A teacher as recipes name it: a frozen object that makes the live teacher of each rollout."""
+    """What a recipe names as the teacher: a frozen object that makes a live `Teacher` for each rollout."""
 
     @property
     def name(self) -> str:
@@ -111,18 +112,19 @@ class TeacherSpec(Protocol):
 
     @property
     def runs_model(self) -> bool:
-        """Whether its teacher runs a language model with the student's engine, which `sml-jax plan` then counts."""
+        """Whether its teacher runs a language model with the student's engine, so that `sml-jax plan` counts that."""
         ...
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher of one rollout."""
         ...
 
 
 class Teacher:
-    """Who answers the student in the dialogues of one rollout.
+    """Answers the student in the dialogues of one rollout.
 
-    A subclass writes `start` and `collect`; every other member has a default that suits a teacher without a model.
+    A subclass writes `start` (takes requests) and `collect` (returns the replies that are ready, by dialogue id); every
+    other member has a default that suits a teacher without a model.
 
     Attributes:
       guarded: whether the leak guard reads its replies.
@@ -130,9 +132,9 @@ class Teacher:
         `LeakGuard.regenerations` times, before it is replaced; if not, it is replaced at once.
       knows: whose private knowledge it reads: "own", of the problem at hand; "other", of another problem (its replies
         are then about the wrong problem); "none", of no problem.
-      max_length: tokens that a context of its own can hold; None if it keeps none.
-      in_step: whether every process of a run of several makes the same replies by itself, in the same order. If not,
-        process 0 alone asks the teacher for replies and tells the others. `turns` and `reads` are asked in all of them.
+      max_length: tokens that each of its contexts can hold; None if it has no contexts.
+      in_step: whether each process of a multi-process run makes the same replies by itself, in the same order. If not,
+        process 0 alone calls `start` and `collect`, and sends the replies to the others; all call `turns` and `reads`.
       forwarded: tokens that went through its model so far, padding aside. copied: tokens whose keys and values were
         copied from another dialogue with the same opening.
     """
@@ -151,14 +153,14 @@ class Teacher:
         raise NotImplementedError(f"{type(self).__name__} is a teacher without a `start`")
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
-        """The replies that are ready, by dialogue id, each handed over once. Does not wait."""
+        """The replies that are ready, by dialogue id. Each is returned once. The call does not wait for more."""
         raise NotImplementedError(f"{type(self).__name__} is a teacher without a `collect`")
 
     def wait(self, idle: bool) -> None:
-        """Is called in each round of the rollout before `collect`, while the student's model runs.
+        """The rollout calls it in each round before `collect`, while the student's model runs; it may wait for replies.
 
         Args:
-          idle: the student has nothing to do until a reply is ready, so that waiting for one holds nobody up.
+          idle: whether the student has nothing to do until a reply is ready. Only then may waiting take long.
         """
         # A pause keeps the rollout from asking `collect` at full speed. A teacher that can be woken by its first reply
         # overrides this.
@@ -166,22 +168,29 @@ class Teacher:
             time.sleep(0.001)
 
     def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Reply:
-        """What is said in place of a reply that the leak guard refused for good."""
+        """The reply in place of one that was refused in every try, or at once if `redraws` is False.
+
+        Args:
+          problem: what the dialogue is about.
+          revealed: numbers of the facts that replies have revealed so far.
+          redaction: the fixed text of the leak guard for such turns.
+        """
         return Reply(redaction)
 
     # Knowledge: how long the teacher has something to say, and what it alone reads.
 
     def turns(self, problem: Problem) -> int | None:
-        """Student turns after which the teacher has nothing more to say; None for no end of its own."""
+        """The number of student turns after which the teacher has nothing more to say; None for no limit."""
         return None
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
-        """What the teacher alone learns before it replies, "" for nothing.
+        """What the teacher alone reads before it replies, such as the verifier's words; "" for nothing.
 
         Args:
-          task: knows the private knowledge.
-          problem: whose private knowledge it has, see `knows`. verdict: on the student's turn as an answer to it.
-          revealed: see `Request`.
+          task: has the private knowledge.
+          problem: the one whose private knowledge the teacher has, see `knows`.
+          verdict: on the student's latest turn, taken as an answer to `problem`.
+          revealed: numbers of the facts that replies have revealed so far.
         """
         return task.dynamic_knowledge(problem, verdict)
 
@@ -189,14 +198,16 @@ class Teacher:
 
     @property
     def forwarded(self) -> int:
+        """Tokens that went through its model so far, padding aside; 0 without a model."""
         return 0
 
     @property
     def copied(self) -> int:
+        """Tokens whose keys and values were copied from another dialogue with the same opening; 0 without a model."""
         return 0
 
     def open(self, dialogue: int, row: int, context: Sequence[int]) -> None:
-        """A dialogue begins.
+        """The rollout calls it when a dialogue begins.
 
         Args:
           dialogue, row: see `Request`.
@@ -204,14 +215,18 @@ class Teacher:
         """
 
     def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
-        """May read ahead while the student's turns are being judged.
+        """Lets a model read contexts while the student's turns are being judged; by default it does nothing.
 
         Args:
-          contexts: by row, what the teacher will have read if it has to reply.
+          contexts: by row, what the teacher will have read if it has to reply, as tokens.
         """
 
     def dispatch(self, stop_fraction: float) -> None:
-        """Starts a call of the teacher's model, which `wait` then waits for; see `ContextBatch.dispatch`."""
+        """Starts a call of the teacher's model, for which `wait` then waits; by default it does nothing.
+
+        Args:
+          stop_fraction: the call returns when this fraction of the turns has ended; see `ContextBatch.dispatch`.
+        """
 
     def close(self) -> None:
-        """The rollout is over, or was stopped: frees what the teacher holds."""
+        """Frees what the teacher holds. Called once, when the rollout is over or was stopped."""

@@ -17,7 +17,13 @@ from sml_jax.tasks.problems.types import Problem, Task, Turn
 
 
 class TeacherSide:
-    """Lets a teacher answer in every dialogue of a rollout, and guards its replies."""
+    """Speaks for a teacher in every dialogue of a rollout, and guards its replies.
+
+    Args:
+      teacher: the live teacher of the rollout.
+      task: has the private knowledge, and tells whether a reply leaks.
+      framing: writes contexts as tokens. rules: token budgets and the leak guard.
+    """
 
     def __init__(self, teacher: Teacher, task: Task, framing: Framing, rules: DialogueRules):
         self._teacher, self._task, self._framing, self._rules = teacher, task, framing, rules
@@ -27,24 +33,28 @@ class TeacherSide:
         self._waiting: dict[int, tuple[LiveDialogue, Request]] = {}  # by dialogue id
 
     def max_turns(self, problem: Problem) -> int:
-        """Student turns of a dialogue about this problem at most."""
+        """The largest number of student turns in a dialogue about this problem."""
         teacher_turns = self._teacher.turns(problem)
         return self._rules.max_turns if teacher_turns is None else min(teacher_turns, self._rules.max_turns)
 
     def known_problem(self, live: LiveDialogue) -> Problem | None:
-        """The problem whose private knowledge the teacher has, None for no problem's."""
+        """The problem whose private knowledge the teacher has in this dialogue; None if it has none."""
         return {"own": live.problem, "other": live.other_problem, "none": None}[self._teacher.knows]
 
     def static_knowledge(self, live: LiveDialogue) -> str:
-        """What the teacher alone knows from the start, "" for nothing."""
+        """What the teacher alone knows from the start of this dialogue, "" for nothing."""
         known = self.known_problem(live)
         return self._task.static_knowledge(known) if known is not None else ""
 
     def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, list[int]]:
-        """What each dialogue's teacher alone learns of the student's latest turn.
+        """What the teacher, and not the student, learns about the student's latest turn.
+
+        Args:
+          lives: dialogues with a verdict on their latest turn.
 
         Returns:
-          Tokens by dialogue id. A dialogue where something fails is dropped, and is not in the result.
+          By dialogue id the tokens to append to the teacher's context. Where something fails the dialogue is dropped
+          and has no entry.
         """
         known = {live.id: self.known_problem(live) for live in lives}
         verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
@@ -66,22 +76,27 @@ class TeacherSide:
         return private
 
     def open(self, live: LiveDialogue) -> None:
-        """A dialogue begins."""
+        """Tells the teacher that this dialogue begins."""
         if self._asks:
             self._teacher.open(live.id, live.row, live.teacher_context)
 
     def prefill(self, lives: Sequence[LiveDialogue], student_turns: Sequence[list[int]]) -> None:
-        """Lets the teacher read ahead before it is known whether it will have to reply.
+        """Lets the teacher read the student's turns before it is known whether it will have to reply.
 
         Args:
-          student_turns: for each dialogue, the turn that is about to be added to its `teacher_context`.
+          lives: dialogues whose `teacher_context` does not hold the student's latest turn yet.
+          student_turns: for each dialogue, the turn's tokens that will be appended to its `teacher_context`.
         """
         pairs = zip(lives, student_turns, strict=True)
         if self._asks:
             self._teacher.prefill({live.row: [*live.teacher_context, *turn] for live, turn in pairs})
 
     def start(self, lives: Sequence[LiveDialogue]) -> None:
-        """Asks the teacher for a reply in these dialogues. One where something fails is dropped."""
+        """Asks the teacher for a reply in each of these dialogues, without waiting for it.
+
+        What the teacher alone learns about the student's turn is appended to its context first. Where that fails the
+        dialogue is dropped.
+        """
         private = self.dynamic_knowledge(lives)
         requests = []
         for live in not_dropped(lives):
@@ -101,22 +116,30 @@ class TeacherSide:
         self._ask(requests)
 
     def wait(self, idle: bool) -> None:
-        """Waits for the teacher's call under way, or for a reply if the student has nothing to do; see `Teacher`."""
+        """Waits for the teacher's call under way, or for a reply if the student has nothing to do.
+
+        Args:
+          idle: whether the student has nothing to do; see `Teacher.wait`.
+        """
         if self._asks:
             self._teacher.wait(idle and bool(self._waiting))
 
     def dispatch(self, stop_fraction: float) -> None:
-        """Starts a call of the teacher's model, if it has one, for the dialogues that wait for it."""
+        """Starts a call of the teacher's model, if it has one, for the dialogues that wait for a reply.
+
+        Args:
+          stop_fraction: the call returns when this fraction of the replies has ended; see `ContextBatch.dispatch`.
+        """
         if self._asks:
             self._teacher.dispatch(stop_fraction)
 
     def collect(self) -> list[LiveDialogue]:
-        """Writes the replies that are ready into both sides' contexts and the text.
+        """Writes the replies that are ready into both sides' contexts and into the public conversation.
 
         A reply that leaks, or that holds nothing for the student, is asked for again or replaced.
 
         Returns:
-          The dialogues that are answered. One where something failed is dropped, and is not among them.
+          The dialogues that were answered. Where something failed the dialogue is dropped and left out.
         """
         answered, again = [], []
         for dialogue, reply in self._collected().items():

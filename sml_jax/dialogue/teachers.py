@@ -41,7 +41,7 @@ class Feedback:
     runs_model: ClassVar[bool] = True
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher: the initial student's model, which knows the problem at hand."""
         return LanguageTeacher(setup.engine, setup.initial_params).make(setup)
 
 
@@ -53,7 +53,7 @@ class Shuffled:
     runs_model: ClassVar[bool] = True
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher: the initial student's model, which knows another problem."""
         return LanguageTeacher(setup.engine, setup.initial_params, "other").make(setup)
 
 
@@ -65,19 +65,19 @@ class Uninformed:
     runs_model: ClassVar[bool] = True
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher: the initial student's model, which knows no problem's private knowledge."""
         return LanguageTeacher(setup.engine, setup.initial_params, "none").make(setup)
 
 
 @dataclass(frozen=True)
 class Self:
-    """Control arm: the student answers itself, with its parameters of this moment and without private knowledge."""
+    """Control arm: the student is its own teacher, with its present parameters and without private knowledge."""
 
     name: str = "self"
     runs_model: ClassVar[bool] = True
 
     def make(self, setup: RolloutSetup) -> Teacher:
-        """The live teacher of one rollout."""
+        """Makes the live teacher: the student's model, which knows no problem's private knowledge."""
         return LanguageTeacher(setup.engine, setup.student_params, "none").make(setup)
 
 
@@ -86,10 +86,14 @@ class Self:
 
 @dataclass(frozen=True)
 class Retry(Script):
-    """Control arm: says only that an attempt was wrong, always in the same words.
+    """Control arm: says that the attempt was wrong, always in the same words.
 
     Attributes:
       text: these words.
+      name: the arm's name.
+
+    Raises:
+      UserError: `text` is empty.
     """
 
     text: str = "that is not right, try again"
@@ -101,6 +105,7 @@ class Retry(Script):
             raise UserError("retry: text is empty: give what the arm retry says")
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """Always `text`."""
         return self.text
 
 
@@ -109,8 +114,9 @@ class Scripted(Script):
     """The task's own scripted teacher, `Task.reply`.
 
     Attributes:
-      threads: replies that are made at once. The default 0 calls the task in its turn; give a number for a task whose
-        reply takes long, such as one that asks a remote endpoint. See `Script`.
+      name: the arm's name.
+      threads: how many replies are made at once, see `Script`. The default 0 calls the task in the rollout's own
+        thread; give a number for a task whose reply takes long, such as one that asks a remote endpoint.
     """
 
     name: str = "scripted"
@@ -120,14 +126,16 @@ class Scripted(Script):
         at_least(self, threads=0)
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """The task's reply to the verdict."""
         return task.reply(problem, conversation, verdict)
 
 
 def check_arms(arms: Sequence[TeacherSpec], where: str = "arms") -> None:
-    """Checks the arms of a suite.
+    """Checks that there is at least one arm, and that no two have the same name.
 
     Args:
-      where: the place that errors name.
+      arms: the teachers.
+      where: the setting that the error names, such as "experiment: teacher".
 
     Raises:
       UserError: there are none, or two share a name.

@@ -71,15 +71,16 @@ class Dialogue:
       verdicts: the verifier's, on each student turn in order.
       solved_turn: the first correct student turn, from 1; 0 for none.
       tokens: the student's context, from the first token to the last.
-      leaks: teacher turns whose first draw gave the answer away.
-      redactions: teacher turns that were replaced, because no draw could be said.
-      injected_turns: numbers, from 1, of the student turns in whose place Q-priming put a question.
-      truncated: turns of either side that ran out of tokens before they ended.
-      unmarked: teacher turns whose first draw held no feedback block where one was asked for.
+      leaks: number of teacher turns whose first sample gave the answer away.
+      redactions: number of teacher turns that were replaced, because every sample was refused.
+      injected_turns: numbers, from 1, of the student turns that Q-priming replaced by a question.
+      truncated: number of turns, of either side, that reached their limit of tokens before they ended.
+      unmarked: number of teacher turns whose first sample had no feedback block, or one that a language-model user may
+        not say.
       revealed: for each reply of a language-model user, the number of the shard that it revealed (the question is 1).
-      overlong: it ended because a context had no room for the next exchange.
-      dropped: why it does not count, opening with "verifier", "problem" or "overlong"; "" for one that counts. The last
-        student turn may then be without a verdict.
+      overlong: whether it ended because a context had no room for the next exchange.
+      dropped: why it is left out of all numbers, beginning with "verifier", "problem" or "overlong"; "" if it is not.
+        The last student turn of a dropped dialogue may have no verdict.
     """
 
     # What was said, and what came of it.
@@ -101,12 +102,16 @@ class Dialogue:
 
     @property
     def teacher_turns(self) -> int:
-        """The number of the teacher's replies; its statement of the problem is none."""
+        """The number of the teacher's replies, without its statement of the problem."""
         return max(sum(turn.role == "teacher" for turn in self.turns) - 1, 0)
 
 
 class StudentContext:
-    """A dialogue's student context while it grows: every token with its part in the Transcript."""
+    """A dialogue's student context while it grows, with what the Transcript says about each token.
+
+    Attributes:
+      tokens, student, injected, logprob, sampling_logprob, turn: lists with an entry for each token; see `Transcript`.
+    """
 
     def __init__(self) -> None:
         # Lists of one length, by token; their names are those of the Transcript.
@@ -118,22 +123,37 @@ class StudentContext:
         self.turn: list[int] = []
 
     def add_given(self, tokens: Sequence[int]) -> None:
-        """Appends what the student did not utter: the opening, the teacher's tokens, ends of turns that we wrote."""
+        """Appends tokens that the student did not utter, and that are not trained on.
+
+        They are the opening, the teacher's replies, and ends of turns that the rollout wrote.
+        """
         self._add(tokens, False, False, [0.0] * len(tokens), [0.0] * len(tokens), 0)
 
     def add_sampled(
         self, tokens: Sequence[int], logprob: Sequence[float], sampling_logprob: Sequence[float], turn: int
     ) -> None:
-        """Appends what the student sampled in its turn `turn`, from 1."""
+        """Appends the tokens that the student sampled in one turn.
+
+        Args:
+          tokens: the turn, with its end if that was sampled.
+          logprob: for each token, its log-probability at temperature 1.
+          sampling_logprob: for each token, its log-probability under the distribution that it was drawn from.
+          turn: the number of the student's turn, from 1.
+        """
         self._add(tokens, True, False, logprob, sampling_logprob, turn)
 
     def add_injected(self, tokens: Sequence[int], turn: int) -> None:
-        """Appends a question that takes the place of the student's turn `turn`, from 1."""
+        """Appends a question that takes the place of a student turn. Its tokens have no log-probabilities.
+
+        Args:
+          tokens: the question, with its end.
+          turn: the number of the student's turn, from 1.
+        """
         # Nobody sampled the question in this context, so it has no log-probabilities.
         self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
     def as_given(self) -> StudentContext:
-        """The same tokens with none of them marked as the student's: there is nothing in them to be trained on."""
+        """A context with the same tokens, none of which counts as the student's: nothing in it is trained on."""
         context = StudentContext()
         context.add_given(self.tokens)
         return context
@@ -164,7 +184,13 @@ def transcript(
     dropped: Sequence[bool],
     max_student_tokens: int,
 ) -> Transcript:
-    """Stacks the students' contexts of a rollout's dialogues, padded to the longest; for the rest see `Transcript`."""
+    """Stacks the student contexts of B dialogues into a Transcript of NumPy arrays, padded to the longest.
+
+    Args:
+      contexts: of the dialogues. A dropped one is stacked without any student token.
+      solved_turn, turns, group, dropped: one value for each dialogue, see `Transcript`.
+      max_student_tokens: see `Transcript`.
+    """
     # Nothing in a dropped dialogue may be trained on.
     contexts = [context.as_given() if out else context for context, out in zip(contexts, dropped, strict=True)]
     length = np.array([len(context.tokens) for context in contexts], np.int32)
@@ -198,12 +224,20 @@ def transcript(
 
 
 def dialogues_at(dialogues: Transcript, chosen: np.ndarray) -> Transcript:
-    """Some of the dialogues, by index [N], in that order."""
+    """Some of the dialogues as a Transcript, not shortened.
+
+    Args:
+      dialogues: to choose from.
+      chosen: int[N], their indices, in the order of the result. Or bool[B], whether each is chosen.
+    """
     return jax.tree.map(lambda array: array[chosen], dialogues)
 
 
 def joined(transcripts: Sequence[Transcript]) -> Transcript:
-    """Several rollouts' NumPy transcripts as one, padded to the longest. `group` is taken as it is."""
+    """Concatenates NumPy transcripts to one, padded to the longest context.
+
+    `group` is not renumbered: the callers' group numbers must differ between the transcripts.
+    """
     time = max(transcript.tokens.shape[1] for transcript in transcripts)
 
     def padded(array: np.ndarray) -> np.ndarray:

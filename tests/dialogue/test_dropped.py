@@ -215,8 +215,8 @@ class BreakingTeacher(LanguageTeacher):
     def message(self, problem, marked, revealed):
         return self._maybe("message", problem, super().message(problem, marked, revealed))
 
-    def instead(self, problem, revealed, redaction):
-        return self._maybe("instead", problem, super().instead(problem, revealed, redaction))
+    def replacement(self, problem, revealed, redaction):
+        return self._maybe("replacement", problem, super().replacement(problem, revealed, redaction))
 
     def _maybe(self, method, problem, value):
         if method == self.method and problem.id == PROBLEMS[BAD].id:
@@ -224,7 +224,7 @@ class BreakingTeacher(LanguageTeacher):
         return value
 
 
-@pytest.mark.parametrize("method", ["turns", "reads", "message", "instead"])
+@pytest.mark.parametrize("method", ["turns", "reads", "message", "replacement"])
 def test_what_a_teacher_raises_about_one_problem_drops_its_dialogues_alone(run, monkeypatch, engine, params, method):
     changes = {"guard": LeakGuard(regenerations=1)}
     monkeypatch.setattr(DigitTask, "leaks", lambda *_: True)  # all are replaced

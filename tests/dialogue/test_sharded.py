@@ -302,7 +302,7 @@ def test_a_shard_is_told_once_and_then_its_numbers_are_public(model, params, big
     user = LanguageUser(big_engine, params)
     assert user.message(PROBLEM, "2: 5", (2,)) is None
     assert user.message(PROBLEM, "4: no fish, only 5 cats", (2,)).text == "no fish, only 5 cats"
-    assert user.instead(PROBLEM, (2,), "hush").text == "2 dogs" and user.instead(PROBLEM, (3, 2), "").fact == 4
+    assert user.replacement(PROBLEM, (2,), "hush").text == "2 dogs" and user.replacement(PROBLEM, (3, 2), "").fact == 4
 
 
 @given(st.text(max_size=30), st.sets(st.sampled_from([2, 3, 4]), max_size=2))
