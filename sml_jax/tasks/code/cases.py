@@ -39,34 +39,35 @@ from string import *
 from typing import *
 sys.setrecursionlimit(50000)
 """
-"""What solutions of contest problems take as imported. For `CodeProblem.setup`."""
+"""Imports that solutions of contest problems rely on without writing them. For `CodeProblem.setup`."""
 
 
 def run_cases(
     code: str, cases: Sequence[Case], entry: str = "", limits: Limits = DEFAULT_LIMITS, setup: str = ""
 ) -> Verdict:
-    """Runs the program on every case until one fails. Each case has the whole of `limits` for itself.
+    """Runs a program on every case until one fails. `limits` apply to each case anew.
 
-    An `IoCase` runs `code` as a main program in a process of its own, with the case's text as its standard input and
-    its output kept up to twice the expected length or `limits.file_bytes`, whichever is more. It may exit with any
-    status, but must not end by an error or a signal. The `CallCase`s are called in one process, in order; with a
-    `class Solution` that has the method, each call on a new instance.
+    For an `IoCase`, `code` runs as a main program in a new process, which reads the case's text on its standard input.
+    It may print at most twice the expected length or `limits.file_bytes`, whichever is more. It may exit with any
+    status, but must not end by an error or a signal. All `CallCase`s call the function in one process, in order. If the
+    code has a `class Solution` with that method, each call is made on a new instance.
 
-    Isolation is that of `run_tests`.
+    The program is isolated as in `run_tests`.
 
     Args:
-      code: the program judged.
+      code: the program that is judged.
       cases: at least one.
-      entry: the function or method that a `CallCase` calls.
-      limits: what one case may use.
+      entry: name of the function or method that each `CallCase` calls.
+      limits: what the program may use for one case.
       setup: Python text run before `code`, such as `CONTEST_SETUP`.
 
     Returns:
-      Verdict. `attempted` is False for blank code. `detail` names the first failing case with its input, what was
-      expected and got, or the error or the limit, in at most 400 characters.
+      The verdict: correct if no case fails; `attempted` is False for blank code. `detail` names the first case that
+      fails with its input, and what was expected and came out, or the error or limit; at most 400 characters.
 
     Raises:
-      UserError: no case, a `CallCase` without `entry`, or one that is not JSON.
+      UserError: there is no case, a `CallCase` without `entry` or with text that is not JSON, or no sandbox that
+        `limits` allows.
       RuntimeError: no process could be started.
     """
     if not (code or "").strip():
@@ -88,21 +89,25 @@ def run_cases(
 
 
 def same_output(expected: str, printed: str) -> bool:
-    """Whether a program's output agrees with the expected one, by the rules of LiveCodeBench."""
+    """Whether a program's output counts as the expected one.
+
+    The rules are LiveCodeBench's: white space around the text and around each line does not count, and two lines agree
+    if they are the same text or the same decimal numbers.
+    """
     return first_difference(expected, printed) is None
 
 
 def first_difference(expected: str, printed: str) -> int | None:
-    """The index of the first line in which two outputs disagree, by the rules of LiveCodeBench; None if they agree."""
+    """The index, from 0, of the first line in which two outputs differ by `same_output`'s rules; None if they agree."""
     expected_lines, printed_lines = _lines(expected), _lines(printed)
-    for at, (left, right) in enumerate(zip(expected_lines, printed_lines, strict=False)):
+    for index, (left, right) in enumerate(zip(expected_lines, printed_lines, strict=False)):
         if left != right and not _same_numbers(left, right):
-            return at
+            return index
     return None if len(expected_lines) == len(printed_lines) else min(len(expected_lines), len(printed_lines))
 
 
 def same_value(expected: object, returned: object) -> bool:
-    """Whether a returned value, as JSON holds it, equals the expected one; 1, 1.0 and True are equal as in Python."""
+    """Whether a returned value equals the expected one, both read from JSON; 1, 1.0 and True are equal as in Python."""
     return expected == returned
 
 
@@ -126,38 +131,42 @@ def _same_numbers(left: str, right: str) -> bool:
 def _run_calls(
     parts: Sequence[tuple[str, str]], calls: Sequence[tuple[str, CallCase]], entry: str, limits: Limits
 ) -> str:
-    """Calls the entry for each case; returns what failed, "" where every call returned what it must."""
+    """Calls the function `entry` for each case; returns a sentence on the first failure, "" if there is none."""
     if not entry.isidentifier():
         raise UserError(f"cases that call a function need its name, and entry is {entry!r}: give the function's name")
-    expected = [_parse(name, case) for name, case in calls]
-    returned: list[tuple[str, ...]] = []
+    expected_values = [_parse(case_name, case) for case_name, case in calls]
+    returned_values: list[tuple[str, ...]] = []
 
     # Values are compared here as they come; the first wrong one ends the run.
     def on_value(value: tuple[str, ...]) -> bool:
-        if len(returned) == len(expected):
+        if len(returned_values) == len(expected_values):
             return True  # more than it was asked for
-        returned.append(value)
-        return _is_expected(value, expected[len(returned) - 1])
+        returned_values.append(value)
+        return _is_expected(value, expected_values[len(returned_values) - 1])
 
     run = Run("calls", parts, calls=[case.args for _, case in calls], entry=entry, on_value=on_value)
     ending = run_candidate(run, limits)
-    if ending.words == ("passed",) and len(returned) == len(calls):
+    if ending.words == ("passed",) and len(returned_values) == len(calls):
         return ""
     # It failed before the first call, or in the call that no value came of, or by its last value.
     if ending.at == "the setup" or ending.at == CANDIDATE:
         return detail_of(ending, limits, parts)
     if ending.words == ("missing",):
         return f"{CANDIDATE} defines no function {entry}"
-    failed = max(len(returned) - 1, 0) if ending.words == ("stopped",) else min(len(returned), len(calls) - 1)
-    name, case = calls[failed]
-    label = f"{name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT_CHARACTERS)}))"
+    failed_index = (
+        max(len(returned_values) - 1, 0) if ending.words == ("stopped",) else min(len(returned_values), len(calls) - 1)
+    )
+    case_name, case = calls[failed_index]
+    label = (
+        f"{case_name} ({entry}({shorten(case.args.strip().removeprefix('[').removesuffix(']'), _INPUT_CHARACTERS)}))"
+    )
     if ending.words == ("stopped",):
-        return shorten(f"{label} failed: {difference(case.expected.strip(), returned[-1][2])}")
+        return shorten(f"{label} failed: {difference(case.expected.strip(), returned_values[-1][2])}")
     return detail_of(ending, limits, parts, label)
 
 
 def _parse(name: str, case: CallCase) -> object:
-    """The expected value, after a look at the arguments."""
+    """The expected value. Raises a UserError if it or the arguments are not JSON."""
     try:
         if not isinstance(json.loads(case.args), list):
             raise UserError(f"{name}: args is not a JSON list: {shorten(case.args, _INPUT_CHARACTERS)}")
@@ -170,15 +179,15 @@ def _parse(name: str, case: CallCase) -> object:
 
 def _is_expected(value: tuple[str, ...], expected: object) -> bool:
     """Whether a value that the sandbox gave to `Run.on_value` equals the expected one."""
-    kind, text, _ = value
+    kind, json_text, _ = value
     try:
-        return kind == "json" and same_value(expected, json.loads(text))
+        return kind == "json" and same_value(expected, json.loads(json_text))
     except (ValueError, RecursionError):
         return False
 
 
 def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limits: Limits) -> str:
-    """Runs a whole program on one input; returns what failed, "" where it printed what it must."""
+    """Runs a main program on one input; returns a sentence on its failure, "" if there is none."""
     expected = case.stdout.encode("utf-8", "replace")
     # The output is a file, so the limit on files is raised to hold what is expected, twice over.
     most_bytes = max(limits.file_bytes, 2 * len(expected) + (1 << 16))
@@ -195,12 +204,12 @@ def _run_program(parts: Sequence[tuple[str, str]], name: str, case: IoCase, limi
     if not _ended_well(ending):
         return detail_of(ending, raised_limits, parts, label)
     output = printed.decode("utf-8", "replace")
-    at = first_difference(case.stdout, output)
-    return "" if at is None else shorten(f"{label} failed: {_wrong_output(case.stdout, output, at)}")
+    line_index = first_difference(case.stdout, output)
+    return "" if line_index is None else shorten(f"{label} failed: {_wrong_output(case.stdout, output, line_index)}")
 
 
 def _ended_well(ending: Ending) -> bool:
-    """Whether the program came to an end of its own; `os._exit(0)` counts, as it would for a shell."""
+    """Whether the program ended without an error or a signal; `os._exit(0)` counts, as it would for a shell."""
     if ending.words == ("done",):
         return ending.status >= 0
     return ending.words == ("silent",) and ending.status == 0

@@ -8,30 +8,31 @@ from sml_jax.tasks.code.sandbox import Ending, Limits, NoProtection, Run, Walls
 
 
 def run_candidate(run: Run, limits: Limits) -> Ending:
-    """Runs a candidate program behind the strongest walls that this machine has.
+    """Runs a program that a model wrote in the strongest sandbox that this machine offers.
 
     Args:
-      run: the program and what is done with it.
-      limits: what the run may use; `limits.weak` allows resource limits alone where nothing stronger works.
+      run: the program, and what is done with it.
+      limits: the resources that it may use. `limits.weak` allows a sandbox of resource limits alone if no stronger one
+        works.
 
     Returns:
       How the run ended.
 
     Raises:
-      UserError: no protection works here that `limits` allows.
+      UserError: no sandbox that `limits` allows works on this machine.
       RuntimeError: no process could be started.
     """
     return sandbox.run_confined(run, limits, _walls(limits.weak))
 
 
 def protection(weak: bool = False) -> str:
-    """One line that names the sandbox of this machine, for the start of a run.
+    """One line of text that names the sandbox in which programs run on this machine, to be logged once.
 
     Args:
-      weak: whether resource limits alone are allowed where nothing stronger works.
+      weak: whether a sandbox of resource limits alone is allowed if no stronger one works.
 
     Raises:
-      UserError: no protection works here that `weak` allows.
+      UserError: no sandbox that `weak` allows works on this machine.
     """
     return sandbox.describe(_walls(weak))
 

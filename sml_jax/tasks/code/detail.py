@@ -15,23 +15,23 @@ _NAME_CHARACTERS, _VALUE_CHARACTERS, _LINE_CHARACTERS, _MESSAGE_CHARACTERS = 150
 
 
 def shorten(text: str, max_characters: int = CHARACTERS) -> str:
-    """The text, or its start with an ellipsis: at most `max_characters`."""
+    """The text if it is short enough, else its start and "...", `max_characters` long in all."""
     return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
 
 
 def one_line(text: str, max_characters: int) -> str:
-    """The text on one line, runs of white space replaced by single spaces, and shortened."""
+    """The text on one line, with white space replaced by single spaces and cut to `max_characters` by `shorten`."""
     return shorten(" ".join(text[: 20 * max_characters].split()), max_characters)
 
 
 def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], label: str = "") -> str:
-    """One line that says which part failed and how.
+    """One line of text that says which part of a run failed and how, for `Verdict.detail`.
 
     Args:
-      ending: how the run ended, other than by passing.
-      limits: those of the run.
-      parts: what was run, by name.
-      label: what to call the failing part; by default its name and, for a test, its text.
+      ending: how the run ended; it must not have passed.
+      limits: the limits of the run.
+      parts: (name, Python text) of the setup, the code and the tests.
+      label: what to call the part that failed; "" for its name and, for a test, its text.
 
     Returns:
       For example "test 2 (assert f(3) == 9) failed: expected 9, got 6". At most 400 characters.
@@ -43,15 +43,15 @@ def detail_of(ending: Ending, limits: Limits, parts: Sequence[tuple[str, str]], 
 
 
 def difference(expected: str, actual: str) -> str:
-    """The words for a wrong value, both sides given as the text to show."""
+    """The words "expected X, got Y" for a wrong value; both arguments are texts, and cut to 85 characters each."""
     return f"expected {shorten(expected, _VALUE_CHARACTERS)}, got {shorten(actual, _VALUE_CHARACTERS)}"
 
 
 def failure_hint(detail: str) -> str:
-    """What a scripted teacher may say of a failure: the student's own error or value, never what was expected.
+    """What a scripted teacher says about a failure: the student's error or wrong value, never what was expected.
 
     Args:
-      detail: a text that `detail_of` wrote.
+      detail: of the verdict, written by `detail_of`.
 
     Returns:
       One or two sentences.
@@ -119,13 +119,13 @@ def _comparison(kind: str, message: str, operator: str, expected: str, actual: s
       operator: as Python writes it, or "true" or "false" for a test of one value.
       expected, actual: both sides as short text.
     """
-    error = f"{kind}: {one_line(message, _MESSAGE_CHARACTERS)}; " if message else ""
+    error_prefix = f"{kind}: {one_line(message, _MESSAGE_CHARACTERS)}; " if message else ""
     if operator == "==":
-        return error + difference(expected, actual)
-    shown = shorten(actual, _VALUE_CHARACTERS)
+        return error_prefix + difference(expected, actual)
+    actual_text = shorten(actual, _VALUE_CHARACTERS)
     if operator in ("true", "false"):
-        return f"{error}expected a {operator} value, got {shown}"
-    return f"{error}{shown} {operator} {shorten(expected, _VALUE_CHARACTERS)} does not hold"
+        return f"{error_prefix}expected a {operator} value, got {actual_text}"
+    return f"{error_prefix}{actual_text} {operator} {shorten(expected, _VALUE_CHARACTERS)} does not hold"
 
 
 def _quoted_line(line: str, code: str) -> str:

@@ -37,23 +37,23 @@ class _Block:
 
 
 def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | None:
-    """Finds the program in one turn of a student.
+    """Finds the program in a student's turn.
 
-    Of several fenced blocks the last that defines `entry` wins; without `entry`, the last that defines a function or a
-    class, unless a later one is a program in its own right (a block that only uses what an earlier one defines is not).
-    Blocks labelled with another language, and blocks that are not programs (an expected output), do not count. A fenced
-    block that is meant as Python and does not parse is returned as it is when there is no better one: it was an
-    attempt. Without fences the text must be a program; words around a definition (of `entry`, where that is known) are
-    let go.
+    Of several fenced blocks it takes the last that defines `entry`. Without `entry` it takes the last that defines a
+    function or a class, or a later one that runs without the earlier ones (a block that uses what an earlier one
+    defines does not). Blocks labelled with another language, and blocks that are not programs (an expected output), are
+    ignored. If there is no such block, the last fenced block that is meant as Python but does not parse is returned,
+    since it was an attempt. Without fences the text itself must be a program; words before and after a definition (of
+    `entry`, if given) are dropped.
 
     Args:
-      utterance: any text.
-      entry: the function that is asked for, "" where unknown.
-      prefix: the start of the program, for problems that ask to complete it. An answer that defines `entry` is put
-        after it whole; any other that only makes sense as its continuation continues it.
+      utterance: the turn; any text.
+      entry: name of the function that the problem asks for; "" if unknown.
+      prefix: for problems that ask to complete a program, its start. An answer that defines `entry` is put after the
+        prefix. An answer that is only the inside of a function becomes the body of the prefix's last function.
 
     Returns:
-      The program, `prefix` included, or None where the turn holds none.
+      The program, with `prefix` at its start; None if the turn has no program.
     """
     text = utterance[:_MAX_CHARACTERS].replace("\r\n", "\n")
     blocks = _blocks(text)
@@ -66,7 +66,7 @@ def extract_code(utterance: str, entry: str = "", prefix: str = "") -> str | Non
 
 
 def parse_python(text: str) -> ast.Module | None:
-    """The syntax tree of a Python program; None for a text that is not one. It never raises and gives no warnings."""
+    """The syntax tree of a Python program; None for a text that does not parse. It never raises or warns."""
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -76,7 +76,7 @@ def parse_python(text: str) -> ast.Module | None:
 
 
 def _joined(code: str, entry: str, prefix: str) -> str:
-    """The whole program: `code` after `prefix`, or as its continuation."""
+    """The program with its prefix: `code` after `prefix`, or as the body of its last function."""
     if not prefix:
         return code
     # A prefix that ends in a bare `def` line needs a body before anything may follow.
@@ -91,14 +91,14 @@ def _joined(code: str, entry: str, prefix: str) -> str:
 def _continued(code: str, prefix: str) -> str | None:
     """The prefix with the code as the body of its last function, however the code is indented."""
     body = code.strip("\n")
-    start = prefix if prefix.endswith("\n") else prefix + "\n"
+    opening = prefix if prefix.endswith("\n") else prefix + "\n"
     if body[:1].isspace():
         indentations = [body, textwrap.indent(textwrap.dedent(body), "    ")]
     else:
         # White space before the first line alone may have been stripped.
         indentations = [textwrap.indent(body, "    "), "    " + body]
     for indented in indentations:
-        program = start + indented + "\n"
+        program = opening + indented + "\n"
         if parse_python(program) is not None:
             return program
     return None
@@ -110,22 +110,22 @@ def _blocks(text: str) -> list[_Block]:
     A fence that leaves a block unparsed may be part of it (in a docstring), so the block then ends at a later one if it
     parses there.
     """
-    lines, blocks, at = text.split("\n"), list[_Block](), 0
-    while at < len(lines):
-        inline, fence = _INLINE.match(lines[at]), _FENCE.match(lines[at])
+    lines, blocks, line_index = text.split("\n"), list[_Block](), 0
+    while line_index < len(lines):
+        inline, fence = _INLINE.match(lines[line_index]), _FENCE.match(lines[line_index])
         if inline:
             blocks.append(_Block(inline["code"].strip(), True, parse_python(inline["code"].strip())))
         if not fence:
-            at += 1
+            line_index += 1
             continue
         # The language: "python3", "{.py}", "Python, fixed" and no label at all are ours.
         label = re.split(r"[\s,:]", fence["label"].strip().strip("{}.").lower())[0].strip("{}.")
         is_python = label in _LABELS or label.startswith("python")
         # The block ends at the first fence, or at the first later one where it parses.
-        closings = _closings(lines, at + 1, fence["mark"])
+        closings = _closings(lines, line_index + 1, fence["mark"])
         block, end = None, len(lines)
         for number, (close, last_line) in enumerate(closings):
-            body = [*lines[at + 1 : close], *([last_line] if last_line else [])]
+            body = [*lines[line_index + 1 : close], *([last_line] if last_line else [])]
             content = textwrap.dedent("\n".join(body)) if is_python else ""
             tree = parse_python(content)
             if number == 0 or (tree is not None and block is not None and block.tree is None):
@@ -134,7 +134,7 @@ def _blocks(text: str) -> list[_Block]:
                 break
         if block is not None and is_python and block.text.strip():
             blocks.append(block)
-        at = end + 1
+        line_index = end + 1
     return blocks[-_MAX_BLOCKS:]
 
 
@@ -165,18 +165,20 @@ def _choose(blocks: list[_Block], entry: str, prefix: str) -> _Block | None:
             if (block.tree is None or _is_body(block.tree)) and _continued(block.text, prefix):
                 return block
     # Else the last that defines something, or does not need an earlier block's definitions.
-    for place in range(len(programs) - 1, -1, -1):
-        tree = programs[place].tree
-        known = {name for block in programs[:place] if block.tree is not None for name in _names_defined(block.tree)}
+    for index in range(len(programs) - 1, -1, -1):
+        tree = programs[index].tree
+        known_names = {
+            name for block in programs[:index] if block.tree is not None for name in _names_defined(block.tree)
+        }
         if tree is None or (entry and not _any_definition(tree)):
             continue
-        if _any_definition(tree) or not _names_used(tree) & (known - _names_defined(tree)):
-            return programs[place]
+        if _any_definition(tree) or not _names_used(tree) & (known_names - _names_defined(tree)):
+            return programs[index]
     # Else the last that is meant as Python and does not parse.
-    broken = [
+    unparsed = [
         block for block in blocks if block.tree is None and (block.python or _DEFINITION.search(block.text) is not None)
     ]
-    return broken[-1] if broken else None
+    return unparsed[-1] if unparsed else None
 
 
 def _bare(text: str, entry: str, prefix: str) -> str | None:
@@ -231,13 +233,13 @@ def _is_program(tree: ast.Module, bare: bool = False) -> bool:
       bare: it was not fenced, so an assignment ("x = 5") and a call ("help(me)") may be plain words too.
     """
     for node in tree.body:
-        acts = isinstance(node, _STATEMENTS)
+        does_something = isinstance(node, _STATEMENTS)
         value = getattr(node, "value", None)
         if isinstance(node, ast.Expr) and isinstance(value, ast.Call):
-            acts = not bare or (isinstance(value.func, ast.Name) and value.func.id == "print")
+            does_something = not bare or (isinstance(value.func, ast.Name) and value.func.id == "print")
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and value is not None:
-            acts = not bare or isinstance(value, ast.Lambda)
-        if acts:
+            does_something = not bare or isinstance(value, ast.Lambda)
+        if does_something:
             return True
     return False
 

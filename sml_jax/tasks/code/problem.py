@@ -9,11 +9,11 @@ from sml_jax.tasks.problems.types import Problem
 
 @dataclass(frozen=True)
 class IoCase:
-    """What a whole program reads and must print.
+    """A test case for a main program: what it reads and what it must print.
 
     Attributes:
-      stdin: the text on its standard input.
-      stdout: the text that it must print.
+      stdin: the text that it reads on its standard input.
+      stdout: the text that it must print, compared by `cases.same_output`.
     """
 
     stdin: str
@@ -22,11 +22,11 @@ class IoCase:
 
 @dataclass(frozen=True)
 class CallCase:
-    """A call of one function and what it must return.
+    """A test case for a function: a call and what it must return.
 
     Attributes:
-      args: a JSON list, the positional arguments.
-      expected: JSON, the value that must be returned; a tuple counts as a list.
+      args: the positional arguments, as JSON text of a list.
+      expected: the value that must be returned, as JSON text; a returned tuple counts as a list.
     """
 
     args: str
@@ -38,15 +38,15 @@ Case = IoCase | CallCase
 
 @dataclass(frozen=True)
 class CodeProblem(Problem):
-    """A problem that asks for Python code, which is judged by `tests` and then by `cases`. One of them is not empty.
+    """A problem that asks for Python code. The code is judged by `tests` and then by `cases`; not both may be empty.
 
     Attributes:
-      tests: Python texts. Each raises on failure, and may use what the code and `setup` define.
-      setup: Python text run before the code.
-      cases: inputs and outputs.
-      entry: the function (or method of `class Solution`) that is asked for; "" where the code is a whole program or
-        the tests alone say it.
-      prefix: the start of the program where a student only continues it (HumanEval's prompt).
+      tests: Python texts. Each raises if the code fails it, and may use the names that the code and `setup` define.
+      setup: Python text that runs before the code.
+      cases: inputs with the expected outputs.
+      entry: name of the function, or method of `class Solution`, that is asked for; "" if a main program is asked for,
+        or if only the tests tell the name.
+      prefix: the start of the program if the student only completes it (HumanEval's prompt), else "".
     """
 
     tests: tuple[str, ...] = ()

@@ -24,15 +24,15 @@ NO_CODE = "no program found: one was expected in a ```python block"
 
 
 def verify_program(problem: CodeProblem, program: str, limits: Limits = DEFAULT_LIMITS) -> Verdict:
-    """Runs a whole program against the tests and then the cases of a problem.
+    """Runs a program against all tests of a problem and, if it passes them, against its cases.
 
     Args:
-      problem: has tests or cases.
-      program: Python text, the problem's prefix included.
-      limits: what all tests together may use, and then each case.
+      problem: it must have tests or cases.
+      program: Python text, starting with the problem's prefix if it has one.
+      limits: the resources that all tests together may use, and again each case.
 
     Returns:
-      The first Verdict that is not correct, or the last.
+      The verdict on the tests if the program fails them or there are no cases, else the verdict on the cases.
 
     Raises:
       UserError: the problem has neither tests nor cases.
@@ -50,17 +50,18 @@ def verify_program(problem: CodeProblem, program: str, limits: Limits = DEFAULT_
 class CodeTask:
     """Problems that ask for Python code, judged by tests and cases in a sandbox. Implements `Task`.
 
-    Utterances are judged side by side, at most `workers` at once over all calls; each takes a process, so threads
-    that wait for them are enough. The same program for the same problem is run once per call.
+    Utterances are judged in parallel: over all calls of `verify`, at most `workers` programs run at once, each in
+    processes of its own. Within one call, the same program for the same problem is run only once.
 
     Args:
       name: what reports call the task.
-      problems: by split; kept as given, so a sequence that reads from disk stays there.
-      limits: what one run may use (see `verify_program`).
-      workers: programs run at once; the number of processors by default.
+      problems: by split. They are not copied, so a sequence that reads from disk still does.
+      limits: the resources that one run may use (see `verify_program`).
+      workers: the most programs that run at once; None for the number of processors.
 
     Raises:
-      UserError: a problem that nothing judges or whose id is taken, a `CallCase` without `entry`, no worker.
+      UserError: a problem has neither tests nor cases, or a `CallCase` without `entry`; two problems of a split have
+        the same id; or `workers` is below 1.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class CodeTask:
         self._problems = dict(problems)
         self._announced = False
         self._slots = threading.BoundedSemaphore(self.workers)
-        for split, rows in self._problems.items():
+        for split, split_problems in self._problems.items():
             # Other sequences may read from disk; `verify_program` refuses what is bad in them.
-            if isinstance(rows, (tuple, list)):
-                _check(f"{name}, split {split}", rows)
+            if isinstance(split_problems, (tuple, list)):
+                _check(f"{name}, split {split}", split_problems)
 
     @property
     def name(self) -> str:
@@ -88,10 +89,10 @@ class CodeTask:
         return self._name
 
     def protection(self) -> str:
-        """One line that names the sandbox which confines programs on this machine, for the start of a run.
+        """One line of text that names the sandbox in which programs run on this machine, to be logged once.
 
         Raises:
-          UserError: nothing works here but resource limits, and `Limits.weak` does not ask for them.
+          UserError: nothing but resource limits works on this machine, and `Limits.weak` does not allow these alone.
         """
         return protection(self._limits.weak)
 
@@ -99,44 +100,53 @@ class CodeTask:
         """The problems of a split, in a fixed order.
 
         Raises:
-          UserError: there is no such split, or nothing is in it.
+          UserError: there is no such split, or it is empty.
         """
         if not self._problems.get(split):
-            filled = [name for name, rows in self._problems.items() if rows]
-            raise UserError(f'{self._name} has nothing in a split "{split}": ask for one of {filled}')
+            filled_splits = [split_name for split_name, split_problems in self._problems.items() if split_problems]
+            raise UserError(f'{self._name} has nothing in a split "{split}": ask for one of {filled_splits}')
         return self._problems[split]
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Judges one utterance for each problem, in order. A turn without a program was no attempt.
+        """Judges utterances by running the programs in them; an utterance without a program counts as no attempt.
+
+        Args:
+          items: n times (problem, the student's utterance).
+
+        Returns:
+          n verdicts, in order.
 
         Raises:
-          UserError: a problem is not a `CodeProblem`, or no protection works here (see `protection`).
-          RuntimeError: no process could be started; no verdict is made up for it.
+          UserError: a problem is not a `CodeProblem`, or no allowed sandbox works on this machine (see `protection`).
+          RuntimeError: no process could be started.
         """
         # The same program for the same problem is one job.
-        keys: list[tuple[int, str] | None] = []
+        job_keys: list[tuple[int, str] | None] = []
         jobs: dict[tuple[int, str], tuple[CodeProblem, str]] = {}
         for problem, utterance in items:
             if not isinstance(problem, CodeProblem):
                 raise UserError(f"{problem.id} is not a CodeProblem: {self._name} can judge only its own problems")
             program = extract_code(utterance, problem.entry, problem.prefix)
-            keys.append(None if program is None else (id(problem), program))
+            job_keys.append(None if program is None else (id(problem), program))
             if program is not None:
                 jobs[id(problem), program] = (problem, program)
         verdicts = dict(zip(jobs, self._verify_all(list(jobs.values())), strict=True))
         no_attempt = Verdict(correct=False, attempted=False, detail=NO_CODE)
-        return [no_attempt if key is None else verdicts[key] for key in keys]
+        return [no_attempt if key is None else verdicts[key] for key in job_keys]
 
     def static_knowledge(self, problem: Problem) -> str:
-        """Nothing: this teacher learns from the verifier alone."""
+        """Always "": the teacher of a coding problem knows only what the verifier puts out."""
         return ""
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """The verifier's output on the latest turn; "" before there is one."""
+        """The verifier's output (`Verdict.detail`) on the latest turn; "" if `verdict` is None."""
         return "" if verdict is None else verdict.detail
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """Says how the program failed, by its own error or value, and neither what was expected nor how to mend it."""
+        """What a scripted teacher says to the verdict on the last turn: the program's error or its wrong value.
+
+        It tells neither what was expected nor how to mend the program. `problem` and `conversation` have no effect.
+        """
         if verdict.correct:
             return "That is correct. All tests pass."
         if not verdict.attempted:
@@ -144,7 +154,7 @@ class CodeTask:
         return f"That is not correct. {failure_hint(verdict.detail)}"
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
-        """Whether the teacher's text gives the reference program away (see `tasks.leaks.leaks`)."""
+        """Whether `teacher_text` copies lines of the reference program that `public_text` lacks (see `leaks.leaks`)."""
         return leaks(problem.answer, teacher_text, public_text)
 
     def _verify_all(self, jobs: Sequence[tuple[CodeProblem, str]]) -> list[Verdict]:

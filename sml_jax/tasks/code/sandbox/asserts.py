@@ -10,16 +10,17 @@ _WORDS |= {"In": "in", "NotIn": "not in"}
 
 
 def record_operands(tree: Any) -> list[Any]:
-    """Makes every `assert` of a test keep what it compared, so that a failure can show it.
+    """Changes every `assert` of a test so that it stores what it compares, which a failure can then show.
 
-    `assert f(x) == y` becomes `assert (left := f(x)) == (right := y)`: the same values, found once, in the same order.
+    `assert f(x) == y` becomes `assert (left := f(x)) == (right := y)`. Both sides are still computed once, left first.
 
     Args:
-      tree: the syntax tree of a test; it is changed.
+      tree: the syntax tree of a test; it is changed in place.
 
     Returns:
-      For each `assert`: (the statement, the name that keeps its left side, the operator or "true" or "false", the name
-      that keeps its right side or "", whether the right side is the computed one).
+      A list with a tuple for each `assert`: (the statement; the name of the variable that stores the left side; the
+      operator, or "true" or "false" for an assert of one value; the name of the variable that stores the right side, or
+      ""; whether the left side is a literal and the right side is what the code computed).
     """
     import _ast
 
@@ -46,10 +47,10 @@ def record_operands(tree: Any) -> list[Any]:
 
         test = node.test
         if isinstance(test, _ast.Compare) and len(test.ops) == 1:
-            word = _WORDS[type(test.ops[0]).__name__]
-            swapped = is_literal(test.left) and not is_literal(test.comparators[0])
+            operator_text = _WORDS[type(test.ops[0]).__name__]
+            is_swapped = is_literal(test.left) and not is_literal(test.comparators[0])
             test.left, test.comparators = keep(test.left, left), [keep(test.comparators[0], right)]
-            recorded.append((node, left, word, right, swapped))
+            recorded.append((node, left, operator_text, right, is_swapped))
         elif isinstance(test, _ast.UnaryOp) and isinstance(test.op, _ast.Not):
             test.operand = keep(test.operand, left)
             recorded.append((node, left, "false", "", False))
@@ -60,46 +61,46 @@ def record_operands(tree: Any) -> list[Any]:
 
 
 def failed_comparison(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:
-    """Where a test failed, and what it compared there.
+    """Finds the place in a test that raised an error, and what an `assert` compared there.
 
     Args:
       error: what the test raised.
-      asserts: by the name of a test, what `record_operands` found in it.
+      asserts: the result of `record_operands` for each test, by the test's name.
 
     Returns:
-      (the test and its lines as "test 1:2-3" or "", [operator, expected, actual] or [] where no `assert` of a test
-      failed).
+      (place, comparison). The place is the test and its lines as text, "test 1:2-3" or "test 1:2", or "" for none. The
+      comparison is [operator, expected value, actual value], all texts; [] if it was no `assert` of a test that failed.
     """
     # The innermost frame of a test, and the innermost frame of all.
-    place, frame, trace, inner = "", None, error.__traceback__, None
+    place, test_frame, trace, innermost_trace = "", None, error.__traceback__, None
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if file in asserts:
-            place, frame = f"{file}:{trace.tb_lineno}", trace.tb_frame
-        inner, trace = trace, trace.tb_next
-    if isinstance(error, AssertionError) and inner is not None and frame is inner.tb_frame:
+            place, test_frame = f"{file}:{trace.tb_lineno}", trace.tb_frame
+        innermost_trace, trace = trace, trace.tb_next
+    if isinstance(error, AssertionError) and innermost_trace is not None and test_frame is innermost_trace.tb_frame:
         # The instruction that failed has a position, which lies within one of the test's statements.
-        row, _, column, _ = list(frame.f_code.co_positions())[inner.tb_lasti // 2]
-        failed_at = (row or inner.tb_lineno, column or 0)
-        for node, left, word, right, swapped in asserts[frame.f_code.co_filename]:
+        line_number, _, column, _ = list(test_frame.f_code.co_positions())[innermost_trace.tb_lasti // 2]
+        failed_at = (line_number or innermost_trace.tb_lineno, column or 0)
+        for node, left, operator_text, right, is_swapped in asserts[test_frame.f_code.co_filename]:
             start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-            if start <= failed_at < end and left in frame.f_locals:
-                actual, expected = frame.f_locals[left], frame.f_locals.get(right)
-                if swapped and word == "==":
+            if start <= failed_at < end and left in test_frame.f_locals:
+                actual, expected = test_frame.f_locals[left], test_frame.f_locals.get(right)
+                if is_swapped and operator_text == "==":
                     actual, expected = expected, actual
-                lines = f"{frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}"
-                return lines, [word, *short_reprs(expected, actual)]
+                lines = f"{test_frame.f_code.co_filename}:{node.lineno}-{node.end_lineno}"
+                return lines, [operator_text, *short_reprs(expected, actual)]
     return place, []
 
 
 def short_reprs(expected: Any, actual: Any) -> list[str]:
-    """[expected, actual] as short text; for two long values that begin alike, the first place where they differ."""
+    """[expected, actual] as short texts; if two long values begin with the same text, the place where they differ."""
     texts = [short_repr(expected), short_repr(actual)]
     if texts[0] == texts[1] and type(expected) is type(actual) and type(actual) in (str, list, tuple):
         try:
-            for at, (left, right) in enumerate(zip(expected, actual)):  # noqa: B905
+            for index, (left, right) in enumerate(zip(expected, actual)):  # noqa: B905
                 if left != right:
-                    return [f"{short_repr(left)} at index {at}", f"{short_repr(right)} there"]
+                    return [f"{short_repr(left)} at index {index}", f"{short_repr(right)} there"]
             return [f"a length of {len(expected)}", f"{len(actual)}"]
         except BaseException:
             pass
@@ -107,7 +108,7 @@ def short_reprs(expected: Any, actual: Any) -> list[str]:
 
 
 def short_repr(value: Any, most: int = _MAX_CHARACTERS) -> str:
-    """The start of a value's `repr`, made without the whole of it where the value is long. Total: it never raises."""
+    """About `most` characters, at most, of a value's `repr`; long containers are not written out. It never raises."""
     kind = type(value)
     try:
         if kind is str:

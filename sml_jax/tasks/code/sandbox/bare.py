@@ -12,10 +12,10 @@ _write = os.write
 
 
 def prepare_interpreter(paths: list[str]) -> None:
-    """Does what Python's `site` module would have done, without its cost.
+    """Does in this process what Python's `site` module would have done, which is not loaded as it is slow.
 
     Args:
-      paths: folders of installed packages.
+      paths: folders of installed packages, which are added to `sys.path`.
     """
     import _sitebuiltins
 
@@ -26,7 +26,14 @@ def prepare_interpreter(paths: list[str]) -> None:
 
 
 def reporter(pipe: int) -> Any:
-    """A function that writes its arguments, which are texts, to a pipe: a line of words in hexadecimal digits."""
+    """Returns a function that reports words to the monitor.
+
+    It takes any number of texts and writes them to the pipe as one line, each as the hexadecimal digits of its bytes.
+    It never raises an OSError.
+
+    Args:
+      pipe: number of the open file to write to.
+    """
 
     def report(*words: str) -> None:
         line = b" ".join([word.encode("utf-8", "backslashreplace").hex().encode() for word in words]) + b"\n"
@@ -40,7 +47,17 @@ def reporter(pipe: int) -> Any:
 
 
 def own_classes(namespace: dict[str, Any]) -> dict[str, type]:
-    """The classes that a module's own text made, by name, whose objects can be rebuilt from their attributes."""
+    """The plain classes that a module defines, whose objects can be rebuilt in another process from their attributes.
+
+    They derive from `object` and from each other alone, without a metaclass; classes of errors, enumerations and
+    subclasses of builtin types are not among them.
+
+    Args:
+      namespace: the module's `__dict__`.
+
+    Returns:
+      The classes by their `__name__`.
+    """
     return {
         value.__name__: value
         for value in list(namespace.values())

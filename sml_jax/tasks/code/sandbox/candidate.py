@@ -21,11 +21,15 @@ _len, _set_limit = len, resource.setrlimit
 
 
 def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> None:
-    """Runs the setup and the candidate's code, and then what the mode asks for.
+    """Runs the setup and the candidate's code in this process, and then what the mode asks for.
+
+    With mode "tests" it answers the judge, with "calls" it calls a function; both end this process. With "io" it
+    returns when the code has ended, and Python exits as after any program.
 
     Args:
-      request: see `runner`.
-      claims: the pipe to the monitor. reading, writing: the wire to the judge.
+      request: the dictionary that `runner` sends to the launcher.
+      claims: number of the open file for reports to the monitor.
+      reading, writing: numbers of the open files of the wire: the pipes from and to the judge.
     """
     bare.prepare_interpreter(request["paths"])
     claim = bare.reporter(claims)
@@ -121,7 +125,7 @@ def _line(error: BaseException, name: str) -> str:
 
 
 def _failure(error: BaseException, name: str) -> list[str]:
-    """The words of an error: "error", its type, its message, the code's line, ""."""
+    """The words that report an error: "error", its type, its message, the line of the candidate's code, ""."""
     try:
         message = _text(getattr(error, "msg", "") if isinstance(error, SyntaxError) else error)[:300]
     except _anything:
@@ -130,7 +134,7 @@ def _failure(error: BaseException, name: str) -> list[str]:
 
 
 def _call_entry(request: dict[str, Any], namespace: dict[str, Any], claim: Any) -> None:
-    """Calls the entry point for each case; what came back goes to the monitor, which alone knows what is expected."""
+    """Calls the function for each case. What it returns goes to the monitor, which alone knows what is expected."""
     from json import dumps, loads
 
     entry, name = request["entry"], request["candidate"]
@@ -138,9 +142,12 @@ def _call_entry(request: dict[str, Any], namespace: dict[str, Any], claim: Any) 
         try:
             # Each call has the processor's time for itself. The limit knows whole seconds only.
             usage = resource.getrusage(resource.RUSAGE_SELF)
-            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-            soft = int(usage.ru_utime + usage.ru_stime + 0.999) + request["cpu_s"]
-            _set_limit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+            hard_limit = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            soft_limit = int(usage.ru_utime + usage.ru_stime + 0.999) + request["cpu_s"]
+            _set_limit(
+                resource.RLIMIT_CPU,
+                (soft_limit if hard_limit == resource.RLIM_INFINITY else min(soft_limit, hard_limit), hard_limit),
+            )
             # The function may be a method of `class Solution`, as contest sites have it: a new instance for each call.
             solution = namespace.get("Solution")
             if solution is not None and hasattr(solution, entry):
@@ -151,17 +158,22 @@ def _call_entry(request: dict[str, Any], namespace: dict[str, Any], claim: Any) 
                 claim("end", "missing")
                 _exit(1)
             returned = function(*loads(arguments))
-            plain = _as_json_value(returned)
-            text = dumps(plain[0]) if plain else ""
-            fits = 0 < _len(text) <= request["value_bytes"]
-            claim("value", "json" if fits else "other", text if fits else "", _short_repr(returned))
+            json_value = _as_json_value(returned)
+            json_text = dumps(json_value[0]) if json_value else ""
+            fits_in_report = 0 < _len(json_text) <= request["value_bytes"]
+            claim(
+                "value",
+                "json" if fits_in_report else "other",
+                json_text if fits_in_report else "",
+                _short_repr(returned),
+            )
         except _anything as error:
             claim("end", *_failure(error, name))
             _exit(1)
 
 
 def _as_json_value(value: Any) -> list[Any]:
-    """[the value as JSON can hold it], tuples as lists and array values as numbers; [] where it cannot."""
+    """[the value, made of JSON's types, with tuples as lists and arrays as numbers]; [] if JSON cannot hold it."""
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return [value]

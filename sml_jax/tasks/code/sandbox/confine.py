@@ -23,34 +23,34 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def limit(limits: dict[str, Any], calls: int) -> None:
-    """Sets this process's resource limits.
+    """Sets this process's resource limits, for good.
 
-    A second of processor time lies between the soft limit and the hard one, for last words.
+    The hard limit on processor time is a second above the soft one, so that the process can report where it was.
 
     Args:
-      limits: the fields of `limits.Limits`.
-      calls: how many calls of a function share the process; each has the processor's time for itself.
+      limits: the fields of `limits.Limits`, by name.
+      calls: how many calls of a function the process will make; each may use all of `cpu_s`.
     """
-    for which, soft in (
+    for resource_id, soft in (
         (resource.RLIMIT_CPU, limits["cpu_s"]),
         (resource.RLIMIT_AS, limits["memory_bytes"]),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"]),
         (resource.RLIMIT_CORE, 0),
     ):
-        hard = soft * max(1, calls) + 1 if which == resource.RLIMIT_CPU else soft
+        hard_limit = soft * max(1, calls) + 1 if resource_id == resource.RLIMIT_CPU else soft
         # What limits the process that started this one cannot be raised.
-        inherited = resource.getrlimit(which)[1]
-        if inherited != resource.RLIM_INFINITY:
-            soft, hard = min(soft, inherited), min(hard, inherited)
+        inherited_limit = resource.getrlimit(resource_id)[1]
+        if inherited_limit != resource.RLIM_INFINITY:
+            soft, hard_limit = min(soft, inherited_limit), min(hard_limit, inherited_limit)
         try:  # noqa: SIM105 - contextlib costs milliseconds
-            resource.setrlimit(which, (soft, hard))
+            resource.setrlimit(resource_id, (soft, hard_limit))
         except (ValueError, OSError):
             pass  # macOS refuses RLIMIT_AS
 
 
 def close_files(except_for: set[int]) -> None:
-    """Closes every open file but these."""
+    """Closes every open file of this process, except those with the numbers `except_for`."""
     low = 0
     for number in sorted(except_for):
         if low < number:  # an empty range that starts at 0 would close all
@@ -60,15 +60,19 @@ def close_files(except_for: set[int]) -> None:
 
 
 def lock(walls: dict[str, Any], scratch: str, secret: bool) -> None:
-    """Takes from this process, for good, what `walls` says.
+    """Takes rights from this process, for good: to files, the network, other processes and system calls.
+
+    Nothing is done if `walls` has neither a filter nor landlock.
 
     Args:
-      walls: "seccomp": the filter or b""; "landlock": the ABI or 0; "readable": paths; "signal": kill with the parent.
+      walls: `Walls.request`. "seccomp": the filter of system calls, or b"" for none; "pid": the four bytes in it that
+        this process's id replaces; "landlock": the version of landlock, or 0 for none; "readable": the paths that
+        may be read.
       scratch: the one folder that may be written to.
-      secret: no other process may look into this one.
+      secret: whether other processes are kept from looking into this one's memory.
 
     Raises:
-      OSError: the kernel refused one of them.
+      OSError: the kernel refused a step.
     """
     if not (walls["seccomp"] or walls["landlock"]):
         return
@@ -102,24 +106,24 @@ def lock(walls: dict[str, Any], scratch: str, secret: bool) -> None:
     # The ruleset handles every right that this ABI knows, so what no rule allows is refused.
     if walls["landlock"]:
         abi = walls["landlock"]
-        handled = (1 << _FS_BITS.get(abi, 16)) - 1
+        handled_rights = (1 << _FS_BITS.get(abi, 16)) - 1
         network, scoped = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
-        attributes = b"".join(part.to_bytes(8, "little") for part in (handled, network, scoped))
+        attributes = b"".join(part.to_bytes(8, "little") for part in (handled_rights, network, scoped))
         attributes = attributes[: 8 if abi < 4 else 16 if abi < 6 else 24]
         ruleset = system_call(_CREATE_RULESET, attributes, len(attributes), 0)
         for path in [*walls["readable"], scratch]:
             try:
-                place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                path_file = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
             is_folder = os.stat(path).st_mode & 0o170000 == 0o040000
-            allowed = (_WRITE | _REFER | _TRUNCATE if path == scratch else _READ) & handled
+            allowed_rights = (_WRITE | _REFER | _TRUNCATE if path == scratch else _READ) & handled_rights
             if not is_folder:
-                allowed &= _READ_FILE | _WRITE_FILE
-                allowed |= _WRITE_FILE if path == "/dev/null" else 0
-            rule = allowed.to_bytes(8, "little") + place.to_bytes(4, "little")
+                allowed_rights &= _READ_FILE | _WRITE_FILE
+                allowed_rights |= _WRITE_FILE if path == "/dev/null" else 0
+            rule = allowed_rights.to_bytes(8, "little") + path_file.to_bytes(4, "little")
             system_call(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
-            os.close(place)
+            os.close(path_file)
         system_call(_RESTRICT_SELF, ruleset, 0)
         os.close(ruleset)
 
@@ -127,11 +131,14 @@ def lock(walls: dict[str, Any], scratch: str, secret: bool) -> None:
     # which are a constant; where that stands for the process's own id, the id is put in.
     if walls["seccomp"]:
         own_id = os.getpid().to_bytes(4, "little")
-        code = walls["seccomp"]
-        code = b"".join(
-            code[at : at + 4] + (own_id if code[at + 4 : at + 8] == walls["pid"] else code[at + 4 : at + 8])
-            for at in range(0, len(code), 8)
+        filter_code = walls["seccomp"]
+        filter_code = b"".join(
+            filter_code[at : at + 4]
+            + (own_id if filter_code[at + 4 : at + 8] == walls["pid"] else filter_code[at + 4 : at + 8])
+            for at in range(0, len(filter_code), 8)
         )
-        instructions = ctypes.create_string_buffer(code, len(code))
-        head = (len(code) // 8).to_bytes(8, "little") + ctypes.addressof(instructions).to_bytes(8, "little")
-        prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(head, 16))
+        instructions = ctypes.create_string_buffer(filter_code, len(filter_code))
+        program_header = (len(filter_code) // 8).to_bytes(8, "little") + ctypes.addressof(instructions).to_bytes(
+            8, "little"
+        )
+        prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(program_header, 16))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class NoProtection(Exception):
-    """No walls that work on this machine are strong enough for the caller; the text says why and names the cure."""
+    """No sandbox that works on this machine is as strong as the caller asks for. The text says why, and what to do."""
 
 
 class NotStarted(OSError):
-    """The machine could not start a run, so nothing can be said of the program. Starting it again may work."""
+    """The machine could not start the processes of a run, so there is no verdict on the program. A retry may work."""

@@ -34,11 +34,18 @@ line_of: Any = lambda error: ""  # noqa: E731 - the candidate's process sets it
 
 
 class Handles:
-    """The objects that one end has lent, and its stand-ins for what it borrowed.
+    """Encodes and decodes the objects that cannot be copied between the judge's process and the candidate's.
+
+    Each process (an "end" of the wire) keeps such an object and sends its number; the other end makes a stand-in for
+    it.
 
     Args:
-      classes: the setup's classes by name, whose objects travel by value.
-      strict: this end trusts nothing of the other's (the judge).
+      classes: the setup's classes by name; their objects are copied, attribute by attribute.
+      strict: whether this end trusts nothing that comes from the other; True in the judge's process.
+
+    Attributes:
+      twins: names of the setup's classes that the candidate's code defines again.
+      proxies: the stand-ins by the numbers of the other end's objects.
     """
 
     def __init__(self, classes: dict[str, type], strict: bool) -> None:
@@ -48,16 +55,29 @@ class Handles:
         self._lent: dict[int, Any] = {}
 
     def lend(self, value: Any, kind: str, name: str, base: str = "", lineage: str = "") -> tuple[bytes, bytes]:
-        """A handle node for an object of this end, see `proxy_factory.make_proxy`."""
+        """Makes a node from which the other end makes a stand-in for `value`; this end keeps `value` alive.
+
+        Args:
+          value: an object of this process; its number is its `id`.
+          kind, name, base, lineage: see `proxy_factory.make_proxy`.
+
+        Returns:
+          (tag, payload) of the node.
+        """
         self._lent[id(value)] = value
         words = (str(id(value)), kind, name, base, lineage)
         return b"h", "\0".join(word.replace("\0", "") for word in words).encode("utf-8", "surrogatepass")
 
     def encode(self, writer: Writer, value: Any) -> tuple[bytes, Any]:
-        """(tag, payload) of the node for a value that is not plain data.
+        """(tag, payload) of the node for a value that `Writer` cannot copy by itself.
 
-        The tags: "y" a stand-in goes home, "k" a well-known name, "o" an object of the setup's classes, "E" an error,
-        "p" plain data after all (the payload is the value), "h" a handle.
+        The tags: "y" for a stand-in, which becomes the other end's object again; "k" for something that both ends have
+        under a well-known name; "o" for an object of the setup's classes; "E" for an error; "p" for an object that is
+        to be written as plain data (the payload is that data); "h" for anything else, which gets a stand-in.
+
+        Args:
+          writer: of the message; parts of an error get nodes of their own in it.
+          value: what is sent.
         """
         number = remote_number(value)
         if number is not None:
@@ -110,8 +130,8 @@ class Handles:
         # Arguments that cannot travel, or are long, are replaced by the message.
         arguments = error.args if type(error.args) is tuple else ()
         try:
-            trial = Writer(self.encode, {}, set())
-            if len(trial.message(arguments)) > _ARGUMENTS_BYTES:
+            trial_writer = Writer(self.encode, {}, set())
+            if len(trial_writer.message(arguments)) > _ARGUMENTS_BYTES:
                 arguments = (message,)
         except BaseException:
             arguments = (message,)
@@ -119,10 +139,11 @@ class Handles:
         return writer.refs((name, arguments, message, "" if self.strict else line_of(error)))
 
     def decode(self, tag: bytes, payload: bytes, values: list[Any]) -> Any:
-        """The object of a node that `encode` made at the other end.
+        """The object that a node stands for, which `encode` made at the other end.
 
         Args:
-          tag: of the node. payload: of the node. values: of the nodes before it, which a payload may name.
+          tag, payload: the node.
+          values: the values of the message's earlier nodes, by number, which the payload may refer to.
 
         Raises:
           Exception: the node is malformed; `wire_reader.Reader` takes any error for Garbled.

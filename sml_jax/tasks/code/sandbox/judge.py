@@ -18,12 +18,13 @@ _AST_ONLY = 0x0400  # ast.PyCF_ONLY_AST; importing ast takes as long as starting
 
 
 def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, reading: int, writing: int) -> None:
-    """Runs the tests and reports the first that fails.
+    """Runs the tests in this process, reports to the monitor the first that fails or that all passed, and exits.
 
     Args:
-      request: see `runner`.
-      tests: (name, Python text) in order.
-      report: the pipe to the monitor. reading, writing: the wire to the candidate.
+      request: the dictionary that `runner` sends to the launcher.
+      tests: (name, Python text) of each test, in order.
+      report: number of the open file for reports to the monitor.
+      reading, writing: numbers of the open files of the wire: the pipes from and to the candidate.
     """
     bare.prepare_interpreter(request["paths"])
     say = bare.reporter(report)
@@ -93,20 +94,22 @@ def _failure(error: BaseException, recorded: dict[str, list[Any]]) -> list[str]:
 
 
 class Namespace(dict):
-    """The names of the tests. Lookups go through `__getitem__`, since this is not a plain `dict`.
+    """The namespace in which the tests run: a name comes from the tests, the candidate's code or the setup.
+
+    It is no plain `dict`, so Python looks names up with `__getitem__`, which asks the candidate's process.
 
     Args:
-      end: the judge's end of the wire.
-      names: that the candidate defines.
+      end: the `Peer` with which this process asks the candidate's.
+      names: all names that the candidate's code defines.
       setup: the setup's namespace.
-      shadowing: names of the candidate that go before a builtin's or the setup's.
+      shadowing: those of `names` that are taken from the candidate although a builtin or the setup has the name.
     """
 
     def __init__(self, end: Any, names: set[str], setup: dict[str, Any], shadowing: set[str]) -> None:
         super().__init__(__builtins__=builtins, __name__="tests")
         self._end, self._setup = end, setup
-        hidden = {n for n in names if (hasattr(builtins, n) or n in setup) and n not in shadowing}
-        self._names = {n for n in names if not n.startswith("__")} - hidden
+        hidden_names = {n for n in names if (hasattr(builtins, n) or n in setup) and n not in shadowing}
+        self._names = {n for n in names if not n.startswith("__")} - hidden_names
 
     def __getitem__(self, name: str) -> Any:
         if dict.__contains__(self, name):

@@ -18,10 +18,10 @@ _TICK_S = 0.05
 
 
 def main(request: dict[str, Any]) -> None:
-    """Runs one request to its end, and ends this process.
+    """Starts the processes of one run, waits until they have ended, and exits. Only a candidate's main program returns.
 
     Args:
-      request: what `runner` puts together.
+      request: the dictionary that `runner` sends; it tells what to run, the limits, the walls and the open files.
     """
     import select
 
@@ -32,36 +32,36 @@ def main(request: dict[str, Any]) -> None:
     scratch = request["scratch"] or os.getcwd()
     os.chdir(scratch)
     # The end of a child wakes the loop below: its signal writes a byte into this pipe.
-    wake_in, wake_out = os.pipe()
-    os.set_blocking(wake_out, False)
+    wake_reads, wake_writes = os.pipe()
+    os.set_blocking(wake_writes, False)
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
-    _signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
+    _signal.set_wakeup_fd(wake_writes, warn_on_full_buffer=False)
     # The wire: a pipe for each direction between the two children. "code" is the candidate's role.
-    to_code, from_judge = os.pipe()
-    to_judge, from_code = os.pipe()
-    code_side, judge_side = {to_code, from_code, files["claims"]}, {to_judge, from_judge, files["report"]}
+    code_reads, judge_writes = os.pipe()
+    judge_reads, code_writes = os.pipe()
+    code_files, judge_files = {code_reads, code_writes, files["claims"]}, {judge_reads, judge_writes, files["report"]}
     children: dict[int, str] = {}
-    for role, own_files in (("judge", judge_side), ("code", code_side)):
+    for role, own_files in (("judge", judge_files), ("code", code_files)):
         if role == "judge" and request["mode"] != "tests":
             continue
-        child = os.fork()
-        if not child:
+        child_pid = os.fork()
+        if not child_pid:
             try:
                 _signal.set_wakeup_fd(-1)
                 _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-                _child(role, request, own_files, scratch, (to_code, from_code), (to_judge, from_judge))
+                _child(role, request, own_files, scratch, (code_reads, code_writes), (judge_reads, judge_writes))
             except BaseException:
                 os._exit(1)
             return  # a whole program ends as Python does: it joins threads, runs exit handlers, flushes the output
-        children[child] = role
+        children[child_pid] = role
     # This process keeps nothing of what the children talk through, so that each hears when the other has ended.
-    for number in (*code_side, *judge_side, files["tests"]):
+    for number in (*code_files, *judge_files, files["tests"]):
         if number >= 0:
             os.close(number)
-    quiet = os.open(os.devnull, os.O_RDWR)
+    null_file = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
-        os.dup2(quiet, number)
-    _watch(select.select, files, children, scratch, request, wake_in)
+        os.dup2(null_file, number)
+    _watch(select.select, files, children, scratch, request, wake_reads)
 
 
 def _child(
@@ -84,26 +84,26 @@ def _child(
     files = request["files"]
     if hasattr(os, "setsid"):
         os.setsid()
-    status = files["status"]
-    needed = {0, 1, 2, status, *own_files} | ({files["tests"]} if role == "judge" else set())
-    confine.close_files(except_for=needed)
+    status_file = files["status"]
+    needed_files = {0, 1, 2, status_file, *own_files} | ({files["tests"]} if role == "judge" else set())
+    confine.close_files(except_for=needed_files)
     # The judge reads the tests before it is locked up. It prints nothing.
     tests: list[tuple[str, str]] = []
     if role == "judge":
         with open(files["tests"], "rb") as file:
             tests = marshal.load(file)
-        quiet = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(quiet, number)
-        os.close(quiet)
+        null_file = os.open(os.devnull, os.O_RDWR)
+        for file_number in (0, 1, 2):
+            os.dup2(null_file, file_number)
+        os.close(null_file)
     try:
         confine.limit(request["limits"], len(request["calls"]))
         confine.lock(request["walls"], scratch, role == "judge")
     except OSError as error:
-        os.write(status, f"trouble {error.strerror}\n".encode())
+        os.write(status_file, f"trouble {error.strerror}\n".encode())
         os._exit(1)
-    os.write(status, f"began {role}\n".encode())
-    os.close(status)
+    os.write(status_file, f"began {role}\n".encode())
+    os.close(status_file)
     # No program finds these modules by their names.
     for name in [name for name in sys.modules if name == "sml_jax" or name.startswith("sml_jax.")]:
         del sys.modules[name]
@@ -126,7 +126,7 @@ def _watch(
       wake: the pipe that has something to read when a child has ended.
     """
     # With tests the run is over when the judge has ended, else when the candidate has.
-    last = "judge" if "judge" in children.values() else "code"
+    last_role = "judge" if "judge" in children.values() else "code"
     reason = ""
     is_full = _ScratchLimit(scratch, request)
     while children:
@@ -135,8 +135,8 @@ def _watch(
             os.read(wake, 4096)
         if files["control"] in ready:
             # "L": the time is up, and the candidate may say at which line it is. No word: the parent is done or gone.
-            word = os.read(files["control"], 1)
-            if word == b"L":
+            order = os.read(files["control"], 1)
+            if order == b"L":
                 for child in [child for child, role in children.items() if role == "code"]:
                     os.kill(child, _signal.SIGXCPU)
             else:
@@ -151,11 +151,11 @@ def _watch(
             if pid:
                 ended.append(child)
                 code = os.waitstatus_to_exitcode(status)
-                spent = usage.ru_utime + usage.ru_stime
-                words = f"ended {children[child]} {code} {spent:.3f} {reason or 'by-itself'}\n"
+                cpu_seconds = usage.ru_utime + usage.ru_stime
+                words = f"ended {children[child]} {code} {cpu_seconds:.3f} {reason or 'by-itself'}\n"
                 os.write(files["status"], words.encode())
         for child in ended:
-            if children.pop(child) == last:
+            if children.pop(child) == last_role:
                 _kill(children)
     os.write(files["status"], b"over\n")
     os._exit(0)

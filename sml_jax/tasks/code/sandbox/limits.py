@@ -12,15 +12,17 @@ VALUE_BYTES = 1 << 24  # of one returned value, as JSON
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use.
+    """The resources that one run of a program may use.
 
     Attributes:
-      wall_s: seconds to the verdict, from when Python has started.
-      cpu_s: processor seconds of the program, and again of its tests.
-      memory_bytes: address space of each of the two.
-      file_bytes: size of any one file it writes; all files together hold at most 64 MiB, and are 4096 at most.
-      open_files: file descriptors open at once.
-      weak: run behind resource limits alone where the machine has no wall to offer (see docs/sandbox.md).
+      wall_s: seconds until the verdict, counted from when the run's processes have started.
+      cpu_s: seconds of processor time for the program, and as many for its tests.
+      memory_bytes: address space of the program's process and of its tests' process, each.
+      file_bytes: the largest size of one file that it writes. All its files together may hold 64 MiB, and there may be
+        4096 of them.
+      open_files: the most files open at once in a process.
+      weak: whether the run may go ahead with these limits alone if the machine offers no stronger sandbox (see
+        docs/sandbox.md).
     """
 
     wall_s: float = 10.0
@@ -39,14 +41,14 @@ class Ending:
     """How a run ended.
 
     Attributes:
-      at: the name of the part that the run was in; "" before the first.
-      words: what was last reported: ("passed",), which for tests comes from the judge alone; ("values", ...) or
-        ("error", ...) of a failure; ("time", line or "") when the run was stopped for time; ("silent",) when it left
-        without a word; ("garbled",) when it sent something that is not a message; ("full",) when it wrote too much;
-        ("missing",) when the called function is not there; ("stopped",) when `Run.on_value` ended it; ("done",) of a
-        whole program.
-      out_of_cpu: whether the time that ran out was the processor's.
-      status: exit status of the candidate's process, or of the judge's where that ended the run; negative for a signal.
+      at: name of the part (`Run.parts` and `Run.tests`) that was running at the end, or "case" in a call.
+      words: how it ended: ("passed",); ("values", type of error, message, "", place, operator, expected, actual) for an
+        `assert` that failed; ("error", type, message, line, place) for an error; ("time", line or "") if its time was
+        up; ("silent",) if it exited without a report; ("garbled",) if it sent bytes that are no message; ("full",) if
+        it wrote too many or too large files; ("missing",) if it does not define the function to call; ("stopped",) if
+        `Run.on_value` ended it; ("done",) for a main program that ended. Lines are of the candidate's code.
+      out_of_cpu: whether the time that was up was processor time.
+      status: exit status of the candidate's process, or of the judge's if that ended the run; negative for a signal.
     """
 
     at: str
@@ -57,20 +59,20 @@ class Ending:
 
 @dataclass(frozen=True)
 class Run:
-    """What is run.
+    """A program to run, and what to do with it.
 
     Attributes:
-      mode: "tests" (the parts in one process, the tests in another), "calls" (the parts, then `entry` is called with
-        each of `calls`), or "io" (the parts are the main program, which ends as programs do).
-      parts: (name, Python text) in order: the setup and the code, which is named `CANDIDATE`.
-      tests: (name, Python text) in order.
-      calls: JSON lists of arguments.
-      entry: the function that is called, or the method of `class Solution`; with tests, the one they may take from the
-        code although a builtin has its name.
-      stdin: what it reads; nothing by default.
-      stdout: an open file that takes its output, which is dropped by default.
-      on_value: is given what a call returned, as ("json", JSON text, short text) or ("other", "", short text) for a
-        value that JSON cannot hold; where it returns False, the run ends.
+      mode: "tests": run the parts in one process, and the tests in another. "calls": run the parts, then call `entry`
+        with each of `calls`. "io": run the parts as a main program.
+      parts: (name, Python text) of the setup and of the code, in this order. The code's name is `CANDIDATE`.
+      tests: (name, Python text) of each test, in order.
+      calls: arguments of each call, as JSON text of a list.
+      entry: name of the function to call, or of the method of `class Solution`. In mode "tests", the name that the
+        tests take from the code although a builtin has it too.
+      stdin: an open file with the program's standard input; None for an empty one.
+      stdout: an open file to which the program's output goes; None to discard it.
+      on_value: is called with what each call returned: ("json", value as JSON text, value as short text), or ("other",
+        "", value as short text) for a value that JSON cannot hold. If it returns False, the run ends.
     """
 
     mode: str

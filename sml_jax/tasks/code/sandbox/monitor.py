@@ -18,16 +18,16 @@ _LAST_WORDS_S = 0.25
 
 
 class SandboxMonitor:
-    """What the parent hears of a run: the launcher's status, the judge's report, and the candidate's claims.
+    """Reads, in the process that started a run, what the run's processes write, and tells how the run ended.
 
-    Only the launcher and the judge are believed. The claims say how a failure is worded, and the values of calls, which
-    are compared here.
+    The launcher writes its status, the judge a report, and the candidate claims. Only the launcher and the judge are
+    trusted. The claims word a failure, and carry the values that calls return, which are compared here.
 
     Args:
       run: what is run.
-      limits: of the run.
-      status, report, claims: the open files to read from.
-      control: the open file that the launcher takes its orders from.
+      limits: the run's limits; their `wall_s` is kept here.
+      status, report, claims: numbers of the open files to read from.
+      control: number of the open file to write orders for the launcher to.
     """
 
     def __init__(self, run: Run, limits: Limits, status: int, report: int, claims: int, control: int) -> None:
@@ -49,13 +49,17 @@ class SandboxMonitor:
         self._deadline = time.monotonic() + _START_S
 
     def listen(self) -> None:
-        """Reads until the run is over or stopped."""
+        """Takes in what launcher, judge and candidate write.
+
+        Returns when the run is over, its time is up, or the candidate wrote too much or a wrong value. Then `ending`
+        tells how it ended.
+        """
         poll = select.poll()
         for number in self._files:
             poll.register(number, select.POLLIN)
         while not self._over and not self._stopped:
-            left = self._deadline - time.monotonic()
-            ready = poll.poll(max(0.0, left) * 1e3) if left > 0 else []
+            seconds_left = self._deadline - time.monotonic()
+            ready = poll.poll(max(0.0, seconds_left) * 1e3) if seconds_left > 0 else []
             if not ready:
                 if time.monotonic() < self._deadline:
                     continue
@@ -85,8 +89,8 @@ class SandboxMonitor:
         # A candidate that talks without end is cut off.
         if number == self._claims:
             self._claims_read += len(chunk)
-            most = _CLAIMS_BYTES + (2 * VALUE_BYTES if self._run.mode == "calls" else 0)
-            if self._claims_read > most:
+            most_bytes = _CLAIMS_BYTES + (2 * VALUE_BYTES if self._run.mode == "calls" else 0)
+            if self._claims_read > most_bytes:
                 chunk, self._stopped = b"", self._run.mode != "tests"
                 self._claim = ("garbled",)
         if not chunk:
@@ -145,30 +149,30 @@ class SandboxMonitor:
                 self._claim = ("done",)
 
     def ending(self, launcher_status: int) -> Ending:
-        """How the run ended.
+        """How the run ended, from what `listen` took in.
 
         Args:
-          launcher_status: exit status of the launcher.
+          launcher_status: exit status of the launcher's process, for the error's text.
 
         Raises:
-          NotStarted: the run never began.
+          NotStarted: not all processes of the run could be started.
         """
         if not self._running():
             raise NotStarted(self._trouble or f"it ended with status {launcher_status} before it began")
         with_tests = self._run.mode == "tests"
-        at = self._at or self._claimed_at or self._run.parts[0][0]
-        code, spent, reason = self._ended.get("code", (-signal.SIGKILL, 0.0, ""))
+        part_name = self._at or self._claimed_at or self._run.parts[0][0]
+        exit_status, cpu_seconds, reason = self._ended.get("code", (-signal.SIGKILL, 0.0, ""))
 
         # The judge's report decides. "gone" is not a report: the candidate left, and what it claims says why.
         if with_tests and self._report and not (self._late and self._report[0] in ("gone", "time")):
             if self._report[0] == "time":
-                return Ending(at, ("time", ""), True, code)
+                return Ending(part_name, ("time", ""), True, exit_status)
             if self._report != ("gone",):
-                return Ending(at, self._report, False, code)
+                return Ending(part_name, self._report, False, exit_status)
         elif with_tests and not self._late:  # the judge left without a word
-            code, spent, reason = self._ended.get("judge", (-signal.SIGKILL, 0.0, ""))
-            out_of_cpu = code == -signal.SIGKILL and spent >= self._limits.cpu_s
-            return Ending(at, ("time", "") if out_of_cpu else ("silent",), out_of_cpu, code)
+            exit_status, cpu_seconds, reason = self._ended.get("judge", (-signal.SIGKILL, 0.0, ""))
+            out_of_cpu = exit_status == -signal.SIGKILL and cpu_seconds >= self._limits.cpu_s
+            return Ending(part_name, ("time", "") if out_of_cpu else ("silent",), out_of_cpu, exit_status)
 
         # Without a report the candidate's claim words the failure. That it passed counts only where values were
         # compared here.
@@ -180,16 +184,16 @@ class SandboxMonitor:
         if self._claim == ("passed",) and not with_tests:
             claim = self._claim
         if self._claim[:1] == ("time",) and len(self._claim) == 2:
-            return Ending(at, ("time", self._claim[1]), not self._late, code)
+            return Ending(part_name, ("time", self._claim[1]), not self._late, exit_status)
 
         # What the launcher and the clock say goes before most claims.
         if self._late and claim != ("stopped",):
-            return Ending(at, ("time", ""), False, code)
+            return Ending(part_name, ("time", ""), False, exit_status)
         if reason == "full":
-            return Ending(at, ("full",), False, code)
-        if not claim and code == -signal.SIGKILL and spent >= self._limits.cpu_s:
-            return Ending(at, ("time", ""), True, code)
-        return Ending(at, claim or ("silent",), False, code)
+            return Ending(part_name, ("full",), False, exit_status)
+        if not claim and exit_status == -signal.SIGKILL and cpu_seconds >= self._limits.cpu_s:
+            return Ending(part_name, ("time", ""), True, exit_status)
+        return Ending(part_name, claim or ("silent",), False, exit_status)
 
 
 def _claim(words: list[str]) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Usage:
-    """The names of one test.
+    """The names that one test uses.
 
     Attributes:
-      read: names that it calls or reads.
+      read: names that it reads or calls.
       defined: names that it defines.
-      called: names that it calls, from the innermost call out.
+      called: names that it calls, the most deeply nested call first.
     """
 
     __slots__ = ("called", "defined", "read")
@@ -25,7 +25,7 @@ class Usage:
 
 
 def usage_of(tree: Any) -> Usage:
-    """The names in a test's syntax tree."""
+    """The names that a test uses; `tree` is its syntax tree."""
     import _ast
 
     read: set[str] = set()
@@ -53,16 +53,17 @@ def usage_of(tree: Any) -> Usage:
 
 
 def shadowed_builtin(usages: list[Usage], setup: dict[str, Any]) -> set[str]:
-    """The builtin's name that the tests want of the candidate: there is one only if they name nothing else of it.
+    """Finds the builtin's name that tests expect the candidate's code to define, such as "sorted".
 
-    It is found from the tests alone, so that code cannot put itself in the place of a builtin that tests rely on.
+    There is one only if the tests use no other name that could be the candidate's. The candidate's code is not looked
+    at, so it cannot replace a builtin that the tests rely on.
 
     Args:
-      usages: of all tests that could be compiled.
+      usages: the names that each test uses, of all tests that could be compiled.
       setup: the setup's namespace.
 
     Returns:
-      One name, or none.
+      A set with that name, or an empty set.
     """
     defined = set().union(*(usage.defined for usage in usages))
     read = set().union(*(usage.read for usage in usages))

@@ -15,10 +15,14 @@ _BUILTIN_OPERATIONS |= {"isinstance": isinstance, "issubclass": issubclass}
 
 
 def perform(op: str, operands: tuple[Any, ...]) -> Any:
-    """Performs an operation that the other end asked for, and returns its outcome; raises whatever it raises.
+    """Performs in this process an operation that the other process asked for, and returns its result.
 
     Args:
-      op: its name. operands: objects of this end, stand-ins of the other's, and plain data.
+      op: name of the operation, such as "call", "get" (an attribute) or "add".
+      operands: objects of this process, stand-ins for the other's objects, and plain data.
+
+    Raises:
+      BaseException: whatever the operation raises.
     """
     if op == "call":
         function, arguments, named = operands
@@ -57,11 +61,13 @@ def perform(op: str, operands: tuple[Any, ...]) -> Any:
 
 
 def plain_content(value: Any, base: type) -> Any:
-    """The content of an object as the builtin type itself, whatever methods its class replaced.
+    """A copy of an object as a plain builtin one: a `dict` for a subclass of `dict`, and so on.
+
+    Methods that the object's class overrides are not called.
 
     Args:
-      value: an object whose class derives from `base`.
-      base: a builtin type of plain data, see `wire.base_of`.
+      value: an object whose class is or derives from `base`.
+      base: a builtin type, see `wire.base_of`.
     """
     if base is dict:
         return {key: dict.__getitem__(value, key) for key in dict.__iter__(value)}

@@ -17,20 +17,20 @@ from sml_jax.tasks.code.sandbox.wire_reader import Reader
 
 
 class Gone(Exception):
-    """The other end has left."""
+    """The process at the other end of the wire has closed its pipes."""
 
 
 class Peer(Handles):
-    """One end of the wire.
+    """One end of the wire, the two pipes between the judge's process and the candidate's: it asks and answers requests.
 
     A frame is its length as 8 bytes, a byte for its kind ("?" a request, "!" an answer), and a message (see `wire`). A
     request is a tuple (operation, operands...). An answer is a tuple ("ok", value, changed) or ("no", error, changed);
-    `changed` holds the mutable objects of the request whose content goes back.
+    `changed` holds the mutable objects of the request whose content the operation changed.
 
     Args:
-      reading, writing: open files.
-      classes: the setup's classes by name, whose objects travel by value.
-      strict: this end trusts nothing of the other's (the judge).
+      reading, writing: numbers of the open files to read from and write to.
+      classes: the setup's classes by name; their objects are copied, attribute by attribute.
+      strict: whether this end trusts nothing that comes from the other; True in the judge's process.
     """
 
     def __init__(self, reading: int, writing: int, classes: dict[str, type], strict: bool) -> None:
@@ -77,11 +77,15 @@ class Peer(Handles):
     # Asking
 
     def ask(self, *request: Any) -> Any:
-        """What the other end answers to (operation, operands...).
+        """Asks the other end to perform an operation, and returns the result; answers its requests meanwhile.
+
+        Args:
+          request: the operation's name and its operands, see `operations.perform`.
 
         Raises:
-          Gone, Garbled: no answer will come.
-          Exception: what the other end raised.
+          Gone: the other end has closed its pipes.
+          Garbled: it sent bytes that are no message.
+          BaseException: what the operation raised there.
         """
         with self._lock:
             writer = Writer(self.encode, {}, set())
@@ -108,10 +112,11 @@ class Peer(Handles):
     # Answering
 
     def serve(self) -> None:
-        """Answers until the other end leaves.
+        """Answers the other end's requests until it closes its pipes; never returns.
 
         Raises:
-          Gone: the other end has left.
+          Gone: the other end has closed its pipes.
+          Garbled: it sent bytes that are no message.
         """
         self._lock.acquire()
         while True:
@@ -138,7 +143,7 @@ class Peer(Handles):
         finally:
             self._relock()
         # What came by value goes back by value where it was changed in place, and else as a reference.
-        known = {id(value): (at, value) for at, value in enumerate(reader.mutables)}
+        known = {id(value): (position, value) for position, value in enumerate(reader.mutables)}
         pairs = zip(reader.mutables, reader.before)  # noqa: B905
         changed = [value for value, before in pairs if _changed(value, before)]
         self._send(b"!", self._encode_answer(result, known, changed))

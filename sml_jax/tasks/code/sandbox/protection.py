@@ -73,13 +73,13 @@ def _try(walls: Walls) -> str:
 
 
 def strongest_walls(weak: bool = False) -> Walls:
-    """What keeps programs in on this machine: the strongest that held when it was tried, at the first call.
+    """The strongest sandbox that works on this machine. The first call tries them out, later ones remember the result.
 
     Args:
-      weak: take resource limits alone where nothing else works.
+      weak: whether resource limits alone are returned if nothing stronger works.
 
     Raises:
-      NoProtection: nothing else works, and `weak` is False.
+      NoProtection: nothing stronger than resource limits works, and `weak` is False.
     """
     with _TRIAL_LOCK:
         walls, faults = _strongest()
@@ -94,5 +94,5 @@ def strongest_walls(weak: bool = False) -> Walls:
 
 
 def describe(walls: Walls) -> str:
-    """One line that names some walls and what they cover, for the start of a run."""
+    """One line of text that names a sandbox and what it keeps out, to be logged once."""
     return f"code sandbox: {walls.name} ({walls.covers})"

@@ -34,7 +34,14 @@ class _Link:
 
 
 class Remote:
-    """Stands for an object of the other end; attributes are read, set and deleted there."""
+    """A stand-in for an object of the other process; its attributes are read, set and deleted there.
+
+    Args:
+      peer: the end of the wire (`Peer`) that asks the other process.
+      number: the object's number there.
+      name: name of the object's class; of a function or class, its own name.
+      base: name of the builtin type that its class derives from; "" for none.
+    """
 
     __slots__ = ("__weakref__", "_remote_")
 
@@ -79,7 +86,7 @@ def _peer(remote: Remote) -> Any:
 
 
 def number_of(remote: Remote) -> int:
-    """The number of the other end's object that a stand-in stands for."""
+    """The number, in the other process, of the object that a stand-in stands for."""
     return _link(remote).number
 
 
@@ -118,7 +125,7 @@ def _is_opaque(value: Any) -> bool:
 
 
 class RemoteFunction(Remote):
-    """A function or method."""
+    """A stand-in for a function or method; calling it calls that one in the other process."""
 
     __slots__ = ()
 
@@ -130,7 +137,7 @@ class RemoteFunction(Remote):
 
 
 class RemoteClass(RemoteFunction):
-    """A class."""
+    """A stand-in for a class: it can be called, and used in `isinstance`; one for an enumeration can be iterated."""
 
     __slots__ = ()
 
@@ -153,7 +160,7 @@ class RemoteClass(RemoteFunction):
 
 
 class RemoteIterator(Remote):
-    """A generator or another iterator: pulled item by item."""
+    """A stand-in for a generator or another iterator; each item is asked for when it is needed."""
 
     __slots__ = ()
 
@@ -170,7 +177,7 @@ class RemoteIterator(Remote):
 
 
 class RemoteObject(Remote):
-    """An instance: its attributes, methods and operators are the other end's, within the rules above."""
+    """A stand-in for an instance. Its methods and operators run in the other process, by the rules of this module."""
 
     __slots__ = ()
 
@@ -265,7 +272,7 @@ class RemoteObject(Remote):
 
 
 class RemoteCallable(RemoteObject, RemoteFunction):
-    """An instance that can be called."""
+    """A stand-in for an instance that can be called."""
 
     __slots__ = ()
 
@@ -285,24 +292,24 @@ def _converted(remote: RemoteObject, op: str, *operands: Any) -> Any:
 def _arithmetic(op: str, left: Any, right: Any) -> Any:
     """The outcome of a binary operator of which at least one side is a `RemoteObject`."""
     remote = left if isinstance(left, RemoteObject) else right
-    peer, other = _peer(remote), right if remote is left else left
+    peer, other_operand = _peer(remote), right if remote is left else left
     # Plain content on both sides: computed here.
-    if _base(remote) and not _is_opaque(other):
+    if _base(remote) and not _is_opaque(other_operand):
         return getattr(_operator, op)(_local(left), _local(right))
-    outcome = peer.ask(op, left, right)
+    result = peer.ask(op, left, right)
     if not peer.strict:
-        return outcome
+        return result
     # The outcome takes over what either side was made of, and what this operation adds.
     origin = max([_link(side).origin for side in (left, right) if isinstance(side, Remote)])
-    if not isinstance(other, Remote):
-        origin = max(origin, _FROM_NUMBER if type(other) in (int, float, complex, bool) else _FROM_OTHER)
-    if origin and not isinstance(outcome, RemoteObject):
+    if not isinstance(other_operand, Remote):
+        origin = max(origin, _FROM_NUMBER if type(other_operand) in (int, float, complex, bool) else _FROM_OTHER)
+    if origin and not isinstance(result, RemoteObject):
         name = _link(remote).name
         raise TypeError(f"{op} of {name} and a plain value gave no {name}")
     if origin:
-        link = _link(outcome)
+        link = _link(result)
         link.origin = max(link.origin, origin)
-    return outcome
+    return result
 
 
 def _compared(op: str, left: Any, right: Any) -> Any:

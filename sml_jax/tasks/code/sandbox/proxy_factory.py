@@ -8,28 +8,29 @@ from sml_jax.tasks.code.sandbox import proxies
 
 
 def remote_number(value: Any) -> int | None:
-    """The number of the other end's object that a value stands for; None for an object of this end."""
+    """The number, in the other process, of the object that a value stands for; None if it is no stand-in."""
     if isinstance(value, proxies.Remote):
         return proxies.number_of(value)
     return remote_error_number(value) if isinstance(value, type) else None
 
 
 def remote_error_number(kind: type) -> int | None:
-    """The number of the other end's class of errors that a class stands for; None for a class of this end."""
+    """The number, in the other process, of the class of errors that `kind` stands for; None if it is no stand-in."""
     number = kind.__dict__.get("_remote_number_")
     return number if type(number) is int else None
 
 
 def make_proxy(peer: Any, number: int, kind: str, name: str, base: str, lineage: str) -> Any:
-    """A stand-in for the other end's object.
+    """Makes a stand-in for an object of the other process.
 
     Args:
-      peer: this end of the wire.
-      number: of the object, at the other end.
+      peer: the end of the wire (`Peer`) through which the stand-in asks the other process.
+      number: the object's number there.
       kind: "function", "class", "iterator", "callable", "object", "exception" (a class of errors) or "coroutine".
-      name: of the object's class, or its own for a function or class.
-      base: the builtin type that its class derives from; "" for none.
-      lineage: for a class of errors, it and its bases, as `handles.lineage` writes them.
+      name: name of the object's class; of a function or class, its own name.
+      base: name of the builtin type that its class derives from; "" for none.
+      lineage: for a class of errors, the numbers and names of the class and its bases, the class first, as
+        `Handles.encode` writes them; "" for anything else.
     """
     if kind == "exception":
         return _error_class(peer, lineage, base)
@@ -54,16 +55,18 @@ def make_proxy(peer: Any, number: int, kind: str, name: str, base: str, lineage:
 
 
 def build_error(name: Any, arguments: Any, message: Any, line: Any) -> BaseException:
-    """An error of the other end, of the same builtin type or of a stand-in for its own.
+    """Makes a copy of an error that the other process raised, to be raised in this one.
+
+    None of the arguments is trusted to have the right type.
 
     Args:
-      name: of a builtin type, or a stand-in's class. Not trusted, nor are the others.
-      arguments: `args` of the error.
-      message: its text.
-      line: of the candidate's program where it was raised, as text; "" where unknown.
+      name: name of a builtin type of errors, or a stand-in for a class of errors.
+      arguments: the tuple `args` of the error.
+      message: the error's text.
+      line: number, as text, of the line of the candidate's program that raised it; "" if unknown.
 
     Raises:
-      ValueError: these describe no error.
+      ValueError, AttributeError: `name` is no type of errors, or `arguments` is no tuple.
     """
     import builtins
 

@@ -65,18 +65,18 @@ start(request)"""
 
 
 def run_confined(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
-    """Runs a program in new processes, behind walls, with limits and an empty folder of its own.
+    """Runs a program in new processes in a sandbox, with an empty folder to write to.
 
     Args:
-      run: what is run.
-      limits: what it may use; in mode "calls" each call has the time for itself.
-      behind: what keeps it in.
+      run: the program, and what to do with it.
+      limits: the resources that it may use; in mode "calls" the limits on time apply to each call anew.
+      behind: the sandbox, from `protection.strongest_walls`.
 
     Returns:
-      Ending. Nothing that the run started is alive then.
+      How the run ended. All its processes have ended by then.
 
     Raises:
-      RuntimeError: no such process could be started, in three attempts. This is never held against the program.
+      RuntimeError: the processes could not be started in three attempts; this says nothing about the program.
     """
     for pause in (*_PAUSES_S, None):
         try:

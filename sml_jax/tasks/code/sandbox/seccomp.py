@@ -60,14 +60,15 @@ _THREAD, _NEW_NAMESPACES = 0x10000, 0x7E020080
 
 
 def is_supported() -> bool:
-    """Whether the system calls of this machine are known, so that it can have a filter."""
+    """Whether there is a filter of system calls for this machine: it runs Linux on x86_64 or aarch64."""
     return platform.system() == "Linux" and platform.machine() in _ARCHES
 
 
 def filter_program(machine: str | None = None) -> bytes:
-    """The filter as an array of `struct sock_filter`, with `PID` where the process's own id belongs.
+    """The filter of system calls, as the bytes of an array of `struct sock_filter`.
 
-    Threads may be made, processes not; signals reach nobody else; of sockets there are only pairs within the process.
+    It allows threads but no new processes, signals to the process itself alone, and only pairs of sockets within the
+    process. Wherever the process's own id belongs it has the constant `PID`, which `confine.lock` replaces.
 
     Args:
       machine: "x86_64" or "aarch64"; this machine's by default.

@@ -24,14 +24,14 @@ _ZONES = ("/usr/share/zoneinfo", "/etc/localtime")
 
 @dataclass(frozen=True)
 class Walls:
-    """One way to keep a program in.
+    """One kind of sandbox.
 
     Attributes:
       name: "bubblewrap", "landlock" or "limits".
-      covers: what it keeps out, in words.
-      request: what the process that locks itself up needs to know (see `confine.lock`).
-      prefix: the command that starts the process; empty for none.
-      weak: resource limits alone.
+      covers: the means by which it confines a program, in words.
+      request: the argument `walls` of `confine.lock`.
+      prefix: the words of the command that are put before Python's when the process is started; () for none.
+      weak: whether it consists of resource limits alone.
     """
 
     name: str
@@ -53,15 +53,15 @@ def python_executable() -> str:
 
 def readable_paths() -> list[str]:
     """The paths that a program may read: Python itself, installed packages, shared libraries, time zones, devices."""
-    base = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64")]
+    base_folders = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64")]
     paths = sysconfig.get_paths()
-    wanted = [*_SHARED, *base, paths["stdlib"], paths["platstdlib"], *package_folders(), *_ZONES, *_DEVICES]
+    wanted = [*_SHARED, *base_folders, paths["stdlib"], paths["platstdlib"], *package_folders(), *_ZONES, *_DEVICES]
     return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
 
 
 @functools.cache
 def landlock_version() -> int:
-    """The version of landlock that this kernel has; 0 for none."""
+    """The version (ABI) of landlock, Linux's restriction of access to files, that this kernel has; 0 for none."""
     if not seccomp.is_supported():
         return 0
     return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, 1)))
@@ -69,7 +69,7 @@ def landlock_version() -> int:
 
 @functools.cache
 def possible_walls() -> tuple[Walls, ...]:
-    """The walls that this machine might be able to put up, strongest first. None of them has been tried yet."""
+    """The sandboxes that this machine may offer, strongest first, untried; the last is of resource limits alone."""
     available = []
     bubblewrap = shutil.which("bwrap")
     if seccomp.is_supported():
@@ -81,16 +81,16 @@ def possible_walls() -> tuple[Walls, ...]:
         }
         # Bubblewrap hides what may not be reached; landlock, where there is one, forbids it once more inside.
         if bubblewrap:
-            inner = " and landlock" if landlock_version() else ""
-            words = f"namespaces of its own (bubblewrap), a filter of system calls{inner}, resource limits"
-            available.append(Walls("bubblewrap", words, request, _command(bubblewrap)))
+            landlock_words = " and landlock" if landlock_version() else ""
+            covers = f"namespaces of its own (bubblewrap), a filter of system calls{landlock_words}, resource limits"
+            available.append(Walls("bubblewrap", covers, request, _command(bubblewrap)))
         if landlock_version() >= 3:  # before, files could be cut short from outside
-            words = f"landlock {landlock_version()}, a filter of system calls, resource limits"
-            available.append(Walls("landlock", words, request, ()))
+            covers = f"landlock {landlock_version()}, a filter of system calls, resource limits"
+            available.append(Walls("landlock", covers, request, ()))
     # Always there, and refused unless it is asked for.
-    none = {"seccomp": b"", "pid": b"", "landlock": 0, "readable": []}
-    words = "resource limits alone: WEAK, no wall around files, network or processes"
-    available.append(Walls("limits", words, none, (), True))
+    no_walls = {"seccomp": b"", "pid": b"", "landlock": 0, "readable": []}
+    covers = "resource limits alone: WEAK, no wall around files, network or processes"
+    available.append(Walls("limits", covers, no_walls, (), True))
     return tuple(available)
 
 
@@ -115,19 +115,20 @@ def _command(bubblewrap: str) -> tuple[str, ...]:
 
 
 def remove_folder(folder: str) -> None:
-    """Removes a folder that a program wrote to, however deep: every folder in it is moved up before it is emptied.
+    """Removes a folder and all its content, however deeply its folders are nested.
 
-    Errors of the operating system end it without a word.
+    Inner folders are moved up first, so that no path becomes too long. After an error of the operating system it gives
+    up and returns; it raises none.
     """
     changes = 0  # also the source of unused names
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
         while True:
-            content = _entries(folder)
-            if not content:
+            entries = _entries(folder)
+            if not entries:
                 break
-            before = changes
-            for path, is_folder in content:
+            changes_before = changes
+            for path, is_folder in entries:
                 if not is_folder:
                     os.unlink(path)
                     changes += 1
@@ -142,7 +143,7 @@ def remove_folder(folder: str) -> None:
                         os.unlink(inner_path)
                 os.rmdir(path)
                 changes += 1
-            if changes == before:
+            if changes == changes_before:
                 break
         os.rmdir(folder)
 

@@ -36,11 +36,11 @@ _DATETIME_FIELDS |= {"datetime.datetime": ("year", "month", "day", "hour", "minu
 
 
 class Garbled(Exception):
-    """The bytes are not a message."""
+    """The bytes that came from the other process are not a message."""
 
 
 def base_of(value: Any) -> type | None:
-    """The builtin type of plain data that a value's type derives from; None for none."""
+    """The builtin type (`bool`, `int`, ..., `bytearray`) that the type of `value` is or derives from; None for none."""
     kind = type(value)
     for base in _BASES:
         if base in kind.__mro__:
@@ -49,15 +49,18 @@ def base_of(value: Any) -> type | None:
 
 
 class Writer:
-    """Builds one message.
+    """Writes one message: a list of nodes, one for each value.
 
     Args:
-      encode: gives (tag, payload) for what is not plain data (`handles.Handles.encode`); it may call `ref` for parts.
-      known: by id, (origin number, object) of the mutable objects that came from the other end.
-      changed: the ids of those whose content goes back.
+      encode: is called with (writer, value) for a value that cannot be copied by itself, and returns the (tag, payload)
+        of its node; see `handles.Handles.encode`.
+      known: the mutable objects of the request that this message answers: (their position in it, object) by the
+        object's `id`. Empty for a request.
+      changed: the ids of those among them whose content has changed and is sent back.
 
     Attributes:
-      sent: the mutable objects of the message, by the order of their nodes: origins of the answer.
+      sent: the mutable objects of the message in the order of their nodes. The answer to it refers to them by their
+        position here.
     """
 
     def __init__(self, encode: Any, known: dict[int, tuple[int, Any]], changed: set[int]) -> None:
@@ -69,12 +72,12 @@ class Writer:
         self._alive: list[Any] = []  # keeps values alive, so that no two have one id
 
     def message(self, value: Any) -> bytes:
-        """The message that carries a value, as bytes. Its first line names the node of the value."""
+        """The message that carries a value. Its first line is the number of the value's node."""
         root = self.ref(value)
         # Writing the content of one container may add others: a loop, so that no depth is too much.
         while self._unfilled:
-            at, holder = self._unfilled.pop()
-            self._nodes[at][2] = self._content(holder, at)
+            number, container = self._unfilled.pop()
+            self._nodes[number][2] = self._content(container, number)
         parts = [b"%d\n" % root]
         for tag, origin, payload in self._nodes:
             parts.append(b"%s%d %d:" % (tag, origin, len(payload)))
@@ -82,16 +85,22 @@ class Writer:
         return b"".join(parts)
 
     def add(self, tag: bytes, payload: bytes, origin: int = -1) -> int:
-        """Adds a finished node and returns its number."""
+        """Adds a finished node and returns its number.
+
+        Args:
+          tag: one byte that tells the type.
+          payload: the node's content.
+          origin: position of the object in the message that this one answers; -1 for a new object.
+        """
         self._nodes.append([tag, origin, payload])
         return len(self._nodes) - 1
 
     def refs(self, values: Any) -> bytes:
-        """A payload that lists the node numbers of values, which get nodes where they have none."""
+        """A payload that lists the numbers of the nodes of `values`, separated by spaces; missing nodes are added."""
         return b" ".join([b"%d" % self.ref(value) for value in values])
 
     def ref(self, value: Any) -> int:
-        """The number of a value's node; the node is added where the value has none."""
+        """The number of the node of `value`, which is added if there is none yet."""
         kind = type(value)
         if value is None:
             return self.add(b"N", b"")
@@ -107,9 +116,9 @@ class Writer:
         if id(value) in self._numbers:
             return self._numbers[id(value)]
         self._alive.append(value)
-        at = self._compound(value, kind)
-        self._numbers[id(value)] = at
-        return at
+        number = self._compound(value, kind)
+        self._numbers[id(value)] = number
+        return number
 
     def _mutable(self, tag: bytes, value: Any) -> int:
         """The node of a mutable object. Its content is written later, as it may hold the object itself."""
@@ -118,11 +127,11 @@ class Writer:
             origin = self._known[id(value)][0]
             if id(value) not in self._changed:
                 return self.add(b"=", b"", origin)
-        at = self.add(tag, b"", origin)
-        self._numbers[id(value)] = at
+        number = self.add(tag, b"", origin)
+        self._numbers[id(value)] = number
         self.sent.append(value)
-        self._unfilled.append((at, value))
-        return at
+        self._unfilled.append((number, value))
+        return number
 
     def _compound(self, value: Any, kind: type) -> int:
         """The node of a value that is not a number, text or None."""
@@ -181,9 +190,9 @@ class Writer:
     def _array(self, value: Any) -> int:
         """The node of an array or scalar of numpy: type, shape, whether it is a scalar, and its little-endian bytes."""
         contiguous = value.astype(value.dtype.newbyteorder("<"), order="C", copy=True)
-        scalar = int(value.shape == () and type(value).__name__ != "ndarray")
-        head = f"{contiguous.dtype.str} {','.join(map(str, value.shape))} {scalar}"
-        payload = head.encode() + b"\n" + contiguous.tobytes()
+        is_scalar = int(value.shape == () and type(value).__name__ != "ndarray")
+        header = f"{contiguous.dtype.str} {','.join(map(str, value.shape))} {is_scalar}"
+        payload = header.encode() + b"\n" + contiguous.tobytes()
         if type(value).__name__ != "ndarray":
             return self.add(b"n", payload)
         origin = self._known.get(id(value), (-1, None))[0]

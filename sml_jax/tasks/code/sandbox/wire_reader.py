@@ -13,16 +13,19 @@ _MAX_NODES = 1 << 20
 
 
 class Reader:
-    """Reads one message.
+    """Reads one message that `wire.Writer` wrote.
 
     Args:
-      decode: builds what is not plain data from (tag, payload, values by number) (`handles.Handles.decode`).
-      sent: the mutable objects that went out in the message which this one answers; it may change them and no others.
-      classes: the setup's classes by name.
+      decode: is called with (tag, payload, values of the earlier nodes) for a node that is no copied data, and returns
+        its object; see `handles.Handles.decode`.
+      sent: `Writer.sent` of the request that this message answers; the message may change these objects and no others.
+        [] for a request.
+      classes: the setup's classes by name; the message may hold their objects.
 
     Attributes:
-      mutables: the mutable objects of the message, by the order of their nodes.
-      before: what each list and bytearray of them holds, to tell later whether it was changed; None for all others.
+      mutables: the mutable objects of the message, in the order of their nodes.
+      before: for each of these, a copy of its content if it is a list or bytearray, to tell later whether it was
+        changed; None for all others.
     """
 
     def __init__(self, decode: Any, sent: list[Any], classes: dict[str, type]) -> None:
@@ -31,7 +34,7 @@ class Reader:
         self.before: list[Any] = []
 
     def value(self, data: bytes) -> Any:
-        """The value of a message, after the content of sent objects that it changes was replaced.
+        """Reads a message: changes the content of `sent` objects as it says, and returns the value that it carries.
 
         Raises:
           Garbled: the bytes are not a message.
@@ -46,19 +49,19 @@ class Reader:
             raise Garbled(type(error).__name__) from None
 
     def _read(self, data: bytes) -> Any:
-        head = data.index(b"\n")
-        root, at = int(data[:head]), head + 1
+        header_end = data.index(b"\n")
+        root, offset = int(data[:header_end]), header_end + 1
         values: list[Any] = []
         unfilled: list[tuple[bytes, Any, bytes]] = []
         # First pass: all nodes in order. Mutable containers are made empty, as they may name nodes that come later.
-        while at < len(data):
-            colon = data.index(b":", at, at + 40)
-            tag = data[at : at + 1]
-            origin, size = map(int, data[at + 1 : colon].split())
-            at = colon + 1 + size
-            if size < 0 or at > len(data) or len(values) >= _MAX_NODES:
+        while offset < len(data):
+            colon = data.index(b":", offset, offset + 40)
+            tag = data[offset : offset + 1]
+            origin, size = map(int, data[offset + 1 : colon].split())
+            offset = colon + 1 + size
+            if size < 0 or offset > len(data) or len(values) >= _MAX_NODES:
                 raise Garbled("size")
-            payload = data[colon + 1 : at]
+            payload = data[colon + 1 : offset]
             if tag == b"=":
                 values.append(self._sent[_index(origin, self._sent)])
             elif tag in b"lIDdeaCOGqo":
@@ -86,14 +89,14 @@ class Reader:
     def _container(self, tag: bytes, origin: int, payload: bytes) -> Any:
         """The object that a mutable node stands for: the one that went out, of the same type, or a new empty one."""
         if origin >= 0:
-            known = self._sent[_index(origin, self._sent)]
-            fits: dict[bytes, Any] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
-            if tag in fits and type(known) is not fits[tag]:
+            sent_object = self._sent[_index(origin, self._sent)]
+            type_by_tag: dict[bytes, Any] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
+            if tag in type_by_tag and type(sent_object) is not type_by_tag[tag]:
                 raise Garbled("another type")
             name = _TAG_NAMES.get(tag) or payload.split(b" ", 1)[0].decode()
-            if tag not in fits and type(known).__name__ != name:
+            if tag not in type_by_tag and type(sent_object).__name__ != name:
                 raise Garbled("another type")
-            return known
+            return sent_object
         if tag in b"lID":
             return []
         if tag == b"d":
@@ -111,10 +114,10 @@ class Reader:
             return collections.Counter()
         if tag == b"O":
             return collections.OrderedDict()
-        first = payload.split(b" ", 1)[0].decode()
+        first_word = payload.split(b" ", 1)[0].decode()
         if tag == b"G":
-            return collections.defaultdict(None if first == "-" else FACTORIES[first])
-        return collections.deque(maxlen=None if int(first) < 0 else int(first))
+            return collections.defaultdict(None if first_word == "-" else FACTORIES[first_word])
+        return collections.deque(maxlen=None if int(first_word) < 0 else int(first_word))
 
     def _fill(self, tag: bytes, container: Any, payload: bytes, values: list[Any]) -> None:
         """Replaces the content of a mutable object by that of a node."""
@@ -215,20 +218,20 @@ class Reader:
         import numpy
 
         # Plain numbers and texts only: an array of objects would be unpickled.
-        head, _, data = payload.partition(b"\n")
-        code, shape, scalar = head.decode().split(" ")
-        if code[1] not in "biufcU" or not code[2:].isdecimal():
+        header, _, data = payload.partition(b"\n")
+        dtype_code, shape, scalar_flag = header.decode().split(" ")
+        if dtype_code[1] not in "biufcU" or not dtype_code[2:].isdecimal():
             raise Garbled("dtype")
-        array = numpy.frombuffer(data, numpy.dtype(code))
+        array = numpy.frombuffer(data, numpy.dtype(dtype_code))
         array = array.reshape([int(n) for n in shape.split(",")] if shape else ()).copy()
-        if scalar == "1":
+        if scalar_flag == "1":
             return array[()]
         if origin >= 0:
-            known = self._sent[_index(origin, self._sent)]
-            if type(known) is not numpy.ndarray or known.shape != array.shape:
+            sent_array = self._sent[_index(origin, self._sent)]
+            if type(sent_array) is not numpy.ndarray or sent_array.shape != array.shape:
                 raise Garbled("shape")
-            known[...] = array
-            array = known
+            sent_array[...] = array
+            array = sent_array
         self.mutables.append(array)
         return array
 
