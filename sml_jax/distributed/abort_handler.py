@@ -15,14 +15,14 @@ _handlers: list[Any] = []  # C calls a handler later, so Python must not collect
 
 
 def delay_aborts(seconds: float, on_abort: Callable[[], None]) -> None:
-    """Holds a thread that calls abort() for some seconds before the process dies, while the other threads go on.
+    """Makes a thread that calls C's abort() wait before the process dies, while the other threads go on.
 
-    Python runs its own signal handlers in the main thread only, for which an abort in another thread does not wait.
-    This handler is set in C and runs in the aborting thread.
+    Python runs its own signal handlers in the main thread only, and an abort in another thread does not wait for that.
+    This handler of SIGABRT is set in C and runs in the aborting thread.
 
     Args:
-      seconds: how long the thread is held.
-      on_abort: called first, in the aborting thread.
+      seconds: how long the thread waits.
+      on_abort: called without arguments in the aborting thread, before it waits.
     """
 
     def handle(_: int) -> None:

@@ -22,10 +22,10 @@ _BEATS, _FAREWELLS = "sml_jax/beats", "sml_jax/left"
 
 
 class PeerClock:
-    """How long ago each peer's number last changed: the arithmetic of the watch, without threads or a real clock.
+    """Computes which peers are lost from the numbers that they count up, without threads or a real clock.
 
     Args:
-      peers: numbers of the other processes.
+      peers: ids of the other processes.
       now: the current time in seconds.
     """
 
@@ -35,19 +35,27 @@ class PeerClock:
         self._last_answer = self._last_check = now
 
     def observe(self, counts: Mapping[int, bytes], now: float) -> None:
-        """Takes in the numbers that the store holds, by process."""
+        """Notes whose number has changed.
+
+        Args:
+          counts: the numbers in the store, as bytes, by process id.
+          now: the current time in seconds.
+        """
         self._last_answer = now
         for peer in self._last_change:
             if peer in counts and counts[peer] != self._counts.get(peer):
                 self._counts[peer], self._last_change[peer] = counts[peer], now
 
     def lost_peers(self, now: float, limit: float, store_limit: float | None = None) -> list[int]:
-        """Peers whose number has not changed for more than `limit` seconds.
+        """The ids of the peers whose number has not changed for more than `limit` seconds.
 
-        If the store itself does not answer, nothing is known but that process 0, which holds it, is gone. The method
-        must be called often: a long time between two calls is a pause of this process and does not count.
+        If the store itself does not answer, all that is known is that process 0, which holds it, is gone: the result is
+        then [0]. The method must be called often, since a long time between two calls is taken for a pause of this
+        process, and does not count.
 
         Args:
+          now: the current time in seconds.
+          limit: seconds without a change after which a peer is lost.
           store_limit: seconds without an answer of the store after which process 0 is lost; None for `limit`.
         """
         since_last_check, self._last_check = now - self._last_check, now
@@ -61,17 +69,17 @@ class PeerClock:
 
 
 class Heartbeats:
-    """Beats for this process and watches the others. Nothing happens before `start`.
+    """Shows the other processes that this one is alive, and watches them. Nothing happens before `start`.
 
     One thread talks to the store, which may never answer: it counts up this process's number and reads those of the
-    others. A second thread only judges how old these are, and ends with the first loss or farewell of a peer. A
-    farewell is what a process that ends on purpose leaves in the store: a few bytes that say why.
+    others. A second thread judges how old these are, and ends at the first loss or farewell of a peer. A farewell is a
+    few bytes that a process which ends on purpose leaves in the store, and that say why.
 
     Args:
-      on_lost: called with the numbers of lost peers.
-      on_farewell: called with a peer's number and its farewell. Only one of the two is called, at most once, in the
+      on_lost: called with the ids of lost peers.
+      on_farewell: called with a peer's id and its farewell. Only one of the two is called, at most once, in the
         watching thread.
-      lost_after: seconds without a beat after which a peer is lost.
+      lost_after: seconds without a change of its number after which a peer is lost.
     """
 
     def __init__(
@@ -91,26 +99,32 @@ class Heartbeats:
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Starts both threads."""
+        """Starts the beating and the watching thread."""
         for work in (self._beat, self._watch):
             threading.Thread(target=work, name=f"heartbeats{work.__name__}", daemon=True).start()
 
     def stop(self) -> None:
-        """Lets both threads end."""
+        """Asks both threads to end; does not wait for them."""
         self._stop.set()
 
     def limit_store_silence(self, seconds: float) -> None:
-        """From now on, process 0 is lost after this many seconds without an answer of its store."""
+        """From now on, process 0 counts as lost if its store has not answered for this many seconds."""
         self._store_limit = seconds
 
     @property
     def farewells(self) -> dict[int, bytes]:
-        """The farewells seen so far, by process."""
+        """The farewells of other processes seen so far, by process id."""
         with self._lock:
             return dict(self._farewells)
 
     def leave_farewell(self, text: bytes, patience: float = 3.0) -> None:
-        """Puts this process's farewell into the store, and gives up after `patience` seconds."""
+        """Puts this process's farewell into the store.
+
+        Args:
+          text: the farewell.
+          patience: seconds to wait for the store; after that, or after an error of the store, the call returns all the
+            same.
+        """
 
         def put() -> None:
             with contextlib.suppress(Exception):

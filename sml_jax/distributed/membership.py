@@ -34,15 +34,15 @@ _PEER_ERROR = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLI
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which processes run together, as `jax.distributed.initialize` is told it. The default is one process alone.
+    """Which processes run together, in the terms of `jax.distributed.initialize`. The default is one process alone.
 
     Attributes:
-      coordinator_address: HOST:PORT of process 0, where the port is free.
+      coordinator_address: HOST:PORT of process 0, with a port that is free there.
       num_processes: how many there are. process_id: the number of this one, from 0.
-      detect: let JAX find what is not given: it knows TPU pods, Slurm, Open MPI and Kubernetes.
+      detect: whether JAX finds what is not given: it knows TPU pods, Slurm, Open MPI and Kubernetes.
 
     Raises:
-      UserError: the values are incomplete or cannot be.
+      UserError: only some of the values are given, or one is not possible.
     """
 
     coordinator_address: str | None = None
@@ -67,22 +67,23 @@ class ProcessGroup:
 
     @property
     def is_single(self) -> bool:
-        """Whether this is one process alone."""
+        """Whether this process runs alone, without others."""
         return not self.detect and self.coordinator_address is None
 
 
 @contextlib.contextmanager
 def join_group(group: ProcessGroup, lost_after: float = LOST_AFTER) -> Iterator[None]:
-    """Runs the body of a `with` statement as one of several processes; for a process alone it does nothing.
+    """A context manager that runs its body as one of several processes; for a single process it does nothing.
 
-    Before it, nothing may have touched a JAX device. Standard output is silent in every process but 0. An error in the
-    body ends all processes; so does a lost peer, with exit code 76.
+    Nothing may have used a JAX device before it. Standard output is silenced in every process but 0. An error in the
+    body ends all processes; a lost peer ends them too, with exit code 76.
 
     Args:
+      group: the processes.
       lost_after: seconds without a sign of life after which a peer is lost.
 
     Raises:
-      UserError: the processes did not find each other.
+      UserError: the processes did not find each other, or have different versions of JAX.
     """
     if group.is_single:
         yield

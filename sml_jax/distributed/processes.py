@@ -36,14 +36,14 @@ _rounds = itertools.count()
 
 
 def is_primary() -> bool:
-    """Whether this is the process that writes files and prints: process 0, or the only one."""
+    """Whether this is process 0 (or the only process), which alone writes files and prints."""
     return process_id() == 0
 
 
 def all_gather(value: Any) -> list[Any]:
-    """Every process's value, in the order of the processes, in every process.
+    """Returns every process's value, in every process, ordered by process id.
 
-    All processes must call it, in the same order as the other functions of this module.
+    All processes must call it, and all functions of this module that exchange values, in the same order.
 
     Args:
       value: what JSON can hold (tuples come back as lists), a few kilobytes at most.
@@ -70,23 +70,24 @@ def all_gather(value: Any) -> list[Any]:
 
 
 def broadcast(value: Any) -> Any:
-    """Process 0's value, in every process; see `all_gather`."""
+    """Returns process 0's value in every process; the others' is ignored. For the rules see `all_gather`."""
     return all_gather(value if is_primary() else None)[0] if process_count() > 1 else value
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; see `all_gather`."""
+    """Returns, in every process, whether the flag is true in any of them. For the rules see `all_gather`."""
     return any(all_gather(bool(flag)))
 
 
 def assert_equal(what: str, value: str) -> None:
-    """Makes sure that all processes have the same value.
+    """Checks that all processes have the same value. All must call it, see `all_gather`.
 
     Args:
       what: the value's name, for the error.
+      value: this process's.
 
     Raises:
-      UserError: in every process, if any has another value than process 0.
+      UserError: in every process, if one has another value than process 0.
     """
     values = all_gather(value)
     different = [number for number, other in enumerate(values) if other != values[0]]
@@ -98,10 +99,12 @@ def assert_equal(what: str, value: str) -> None:
 
 
 def run_on_primary(work: Callable[[], Any]) -> Any:
-    """Runs `work` in process 0 alone and returns its result in every process. It is for work that uses the disk.
+    """Runs `work` in process 0 alone and returns its result in every process, for work that uses the disk.
+
+    All processes must call it, see `all_gather`.
 
     Args:
-      work: a function whose result JSON can hold.
+      work: a function without arguments whose result JSON can hold.
 
     Raises:
       UserError: in every process, if `work` raised one.
@@ -126,7 +129,9 @@ def map_across_processes(
     to_json: Callable[[R], Any],
     from_json: Callable[[Any], R],
 ) -> list[R]:
-    """`work(items)`, shared out over P processes: process p does the items numbered p, p + P, p + 2 P, ...
+    """Computes `work(items)` with P processes, of which process p does the items numbered p, p + P, p + 2 P, ...
+
+    All processes must call it, see `all_gather`.
 
     Args:
       work: returns a result for each item that it is given, in their order. It may be called with no items.

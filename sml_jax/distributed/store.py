@@ -15,24 +15,24 @@ _WAIT_MS = 10_000  # of one request; a longer wait is many of these
 
 
 def process_id() -> int:
-    """This process's number, from 0. It starts no backend of JAX."""
+    """This process's id, from 0; 0 for a single process. The call does not initialise JAX's devices."""
     return int(distributed.global_state.process_id) if _client() is not None else 0
 
 
 def process_count() -> int:
-    """How many processes the run has. It starts no backend of JAX."""
+    """The number of processes of the run, 1 for a single one. The call does not initialise JAX's devices."""
     return int(distributed.global_state.num_processes) if _client() is not None else 1
 
 
 def put(key: str, value: bytes) -> None:
-    """Sets a key, replacing what it held before."""
+    """Sets the value of a key in the shared store, replacing the one it had."""
     _client().key_value_set_bytes(key, value, allow_overwrite=True)
 
 
 def wait_for(key: str) -> bytes:
-    """The value of a key, as soon as some process has set it.
+    """Waits until some process has set the key, and returns its value.
 
-    It waits without limit. If the process that should set the key is lost, the heartbeats end this process.
+    There is no time limit. If the process that should set the key is lost, the heartbeats end this process.
     """
     while True:
         try:
@@ -44,12 +44,16 @@ def wait_for(key: str) -> bytes:
 
 
 def read_folder(folder: str) -> dict[str, bytes]:
-    """The values of all keys that begin with `folder`/, by the rest of the key."""
+    """The keys in the shared store that begin with FOLDER/, and their values.
+
+    Returns:
+      The values by the rest of the key after FOLDER/.
+    """
     return {key.removeprefix(f"{folder}/"): bytes(value) for key, value in _client().key_value_dir_get_bytes(folder)}
 
 
 def delete(key: str) -> None:
-    """Deletes a key."""
+    """Deletes a key from the shared store."""
     _client().key_value_delete(key)
 
 

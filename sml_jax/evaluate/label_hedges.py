@@ -65,10 +65,10 @@ _CONDITIONAL = re.compile(
 
 
 def hedges(text: str) -> bool:
-    """Whether a turn offers several answers, or answers on conditions, and settles on none.
+    """Whether a student's turn hedges: offers several answers, or answers on conditions, and does not choose.
 
-    "Either 5 or 6" and "if the rate is 5 then 10, if it is 6 then 12" do. A derivation by cases that ends in one answer
-    does not, nor do the two roots of an equation ("x = 2 or x = -3").
+    "Either 5 or 6" hedges, and so does "if the rate is 5 then 10, if it is 6 then 12". A derivation by cases that ends
+    in one answer does not, nor do the two roots of an equation ("x = 2 or x = -3").
     """
     # Only prose is read: a program's branches are part of one answer.
     prose = FENCE.sub(" `code` ", text)

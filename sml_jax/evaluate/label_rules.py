@@ -16,7 +16,10 @@ _PRONOUNCEABLE = re.compile(r"[aeiouy]", re.IGNORECASE)
 
 
 def is_missing(text: str) -> bool:
-    """Whether a turn says nothing: empty, only symbols or markup, one word over and over, or letters at random."""
+    """Whether a student's turn says nothing.
+
+    It is then empty, only symbols or markup, a role's name alone, one word over and over, or letters at random.
+    """
     words = _WORD.findall(_MARKUP.sub(" ", text))
     if not words or (len(words) == 1 and words[0].casefold() in _ROLES):
         return True
@@ -64,6 +67,6 @@ _DECLINES = re.compile(
 
 
 def declines(text: str) -> bool:
-    """Whether a turn says that it gives no answer: "I can't", "I don't know", "not enough information"."""
+    """Whether a student's turn says that it gives no answer: "I can't", "I don't know", "not enough information"."""
     # A program's own messages decline nothing.
     return _DECLINES.search(FENCE.sub(" ", text)) is not None

@@ -15,15 +15,18 @@ _RUN = re.compile(r"\W{60,}|[^\s\W]{200,}|\S{400,}")
 
 
 def without_runs(text: str) -> str:
-    """The text with overlong words and runs of signs or blanks cut short.
+    """The text with each overlong word, and each overlong run of signs or spaces, cut to 60 characters.
 
-    Some rules take time in the square of such a run's length.
+    Some of the label rules take time in the square of such a run's length.
     """
     return _RUN.sub(lambda run: run[0][:60], text)
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, and lines that hold none. The number of a list's item stays with its first sentence."""
+    """Splits a text into its sentences, in order. A line without a sentence's end is a sentence of its own.
+
+    The number or bullet of a list item stays with the item's first sentence. Blank sentences are left out.
+    """
     all_sentences = []
     for line in text.split("\n"):
         # The full stop in "1. " ends no sentence.

@@ -41,10 +41,10 @@ _FRACTIONS: dict[Label, str] = {
 
 
 def label_turn(utterance: str, attempted: bool) -> Label:
-    """Sorts one student turn by rules. The first label that fits is the turn's:
+    """Labels one student turn by rules. The first label of this list whose rule applies is returned:
 
     - missing: the turn says nothing (empty, symbols, one word over and over).
-    - hedge: it offers several answers, or answers on conditions, and settles on none, whatever the verifier found.
+    - hedge: it offers several answers, or answers on conditions, and does not choose, whatever the verifier found.
     - answer: the verifier found an answer in it, however it is worded ("is it 42?").
     - interrogation: it asks several questions. clarification: it asks one, in at most 100 words.
     - refusal: it declines ("I can't", "not enough information") and asks nothing.
@@ -75,7 +75,7 @@ def label_turn(utterance: str, attempted: bool) -> Label:
 
 
 def label_by_rules(turns: Sequence[tuple[str, bool]]) -> list[Label]:
-    """Labels each (utterance, attempted) by `label_turn`; the `Labeller` that needs no model."""
+    """The labels of (utterance, attempted) pairs by `label_turn`, in order: the `Labeller` without a model."""
     return [label_turn(utterance, attempted) for utterance, attempted in turns]
 
 
@@ -89,13 +89,14 @@ def behaviour_summary(
       labeller: labels all student turns in one call, such as a language model; None for the rules of `label_turn`.
 
     Returns:
-      `first_turns` and `all_turns`. Each holds `n`, the number of its student turns, and fractions of them: `answers`,
-      `clarifications`, `interrogations`, `discussions`, `hedges`, `refusals` and `missing`, which add up to 1;
-      `questions`, which are clarifications and interrogations together; and `repeats`, which are answers whose text
-      (spaces aside) equals that of an earlier answer in the same dialogue.
+      {`first_turns`: ..., `all_turns`: ...}, where `first_turns` is about the first student turn of each dialogue. Each
+      holds `n`, the number of these turns, and fractions of them: `answers`, `clarifications`, `interrogations`,
+      `discussions`, `hedges`, `refusals` and `missing`, which add up to 1; `questions`, which are clarifications and
+      interrogations together; and `repeats`, which are answers whose text (spaces aside) equals that of an earlier
+      answer in the same dialogue.
 
     Raises:
-      UserError: there is no student turn, or the labeller returns unknown labels or another number of them.
+      UserError: there is no student turn, or the labeller returns unknown labels or a wrong number of them.
 
     References:
       Premature attempts and clarifying questions: arXiv 2602.16488.
@@ -114,10 +115,14 @@ def behaviour_summary(
 
 
 def student_labels(dialogues: Sequence[Dialogue], labeller: Labeller | None = None) -> list[list[Label]]:
-    """Labels of the student's turns, dialogue by dialogue; the labeller gets all turns in one call.
+    """Labels of the student's turns: a list for each dialogue, in order.
+
+    Args:
+      dialogues: finished dialogues.
+      labeller: labels all turns in one call; None for the rules of `label_turn`.
 
     Raises:
-      UserError: the labeller returns unknown labels or another number of them.
+      UserError: the labeller returns unknown labels or a wrong number of them.
     """
     turns_by_dialogue = [_student_turns(dialogue) for dialogue in dialogues]
     labels = iter(_labels([turn for turns in turns_by_dialogue for turn in turns], labeller or label_by_rules))

@@ -21,15 +21,16 @@ _LABEL = re.compile(rf"\b({'|'.join(LABELS)})\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class LanguageLabeller:
-    """Asks a chat model for the label of each student turn; a `Labeller` for `behaviour_summary`.
+    """A `Labeller` that asks a chat model for the label of each student turn.
 
-    Where the model's answer holds no label, the rules of `label_turn` decide.
+    Calling it with (utterance, attempted) pairs returns their labels, in order. Where the model's answer holds no
+    label, the rules of `label_turn` decide.
 
     Attributes:
       engine: compiled kernels of the model, best with greedy sampling. A context must hold `labelling_length` tokens.
       params: the model's parameters. messages: its chat format.
-      utterance_tokens: the model reads this many of a turn's first tokens.
-      prompt: the name of a prompt that ships with the package, or a path. Field: utterance.
+      utterance_tokens: how many tokens of a turn the model reads, from the first.
+      prompt: the name of a prompt that ships with the package, or a path. It has one field, `utterance`.
     """
 
     engine: Engine
@@ -77,6 +78,12 @@ class LanguageLabeller:
 
 
 def labelling_length(messages: MessageFormat, utterance_tokens: int, prompt: str = "label_turn") -> int:
-    """Tokens of context that are needed to label turns of up to `utterance_tokens` tokens."""
+    """The length in tokens of a context in which a `LanguageLabeller` can label a turn.
+
+    Args:
+      messages: the model's chat format.
+      utterance_tokens: how many tokens of a turn the model reads.
+      prompt: as for `LanguageLabeller`.
+    """
     message = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
     return len(messages.begin) + len(message) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS

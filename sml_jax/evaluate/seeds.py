@@ -15,7 +15,10 @@ Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 
 
 def load_results(folders: Sequence[Path]) -> list[Results]:
-    """The `eval.json` of each run's folder, without its sharded suites.
+    """Reads `eval.json` in each run's folder, and leaves out its sharded suites.
+
+    Returns:
+      For each folder, in order: suite -> policy -> arm -> entry.
 
     Raises:
       UserError: a folder holds no `eval.json`.
@@ -33,7 +36,16 @@ def load_results(folders: Sequence[Path]) -> list[Results]:
 
 
 def at_turn(results: Sequence[Results], suite: str, policy: str, arm: str, turn: int) -> list[float]:
-    """Success at a turn (from 1) of one suite, policy and arm: one number for each run."""
+    """Success (0 to 1) at or before a turn, in each of several runs.
+
+    Args:
+      results: of the runs, as `load_results` returns them.
+      suite, policy, arm: names in the results.
+      turn: the student turn, from 1.
+
+    Returns:
+      One number for each run, in order.
+    """
     return [run[suite][policy][arm]["success_at_turn"][turn - 1] for run in results]
 
 
@@ -41,11 +53,15 @@ def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 
     """A markdown table of success by turn for every suite, arm and policy.
 
     Args:
-      results: of the runs, which all have the suites, policies and arms of the first.
-      turns: those that the table shows, from 1.
+      results: of at least two runs with different seeds, which all have the suites, policies and arms of the first.
+      turns: the turns that have a column, from 1.
 
     Returns:
-      A row for each policy, with the mean over the runs and its 95 % interval in percent.
+      The table, with a row for each suite, arm and policy. A cell shows the mean over the runs and its 95 % interval,
+      in percent.
+
+    Raises:
+      UserError: there are fewer than two runs.
     """
     head = ["suite", "arm", "policy", *(f"turn {turn}" for turn in turns)]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
@@ -60,10 +76,20 @@ def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 
 
 
 def effects_markdown(results: Sequence[Results], suite: str) -> str:
-    """A markdown table of the three effects that a recipe promises on its own suite, in percentage points.
+    """A markdown table of the three effects that a recipe claims on its own suite, in percentage points.
+
+    The effects are: success at turn 4, trained minus base; success at turn 4 of the trained model, arm `feedback` minus
+    arm `retry`; and the trained model's gain from turn 4 to turn 10.
+
+    Args:
+      results: of at least two runs with different seeds.
+      suite: the suite's name in the results.
 
     Returns:
-      A row for each effect, with its mean over the runs, the 95 % interval, and its value in each run.
+      The table, with a row for each effect: its mean over the runs, the 95 % interval, and its value in each run.
+
+    Raises:
+      UserError: there are fewer than two runs.
     """
 
     def success(policy: str, arm: str, turn: int) -> list[float]:

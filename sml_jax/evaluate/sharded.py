@@ -40,7 +40,7 @@ SHARDED_KEY = "sharded_suites"  # in eval.json, beside the names of the suites
 
 @dataclass(frozen=True)
 class ShardedSuite:
-    """A task's problems with shards, and the ways in which they are told.
+    """A task's problems with shards, and the ways in which a user tells them to the student.
 
     Simulations are sampled with the run's `Sampling`, whose temperature should be 1.
 
@@ -51,12 +51,15 @@ class ShardedSuite:
         earlier shards).
       users: who tells the shards in "sharded": "scripted" (the next one, verbatim), "language" (a frozen base model
         chooses one and says it in its own words; chat models only). The other settings are always scripted.
-      problems: instructions at most, from the first. simulations: dialogues about each of them.
-      max_turns: student turns at most; most dialogues end earlier, when all shards are told.
+      problems: the largest number of instructions, from the first. simulations: dialogues about each of them.
+      max_turns: the largest number of student turns; most dialogues end earlier, when all shards are told.
       split: "train" or "test".
       seed: of the dialogues; the same for every policy and setting.
       prompts: of the student's side; None for those of training.
-      user_prompts: of the language-model user; for the student's side `prompts` count.
+      user_prompts: of the language-model user; their student's side is not used, see `prompts`.
+
+    Raises:
+      UserError: a value is not allowed.
     """
 
     task: Task
@@ -82,20 +85,28 @@ class ShardedSuite:
             raise UserError("sharded suite: user_prompts need a feedback_tag, within which the user's message stands")
 
     def arms(self) -> list[tuple[str, str]]:
-        """The (setting, user) of each rollout. Settings of a single turn have the user "none"."""
+        """The pairs (setting, user) to roll out. In settings of a single turn the user is "none"."""
         users = {"sharded": self.users, **dict.fromkeys(ONE_TURN, ("none",))}
         return [(setting, user) for setting in self.settings for user in users.get(setting, ("scripted",))]
 
     def view(self, *settings: str) -> ShardedTask:
-        """The task as its user tells it in these settings, or in all of the suite's if none is given."""
+        """The suite's task with its problems told in shards.
+
+        Args:
+          settings: the settings in which each problem is told; the suite's own if none is given.
+        """
         return ShardedTask(self.task, settings or self.settings, self.problems)
 
     def rules(self, rules: DialogueRules, user: str, framing: Framing) -> DialogueRules:
         """The run's rules with this suite's turn limit, question injection off, and budgets that fit every user turn.
 
         Args:
+          rules: the run's.
           user: "none", "scripted" or "language".
           framing: writes the user's turns as tokens.
+
+        Returns:
+          Rules for all of the suite's settings with this user.
         """
         problems = self.view("sharded").problems(self.split)
 
@@ -125,13 +136,18 @@ class ShardedSuite:
         )
 
     def teacher(self, setting: str, user: str, engine: Engine, params: dict) -> TeacherSpec:
-        """Who tells the shards. A language-model user is the model of `engine` and `params`."""
+        """Who tells the shards, in the teacher's place.
+
+        Args:
+          setting, user: one of `arms()`.
+          engine, params: the model of a language-model user; a scripted user does not use them.
+        """
         if user == "language":
             return LanguageUser(engine, params, tag=self.user_prompts.feedback_tag)
         return ShardUser(setting)
 
     def prompts_with(self, student: Prompts) -> Prompts:
-        """The user's prompts, but with the student's side of the prompts `student`."""
+        """The language-model user's prompts, with the student's prompt and system text taken from `student`."""
         return dataclasses.replace(self.user_prompts, student=student.student, student_system=student.student_system)
 
 
@@ -150,16 +166,17 @@ def evaluate_sharded(
     """Plays `simulations` dialogues about each of the suite's instructions in one setting.
 
     Args:
+      suite: the instructions, and how many simulations of each.
       setting, user: one of `suite.arms()`.
-      framing: how contexts are written.
-      engine: the student's. params: the policy's.
+      framing: writes contexts as tokens.
+      engine: the student's compiled kernels. params: parameters of the policy, which plays the student.
       teacher: what `suite.teacher` returns. rules: what `suite.rules` returns.
-      progress: called with (dialogues ended, all) as they end.
-      labeller: sorts the student's turns; None for the rules of `label_turn`.
+      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      labeller: labels the student's turns; None for the rules of `label_turn`.
 
     Returns:
-      An entry of `eval.json` (docs/sharded.md), the dialogues (instruction by instruction), and for each dialogue how
-      many shards had been revealed when each student turn was taken.
+      An entry of `eval.json` (its fields are in docs/sharded.md); the dialogues, ordered by instruction; and for each
+      dialogue how many shards had been revealed when each student turn was taken.
 
     Raises:
       UserError: the suite has no instructions, or every dialogue was dropped.

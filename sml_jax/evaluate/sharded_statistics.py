@@ -17,13 +17,13 @@ def aptitude(scores: ArrayLike) -> dict[str, np.ndarray]:
     """Performance P, aptitude A90 and unreliability U of each instruction over its simulations.
 
     Args:
-      scores: float[I, N], the score of each of N simulations of I instructions, 0 to 100; NaN for a simulation that
-        does not count.
+      scores: float[I, N], the score, 0 to 100, of each of N simulations of I instructions; NaN for a simulation to
+        ignore, such as a dropped dialogue.
 
     Returns:
       Three f64[I]: `P`, the mean; `A90`, the 90th percentile, which says how good the better simulations are; `U`, the
-      90th minus the 10th percentile, which says how far apart good and bad simulations lie. Percentiles are by linear
-      interpolation.
+      90th minus the 10th percentile, which says how far apart good and bad simulations lie. Percentiles are
+      interpolated linearly.
 
     Raises:
       UserError: there is no instruction or no simulation.
@@ -43,12 +43,15 @@ def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
     """The fields of an `eval.json` entry about P, A90 and U; see `aptitude`.
 
     Args:
-      scores: float[I, N], as for `aptitude`. An instruction without a simulation that counts is left out.
+      scores: float[I, N], as for `aptitude`. An instruction whose scores are all NaN is left out.
 
     Returns:
       `P`, `A90`, `U`: means over instructions. `P_ci95`, `A90_ci95`, `U_ci95`: Student's 95 % intervals over
-      instructions, cut to 0..100; None for a single instruction. `n`: the number of instructions. `simulations`: the
-      number of simulations of each.
+      instructions as [low, high], clipped to 0..100; None for a single instruction. `n`: the number of instructions.
+      `simulations`: the number N of simulations of each.
+
+    Raises:
+      UserError: no instruction is left, or there is no simulation.
     """
     table = np.asarray(scores, np.float64)
     if table.ndim == 2 and table.size:
@@ -65,7 +68,7 @@ def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
 def premature_summary(
     labels: Sequence[Sequence[Label]], revealed: Sequence[Sequence[int]], shards: Sequence[int]
 ) -> dict[str, float | None]:
-    """How often the student answers before it has been told everything.
+    """How often the student answers before it has been told every shard.
 
     Args:
       labels: for each dialogue, the labels of the student's turns.
@@ -73,7 +76,7 @@ def premature_summary(
       shards: for each dialogue, how many shards its instruction has, the first included.
 
     Returns:
-      `premature_rate`: the fraction of answers among the student turns before the last shard was revealed, None if
+      `premature_rate`: of the student turns before the last shard was revealed, the fraction that are answers; None if
       there is no such turn. `premature_dialogues`: the fraction of dialogues with at least one such answer.
 
     References:

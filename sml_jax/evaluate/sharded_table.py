@@ -19,10 +19,14 @@ ShardedResults = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Mapping[str
 def sharded_table(results: ShardedResults) -> Table:
     """A table of P, A90 and U with 95 % intervals, premature attempts, and turns. It fits 100 columns.
 
-    The settings of a suite stand one under another, and in each of them base above trained.
+    It has a block for each suite. In a block there are rows for each setting and user, the base policy's above the
+    trained one's.
 
     Args:
-      results: suite -> policy -> setting -> user -> entry.
+      results: suite -> policy -> setting -> user -> entry, as in `eval.json`.
+
+    Returns:
+      A table for rich to print.
 
     Raises:
       UserError: `results` holds no entry.

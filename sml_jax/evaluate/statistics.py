@@ -16,7 +16,7 @@ def success_at_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
 
     Args:
       solved_turn: int[N], the student turn (from 1) at which each dialogue was solved, 0 for never.
-      max_turns: K, the turns that each dialogue could take.
+      max_turns: K, the largest number of student turns that a dialogue could have.
 
     Returns:
       f64[K], with acc@k at index k - 1; it never falls.
@@ -31,17 +31,17 @@ def success_at_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, which stays within [0, 1] and is sound near both ends.
+    """Wilson's score interval of a proportion. It lies within [0, 1] and is accurate near both ends.
 
-    It takes trials as independent: with several dialogues on one problem it is narrower than it should be.
+    The trials must be independent: with several dialogues on one problem the interval is too narrow.
 
     Args:
       successes: how many of the trials succeeded.
-      n: trials, at least 1.
-      confidence: the interval's coverage.
+      n: number of trials, at least 1.
+      confidence: the interval's coverage, between 0 and 1.
 
     Returns:
-      (low, high), proportions.
+      (low, high), proportions from 0 to 1.
 
     Raises:
       UserError: `n` is under 1, or `successes` is outside 0..n.
@@ -60,13 +60,13 @@ def success_summary(solved_turn: ArrayLike, max_turns: int) -> dict[str, Any]:
 
     Args:
       solved_turn: int[N], the student turn (from 1) at which each dialogue was solved, 0 for never.
-      max_turns: K, the turns that each dialogue could take.
+      max_turns: K, the largest number of student turns that a dialogue could have.
 
     Returns:
       Plain Python numbers and lists. `success_at_turn` [K]: acc@k. `ci95` [K][2]: Wilson's 95 % interval of each.
       `n`: the number of dialogues. `gain`: acc@K - acc@1. `ngain`: gain / (1 - acc@1), None where the first turn solved
-      all. `auc`: the mean of acc@k. `second_turn_gain`: acc@2 - acc@1, None for K = 1; if it is large beside later
-      gains, first turns may fail by their format alone.
+      all. `auc`: the mean of acc@k. `second_turn_gain`: acc@2 - acc@1, None for K = 1; if it is much larger than later
+      gains, first turns may fail only because of their format.
 
     Raises:
       UserError: see `success_at_turn`.
@@ -96,7 +96,7 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
     """The mean over seeds with Student's 95 % interval, `mean -+ t(0.975, S - 1) * std / sqrt(S)`.
 
     Args:
-      values: float[S], one of each finished run.
+      values: float[S], one value from the run of each seed.
 
     Returns:
       (mean, low, high), in the unit of `values`.

@@ -31,13 +31,16 @@ class Suite:
     """A task's problems, and the teachers that a policy is evaluated with.
 
     Attributes:
-      task: whose `split` is used.
-      arms: the teachers that are played beside each other, each with a name of its own; see `dialogue.teachers`.
-      problems: how many, from the first.
-      max_turns: student turns at most (10 in the paper, which is longer than in training).
+      task: the problems of its `split` are used.
+      arms: the teachers, each with a different name; a policy is played with each of them. See `dialogue.teachers`.
+      problems: the largest number of problems, from the first.
+      max_turns: the largest number of student turns (10 in the paper, which is longer than in training).
       split: "train" or "test".
       seed: of the dialogues; the same for every policy and arm.
       prompts: of this suite's dialogues; None for those of training.
+
+    Raises:
+      UserError: a value is not allowed.
     """
 
     task: Task
@@ -62,8 +65,11 @@ class Suite:
 def check_suites(suites: Sequence[Suite]) -> None:
     """Checks suites that are evaluated together, and logs a warning for one with fewer problems than it asks for.
 
+    Args:
+      suites: of one evaluation.
+
     Raises:
-      UserError: two suites share a name, under which results are kept, or one has no problems.
+      UserError: two suites have tasks of the same name, which names their results; or a suite has no problems.
     """
     names = [suite.task.name for suite in suites]
     for suite, name in zip(suites, names, strict=True):
@@ -87,21 +93,22 @@ def evaluate_arm(
     progress: Callable[[int, int], None] | None = None,
     labeller: Labeller | None = None,
 ) -> tuple[dict[str, Any], tuple[Dialogue, ...]]:
-    """Plays one dialogue about each of the suite's problems.
+    """Plays one dialogue about each of the suite's problems, with one teacher.
 
     Args:
+      suite: the problems.
       arm: who answers the student.
-      framing: how contexts are written.
-      engine: the student's. params: the policy's. initial_params: the frozen initial student's, for teachers that are
-        it.
-      rules: the run's.
-      progress: called with (dialogues ended, all) as they end.
-      labeller: sorts the student's turns; None for the rules.
+      framing: writes contexts as tokens.
+      engine: the student's compiled kernels. params: parameters of the policy, which plays the student. initial_params:
+        parameters of the frozen initial student, which some teachers use.
+      rules: the run's; the suite changes what it needs to.
+      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      labeller: labels the student's turns; None for the rules of `label_turn`.
 
     Returns:
-      An entry of `eval.json` and the dialogues, dropped ones among them. The entry holds success by turn with 95 %
-      Wilson intervals, gains, `rates` and `behaviour`, all over the `n` dialogues that count, and how many were
-      `dropped`.
+      An entry of `eval.json`, and the dialogues with dropped ones among them. The entry holds success by turn with 95 %
+      Wilson intervals, gains, `rates` and `behaviour`, all over the `n` dialogues that were not dropped, and the number
+      of those that were, `dropped`.
 
     Raises:
       UserError: the suite has no problems, or every dialogue was dropped.

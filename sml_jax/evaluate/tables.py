@@ -44,7 +44,8 @@ def closing_table(results: Results) -> Table:
       results: what `eval.json` holds: suite -> policy -> arm -> {"success_at_turn", "ci95", "n", ...}.
 
     Returns:
-      A table with a block for each suite; in it the arms one under another, and in each arm base above trained.
+      A table for rich to print, with a block for each suite. A block has rows for each arm, the base policy's above the
+      trained one's.
 
     Raises:
       UserError: `results` holds no arm.
@@ -91,7 +92,7 @@ def closing_table(results: Results) -> Table:
 
 
 def closing_markdown(results: Results) -> str:
-    """The closing table as plain markdown, with one decimal.
+    """The table of `closing_table` as markdown, with one decimal.
 
     Args:
       results: as for `closing_table`.
@@ -110,17 +111,17 @@ def closing_markdown(results: Results) -> str:
 
 
 def compare_dialogues(base: Dialogue, trained: Dialogue) -> RenderableType:
-    """Two dialogues on one problem, side by side and turn by turn.
+    """Two dialogues about one problem, side by side and turn by turn.
 
     Args:
       base: the base model's dialogue.
       trained: the trained model's.
 
     Returns:
-      Something that rich prints: the problem, then a column for each dialogue, with the verdict on each student turn.
+      A table for rich to print: the problem, then a column for each dialogue, with the verdict on each student turn.
 
     Raises:
-      UserError: the dialogues are on different problems.
+      UserError: the dialogues are about different problems.
     """
     # The reader compares turn by turn, which only makes sense on one problem.
     if base.problem_id != trained.problem_id:
