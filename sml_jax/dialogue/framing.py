@@ -22,7 +22,9 @@ class Framing(Protocol):
     """
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of both sides."""
+        ...
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -187,7 +189,7 @@ class MessageFraming:
         return self.messages.spoken(tokens)
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
-        """The tokens within the last feedback tag; all spoken tokens if there is no tag; None without such a block."""
+        """The tokens within the last feedback tag, None without such a block; all spoken tokens if no tag is set."""
         spoken = self.messages.spoken(tokens)
         if not self.prompts.feedback_tag:
             return spoken

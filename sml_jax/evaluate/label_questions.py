@@ -55,10 +55,11 @@ _SAYS_MORE = re.compile(r"^\W*(?:we|so|first|since|because|well|it is|that is|le
 
 
 def asked(text: str) -> int:
-    """How many questions a turn asks: a question mark, a question's opening, or a request ("please provide ...").
+    """The number of questions that a student's turn asks.
 
-    Offers ("shall I go on?") and questions that the writer goes on to answer do not count. A list that follows a
-    request counts by its items, and a sentence by the question words it joins.
+    Counted are sentences with a question mark, sentences that open like a question, and requests ("please provide
+    ..."). Offers ("shall I go on?") and questions that the writer goes on to answer do not count. A list after a
+    request counts by its items, and a sentence by the question words that it joins.
     """
     lines = sentences(FENCE.sub(" ", text))
     questions, requests, items, listing = 0, 0, 0, False
@@ -105,5 +106,5 @@ def _answered(question: str, rest: list[str]) -> bool:
 
 
 def is_short(text: str) -> bool:
-    """Whether a turn is short enough for its one question to be what it is about."""
+    """Whether a turn has at most 100 words, so that the one question in it is what the turn is about."""
     return len(text.split()) <= _SHORT

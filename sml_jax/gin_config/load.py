@@ -36,11 +36,11 @@ def load_experiment(files: Sequence[str], bindings: Sequence[str]) -> tuple[Expe
     """Makes the experiment that gin files describe.
 
     Args:
-      files: gin files; later ones override earlier ones.
+      files: gin files, relative to a search path; later ones override earlier ones.
       bindings: overrides, `NAME=VALUE` each.
 
     Returns:
-      The experiment, and the operative configuration as gin text.
+      The experiment, and the operative configuration (every value that was used) as gin text.
 
     Raises:
       UserError: something is wrong with the files, the overrides or their values.
@@ -63,17 +63,18 @@ def parse_gin(
     *,
     stand_in: str | None = None,
 ) -> tuple[str, ...]:
-    """Replaces gin's configuration by that of files and overrides, and locks it.
+    """Replaces gin's global configuration by that of files and overrides, and locks it.
 
     Args:
       files: gin files, relative to a search path; later ones override earlier ones.
-      bindings: overrides, `scope/module.Thing.parameter=VALUE` or `MACRO=VALUE`; `module.` may be left out where
-        that is clear. Each must name a thing that the files bind or refer to, or a macro that they define or use.
+      bindings: overrides, `scope/module.Thing.parameter=VALUE` or `MACRO=VALUE`; `module.` may be left out where only
+        one module fits. Each must name a thing that the files bind or refer to, or a macro that they define or use.
       search_paths: folders; `default_search_paths()` if None.
-      stand_in: a text to use for every value that is required and not given; None makes such a value an error.
+      stand_in: a text that becomes the value of everything that is required and not given; None makes such a value an
+        error.
 
     Returns:
-      The names of the values that `stand_in` was used for.
+      The names of the values that are `stand_in`, as `--gin.NAME` takes them.
 
     Raises:
       UserError: something is wrong with the files or the overrides. The text is one line and names the cure.
@@ -126,16 +127,16 @@ def parse_gin(
 
 
 def configured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function or class with the parameters that the gin files bind.
+    """A function or class with its parameters bound as the gin files say.
 
     Args:
-      function: as imported from its module.
+      function: the function or class as imported from its module.
 
     Returns:
-      Gin's wrapper of it.
+      Gin's wrapper of it, to be called in its place.
 
     Raises:
-      UserError: the files last read neither bind nor refer to it.
+      UserError: the files read last neither bind nor refer to it.
     """
     if function not in _configurables:
         name = f"{function.__module__.split('.')[-1]}.{function.__qualname__}"
@@ -144,9 +145,10 @@ def configured(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def default_search_paths() -> tuple[str, str]:
-    """The folders in which paths of gin files are looked up: the current folder, then the one that holds our `gin/`.
+    """The folders in which relative paths of gin files are looked up, in this order.
 
-    A wheel brings `gin/` inside the package; a clone has it beside the package.
+    They are the current folder, and the folder that holds this project's `gin/` (in a wheel the package itself, in a
+    clone the folder above it).
     """
     package = Path(__file__).parents[1]
     return ".", str(package if (package / "gin").is_dir() else package.parent)

@@ -19,13 +19,13 @@ REQUIRED = Macro("gin.REQUIRED")
 
 @dataclass(frozen=True)
 class Target:
-    """A configurable: a class or function whose parameters gin may set.
+    """A configurable: a class or function whose parameters gin files may set.
 
     Attributes:
       written: how a gin file writes it, such as `online.Online`.
-      full: its whole dotted name.
+      full: its full dotted name, such as `sml_jax.run.stages.online.Online`.
       obj: the class or function.
-      source: the import through which a file reaches it; None for gin's own.
+      source: the import through which a file reaches it; None for gin's own configurables.
     """
 
     written: str
@@ -34,7 +34,7 @@ class Target:
     source: Import | None
 
     def parameters(self) -> dict[str, inspect.Parameter] | None:
-        """Its parameters by name; None if it takes any name (`**kwargs`) or has no readable signature."""
+        """The parameters that can be set, by name; None if it takes any name (`**kwargs`) or cannot be inspected."""
         try:
             parameters = inspect.signature(self.obj).parameters
         except (TypeError, ValueError):
@@ -45,13 +45,13 @@ class Target:
 
 
 def load_import(item: Import) -> Any:
-    """Imports what a gin import statement names.
+    """Imports the module that a gin import statement names.
 
     Returns:
-      The module that the name which the statement binds stands for.
+      What the statement binds to a name: the module, or for `import a.b` the package `a`.
 
     Raises:
-      UserError: no such module, or it cannot be imported.
+      UserError: there is no such module, or it cannot be imported.
     """
     name = item.statement.module
     try:
@@ -86,12 +86,12 @@ def _near_modules(missing: str) -> str:
 
 @dataclass
 class Names:
-    """What the statements read so far refer to and bind.
+    """The configurables, bindings and macros of the gin statements read so far.
 
     Attributes:
-      targets: the configurables, by full name.
+      targets: the configurables that are bound or referred to, by full name.
       bound: the bindings in force, by scope, the configurable's full name, and parameter.
-      macros: the bindings of macros, by name.
+      macros: the bindings that define macros, by the macro's name.
     """
 
     targets: dict[str, Target] = field(default_factory=dict)
@@ -99,10 +99,10 @@ class Names:
     macros: dict[str, Binding] = field(default_factory=dict)
 
     def add(self, binding: Binding) -> None:
-        """Checks one binding of a file and adds it.
+        """Checks one binding of a file and adds it, with the configurables that it names.
 
         Raises:
-          UserError: the binding names something that is not there.
+          UserError: the binding names a configurable, parameter or import that does not exist.
         """
         if binding.macro:
             self.macros[binding.macro] = binding
@@ -114,21 +114,33 @@ class Names:
         self.refer(binding)
 
     def refer(self, binding: Binding) -> None:
-        """Checks what a binding's value refers to, and adds it to the targets."""
+        """Checks the references in a binding's value, and adds what they name to the targets. The binding is not added.
+
+        Raises:
+          UserError: a reference names something that does not exist.
+        """
         for mark in marks(binding.value):
             if isinstance(mark, Ref):
                 self.resolve(mark.selector, binding.unit, binding.place)
 
     def used_macros(self) -> dict[str, str]:
-        """The macros that the values in force use, each with the place of one use."""
+        """The macros that values in force use.
+
+        Returns:
+          Place of one use (`file:line`) by the macro's name.
+        """
         in_force = [*self.macros.values(), *self.bound.values()]
         return {m.name: b.place for b in in_force for m in marks(b.value) if isinstance(m, Macro)}
 
     def check_effect(self, override: Binding) -> None:
-        """Checks that an override changes something: gin lets the value of a narrower scope win.
+        """Checks that an override changes something: in gin a binding with a narrower scope wins.
+
+        Args:
+          override: already added to `bound`.
 
         Raises:
-          UserError: nothing has its scope, or every use of the thing has a scope that sets the parameter itself.
+          UserError: the override's scope is used nowhere, or wherever the configurable is used, a narrower scope sets
+            the same parameter.
         """
         # Every reference in a value in force, with the binding that holds it, says in which scopes a thing is made.
         in_force = [*self.macros.values(), *self.bound.values()]
@@ -160,12 +172,26 @@ class Names:
             raise UserError(f"{override.place}: the gin files set this by a narrower name: write {better}")
 
     def resolve(self, selector: str, unit: Unit, place: str) -> Target:
-        """Finds the configurable that `selector` names in a file, and adds it to the targets."""
+        """Finds the configurable that a file names, and adds it to the targets.
+
+        Args:
+          selector: the name, such as `online.Online`.
+          unit: the file, with its imports.
+          place: where the name is written, for the error.
+
+        Raises:
+          UserError: there is none, or there are several.
+        """
         target = _look_up(selector, unit, place) if unit.dynamic else self.match(selector, place, unit)
         return self.targets.setdefault(target.full, target)
 
     def match(self, selector: str, place: str, unit: Unit | None = None) -> Target:
-        """Finds a configurable that was already referred to and whose name ends in `selector`.
+        """Finds a configurable among the targets.
+
+        Args:
+          selector: its name, or the last dotted parts of that.
+          place: where the name is written, for the error.
+          unit: the file, whose imports are mentioned in the error.
 
         Raises:
           UserError: there is none, or there are several.
@@ -188,14 +214,14 @@ class Names:
         raise UserError(f"{unknown('configurable', selector, self.spellings(), place)}{hint}")
 
     def spellings(self) -> list[str]:
-        """How the configurables seen so far are written."""
+        """How gin files write the targets, such as `online.Online`; sorted."""
         return sorted({target.written for target in self.targets.values()})
 
     def check_given(self) -> None:
-        """Checks, once every file and override has been added, that every value is given.
+        """Checks that no value is missing. Call it after every file and override has been added.
 
         Raises:
-          UserError: a macro has no value or stands for itself, or a `%gin.REQUIRED` was never given.
+          UserError: a macro has no value or stands for itself, or a `%gin.REQUIRED` was never replaced by a value.
         """
         used = self.used_macros()
         for name, binding in self.macros.items():
@@ -217,7 +243,11 @@ class Names:
             raise UserError(f"{places}: a value is required and was not given: add {flags}")
 
     def required(self) -> dict[str, str]:
-        """The values that are still `%gin.REQUIRED`: name, as `--gin.NAME` takes it -> place."""
+        """The values that are still `%gin.REQUIRED`.
+
+        Returns:
+          Place (`file:line`) by name, as `--gin.NAME` takes it.
+        """
         required = {name: binding.place for name, binding in self.macros.items() if binding.value == REQUIRED}
         for (scope, full, parameter), binding in self.bound.items():
             if binding.value == REQUIRED:
@@ -239,7 +269,16 @@ class Names:
 
 
 def check_parameter(target: Target, parameter: str, place: str) -> None:
-    """Raises UserError, with near matches, unless `target` takes `parameter`."""
+    """Checks that a configurable has a parameter.
+
+    Args:
+      target: the configurable.
+      parameter: the parameter's name.
+      place: where the name is written, for the error.
+
+    Raises:
+      UserError: it has none of that name; the error suggests near ones.
+    """
     known = target.parameters()
     if known is not None and parameter not in known:
         if sentence := renamed(f"{target.obj.__name__}.{parameter}"):

@@ -17,12 +17,12 @@ _PYTHON_SPELLING = {"true": "True", "false": "False", "none": "None", "null": "N
 
 
 class GinFlags(NamedTuple):
-    """A command line, split into what goes to gin and what goes to the program.
+    """A command line, split into gin's part and the program's.
 
     Attributes:
-      files: the gin files, in order.
-      bindings: the overrides, `NAME=VALUE` each, in order.
-      rest: the other arguments.
+      files: the values of `--gin_file`, in order.
+      bindings: the overrides from `--gin.NAME=VALUE`, as `NAME=VALUE`, in order.
+      rest: all other arguments, unchanged.
     """
 
     files: tuple[str, ...]
@@ -31,13 +31,13 @@ class GinFlags(NamedTuple):
 
 
 def split_gin_flags(argv: Sequence[str]) -> GinFlags:
-    """Takes the gin flags out of a command line.
+    """Splits the gin flags off a command line.
 
     Args:
       argv: the arguments, without the program's name.
 
     Raises:
-      UserError: a gin flag has no `=`, no name or no file.
+      UserError: a gin flag has no value, or what follows `--gin.` is no gin name.
     """
     # A value may hold anything, so only the part before the first `=` is looked at.
     files, bindings, rest = [], [], []
@@ -83,11 +83,11 @@ def quoted(value: str, flag: str = "value") -> str:
 
 
 def parse_override(text: str, imports: Mapping[str, Import]) -> Binding:
-    """Parses one override.
+    """Parses one override into a Binding.
 
     Args:
       text: `NAME=VALUE`, as after `--gin.`.
-      imports: the imports of all gin files, by the name that each binds. An override may use every one of them.
+      imports: the imports of all gin files, by the name that each binds. The override may use all of them.
 
     Raises:
       UserError: the name or the value cannot be read.

@@ -18,11 +18,11 @@ DYNAMIC_REGISTRATION = "__gin__.dynamic_registration"
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference in a value: `@scope/selector` for a class or function, `@scope/selector()` for what it returns.
+    """A reference within a value: `@scope/selector` to a class or function, `@scope/selector()` to what a call returns.
 
     Attributes:
       selector: the name, such as `online.Online`.
-      scope: the part before the slash; may hold slashes itself.
+      scope: the part before the last slash, which may contain slashes; "" for none.
       called: whether `()` follows.
     """
 
@@ -37,7 +37,11 @@ class Ref:
 
 @dataclass(frozen=True)
 class Macro:
-    """A macro or constant in a value: `%name`."""
+    """A macro or constant within a value: `%name`.
+
+    Attributes:
+      name: without the `%`.
+    """
 
     name: str
 
@@ -47,7 +51,12 @@ class Macro:
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement of a gin file; `place` is `file:line`."""
+    """One import statement of a gin file.
+
+    Attributes:
+      statement: as gin parsed it.
+      place: where it is written, as `file:line`.
+    """
 
     statement: config_parser.ImportStatement
     place: str
@@ -55,11 +64,11 @@ class Import:
 
 @dataclass
 class Unit:
-    """The names that one gin file (or one override) can see, since gin does not share imports between files.
+    """A gin file or an override, and the names that it can see: gin does not share imports between files.
 
     Attributes:
       path: the file, or the override's flag.
-      dynamic: whether it has `from __gin__ import dynamic_registration`.
+      dynamic: whether it has `from __gin__ import dynamic_registration`, so that names are looked up in its imports.
       imports: its imports, by the name that each binds.
     """
 
@@ -70,7 +79,16 @@ class Unit:
 
 @dataclass(frozen=True)
 class Binding:
-    """`scope/selector.parameter = value`; a macro has an empty parameter, a bare `selector:` block has value None."""
+    """One statement `scope/selector.parameter = value` of a gin file, or one override.
+
+    Attributes:
+      unit: the file or override that it is from.
+      place: where it is written: `file:line`, or the override's flag.
+      scope: "" for none.
+      selector: the configurable's name as written; a macro's name if `parameter` is "".
+      parameter: "" in a statement `NAME = value` that defines a macro; ":" in the head of a block, `selector:`.
+      value: with `Ref` and `Macro` in place of references; None in the head of a block.
+    """
 
     unit: Unit
     place: str
@@ -89,11 +107,12 @@ class Binding:
 
 @dataclass(frozen=True)
 class GinText:
-    """A part of a file that gin can run by itself, since it includes nothing.
+    """A part of a gin file without `include` statements, which gin can run by itself.
 
     Attributes:
       path: the file.
-      text: as many lines as the file has, so that gin's errors name the right one. Lines of other parts are empty.
+      text: with every line at its number in the file, so that gin's errors name the right one. Lines that belong to
+        other parts are empty, except imports.
     """
 
     path: str
@@ -112,7 +131,7 @@ class _Recorder(config_parser.ParserDelegate):
 
 
 def marks(value: Any) -> Iterator[Ref | Macro]:
-    """Yields every `Ref` and `Macro` inside a parsed value, at any depth."""
+    """Yields every `Ref` and `Macro` within a parsed value, at any depth."""
     if isinstance(value, Ref | Macro):
         yield value
     elif isinstance(value, dict):
@@ -124,10 +143,10 @@ def marks(value: Any) -> Iterator[Ref | Macro]:
 
 
 def parse_literal(text: str) -> Any:
-    """Parses one gin value that must fill `text` to its end.
+    """Parses a text that is one gin value and nothing else.
 
     Args:
-      text: what stands to the right of `=`.
+      text: what a gin file has to the right of `=`.
 
     Returns:
       The Python value, with `Ref` and `Macro` in place of references.
@@ -151,12 +170,12 @@ def parse_literal(text: str) -> Any:
 
 
 def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_file") -> str:
-    """Finds a gin file below the search paths, in their order.
+    """Finds a gin file in the search paths; the first path that has it wins.
 
     Args:
       name: an absolute path, or one relative to a search path.
       search_paths: folders.
-      wanted_by: who names the file, for the error.
+      wanted_by: the flag or `file:line` that names the file, for the error.
 
     Returns:
       The file's path.
@@ -191,15 +210,15 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
 
 
 def read_files(files: Sequence[str], search_paths: Sequence[str]) -> list[Import | Binding | GinText]:
-    """Reads gin files and what they include, in the order in which gin would run them.
+    """Reads gin files and the files that they include, in the order in which gin would run them.
 
     Args:
       files: paths, absolute or relative to a search path.
       search_paths: folders.
 
     Returns:
-      The imports and bindings, in order; a later binding of the same name overrides an earlier one. Among them stand
-      the texts that gin is to run, each after what it holds.
+      The imports and bindings, in order; a later binding of the same name overrides an earlier one. After the
+      statements of each part of a file comes the part itself as a GinText, for gin to run.
 
     Raises:
       UserError: a file is missing, or is not written in gin (file and line).

@@ -65,11 +65,11 @@ OBJECTS: dict[str, str] = {
 
 
 def renamed(name: str, written: str | None = None) -> str | None:
-    """What an error says of a name that gin files used before.
+    """The sentence that an error says of an old name in a gin file: "... is now called ...", or "... is gone: ...".
 
     Args:
-      name: the name as the tables above have it.
-      written: how the gin file or flag writes it; as `name` if None.
+      name: the old name, spelt as in the tables `RENAMED` and `GONE`.
+      written: how the gin file or flag writes it; None if that is `name`.
 
     Returns:
       The sentence without its full stop, or None if the tables do not have the name.
@@ -83,7 +83,14 @@ def renamed(name: str, written: str | None = None) -> str | None:
 
 
 def renamed_selector(selector: str) -> str | None:
-    """As `renamed`, for `module.Class` as gin files write it, where either part may be the old one."""
+    """The sentence that an error says of an old `module.Class` in a gin file ("... is now called ...").
+
+    Args:
+      selector: as the gin file writes it. Its module, its class or both may have an old name.
+
+    Returns:
+      The sentence without its full stop, or None if neither part is an old name; see `renamed`.
+    """
     module, _, last = selector.rpartition(".")
     # A class that kept its name and went to another module is right where it is written as the table says.
     if RENAMED.get(last) != selector and (sentence := renamed(last, selector)):

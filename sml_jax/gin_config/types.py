@@ -21,12 +21,12 @@ _SEQUENCES = (tuple, list, Sequence)
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a reference stands for, as far as it can be told before anything is made.
+    """Stands for a reference's value while types are checked, before gin has made anything.
 
     Attributes:
       written: the reference.
-      type: the class of what a call makes; None if the function does not say.
-      thing: without a call, the class or function itself.
+      type: if the reference is a call, the class of what it returns; None if that is not annotated.
+      thing: if the reference is no call, the class or function itself.
     """
 
     written: Ref
@@ -39,6 +39,9 @@ class Made:
 
 def check_types(names: Names) -> None:
     """Checks the value of every binding in force against its parameter's annotation.
+
+    Args:
+      names: after all files and overrides were added.
 
     Raises:
       UserError: a value is of another type than its parameter's annotation.
@@ -54,7 +57,15 @@ def check_types(names: Names) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value may be given where `hint` is annotated. The answer is True where it cannot be told."""
+    """Whether a value may be given where `hint` is annotated.
+
+    Args:
+      value: a value of a binding, with `Made` in place of references.
+      hint: a type annotation.
+
+    Returns:
+      False only if the value certainly does not fit; True also where it cannot be told.
+    """
     # An unresolved macro is a constant of gin's, whose value is not known here.
     if hint is Any or isinstance(value, Macro):
         return True

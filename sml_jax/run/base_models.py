@@ -28,8 +28,8 @@ class Pretrained:
     Attributes:
       path: a model folder, a Hugging Face folder, a finished run's folder, or the name of a model that ships with the
         package.
-      config: the shape that the model must have (`gin/models`), whose settings of computation it then takes on; None
-        for whatever is at `path`.
+      config: the shape that the model must have (`gin/models`); its settings of computation (see `overrides`) are then
+        used too. None accepts whatever is at `path`.
       overrides: settings of computation to change: attention, dtype, param_dtype, max_length, remat, scan_unroll.
       lora: adapters to train in place of the weights; None trains the weights.
     """
@@ -43,16 +43,20 @@ class Pretrained:
         _check_lora(self.config, "Pretrained")
 
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
-        """The model and its parameters on `mesh`.
+        """Loads the model and its parameters, which are laid out over `mesh`.
 
         Args:
-          tokenizer: whose vocabulary the model must have.
+          tokenizer: the model must have its vocabulary.
           seed: of the adapters' first values.
           mesh: devices that the parameters are laid out over.
-          padding: rows that the model's embedding may have beyond the tokenizer's vocabulary.
+          padding: the most rows that the model's embedding may have beyond the tokenizer's vocabulary.
+
+        Returns:
+          The model, and its parameters with those of the adapters.
 
         Raises:
-          UserError: there is no such model, or it was made for another tokenizer.
+          UserError: there is no such model, it has another shape than `config`, or its vocabulary is not the
+            tokenizer's.
         """
         # What is on disk says the shape; how it is computed is the recipe's to say, by `config` and then `overrides`.
         settings = {} if self.config is None else run_settings(self.config)
@@ -66,10 +70,10 @@ class Pretrained:
         return model, shard_params(mesh, model, params)
 
     def model_config(self) -> DecoderConfig:
-        """The shape of the model that `load` returns, read without its weights.
+        """The configuration of the model that `load` returns, adapters included, read without its weights.
 
         Raises:
-          UserError: there is no such model.
+          UserError: there is no such model, or it has another shape than `config`.
         """
         # A shape that the recipe gives needs no file: `sml-jax plan` works without the weights.
         if self.config is not None:
@@ -85,10 +89,11 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """Fresh weights, from the run's seed.
+    """A model with fresh random weights, drawn from the run's seed.
 
     Attributes:
-      config: the shape. lora: adapters to train in place of the weights; None trains the weights.
+      config: the model's shape and settings of computation.
+      lora: adapters to train in place of the weights; None trains the weights.
     """
 
     config: DecoderConfig
@@ -98,14 +103,27 @@ class RandomWeights:
         _check_lora(self.config, "RandomWeights")
 
     def load(self, tokenizer: Tokenizer, seed: int, mesh: Mesh, padding: int = 0) -> tuple[Decoder, dict]:
-        """The model and its parameters on `mesh`; see `Pretrained.load`."""
+        """Makes the model with fresh weights and its parameters, which are laid out over `mesh`.
+
+        Args:
+          tokenizer: the model must have its vocabulary.
+          seed: of all weights.
+          mesh: devices that the parameters are laid out over.
+          padding: the most rows that the model's embedding may have beyond the tokenizer's vocabulary.
+
+        Returns:
+          The model, and its parameters with those of the adapters.
+
+        Raises:
+          UserError: the configured vocabulary is not the tokenizer's.
+        """
         # The seed alone says the weights, so every process and every mesh begins with the same ones.
         model = Decoder(self.model_config())
         _check_vocabulary(model, tokenizer, padding, "the model's configuration")
         return model, shard_params(mesh, model, init_params(model, jax.random.key(seed)))
 
     def model_config(self) -> DecoderConfig:
-        """The shape with its adapters; see `Pretrained.model_config`."""
+        """The configuration of the model that `load` returns, adapters included."""
         return dataclasses.replace(self.config, lora=self.lora)
 
 

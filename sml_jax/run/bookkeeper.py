@@ -24,7 +24,7 @@ from sml_jax.run.state import RunPosition, RunState
 
 
 class Bookkeeper:
-    """Writes a run's logs and checkpoints as its stages report steps, warns, and ends the run when it is asked to.
+    """Writes a run's logs and checkpoints as its stages report steps, warns, and ends the run when it is asked to stop.
 
     Args:
       folder: the run's, where logs are written.
@@ -32,8 +32,8 @@ class Bookkeeper:
       checkpoint_every: steps between checkpoints.
       seed, config, problems: the run's seed, its operative configuration, and the fingerprint of its training problems;
         all three are written into checkpoints.
-      asked_to_stop: gives the name of the signal that asked the run to stop, "" for none.
-      thresholds: what the run warns of, and when it gives up.
+      asked_to_stop: returns the name of the signal that asked the run to stop, "" for none.
+      thresholds: metrics beyond these cause warnings, or end the run.
       position: how far the run has come already.
 
     Attributes:
@@ -71,13 +71,13 @@ class Bookkeeper:
         self._scores: list[float] = []
 
     def resume(self, record: Record | None) -> list[str]:
-        """Goes on from a checkpoint: the logs are cut back to where they stood when it was written.
+        """Cuts the logs back to their lengths at a checkpoint, and continues from its position.
 
         Args:
           record: of the checkpoint; None for a run that begins, whose logs are emptied.
 
         Returns:
-          A sentence for each log that is shorter than it was when the checkpoint was written.
+          A sentence for each log that has become shorter than it was at the checkpoint, as when the disk lost its end.
         """
         # A run that was stopped before its first checkpoint has left lines in the logs, which go.
         if record is None:
@@ -86,13 +86,13 @@ class Bookkeeper:
         return self.folder.rewind(record.logs, record.position.total)
 
     def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
-        """Says which stage the next reports come from. The run calls it before each stage.
+        """Tells which stage the next reports come from. The run calls it before each stage.
 
         Args:
           name: of the stage.
-          score: how its steps are scored.
-          position: where it begins or goes on.
-          restore: whether its state is in the checkpoint that the run goes on from.
+          score: the metric by which its steps are scored.
+          position: where the stage begins, or where it continues.
+          restore: whether the stage continues from the newest checkpoint, which was written in it.
         """
         self._stage_name, self._score = name, score
         self.position = position
@@ -106,8 +106,11 @@ class Bookkeeper:
           optimizer: the stage's.
 
         Returns:
-          `state` with a fresh optimiser state; with the checkpoint's parameters and optimiser state if the run was
+          `state` with a fresh optimiser state; or with the checkpoint's parameters and optimiser state if the run was
           stopped in this stage.
+
+        Raises:
+          UserError: the checkpoint holds arrays of other names or shapes.
         """
         # The fresh state says the structure of what is restored.
         fresh = init_state(state.params, optimizer)
@@ -119,27 +122,35 @@ class Bookkeeper:
         return state.with_update(self._checkpointer.restore(fresh))
 
     def after_training(self) -> Bookkeeper:
-        """A bookkeeper for the evaluation that follows: the same logs and stop requests, and no checkpoints."""
+        """Makes a bookkeeper for the evaluation after training: the same logs and stop requests, but no checkpoints."""
         return Bookkeeper(self.folder, asked_to_stop=self._asked_to_stop, position=self.position)
 
     def depend_on(self, paths: Sequence[Path]) -> None:
-        """Says which files in the run's folder the stage needs to go on from its checkpoints.
+        """Names files in the run's folder without which the stage cannot continue from its checkpoints.
 
-        Their SHA-256 is written into the checkpoints: one whose files have changed counts as damaged.
+        Their SHA-256 is written into the checkpoints. A checkpoint counts as damaged if one of its files has changed.
+
+        Args:
+          paths: of the files.
         """
         self._files = run_on_primary(lambda: {str(path.relative_to(self.folder.path)): digest(path) for path in paths})
 
     def records(self, dialogues: Sequence[Dialogue], steps_ahead: int = 0) -> list[dict[str, Any]]:
-        """Lines of `dialogues.jsonl` for the student's dialogues.
+        """The student's dialogues as lines of `dialogues.jsonl`, with the step that they belong to.
 
         Args:
           dialogues: finished dialogues.
-          steps_ahead: how many steps after the last one done they belong to.
+          steps_ahead: how many steps after the last reported one they belong to.
         """
         return [dialogue_record(dialogue, self.position.total + steps_ahead, "student") for dialogue in dialogues]
 
     def log_rollout(self, metrics: Mapping[str, float], records: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Logs a rollout that comes before the stage's first step, under that step's number."""
+        """Logs a rollout before the stage's first step, under the number of that step and the stage name NAME_rollout.
+
+        Args:
+          metrics: scalars by name.
+          records: lines for `dialogues.jsonl`, from `records`.
+        """
         self.folder.log_metrics(self.position.total + 1, f"{self._stage_name}_rollout", metrics)
         self.folder.append_dialogues(records)
 
@@ -153,17 +164,18 @@ class Bookkeeper:
         """Counts a step, logs it, and writes a checkpoint when one is due.
 
         Args:
-          state: after the step's update, at the position before it.
-          metrics: of the step, with the metric that the stage is scored by.
-          dialogues: those of the step that are logged.
-          last: whether this was the stage's last step, which always gets a checkpoint.
+          state: after the step's update, but with its position not yet advanced.
+          metrics: of the step; the metric that the stage is scored by must be among them.
+          dialogues: those of the step's dialogues that are to be logged.
+          last: whether this was the stage's last step, after which a checkpoint is always written.
 
         Returns:
-          The state at the position after the step.
+          The state with its position advanced by the step.
 
         Raises:
           Stopped: the run was asked to stop; its state is saved.
-          UserError: a checkpoint could not be written; or too many steps in a row were skipped.
+          UserError: a checkpoint could not be written, the score's metric is missing, or too many steps in a row were
+            skipped.
         """
         state = RunState(state.train_state, state.position.after_step())
         self.position = state.position
@@ -185,13 +197,14 @@ class Bookkeeper:
         return state
 
     def stop_if_asked(self, state: RunState | None = None) -> None:
-        """Ends the run if it was asked to stop, with its state saved. Stages call it where the run can be left.
+        """Saves the state and ends the run if it was asked to stop. Stages call it where that is safe.
 
         Args:
-          state: after the last step done; None where there is nothing to save.
+          state: after the last reported step; None if there is nothing to save.
 
         Raises:
-          Stopped: with what to say to the user.
+          Stopped: the run was asked to stop; the text is for the user.
+          UserError: a checkpoint could not be written.
         """
         signal = self._asked_to_stop()
         if not signal:

@@ -20,24 +20,24 @@ from sml_jax.text.tokenizer import SentencePieceTokenizer
 
 @dataclass(frozen=True)
 class RoleChat:
-    """A control token for each piece and no prompts: the pocket world's format.
+    """The pocket world's format: a control token marks each part of a context, and there are no prompts.
 
     Attributes:
-      tokenizer: a SentencePiece model file with these tokens; "pocket" ships with the package.
+      tokenizer: a SentencePiece model file with these tokens, or "pocket" for the one that ships with the package.
     """
 
     tokenizer: str = "pocket"
 
     @property
     def padding(self) -> int:
-        """Rows that a model's embedding may have beyond the tokenizer's vocabulary."""
+        """The most rows that a model's embedding may have beyond the tokenizer's vocabulary: 0."""
         return 0
 
     def framing(self, prompts: Prompts | None = None) -> Framing:
-        """How contexts are written.
+        """Makes the framing that writes contexts in this format.
 
         Args:
-          prompts: must be None: this format has none.
+          prompts: must be None, since this format has no prompts.
 
         Raises:
           UserError: prompts are given, or the tokenizer lacks a control token.
@@ -55,13 +55,13 @@ class RoleChat:
 
 @dataclass(frozen=True)
 class FamilyChat:
-    """A chat model's own template around prompts.
+    """The chat template of a model family, with prompts around the texts.
 
     Attributes:
       tokenizer: a model folder, or a tokenizer.json or .model file.
-      family: whose template, see `sml_jax.text.families`; None to tell it from the folder's config.json.
-      thinking: whether a model that can think first does (Qwen 3).
-      prompts: of the training dialogues; a suite may have its own.
+      family: whose template, see `sml_jax.text.families`; None reads it from the folder's config.json.
+      thinking: whether a model that can think before it answers (Qwen 3) does so.
+      prompts: of the training dialogues; a suite may have other ones.
     """
 
     tokenizer: str
@@ -71,14 +71,17 @@ class FamilyChat:
 
     @property
     def padding(self) -> int:
-        """Rows that a model's embedding may have beyond the tokenizer's vocabulary: families round it up."""
+        """The most rows that a model's embedding may have beyond the tokenizer's vocabulary: families round that up."""
         return 1024
 
     def framing(self, prompts: Prompts | None = None) -> Framing:
-        """How contexts are written.
+        """Makes the framing that writes contexts in this template.
 
         Args:
-          prompts: in place of the training dialogues' own.
+          prompts: used in place of the training dialogues' prompts; None for those.
+
+        Raises:
+          UserError: the tokenizer cannot be read, or its family is not known.
         """
         return MessageFraming(self._messages, prompts or self.prompts)
 

@@ -14,19 +14,19 @@ from sml_jax.run.state import RunPosition
 
 @dataclass(frozen=True)
 class Record:
-    """What a checkpoint says besides the state.
+    """What a checkpoint holds besides the arrays of the state.
 
-    Random keys and the order of problems are functions of the seed and the position, so these two are their state.
+    Random keys and the order of problems are functions of the seed and the position, so they are not stored.
 
     Attributes:
       position: how far the run had come.
-      seed: of everything random.
-      config: the operative configuration.
+      seed: the run's, of everything random.
+      config: the operative configuration as gin text.
       problems: fingerprint of the training problems.
       logs: length in bytes of each log file of the run's folder, by name.
-      files: SHA-256 of other files of the run's folder that the stage needs to go on, by name.
-      scores: of the steps since the last checkpoint that was due; higher is better.
-      stage_end: whether the position is the end of its stage.
+      files: SHA-256 of other files of the run's folder that the stage needs to continue, by name.
+      scores: of the steps since the last regular checkpoint; higher is better.
+      stage_end: whether the checkpoint was written after the last step of its stage.
     """
 
     position: RunPosition
@@ -40,13 +40,13 @@ class Record:
 
     @property
     def score(self) -> float | None:
-        """The mean of the scores; None if there are none, or if it is not finite."""
+        """The mean of the scores, higher is better; None if there are none, or if it is not finite."""
         mean = sum(self.scores) / len(self.scores) if self.scores else math.nan
         return mean if math.isfinite(mean) else None
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Record:
-        """The record whose `dataclasses.asdict` is `values`.
+        """Makes a record from JSON values; the inverse of `dataclasses.asdict`.
 
         Raises:
           TypeError, KeyError: `values` are not those of a record.
@@ -55,7 +55,7 @@ class Record:
 
 
 def read_record(checkpoint: Path) -> Record | None:
-    """The record in a checkpoint's folder; None if there is none that can be read."""
+    """Reads the record in a checkpoint's folder; None if it is missing or cannot be read."""
     # `metadata` is how Orbax names the file of an item that is written as JSON.
     try:
         return Record.from_json(json.loads((checkpoint / "position" / "metadata").read_text()))
@@ -64,11 +64,14 @@ def read_record(checkpoint: Path) -> Record | None:
 
 
 def steps_to_keep(records: Mapping[int, Record | None], newest: int) -> set[int]:
-    """The steps of the checkpoints that stay: the newest ones, the best one, and the last one of each stage.
+    """Selects the checkpoints to keep: the newest, the best one of the latest stage, and the last one of each stage.
 
     Args:
-      records: by step; None for a checkpoint that cannot be read, or not yet.
-      newest: how many of the newest stay.
+      records: of all checkpoints, by step; None for one that cannot be read, or not yet.
+      newest: how many of the newest are kept.
+
+    Returns:
+      The steps of the checkpoints to keep.
     """
     readable = {step: record for step, record in records.items() if record is not None}
     newest_steps = set(sorted(records)[-newest:])

@@ -18,16 +18,17 @@ TEMPORARY_MARK = ".orbax-checkpoint-tmp"
 
 
 def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Looks for the newest complete checkpoint, and moves damaged ones that are newer out of the way.
+    """Finds the newest complete checkpoint, and moves newer ones, which are damaged, to `checkpoints/damaged`.
 
     Args:
       folder: `checkpoints/steps` of a run.
 
     Returns:
-      The checkpoint's record as plain values, None if there is no checkpoint; and a sentence for each damaged one.
+      The checkpoint's record as plain JSON values, None if there is no checkpoint; and a sentence for each damaged one.
 
     Raises:
-      UserError: there are checkpoints and none is complete. They are left where they are.
+      UserError: there are checkpoints and none is complete (they are left where they are), or a damaged one cannot be
+        moved.
     """
     # Orbax would clear these too, but only beside the first write.
     for leftover in folder.glob(f"*{TEMPORARY_MARK}*"):

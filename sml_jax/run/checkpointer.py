@@ -31,9 +31,9 @@ _BYTES_BESIDE_ARRAYS = 200_000
 
 @contextmanager
 def failed_writes_reported_once() -> Iterator[None]:
-    """Within it, a checkpoint that cannot be written is reported by our error alone.
+    """A context manager in whose body a checkpoint that cannot be written is reported by our UserError alone.
 
-    Orbax and asyncio would log a traceback for each part of the checkpoint beside it.
+    It hides the tracebacks that Orbax and asyncio would log for each part of the checkpoint.
     """
 
     def reported_by_us(record: logging.LogRecord) -> bool:
@@ -51,20 +51,24 @@ def failed_writes_reported_once() -> Iterator[None]:
 
 
 class Checkpointer:
-    """Writes checkpoints, keeps the last ones, the best one and the last one of each stage, and restores the newest.
+    """Writes a run's checkpoints, deletes old ones, and restores the newest.
 
-    A checkpoint `steps/N` holds `params/` (of what is trained), `optimizer/`, `position/` and `manifest.json`. It is
-    written in the background under another name and renamed when it is complete.
+    It keeps the last ones, the best one of the latest stage, and the last one of each stage. A checkpoint `steps/N`
+    holds `params/` (of what is trained), `optimizer/`, `position/` and `manifest.json`. It is written in the background
+    under another name, and renamed when it is complete.
 
     Args:
-      folder: `checkpoints/steps` of the run, in the run's folder; made if it is not there.
+      folder: `checkpoints/steps` of the run, in the run's folder; made if it does not exist.
       keep: how many of the newest checkpoints are kept.
 
     Attributes:
       config: of the model, written into each checkpoint as `model.json` so that it can be loaded as a model; None
         where what is trained is no model by itself (adapters).
-      newest_record: the record of the newest complete checkpoint; None if there is none.
-      damaged: a sentence for each newer checkpoint, which is damaged and was moved to `checkpoints/damaged`.
+      newest_record: the record of the newest complete checkpoint at the start; None if there was none.
+      damaged: a sentence for each damaged checkpoint that was newer, and was moved to `checkpoints/damaged`.
+
+    Raises:
+      UserError: there are checkpoints and none is complete.
     """
 
     def __init__(self, folder: Path, keep: int = 2):
@@ -87,15 +91,15 @@ class Checkpointer:
     def save(self, record: Record, state: TrainState) -> None:
         """Writes a checkpoint in the background.
 
-        An older checkpoint of the same step is replaced. Nothing is written if the last checkpoint is of the same
+        An older checkpoint of the same step is replaced. Nothing is written if the last checkpoint has the same
         position.
 
         Args:
-          record: what the checkpoint says besides the state.
-          state: of it, what is trained is written; the frozen base under adapters is not.
+          record: what the checkpoint holds besides arrays.
+          state: only what is trained is written; the frozen base under adapters is not.
 
         Raises:
-          UserError: this checkpoint or the last one could not be written.
+          UserError: this checkpoint or the one before it could not be written.
         """
         if record.position == self._last_saved:
             return
@@ -123,10 +127,11 @@ class Checkpointer:
         self._last_saved = record.position
 
     def restore(self, like: TrainState) -> TrainState:
-        """The state in the newest complete checkpoint.
+        """The state in the newest complete checkpoint, which must exist.
 
         Args:
-          like: a state of the same structure, whose frozen base (under adapters) is taken over.
+          like: a state of the same structure. It says where arrays are laid out, and the frozen base under adapters is
+            taken from it.
 
         Raises:
           UserError: the checkpoint holds arrays of other names or shapes.
@@ -155,7 +160,7 @@ class Checkpointer:
         """Waits for writes that are under way.
 
         Raises:
-          UserError: one could not be made.
+          UserError: a checkpoint could not be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -163,7 +168,7 @@ class Checkpointer:
             raise self._unwritten(error) from error
 
     def close(self) -> None:
-        """Waits for writes that are under way, and lets go. One that failed is not reported: call `finish` first."""
+        """Waits for writes under way and releases Orbax. A write that failed is not reported: call `finish` first."""
         try:
             self._manager.close()
         except Exception:

@@ -26,15 +26,15 @@ class RunContext:
       bookkeeper: takes reports of steps; writes logs and checkpoints.
       mesh: the devices, as training lays arrays out over them.
       rollout_mesh: the same devices as rollouts lay arrays out over them; None for the same mesh.
-      model: shape and computation of the student and of the frozen teacher.
-      framing: how contexts are written.
+      model: shape and settings of computation of the student and of the frozen teacher.
+      framing: writes contexts as tokens.
       task, rules: of the training dialogues.
       initial: parameters of the initial student, which are the frozen teacher's too.
       seed: of everything random.
-      max_concurrent: dialogues that run at once.
-      sampling: of both sides.
+      max_concurrent: the largest number of dialogues that run at the same time.
+      sampling: temperature, top-k and top-p of both sides.
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
-      engines: compiled kernels by what they were made for; `engine` fills it.
+      engines: the engines made so far, by their sizes and sampling; `engine` and `engine_of` fill it.
     """
 
     bookkeeper: Bookkeeper
@@ -52,11 +52,16 @@ class RunContext:
     engines: dict = field(default_factory=dict)
 
     def engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing | None = None) -> Engine:
-        """Compiled kernels with room for a whole dialogue under these rules; made once for each size.
+        """An engine whose contexts hold the longest dialogue under these rules. Equal sizes share one engine.
 
         Args:
-          task, split: whose problems the dialogues are about. rules: of the dialogues.
-          framing: in place of the training dialogues' own; it must be of the same tokenizer and family.
+          task, split: whose problems the dialogues are about.
+          rules: of the dialogues.
+          framing: writes the dialogues' contexts; None for the training dialogues' framing. It must have the same
+            tokenizer and family as that.
+
+        Raises:
+          UserError: the dialogues do not fit the model, or no problem can be written as tokens.
         """
         # Room for the longest problem's dialogue, every turn at its limit.
         length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
@@ -64,12 +69,12 @@ class RunContext:
         return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, max_rewind)
 
     def engine_of(self, length: int, max_new_tokens: int, sampling: Sampling, max_rewind: int = 0) -> Engine:
-        """Compiled kernels; made once for each size.
+        """An engine of given sizes. Equal sizes and sampling share one engine.
 
         Args:
-          length: tokens of a context. max_new_tokens: of a turn.
+          length: tokens of a context. max_new_tokens: the largest number of tokens of a turn.
           sampling: temperature, top-k and top-p.
-          max_rewind: see `Engine`.
+          max_rewind: the longest rewind, in tokens; see `Engine`.
         """
         # Suites of like sizes share what is compiled.
         key, vocabulary = (length, max_new_tokens, sampling, max_rewind), self.framing.tokenizer.vocab_size

@@ -30,14 +30,14 @@ from sml_jax.run.io.display import Progress
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated, and how its dialogues are written. It changes nothing of the run.
+    """The suites of a run's evaluation, and how their dialogues are written. Its methods change nothing of the run.
 
     Attributes:
       suites, sharded_suites: played in this order.
-      chat: how contexts are written.
+      chat: makes the framing of each suite.
       rules: of the run's training dialogues; suites change what they need to.
-      model_labels: whether the initial model sorts the student's turns; fixed rules do if False.
-      samples_shown: problems whose dialogues are printed, the trained model's beside the base model's.
+      model_labels: whether the initial model labels the student's turns; fixed rules do if False.
+      samples_shown: for how many problems the dialogues of base and trained model are printed side by side.
     """
 
     suites: Sequence[Suite]
@@ -48,7 +48,10 @@ class Evaluation:
     samples_shown: int = 3
 
     def check(self, context: RunContext) -> None:
-        """Makes every engine that will be needed, so that what does not fit is said before work begins.
+        """Makes every engine that `run` will need, so that a suite that does not fit is an error before work begins.
+
+        Args:
+          context: of the run.
 
         Raises:
           UserError: a suite's settings cannot work, or its dialogues do not fit the model.
@@ -66,14 +69,15 @@ class Evaluation:
         self._labeller(context)
 
     def run(self, context: RunContext, policies: Mapping[str, dict]) -> None:
-        """Plays everything for each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
+        """Plays every suite with each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
 
         Args:
           context: of the run.
-          policies: parameters by name, "base" and "trained".
+          policies: parameters by name; the names are "base" and "trained".
 
         Raises:
-          Stopped: the run was asked to stop. The evaluation begins anew when the run is started again.
+          Stopped: the run was asked to stop. The evaluation starts from its beginning when the run is started again.
+          UserError: every dialogue of a suite was dropped.
         """
         # An evaluation that was stopped has left dialogues in the log.
         context.bookkeeper.folder.forget_evaluation()

@@ -48,25 +48,28 @@ class Experiment:
 
     Attributes:
       task: of the training dialogues.
-      stages: run in order; each takes on what the one before left.
+      stages: run in order; each begins with the parameters that the one before it returned.
       suites: evaluated at the end, the trained model beside the base model.
       sharded_suites: the same for sharded suites.
-      base: the initial model; frozen, it is the teacher too.
-      chat: the tokenizer, and how utterances are written into contexts.
+      base: the initial model; with its parameters frozen it is the teacher too.
+      chat: the tokenizer, and the format in which utterances are written into contexts.
       rules: of dialogues in training; suites have their own number of turns.
       sampling: temperature, top-k and top-p of both sides, in training and evaluation.
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       seed: of everything random.
-      max_concurrent: dialogues that run at once.
-      data, fsdp, tensor: sizes of the device mesh's axes; -1 for what the others leave.
+      max_concurrent: the largest number of dialogues that run at the same time.
+      data, fsdp, tensor: sizes of the device mesh's axes; one of them may be -1, for all devices that the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
       checkpoint_every: steps between checkpoints.
       checkpoints_kept: how many of the newest checkpoints are kept, besides the best one and each stage's last one.
-      alerts: what the run warns of, and when it gives up.
-      model_labels: whether the initial model sorts the student's turns in evaluation, for chat models; fixed rules do
+      alerts: thresholds of metrics, beyond which the run warns or gives up.
+      model_labels: whether the initial model labels the student's turns in evaluation, for chat models; fixed rules do
         if False.
-      samples_shown: problems whose dialogues are printed at the end, the trained model's beside the base model's.
+      samples_shown: for how many problems the dialogues of base and trained model are printed side by side at the end.
+
+    Raises:
+      UserError: a setting is not allowed, or a stage lacks a member of the protocol `Stage`.
     """
 
     task: Task
@@ -101,15 +104,15 @@ class Experiment:
     def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
         """Runs all stages, saves the model, evaluates it and prints tables.
 
-        A run that is found in `workdir` goes on from its newest checkpoint.
+        A run that is found in `workdir` continues from its newest checkpoint.
 
         Args:
           workdir: the run's folder.
-          config_text: the operative configuration.
-          resume: what to do with a run found there, see `sml_jax.run.resume.RESUME`.
+          config_text: the operative configuration as gin text.
+          resume: what to do with a run found in `workdir`: one of `sml_jax.run.resume.RESUME`.
 
         Raises:
-          UserError: something is wrong with the recipe or its files. What can be known early is said before the first
+          UserError: something is wrong with the recipe or its files. Whatever can be checked early is, before the first
             step.
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
@@ -162,10 +165,10 @@ class Experiment:
         Args:
           checkpoint: a model folder, or a finished run's folder.
           workdir: the folder for the results.
-          config_text: the operative configuration.
+          config_text: the operative configuration as gin text.
 
         Raises:
-          UserError: something is wrong with the recipe, or the model is not of the base model's shape.
+          UserError: something is wrong with the recipe, or the model does not have the base model's shape.
         """
         if not self.suites and not self.sharded_suites:
             raise UserError(

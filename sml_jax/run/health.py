@@ -45,7 +45,14 @@ class AlertThresholds:
                 raise UserError(f"alerts: {name} is {value}; give 0 or more, or None for no warning")
 
     def troubles(self, metrics: Mapping[str, float]) -> dict[str, str]:
-        """The metrics that are beyond their threshold: by name, a sentence with what to look at."""
+        """The metrics of a step that are beyond their threshold, and whether the step was skipped.
+
+        Args:
+          metrics: of one step. A metric that is missing is not checked.
+
+        Returns:
+          For each such metric, by name, a sentence with the value, the threshold and what to look at.
+        """
         # By metric: its limit, and what a warning says of the cause or the cure.
         limits = {
             "logprob_mismatch": (self.logprob_mismatch, "sampler and trainer disagree: use a wider dtype"),
@@ -72,11 +79,11 @@ class AlertThresholds:
 
 
 class HealthMonitor:
-    """Follows the metrics of a run: says what is wrong, though not at every step, and when to give up.
+    """Follows the metrics of a run: warns, though not at every step, and tells when to give up.
 
     Args:
       thresholds: on a step's metrics.
-      every: steps until a warning that still holds is repeated.
+      every: after how many steps a warning that still holds is repeated.
     """
 
     def __init__(self, thresholds: AlertThresholds, every: int = 50):
@@ -86,7 +93,15 @@ class HealthMonitor:
         self._skipped_in_a_row = 0
 
     def step(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """The warnings after a step: each when its metric first crosses its threshold, and again every so often."""
+        """Takes in the metrics of a step and returns the warnings to print, one line each.
+
+        A metric causes a warning when it first crosses its threshold, and again every so often while it stays beyond
+        it.
+
+        Args:
+          step: the number of the step.
+          metrics: of the step.
+        """
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics.get("skipped") else 0
         lines = []
         for name, text in self._thresholds.troubles(metrics).items():
@@ -98,5 +113,5 @@ class HealthMonitor:
 
     @property
     def given_up(self) -> bool:
-        """Whether so many steps in a row were skipped that the run should end."""
+        """Whether the last `skipped_steps` steps were all skipped, so that the run should end."""
         return self._skipped_in_a_row >= self._thresholds.skipped_steps

@@ -13,16 +13,19 @@ from sml_jax.tasks.problems.types import Problem
 
 
 def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) -> list[Problem]:
-    """Problems `start` to `start + count - 1` of an endless stream, which shuffles anew for each pass over them all.
+    """Takes `count` problems from an endless stream of shuffled problems, beginning at position `start`.
 
-    The stream is a `grain.MapDataset`: its position is one whole number, which the run's checkpoint holds as its step.
-    Only the problems asked for are touched, so a step costs the same however many there are, on disk or in memory.
+    The stream passes over all problems again and again, each time in a new order, which depends on the seed alone. Only
+    the problems asked for are read, so a call costs the same however many there are, on disk or in memory.
 
     Args:
-      problems: all of a split. seed: of the run. start: position in the stream. count: how many.
+      problems: all of a split.
+      seed: of the run.
+      start: position in the stream, from 0.
+      count: how many problems to take.
 
     Raises:
-      UserError: there are no problems to take.
+      UserError: `problems` is empty.
     """
     if not count:
         return []
@@ -40,7 +43,7 @@ _FINGERPRINTED = 256
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
-    """A line that differs for other problems: their number, and a digest of up to 256 of them, evenly spaced."""
+    """A text that tells sets of problems apart: their number, and a digest of up to 256 of them, evenly spaced."""
     hasher = hashlib.sha256()
     for position in np.unique(np.linspace(0, len(problems) - 1, min(_FINGERPRINTED, len(problems)), dtype=np.int64)):
         problem = problems[int(position)]

@@ -14,10 +14,14 @@ _CHANGES_SHOWN = 8
 
 
 def check_new(folder: RunFolder, resume: str) -> None:
-    """Refuses to begin in a folder that holds a run, if the user asked for that.
+    """Checks `resume`, and refuses to begin in a folder that holds a run if the user forbade that.
+
+    Args:
+      folder: the run's.
+      resume: one of `RESUME`.
 
     Raises:
-      UserError: `resume` is "never" and the folder holds a run, or it is no word of `RESUME`.
+      UserError: `resume` is "never" and the folder holds a run, or `resume` is not one of `RESUME`.
     """
     if resume not in RESUME:
         raise UserError(f"resume is {resume!r}: give one of {', '.join(RESUME)}")
@@ -28,16 +32,17 @@ def check_new(folder: RunFolder, resume: str) -> None:
 
 
 def check_found(folder: RunFolder, stored: str | None, config: str, resume: str) -> None:
-    """Refuses to go on where there is nothing to go on from, or under another configuration than the run's own.
+    """Refuses to continue without a checkpoint if one is required, or under another configuration than the run's own.
 
     Args:
       folder: the run's.
       stored: the configuration in the newest checkpoint; None if there is no checkpoint.
       config: the configuration asked for.
-      resume: see `RESUME`.
+      resume: one of `RESUME`.
 
     Raises:
-      UserError: with the difference; or `resume` is "must" and there is no checkpoint.
+      UserError: the configurations differ (the error lists the settings), or `resume` is "must" and there is no
+        checkpoint.
     """
     if resume == "must" and stored is None:
         raise UserError(
@@ -59,12 +64,12 @@ def check_found(folder: RunFolder, stored: str | None, config: str, resume: str)
 
 
 def check_record(folder: RunFolder, record: Record, stages: int, problems: str) -> None:
-    """Refuses to go on from a checkpoint that this recipe or these problems do not fit.
+    """Refuses to continue from a checkpoint that does not go with this recipe or these problems.
 
     Args:
       folder: the run's.
       record: of the checkpoint.
-      stages: how many the recipe has.
+      stages: the number of the recipe's stages.
       problems: fingerprint of the training problems.
 
     Raises:

@@ -21,7 +21,11 @@ class StepScore:
     higher_is_better: bool = True
 
     def of(self, metrics: Mapping[str, float], stage_name: str) -> float:
-        """The score of a step; higher is better.
+        """The score of a step; higher is better, so the sign is changed if `higher_is_better` is False.
+
+        Args:
+          metrics: of the step.
+          stage_name: for the error.
 
         Raises:
           UserError: the metric is not among those that the stage reported.

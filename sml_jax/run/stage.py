@@ -14,7 +14,7 @@ from sml_jax.run.workload import StageWork
 
 @runtime_checkable
 class Stage(Protocol):
-    """One stage of a run: it takes the run's state and hands on a new one.
+    """One stage of a run: takes the run's state and returns a new one.
 
     Attributes:
       name: of the stage, in logs and names of files.
@@ -22,17 +22,25 @@ class Stage(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The stage's name, in logs and names of files."""
+        ...
 
     @property
-    def score(self) -> StepScore: ...
+    def score(self) -> StepScore:
+        """The metric by which the stage's steps are scored."""
+        ...
 
     def check(self, context: RunContext) -> None:
-        """Raises a UserError for what cannot work, before any work begins."""
+        """Checks, before any work begins, that the stage can run in this context.
+
+        Raises:
+          UserError: it cannot, such as for dialogues that do not fit the model.
+        """
         ...
 
     def workload(self, rules: DialogueRules) -> StageWork:
-        """What the stage asks of the machine, for `sml-jax plan`.
+        """The rollout and the updates that the stage runs (None for one that it lacks), for `sml-jax plan` to compile.
 
         Args:
           rules: of the run's training dialogues.
@@ -42,12 +50,13 @@ class Stage(Protocol):
     def run(self, context: RunContext, state: RunState) -> RunState:
         """Trains step by step.
 
-        A stage begins with `context.bookkeeper.begin`, reports each step to `context.bookkeeper.step_done`, which
-        counts it, and goes on from `state.position.step`: a run that was stopped comes back with steps done.
+        A stage calls `context.bookkeeper.begin` first, and then reports each step to `context.bookkeeper.step_done`,
+        which counts it. It must continue after `state.position.step` steps, since a run that was stopped comes back
+        with steps done.
 
         Args:
           context: what stays the same over the whole run.
-          state: what the stage before left, or what was restored from a checkpoint of this stage.
+          state: what the previous stage returned, or what was restored from a checkpoint of this stage.
 
         Returns:
           The state after the last step.
@@ -60,7 +69,11 @@ _MEMBERS = {"name": False, "score": False, "check": True, "workload": True, "run
 
 
 def check_stage(stage: Any) -> None:
-    """Raises a UserError that names what is missing unless `stage` has all that the protocol `Stage` asks for."""
+    """Checks that `stage` has all members of the protocol `Stage`.
+
+    Raises:
+      UserError: a member is missing, or `score` is no StepScore; the error names it.
+    """
     # A protocol's own isinstance would say that something is missing, and not what.
     missing = [
         f"{member}()" if is_method else member

@@ -16,11 +16,11 @@ class RunPosition:
 
     Attributes:
       stage: index of the stage under way, from 0.
-      step: steps of this stage that are done.
-      total: steps of all stages that are done.
-      problems: positions of the problem stream that are used up: the next rollout takes its problems from here on.
-      dialogues: dialogue ids that are used up: the next rollout counts its dialogues from here on. Random keys come
-        from the run's seed and these ids, so no two dialogues of a run draw from the same keys.
+      step: number of steps of this stage that are done.
+      total: number of steps of all stages that are done.
+      problems: how many positions of the problem stream are used up: the next rollout takes its problems from there on.
+      dialogues: how many dialogue ids are used up: the next rollout numbers its dialogues from there on. Random keys
+        come from the run's seed and these ids, so no two dialogues of a run draw from the same keys.
     """
 
     stage: int = 0
@@ -30,21 +30,21 @@ class RunPosition:
     dialogues: int = 0
 
     def after_step(self) -> RunPosition:
-        """The position one step on."""
+        """The position after one more step."""
         return dataclasses.replace(self, step=self.step + 1, total=self.total + 1)
 
     def after_rollout(self, problems: int, dialogues: int) -> RunPosition:
-        """The position with so many more problems and dialogue ids used up."""
+        """The position with `problems` more problems and `dialogues` more dialogue ids used up."""
         return dataclasses.replace(self, problems=self.problems + problems, dialogues=self.dialogues + dialogues)
 
     def at_stage(self, stage: int) -> RunPosition:
-        """This position if `stage` is under way already; otherwise the beginning of `stage`."""
+        """This position if the stage with index `stage` is under way already; otherwise the beginning of that stage."""
         return self if stage == self.stage else dataclasses.replace(self, stage=stage, step=0)
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What a stage takes on and hands over.
+    """What a stage receives and returns.
 
     Attributes:
       train_state: the student's parameters, and the optimiser's state of the stage under way.
@@ -56,7 +56,7 @@ class RunState:
 
     @staticmethod
     def of_params(params: dict, position: RunPosition = RunPosition()) -> RunState:
-        """A state without an optimiser: what a run begins with, and what passes from one stage to the next."""
+        """A state without an optimiser, with which a run or a stage begins."""
         # The empty optimiser state is never trained with: a stage begins with one of its own.
         return RunState(TrainState(jnp.zeros((), jnp.int32), params, ()), position)
 
@@ -66,13 +66,13 @@ class RunState:
         return self.train_state.params
 
     def with_update(self, train_state: TrainState) -> RunState:
-        """This state after an update. Its position stays: the run's bookkeeper counts the step."""
+        """This state with the train state after an update. The position is not advanced: the bookkeeper does that."""
         return dataclasses.replace(self, train_state=train_state)
 
     def after_rollout(self, problems: int, dialogues: int) -> RunState:
-        """This state with so many more problems and dialogue ids used up.
+        """This state with `problems` more problems and `dialogues` more dialogue ids used up.
 
-        A stage calls it once the rollout is behind it: a run that is stopped within a rollout plays it again, with the
-        same problems and ids.
+        A stage calls it after the rollout. A run that is stopped within a rollout plays it again, with the same
+        problems and ids.
         """
         return dataclasses.replace(self, position=self.position.after_rollout(problems, dialogues))

@@ -12,11 +12,11 @@ from sml_jax.learn.losses import TokenLoss
 
 @dataclass(frozen=True)
 class RolloutWork:
-    """Dialogues that a stage rolls out together.
+    """One rollout of a stage, for `sml-jax plan`.
 
     Attributes:
-      rules: of these dialogues.
-      dialogues: how many there are.
+      rules: of its dialogues.
+      dialogues: how many dialogues it has.
     """
 
     rules: DialogueRules
@@ -25,15 +25,15 @@ class RolloutWork:
 
 @dataclass(frozen=True)
 class UpdateWork:
-    """The updates that follow one rollout, or one update where a stage rolls out nothing.
+    """The updates that follow one rollout, or one update where a stage has no rollout; for `sml-jax plan`.
 
     Attributes:
       optimizer: from optax.
       loss: the loss of each token in the policy stream; None for the likelihood stream alone.
       micro_batch_size: rows of a micro-batch.
       longest_row: tokens of the longest row; None for the length of the rollout's contexts.
-      dialogues: rows that go through the updates, over all of them.
-      steps: optimiser steps.
+      dialogues: number of rows that go through all of these updates together.
+      steps: number of optimiser steps.
     """
 
     optimizer: optax.GradientTransformation
@@ -46,7 +46,12 @@ class UpdateWork:
 
 @dataclass(frozen=True)
 class StageWork:
-    """A stage's work: a rollout, updates, or both. None stands for a part that the stage does not have."""
+    """A stage's work: a rollout, updates, or both; for `sml-jax plan`.
+
+    Attributes:
+      rollout: None if the stage rolls out nothing.
+      update: None if the stage trains nothing.
+    """
 
     rollout: RolloutWork | None = None
     update: UpdateWork | None = None

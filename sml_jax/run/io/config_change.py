@@ -21,14 +21,14 @@ _MACRO = re.compile(r"%([\w.]+)")
 
 
 def config_changes(before: str, after: str) -> list[str]:
-    """The settings that differ, one line each.
+    """The settings that differ between two configurations, one line each.
 
     Args:
-      before, after: gin text as `gin.operative_config_str` writes it. Macros are followed, so that a value is the same
-        wherever it is written.
+      before, after: gin text as `gin.operative_config_str` writes it. Macros are replaced by their values, so that it
+        does not matter whether a value is written in place or as a macro.
 
     Returns:
-      Lines such as "Online.steps: 100 -> 200"; none where only `MAY_CHANGE` settings differ.
+      Lines such as "Online.steps: 100 -> 200", sorted. Settings in `MAY_CHANGE` are left out.
     """
     old, new = settings(before), settings(after)
     lines = []
@@ -47,9 +47,11 @@ def _may_change(name: str) -> bool:
 
 
 def settings(text: str) -> dict[str, str]:
-    """The values that a gin text binds, by parameter.
+    """The values that a gin text binds.
 
-    Macros are replaced by their values and white space is one blank. Comments and imports are left out.
+    Returns:
+      By parameter (`scope/module.Class.parameter`), the value as text. Macros are replaced by their values, and line
+      breaks in long values by single spaces. Comments and imports are left out.
     """
     values: dict[str, str] = {}
     name = ""

@@ -9,13 +9,13 @@ from typing import Any
 
 
 class Curves:
-    """An event file of scalars below one folder.
+    """Writes scalars to a TensorBoard event file.
 
-    tensorboardX's synchronous writer writes it, since the usual one fails on a full disk in a thread of its own.
+    It uses tensorboardX's synchronous writer, since the usual one fails on a full disk in a thread of its own.
 
     Args:
-      folder: made if it is not there.
-      purge_step: TensorBoard hides what earlier event files have from this step on; None hides nothing.
+      folder: of the event file; made if it does not exist.
+      purge_step: TensorBoard hides the points of earlier event files from this step on; None hides nothing.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
@@ -36,11 +36,11 @@ class Curves:
             self._give_up(error)
 
     def add(self, name: str, value: float | int, step: int) -> None:
-        """Adds a point."""
+        """Adds the point (step, value) to the curve `name`."""
         self._write(self._events.Event(step=step, summary=self._summary.scalar(name, value)))
 
     def close(self) -> None:
-        """Writes out what is still in a buffer."""
+        """Writes buffered points to the file and closes it."""
         if self._writer is not None:
             try:
                 self._writer.close()

@@ -24,10 +24,10 @@ class Progress:
     plain line is printed at the first report, then every `interval` seconds, and at the end; never a control code.
 
     Args:
-      title: what is being done.
-      total_steps: steps of the whole work.
+      title: the name of the work.
+      total_steps: number of steps of the whole work.
       interval: seconds between plain lines.
-      clock: seconds from some fixed moment.
+      clock: returns seconds since some fixed moment.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Progress:
         """Reports progress.
 
         Args:
-          done: steps done so far, from 1; a resumed run starts further on.
+          done: number of steps done so far. The first report of a resumed run may be higher than 1.
           values: numbers to show by name, such as success and dialogues/s.
         """
         now = self._clock()
@@ -106,7 +106,7 @@ class Progress:
             self._print(self._unprinted)
 
     def note(self, text: str) -> None:
-        """Prints `text` at once, above the live line."""
+        """Prints `text` at once; on a terminal above the line that is redrawn."""
         if self._bar is not None:
             self._bar.console.print(Text(printable(text)))
         else:
@@ -129,7 +129,7 @@ class Progress:
 
 
 def printable(text: str) -> str:
-    """`text` with every character that could steer a terminal shown as an escape; newlines and tabs stay.
+    """`text` with escapes in place of all characters that could control a terminal; newlines and tabs stay.
 
     A model whose tokenizer falls back to bytes can write any character.
     """

@@ -22,16 +22,21 @@ from sml_jax.run.io.curves import Curves
 
 
 class RunFolder:
-    """Writes `config.gin`, `metrics.jsonl`, `dialogues.jsonl`, `eval.json` and `tensorboard/` below one path.
+    """Writes `config.gin`, `metrics.jsonl`, `dialogues.jsonl`, `eval.json` and `tensorboard/` in a run's folder.
 
-    Of several processes one alone should hold it. Use it as a context manager, or call `close`. The attributes
-    `config_path`, `metrics_path`, ..., `checkpoints_path` say where each thing lies.
+    Only one process should write to a folder. Use it as a context manager, or call `close`.
 
     Args:
-      path: the run's folder; made, with its parents, if it is not there. What it holds is kept and appended to.
+      path: the run's folder; made, with its parents, if it does not exist. Files in it are not deleted, and logs are
+        appended to.
+
+    Attributes:
+      path: the run's folder, absolute.
+      config_path, metrics_path, dialogues_path, eval_path: of the files in it.
+      checkpoints_path, tensorboard_path: of the folders in it.
 
     Raises:
-      UserError: the folder cannot be made or written to.
+      UserError: the folder cannot be made or written to, or one of these names is taken by something else.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -60,15 +65,17 @@ class RunFolder:
         self._first_step_to_redo: int | None = None
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
-        """Adds one line to `metrics.jsonl` and one point to each curve `stage/name` of TensorBoard.
+        """Adds one line to `metrics.jsonl` and one point to each curve `STAGE/NAME` of TensorBoard.
 
         Args:
           step: counted over the whole run, not within a stage, so that a resumed run knows which lines to drop.
           stage: the stage's name.
-          values: scalars by name (Python, NumPy or JAX). One that is not finite becomes null, and no point.
+          values: scalars by name (Python, NumPy or JAX). A value that is not finite becomes null in the line, and adds
+            no point.
 
         Raises:
           ValueError: a value is not a scalar, or is named "step" or "stage".
+          UserError: the file cannot be written.
         """
         if clash := {"step", "stage"} & set(values):
             raise ValueError(f"metrics may not be named {sorted(clash)}: these name the line's step and stage.")
@@ -81,34 +88,55 @@ class RunFolder:
                 curves.add(f"{stage}/{name}", value, int(step))
 
     def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds one line for each record (`sml_jax.dialogue.records.dialogue_record`) to `dialogues.jsonl`."""
+        """Adds a line for each record to `dialogues.jsonl`.
+
+        Args:
+          records: made by `sml_jax.dialogue.records.dialogue_record`.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
         for record in records:
             self._append(self.dialogues_path, record)
 
     def write_config(self, text: str) -> None:
-        """Writes `config.gin`. A reader sees the earlier one or the new one, never a part."""
+        """Writes `config.gin`. A reader sees the old file or the new one, never a part.
+
+        Args:
+          text: the operative configuration.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
         with writing(self.config_path), replacing(self.config_path) as file:
             file.write(text.encode("utf-8"))
 
     def write_eval(self, results: Mapping[str, Any]) -> None:
-        """Writes `eval.json`. A reader sees the earlier one or the new one, never a part."""
+        """Writes `eval.json`. A reader sees the old file or the new one, never a part.
+
+        Args:
+          results: nested mappings and lists; see `to_json` for the values that are allowed.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
         text = json.dumps(to_json(results), indent=2, allow_nan=False) + "\n"
         with writing(self.eval_path), replacing(self.eval_path) as file:
             file.write(text.encode("utf-8"))
 
     def positions(self) -> dict[str, int]:
-        """The length in bytes of each log, by name, once all of it is safe on disk. A checkpoint holds them."""
+        """Writes the logs safely to disk and returns the length in bytes of each, by file name, for a checkpoint."""
         # A checkpoint must not count lines that a power failure can still take away.
         for file in self._files.values():
             os.fsync(file.fileno())
         return {path.name: path.stat().st_size if path.exists() else 0 for path in self._logs}
 
     def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
-        """Drops what was logged after a checkpoint, for a run that goes on from it and has logged nothing yet.
+        """Removes what was logged after a checkpoint, before a run continues from it.
 
         Args:
-          positions: lengths of the logs at that checkpoint; a log without one is emptied.
-          step: of that checkpoint. TensorBoard is told to hide later points.
+          positions: lengths in bytes of the logs at that checkpoint, by file name; a log without one is emptied.
+          step: of that checkpoint. TensorBoard hides the points of later steps.
 
         Returns:
           For each log that has become shorter than it was at the checkpoint, a sentence that says so.
@@ -130,13 +158,13 @@ class RunFolder:
         return warnings
 
     def forget_evaluation(self) -> None:
-        """Drops the dialogues of an earlier evaluation from the log: those whose record names a `suite`."""
+        """Removes the dialogues of an earlier evaluation from `dialogues.jsonl`: those with a field `suite`."""
         self.close()
         if self.dialogues_path.exists():
             _keep_lines(self.dialogues_path, lambda record: "suite" not in record)
 
     def close(self) -> None:
-        """Writes out and closes every file. Logging again opens them again."""
+        """Writes out and closes every file. A later call that logs opens them again."""
         while self._files:
             # A line that could not be written was reported then, and is still in the buffer.
             with suppress(OSError):
@@ -174,7 +202,11 @@ class RunFolder:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within it, an OSError (a full disk, one that cannot be written to) becomes a UserError that names the file."""
+    """A context manager that turns an OSError of its body, such as a full disk, into a UserError that names the file.
+
+    Args:
+      path: the file that the body writes.
+    """
     try:
         yield
     except OSError as error:
@@ -185,12 +217,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON values of nested mappings, sequences, arrays and scalars (Python, NumPy, JAX).
+    """Nested mappings, sequences, arrays and scalars (Python, NumPy, JAX) as plain Python values that JSON can hold.
 
-    NaN and infinities become None, JSON's null.
+    NaN and infinities become None, JSON's null. Keys become strings.
 
     Raises:
-      TypeError: a value that JSON has no form for.
+      TypeError: a value has no such form.
     """
     if value is None or isinstance(value, str | bool | int):
         return value

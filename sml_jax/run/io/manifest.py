@@ -20,7 +20,11 @@ def digest(path: Path) -> str:
 
 
 def write_manifest(folder: Path) -> None:
-    """Writes `manifest.json`: {path below `folder`: [bytes, SHA-256]} of all files in its subfolders."""
+    """Writes `manifest.json` into a folder, for `damage` to check.
+
+    It holds [size in bytes, SHA-256] of every file in the folder's subfolders, by path relative to the folder. Files
+    directly in the folder are left out.
+    """
     # Files directly in the folder are left out: Orbax writes its notes there after the manifest.
     files = sorted(path for child in folder.iterdir() if child.is_dir() for path in child.rglob("*") if path.is_file())
     with ThreadPoolExecutor(_READERS) as pool:
@@ -30,7 +34,11 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a folder that `write_manifest` was called on, in words; "" if it is as it was."""
+    """Checks a folder against the manifest that `write_manifest` wrote.
+
+    Returns:
+      In words the first thing that is wrong, such as a file that is missing; "" if all files are unchanged.
+    """
     try:
         listed = json.loads((folder / MANIFEST).read_text())
         expected = {str(name): (int(size), str(sha256)) for name, (size, sha256) in listed.items()}
@@ -49,11 +57,14 @@ def damage(folder: Path) -> str:
 
 
 def changed(folder: Path, digests: Mapping[str, str]) -> str:
-    """The first file whose content is not what its digest says, in words; "" where all are.
+    """Checks files against their SHA-256.
 
     Args:
       folder: what the names are relative to.
-      digests: SHA-256 by name.
+      digests: the expected SHA-256 of each file, by name.
+
+    Returns:
+      In words the first file that has another content or cannot be read; "" if there is none.
     """
 
     def trouble(item: tuple[str, str]) -> str:

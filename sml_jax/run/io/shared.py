@@ -13,35 +13,37 @@ from sml_jax.run.io.folder import RunFolder
 
 
 class SilentFolder(RunFolder):
-    """A `RunFolder` with the run's paths that writes no file: processes other than the first one hold it.
+    """A `RunFolder` with the same paths that writes no file. All processes but the first have one.
 
-    It is created and checked like the other, since Orbax writes each process's part of a checkpoint there.
+    The folder is made and checked all the same, since Orbax writes each process's part of a checkpoint there.
     """
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
-        pass
+        """Writes nothing."""
 
     def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
-        pass
+        """Writes nothing."""
 
     def write_config(self, text: str) -> None:
-        pass
+        """Writes nothing."""
 
     def write_eval(self, results: Mapping[str, Any]) -> None:
-        pass
+        """Writes nothing."""
 
     def positions(self) -> dict[str, int]:
+        """No lengths: {}."""
         return {}
 
     def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
+        """Removes nothing, and returns no sentence."""
         return []
 
     def forget_evaluation(self) -> None:
-        pass
+        """Removes nothing."""
 
 
 def open_folder(path: str | os.PathLike[str]) -> RunFolder:
-    """The run's folder for this process: process 0 of several writes, the others do not.
+    """Opens the run's folder in this process: in process 0 one that writes, in the others one that does not.
 
     Args:
       path: the folder, as the user gave it.

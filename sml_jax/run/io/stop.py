@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether this process was asked to stop.
+    """Whether this process was asked to stop. It is true in a condition if so.
 
     Attributes:
       name: of the signal that asked, such as "SIGTERM"; "" for none.
@@ -28,12 +28,12 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within it, the first SIGTERM or SIGINT is only noted; a second one acts as it would without this.
+    """A context manager in whose body the first SIGTERM or SIGINT only sets the request; a second one acts as usual.
 
-    Outside the main thread, where Python allows no signal handlers, nothing changes and no signal is noted.
+    Outside the main thread, where Python allows no signal handlers, signals act as usual and the request stays unset.
 
     Yields:
-      The request, which the run looks at where it can be left.
+      The request. The run looks at it wherever it can safely stop.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -10,18 +10,25 @@ from sml_jax.common.errors import UserError
 
 
 def check_name(name: str) -> None:
-    """Raises UserError unless a stage's name will do in logs and in names of files."""
+    """Checks that a stage's name can stand in logs and in names of files.
+
+    Raises:
+      UserError: it cannot; letters, digits, and `_ . -` between them are allowed.
+    """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"stage: name is {name!r}; give letters, digits, and _ . - between them")
 
 
 def check_buckets(stage: str, buckets: Sequence[int] | None, longest: int = 0) -> None:
-    """Raises UserError unless the padded lengths rise and the last one holds a row of `longest` tokens.
+    """Checks that padded lengths rise, and that the last one holds the longest row.
 
     Args:
       stage: its name, for the error.
       buckets: padded lengths; None is always right.
       longest: tokens of the longest row.
+
+    Raises:
+      UserError: they do not rise, or the last one is too short.
     """
     if buckets is None:
         return
@@ -35,7 +42,16 @@ def check_buckets(stage: str, buckets: Sequence[int] | None, longest: int = 0) -
 
 
 def check_function(stage: str, setting: str, value: Any) -> None:
-    """Raises UserError unless a setting is a function, or an object that can be called."""
+    """Checks that a setting is a function or another object that can be called, and no class.
+
+    Args:
+      stage: its name, for the error.
+      setting: the setting's name, for the error.
+      value: of the setting.
+
+    Raises:
+      UserError: it is a class, or cannot be called.
+    """
     if isinstance(value, type):
         raise UserError(f"{stage}: {setting} is the class {value.__name__}: write {value.__name__}() for what it makes")
     if not callable(value):

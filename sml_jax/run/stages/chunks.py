@@ -22,12 +22,12 @@ _ARRAYS = tuple(field.name for field in dataclasses.fields(Transcript) if field.
 
 @dataclass(frozen=True)
 class RolloutChunk:
-    """Dialogues that are trained on, and what was logged of the rollout that they came from.
+    """Those dialogues of a part of a long rollout that are trained on, and what was logged about the part.
 
     Attributes:
       transcript: the dialogues that are trained on, as NumPy arrays.
-      metrics: of the chunk's whole rollout.
-      dialogues: records of some of its dialogues, as lines of `dialogues.jsonl` have them.
+      metrics: of all dialogues of the part, trained on or not.
+      dialogues: records of some of the part's dialogues, as lines of `dialogues.jsonl` have them.
     """
 
     transcript: Transcript
@@ -36,7 +36,11 @@ class RolloutChunk:
 
 
 def write_chunk(path: Path, chunk: RolloutChunk) -> None:
-    """Writes a chunk; a reader sees all of it or nothing."""
+    """Writes a chunk to a file; a reader sees all of it or nothing. The file's folder is made if it does not exist.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
     arrays = {name: getattr(chunk.transcript, name) for name in _ARRAYS}
     texts = {
         "metrics": to_json(chunk.metrics),
@@ -50,7 +54,7 @@ def write_chunk(path: Path, chunk: RolloutChunk) -> None:
 
 
 def read_chunk(path: Path) -> RolloutChunk | None:
-    """A chunk as it was written; None if it is not there or damaged (the format has checksums)."""
+    """Reads a chunk that `write_chunk` wrote; None if the file is missing or damaged (the format has checksums)."""
     try:
         with np.load(path, allow_pickle=False) as members:
             arrays = {name: members[name] for name in _ARRAYS}

@@ -27,14 +27,14 @@ from sml_jax.text.weighted_text import TextSource, WeightedText
 
 @dataclass(frozen=True)
 class Corpus:
-    """Trains on generated text; the rows of a step have like lengths.
+    """A stage that trains on generated text. The rows of a step have similar lengths.
 
     Attributes:
-      text: where the rows come from.
+      text: generates the rows.
       optimizer: from optax.
       steps: optimiser steps.
-      tokens: padded tokens of a step.
-      buckets: padded lengths, rising; a longer row is an error.
+      tokens: number of tokens of a step, padding included.
+      buckets: padded lengths, rising; a row longer than the last one is an error.
       name: of the stage, in logs and names of files.
     """
 
@@ -57,10 +57,15 @@ class Corpus:
 
     @property
     def score(self) -> StepScore:
+        """The metric `nll`, of which less is better."""
         return StepScore("nll", higher_is_better=False)
 
     def check(self, context: RunContext) -> None:
-        """Raises a UserError where texts do not fit the run's format or the model."""
+        """Checks that the texts fit the run's format and the model.
+
+        Raises:
+          UserError: the run's contexts are written in a chat template, or rows are longer than the model's contexts.
+        """
         self._chat(context)
         longest = self.buckets[-1]
         if longest > context.model.config.max_length:
@@ -70,7 +75,7 @@ class Corpus:
             )
 
     def workload(self, rules: DialogueRules) -> StageWork:
-        """One update of the longest rows; nothing is rolled out."""
+        """One update with rows of the longest padded length; there is no rollout. See `Stage.workload`."""
         longest = self.buckets[-1]
         rows = self.tokens // longest
         return StageWork(update=UpdateWork(self.optimizer, None, rows, longest, rows, steps=1))

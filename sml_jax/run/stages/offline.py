@@ -37,22 +37,22 @@ from sml_jax.sharding import padded_row_count
 
 @dataclass(frozen=True)
 class Offline:
-    """Rolls out once with the student as it is, keeps the dialogues that the method trains on, and trains on these.
+    """A stage that rolls out once with its first parameters, and then trains on the dialogues that the method selects.
 
     Attributes:
       optimizer: from optax.
-      problems: problems that the rollout's dialogues are about.
-      samples: dialogues about each problem.
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`. It is called on
         the rollout, where dialogues without any weight are left out, and again on each step's batch of the others.
       loss: the loss of each token in the policy stream, if the method has one (offline SML has none).
-      epochs: passes over the kept dialogues.
+      problems: number of problems that the rollout's dialogues are about.
+      samples: dialogues about each problem.
+      epochs: passes over the selected dialogues.
       batch: dialogues of an optimiser step.
       injection: Q-priming's questions; None for plain offline SML.
-      max_turns: student turns of a dialogue; None for the run's rules.
-      micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
+      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards.
       buckets: padded lengths, rising; None for powers of two.
-      dialogues_logged: dialogues of the rollout that are written to `dialogues.jsonl`.
+      dialogues_logged: how many dialogues of the rollout are written to `dialogues.jsonl`.
       problems_per_chunk: problems whose dialogues are written to disk together; a rollout that is stopped loses less
         than a chunk.
       score: the metric of a step that picks the best checkpoint; a method without a likelihood stream reports no `nll`.
@@ -93,12 +93,16 @@ class Offline:
         check_buckets(self.name, self.buckets)
 
     def check(self, context: RunContext) -> None:
-        """Raises a UserError where the dialogues do not fit the model or the buckets."""
+        """Checks that the dialogues fit the model and the buckets.
+
+        Raises:
+          UserError: they do not.
+        """
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
     def workload(self, rules: DialogueRules) -> StageWork:
-        """The rollout, and the updates of all epochs if every dialogue is kept."""
+        """The rollout, and the updates of all epochs if every dialogue is selected. See `Stage.workload`."""
         dialogues = self.problems * self.samples
         longest = self.buckets[-1] if self.buckets else None
         steps = self.epochs * -(-dialogues // self.batch)

@@ -35,23 +35,23 @@ from sml_jax.sharding import padded_row_count
 
 @dataclass(frozen=True)
 class Online:
-    """Rolls out groups of dialogues with the student as it is and takes one optimiser step on them.
+    """A stage whose steps each roll out groups of dialogues with the present student and train on them once.
 
     Attributes:
       optimizer: from optax.
-      steps: rollouts, each with one update.
-      problems_per_step: problems that a step's dialogues are about.
+      steps: number of rollouts, each with one update.
+      problems_per_step: number of problems that a step's dialogues are about.
       group_size: dialogues about each problem (8 in the paper; 32 for single-turn RL).
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`.
       loss: the loss of each token in the policy stream: clips and KL, or a function of your own (see
         `learn.losses.TokenLoss`).
-      max_turns: student turns of a dialogue; None for the run's rules.
-      micro_batch_size: dialogues of one micro-batch; on a mesh as many more as fill its row shards.
+      max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
+      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards.
       buckets: padded lengths, rising; None for powers of two.
-      rows_per_prefix: dialogues of a problem that go through the update behind one copy of their common prefix, at
-        most: the number is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. More of them
-        leave more padding where lengths differ.
-      dialogues_logged: dialogues of each step that are written to `dialogues.jsonl`.
+      rows_per_prefix: the largest number of dialogues about one problem that share one copy of their common prefix in
+        the update; it is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. A larger number
+        leaves more padding where lengths differ.
+      dialogues_logged: how many dialogues of each step are written to `dialogues.jsonl`.
       score: the metric of a step that picks the best checkpoint.
       name: of the stage, in logs and names of files.
     """
@@ -86,12 +86,16 @@ class Online:
         check_buckets(self.name, self.buckets)
 
     def check(self, context: RunContext) -> None:
-        """Raises a UserError where the dialogues do not fit the model or the buckets."""
+        """Checks that the dialogues fit the model and the buckets.
+
+        Raises:
+          UserError: they do not.
+        """
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
 
     def workload(self, rules: DialogueRules) -> StageWork:
-        """One step: a rollout and its update."""
+        """One step: a rollout and its update. See `Stage.workload`."""
         dialogues = self.problems_per_step * self.group_size
         longest = self.buckets[-1] if self.buckets else None
         update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest, dialogues, steps=1)
