@@ -73,8 +73,8 @@ def main(argv: Sequence[str]) -> int:
             _from_hugging_face(source, target, dtype, tokenizer_folder, overwrite, progress)
         else:
             _to_hugging_face(source, target, dtype, flags.get("family"), tokenizer_folder, overwrite, progress)
-    kind = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
-    print(f"{target}: {kind}")
+    description = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
+    print(f"{target}: {description}")
     return 0
 
 
@@ -132,8 +132,8 @@ def _to_hugging_face(
 def _parse(argv: Sequence[str]) -> dict[str, str]:
     """Parses the command line; returns the flags that are given, by name."""
     parser = FlagParser("sml-jax convert", DESCRIPTION, "--from=DIR --to=DIR [--flag=value ...]")
-    for name, (metavar, text) in _FLAGS.items():
-        parser.add_argument(f"--{name}", metavar=metavar, help=text)
+    for name, (metavar, help_text) in _FLAGS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=help_text)
     namespace = parser.parse_flags(argv, _FLAGS, takes_gin=False)
     flags = {name: value for name, value in vars(namespace).items() if value is not None}
     # Missing flags first, then values that are not among the choices.
@@ -153,11 +153,11 @@ def _progress(title: str) -> Iterator[ReportProgress]:
 
     # The line on the terminal begins with the first tensor, when their number is known.
     with ExitStack() as stack:
-        shown: list[Progress] = []
+        opened: list[Progress] = []
 
         def tell(done: int, total: int) -> None:
-            if not shown:
-                shown.append(stack.enter_context(Progress(title, total)))
-            shown[0].step(done)
+            if not opened:
+                opened.append(stack.enter_context(Progress(title, total)))
+            opened[0].step(done)
 
         yield tell

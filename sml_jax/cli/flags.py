@@ -121,18 +121,18 @@ def parse_program_flags(
     # The flags that argparse is to know, for suggestions where one is misspelt.
     gin_flags = split_gin_flags(argv)
     workdir_names = ["workdir"] if workdir else []
-    known = ["gin_file", *workdir_names, *(flag.name for flag in extra_flags)]
-    namespace = parser.parse_flags(gin_flags.rest, known, takes_gin=True)
+    known_names = ["gin_file", *workdir_names, *(flag.name for flag in extra_flags)]
+    namespace = parser.parse_flags(gin_flags.rest, known_names, takes_gin=True)
     values = vars(namespace)
     del values["gin_file"], values["gin.NAME"]
 
     # All missing flags are named in one error, so that nobody has to mend a command line twice.
-    required = [*workdir_names, *(flag.name for flag in extra_flags if flag.required)]
-    missing = [f"--{name}=..." for name in required if values[name] is None]
+    required_names = [*workdir_names, *(flag.name for flag in extra_flags if flag.required)]
+    missing_flags = [f"--{name}=..." for name in required_names if values[name] is None]
     if not gin_flags.files:
-        missing.insert(0, "--gin_file=gin/recipes/...")
-    if missing:
-        raise UserError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
+        missing_flags.insert(0, "--gin_file=gin/recipes/...")
+    if missing_flags:
+        raise UserError(f"{prog} needs {' and '.join(missing_flags)}; see {prog} --help")
     if workdir:
         namespace.workdir = user_path(namespace.workdir)
     namespace.gin_files, namespace.gin_bindings = gin_flags.files, gin_flags.bindings
@@ -186,16 +186,16 @@ class FlagParser(argparse.ArgumentParser):
 
 def _check_given_once(argv: Sequence[str]) -> None:
     """Raises UserError for a flag that is empty or given twice; argparse would let the last one win."""
-    given: set[str] = set()
+    given_names: set[str] = set()
     for argument in argv:
         name, equals, value = argument.partition("=")
         if not name.startswith("--"):
             continue
         if equals and not value.strip():
             raise UserError(f"{name} is empty: write {name}=VALUE, or leave it out")
-        if name in given:
+        if name in given_names:
             raise UserError(f"{name} is given twice: give it once")
-        given.add(name)
+        given_names.add(name)
 
 
 def _cure(argument: str, known: Sequence[str], takes_gin: bool) -> str:
@@ -204,8 +204,8 @@ def _cure(argument: str, known: Sequence[str], takes_gin: bool) -> str:
     if not argument.startswith("-") and not name.startswith("gin"):
         return "; flags are written --name=value"
     # A single dash is no misspelling of one flag but of the way flags are written, so all flags are listed then.
-    near = nearest(name, known)
-    if near and argument.startswith("--"):
-        return f"; did you mean {' or '.join(f'--{flag}' for flag in near)}?"
-    flags = ", ".join(f"--{flag}=..." for flag in known)
-    return f"; there is {flags}" + (", and a recipe's value is changed by --gin.NAME=VALUE" if takes_gin else "")
+    near_names = nearest(name, known)
+    if near_names and argument.startswith("--"):
+        return f"; did you mean {' or '.join(f'--{flag}' for flag in near_names)}?"
+    flag_list = ", ".join(f"--{flag}=..." for flag in known)
+    return f"; there is {flag_list}" + (", and a recipe's value is changed by --gin.NAME=VALUE" if takes_gin else "")

@@ -32,13 +32,13 @@ _MEMORY_CURE = (
 
 def usage() -> str:
     """The help text of `sml-jax --help`, which lists the programs."""
-    lines = "\n".join(f"  {name:<10}{summary}" for name, (_, summary) in PROGRAMS.items())
+    program_lines = "\n".join(f"  {name:<10}{summary}" for name, (_, summary) in PROGRAMS.items())
     return f"""usage: sml-jax PROGRAM [--flag=value ...]
 
 Social meta-learning: language models that learn to learn from feedback in conversation.
 
 programs:
-{lines}
+{program_lines}
 
 Example:
   sml-jax train --gin_file=gin/recipes/pocket_math_online.gin --workdir=/tmp/pocket_math
@@ -63,16 +63,16 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
         return function(argv)
     except UserError as error:
         # Gin appends "In call to configurable ..." lines to whatever is raised below it.
-        text = str(error).splitlines() or [""]
-        print(f"sml-jax: error: {text[0]}", file=sys.stderr)
+        lines = str(error).splitlines() or [""]
+        print(f"sml-jax: error: {lines[0]}", file=sys.stderr)
         return EXIT_USER_ERROR
     except OSError as error:
         # Other errors of the system, such as a bad file descriptor, are faults of the program.
         if error.errno not in _FILE_CURES:
             raise
-        where = f" {error.filename}" if error.filename else ""
+        file_name = f" {error.filename}" if error.filename else ""
         print(
-            f"sml-jax: error: cannot read or write{where}: {error.strerror}; {_FILE_CURES[error.errno]}",
+            f"sml-jax: error: cannot read or write{file_name}: {error.strerror}; {_FILE_CURES[error.errno]}",
             file=sys.stderr,
         )
         return EXIT_USER_ERROR
@@ -80,8 +80,8 @@ def run_program(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -
         # XLA raises a RuntimeError when a device has too little memory.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        first = str(error).splitlines()[0]
-        print(f"sml-jax: error: out of memory ({first}): {_MEMORY_CURE}", file=sys.stderr)
+        first_line = str(error).splitlines()[0]
+        print(f"sml-jax: error: out of memory ({first_line}): {_MEMORY_CURE}", file=sys.stderr)
         return EXIT_USER_ERROR
     except Stopped as stop:
         print(f"sml-jax: {stop}", file=sys.stderr)

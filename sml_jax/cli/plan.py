@@ -48,10 +48,10 @@ def main(argv: Sequence[str]) -> int:
       UserError: a flag or the recipe is wrong, or the TPU's compiler is not installed.
     """
     flags = parse_program_flags("sml-jax plan", DESCRIPTION, argv, FLAGS, workdir=False)
-    for name, least in (("prompt_tokens", 1), ("memory_gb", 0), ("tries", 0)):
+    for name, smallest in (("prompt_tokens", 1), ("memory_gb", 0), ("tries", 0)):
         value = getattr(flags, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name}={value}: it must be at least {least}")
+        if value is not None and value < smallest:
+            raise UserError(f"--{name}={value}: it must be at least {smallest}")
     # After the flags, so that --help and a misspelt flag need not wait for JAX, which must not start on an accelerator.
     from sml_jax.plan.topology import parse_topology, prepare
 
@@ -64,24 +64,26 @@ def main(argv: Sequence[str]) -> int:
     from sml_jax.plan.search import nearest_that_fits, smallest_that_fits
     from sml_jax.plan.table import plan_as_json, print_plan
 
-    notes = Console(stderr=True)
+    stderr_console = Console(stderr=True)
 
     # Progress goes to stderr, so that --format=json leaves stdout to the plan.
     def log(line: str) -> None:
-        notes.print(f"compiling {line}" if ": " in line else line, soft_wrap=True, highlight=False)
+        stderr_console.print(f"compiling {line}" if ": " in line else line, soft_wrap=True, highlight=False)
 
     job = read_job(flags.gin_files, flags.gin_bindings, flags.prompt_tokens)
-    limit = None if flags.memory_gb is None else flags.memory_gb * GB
+    memory_limit = None if flags.memory_gb is None else flags.memory_gb * GB
     cache: CompiledCache = {}
     full_depth = flags.layers == "all"
     if topology is None:
-        plan = smallest_that_fits(job, chip.kind, limit, cache, log, full_depth=full_depth)
+        plan = smallest_that_fits(job, chip.kind, memory_limit, cache, log, full_depth=full_depth)
     else:
-        plan = make_plan(job, topology, limit, cache, log, full_depth=full_depth)
+        plan = make_plan(job, topology, memory_limit, cache, log, full_depth=full_depth)
     # A plan that does not fit is answered by the nearest setting that does.
-    fitting = None if plan.fits or plan.limit is None else nearest_that_fits(plan, cache, log, flags.tries, full_depth)
+    fitting_plan = (
+        None if plan.fits or plan.limit is None else nearest_that_fits(plan, cache, log, flags.tries, full_depth)
+    )
     if flags.format == "json":
-        print(json.dumps(plan_as_json(plan, fitting)))
+        print(json.dumps(plan_as_json(plan, fitting_plan)))
     else:
-        print_plan(plan, fitting, Console(width=max(120, notes.width)))
+        print_plan(plan, fitting_plan, Console(width=max(120, stderr_console.width)))
     return 0 if plan.fits else 1

@@ -25,14 +25,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
       OSError: the file could not be written.
     """
-    beside = path.with_name(path.name + ".tmp")
+    temporary_path = path.with_name(path.name + ".tmp")
     try:
-        with beside.open("wb") as file:
+        with temporary_path.open("wb") as file:
             yield file
             file.flush()
             # Without this the new name could reach the disk before the content does.
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary_path, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
         raise

@@ -14,8 +14,8 @@ class UserError(ValueError):
 
     def __init__(self, text: object = "") -> None:
         # Programs promise one line an error, and a terminal should not be steered by a file's content.
-        characters = (c if c.isprintable() else repr(c)[1:-1] for c in str(text))
-        super().__init__("".join(characters))
+        escaped_characters = (c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+        super().__init__("".join(escaped_characters))
 
 
 def at_least(settings: object, **least: int) -> None:
@@ -28,10 +28,10 @@ def at_least(settings: object, **least: int) -> None:
     Raises:
       UserError: a value is too small.
     """
-    for attribute, low in least.items():
+    for attribute, smallest in least.items():
         value = getattr(settings, attribute)
-        if value is not None and value < low:
-            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be at least {low}")
+        if value is not None and value < smallest:
+            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be at least {smallest}")
 
 
 def within(settings: object, **bounds: tuple[float | int, float | int]) -> None:
@@ -45,10 +45,10 @@ def within(settings: object, **bounds: tuple[float | int, float | int]) -> None:
     Raises:
       UserError: a value is outside its range.
     """
-    for attribute, (low, high) in bounds.items():
+    for attribute, (smallest, largest) in bounds.items():
         value = getattr(settings, attribute)
-        if value is not None and not low <= value <= high:
-            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be from {low:,} to {high:,}")
+        if value is not None and not smallest <= value <= largest:
+            raise UserError(f"{_who(settings)}: {attribute} is {value!r}; it must be from {smallest:,} to {largest:,}")
 
 
 def _who(settings: object) -> str:

@@ -25,7 +25,7 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
-        shown = str(path) if len(str(path)) < 200 else f"{str(path)[:200]}..."
+        shown_path = str(path) if len(str(path)) < 200 else f"{str(path)[:200]}..."
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot use the path {shown!r} ({reason}): give another one") from error
+        raise UserError(f"cannot use the path {shown_path!r} ({reason}): give another one") from error
     return expanded

@@ -24,13 +24,15 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3, cutoff: float 
 
     # The best likeness of any tail counts.
     def likeness(candidate: str) -> float:
-        parts = candidate.split(".")
-        tails = (".".join(parts[i:]).lower() for i in range(len(parts)))
+        dotted_parts = candidate.split(".")
+        tails = (".".join(dotted_parts[i:]).lower() for i in range(len(dotted_parts)))
         return max(difflib.SequenceMatcher(None, name.lower(), tail).ratio() for tail in tails)
 
     # Ties go by name, so that errors are the same every time.
-    scored = sorted(((likeness(candidate), candidate) for candidate in set(candidates)), key=lambda s: (-s[0], s[1]))
-    return [candidate for score, candidate in scored[:count] if score >= cutoff]
+    scored_candidates = sorted(
+        ((likeness(candidate), candidate) for candidate in set(candidates)), key=lambda s: (-s[0], s[1])
+    )
+    return [candidate for score, candidate in scored_candidates[:count] if score >= cutoff]
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
@@ -45,12 +47,12 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
       no candidates.
     """
     candidates = sorted(set(candidates))
-    near = nearest(name, candidates)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
+    near_names = nearest(name, candidates)
+    if near_names:
+        return f"; did you mean {' or '.join(near_names)}?"
     # Nothing is near: what there is says at least of what kind a name should be.
-    more = ", ..." if len(candidates) > 12 else ""
-    return f"; there is {', '.join(candidates[:12])}{more}" if candidates else ""
+    ellipsis = ", ..." if len(candidates) > 12 else ""
+    return f"; there is {', '.join(candidates[:12])}{ellipsis}" if candidates else ""
 
 
 def unknown(kind: str, name: str, candidates: Iterable[str], place: str) -> UserError:

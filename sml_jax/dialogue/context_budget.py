@@ -44,20 +44,20 @@ class TurnCosts:
     def under(cls, framing: Framing, rules: DialogueRules) -> TurnCosts:
         """The costs in dialogues that are written as tokens by `framing` and limited by `rules`."""
         # A reply may be the guard's redaction, which no budget cuts.
-        reply = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
+        reply_tokens = max(rules.teacher_tokens, len(framing.text(rules.guard.redaction)))
         # The framing of an empty text is empty, so it is measured around a text of one sign, which the limit 0 cuts.
-        private = rules.private_tokens + len(framing.teacher_reads("-", 0))
-        heard = rules.student_tokens + len(framing.teacher_hears([]))
+        private_tokens = rules.private_tokens + len(framing.teacher_reads("-", 0))
+        teacher_turn = rules.student_tokens + len(framing.teacher_hears([]))
         # The writer reads the verifier's words and a request after the attempt, and then writes the question.
-        question = private + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
+        question_tokens = private_tokens + len(framing.asks_question()) + rules.student_tokens if rules.injection else 0
         return cls(
             # A turn that spends its tokens gets an end besides.
             student_turn=rules.student_tokens + 1,
-            student_reply=reply + len(framing.student_hears([])),
-            teacher_turn=heard,
-            teacher_reply=private + len(framing.teacher_begins()) + reply + len(framing.teacher_ends()),
-            question=question,
-            max_rewind=max(rules.teacher_tokens, heard + question if question else 0),
+            student_reply=reply_tokens + len(framing.student_hears([])),
+            teacher_turn=teacher_turn,
+            teacher_reply=private_tokens + len(framing.teacher_begins()) + reply_tokens + len(framing.teacher_ends()),
+            question=question_tokens,
+            max_rewind=max(rules.teacher_tokens, teacher_turn + question_tokens if question_tokens else 0),
         )
 
 
@@ -86,15 +86,15 @@ class ContextBudget:
         """
         costs = TurnCosts.under(framing, rules)
         # Models that read the teacher's context: the question writer, in the student's engine, and the teacher.
-        lengths = [engine.max_length] if rules.injection is not None else []
+        reader_lengths = [engine.max_length] if rules.injection is not None else []
         if teacher.max_length is not None:
-            lengths.append(teacher.max_length)
+            reader_lengths.append(teacher.max_length)
         if rules.max_context is not None:
-            longest = min(rules.max_context, *lengths) if lengths else UNLIMITED
-            return cls(costs, min(rules.max_context, engine.max_length), longest)
+            teacher_limit = min(rules.max_context, *reader_lengths) if reader_lengths else UNLIMITED
+            return cls(costs, min(rules.max_context, engine.max_length), teacher_limit)
         # Without `max_context` the engine was made with room for every dialogue. Only a teacher that knows another
         # problem may meet a pair of statement and knowledge that is longer than any that the engine was measured by.
-        return cls(costs, teacher=min(lengths, default=UNLIMITED)) if teacher.knows == "other" else cls(costs)
+        return cls(costs, teacher=min(reader_lengths, default=UNLIMITED)) if teacher.knows == "other" else cls(costs)
 
     def for_turn(self, live: LiveDialogue) -> bool:
         """Whether a whole student turn fits in both sides' contexts, so that the student may begin it."""
@@ -106,9 +106,9 @@ class ContextBudget:
 
     def _fits(self, live: LiveDialogue, student_reply: int, teacher_reply: int) -> bool:
         costs = self.costs
-        teacher = len(live.teacher_context) + teacher_reply + costs.teacher_turn + costs.question
-        student = len(live.student_context.tokens) + student_reply + costs.student_turn
-        return student <= self.student and teacher <= self.teacher
+        teacher_length = len(live.teacher_context) + teacher_reply + costs.teacher_turn + costs.question
+        student_length = len(live.student_context.tokens) + student_reply + costs.student_turn
+        return student_length <= self.student and teacher_length <= self.teacher
 
 
 def required_length(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> int:
@@ -128,28 +128,30 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
     Raises:
       UserError: no problem can be written as tokens, or `rules.max_context` is too short for any problem and one turn.
     """
-    openings = _openings(framing, task, problems)
-    required = _longest(openings, framing, rules)
-    if rules.max_context is None or required <= rules.max_context:
-        return required
+    opening_lengths = _openings(framing, task, problems)
+    required_tokens = _longest(opening_lengths, framing, rules)
+    if rules.max_context is None or required_tokens <= rules.max_context:
+        return required_tokens
     # Long problems may be dropped, but if even the shortest has no room then nothing can be played.
-    least = min(student for student, _ in openings) + TurnCosts.under(framing, rules).student_turn
-    if least > rules.max_context:
+    shortest_dialogue = (
+        min(student_length for student_length, _ in opening_lengths) + TurnCosts.under(framing, rules).student_turn
+    )
+    if shortest_dialogue > rules.max_context:
         raise UserError(
             f"dialogue: max_context is {rules.max_context}, but the shortest problem of {task.name} and one student "
-            f"turn take {least} tokens: raise max_context, or lower student_tokens"
+            f"turn take {shortest_dialogue} tokens: raise max_context, or lower student_tokens"
         )
     return rules.max_context
 
 
 def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: DialogueRules) -> int:
     """Tokens of the longer side's context after the last student turn, which has no reply."""
-    costs, replies = TurnCosts.under(framing, rules), rules.max_turns - 1
+    costs, reply_count = TurnCosts.under(framing, rules), rules.max_turns - 1
     # The longest openings of either side need not be of the same problem: this is an upper bound.
-    student, teacher = map(max, zip(*openings, strict=True))
+    student_opening, teacher_opening = map(max, zip(*openings, strict=True))
     return max(
-        student + rules.max_turns * costs.student_turn + replies * costs.student_reply,
-        teacher + rules.max_turns * costs.teacher_turn + replies * costs.teacher_reply + costs.question,
+        student_opening + rules.max_turns * costs.student_turn + reply_count * costs.student_reply,
+        teacher_opening + rules.max_turns * costs.teacher_turn + reply_count * costs.teacher_reply + costs.question,
     )
 
 
@@ -159,13 +161,13 @@ def _openings(framing: Framing, task: Task, problems: Sequence[Problem]) -> list
     for problem in problems:
         # A framing or a task of one's own may raise anything about a problem's text.
         try:
-            student = framing.student_opening(problem.question)
-            teacher = framing.teacher_opening(problem.question, task.static_knowledge(problem))
+            student_tokens = framing.student_opening(problem.question)
+            teacher_tokens = framing.teacher_opening(problem.question, task.static_knowledge(problem))
         except Exception as error:
             first_failure = first_failure or f"problem {problem.id}: {in_one_line(error)}"
         else:
-            lengths.append((len(student), len(teacher)))
+            lengths.append((len(student_tokens), len(teacher_tokens)))
     if not lengths:
-        why = first_failure or "there are none"
-        raise UserError(f"{task.name}: none of {len(problems)} problems can be written down for a model: {why}")
+        reason = first_failure or "there are none"
+        raise UserError(f"{task.name}: none of {len(problems)} problems can be written down for a model: {reason}")
     return lengths

@@ -46,13 +46,13 @@ def not_dropped(dialogues: Sequence[AnyDialogue]) -> list[AnyDialogue]:
 
 def in_one_line(error: BaseException) -> str:
     """An error as one line without control characters: its type, the first line of its text, where it was raised."""
-    text = next(iter(str(error).splitlines()), "")[:_MAX_ERROR_CHARS]
+    first_line = next(iter(str(error).splitlines()), "")[:_MAX_ERROR_CHARS]
     # The text may quote what a model wrote, control characters included.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    first_line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in first_line)
     # The innermost frame is where a user's own code went wrong.
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}"
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line}{place}"
 
 
 def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> None:
@@ -78,10 +78,10 @@ def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
-    (reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
+    (commonest_reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
     raise UserError(
         f"every one of {len(dialogues)} dialogues was dropped, so nothing is left of the rollout; {count} of them for "
-        f"this reason: {reason}"
+        f"this reason: {commonest_reason}"
     )
 
 
@@ -97,9 +97,9 @@ def worth_writing(dialogues: Sequence[Dialogue], first: int) -> list[Dialogue]:
       dialogue.
     """
     chosen = list(dialogues[:first])
-    reported = {dialogue.problem_id for dialogue in chosen if dialogue.dropped}
+    reported_problem_ids = {dialogue.problem_id for dialogue in chosen if dialogue.dropped}
     for dialogue in dialogues[first:]:
-        if dialogue.dropped and dialogue.problem_id not in reported:
-            reported.add(dialogue.problem_id)
+        if dialogue.dropped and dialogue.problem_id not in reported_problem_ids:
+            reported_problem_ids.add(dialogue.problem_id)
             chosen.append(dialogue)
     return chosen

@@ -136,8 +136,8 @@ class MessageFraming:
     def student_opening(self, question: str) -> list[int]:
         """The system text if there is one, the problem in a user message, and the opening of a model message."""
         m = self.messages
-        prompt = m.text(self.prompts.for_student(question))
-        return [*self._start(self.prompts.student_system), *prompt, *self._close_turn(), *m.open_model]
+        prompt_tokens = m.text(self.prompts.for_student(question))
+        return [*self._start(self.prompts.student_system), *prompt_tokens, *self._close_turn(), *m.open_model]
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
         """What closes the student's message, the reply as a user message, and the opening of a model message."""
@@ -147,9 +147,9 @@ class MessageFraming:
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
         """The system text if there is one, and a user message with the teacher's prompt that is not closed yet."""
-        prompt = self.messages.text(self.prompts.for_teacher(question, knowledge))
+        prompt_tokens = self.messages.text(self.prompts.for_teacher(question, knowledge))
         # The message stays open: the student's first turn becomes its last paragraph.
-        return [*self._start(self.prompts.teacher_system), *prompt, *self._blank_line()]
+        return [*self._start(self.prompts.teacher_system), *prompt_tokens, *self._blank_line()]
 
     def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
         """The student's turn between the two texts of the prompt `says`, within the open user message."""
@@ -160,9 +160,9 @@ class MessageFraming:
         if not private:
             return []
         # The verifier's words are cut and not the prompt around them.
-        before, after = self.prompts.around_verifier()
-        words = self.messages.text(private)[:limit]
-        return [*self._blank_line(), *self.messages.text(before), *words, *self.messages.text(after)]
+        text_before, text_after = self.prompts.around_verifier()
+        private_tokens = self.messages.text(private)[:limit]
+        return [*self._blank_line(), *self.messages.text(text_before), *private_tokens, *self.messages.text(text_after)]
 
     def teacher_begins(self) -> list[int]:
         """Closes the user message and opens the teacher's, as a message of the model."""
@@ -190,12 +190,12 @@ class MessageFraming:
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
         """The tokens within the last feedback tag, None without such a block; all spoken tokens if no tag is set."""
-        spoken = self.messages.spoken(tokens)
+        spoken_tokens = self.messages.spoken(tokens)
         if not self.prompts.feedback_tag:
-            return spoken
+            return spoken_tokens
         # The tag may be split over tokens in any way, so it is looked for in the text.
-        feedback = marked(self.messages.utterance(spoken), self.prompts.feedback_tag)
-        return None if feedback is None else self.messages.text(feedback)
+        feedback_text = marked(self.messages.utterance(spoken_tokens), self.prompts.feedback_tag)
+        return None if feedback_text is None else self.messages.text(feedback_text)
 
     def suppressed_ids(self) -> tuple[int, ...]:
         """Ids of the tokens that neither side may sample."""

@@ -75,11 +75,11 @@ def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:
     judged = _verify_halves(task, items) if len(items) > 1 else judged
     # 3. Those once more, after pauses: a machine that was out of memory or processes may have recovered.
     for attempt in range(retries):
-        failed = [i for i, result in enumerate(judged) if isinstance(result, Unjudged)]
-        if not failed:
+        failed_indices = [i for i, result in enumerate(judged) if isinstance(result, Unjudged)]
+        if not failed_indices:
             break
         time.sleep(PAUSE_SECONDS * 2**attempt)
-        for i in failed:
+        for i in failed_indices:
             judged[i] = _verify_all_or_none(task, items[i : i + 1])[0]
     unjudged = sum(isinstance(result, Unjudged) for result in judged)
     _log.warning(
@@ -117,8 +117,8 @@ def _verify_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
     judged: list[Judged] = []
     for half in (items[:middle], items[middle:]):
         results = _verify_all_or_none(task, half)
-        failed = isinstance(results[0], Unjudged)
-        judged += _verify_halves(task, half) if failed and len(half) > 1 else results
+        half_failed = isinstance(results[0], Unjudged)
+        judged += _verify_halves(task, half) if half_failed and len(half) > 1 else results
     return judged
 
 

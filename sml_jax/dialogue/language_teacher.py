@@ -178,17 +178,19 @@ class ModelTeacher(Teacher):
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
         """A sampled turn as a reply, without text if it marks nothing that can be said to the student."""
         # Thinking stays out: only what is marked as feedback is public.
-        public = self._framing.feedback(utterance.tokens)
-        if public is None:
+        public_tokens = self._framing.feedback(utterance.tokens)
+        if public_tokens is None:
             return Reply(None)
-        public = public[: self._rules.teacher_tokens]
-        marked = self._framing.utterance(public)
-        message = self._role.message(request.problem, marked, request.revealed)
+        public_tokens = public_tokens[: self._rules.teacher_tokens]
+        marked_text = self._framing.utterance(public_tokens)
+        message = self._role.message(request.problem, marked_text, request.revealed)
         if message is None:
             return Reply(None)
         # The sampled tokens go over as they are, unless the role said it in other words.
-        if message.text != marked:
-            public = self._framing.text(message.text)[: self._rules.teacher_tokens]
+        if message.text != marked_text:
+            public_tokens = self._framing.text(message.text)[: self._rules.teacher_tokens]
         # Without its end, which the framing writes.
-        sampled = utterance.tokens[:-1] if utterance.ended else utterance.tokens
-        return Reply(message.text, tuple(public), tuple(sampled), message.fact, truncated=not utterance.ended)
+        sampled_tokens = utterance.tokens[:-1] if utterance.ended else utterance.tokens
+        return Reply(
+            message.text, tuple(public_tokens), tuple(sampled_tokens), message.fact, truncated=not utterance.ended
+        )

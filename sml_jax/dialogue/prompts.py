@@ -56,11 +56,11 @@ class Prompts:
             raise UserError(f"prompts: feedback_tag is {self.feedback_tag!r}; give letters alone, or '' for no tag")
         # Reading every file now makes a mistake known before a run begins.
         _load(self.student, ("question",), ("question",))
-        teacher = _load(self.teacher, ("question",), ("question", "knowledge"))
+        teacher_text = _load(self.teacher, ("question",), ("question", "knowledge"))
         _load(self.says, ("utterance",), ("utterance",))
         _load(self.verifier, ("verifier",), ("verifier",))
         _load(self.question, (), ())
-        if self.feedback_tag and f"<{self.feedback_tag}>" not in teacher + self.teacher_system:
+        if self.feedback_tag and f"<{self.feedback_tag}>" not in teacher_text + self.teacher_system:
             raise UserError(
                 f"prompts: the teacher's prompt {self.teacher!r} never mentions <{self.feedback_tag}>, within which "
                 "its words to the student must stand: mention it, or set Prompts.feedback_tag to ''"
@@ -135,15 +135,15 @@ def _load(name: str, required: Collection[str], known: Collection[str]) -> str:
     except UnicodeDecodeError:
         raise UserError(f"prompt {name} is not UTF-8 text: save it as UTF-8") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.txt")))
-        raise UserError(f"no prompt {name!r} ({why}): give a path or one of {shipped}") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        shipped_names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.txt")))
+        raise UserError(f"no prompt {name!r} ({reason}): give a path or one of {shipped_names}") from None
     # The marks are "#" at the head of an optional part, "/" at its end, and "" for a field.
     marks = _FIELD.findall(text)
     for mark, field in marks:
         if field not in known:
-            fields = ", ".join(f"{{{{{k}}}}}" for k in known) or "none"
-            raise UserError(f"prompt {name}: unknown field {{{{{mark}{field}}}}}; its fields are {fields}")
+            known_fields = ", ".join(f"{{{{{k}}}}}" for k in known) or "none"
+            raise UserError(f"prompt {name}: unknown field {{{{{mark}{field}}}}}; its fields are {known_fields}")
     fields_present = [field for mark, field in marks if not mark]
     for field in required:
         if field not in fields_present:
@@ -151,7 +151,7 @@ def _load(name: str, required: Collection[str], known: Collection[str]) -> str:
     # These two are split into the text before and after their one field.
     if known in (("utterance",), ("verifier",)) and len(marks) != 1:
         raise UserError(f"prompt {name} must hold {{{{{known[0]}}}}} once and no optional parts")
-    part_marks = [field for mark, field in marks if mark]
-    if len(_PART.findall(text)) * 2 != len(part_marks):
+    part_names = [field for mark, field in marks if mark]
+    if len(_PART.findall(text)) * 2 != len(part_names):
         raise UserError(f"prompt {name}: an optional part is not closed: write {{{{#name}}}}...{{{{/name}}}}")
     return text

@@ -69,7 +69,7 @@ class QuestionWriter:
           The sampled questions, in the order of `lives`.
         """
         # The writer reads what the teacher would read, and then the request for a question.
-        for live, attempt, block in zip(lives, attempts, private, strict=True):
-            context = [*live.teacher_context, *attempt, *block, *self._framing.asks_question()]
+        for live, attempt, private_tokens in zip(lives, attempts, private, strict=True):
+            context = [*live.teacher_context, *attempt, *private_tokens, *self._framing.asks_question()]
             self._contexts.replace(live.row, context)
         return self._contexts.sample([live.row for live in lives], self._max_tokens)

@@ -95,40 +95,40 @@ def play(
     if not problems:
         raise UserError("rollout: there are no problems to talk about: give at least one")
     # Both sides, each with random keys of its own.
-    root = jax.random.key(seed)
-    frozen = params if initial_params is None else initial_params
-    teacher_key, writer_key, student_key = (jax.random.fold_in(root, side) for side in (TEACHER, WRITER, STUDENT))
-    live_teacher = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen, teacher_key))
+    root_key = jax.random.key(seed)
+    frozen_params = params if initial_params is None else initial_params
+    teacher_key, writer_key, student_key = (jax.random.fold_in(root_key, side) for side in (TEACHER, WRITER, STUDENT))
+    live_teacher = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen_params, teacher_key))
     if live_teacher.knows == "other" and len(problems) < 2:
         raise UserError("rollout: a teacher that knows another problem needs at least 2 problems")
     teacher_side = TeacherSide(live_teacher, task, framing, rules)
     writer = None
     if rules.injection is not None:
         writer = QuestionWriter(rules.injection, engine, params, framing, rules.student_tokens, writer_key, seed)
-    student = StudentSide(engine, params, student_key, task, framing, rules, teacher_side, writer)
+    student_side = StudentSide(engine, params, student_key, task, framing, rules, teacher_side, writer)
     budget = ContextBudget.of(framing, rules, engine, live_teacher)
 
     # Dialogues are opened in order as rows become free, so that short ones make room early.
-    total = len(problems) * group_size
+    dialogue_count = len(problems) * group_size
     lives: list[LiveDialogue] = []  # all that were opened, in order
     active: list[LiveDialogue] = []  # those that are not over
-    free_rows, waiting = list(range(engine.max_concurrent))[::-1], iter(range(total))
-    logged: set[tuple[str, str]] = set()
+    free_rows, unopened_indices = list(range(engine.max_concurrent))[::-1], iter(range(dialogue_count))
+    logged_drops: set[tuple[str, str]] = set()
 
     def settle() -> None:
         """Frees the rows of dialogues that are over."""
-        over = [live for live in active if live.over]
-        if over:
-            log_dropped(over, logged)
-            free_rows.extend(live.row for live in over)
+        ended = [live for live in active if live.over]
+        if ended:
+            log_dropped(ended, logged_drops)
+            free_rows.extend(live.row for live in ended)
             active[:] = [live for live in active if not live.over]
             if progress is not None:
-                progress(len(lives) - len(active), total)
+                progress(len(lives) - len(active), dialogue_count)
 
     def open_next() -> list[LiveDialogue]:
         """Opens dialogues in the free rows; those in which the student can speak."""
         opened = []
-        while free_rows and (index := next(waiting, None)) is not None:
+        while free_rows and (index := next(unopened_indices, None)) is not None:
             group = index // group_size
             other_problem = problems[(group + 1) % len(problems)]
             live = LiveDialogue(first_id + index, group, free_rows.pop(), problems[group], other_problem)
@@ -136,7 +136,7 @@ def play(
             active.append(live)
             _state_problem(live, framing, teacher_side, budget)
             if not live.over:
-                student.open(live)
+                student_side.open(live)
                 teacher_side.open(live)
                 if writer is not None:
                     writer.open(live)
@@ -145,27 +145,27 @@ def play(
         return opened
 
     try:
-        while active or len(lives) < total:
+        while active or len(lives) < dialogue_count:
             if between_turns is not None:
                 between_turns()
             # 1. The teacher states the problem of the next dialogues, and the student speaks wherever it is its turn.
-            student.start(open_next())
+            student_side.start(open_next())
             by_row = {live.row: live for live in active}
-            student.dispatch(STOP_FRACTION)
+            student_side.dispatch(STOP_FRACTION)
             # 2. While the student's model runs, the teacher's replies are guarded and written to both contexts.
-            teacher_side.wait(idle=student.idle)
-            student.start(teacher_side.collect())
+            teacher_side.wait(idle=student_side.idle)
+            student_side.start(teacher_side.collect())
             teacher_side.dispatch(STOP_FRACTION)
             # 3. While the teacher's model runs, the student's turns are judged (and perhaps replaced by questions).
-            answered = student.collect(by_row)
+            with_new_turn = student_side.collect(by_row)
             # 4. A dialogue ends with a correct answer, at the turn limit, or where the next exchange has no room.
-            for live in not_dropped(answered):
+            for live in not_dropped(with_new_turn):
                 live.over = live.solved_turn > 0 or len(live.verdicts) == live.max_turns
                 if not live.over and not budget.for_exchange(live):
                     live.over = live.overlong = True
             # 5. In the others the teacher is asked to reply; some teachers have their reply at once.
-            teacher_side.start([live for live in answered if not live.over])
-            student.start(teacher_side.collect())
+            teacher_side.start([live for live in with_new_turn if not live.over])
+            student_side.start(teacher_side.collect())
             settle()
     finally:
         live_teacher.close()
@@ -184,8 +184,8 @@ def play(
     return Played(
         stacked,
         dialogues,
-        forwarded={"student": student.forwarded, "teacher": live_teacher.forwarded},
-        copied={"student": student.copied, "teacher": live_teacher.copied},
+        forwarded={"student": student_side.forwarded, "teacher": live_teacher.forwarded},
+        copied={"student": student_side.copied, "teacher": live_teacher.copied},
     )
 
 

@@ -86,8 +86,8 @@ class DialogueRules:
     max_context: int | None = None
 
     def __post_init__(self) -> None:
-        least = {"max_turns": 1, "student_tokens": 1, "teacher_tokens": 1, "private_tokens": 0}
-        for name, low in {**least, "verifier_retries": 0, "max_context": 1}.items():
+        smallest_values = {"max_turns": 1, "student_tokens": 1, "teacher_tokens": 1, "private_tokens": 0}
+        for name, smallest in {**smallest_values, "verifier_retries": 0, "max_context": 1}.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise UserError(f"dialogue: {name} is {value}; it must be at least {low}")
+            if value is not None and value < smallest:
+                raise UserError(f"dialogue: {name} is {value}; it must be at least {smallest}")

@@ -143,8 +143,8 @@ class ThreadedTeacher(Teacher):
 
     def collect(self) -> Mapping[int, Reply | NoReply]:
         """The replies that are ready, by dialogue id."""
-        done = [future for future in self._pending if future.done()]
-        return {self._pending.pop(future): future.result() for future in done}
+        done_futures = [future for future in self._pending if future.done()]
+        return {self._pending.pop(future): future.result() for future in done_futures}
 
     def close(self) -> None:
         """Drops the requests that no thread has begun. Calls under way end by themselves."""
@@ -156,9 +156,9 @@ def _reply(script: Script, task: Task, request: Request) -> Reply | NoReply:
     """Calls the script. What it raises becomes its dialogue's `NoReply`."""
     try:
         # This is the user's code, so anything may be raised or returned.
-        text = script.reply(task, request.problem, request.turns, request.verdict)
-        if not isinstance(text, str):
-            raise TypeError(f"a reply of type {type(text).__name__}; return a str")
+        reply_text = script.reply(task, request.problem, request.turns, request.verdict)
+        if not isinstance(reply_text, str):
+            raise TypeError(f"a reply of type {type(reply_text).__name__}; return a str")
     except Exception as error:
         return NoReply(f"the scripted reply: {in_one_line(error)}")
-    return Reply(text)
+    return Reply(reply_text)

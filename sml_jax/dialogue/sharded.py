@@ -86,9 +86,9 @@ def revealed_by_turn(problem: Problem, setting: str, turns: int) -> list[int]:
     Returns:
       For each of `turns` turns the number of shards, the first included.
     """
-    all_shards = 1 + len(problem.shards)
-    at_first = all_shards if setting in ONE_TURN else 1
-    return [min(at_first + turn, all_shards) for turn in range(turns)]
+    shard_count = 1 + len(problem.shards)
+    revealed_at_first = shard_count if setting in ONE_TURN else 1
+    return [min(revealed_at_first + turn, shard_count) for turn in range(turns)]
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,13 @@ class LanguageUser(LanguageTeacher):
         if number not in numbers_left:
             return None
         # What stands in the question or was told before may be said again; the rest may not be told in advance.
-        withheld = [problem.shards[other - 2] for other in numbers_left if other != number]
-        public = [problem.question, *(problem.shards[other - 2] for other in revealed)]
-        return Message(words, number) if _faithful(words, problem.shards[number - 2], withheld, public) else None
+        withheld_shards = [problem.shards[other - 2] for other in numbers_left if other != number]
+        public_texts = [problem.question, *(problem.shards[other - 2] for other in revealed)]
+        return (
+            Message(words, number)
+            if _faithful(words, problem.shards[number - 2], withheld_shards, public_texts)
+            else None
+        )
 
     def replacement(self, problem: Problem, revealed: Sequence[int], redaction: str) -> Message:
         """The first unrevealed shard, verbatim."""
@@ -195,11 +199,13 @@ def unrevealed(problem: Problem, revealed: Sequence[int]) -> list[int]:
 
 def _faithful(words: str, shard: str, withheld: Sequence[str], public: Sequence[str]) -> bool:
     """Whether words may be told in a shard's place: they hold all its numbers, and nothing that is withheld."""
-    if not _numbers(shard) <= _numbers(words) or any(_plain(other) in _plain(words) for other in withheld):
+    if not _numbers(shard) <= _numbers(words) or any(
+        _plain(withheld_text) in _plain(words) for withheld_text in withheld
+    ):
         return False
     # A number may be told if this shard or something public holds it, though a withheld shard holds it too.
-    known = _numbers(" ".join([shard, *public]))
-    return not (_numbers(words) & _numbers(" ".join(withheld))) - known
+    known_numbers = _numbers(" ".join([shard, *public]))
+    return not (_numbers(words) & _numbers(" ".join(withheld))) - known_numbers
 
 
 def _numbers(text: str) -> set[str]:
@@ -239,13 +245,17 @@ class ShardedTask:
           UserError: no problem of the split has shards, or one lacks the full statement that the setting "full" needs.
         """
         # The limit is on instructions, and each of them is told in every setting.
-        sharded = [problem for problem in self.task.problems(split) if problem.shards][: self.limit]
-        if not sharded:
+        problems_with_shards = [problem for problem in self.task.problems(split) if problem.shards][: self.limit]
+        if not problems_with_shards:
             raise UserError(
                 f"{self.name} has no {split} problems with shards: sharded evaluation needs a sharded data set or an "
                 "underspecified task"
             )
-        return [dataclasses.replace(p, question=statement(p, setting)) for setting in self.settings for p in sharded]
+        return [
+            dataclasses.replace(p, question=statement(p, setting))
+            for setting in self.settings
+            for p in problems_with_shards
+        ]
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         """The wrapped task's verdicts on (problem, utterance) pairs, in order."""

@@ -19,26 +19,26 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
       `truncated_rate`. Fraction of all dialogues: `dropped_rate`. `verifier_errors` is the number of dialogues that
       were dropped because the verifier failed.
     """
-    dropped = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
+    drop_reasons = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = not_dropped(dialogues)
     # A turn counts once for its side, however often it was drawn.
-    student_turns = sum(len(d.verdicts) for d in counted)
-    replies = sum(d.teacher_turns for d in counted)
+    student_turn_count = sum(len(d.verdicts) for d in counted)
+    reply_count = sum(d.teacher_turns for d in counted)
     return {
         # Results.
         "success": _mean(d.solved_turn > 0 for d in counted),
         "first_turn_success": _mean(d.solved_turn == 1 for d in counted),
         "turns": _mean(len(d.verdicts) for d in counted),
-        "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student_turns, 1),
+        "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student_turn_count, 1),
         # What went wrong. A rate over no turns is 0.
-        "leak_rate": sum(d.leaks for d in counted) / max(replies, 1),
-        "unmarked_rate": sum(d.unmarked for d in counted) / max(replies, 1),
-        "redaction_rate": sum(d.redactions for d in counted) / max(replies, 1),
-        "truncated_rate": sum(d.truncated for d in counted) / max(student_turns + replies, 1),
-        "injected_rate": sum(len(d.injected_turns) for d in counted) / max(student_turns, 1),
+        "leak_rate": sum(d.leaks for d in counted) / max(reply_count, 1),
+        "unmarked_rate": sum(d.unmarked for d in counted) / max(reply_count, 1),
+        "redaction_rate": sum(d.redactions for d in counted) / max(reply_count, 1),
+        "truncated_rate": sum(d.truncated for d in counted) / max(student_turn_count + reply_count, 1),
+        "injected_rate": sum(len(d.injected_turns) for d in counted) / max(student_turn_count, 1),
         "overlong_rate": _mean(d.overlong for d in counted),
-        "dropped_rate": len(dropped) / max(len(dialogues), 1),
-        "verifier_errors": float(sum(reason.startswith(f"{VERIFIER}:") for reason in dropped)),
+        "dropped_rate": len(drop_reasons) / max(len(dialogues), 1),
+        "verifier_errors": float(sum(reason.startswith(f"{VERIFIER}:") for reason in drop_reasons)),
     }
 
 

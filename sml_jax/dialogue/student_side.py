@@ -85,8 +85,8 @@ class StudentSide:
         """
         for live in lives:
             # The model has what it sampled itself, and is given what came after that.
-            unread = live.student_context.tokens[len(self._contexts.context(live.row)) :]
-            self._contexts.append(live.row, unread)
+            unread_tokens = live.student_context.tokens[len(self._contexts.context(live.row)) :]
+            self._contexts.append(live.row, unread_tokens)
             self._contexts.begin_turn(live.row, self._rules.student_tokens)
 
     def dispatch(self, stop_fraction: float) -> None:
@@ -127,9 +127,9 @@ class StudentSide:
         turns = []
         for live, utterance in zip(lives, utterances, strict=True):
             with drop_on_error(live, "reading the student's turn"):
-                public = self._framing.spoken(utterance.tokens)
-                live.turns.append(Turn("student", self._framing.utterance(public)))
-                turns.append(_StudentTurn(live, utterance, public))
+                public_tokens = self._framing.spoken(utterance.tokens)
+                live.turns.append(Turn("student", self._framing.utterance(public_tokens)))
+                turns.append(_StudentTurn(live, utterance, public_tokens))
         return turns
 
     def _judged(self, turns: Sequence[_StudentTurn]) -> list[Judged]:
@@ -141,12 +141,12 @@ class StudentSide:
             return judge(self._task, items, retries)
         # While the verifier works, the teacher reads the turns on its devices.
         with judge_in_background(self._task, items, retries) as verdicts:
-            heard = {}
+            turn_tokens = {}
             for turn in turns:
                 with drop_on_error(turn.live, "writing the student's turn"):
-                    heard[turn.live.id] = self._framing.teacher_hears(turn.public)
-            readable = [turn.live for turn in turns if turn.live.id in heard]
-            self._teacher.prefill(readable, [heard[live.id] for live in readable])
+                    turn_tokens[turn.live.id] = self._framing.teacher_hears(turn.public)
+            readable_lives = [turn.live for turn in turns if turn.live.id in turn_tokens]
+            self._teacher.prefill(readable_lives, [turn_tokens[live.id] for live in readable_lives])
             return verdicts()
 
     def _note_verdict(self, live: LiveDialogue, verdict: Judged) -> None:
@@ -163,51 +163,55 @@ class StudentSide:
         if self._writer is None:
             return
         # The writer reads the attempt and the verifier's words on it, as the teacher would.
-        chosen = [turn for turn in turns if not turn.live.verdicts[-1].correct and self._writer.wants(turn.live)]
-        attempts = {}
-        for turn in chosen:
+        chosen_turns = [turn for turn in turns if not turn.live.verdicts[-1].correct and self._writer.wants(turn.live)]
+        attempt_tokens = {}
+        for turn in chosen_turns:
             with drop_on_error(turn.live, "writing the student's turn"):
-                attempts[turn.live.id] = self._framing.teacher_hears(turn.public)
-        private = self._teacher.dynamic_knowledge(not_dropped([turn.live for turn in chosen]))
-        chosen = [turn for turn in chosen if not turn.live.dropped]
-        if not chosen:
+                attempt_tokens[turn.live.id] = self._framing.teacher_hears(turn.public)
+        private_tokens = self._teacher.dynamic_knowledge(not_dropped([turn.live for turn in chosen_turns]))
+        chosen_turns = [turn for turn in chosen_turns if not turn.live.dropped]
+        if not chosen_turns:
             return
-        lives = [turn.live for turn in chosen]
-        written = self._writer.write(lives, [attempts[live.id] for live in lives], [private[live.id] for live in lives])
+        lives = [turn.live for turn in chosen_turns]
+        utterances = self._writer.write(
+            lives, [attempt_tokens[live.id] for live in lives], [private_tokens[live.id] for live in lives]
+        )
         questions = []
-        for turn, utterance in zip(chosen, written, strict=True):
+        for turn, utterance in zip(chosen_turns, utterances, strict=True):
             with drop_on_error(turn.live, "reading a question"):
-                public = self._framing.spoken(utterance.tokens)
-                questions.append((turn, utterance.ended, public, self._framing.utterance(public)))
+                question_tokens = self._framing.spoken(utterance.tokens)
+                questions.append((turn, utterance.ended, question_tokens, self._framing.utterance(question_tokens)))
         # A question is judged like any turn, for the verdicts must be those of what stands in the conversation.
-        items = [(turn.live.problem, text) for turn, _, _, text in questions]
+        items = [(turn.live.problem, question_text) for turn, _, _, question_text in questions]
         verdicts = judge(self._task, items, self._rules.verifier_retries)
-        for (turn, ended, public, text), verdict in zip(questions, verdicts, strict=True):
+        for (turn, ended, question_tokens, question_text), verdict in zip(questions, verdicts, strict=True):
             live = turn.live
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on a question: {verdict.error}")
                 continue
             with drop_on_error(live, "guarding a question"):
                 # A question that was cut at its limit is no question.
-                if verdict.attempted or not ended or self._task.leaks(live.problem, text, live.public_text):
+                if verdict.attempted or not ended or self._task.leaks(live.problem, question_text, live.public_text):
                     continue
-                live.turns[-1], live.verdicts[-1] = Turn("student", text), verdict
+                live.turns[-1], live.verdicts[-1] = Turn("student", question_text), verdict
                 live.injected_turns.append(len(live.verdicts))
-                turn.public, turn.is_question = public, True
+                turn.public, turn.is_question = question_tokens, True
 
     def _write(self, turn: _StudentTurn) -> None:
         """Appends the turn to both sides' contexts."""
-        live, number = turn.live, len(turn.live.verdicts)
-        heard = self._framing.teacher_hears(turn.public)
+        live, turn_number = turn.live, len(turn.live.verdicts)
+        teacher_tokens = self._framing.teacher_hears(turn.public)
         if turn.is_question:
             # The attempt that was sampled is taken back: the student's context holds the question alone.
             self._contexts.rewind(live.row, len(live.student_context.tokens))
-            live.student_context.add_injected([*turn.public, *self._framing.stop_ids[:1]], number)
+            live.student_context.add_injected([*turn.public, *self._framing.stop_ids[:1]], turn_number)
         else:
-            sampled = turn.utterance
-            live.student_context.add_sampled(sampled.tokens, sampled.logprobs, sampled.sampling_logprobs, number)
-            if not sampled.ended:
+            utterance = turn.utterance
+            live.student_context.add_sampled(
+                utterance.tokens, utterance.logprobs, utterance.sampling_logprobs, turn_number
+            )
+            if not utterance.ended:
                 # Nobody sampled this end, so it is context and not trained on.
                 live.truncated += 1
                 live.student_context.add_given(self._framing.stop_ids[:1])
-        live.teacher_context += heard
+        live.teacher_context += teacher_tokens

@@ -43,8 +43,8 @@ class TeacherSide:
 
     def static_knowledge(self, live: LiveDialogue) -> str:
         """What the teacher alone knows from the start of this dialogue, "" for nothing."""
-        known = self.known_problem(live)
-        return self._task.static_knowledge(known) if known is not None else ""
+        known_problem = self.known_problem(live)
+        return self._task.static_knowledge(known_problem) if known_problem is not None else ""
 
     def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, list[int]]:
         """What the teacher, and not the student, learns about the student's latest turn.
@@ -56,24 +56,26 @@ class TeacherSide:
           By dialogue id the tokens to append to the teacher's context. Where something fails the dialogue is dropped
           and has no entry.
         """
-        known = {live.id: self.known_problem(live) for live in lives}
+        known_problems = {live.id: self.known_problem(live) for live in lives}
         verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
         # A teacher that knows another problem reads the verdict on the student's turn as an answer to that one.
-        misled = [live for live in lives if known[live.id] is live.other_problem is not live.problem]
-        items = [(live.other_problem, live.turns[-1].text) for live in misled]
+        misled_dialogues = [live for live in lives if known_problems[live.id] is live.other_problem is not live.problem]
+        items = [(live.other_problem, live.turns[-1].text) for live in misled_dialogues]
         judged = judge(self._task, items, self._rules.verifier_retries)
-        verdicts |= {live.id: verdict for live, verdict in zip(misled, judged, strict=True)}
-        private = {}
+        verdicts |= {live.id: verdict for live, verdict in zip(misled_dialogues, judged, strict=True)}
+        private_tokens = {}
         for live in lives:
-            problem, verdict = known[live.id], verdicts[live.id]
+            problem, verdict = known_problems[live.id], verdicts[live.id]
             if isinstance(verdict, Unjudged):
                 live.drop(VERIFIER, f"on problem {live.other_problem.id}, which the teacher knows: {verdict.error}")
                 continue
             # A long text of the verifier is cut to the rules' `private_tokens`.
             with drop_on_error(live, "writing what the teacher learns"):
-                text = "" if problem is None else self._teacher.reads(self._task, problem, verdict, live.revealed)
-                private[live.id] = self._framing.teacher_reads(text, self._rules.private_tokens)
-        return private
+                private_text = (
+                    "" if problem is None else self._teacher.reads(self._task, problem, verdict, live.revealed)
+                )
+                private_tokens[live.id] = self._framing.teacher_reads(private_text, self._rules.private_tokens)
+        return private_tokens
 
     def open(self, live: LiveDialogue) -> None:
         """Tells the teacher that this dialogue begins."""
@@ -97,11 +99,11 @@ class TeacherSide:
         What the teacher alone learns about the student's turn is appended to its context first. Where that fails the
         dialogue is dropped.
         """
-        private = self.dynamic_knowledge(lives)
+        private_tokens = self.dynamic_knowledge(lives)
         requests = []
         for live in not_dropped(lives):
             # Private knowledge enters the teacher's context here, and nowhere else after the opening.
-            live.teacher_context += private[live.id]
+            live.teacher_context += private_tokens[live.id]
             request = Request(
                 dialogue=live.id,
                 row=live.row,
@@ -141,10 +143,10 @@ class TeacherSide:
         Returns:
           The dialogues that were answered. Where something failed the dialogue is dropped and left out.
         """
-        answered, again = [], []
-        for dialogue, reply in self._collected().items():
+        answered, repeated_requests = [], []
+        for dialogue_id, reply in self._collected().items():
             # 1. A reply that could not be made ends its dialogue.
-            live, request = self._waiting.pop(dialogue)
+            live, request = self._waiting.pop(dialogue_id)
             if isinstance(reply, NoReply):
                 live.drop(PROBLEM, reply.error)
                 continue
@@ -158,8 +160,8 @@ class TeacherSide:
             if not sayable:
                 if self._teacher.redraws and request.draw < self._rules.guard.regenerations:
                     request = dataclasses.replace(request, draw=request.draw + 1)
-                    self._waiting[dialogue] = live, request
-                    again.append(request)
+                    self._waiting[dialogue_id] = live, request
+                    repeated_requests.append(request)
                     continue
                 with drop_on_error(live, "replacing the teacher's reply"):
                     live.redactions += 1
@@ -169,7 +171,7 @@ class TeacherSide:
                 with drop_on_error(live, "writing the teacher's reply"):
                     self._write(live, reply)
                     answered.append(live)
-        self._ask(again)
+        self._ask(repeated_requests)
         return answered
 
     def _ask(self, requests: Sequence[Request]) -> None:
@@ -184,7 +186,7 @@ class TeacherSide:
             return self._teacher.collect()
         # Which replies are ready depends on time, so process 0 decides for all.
         ready = self._teacher.collect() if self._asks else {}
-        return {dialogue: _from_json(values) for dialogue, values in broadcast(_to_json(ready))}
+        return {dialogue_id: _from_json(values) for dialogue_id, values in broadcast(_to_json(ready))}
 
     def _passes(self, live: LiveDialogue, reply: Reply, draw: int) -> bool:
         """Whether a reply may be said. What is wrong with it is counted once a turn, however often it is drawn."""
@@ -219,11 +221,11 @@ _TOKENS = ("tokens", "context_tokens")  # tuples, which JSON makes lists
 
 
 def _to_json(replies: Mapping[int, Reply | NoReply]) -> list[tuple[int, dict]]:
-    return [(dialogue, dataclasses.asdict(reply)) for dialogue, reply in replies.items()]
+    return [(dialogue_id, dataclasses.asdict(reply)) for dialogue_id, reply in replies.items()]
 
 
 def _from_json(fields: dict[str, Any]) -> Reply | NoReply:
     if "error" in fields:
         return NoReply(**fields)
-    lists = {name: value if value is None else tuple(value) for name, value in fields.items() if name in _TOKENS}
-    return Reply(**{**fields, **lists})
+    token_fields = {name: value if value is None else tuple(value) for name, value in fields.items() if name in _TOKENS}
+    return Reply(**{**fields, **token_fields})

@@ -192,20 +192,22 @@ def transcript(
       max_student_tokens: see `Transcript`.
     """
     # Nothing in a dropped dialogue may be trained on.
-    contexts = [context.as_given() if out else context for context, out in zip(contexts, dropped, strict=True)]
+    contexts = [
+        context.as_given() if is_dropped else context for context, is_dropped in zip(contexts, dropped, strict=True)
+    ]
     length = np.array([len(context.tokens) for context in contexts], np.int32)
-    time = int(length.max(initial=1))
+    longest = int(length.max(initial=1))
 
     def stack(name: str, dtype: type) -> np.ndarray:
         # Padding is zeros; readers tell it by `length`.
-        stacked: np.ndarray = np.zeros((len(contexts), time), dtype)
+        stacked: np.ndarray = np.zeros((len(contexts), longest), dtype)
         for row, context in zip(stacked, contexts, strict=True):
             values = getattr(context, name)
             row[: len(values)] = values
         return stacked
 
     # A dropped dialogue has no result, whatever its last verdict says.
-    solved = np.where(dropped, 0, np.asarray(solved_turn, np.int32)).astype(np.int32)
+    solved_turns = np.where(dropped, 0, np.asarray(solved_turn, np.int32)).astype(np.int32)
     return Transcript(
         tokens=stack("tokens", np.int32),
         length=length,
@@ -214,8 +216,8 @@ def transcript(
         logprob=stack("logprob", np.float32),
         sampling_logprob=stack("sampling_logprob", np.float32),
         turn=stack("turn", np.int32),
-        reward=(solved > 0).astype(np.float32),
-        solved_turn=solved,
+        reward=(solved_turns > 0).astype(np.float32),
+        solved_turn=solved_turns,
         turns=np.asarray(turns, np.int32),
         group=np.asarray(group, np.int32),
         dropped=np.asarray(dropped, bool),
@@ -238,9 +240,9 @@ def joined(transcripts: Sequence[Transcript]) -> Transcript:
 
     `group` is not renumbered: the callers' group numbers must differ between the transcripts.
     """
-    time = max(transcript.tokens.shape[1] for transcript in transcripts)
+    longest = max(transcript.tokens.shape[1] for transcript in transcripts)
 
     def padded(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, ((0, 0), (0, time - array.shape[1]))) if array.ndim == 2 else array
+        return np.pad(array, ((0, 0), (0, longest - array.shape[1]))) if array.ndim == 2 else array
 
     return jax.tree.map(lambda *arrays: np.concatenate([padded(array) for array in arrays]), *transcripts)

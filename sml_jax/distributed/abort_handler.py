@@ -29,8 +29,8 @@ def delay_aborts(seconds: float, on_abort: Callable[[], None]) -> None:
         on_abort()
         time.sleep(seconds)
 
-    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
-    _handlers.append(handler)
-    set_handler = ctypes.CDLL(None).signal
-    set_handler.restype = ctypes.c_void_p
-    set_handler(ctypes.c_int(signal.SIGABRT), handler)
+    c_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
+    _handlers.append(c_handler)
+    c_signal = ctypes.CDLL(None).signal
+    c_signal.restype = ctypes.c_void_p
+    c_signal(ctypes.c_int(signal.SIGABRT), c_handler)

@@ -61,11 +61,11 @@ class PeerClock:
         since_last_check, self._last_check = now - self._last_check, now
         if since_last_check > _OWN_PAUSE:
             self._last_answer += since_last_check
-            self._last_change = {peer: changed + since_last_check for peer, changed in self._last_change.items()}
+            self._last_change = {peer: changed_at + since_last_check for peer, changed_at in self._last_change.items()}
         if now - self._last_answer > (limit if store_limit is None else store_limit):
             return [0] if 0 in self._last_change else []
         # Ages are measured up to the store's last answer: its silence is not the peers' fault.
-        return [peer for peer, changed in self._last_change.items() if self._last_answer - changed > limit]
+        return [peer for peer, changed_at in self._last_change.items() if self._last_answer - changed_at > limit]
 
 
 class Heartbeats:
@@ -100,8 +100,8 @@ class Heartbeats:
 
     def start(self) -> None:
         """Starts the beating and the watching thread."""
-        for work in (self._beat, self._watch):
-            threading.Thread(target=work, name=f"heartbeats{work.__name__}", daemon=True).start()
+        for thread_body in (self._beat, self._watch):
+            threading.Thread(target=thread_body, name=f"heartbeats{thread_body.__name__}", daemon=True).start()
 
     def stop(self) -> None:
         """Asks both threads to end; does not wait for them."""

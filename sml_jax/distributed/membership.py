@@ -176,22 +176,23 @@ class _Peers:
             time.sleep(self._lost_after + _GRACE)
         if not self._leaving.acquire(blocking=False):
             threading.Event().wait()
-        code, text = _exit_code(error), f"{'' if isinstance(error, UserError) else type(error).__name__ + ': '}{error}"
-        text = (text.splitlines() or [""])[0]
-        self._hearts.leave_farewell(json.dumps({"code": code, "text": text}).encode())
+        code = _exit_code(error)
+        message = f"{'' if isinstance(error, UserError) else type(error).__name__ + ': '}{error}"
+        message = (message.splitlines() or [""])[0]
+        self._hearts.leave_farewell(json.dumps({"code": code, "text": message}).encode())
 
         # An error that all processes have (a mistake in the recipe) is reported once, by process 0.
-        until = time.monotonic() + _GRACE
-        while time.monotonic() < until and len(self._hearts.farewells) + 1 < self._count:
+        deadline = time.monotonic() + _GRACE
+        while time.monotonic() < deadline and len(self._hearts.farewells) + 1 < self._count:
             time.sleep(0.05)
         farewells = [json.loads(farewell) for farewell in self._hearts.farewells.values()]
-        if len(farewells) + 1 == self._count and all(f == {"code": code, "text": text} for f in farewells):
+        if len(farewells) + 1 == self._count and all(f == {"code": code, "text": message} for f in farewells):
             self._disconnect()
             self._exit_unless_primary(code)
             return
         if code == 1:
             traceback.print_exception(error)
-        self._end(code, f"{self._names[self._me]}: {text}")
+        self._end(code, f"{self._names[self._me]}: {message}")
 
     def _exit_unless_primary(self, code: int) -> None:
         """Ends every process but 0, which has something to report first."""
@@ -208,15 +209,15 @@ class _Peers:
 
     def _on_lost(self, peers: list[int]) -> None:
         """Ends the process because peers stopped beating; called in the watching thread."""
-        names = " and ".join(self._names[peer] for peer in peers)
-        text = (
-            f"{names} {'was' if len(peers) == 1 else 'were'} lost; start the job again and it goes on "
+        peer_names = " and ".join(self._names[peer] for peer in peers)
+        message = (
+            f"{peer_names} {'was' if len(peers) == 1 else 'were'} lost; start the job again and it goes on "
             "from the last checkpoint"
         )
         if self._leaving.acquire(blocking=False):
             if 0 not in peers:  # the store is still there, so the others can be told
-                self._hearts.leave_farewell(json.dumps({"code": EXIT_PEER_LOST, "text": text}).encode())
-            self._end(EXIT_PEER_LOST, text, lost_count=len(peers))
+                self._hearts.leave_farewell(json.dumps({"code": EXIT_PEER_LOST, "text": message}).encode())
+            self._end(EXIT_PEER_LOST, message, lost_count=len(peers))
 
     def _on_farewell(self, peer: int, farewell: bytes) -> None:
         """Ends the process because a peer ended and said why; called in the watching thread."""
@@ -225,11 +226,11 @@ class _Peers:
             time.sleep(_GRACE)  # this process may be about to raise the same error
         if not self._leaving.acquire(blocking=False):
             return
-        text = reason["text"]
+        message = reason["text"]
         if reason["code"] != EXIT_PEER_LOST:
-            text = f"{self._names[peer]} ended, and so all do: {text}"
-        self._hearts.leave_farewell(json.dumps({"code": reason["code"], "text": text}).encode())
-        self._end(reason["code"], text)
+            message = f"{self._names[peer]} ended, and so all do: {message}"
+        self._hearts.leave_farewell(json.dumps({"code": reason["code"], "text": message}).encode())
+        self._end(reason["code"], message)
 
     def _end(self, code: int, text: str, lost_count: int = 0) -> NoReturn:
         """Prints why and ends the process at once, because its main thread may be waiting for a peer for ever.
@@ -239,8 +240,10 @@ class _Peers:
         """
         _print_error(text)
         # Process 0 holds the store: the others' farewells need it.
-        until = time.monotonic() + _PRIMARY_STAYS
-        while self._me == 0 and time.monotonic() < until and len(self._hearts.farewells) + 1 + lost_count < self._count:
+        deadline = time.monotonic() + _PRIMARY_STAYS
+        while (
+            self._me == 0 and time.monotonic() < deadline and len(self._hearts.farewells) + 1 + lost_count < self._count
+        ):
             time.sleep(0.05)
         if self._me == 0 and self._hearts.farewells:
             time.sleep(0.5)  # a process ends a moment after its farewell

@@ -53,19 +53,19 @@ def all_gather(value: Any) -> list[Any]:
         return [value]
     # Process 0 collects all values and publishes them as one. This takes 2 messages for each process, where sending
     # from each process to each would take as many as there are processes.
-    number, my_text = next(_rounds), json.dumps(value)
-    folder = f"{_FOLDER}/{number}"
+    round_number, my_text = next(_rounds), json.dumps(value)
+    folder = f"{_FOLDER}/{round_number}"
     if me:
         store.put(f"{folder}/{me}", zlib.compress(my_text.encode()))
         return list(json.loads(zlib.decompress(store.wait_for(f"{folder}/all"))))
     texts = [my_text]
-    for other in range(1, count):
-        texts.append(zlib.decompress(store.wait_for(f"{folder}/{other}")).decode())
-        store.delete(f"{folder}/{other}")
+    for peer in range(1, count):
+        texts.append(zlib.decompress(store.wait_for(f"{folder}/{peer}")).decode())
+        store.delete(f"{folder}/{peer}")
     all_texts = f"[{','.join(texts)}]"
     store.put(f"{folder}/all", zlib.compress(all_texts.encode()))
     # Every process that has sent a value of this round has read the result of the last one.
-    store.delete(f"{_FOLDER}/{number - 1}/all")
+    store.delete(f"{_FOLDER}/{round_number - 1}/all")
     return list(json.loads(all_texts))
 
 
@@ -90,11 +90,11 @@ def assert_equal(what: str, value: str) -> None:
       UserError: in every process, if one has another value than process 0.
     """
     values = all_gather(value)
-    different = [number for number, other in enumerate(values) if other != values[0]]
-    if different:
+    differing_processes = [number for number, process_value in enumerate(values) if process_value != values[0]]
+    if differing_processes:
         raise UserError(
-            f"{what} of process {different[0]} is not that of process 0: give all {len(values)} processes the same "
-            "recipe, flags, data and version"
+            f"{what} of process {differing_processes[0]} is not that of process 0: give all {len(values)} processes "
+            "the same recipe, flags, data and version"
         )
 
 
@@ -149,15 +149,17 @@ def map_across_processes(
         return list(work(items))
     # Each process does its own items, and all exchange results or the error that stopped them.
     try:
-        done: dict[str, Any] = {"results": [to_json(result) for result in work(items[me::count])]}
+        my_results: dict[str, Any] = {"results": [to_json(result) for result in work(items[me::count])]}
     except Exception as error:
         # All processes must learn of it: one that stopped alone would leave the others waiting for ever.
-        done = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
-    parts = all_gather(done)
+        my_results = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
+    results_by_process = all_gather(my_results)
     # The same error in every process, of the first process that has one.
-    for number, part in enumerate(parts):
-        if "error" in part and part["kind"] is None:
-            raise UserError(f"process {number} of {count}: {part['error']}")
-        if "error" in part:
-            raise RuntimeError(f"process {number} of {count} failed: {part['kind']}: {part['error']}")
-    return [from_json(parts[i % count]["results"][i // count]) for i in range(len(items))]
+    for number, process_results in enumerate(results_by_process):
+        if "error" in process_results and process_results["kind"] is None:
+            raise UserError(f"process {number} of {count}: {process_results['error']}")
+        if "error" in process_results:
+            raise RuntimeError(
+                f"process {number} of {count} failed: {process_results['kind']}: {process_results['error']}"
+            )
+    return [from_json(results_by_process[i % count]["results"][i // count]) for i in range(len(items))]

@@ -80,9 +80,10 @@ def hedges(text: str) -> bool:
     if _ALTERNATIVES.search(prose) or _OTHERWISE.search(prose):
         return True
     # Otherwise two conditions, each with an answer of its own, are a hedge.
-    marks = list((_WEAK_BRANCH if _UNSURE.search(prose) else _BRANCH).finditer(prose))
-    ends = [mark.start() for mark in marks[1:]] + [len(prose)]
+    branch_heads = list((_WEAK_BRANCH if _UNSURE.search(prose) else _BRANCH).finditer(prose))
+    branch_ends = [head.start() for head in branch_heads[1:]] + [len(prose)]
     branches = [
-        prose[mark.end() : min(end, mark.end() + _BRANCH_REACH)] for mark, end in zip(marks, ends, strict=False)
+        prose[head.end() : min(end, head.end() + _BRANCH_REACH)]
+        for head, end in zip(branch_heads, branch_ends, strict=False)
     ]
     return sum(bool(_HAS_OFFERED.search(branch) and _CONSEQUENCE.search(branch)) for branch in branches) >= 2

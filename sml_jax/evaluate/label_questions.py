@@ -62,33 +62,33 @@ def asked(text: str) -> int:
     request counts by its items, and a sentence by the question words that it joins.
     """
     lines = sentences(FENCE.sub(" ", text))
-    questions, requests, items, listing = 0, 0, 0, False
+    question_count, request_count, item_count, list_expected = 0, 0, 0, False
     for i, line in enumerate(lines):
-        bare = BULLET.sub("", line).strip()
-        ending = bare.rstrip("\"'*_)]}” ")
+        sentence = BULLET.sub("", line).strip()
+        stripped_sentence = sentence.rstrip("\"'*_)]}” ")
         # "Shall I go on?" is no question about the problem.
-        if _OFFER.search(bare) and not BULLET.match(line):
+        if _OFFER.search(sentence) and not BULLET.match(line):
             continue
-        if ending.endswith("?") or (_ASKS.match(bare) and not _WH_STATES.match(ending)):
-            if not _answered(bare, lines[i + 1 :]):
-                questions += _joined(bare)
-                listing = listing or ending.endswith(":")
-        elif _REQUEST.search(bare):
-            requests += 1
-        elif (requests or listing) and BULLET.match(line):
-            items += 1
+        if stripped_sentence.endswith("?") or (_ASKS.match(sentence) and not _WH_STATES.match(stripped_sentence)):
+            if not _answered(sentence, lines[i + 1 :]):
+                question_count += _joined(sentence)
+                list_expected = list_expected or stripped_sentence.endswith(":")
+        elif _REQUEST.search(sentence):
+            request_count += 1
+        elif (request_count or list_expected) and BULLET.match(line):
+            item_count += 1
     # A question with a list after it asks as often as the list has items.
-    if questions:
-        return questions if questions > 1 else max(questions, items)
-    return max(min(requests, 1), items)
+    if question_count:
+        return question_count if question_count > 1 else max(question_count, item_count)
+    return max(min(request_count, 1), item_count)
 
 
 def _joined(sentence: str) -> int:
     """Questions in one sentence: "how long is it, and what does it cost?" asks two."""
-    opens = _ASKS.match(sentence) or _ASKS_LATE.search(sentence)
-    if opens is None or _CONDITION_FIRST.match(sentence):
+    opening = _ASKS.match(sentence) or _ASKS_LATE.search(sentence)
+    if opening is None or _CONDITION_FIRST.match(sentence):
         return 1
-    return 1 + len(_AND_ASKS.findall(sentence, opens.end()))
+    return 1 + len(_AND_ASKS.findall(sentence, opening.end()))
 
 
 def _answered(question: str, rest: list[str]) -> bool:

@@ -160,9 +160,9 @@ def _labels(turns: Sequence[tuple[str, bool]], labeller: Labeller) -> list[Label
         raise UserError(f"labeller: {len(labels)} labels for {len(turns)} turns; it must give one each")
     # The labels of a labeller are any strings, and must be ours.
     by_name: dict[str, Label] = {label: label for label in LABELS}
-    unknown = [label for label in labels if label not in by_name]
-    if unknown:
-        raise UserError(f"labeller: {unknown[0]!r} is no label; give one of {', '.join(LABELS)}")
+    unknown_labels = [label for label in labels if label not in by_name]
+    if unknown_labels:
+        raise UserError(f"labeller: {unknown_labels[0]!r} is no label; give one of {', '.join(LABELS)}")
     return [by_name[label] for label in labels]
 
 
@@ -174,14 +174,14 @@ def _student_turns(dialogue: Dialogue) -> list[tuple[str, bool]]:
 
 def _with_repeats(turns: Sequence[tuple[str, Label]]) -> list[tuple[Label, bool]]:
     """The label of each student turn of one dialogue, and whether the turn repeats an earlier answer."""
-    answers: set[str] = set()
+    earlier_answers: set[str] = set()
     labelled: list[tuple[Label, bool]] = []
     for text, label in turns:
         # Spaces aside, for a student may break its lines otherwise.
-        words = " ".join(text.split())
-        labelled.append((label, label == "answer" and words in answers))
+        spaced_text = " ".join(text.split())
+        labelled.append((label, label == "answer" and spaced_text in earlier_answers))
         if label == "answer":
-            answers.add(words)
+            earlier_answers.add(spaced_text)
     return labelled
 
 

@@ -63,9 +63,9 @@ class LanguageLabeller:
     def _context(self, utterance: str) -> list[int]:
         """The tokens that ask for an utterance's label, up to the model's turn."""
         m, (before, after) = self.messages, self._template
-        shortened = m.text(utterance)[: self.utterance_tokens]
-        message = [*m.text(before), *shortened, *m.text(after)]
-        return [*m.begin, *m.open_user, *message, *m.stop_ids[:1], *m.after, *m.open_model]
+        turn_tokens = m.text(utterance)[: self.utterance_tokens]
+        message_tokens = [*m.text(before), *turn_tokens, *m.text(after)]
+        return [*m.begin, *m.open_user, *message_tokens, *m.stop_ids[:1], *m.after, *m.open_model]
 
     @staticmethod
     def _read(answer: str, utterance: str, attempted: bool) -> Label:
@@ -85,5 +85,5 @@ def labelling_length(messages: MessageFormat, utterance_tokens: int, prompt: str
       utterance_tokens: how many tokens of a turn the model reads.
       prompt: as for `LanguageLabeller`.
     """
-    message = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
-    return len(messages.begin) + len(message) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS
+    message_tokens = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
+    return len(messages.begin) + len(message_tokens) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS

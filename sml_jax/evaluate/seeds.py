@@ -63,13 +63,13 @@ def seeds_markdown(results: Sequence[Results], turns: Sequence[int] = (1, 2, 4, 
     Raises:
       UserError: there are fewer than two runs.
     """
-    head = ["suite", "arm", "policy", *(f"turn {turn}" for turn in turns)]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    column_names = ["suite", "arm", "policy", *(f"turn {turn}" for turn in turns)]
+    lines = ["| " + " | ".join(column_names) + " |", "| " + " | ".join(["---"] * len(column_names)) + " |"]
     # All runs are of one recipe, so the first tells the rows.
-    first = results[0]
-    for suite in first:
-        for arm in next(iter(first[suite].values())):
-            for policy in first[suite]:
+    first_results = results[0]
+    for suite in first_results:
+        for arm in next(iter(first_results[suite].values())):
+            for policy in first_results[suite]:
                 cells = [_cell(at_turn(results, suite, policy, arm, turn)) for turn in turns]
                 lines.append("| " + " | ".join([suite, arm, policy, *cells]) + " |")
     return "\n".join(lines)
@@ -99,14 +99,16 @@ def effects_markdown(results: Sequence[Results], suite: str) -> str:
         return [x - y for x, y in zip(a, b, strict=True)]
 
     # Differences are taken within each run, so that what its seed changes in both terms cancels.
-    trained = success("trained", "feedback", 4)
-    rows = {
-        "rise of success at turn 4, trained minus base": minus(trained, success("base", "feedback", 4)),
-        "gap at turn 4 after training, `feedback` minus `retry`": minus(trained, success("trained", "retry", 4)),
-        "gain from turn 4 to turn 10 after training": minus(success("trained", "feedback", 10), trained),
+    trained_success = success("trained", "feedback", 4)
+    effects = {
+        "rise of success at turn 4, trained minus base": minus(trained_success, success("base", "feedback", 4)),
+        "gap at turn 4 after training, `feedback` minus `retry`": minus(
+            trained_success, success("trained", "retry", 4)
+        ),
+        "gain from turn 4 to turn 10 after training": minus(success("trained", "feedback", 10), trained_success),
     }
     lines = [f"| {suite}: effect, points | mean [95 %] | each seed |", "| --- | --- | --- |"]
-    for name, values in rows.items():
+    for name, values in effects.items():
         lines.append(f"| {name} | {_cell(values)} | {', '.join(f'{100 * v:.1f}' for v in values)} |")
     return "\n".join(lines)
 

@@ -78,9 +78,15 @@ class ShardedSuite:
     def __post_init__(self) -> None:
         at_least(self, problems=1, simulations=1, max_turns=1)
         within(self, seed=SEEDS)
-        for name, given, known in (("settings", self.settings, SETTINGS), ("users", self.users, USERS)):
-            if not given or len(set(given)) < len(given) or not set(given) <= set(known):
-                raise UserError(f"sharded suite: {name} are {given}; take some of {', '.join(known)}, each once")
+        for name, given_values, known_values in (("settings", self.settings, SETTINGS), ("users", self.users, USERS)):
+            if (
+                not given_values
+                or len(set(given_values)) < len(given_values)
+                or not set(given_values) <= set(known_values)
+            ):
+                raise UserError(
+                    f"sharded suite: {name} are {given_values}; take some of {', '.join(known_values)}, each once"
+                )
         if not self.user_prompts.feedback_tag:
             raise UserError("sharded suite: user_prompts need a feedback_tag, within which the user's message stands")
 
@@ -124,8 +130,10 @@ class ShardedSuite:
         private_tokens = 0
         if user == "language":
             tag = self.user_prompts.feedback_tag
-            marked = longest(marked_shard(tag, 2 + i, shard) for p in problems for i, shard in enumerate(p.shards))
-            teacher_tokens = max(rules.teacher_tokens, teacher_tokens, marked)
+            longest_marked = longest(
+                marked_shard(tag, 2 + i, shard) for p in problems for i, shard in enumerate(p.shards)
+            )
+            teacher_tokens = max(rules.teacher_tokens, teacher_tokens, longest_marked)
             private_tokens = longest(note(p, ()) for p in problems)
         return dataclasses.replace(
             rules,
@@ -181,10 +189,10 @@ def evaluate_sharded(
     Raises:
       UserError: the suite has no instructions, or every dialogue was dropped.
     """
-    view = suite.view(setting)
-    problems = view.problems(suite.split)
+    sharded_task = suite.view(setting)
+    problems = sharded_task.problems(suite.split)
     played = play(
-        view,
+        sharded_task,
         problems,
         framing,
         engine,
@@ -197,30 +205,38 @@ def evaluate_sharded(
         progress=progress,
     )
     check_not_all_dropped(played.dialogues)
-    counted = not_dropped(played.dialogues)
+    counted_dialogues = not_dropped(played.dialogues)
     transcript = played.transcript
     # A dialogue's score is 100 or 0; NaN leaves a dropped one out of the means.
     scores = np.where(transcript.dropped, np.nan, 100.0 * (transcript.solved_turn > 0))
     problem_of = [problem for problem in problems for _ in range(suite.simulations)]
-    revealed = [
+    revealed_by_dialogue = [
         revealed_by_turn(problem, setting, len(dialogue.verdicts))
         for problem, dialogue in zip(problem_of, played.dialogues, strict=True)
     ]
-    labels = student_labels(counted, labeller)
+    labels = student_labels(counted_dialogues, labeller)
     entry = {
         **aptitude_summary(scores.reshape(len(problems), suite.simulations)),
-        "dropped": len(played.dialogues) - len(counted),
+        "dropped": len(played.dialogues) - len(counted_dialogues),
         "temperature": engine.sampling.temperature,
         "turns": float(transcript.turns[~transcript.dropped].mean()),
         # Instructions that have more shards than the turn limit lets the user tell.
         "cut_short": sum(ShardUser(setting).turns(problem) > rules.max_turns for problem in problems),
         **premature_summary(
             labels,
-            [by_turn for by_turn, out in zip(revealed, transcript.dropped, strict=True) if not out],
-            [1 + len(problem.shards) for problem, out in zip(problem_of, transcript.dropped, strict=True) if not out],
+            [
+                by_turn
+                for by_turn, is_dropped in zip(revealed_by_dialogue, transcript.dropped, strict=True)
+                if not is_dropped
+            ],
+            [
+                1 + len(problem.shards)
+                for problem, is_dropped in zip(problem_of, transcript.dropped, strict=True)
+                if not is_dropped
+            ],
         ),
         "rates": dialogue_statistics(played.dialogues),
         # The turns are labelled already, and a labeller may be a language model.
-        "behaviour": behaviour_summary(counted, lambda _: [label for by_turn in labels for label in by_turn]),
+        "behaviour": behaviour_summary(counted_dialogues, lambda _: [label for by_turn in labels for label in by_turn]),
     }
-    return entry, played.dialogues, revealed
+    return entry, played.dialogues, revealed_by_dialogue

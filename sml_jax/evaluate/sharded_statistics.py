@@ -53,16 +53,16 @@ def aptitude_summary(scores: ArrayLike) -> dict[str, Any]:
     Raises:
       UserError: no instruction is left, or there is no simulation.
     """
-    table = np.asarray(scores, np.float64)
-    if table.ndim == 2 and table.size:
-        table = table[~np.isnan(table).all(axis=1)]
+    score_table = np.asarray(scores, np.float64)
+    if score_table.ndim == 2 and score_table.size:
+        score_table = score_table[~np.isnan(score_table).all(axis=1)]
     summary: dict[str, Any] = {}
-    for name, values in aptitude(table).items():
+    for name, values in aptitude(score_table).items():
         summary[name] = float(values.mean())
         # Student's interval may pass the ends of the scale.
         interval = np.clip(mean_ci95_over_seeds(values)[1:], 0, 100).tolist() if len(values) > 1 else None
         summary[f"{name}_ci95"] = interval
-    return {**summary, "n": table.shape[0], "simulations": table.shape[1]}
+    return {**summary, "n": score_table.shape[0], "simulations": score_table.shape[1]}
 
 
 def premature_summary(
@@ -82,9 +82,13 @@ def premature_summary(
     References:
       Premature answer attempts: arXiv 2505.06120 and 2602.16488.
     """
-    counts = [premature(*dialogue) for dialogue in zip(labels, revealed, shards, strict=True)]
-    early_turns = sum(told < total for by_turn, total in zip(revealed, shards, strict=True) for told in by_turn)
+    premature_counts = [premature(*dialogue) for dialogue in zip(labels, revealed, shards, strict=True)]
+    early_turns = sum(
+        revealed_count < shard_count
+        for by_turn, shard_count in zip(revealed, shards, strict=True)
+        for revealed_count in by_turn
+    )
     return {
-        "premature_rate": sum(counts) / early_turns if early_turns else None,
-        "premature_dialogues": sum(count > 0 for count in counts) / max(len(counts), 1),
+        "premature_rate": sum(premature_counts) / early_turns if early_turns else None,
+        "premature_dialogues": sum(count > 0 for count in premature_counts) / max(len(premature_counts), 1),
     }

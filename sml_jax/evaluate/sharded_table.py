@@ -52,26 +52,26 @@ def sharded_table(results: ShardedResults) -> Table:
     for name in ("n", "P", "A90", "U", "early %", "turns"):
         table.add_column(name, justify="right", no_wrap=True)
     widths = [max(len(row[i]) for row in rows) for i in (1, 2)]
-    previous: tuple[str, ...] = ("", "", "")
+    previous_names: tuple[str, ...] = ("", "", "")
     for *names, policy, entry in rows:
         suite, setting, user = names
         # A suite has a heading of its own, and a setting and user are named in their first row alone.
-        if suite != previous[0]:
-            if previous[0]:
+        if suite != previous_names[0]:
+            if previous_names[0]:
                 table.add_row()
             table.add_row(Text(suite, style="bold"))
-        shown = ("", "") if tuple(names) == previous else (setting, user)
-        label = f"  {shown[0]:<{widths[0]}}  {shown[1]:<{widths[1]}}  {policy}"
-        premature = entry["premature_rate"]
+        shown_names = ("", "") if tuple(names) == previous_names else (setting, user)
+        label = f"  {shown_names[0]:<{widths[0]}}  {shown_names[1]:<{widths[1]}}  {policy}"
+        premature_rate = entry["premature_rate"]
         cells = [
             str(entry["n"]),
             *(_cell(entry[name], entry[f"{name}_ci95"]) for name in ("P", "A90", "U")),
-            "-" if premature is None else f"{100 * premature:.0f}",
+            "-" if premature_rate is None else f"{100 * premature_rate:.0f}",
             f"{entry['turns']:.1f}",
         ]
         style = "bold" if policy == "trained" else ""
         table.add_row(*(Text(cell, style=style) for cell in (label, *cells)))
-        previous = (suite, setting, user)
+        previous_names = (suite, setting, user)
     return table
 
 

@@ -74,19 +74,19 @@ def success_summary(solved_turn: ArrayLike, max_turns: int) -> dict[str, Any]:
     References:
       The metrics: arXiv 2606.30774.
     """
-    solved = _solved_by_turn(solved_turn, max_turns)
-    n = solved.shape[0]
-    success = solved.mean(axis=0)
+    solved_by_turn = _solved_by_turn(solved_turn, max_turns)
+    n = solved_by_turn.shape[0]
+    success = solved_by_turn.mean(axis=0)
     gain = float(success[-1] - success[0])
     # A count is exact where 1 - acc@1 may be a rounding error above 0.
-    open_after_first = n - int(solved[:, 0].sum())
+    unsolved_after_first = n - int(solved_by_turn[:, 0].sum())
     # Plain lists and numbers, which JSON takes.
     return {
         "success_at_turn": success.tolist(),
-        "ci95": [list(wilson_interval(int(count), n)) for count in solved.sum(axis=0)],
+        "ci95": [list(wilson_interval(int(count), n)) for count in solved_by_turn.sum(axis=0)],
         "n": n,
         "gain": gain,
-        "ngain": gain * n / open_after_first if open_after_first else None,
+        "ngain": gain * n / unsolved_after_first if unsolved_after_first else None,
         "auc": float(success.mean()),
         "second_turn_gain": float(success[1] - success[0]) if max_turns > 1 else None,
     }
@@ -108,17 +108,19 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
       Three seeds with 95 % intervals: arXiv 2602.16488.
     """
     # With one seed there is no spread, and NaN would pass through every mean unseen.
-    seeds = np.asarray(values, dtype=np.float64)
-    if seeds.ndim != 1 or seeds.size < 2:
+    seed_values = np.asarray(values, dtype=np.float64)
+    if seed_values.ndim != 1 or seed_values.size < 2:
         raise UserError(
-            f"an interval over seeds needs one value each of at least 2 seeds, not an array of shape {seeds.shape}: "
-            f"run the recipe with more seeds."
+            f"an interval over seeds needs one value each of at least 2 seeds, not an array of shape "
+            f"{seed_values.shape}: run the recipe with more seeds."
         )
-    if not np.isfinite(seeds).all():
-        raise UserError(f"the values over seeds are {seeds.tolist()}: leave out or repeat the runs without a number.")
-    mean = float(seeds.mean())
-    half = float(stats.t.ppf(0.975, seeds.size - 1) * seeds.std(ddof=1) / np.sqrt(seeds.size))
-    return mean, mean - half, mean + half
+    if not np.isfinite(seed_values).all():
+        raise UserError(
+            f"the values over seeds are {seed_values.tolist()}: leave out or repeat the runs without a number."
+        )
+    mean = float(seed_values.mean())
+    half_width = float(stats.t.ppf(0.975, seed_values.size - 1) * seed_values.std(ddof=1) / np.sqrt(seed_values.size))
+    return mean, mean - half_width, mean + half_width
 
 
 def _solved_by_turn(solved_turn: ArrayLike, max_turns: int) -> np.ndarray:

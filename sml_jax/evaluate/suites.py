@@ -75,11 +75,11 @@ def check_suites(suites: Sequence[Suite]) -> None:
     for suite, name in zip(suites, names, strict=True):
         if names.count(name) > 1:
             raise UserError(f"two suites are of the task {name}, and eval.json has room for one: give each its own")
-        available = len(suite.task.problems(suite.split))
-        if not available:
+        available_count = len(suite.task.problems(suite.split))
+        if not available_count:
             raise UserError(f"{name} has no {suite.split} problems to evaluate on: give it some, or another split")
-        if available < suite.problems:
-            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, available)
+        if available_count < suite.problems:
+            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, available_count)
 
 
 def evaluate_arm(
@@ -130,11 +130,11 @@ def evaluate_arm(
     )
     # With a single problem the rollout itself accepts that nothing is left, but an entry needs a dialogue.
     check_not_all_dropped(played.dialogues)
-    counted = not_dropped(played.dialogues)
+    counted_dialogues = not_dropped(played.dialogues)
     entry = {
-        **success_summary([dialogue.solved_turn for dialogue in counted], suite.max_turns),
-        "dropped": len(played.dialogues) - len(counted),
+        **success_summary([dialogue.solved_turn for dialogue in counted_dialogues], suite.max_turns),
+        "dropped": len(played.dialogues) - len(counted_dialogues),
         "rates": dialogue_statistics(played.dialogues),
-        "behaviour": behaviour_summary(counted, labeller),
+        "behaviour": behaviour_summary(counted_dialogues, labeller),
     }
     return entry, played.dialogues

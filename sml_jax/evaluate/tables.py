@@ -130,9 +130,9 @@ def compare_dialogues(base: Dialogue, trained: Dialogue) -> RenderableType:
             f"choose two on the same problem."
         )
     # A model may write control characters, which a terminal would obey.
-    problem = printable(base.turns[0].text) if base.turns else ""
+    problem_text = printable(base.turns[0].text) if base.turns else ""
     table = Table(
-        title=Text(f"Problem {printable(base.problem_id)}: {problem}", style="bold"),
+        title=Text(f"Problem {printable(base.problem_id)}: {problem_text}", style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -147,18 +147,18 @@ def compare_dialogues(base: Dialogue, trained: Dialogue) -> RenderableType:
 
 def _rows(results: Results, decimals: int) -> Iterator[_Row]:
     """The lines of the closing table, with known arms and policies in their usual order."""
-    arms = [
+    entries = [
         (suite, arm, policy, policies[policy][arm])
         for suite, policies in results.items()
-        for arm in _in_order({arm: None for of_policy in policies.values() for arm in of_policy}, _ARMS)
+        for arm in _in_order({arm: None for entries_by_arm in policies.values() for arm in entries_by_arm}, _ARMS)
         for policy in _in_order(policies, _POLICIES)
         if arm in policies[policy]
     ]
-    if not arms:
+    if not entries:
         raise UserError("there are no results to show: evaluate at least one suite, policy and arm.")
     # More columns than 10 turns would not fit 100 characters.
-    turns = min(_MAX_TURNS, max(len(entry["success_at_turn"]) for *_, entry in arms))
-    for suite, arm, policy, entry in arms:
+    turns = min(_MAX_TURNS, max(len(entry["success_at_turn"]) for *_, entry in entries))
+    for suite, arm, policy, entry in entries:
         yield _Row(suite, arm, policy, str(entry.get("n", "")), _cells(entry, turns, decimals))
 
 
