@@ -16,12 +16,12 @@ P = TypeVar("P", bound=Problem)
 
 
 class SmlProblems(tfds.core.GeneratorBasedBuilder):
-    """Problems of one kind, a text feature for each of their fields, in the order they are given in.
+    """Stores problems as a TFDS data set, one example for each, in the order in which they are given.
 
     Args:
-      kind: `Problem` or a class derived from it.
-      splits: problems by split, none of them empty.
-      settings: of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
+      kind: class of the problems: `Problem` or a class derived from it. Each of its fields becomes a feature.
+      splits: problems by split; no split may be empty.
+      settings: arguments of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -49,7 +49,14 @@ class SmlProblems(tfds.core.GeneratorBasedBuilder):
 
 
 def features_of(kind: type[Problem]) -> dict[str, Any]:
-    """The TFDS feature of each field: a text for texts and for cases (as JSON), a sequence of texts for tuples."""
+    """The TFDS feature of each field of a class of problems, by the field's name.
+
+    It is a text for a field that is a text and for `cases` (as JSON), and a sequence of texts for a field that is a
+    tuple of texts.
+
+    Args:
+      kind: `Problem` or a class derived from it.
+    """
     return {
         field.name: tfds.features.Text() if field.type == "str" or field.name == "cases" else _texts()
         for field in dataclasses.fields(kind)
@@ -61,7 +68,7 @@ def _texts() -> Any:
 
 
 def encode(problem: Problem) -> dict[str, Any]:
-    """The example that stores a problem: texts, and lists of texts. Cases are stored as JSON."""
+    """The TFDS example that stores a problem: a text or a list of texts for each field; `cases` are JSON text."""
     # Tuples are stored as lists, and cases, which are objects, as JSON.
     example = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
     if "cases" in example:
@@ -70,7 +77,12 @@ def encode(problem: Problem) -> dict[str, Any]:
 
 
 def decode(kind: type[P], example: Mapping[str, Any]) -> P:
-    """The problem that an example stores."""
+    """The problem that `encode` made an example of.
+
+    Args:
+      kind: class of the problem.
+      example: the example as TFDS reads it: bytes and arrays of bytes by field.
+    """
     # A text feature comes back as bytes, a sequence of them as an array.
     values: dict[str, Any] = {
         name: value.decode("utf-8") if isinstance(value, bytes) else tuple(item.decode("utf-8") for item in value)

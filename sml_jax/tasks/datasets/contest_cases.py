@@ -20,15 +20,18 @@ _AROUND_TEXT = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "ST
 
 
 def cases_of(row: Mapping[str, Any]) -> tuple[Case, ...]:
-    """The public cases of a row and then its private ones.
+    """The test cases of a row in LiveCodeBench's format: its public cases, and then its private ones.
+
+    Args:
+      row: the row; missing fields count as without cases.
 
     Raises:
-      BadRow: they cannot be read.
+      BadRow: the cases cannot be read.
     """
-    public = parse_json(row.get("public_test_cases", "[]"), "public_test_cases")
-    private = _private(row.get("private_test_cases", "[]"))
+    public_cases = parse_json(row.get("public_test_cases", "[]"), "public_test_cases")
+    private_cases = _private(row.get("private_test_cases", "[]"))
     cases: list[Case] = []
-    for name, values in (("public_test_cases", public), ("private_test_cases", private)):
+    for name, values in (("public_test_cases", public_cases), ("private_test_cases", private_cases)):
         if not isinstance(values, list):
             raise BadRow(f'field "{name}" is not a list')
         cases.extend(_case(value, name) for value in values)
@@ -36,10 +39,10 @@ def cases_of(row: Mapping[str, Any]) -> tuple[Case, ...]:
 
 
 def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The field `metadata`: an object, or JSON text of one.
+    """The field `metadata` of a row as a dictionary; {} if the row has none.
 
     Raises:
-      BadRow: it is neither.
+      BadRow: the field is neither an object nor JSON text of one.
     """
     value = row.get("metadata", {})
     value = parse_json(value, "metadata") if isinstance(value, str) else value
@@ -49,10 +52,14 @@ def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_json(value: object, name: str) -> Any:
-    """The value of a field that is JSON text; a list is returned as it is.
+    """Parses the JSON text in a field of a row.
+
+    Args:
+      value: the field's value; a list is returned as it is.
+      name: the field's name, for the error.
 
     Raises:
-      BadRow: it is not JSON.
+      BadRow: the value is neither a list nor JSON text.
     """
     if isinstance(value, list):
         return value
@@ -70,15 +77,15 @@ def _case(value: object, name: str) -> Case:
     """A case of a row; `name` is the field that it stands in."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("input", "output")):
         raise BadRow(f'field "{name}" holds a case without input and output')
-    given, expected = (check_unicode(value[key], name) for key in ("input", "output"))
+    input_text, output_text = (check_unicode(value[key], name) for key in ("input", "output"))
     kind = value.get("testtype", "functional")
     if kind == "stdin":
-        return IoCase(given, expected)
+        return IoCase(input_text, output_text)
     if kind != "functional":
         raise BadRow(f'field "{name}" holds a case of the unknown type {str(kind)[:20]!r}')
     # Each line of the input is one argument, as JSON.
-    arguments = [parse_json(line, name) for line in given.split("\n") if line.strip()]
-    return CallCase(json.dumps(arguments), json.dumps(parse_json(expected, name)))
+    arguments = [parse_json(line, name) for line in input_text.split("\n") if line.strip()]
+    return CallCase(json.dumps(arguments), json.dumps(parse_json(output_text, name)))
 
 
 def _private(value: object) -> Any:
@@ -94,12 +101,12 @@ def _private(value: object) -> Any:
         data = unpacker.decompress(base64.b64decode(value, validate=True), _MAX_BYTES)
         if unpacker.unconsumed_tail:
             raise BadRow(f'field "private_test_cases" unpacks to more than {_MAX_BYTES >> 20} MiB')
-        packed = _text_in(data)
+        json_text = _text_in(data)
     except BadRow:
         raise
     except (binascii.Error, zlib.error, ValueError) as error:
         raise BadRow(f'field "private_test_cases" cannot be unpacked ({type(error).__name__})') from None
-    return parse_json(packed, "private_test_cases")
+    return parse_json(json_text, "private_test_cases")
 
 
 def _text_in(pickled: bytes) -> str:

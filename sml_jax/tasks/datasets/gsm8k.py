@@ -31,11 +31,14 @@ def gsm8k(
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
 ) -> MathTask:
-    """GSM8K from the upstream files.
+    """GSM8K, read from the upstream files, with the splits "train" and "test".
 
     Args:
-      train_path: `train.jsonl`. test_path: `test.jsonl`.
-      knowledge: see `MathTask`. selection: see `Selection`. data_dir: see `prepared.prepared`.
+      train_path: path of `train.jsonl`.
+      test_path: path of `test.jsonl`.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
 
     Raises:
       UserError: a file cannot be read, or too many rows are bad.
@@ -44,7 +47,7 @@ def gsm8k(
 
     def read() -> dict[str, tuple[Problem, ...]]:
         def rows(split: str, path: str | Path) -> tuple[Problem, ...]:
-            return read_rows(path, lambda row, label: problem(row, f"gsm8k:{split}:{label}")).items
+            return read_rows(path, lambda row, label: problem_from_row(row, f"gsm8k:{split}:{label}")).items
 
         return select("gsm8k", {"train": rows("train", train_path), "test": rows("test", test_path)}, selection)
 
@@ -53,14 +56,15 @@ def gsm8k(
 
 
 def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection: Selection = ALL) -> MathTask:
-    """GSM8K as TFDS itself has prepared it, in array records; nothing is downloaded.
+    """GSM8K, read from array records that TFDS has prepared; nothing is downloaded.
 
     Args:
-      data_dir: TFDS's folder, which holds `gsm8k/1.0.0`.
-      knowledge: see `MathTask`. selection: see `Selection`.
+      data_dir: TFDS's folder, in which `gsm8k/1.0.0` must be.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
+      selection: limits on the number and length of problems.
 
     Raises:
-      UserError: it has not been prepared there; the text holds the command that does it.
+      UserError: TFDS is not installed, or GSM8K has not been prepared there. The error says which command to run.
     """
     check_knowledge(knowledge)
     # TFDS would download what is missing, so that is told here.
@@ -71,12 +75,12 @@ def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection:
             f'{folder} holds no prepared gsm8k: python -c "from tensorflow_datasets.text.gsm8k import Gsm8k; '
             f"Gsm8k(data_dir='{data_dir}', file_format='array_record').download_and_prepare()\""
         )
-    stored = open_folder(folder, _from_tfds)
+    stored_splits = open_folder(folder, _from_tfds)
     # Ids as for the upstream files: their line numbers.
     splits = {
         split: tuple(
-            Problem(f"gsm8k:{split}:{at}", p.question, p.answer, domain="gsm8k", solution=p.solution)
-            for at, p in enumerate(stored[split], 1)
+            Problem(f"gsm8k:{split}:{row_number}", p.question, p.answer, domain="gsm8k", solution=p.solution)
+            for row_number, p in enumerate(stored_splits[split], 1)
         )
         for split in ("train", "test")
     }
@@ -84,14 +88,21 @@ def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection:
 
 
 def _from_tfds(example: Mapping[str, Any]) -> Problem:
-    return problem({name: example[name].decode("utf-8") for name in ("question", "answer")}, "")
+    return problem_from_row({name: example[name].decode("utf-8") for name in ("question", "answer")}, "")
 
 
-def problem(row: Mapping[str, Any], id: str) -> Problem:
-    """Makes the problem of a row. The calculator's notes (`<<2*3=6>>`) are left out of its solution.
+def problem_from_row(row: Mapping[str, Any], id: str) -> Problem:
+    """Makes a problem of a row of GSM8K.
+
+    Args:
+      row: has the texts `question` and `answer`.
+      id: the problem's id.
+
+    Returns:
+      The problem. Its `answer` is the final number, its `solution` the text before it (see `worked_solution`).
 
     Raises:
-      BadRow: question or answer is missing.
+      BadRow: question or answer is missing or empty.
     """
     question, full_answer = text(row, "question").strip(), text(row, "answer")
     answer = final_answer(full_answer)
@@ -101,5 +112,5 @@ def problem(row: Mapping[str, Any], id: str) -> Problem:
 
 
 def worked_solution(answer: str) -> str:
-    """The worked solution in an answer of GSM8K, without the calculator's notes and the line `#### n`."""
+    """The worked solution in an answer of GSM8K: the text without the notes `<<2*3=6>>` and the line `#### 6`."""
     return _CALCULATOR.sub("", answer.rpartition("####")[0] if "####" in answer else answer).strip()

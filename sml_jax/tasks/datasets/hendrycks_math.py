@@ -27,11 +27,16 @@ def hendrycks_math(
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
 ) -> MathTask:
-    """MATH from the upstream folders, the subjects mixed.
+    """MATH, read from the upstream folders, with the splits "train" and "test".
+
+    The order of the problems mixes the subjects and is the same in every run.
 
     Args:
-      train_path: the folder `train` (or a file). test_path: the folder `test`.
-      knowledge: see `MathTask`. selection: see `Selection`. data_dir: see `prepared.prepared`.
+      train_path: path of the folder `train`, or of a file with its rows.
+      test_path: the same for `test`.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
 
     Raises:
       UserError: nothing can be read there, or too many rows are bad.

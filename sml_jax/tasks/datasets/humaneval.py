@@ -25,11 +25,13 @@ def humaneval(
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
-    """HumanEval from the upstream file.
+    """HumanEval, read from the upstream file; all of it is the split "test".
 
     Args:
-      path: `HumanEval.jsonl.gz`, or unpacked.
-      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
+      path: path of `HumanEval.jsonl.gz`, packed or unpacked.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      limits: the resources that one run of a program may use; see `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -61,5 +63,5 @@ def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:
 
 
 def completion_question(prompt: str) -> str:
-    """The question that asks for the whole of a function whose beginning is given."""
+    """The question that asks a student to complete a function; `prompt` is the start of the program."""
     return f"Complete this Python function:\n```python\n{prompt.strip()}\n```"

@@ -14,25 +14,29 @@ from sml_jax.tasks.problems.types import Problem
 
 
 class JsonlTask(MathTask):
-    """Question-and-answer rows, one JSON object a line, judged as mathematics.
+    """A mathematics task read from rows of questions and answers, one JSON object a line.
 
-    A row needs a question and an answer that is a string or a number; an answer may be a whole solution that ends in
-    `#### n` (GSM8K, arXiv 2110.14168) or holds a `\\boxed{}`, of which the final answer alone is kept. A row without
-    them is reported with file and line, left out, and counted in `skipped`. Other formats that `rows.read_rows` tells
-    by their names (`.json`, `.parquet`, gzip) do as well.
+    A row needs a question, and an answer that is a text or a number. The answer may be a whole solution that ends in
+    `#### n` (GSM8K, arXiv 2110.14168) or has a `\\boxed{}`; then only the final answer is compared. Rows without
+    question or answer are reported in the log with file and line and left out. Files in the other formats of
+    `rows.read_rows` (`.json`, `.parquet`, gzip) can be read too.
 
     Args:
-      path: the file.
-      question_field: its key for the question.
-      answer_field: its key for the answer.
+      path: the file with the problems, or with those to train on if there is a `test_path`.
+      question_field: name of the field with the question.
+      answer_field: name of the field with the answer.
       name: what reports call the task.
-      test_path: the file of the test split. Questions of it that `path` holds too are left out of the training split
-        and counted in `overlap`. Without it, a hash of the normalised question puts each row of `path` on one side,
-        the same in every run.
-      test_fraction: the share of test rows then; 1 for a file that is all test.
-      limit: at most this many problems a split, the first ones of the file.
-      max_question_characters: longer questions are left out and counted in the log.
-      knowledge: see `MathTask`; the solution is what the answer field holds beside the answer.
+      test_path: the file of the test split. If None, a hash of each question decides which split of `path` it belongs
+        to, the same in every run.
+      test_fraction: about this share of `path` becomes the test split if there is no `test_path`; 1 for all of it.
+      limit: the most problems of each split, from the start of the file; None for all.
+      max_question_characters: problems with longer questions are left out and counted in the log; None for no limit.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution" (the text of the answer field); see
+        `MathTask`.
+
+    Attributes:
+      skipped: number of rows without question or answer, which were left out.
+      overlap: number of training problems whose question the test split has too, which were left out.
 
     Raises:
       UserError: a file is missing or unreadable, has no rows, or more than a tenth of them are bad.

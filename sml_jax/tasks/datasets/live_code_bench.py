@@ -35,13 +35,16 @@ def live_code_bench(
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
-    """LiveCodeBench from the upstream files.
+    """LiveCodeBench, read from the upstream files; all of it is the split "test".
 
     Args:
-      path: a file, a folder of them, or several paths.
-      start_date: the first contest day taken, as "2024-08-01"; None for no bound. end_date: the last one.
-      selection: see `Selection`. data_dir: see `prepared.prepared`; unpacking the private cases is what takes
-        long. limits: of `CodeTask`.
+      path: path of a file or of a folder of files, or several such paths.
+      start_date: the first contest day to include, such as "2024-08-01"; None for no bound.
+      end_date: the last contest day to include; None for no bound.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs, which saves unpacking the private cases
+        again; None to parse the files in each run.
+      limits: the resources that one run of a program may use; see `CodeTask`.
 
     Raises:
       UserError: a file cannot be read, too many rows are bad, or a date cannot be read.
@@ -96,10 +99,12 @@ def _problem(row: Mapping[str, Any]) -> CodeProblem:
 
 
 def contest_question(row: Mapping[str, Any]) -> str:
-    """The statement, and how the program is called: the starter code, or standard input and output.
+    """The question of a row in LiveCodeBench's format: the statement, and the form that the program must have.
+
+    The form is given by the row's starter code; without it, a main program is asked for.
 
     Raises:
-      BadRow: there is no statement.
+      BadRow: the row has no statement, or its starter code is no text.
     """
     # With starter code the answer is a function or a class, without it a whole program.
     content, starter = text(row, "question_content").strip(), row.get("starter_code") or ""

@@ -35,13 +35,16 @@ def mbpp(
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
-    """MBPP from the upstream file.
+    """MBPP, read from the upstream file, with the splits "prompt", "test", "validation" and "train" of the paper.
 
     Args:
-      path: `mbpp.jsonl`.
-      shown_tests: how many tests a question ends with; with none of them nothing may tell the function's name.
-      challenge_tests: programs must pass `challenge_test_list` too; those are never shown.
-      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
+      path: path of `mbpp.jsonl`.
+      shown_tests: how many tests are shown at the end of each question. With 0, the student may not be told the name of
+        the function.
+      challenge_tests: whether programs must also pass the tests in `challenge_test_list`, which are never shown.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      limits: the resources that one run of a program may use; see `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.

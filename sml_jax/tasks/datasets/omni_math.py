@@ -29,13 +29,17 @@ def omni_math(
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
 ) -> MathTask:
-    """Omni-MATH from the upstream file, in an order that mixes its sources.
+    """Omni-MATH, read from the upstream file, with the splits "train" and "test".
+
+    The order of the problems mixes the file's sources and is the same in every run.
 
     Args:
-      path: `test.jsonl`.
-      test_problems: how many are held out, chosen by the hash of their text.
-      min_difficulty: easier problems are left out. max_difficulty: harder ones are.
-      knowledge: see `MathTask`. selection: see `Selection`. data_dir: see `prepared.prepared`.
+      path: path of `test.jsonl`.
+      test_problems: number of problems in the test split, chosen by the hash of their text.
+      min_difficulty, max_difficulty: problems with a `difficulty` (1 to 10) outside these bounds are left out.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
 
     Raises:
       UserError: the file cannot be read, too many rows are bad, or too few problems are left.

@@ -32,14 +32,16 @@ def open_code_instruct(
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
-    """OpenCodeInstruct from the upstream files.
+    """OpenCodeInstruct, read from the upstream files, with the splits "train" and "test".
 
     Args:
-      path: a file, or the folder of them.
-      test_fraction: the share held out, by the hash of the text.
-      min_test_score: a problem whose own answer passes a smaller share of its tests is left out.
-      max_rows: rows read, from the start; None for all, which takes tens of gigabytes of memory.
-      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
+      path: path of a file, or of the folder of files.
+      test_fraction: about this share of the problems becomes the test split, chosen by the hash of their question.
+      min_test_score: a problem is left out if the upstream answer passes a smaller share of its tests, from 0 to 1.
+      max_rows: number of rows to read from the start; None for all, which takes tens of gigabytes of memory.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      limits: the resources that one run of a program may use; see `CodeTask`.
 
     Raises:
       UserError: pyarrow is missing, a file cannot be read, or too many rows are bad.

@@ -22,10 +22,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class StoredProblems(Sequence[P], Generic[P]):
-    """The problems of a split, read from disk one at a time.
+    """A sequence of problems that are stored on disk; each is read when it is indexed.
 
     Args:
-      source: what TFDS's `as_data_source` gives. make: makes a problem of one of its examples.
+      source: a TFDS data source, from `as_data_source`.
+      make: makes a problem of an example.
     """
 
     def __init__(self, source: Any, make: Callable[[Mapping[str, Any]], P]) -> None:
@@ -45,7 +46,7 @@ class StoredProblems(Sequence[P], Generic[P]):
 
 
 def load_tfds() -> Any:
-    """The package tensorflow_datasets.
+    """Imports and returns the module tensorflow_datasets.
 
     Raises:
       UserError: it is not installed.
@@ -64,16 +65,22 @@ def prepared(
     read: Callable[[], Mapping[str, Sequence[P]]],
     data_dir: str | Path | None,
 ) -> Mapping[str, Sequence[P]]:
-    """The problems that `read` gives; with a `data_dir`, they are stored there once and read from there ever after.
+    """Reads a source's problems, or takes them from an earlier call that stored them on disk.
 
-    The records lie in `data_dir/NAME-DIGEST/sml_problems/1.0.0`, a folder that `tfds.builder_from_directory` opens too.
-    The digest is of the files' content and of the options, so a file that has changed is stored anew.
+    They are stored in the folder `data_dir/NAME-DIGEST/sml_problems/1.0.0`, which `tfds.builder_from_directory` can
+    open too. The digest depends on the content of the files and on the options: if either changes, a new folder is
+    made.
 
     Args:
-      name: of the source. kind: of its problems.
-      paths: files and folders that `read` reads. options: all else that its result depends on.
-      read: gives the problems by split.
-      data_dir: where to store; None for not at all.
+      name: of the source, for the folder.
+      kind: class of the problems.
+      paths: files and folders that `read` reads.
+      options: everything else that the result of `read` depends on.
+      read: parses the files and returns the problems by split.
+      data_dir: folder in which to store the problems; None to call `read` and store nothing.
+
+    Returns:
+      The problems by split. Those on disk are read one at a time, and empty splits are missing.
 
     Raises:
       UserError: tensorflow-datasets is missing, or `data_dir` cannot be written.
@@ -103,13 +110,17 @@ def prepared(
 
 
 def open_folder(folder: Path, make: Callable[[Mapping[str, Any]], P]) -> dict[str, StoredProblems[P]]:
-    """The splits of a prepared TFDS data set.
+    """Opens a data set that TFDS has prepared.
 
     Args:
-      folder: its version's folder. make: makes a problem of an example.
+      folder: the folder of the data set's version, such as ".../gsm8k/1.0.0".
+      make: makes a problem of an example.
+
+    Returns:
+      The problems by split; each is read when it is indexed.
 
     Raises:
-      UserError: the folder holds none, or its format cannot be read by position.
+      UserError: the folder has no such data set, or one that is not stored as array records.
     """
     tfds = load_tfds()
     try:
@@ -125,7 +136,7 @@ def open_folder(folder: Path, make: Callable[[Mapping[str, Any]], P]) -> dict[st
 
 
 def _digest(paths: Iterable[str | Path], options: Mapping[str, object]) -> str:
-    """Twelve hexadecimal digits that tell content and options."""
+    """Twelve hexadecimal digits of a hash of the files' names and content and of the options."""
     # Options first, then the names and the content of all files.
     digest = hashlib.sha256(repr((_FORMAT, sorted(options.items()))).encode())
     for path in paths:

@@ -39,13 +39,17 @@ def sharded_math(
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
 ) -> MathTask:
-    """The mathematics of a file in the sharded format: the question is shard 1, the other shards come later.
+    """The mathematics problems of a file in the sharded format (see this module); all are the split "test".
+
+    The question is the first shard; the others are told later.
 
     Args:
-      path: the file.
-      checked: rows are left out whose first shard gives a number away, or whose shards lose a number of the question.
-        Both happen where shards were made automatically.
-      knowledge: see `MathTask`. selection: see `Selection`. data_dir: see `prepared.prepared`.
+      path: path of the file.
+      checked: whether to leave out rows whose first shard has a number, and rows whose shards lack a number of the full
+        question; both happen where a model made the shards.
+      knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -83,13 +87,17 @@ def sharded_code(
     data_dir: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CodeTask:
-    """The programming problems of a file in the sharded format.
+    """The coding problems of a file in the sharded format (see this module); all are the split "test".
+
+    The question is the first shard; the others are told later.
 
     Args:
-      path: the file.
-      name_function: shard 1 is followed by the name that the function must have. Upstream, nobody says it, and the
-        first function of an attempt is renamed before it is tested.
-      selection: see `Selection`. data_dir: see `prepared.prepared`. limits: of `CodeTask`.
+      path: path of the file.
+      name_function: whether the question ends with the name that the function must have. Upstream does not tell the
+        name, and renames the first function of an attempt instead.
+      selection: limits on the number and length of problems.
+      data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      limits: the resources that one run of a program may use; see `CodeTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -103,8 +111,8 @@ def sharded_code(
         if not isinstance(entry, str) or not entry.isidentifier():
             raise BadRow('field "metadata" holds no func_name')
         # Rows of HumanEval continue a prompt; those of LiveCodeBench are contest problems.
-        continued = "prompt" in row
-        solution = row.get("canonical_solution") if continued else ""
+        is_completion = "prompt" in row
+        solution = row.get("canonical_solution") if is_completion else ""
         return CodeProblem(
             id=f"sharded_code:{text(row, 'task_id').strip()}",
             question=f"{shards[0]}\n\nName the function `{entry}`." if name_function else shards[0],
@@ -112,8 +120,8 @@ def sharded_code(
             shards=shards[1:],
             domain="sharded_code",
             solution=text(row, "prompt") + text(row, "canonical_solution") if solution else "",
-            full=completion_question(text(row, "prompt")) if continued else contest_question(row),
-            setup=_imports(text(row, "prompt")) if continued else CONTEST_SETUP,
+            full=completion_question(text(row, "prompt")) if is_completion else contest_question(row),
+            setup=_imports(text(row, "prompt")) if is_completion else CONTEST_SETUP,
             cases=cases,
             entry=entry,
         )
@@ -133,13 +141,18 @@ def _of_task(row: Mapping[str, Any], task: str) -> None:
 
 def _shards(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The shards in the order of their numbers, at least two."""
-    shards = row.get("shards")
-    if not isinstance(shards, list) or not all(isinstance(shard, dict) for shard in shards):
+    shard_objects = row.get("shards")
+    if not isinstance(shard_objects, list) or not all(isinstance(shard_object, dict) for shard_object in shard_objects):
         raise BadRow('field "shards" is not a list of objects')
-    numbers = [shard.get("shard_id") for shard in shards]
-    if len(shards) < 2 or sorted(n for n in numbers if isinstance(n, int)) != list(range(1, len(shards) + 1)):
+    numbers = [shard_object.get("shard_id") for shard_object in shard_objects]
+    if len(shard_objects) < 2 or sorted(n for n in numbers if isinstance(n, int)) != list(
+        range(1, len(shard_objects) + 1)
+    ):
         raise BadRow('field "shards" does not number two or more shards from 1')
-    return tuple(text(shard, "shard").strip() for shard in sorted(shards, key=lambda shard: shard["shard_id"]))
+    return tuple(
+        text(shard_object, "shard").strip()
+        for shard_object in sorted(shard_objects, key=lambda shard_object: shard_object["shard_id"])
+    )
 
 
 def _numbers(statement: str) -> set[str]:

@@ -18,15 +18,15 @@ P = TypeVar("P", bound=Problem)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of a source's problems to use.
+    """Limits on the number and length of the problems that are used.
 
-    The longest problem sets the length of every context, and with it memory and speed, so a few overlong problems cost
-    much.
+    The longest problem decides the length of all contexts, and so memory and speed: a few very long ones cost much.
 
     Attributes:
-      limit: at most this many problems a split, the first ones; None for all.
-      max_question_characters: a problem whose question or full statement is longer is left out and counted.
-      max_solution_characters: the same for its worked solution, which a teacher may have to read.
+      limit: the most problems of each split; the first ones are taken. None for all.
+      max_question_characters: problems whose question or full statement is longer are left out and counted in the log;
+        None for no limit.
+      max_solution_characters: the same for the worked solution, which a teacher may have to read.
     """
 
     limit: int | None = None
@@ -46,29 +46,32 @@ def select(
     selection: Selection = ALL,
     key: Callable[[Problem], set[str]] = statements,
 ) -> dict[str, tuple[P, ...]]:
-    """Selects the problems of a source: without doubles and overlong ones, none to train on that is held out.
+    """Selects a source's problems: without duplicates, without very long ones, and with disjoint splits.
 
-    What is left out is counted in the log, apart from what lies past `selection.limit`.
+    A problem of "train" that any other split has too is left out of "train". Problems that are left out are counted in
+    the log, except those beyond `selection.limit`.
 
     Args:
       name: of the source, for the log.
       splits: problems by split.
-      selection: what is wanted.
-      key: the normalised texts that identify a problem, see `without_overlap`.
+      selection: limits on their number and length.
+      key: returns the normalised texts that identify a problem, see `without_overlap`.
 
     Returns:
-      The selected problems by split, in the order given.
+      The selected problems by split; splits and problems are in the order given.
     """
-    unique = {split: _unique(f"{name} {split}", problems) for split, problems in splits.items()}
-    fitting = {split: _fitting(f"{name} {split}", problems, selection) for split, problems in unique.items()}
+    unique_splits = {split: _unique(f"{name} {split}", problems) for split, problems in splits.items()}
+    fitting_splits = {
+        split: _fitting(f"{name} {split}", problems, selection) for split, problems in unique_splits.items()
+    }
     # A training problem that any other split states goes, even where that split leaves it out itself.
-    train = fitting.get("train", ())
+    train = fitting_splits.get("train", ())
     held_out = [problem for split, problems in splits.items() if split != "train" for problem in problems]
-    remaining, left_out = without_overlap(train, held_out, key)
-    if left_out:
-        _log.warning("%s: left out %d training problems that another split holds too", name, len(left_out))
-        fitting["train"] = remaining
-    return {split: problems[: selection.limit] for split, problems in fitting.items()}
+    remaining, overlapping = without_overlap(train, held_out, key)
+    if overlapping:
+        _log.warning("%s: left out %d training problems that another split holds too", name, len(overlapping))
+        fitting_splits["train"] = remaining
+    return {split: problems[: selection.limit] for split, problems in fitting_splits.items()}
 
 
 def _unique(label: str, problems: Sequence[P]) -> tuple[P, ...]:
@@ -83,17 +86,17 @@ def _unique(label: str, problems: Sequence[P]) -> tuple[P, ...]:
 
 def _fitting(label: str, problems: Sequence[P], selection: Selection) -> tuple[P, ...]:
     """The problems whose texts are within the selection's limits."""
-    question, solution = selection.max_question_characters, selection.max_solution_characters
+    max_question, max_solution = selection.max_question_characters, selection.max_solution_characters
     fitting = tuple(
         problem
         for problem in problems
-        if (question is None or max(len(problem.question), len(problem.full)) <= question)
-        and (solution is None or len(problem.solution) <= solution)
+        if (max_question is None or max(len(problem.question), len(problem.full)) <= max_question)
+        and (max_solution is None or len(problem.solution) <= max_solution)
     )
     if len(fitting) < len(problems):
         limits = [
             f"{count} characters of {field}"
-            for count, field in ((question, "question"), (solution, "solution"))
+            for count, field in ((max_question, "question"), (max_solution, "solution"))
             if count
         ]
         _log.warning(
@@ -107,11 +110,13 @@ def _fitting(label: str, problems: Sequence[P], selection: Selection) -> tuple[P
 
 
 def split_by_hash(problems: Iterable[P], test_fraction: float | int) -> dict[str, tuple[P, ...]]:
-    """Splits problems into "train" and "test" by a hash of each question, so that no other problem has a say in it.
+    """Splits problems into "train" and "test" by a hash of each question.
+
+    A problem's split does not depend on which other problems there are. Each split keeps the order given.
 
     Args:
       problems: of one source.
-      test_fraction: about this share goes to test; 0 leaves all to train, 1 all to test.
+      test_fraction: about this share becomes "test", from 0 for none to 1 for all.
 
     Raises:
       UserError: `test_fraction` is not between 0 and 1.
@@ -121,18 +126,21 @@ def split_by_hash(problems: Iterable[P], test_fraction: float | int) -> dict[str
     sides: dict[str, list[P]] = {"train": [], "test": []}
     for problem in problems:
         sides["test" if hash_position(problem.question) < test_fraction else "train"].append(problem)
-    return {split: tuple(side) for split, side in sides.items()}
+    return {split: tuple(side_problems) for split, side_problems in sides.items()}
 
 
 def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple[P, ...]]:
-    """Splits problems into "train" and "test", both in an order that does not go by topic as a file's may.
+    """Splits problems into "train" and "test", with a given number of test problems.
+
+    Both splits are in the order of `in_hash_order`, which mixes the topics of a file.
 
     Args:
       problems: of one source.
-      test_problems: how many go to test, those whose text has the lowest hash; more where equal texts would be divided.
+      test_problems: number of problems in "test": those whose questions have the lowest hashes. There are more if equal
+        questions would come to different splits.
 
     Raises:
-      UserError: there are not more problems than that.
+      UserError: `test_problems` is negative or leaves no problem for "train".
     """
     if not 0 <= test_problems < len(problems):
         raise UserError(f"test_problems is {test_problems}, of {len(problems)} problems: leave some to train on")
@@ -145,11 +153,11 @@ def split_by_count(problems: Sequence[P], test_problems: int) -> dict[str, tuple
 
 
 def in_hash_order(problems: Iterable[P]) -> tuple[P, ...]:
-    """The problems in the order of the hashes of their questions: in_hash_order, and the same in every run."""
+    """The problems sorted by the hashes of their questions: a random-looking order that is the same in every run."""
     return tuple(sorted(problems, key=lambda problem: hash_position(problem.question)))
 
 
 def hash_position(question: str) -> float:
-    """A number in [0, 1) for a question, by the hash of its normalised text."""
+    """The hash of a question's normalised text, as a number in [0, 1)."""
     digest = hashlib.sha256(normalise_question(question).encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

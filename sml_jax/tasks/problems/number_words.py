@@ -18,18 +18,18 @@ TEXT_DENOMINATORS |= {"ninth": 9, "tenth": 10}
 
 
 def words_of(text: str) -> list[str]:
-    """The lower-case words of a text; every other sign but spaces and hyphens is a word of its own."""
+    """The words of a text in lower case. Every sign that is no letter is a word too, except white space and hyphens."""
     return re.findall(r"[a-z]+|[^\sa-z-]", text.lower())
 
 
 def leading_number(words: list[str]) -> tuple[int, int]:
-    """The number that a list of words begins with, up to 999 trillion: "two hundred and five apples" begins with 205.
+    """Reads the number, up to 999 trillion, at the start of a list of words: 205 in "two hundred and five apples".
 
     Args:
       words: from `words_of`.
 
     Returns:
-      The number, and how many words it takes; 0 words where the list begins with no number.
+      (number, how many words it takes). (0, 0) if the list does not start with a number.
     """
     total = group = used = 0  # `group` is what stands before the next "thousand", "million", ...
     while used < len(words):
@@ -75,7 +75,7 @@ PART_PHRASE = (
 
 
 def whole_phrase_value(phrase: str) -> int:
-    """The value of a text that `WHOLE_PHRASE` matches: 1,200 for "a thousand two hundred"."""
+    """The value of a whole number in words: 1,200 for "a thousand two hundred". `WHOLE_PHRASE` must match `phrase`."""
     total = below_1000 = 0
     for word in re.findall("[a-z]+", phrase.lower()):
         if word == "thousand":
@@ -90,6 +90,6 @@ def whole_phrase_value(phrase: str) -> int:
 
 
 def part_phrase_value(phrase: str) -> Fraction:
-    """The value of a text that `PART_PHRASE` matches: 2/3 for "two thirds"."""
+    """The value of a fraction in words: 2/3 for "two thirds". `PART_PHRASE` must match `phrase`."""
     count, part = re.split(r"[ -]", phrase.lower())
     return Fraction(1 if count == "a" else ONES[count], TEXT_DENOMINATORS[part.removesuffix("s")])

@@ -76,9 +76,9 @@ class AnswerNumber:
     """An answer that is a number, as it was written.
 
     Attributes:
-      value: what stands there; 50 for "50%".
-      percent: whether a percent sign follows it.
-      decimal: whether it is written with a decimal point, and so perhaps rounded.
+      value: the written number, without regard to a percent sign: 50 for "50%".
+      percent: whether a percent sign or the word "percent" follows it.
+      decimal: whether it has a decimal point, and so may be rounded.
     """
 
     value: Fraction
@@ -87,11 +87,12 @@ class AnswerNumber:
 
 
 def answer_number(text: str, letter_units: bool = False) -> AnswerNumber | None:
-    """The number that a canonical answer is, perhaps followed by a unit; None for anything else.
+    """Reads an answer that is a number, in digits or words, with or without a unit; None if it is anything else.
 
     Args:
-      text: an answer as `math.canonical.canonical` spells it.
-      letter_units: whether one letter after a space is a unit ("5 m"). In a gold answer it may be a variable.
+      text: an answer, rewritten by `math.canonical.canonical`.
+      letter_units: whether a single letter after a space counts as a unit, as in "5 m"; if not, it is taken for a
+        variable, and the answer is no number.
     """
     if "\\frac" in text:
         text = _LATEX_FRACTION.sub(r" \1/\2 ", text).strip()
@@ -118,9 +119,9 @@ def answer_number(text: str, letter_units: bool = False) -> AnswerNumber | None:
 def same_number(gold: AnswerNumber, attempt: AnswerNumber) -> bool:
     """Whether two numbers are the same answer.
 
-    They are exactly equal; or, where one is written as a decimal, equal to six decimals (math-verify's rule, so that
-    0.333333 is 1/3) and to three significant digits. A percent sign on one side only may be meant either way: 50% is
-    0.5 and 50.
+    They are if they are exactly equal. If one has a decimal point, they also are if they agree both to six decimals
+    (math-verify's rule, by which 0.333333 is 1/3) and to three significant digits. If only one has a percent sign, the
+    other may be either form: 50% is the same as 0.5 and as 50.
     """
     rounded = gold.decimal or attempt.decimal
     if gold.percent == attempt.percent:
@@ -168,11 +169,11 @@ def _spelled_answer(text: str) -> AnswerNumber | None:
 
 @dataclass(frozen=True)
 class Mention:
-    """A number as it stands in a text.
+    """A number that was found in a text.
 
     Attributes:
-      values: what it may be worth: one value, or two for a percentage (50 % is 50 and 1/2).
-      start, end: where it stands in the text, as string indices.
+      values: the values that it may mean: one, or two for a percentage (50 and 1/2 for "50 %").
+      start, end: the slice of the text that holds it, `text[start:end]`.
       spelled: whether it is written in words.
     """
 
@@ -185,7 +186,8 @@ class Mention:
 def plain_numbers(text: str) -> str:
     """Rewrites LaTeX and Unicode so that numbers are plain: `\\dfrac{1}{2}`, "½" and `\\frac12` become "1/2".
 
-    Dollar signs, emphasis and thousands' separators of LaTeX go; "x**2" and "x²" become "x^2"; "±7" becomes "7, -7".
+    Dollar signs and Markdown's emphasis are removed, LaTeX's thousands' separators become commas, "x**2" and "x²"
+    become "x^2", and "±7" becomes "7, -7".
     """
     # Unicode first: dashes, exponents and one-character fractions.
     text = re.sub(r"[ \t]+", " ", text.translate(_DASHES))
@@ -218,10 +220,13 @@ def _from_latex_fraction(match: re.Match[str]) -> str:
 
 
 def mentions(text: str) -> list[Mention]:
-    """Every number that stands on its own in a text from `plain_numbers`, in order of place.
+    """Finds every number in a running text, in the order of their places.
 
-    A number inside a longer one, a word ("x47", "47th") or an exponent does not count. A fraction that is worth an
-    integer is a sum to be done ("48/2"), not a number.
+    A number that is part of a longer one or of a word ("x47", "47th"), or an exponent, does not count. Nor does a
+    fraction whose value is an integer ("48/2"), as it is a calculation to be done.
+
+    Args:
+      text: rewritten by `plain_numbers`.
     """
     all_mentions = [mention for match in _WRITTEN.finditer(text) if (mention := _written_mention(match)) is not None]
     for match in _POWER_OF_TEN.finditer(text):
@@ -249,7 +254,10 @@ def _spelled_mention(match: re.Match[str]) -> Mention:
 
 @lru_cache(maxsize=4096)
 def plain_value(text: str) -> Fraction | None:
-    """The value of one plain number ("1,000", "-2 1/2", "0.5", "3/4"), None for anything else."""
+    """The value of a text that is one number ("1,000", "-2 1/2", "0.5", "3/4"); None for any other text.
+
+    A percent sign is ignored: "50%" is 50.
+    """
     text = text.strip().rstrip(".")
     if not _PLAIN.fullmatch(text) or re.match(r"[-+]?0\d", text):
         return None  # "07" is a string of digits, not the number 7

@@ -19,14 +19,14 @@ _SPELLINGS = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d
 
 
 def normalise_question(question: str) -> str:
-    """The spelling that copies of a question share: lower case, single spaces, straight quotes, plain minus signs."""
+    """Normalises a question: lower case, single spaces, straight quotes and plain minus signs, to find copies of it."""
     return " ".join(unicodedata.normalize("NFC", question).translate(_SPELLINGS).casefold().split())
 
 
 def statements(problem: Problem) -> set[str]:
-    """The normalised texts that identify a problem: what says all of it by itself.
+    """The normalised texts that identify a problem; a set of one text.
 
-    That is its full statement, or the question with all shards: without them a question may fit many problems.
+    It is the full statement, or else the question with all shards, as a question without them may fit many problems.
     """
     if problem.full:
         return {normalise_question(problem.full)}
@@ -38,15 +38,15 @@ def without_overlap(
     held_out: Iterable[Problem],
     key: Callable[[Problem], set[str]] = statements,
 ) -> tuple[tuple[P, ...], tuple[P, ...]]:
-    """Separates training problems from those that are held out.
+    """Separates the training problems that are held-out problems too from the others.
 
     Args:
       train: problems to train on.
-      held_out: problems that must not be among them.
-      key: the normalised texts that identify a problem; two problems with a text in common are the same.
+      held_out: problems that must not be trained on.
+      key: returns the normalised texts that identify a problem. Two problems with a text in common are the same.
 
     Returns:
-      The problems to train on, and those left out, both in order.
+      (training problems that remain, training problems that are held out), both in the order of `train`.
     """
     held_out_texts = {text for problem in held_out for text in key(problem)}
     remaining: list[P] = []
@@ -57,16 +57,16 @@ def without_overlap(
 
 
 def check_overlap(task: Task, evaluations: Sequence[Task], split: str = "test", train_split: str = "train") -> Task:
-    """Leaves out training problems that an evaluation holds too. They are counted and named in a warning.
+    """Leaves training problems out that an evaluation has too; a warning in the log counts and names them.
 
     Args:
-      task: to train on.
-      evaluations: the tasks to evaluate on, `task` itself among them or not.
-      split: the split of `evaluations` that is evaluated on.
+      task: the task to train on.
+      evaluations: the tasks to evaluate on; `task` may be among them.
+      split: the split that is evaluated, of each of `evaluations`.
       train_split: the split of `task` that is trained on.
 
     Returns:
-      A task without these problems; `task` itself where there are none.
+      The task without these problems (a `TrimmedTask`), or `task` itself if there are none.
 
     Raises:
       UserError: nothing would be left to train on.
@@ -96,11 +96,11 @@ def check_overlap(task: Task, evaluations: Sequence[Task], split: str = "test", 
 
 @dataclass(frozen=True)
 class TrimmedTask:
-    """A task with fewer problems in one split.
+    """A task with some problems of one split left out. Implements `Task`; all else is passed on to `task`.
 
     Attributes:
-      task: answers for everything else.
-      split: the split with fewer problems.
+      task: the original task.
+      split: name of the split that is shorter.
       remaining: the problems of that split.
     """
 
@@ -110,22 +110,29 @@ class TrimmedTask:
 
     @property
     def name(self) -> str:
+        """The original task's name."""
         return self.task.name
 
     def problems(self, split: str) -> Sequence[Problem]:
+        """`remaining` for the shorter split; for any other, the original task's problems."""
         return self.remaining if split == self.split else self.task.problems(split)
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """Judges utterances, as the original task does; see `Task.verify`."""
         return self.task.verify(items)
 
     def static_knowledge(self, problem: Problem) -> str:
+        """What the original task says that only the teacher knows from the start; see `Task.static_knowledge`."""
         return self.task.static_knowledge(problem)
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
+        """What the original task says that only the teacher learns from a verdict; see `Task.dynamic_knowledge`."""
         return self.task.dynamic_knowledge(problem, verdict)
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
+        """What the original task's scripted teacher says next; see `Task.reply`."""
         return self.task.reply(problem, conversation, verdict)
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
+        """Whether `teacher_text` gives the answer away, by the original task's test; see `Task.leaks`."""
         return self.task.leaks(problem, teacher_text, public_text)

@@ -13,7 +13,8 @@ _BATCH_ROWS = 1024
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, in order; a batch of them is in memory at a time.
+    """Yields the rows of a Parquet file in order, each as a dictionary by column; about a thousand are in memory at
+    once.
 
     Raises:
       UserError: pyarrow is missing, or the file is missing or damaged.

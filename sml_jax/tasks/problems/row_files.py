@@ -19,19 +19,19 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
 
 class BadRow(ValueError):
-    """A row that cannot be used. Its text says why."""
+    """A row of a data file cannot be used. The error's text says why."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row and where it stands.
+    """A row of a data file, and its place there.
 
     Attributes:
-      file: the path of the file that it stands in.
-      number: of its line, or of the row where the format has no lines; from 1.
-      value: what was read; a BadRow where that was impossible.
-      label: its number, or "3.2" for the second row of line 3; where a folder is read, after the file's name below the
-        folder. Unique in what is read.
+      file: path of the file.
+      number: number of the row's line, from 1; of the row itself in a format without lines (Parquet).
+      value: what was read, usually a dictionary; a BadRow object if the row could not be read.
+      label: unique text for the row among all that are read: its `number`, or "3.2" for the second row of line 3. If a
+        folder is read, the file's path in it comes before that: "algebra/12:3".
     """
 
     file: str
@@ -41,10 +41,13 @@ class Row:
 
 
 def located_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file, or of all data files below a folder in the order of their names.
+    """Yields the rows of a file, or of all data files below a folder, in the order of the files' paths.
+
+    Args:
+      path: of the file or folder. The name of a file tells its format, see `rows.read_rows`.
 
     Raises:
-      UserError: nothing can be read there.
+      UserError: a file is missing or damaged, or the folder has no data files.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
@@ -115,22 +118,22 @@ def _json(file: str, content: bytes) -> Iterator[tuple[int, object]]:
 
 def _array(file: str, content: bytes) -> Iterator[tuple[int, object]]:
     """The elements of a JSON array, decoded one by one so that each has its line."""
-    decoder, line, counted = json.JSONDecoder(), 1, 0  # lines are counted up to the place `counted`
+    decoder, line, counted_to = json.JSONDecoder(), 1, 0  # lines are counted up to the place `counted`
     try:
         text = content.decode("utf-8")
-        at = text.index("[") + 1
+        offset = text.index("[") + 1
         while True:
-            at = _after_spaces(text, at)
-            if text[at] == "]":
+            offset = _after_spaces(text, offset)
+            if text[offset] == "]":
                 return
             # An element starts here.
-            line, counted = line + text.count("\n", counted, at), at
-            value, at = decoder.raw_decode(text, at)
+            line, counted_to = line + text.count("\n", counted_to, offset), offset
+            value, offset = decoder.raw_decode(text, offset)
             yield line, value
-            at = _after_spaces(text, at)
-            if text[at] == ",":
-                at += 1
-            elif text[at] != "]":
+            offset = _after_spaces(text, offset)
+            if text[offset] == ",":
+                offset += 1
+            elif text[offset] != "]":
                 raise ValueError
     except (ValueError, RecursionError, IndexError):
         raise UserError(f"{file}:{line}: the JSON array breaks off or is damaged here: mend the file") from None

@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 
 class LeftOut(Exception):
-    """Raised for a sound row that the caller does not want. Its text is the reason, by which such rows are counted."""
+    """Raised by `build` in `read_rows` for a good row that is not wanted. Its text is the reason, for counting."""
 
 
 @dataclass(frozen=True)
 class Rows(Generic[T]):
-    """What was read from a source of rows.
+    """What `read_rows` read.
 
     Attributes:
-      items: built from the good rows, in order.
-      bad: how many rows could not be used.
-      left_out: how many sound rows were left out, by reason.
+      items: what was built of the rows, in order.
+      bad: number of rows that could not be used.
+      left_out: number of good rows that were not wanted, by reason.
     """
 
     items: tuple[T, ...]
@@ -51,19 +51,20 @@ def read_rows(
 ) -> Rows[T]:
     """Builds an item from each row of a file, or of every data file below a folder.
 
-    The file's name says its format: `.jsonl` holds an object a line, `.json` an array, a single object, or an object a
-    line, `.parquet` a table; all but the last may be compressed with gzip. Files of lines are streamed.
+    The end of a file's name tells its format: `.jsonl` has one JSON object a line; `.json` an array, a single object,
+    or one object a line; `.parquet` is a table. All but the last may be compressed with gzip. Bad rows are named in the
+    log, and rows that are left out are counted there.
 
     Args:
-      path: of a file or a folder.
-      build: makes an item of a row and its label (see `row_files.Row`); raises BadRow or LeftOut where it
-        cannot or should not.
-      max_bad_fraction: the share of bad rows, from 0 to 1, above which nothing is returned.
-      max_rows: only so many rows are read, from the start.
-      cure: what to do about too many bad rows; ends the error's text.
+      path: of the file or folder.
+      build: is called with a row and its label (see `row_files.Row`) and returns an item. It raises BadRow if the row
+        cannot be used, or LeftOut if it is not wanted.
+      max_bad_fraction: the largest share of bad rows, from 0 to 1, that is no error.
+      max_rows: number of rows to read from the start; None for all.
+      cure: what the user can do about too many bad rows; it ends the error's text.
 
     Raises:
-      UserError: something is missing, unreadable or empty, or too many rows are bad.
+      UserError: a file is missing, unreadable or empty, `max_rows` is below 1, or too many rows are bad.
     """
     if max_rows is not None and max_rows < 1:
         raise UserError(f"max_rows is {max_rows}: give at least 1, or None for all rows")
@@ -106,10 +107,10 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def text(row: Mapping[str, Any], name: str) -> str:
-    """The value of a field that must be text and not blank.
+    """The value of a row's field `name`, which must be a text that is not blank.
 
     Raises:
-      BadRow: it is missing, no text, blank, or no valid Unicode.
+      BadRow: the field is missing, no text, blank, or not valid Unicode.
     """
     if name not in row:
         raise BadRow(f'no field "{name}" among {sorted(row)[:8]}')
@@ -122,10 +123,10 @@ def text(row: Mapping[str, Any], name: str) -> str:
 
 
 def number_or_text(row: Mapping[str, Any], name: str) -> str:
-    """The value of a field that must be text, as for `text`, or a number, which is written out: 27.0 as "27".
+    """The value of a row's field `name` as text; a number is written out, 27.0 as "27".
 
     Raises:
-      BadRow: it is neither.
+      BadRow: the field is neither a text as `text` wants it nor a finite number.
     """
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -136,10 +137,10 @@ def number_or_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The value of a field that must be a list of texts, none of them blank; () where the field is missing.
+    """The value of a row's field `name`, a list of texts, as a tuple; () if the row has no such field.
 
     Raises:
-      BadRow: it is not a list of texts.
+      BadRow: the field is not a list of texts, or one of them is blank or not valid Unicode.
     """
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
@@ -148,10 +149,16 @@ def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def check_unicode(value: str, name: str) -> str:
-    """Returns the value of a field, unless it holds half of a surrogate pair, which no tokenizer and no file can hold.
+    """Returns `value` if it is valid Unicode.
+
+    Half of a surrogate pair is not: no tokenizer and no file can hold it.
+
+    Args:
+      value: a text.
+      name: of its field, for the error.
 
     Raises:
-      BadRow: it does.
+      BadRow: the text has half of a surrogate pair.
     """
     try:
         value.encode("utf-8")

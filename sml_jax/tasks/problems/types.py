@@ -16,9 +16,9 @@ class Verdict:
     """A verifier's judgement of one utterance.
 
     Attributes:
-      correct: whether the utterance holds the correct answer.
-      attempted: whether the utterance holds an answer at all; a question does not.
-      detail: the verifier's output. A teacher may read it; the student is never shown it as it is.
+      correct: whether the utterance gives the correct answer.
+      attempted: whether the utterance gives any answer; False for a question, for example.
+      detail: the verifier's output in words. A teacher may read it; the student is never shown it directly.
     """
 
     correct: bool
@@ -28,16 +28,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with its gold answer. It does not change while it is worked on.
+    """A problem with its gold answer.
 
     Attributes:
       id: unique in its task and split, and the same in every run.
-      question: the teacher's first utterance.
+      question: what the student is asked; the teacher's first utterance.
       answer: the gold answer, which only the teacher and the verifier may read.
-      shards: facts that `question` leaves out, to be told later; empty for a fully specified problem.
+      shards: facts that `question` lacks and the teacher tells later; () for a fully specified problem.
       domain: a label for reports, such as the subject.
       solution: a worked solution, as private as the answer; "" where the source has none.
-      full: the complete statement of a problem with shards; "" where there is none.
+      full: the complete statement of a problem with shards; "" if there is none.
     """
 
     id: str
@@ -51,7 +51,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance of a dialogue, as text."""
+    """One utterance of a dialogue.
+
+    Attributes:
+      role: who speaks, "teacher" or "student".
+      text: what is said.
+    """
 
     role: Role
     text: str
@@ -59,16 +64,19 @@ class Turn:
 
 @runtime_checkable
 class Task(Protocol, metaclass=AttributeCheck):
-    """Problems of one kind of answer, with all that this kind needs: a verifier, a leak test, a scripted teacher.
+    """Problems with one kind of answer, and what this kind needs: a verifier, a leak test, a scripted teacher.
 
-    Implementations are plain objects that know no model; wrappers that delegate by `__getattr__` conform too.
+    Implementations know nothing of models. A wrapper that passes attributes on by `__getattr__` is an implementation
+    too.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What reports call the task."""
+        ...
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of a split, "train" or "test", in the same order at each call."""
+        """The problems of a split, such as "train" or "test", in the same order at each call."""
         ...
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
@@ -83,14 +91,14 @@ class Task(Protocol, metaclass=AttributeCheck):
         ...
 
     def static_knowledge(self, problem: Problem) -> str:
-        """What only the teacher knows from the start, such as the answer; "" for nothing."""
+        """The private text that the teacher knows from the start, such as the answer; "" for none."""
         ...
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """What only the teacher learns before it speaks, such as the verifier's latest output; "" for nothing.
+        """The private text that the teacher gets before each of its turns, such as the verifier's output; "" for none.
 
         Args:
-          problem: of the dialogue.
+          problem: what the dialogue is about.
           verdict: on the student's latest turn; None before there is one.
         """
         ...
@@ -99,19 +107,19 @@ class Task(Protocol, metaclass=AttributeCheck):
         """What a scripted teacher says next.
 
         Args:
-          problem: of the dialogue.
+          problem: what the dialogue is about.
           conversation: all turns so far; the last is the student's.
-          verdict: on that turn.
+          verdict: on the student's last turn.
         """
         ...
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
-        """Whether a text gives the problem's answer away before the student has found it. Total over texts.
+        """Whether a text gives the problem's answer away before the student has found it. No text raises an error.
 
         Args:
           problem: its answer must not be told.
           teacher_text: what the teacher is about to say.
-          public_text: all that the student has read or written so far; what stands there is no longer a secret.
+          public_text: all that the student has read or written so far; repeating what is in it gives nothing away.
         """
         ...
 
@@ -121,9 +129,9 @@ class RunsPrograms(Protocol, metaclass=AttributeCheck):
     """A task whose verifier runs programs that a model wrote."""
 
     def protection(self) -> str:
-        """One line that names the sandbox which confines those programs on this machine, for the start of a run.
+        """One line of text that names the sandbox in which these programs run on this machine, to be logged once.
 
         Raises:
-          UserError: this machine offers none that the task accepts.
+          UserError: no sandbox that the task accepts works on this machine.
         """
         ...
