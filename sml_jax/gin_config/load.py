@@ -104,18 +104,18 @@ def parse_gin(
             names.check_effect(override)
 
     # What is still missing is either given the stand-in, by starting again with more overrides, or an error.
-    missing = tuple(names.required()) if stand_in is not None else ()
-    if missing:
-        parse_gin(files, [*bindings, *(f"{name}={stand_in!r}" for name in missing)], search_paths)
-        return missing
+    missing_names = tuple(names.required()) if stand_in is not None else ()
+    if missing_names:
+        parse_gin(files, [*bindings, *(f"{name}={stand_in!r}" for name in missing_names)], search_paths)
+        return missing_names
     names.check_given()
     check_types(names)
 
     # Gin is handed texts in place of paths, since it would look for included files by rules of its own.
     try:
-        for part in statements:
-            if isinstance(part, GinText):
-                gin.parse_config(_as_file(part))
+        for gin_text in statements:
+            if isinstance(gin_text, GinText):
+                gin.parse_config(_as_file(gin_text))
         for override, text in zip(overrides, bindings, strict=True):
             gin.parse_config(_override_as_gin(names, override, text.partition("=")[2]))
         gin.finalize()
@@ -157,12 +157,12 @@ def default_search_paths() -> tuple[str, str]:
 def _add_override(names: Names, override: Binding) -> None:
     """Checks that an override names something that is there, and takes it in."""
     if override.macro:
-        known = {*names.macros, *names.used_macros()}
-        if override.macro not in known:
-            if sentence := renamed(override.macro):
-                raise UserError(f"{override.place}: {sentence}")
-            parameters = [f"{names.targets[full].written}.{parameter}" for _, full, parameter in names.bound]
-            raise unknown("macro or parameter", override.macro, {*known, *parameters}, override.place)
+        known_macros = {*names.macros, *names.used_macros()}
+        if override.macro not in known_macros:
+            if rename_sentence := renamed(override.macro):
+                raise UserError(f"{override.place}: {rename_sentence}")
+            parameters = [f"{names.targets[full_name].written}.{parameter}" for _, full_name, parameter in names.bound]
+            raise unknown("macro or parameter", override.macro, {*known_macros, *parameters}, override.place)
         names.macros[override.macro] = override
     else:
         target = names.match(override.selector, override.place)
@@ -179,8 +179,11 @@ def _override_as_gin(names: Names, override: Binding, value: str) -> str:
         if target.source is not None:
             imports[target.source.statement.bound_name()] = target.source
         left_side = "/".join(filter(None, [override.scope, f"{target.written}.{override.parameter}"]))
-    head = ["from __gin__ import dynamic_registration", *(item.statement.format() for item in imports.values())]
-    return "\n".join([*head, f"{left_side} = {quoted(value, override.place)}"])
+    import_lines = [
+        "from __gin__ import dynamic_registration",
+        *(imported.statement.format() for imported in imports.values()),
+    ]
+    return "\n".join([*import_lines, f"{left_side} = {quoted(value, override.place)}"])
 
 
 def _as_file(part: GinText) -> io.StringIO:
@@ -193,8 +196,8 @@ def _as_file(part: GinText) -> io.StringIO:
 def _missing_arguments(reason: str) -> str:
     """Turns Python's TypeError about arguments that nothing binds into an error about gin files."""
     first_line = reason.splitlines()[0]
-    arguments, called = _MISSING_ARGUMENTS.search(first_line), _CALLED.search(reason)
-    if not arguments or not called:
+    arguments_match, called_match = _MISSING_ARGUMENTS.search(first_line), _CALLED.search(reason)
+    if not arguments_match or not called_match:
         return f"gin: {first_line}"
-    flags = " ".join(f"--gin.{called[1]}.{name}=..." for name in re.findall(r"'(\w+)'", arguments[1]))
-    return f"gin: {called[1]} is not given {arguments[1]}: bind it in a gin file, or add {flags}"
+    flags = " ".join(f"--gin.{called_match[1]}.{name}=..." for name in re.findall(r"'(\w+)'", arguments_match[1]))
+    return f"gin: {called_match[1]} is not given {arguments_match[1]}: bind it in a gin file, or add {flags}"

@@ -57,13 +57,15 @@ def load_import(item: Import) -> Any:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = error.name or name
+        missing_module = error.name or name
         # The module may be there and itself import something that is not.
-        if not (name == missing or name.startswith(f"{missing}.")):
-            raise UserError(f"{item.place}: {name} needs the module {missing!r}, which is not installed") from error
-        if sentence := renamed(name):
-            raise UserError(f"{item.place}: {sentence}") from error
-        raise UserError(f"{item.place}: no module {name!r}{_near_modules(missing)}") from error
+        if not (name == missing_module or name.startswith(f"{missing_module}.")):
+            raise UserError(
+                f"{item.place}: {name} needs the module {missing_module!r}, which is not installed"
+            ) from error
+        if rename_sentence := renamed(name):
+            raise UserError(f"{item.place}: {rename_sentence}") from error
+        raise UserError(f"{item.place}: no module {name!r}{_near_modules(missing_module)}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no message"
         raise UserError(f"{item.place}: cannot import {name}: {type(error).__name__}: {reason}") from error
@@ -74,13 +76,16 @@ def load_import(item: Import) -> Any:
 
 def _near_modules(missing: str) -> str:
     """The tail of the error for a module that is not there."""
-    parent, _, last = missing.rpartition(".")
+    parent, _, last_part = missing.rpartition(".")
     if not parent:
         return "; is it installed in this environment?"
     package = importlib.import_module(parent)
     # Gin imports modules alone, so a class in place of one is the likeliest slip.
-    if hasattr(package, last):
-        return f"; {last} is no module but a name in {parent}: import {parent} and write {parent.split('.')[-1]}.{last}"
+    if hasattr(package, last_part):
+        return (
+            f"; {last_part} is no module but a name in {parent}: import {parent} and write "
+            f"{parent.split('.')[-1]}.{last_part}"
+        )
     return did_you_mean(missing, [f"{parent}.{m.name}" for m in pkgutil.iter_modules(getattr(package, "__path__", []))])
 
 
@@ -119,9 +124,9 @@ class Names:
         Raises:
           UserError: a reference names something that does not exist.
         """
-        for mark in marks(binding.value):
-            if isinstance(mark, Ref):
-                self.resolve(mark.selector, binding.unit, binding.place)
+        for reference in marks(binding.value):
+            if isinstance(reference, Ref):
+                self.resolve(reference.selector, binding.unit, binding.place)
 
     def used_macros(self) -> dict[str, str]:
         """The macros that values in force use.
@@ -144,32 +149,39 @@ class Names:
         """
         # Every reference in a value in force, with the binding that holds it, says in which scopes a thing is made.
         in_force = [*self.macros.values(), *self.bound.values()]
-        uses = [(mark, b) for b in in_force for mark in marks(b.value) if isinstance(mark, Ref)]
-        scopes = {part for mark, _ in uses for part in mark.scope.split("/") if part}
+        uses = [(reference, b) for b in in_force for reference in marks(b.value) if isinstance(reference, Ref)]
+        scopes = {scope_part for reference, _ in uses for scope_part in reference.scope.split("/") if scope_part}
         for scope in filter(None, override.scope.split("/")):
             if scope not in scopes:
                 raise unknown("scope", scope, scopes, override.place)
 
         # The scopes in which this thing is made, and those below the override's that set the same parameter.
-        full = self.match(override.selector, override.place).full
-        used_scopes = [mark.scope for mark, b in uses if self.resolve(mark.selector, b.unit, b.place).full == full]
+        full_name = self.match(override.selector, override.place).full
+        used_scopes = [
+            reference.scope
+            for reference, b in uses
+            if self.resolve(reference.selector, b.unit, b.place).full == full_name
+        ]
         narrower_scopes = [
             scope
             for scope, target, parameter in self.bound
-            if (target, parameter) == (full, override.parameter) and scope.startswith(f"{override.scope}/".lstrip("/"))
+            if (target, parameter) == (full_name, override.parameter)
+            and scope.startswith(f"{override.scope}/".lstrip("/"))
         ]
 
         # For each use, a narrower scope that hides the override there, or None.
-        hiding = [
+        hiding_scopes = [
             next(
                 (s for s in narrower_scopes if s and s != override.scope and f"{used_scope}/".startswith(f"{s}/")), None
             )
             for used_scope in used_scopes
         ]
-        if hiding and all(hiding):
-            name = f"{self.targets[full].written}.{override.parameter}"
-            better = " or ".join(f"--gin.{scope}/{name}=..." for scope in dict.fromkeys(filter(None, hiding)))
-            raise UserError(f"{override.place}: the gin files set this by a narrower name: write {better}")
+        if hiding_scopes and all(hiding_scopes):
+            parameter_name = f"{self.targets[full_name].written}.{override.parameter}"
+            cure = " or ".join(
+                f"--gin.{scope}/{parameter_name}=..." for scope in dict.fromkeys(filter(None, hiding_scopes))
+            )
+            raise UserError(f"{override.place}: the gin files set this by a narrower name: write {cure}")
 
     def resolve(self, selector: str, unit: Unit, place: str) -> Target:
         """Finds the configurable that a file names, and adds it to the targets.
@@ -202,12 +214,12 @@ class Names:
             t for t in self.targets.values() if f".{t.full}".endswith(tail)
         ]
         if len(candidates) > 1:
-            options = " or ".join(sorted(t.full for t in candidates))
-            raise UserError(f"{place}: {selector!r} can be more than one thing; write {options}")
+            full_names = " or ".join(sorted(t.full for t in candidates))
+            raise UserError(f"{place}: {selector!r} can be more than one thing; write {full_names}")
         if candidates:
             return candidates[0]
-        if sentence := renamed_selector(selector):
-            raise UserError(f"{place}: {sentence}")
+        if rename_sentence := renamed_selector(selector):
+            raise UserError(f"{place}: {rename_sentence}")
         hint = ""
         if unit is not None and unit.imports:
             hint = f" (is `from __gin__ import dynamic_registration` missing at the top of {unit.path}?)"
@@ -223,17 +235,17 @@ class Names:
         Raises:
           UserError: a macro has no value or stands for itself, or a `%gin.REQUIRED` was never replaced by a value.
         """
-        used = self.used_macros()
+        place_by_macro = self.used_macros()
         for name, binding in self.macros.items():
             # Gin ignores a macro that nothing uses, so a value under an old name would be lost without a word.
-            if name not in used and (sentence := renamed(name)):
-                raise UserError(f"{binding.place}: {sentence}")
-        for name, place in used.items():
+            if name not in place_by_macro and (rename_sentence := renamed(name)):
+                raise UserError(f"{binding.place}: {rename_sentence}")
+        for name, place in place_by_macro.items():
             if name not in self.macros and not _is_constant(name):
-                if sentence := renamed(name):
-                    raise UserError(f"{place}: the macro {sentence}")
-                near = did_you_mean(name, self.macros)
-                raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{near}")
+                if rename_sentence := renamed(name):
+                    raise UserError(f"{place}: the macro {rename_sentence}")
+                suggestion = did_you_mean(name, self.macros)
+                raise UserError(f"{place}: the macro %{name} has no value: add --gin.{name}=...{suggestion}")
         for name in self.macros:
             self._check_no_circle(name)
         required = self.required()
@@ -249,23 +261,23 @@ class Names:
           Place (`file:line`) by name, as `--gin.NAME` takes it.
         """
         required = {name: binding.place for name, binding in self.macros.items() if binding.value == REQUIRED}
-        for (scope, full, parameter), binding in self.bound.items():
+        for (scope, full_name, parameter), binding in self.bound.items():
             if binding.value == REQUIRED:
-                key = "/".join(filter(None, [scope, self.targets[full].written]))
-                required[f"{key}.{parameter}"] = binding.place
+                scoped_name = "/".join(filter(None, [scope, self.targets[full_name].written]))
+                required[f"{scoped_name}.{parameter}"] = binding.place
         return required
 
     def _check_no_circle(self, name: str) -> None:
         """Raises UserError if a macro's value leads back to it."""
         # A search through the macros that its value uses, directly or through others.
-        waiting, seen = [name], {name}
-        while waiting:
-            for mark in marks(self.macros[waiting.pop()].value):
-                if isinstance(mark, Macro) and mark.name == name:
+        to_visit, seen = [name], {name}
+        while to_visit:
+            for reference in marks(self.macros[to_visit.pop()].value):
+                if isinstance(reference, Macro) and reference.name == name:
                     raise UserError(f"{self.macros[name].place}: the macro %{name} stands for itself: give it a value")
-                if isinstance(mark, Macro) and mark.name in self.macros and mark.name not in seen:
-                    seen.add(mark.name)
-                    waiting.append(mark.name)
+                if isinstance(reference, Macro) and reference.name in self.macros and reference.name not in seen:
+                    seen.add(reference.name)
+                    to_visit.append(reference.name)
 
 
 def check_parameter(target: Target, parameter: str, place: str) -> None:
@@ -279,39 +291,39 @@ def check_parameter(target: Target, parameter: str, place: str) -> None:
     Raises:
       UserError: it has none of that name; the error suggests near ones.
     """
-    known = target.parameters()
-    if known is not None and parameter not in known:
-        if sentence := renamed(f"{target.obj.__name__}.{parameter}"):
-            raise UserError(f"{place}: {sentence}")
-        near = did_you_mean(parameter, known)
-        raise UserError(f"{place}: {target.written} has no parameter {parameter!r}{near}")
+    known_parameters = target.parameters()
+    if known_parameters is not None and parameter not in known_parameters:
+        if rename_sentence := renamed(f"{target.obj.__name__}.{parameter}"):
+            raise UserError(f"{place}: {rename_sentence}")
+        suggestion = did_you_mean(parameter, known_parameters)
+        raise UserError(f"{place}: {target.written} has no parameter {parameter!r}{suggestion}")
 
 
 def _look_up(selector: str, unit: Unit, place: str) -> Target:
     """Follows a dotted name from a file's imports, as gin's dynamic registration does."""
     # The first part is a name that the file imports, or gin itself.
-    head, *rest = selector.split(".")
-    if head == "gin":
-        source, full, value = None, "gin", gin.config
-    elif head in unit.imports:
-        source = unit.imports[head]
-        full = source.statement.module if source.statement.is_from or source.statement.alias else head
+    first_part, *other_parts = selector.split(".")
+    if first_part == "gin":
+        source, full_name, value = None, "gin", gin.config
+    elif first_part in unit.imports:
+        source = unit.imports[first_part]
+        full_name = source.statement.module if source.statement.is_from or source.statement.alias else first_part
         value = load_import(source)
     else:
-        if sentence := renamed_selector(selector):
-            raise UserError(f"{place}: {sentence}")
-        raise unknown("imported name", head, unit.imports, place)
+        if rename_sentence := renamed_selector(selector):
+            raise UserError(f"{place}: {rename_sentence}")
+        raise unknown("imported name", first_part, unit.imports, place)
     # The other parts are attributes, the last of them a class or function.
-    for name in rest:
+    for name in other_parts:
         if not hasattr(value, name):
-            if sentence := renamed(name, selector):
-                raise UserError(f"{place}: {sentence}")
-            public = [n for n, v in vars(value).items() if callable(v) and not n.startswith("_")]
-            raise UserError(f"{place}: {full} has no {name!r}{did_you_mean(name, public)}")
-        value, full = getattr(value, name), f"{full}.{name}"
+            if rename_sentence := renamed(name, selector):
+                raise UserError(f"{place}: {rename_sentence}")
+            public_names = [n for n, v in vars(value).items() if callable(v) and not n.startswith("_")]
+            raise UserError(f"{place}: {full_name} has no {name!r}{did_you_mean(name, public_names)}")
+        value, full_name = getattr(value, name), f"{full_name}.{name}"
     if not callable(value):
         raise UserError(f"{place}: {selector} is not a function or class, so gin cannot configure it")
-    return Target(selector, full, value, source)
+    return Target(selector, full_name, value, source)
 
 
 def _is_constant(name: str) -> bool:

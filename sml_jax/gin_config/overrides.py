@@ -40,7 +40,7 @@ def split_gin_flags(argv: Sequence[str]) -> GinFlags:
       UserError: a gin flag has no value, or what follows `--gin.` is no gin name.
     """
     # A value may hold anything, so only the part before the first `=` is looked at.
-    files, bindings, rest = [], [], []
+    files, bindings, other_arguments = [], [], []
     for argument in argv:
         flag, equals, value = argument.partition("=")
         if flag == "--gin_file":
@@ -53,8 +53,8 @@ def split_gin_flags(argv: Sequence[str]) -> GinFlags:
             _check_key(flag)
             bindings.append(argument.removeprefix("--gin."))
         else:
-            rest.append(argument)
-    return GinFlags(tuple(files), tuple(bindings), tuple(rest))
+            other_arguments.append(argument)
+    return GinFlags(tuple(files), tuple(bindings), tuple(other_arguments))
 
 
 def quoted(value: str, flag: str = "value") -> str:

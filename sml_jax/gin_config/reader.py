@@ -190,22 +190,24 @@ def find_file(name: str, search_paths: Sequence[str], wanted_by: str = "--gin_fi
         if path.is_file():
             return str(path)
         if name and path.is_dir():
-            inside = sorted(file.name for file in path.glob("*.gin"))
+            files_inside = sorted(file.name for file in path.glob("*.gin"))
             raise UserError(
-                f"{wanted_by}: {name!r} is a folder: name a file in it{', such as ' * bool(inside)}"
-                f"{', '.join(inside[:3])}"
+                f"{wanted_by}: {name!r} is a folder: name a file in it{', such as ' * bool(files_inside)}"
+                f"{', '.join(files_inside[:3])}"
             )
     # The error suggests files beside the missing one and below gin/, as paths that would be found.
-    known: dict[str, str] = {}
+    path_by_stem: dict[str, str] = {}
     for folder in search_paths:
         root = Path(folder)
         existing = [*Path(root, name).parent.glob("*.gin"), *Path(root, "gin").rglob("*.gin")]
         for path in sorted(existing):
             relative = path.relative_to(root) if path.is_relative_to(root) else path
-            known.setdefault(path.stem, str(relative))
-    near = [known[stem] for stem in nearest(Path(name).stem, known, cutoff=0.3)]
+            path_by_stem.setdefault(path.stem, str(relative))
+    near_paths = [path_by_stem[stem] for stem in nearest(Path(name).stem, path_by_stem, cutoff=0.3)]
     looked_in = "" if Path(name).is_absolute() else f" in {' or '.join(str(Path(p).absolute()) for p in search_paths)}"
-    cure = f"; the nearest are {', '.join(near)}" if near else "; give a path from the folder that holds gin/"
+    cure = (
+        f"; the nearest are {', '.join(near_paths)}" if near_paths else "; give a path from the folder that holds gin/"
+    )
     raise UserError(f"{wanted_by}: no gin file {name!r}{looked_in}{cure}")
 
 
@@ -254,8 +256,8 @@ def _read_file(
                     # What stands above is run first, since what the included file binds overrides it.
                     out.append(GinText(path, _part(lines, import_lines, part_start, line)))
                     part_start = line + 1
-                    included = find_file(statement.filename, search_paths, place)
-                    _read_file(included, search_paths, out, (*parents, path))
+                    included_path = find_file(statement.filename, search_paths, place)
+                    _read_file(included_path, search_paths, out, (*parents, path))
                 case config_parser.ImportStatement():
                     import_lines.append(line)
                     if statement.module == DYNAMIC_REGISTRATION:
@@ -271,8 +273,8 @@ def _read_file(
     except UserError:
         raise
     except SyntaxError as error:
-        wrong = (error.text or "").strip()
-        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {wrong}") from error
+        wrong_line = (error.text or "").strip()
+        raise UserError(f"{path}:{error.lineno}: not gin: {_reason(error)} Mend this line: {wrong_line}") from error
     except Exception as error:  # the tokenizer's own errors carry (message, (line, column))
         raise UserError(f"{path}: not gin: {error}; look for a bracket or quote that is never closed") from error
     out.append(GinText(path, _part(lines, import_lines, part_start, len(lines) + 1)))
@@ -280,8 +282,10 @@ def _read_file(
 
 def _part(lines: Sequence[str], import_lines: Sequence[int], start: int, end: int) -> str:
     """Lines `start` to before `end`, counted from 1, and the imports before them, at their places in the file."""
-    shown = {*import_lines, *range(start, end)}
-    return "".join(f"{text if number in shown else ''}\n" for number, text in enumerate(lines[: end - 1], start=1))
+    shown_numbers = {*import_lines, *range(start, end)}
+    return "".join(
+        f"{line if number in shown_numbers else ''}\n" for number, line in enumerate(lines[: end - 1], start=1)
+    )
 
 
 def _text(path: str) -> str:
@@ -299,7 +303,7 @@ def _text(path: str) -> str:
 
 def _reason(error: SyntaxError) -> str:
     """What gin has against a line, without what Python prints of objects."""
-    what = re.sub(r"\s+", " ", error.msg)
+    message = re.sub(r"\s+", " ", error.msg)
     # Python's words for a bare word do not say that the quotes are missing.
-    word = re.search(r"Failed to parse token '(.*)'", what)
-    return f"{word[1]} is no value: text stands in quotes." if word else what
+    bare_word = re.search(r"Failed to parse token '(.*)'", message)
+    return f"{bare_word[1]} is no value: text stands in quotes." if bare_word else message

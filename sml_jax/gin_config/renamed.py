@@ -91,14 +91,14 @@ def renamed_selector(selector: str) -> str | None:
     Returns:
       The sentence without its full stop, or None if neither part is an old name; see `renamed`.
     """
-    module, _, last = selector.rpartition(".")
+    module, _, class_name = selector.rpartition(".")
     # A class that kept its name and went to another module is right where it is written as the table says.
-    if RENAMED.get(last) != selector and (sentence := renamed(last, selector)):
+    if RENAMED.get(class_name) != selector and (sentence := renamed(class_name, selector)):
         return sentence
     module = module.rpartition(".")[2]
-    for old in (*RENAMED, *GONE):
+    for old_name in (*RENAMED, *GONE):
         # A module that moved and kept its own name is not what is wrong with a selector.
-        kept_its_name = RENAMED.get(old, "").rpartition(".")[2] == module
-        if old.startswith("sml_jax.") and old.rpartition(".")[2] == module and not kept_its_name:
-            return renamed(old)
+        kept_its_name = RENAMED.get(old_name, "").rpartition(".")[2] == module
+        if old_name.startswith("sml_jax.") and old_name.rpartition(".")[2] == module and not kept_its_name:
+            return renamed(old_name)
     return None

@@ -46,14 +46,14 @@ def check_types(names: Names) -> None:
     Raises:
       UserError: a value is of another type than its parameter's annotation.
     """
-    for (_, full, parameter), binding in names.bound.items():
+    for (_, full_name, parameter), binding in names.bound.items():
         value, place = _resolved(names, binding)
-        target = names.targets[full]
+        target = names.targets[full_name]
         hint = _hints(target.obj).get(parameter, Any)
         if not fits(value, hint):
-            what = f"{target.written}.{parameter} is {value!r}, but it takes {_spelling(hint)}"
+            complaint = f"{target.written}.{parameter} is {value!r}, but it takes {_spelling(hint)}"
             cure = OBJECTS.get(f"{target.written.rpartition('.')[2]}.{parameter}")
-            raise UserError(f"{place}: {what}{f': {cure}' if cure else _cure(value, hint)}")
+            raise UserError(f"{place}: {complaint}{f': {cure}' if cure else _cure(value, hint)}")
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -79,8 +79,8 @@ def fits(value: Any, hint: Any) -> bool:
         return value in arguments
     # Gin has no way to write a Sequence but a list or a tuple; tuples of mixed types are not looked into.
     if origin in _SEQUENCES:
-        items = arguments[:1] if origin is not tuple or arguments[-1:] == (...,) else ()
-        return isinstance(value, list | tuple) and (not items or all(fits(item, items[0]) for item in value))
+        item_types = arguments[:1] if origin is not tuple or arguments[-1:] == (...,) else ()
+        return isinstance(value, list | tuple) and (not item_types or all(fits(item, item_types[0]) for item in value))
     if origin is Mapping:
         return isinstance(value, dict)
     if hint in (None, type(None)):
@@ -115,14 +115,14 @@ def _is_a(kind: type, hint: type) -> bool:
     if not getattr(hint, "_is_protocol", False):
         return issubclass(kind, hint)
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    wanted = {name for base in hint.__mro__ if getattr(base, "_is_protocol", False) for name in _members(base)}
-    return all(name in fields or hasattr(kind, name) for name in wanted)
+    wanted_members = {name for base in hint.__mro__ if getattr(base, "_is_protocol", False) for name in _members(base)}
+    return all(name in fields or hasattr(kind, name) for name in wanted_members)
 
 
 def _members(protocol: type) -> set[str]:
     """The public names that a protocol declares itself."""
-    named = {*vars(protocol), *vars(protocol).get("__annotations__", ())}
-    return {name for name in named if not name.startswith("_")}
+    declared_names = {*vars(protocol), *vars(protocol).get("__annotations__", ())}
+    return {name for name in declared_names if not name.startswith("_")}
 
 
 def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
@@ -154,11 +154,11 @@ def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
 def _cure(value: Any, hint: Any) -> str:
     """How to write the value, as the tail of the error, where one slip explains it."""
     # One item where a sequence of such items is wanted.
-    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for choice in choices:
-        items = typing.get_args(choice)[:1] if typing.get_origin(choice) in _SEQUENCES else ()
-        if items and fits(value, items[0]) and not isinstance(value, list | tuple):
-            return f": write [{value!r}]" if typing.get_origin(choice) is not tuple else f": write ({value!r},)"
+    type_choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for type_choice in type_choices:
+        item_types = typing.get_args(type_choice)[:1] if typing.get_origin(type_choice) in _SEQUENCES else ()
+        if item_types and fits(value, item_types[0]) and not isinstance(value, list | tuple):
+            return f": write [{value!r}]" if typing.get_origin(type_choice) is not tuple else f": write ({value!r},)"
     # A class where an instance is wanted: the parentheses after the reference are missing.
     not_called = [
         item
@@ -179,5 +179,5 @@ def _hints(thing: Any) -> dict[str, Any]:
 
 def _spelling(hint: Any) -> str:
     """A type as an error shows it: without modules."""
-    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
+    type_text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", type_text)

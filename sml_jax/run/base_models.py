@@ -148,10 +148,12 @@ def _check_shape(on_disk: DecoderConfig, configured: DecoderConfig, path: str) -
     ]
     differing = [name for name in shape_fields if getattr(on_disk, name) != getattr(configured, name)]
     if differing:
-        listed = ", ".join(f"{name} {getattr(on_disk, name)!r} for {getattr(configured, name)!r}" for name in differing)
+        differences = ", ".join(
+            f"{name} {getattr(on_disk, name)!r} for {getattr(configured, name)!r}" for name in differing
+        )
         raise UserError(
-            f"the model at {path} is not of the configured shape ({listed}): give the gin/models file of that model, "
-            "or bind Pretrained.config to None"
+            f"the model at {path} is not of the configured shape ({differences}): give the gin/models file of that "
+            "model, or bind Pretrained.config to None"
         )
 
 

@@ -113,13 +113,13 @@ class Bookkeeper:
           UserError: the checkpoint holds arrays of other names or shapes.
         """
         # The fresh state says the structure of what is restored.
-        fresh = init_state(state.params, optimizer)
+        fresh_state = init_state(state.params, optimizer)
         if not self._restore:
-            return state.with_update(fresh)
+            return state.with_update(fresh_state)
         # Once: a checkpoint restores the stage that it was written in, and no later one.
         self._restore = False
         assert self._checkpointer is not None
-        return state.with_update(self._checkpointer.restore(fresh))
+        return state.with_update(self._checkpointer.restore(fresh_state))
 
     def after_training(self) -> Bookkeeper:
         """Makes a bookkeeper for the evaluation after training: the same logs and stop requests, but no checkpoints."""
@@ -183,8 +183,8 @@ class Bookkeeper:
         self.folder.log_metrics(self.position.total, self._stage_name, metrics)
         self.folder.append_dialogues(self.records(dialogues))
         # A live display lets printed lines stand above its own.
-        for line in self._monitor.step(self.position.total, metrics):
-            print(printable(line), flush=True)
+        for warning in self._monitor.step(self.position.total, metrics):
+            print(printable(warning), flush=True)
         if self._monitor.given_up:
             self._give_up(state)
         # A stage's last step always gets a checkpoint, from which the next stage can be started again.
@@ -206,8 +206,8 @@ class Bookkeeper:
           Stopped: the run was asked to stop; the text is for the user.
           UserError: a checkpoint could not be written.
         """
-        signal = self._asked_to_stop()
-        if not signal:
+        signal_name = self._asked_to_stop()
+        if not signal_name:
             return
         # Before a stage's first step there is nothing that the last checkpoint does not hold.
         if state is not None and state.position.step:
@@ -215,7 +215,7 @@ class Bookkeeper:
         if self._checkpointer is not None:
             self._checkpointer.finish()
         raise Stopped(
-            f"stopped by {signal} after step {self.position.total}; the same command goes on from there "
+            f"stopped by {signal_name} after step {self.position.total}; the same command goes on from there "
             f"(run folder {self.folder.path})"
         )
 

@@ -73,12 +73,14 @@ def steps_to_keep(records: Mapping[int, Record | None], newest: int) -> set[int]
     Returns:
       The steps of the checkpoints to keep.
     """
-    readable = {step: record for step, record in records.items() if record is not None}
+    readable_records = {step: record for step, record in records.items() if record is not None}
     newest_steps = set(sorted(records)[-newest:])
-    stage_ends = {step for step, record in readable.items() if record.stage_end}
+    stage_ends = {step for step, record in readable_records.items() if record.stage_end}
     # Scores of different stages measure different things, so the best is looked for in the latest stage alone.
-    scored = [
-        (record.position.stage, record.score, step) for step, record in readable.items() if record.score is not None
+    scored_steps = [
+        (record.position.stage, record.score, step)
+        for step, record in readable_records.items()
+        if record.score is not None
     ]
-    best = {step for *_, step in sorted(scored)[-1:]}
-    return newest_steps | stage_ends | best
+    best_step = {step for *_, step in sorted(scored_steps)[-1:]}
+    return newest_steps | stage_ends | best_step

@@ -43,13 +43,15 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         if record is not None and not trouble:
             trouble = changed(folder.parent.parent, record.files)
         if record is not None and not trouble:
-            return asdict(record), [_set_aside(folder / str(bad), why) for bad, why in damages.items()]
+            return asdict(record), [
+                _set_aside(folder / str(damaged_step), reason) for damaged_step, reason in damages.items()
+            ]
         damages[step] = trouble
     # There are checkpoints, and not one of them is complete.
     if damages:
-        listed = "; ".join(f"step {step}: {why}" for step, why in damages.items())
+        listing = "; ".join(f"step {step}: {reason}" for step, reason in damages.items())
         raise UserError(
-            f"every checkpoint in {folder} is damaged ({listed}): start again with another --workdir, or put whole "
+            f"every checkpoint in {folder} is damaged ({listing}): start again with another --workdir, or put whole "
             "ones in their place"
         )
     return None, []
@@ -57,19 +59,19 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 def _set_aside(path: Path, trouble: str) -> str:
     """Moves a damaged checkpoint to `checkpoints/damaged`, so that its step can be saved again; returns a sentence."""
-    aside = _free_path(path.parent.parent / "damaged", path.name)
+    new_path = _free_path(path.parent.parent / "damaged", path.name)
     try:
-        os.rename(path, aside)
+        os.rename(path, new_path)
     except OSError as error:
         raise UserError(
             f"the checkpoint {path} is damaged ({trouble}) and cannot be moved aside ({error.strerror}): remove it"
         ) from error
-    return f"the checkpoint of step {path.name} is damaged ({trouble}); it now lies in {aside}"
+    return f"the checkpoint of step {path.name} is damaged ({trouble}); it now lies in {new_path}"
 
 
 def _free_path(folder: Path, name: str) -> Path:
     """A path in `folder` that nothing has: `name`, or `name` with a number."""
     # The same step may have been damaged before.
     folder.mkdir(parents=True, exist_ok=True)
-    taken = sum(path.name.partition("-")[0] == name for path in folder.iterdir())
-    return folder / (f"{name}-{taken}" if taken else name)
+    taken_count = sum(path.name.partition("-")[0] == name for path in folder.iterdir())
+    return folder / (f"{name}-{taken_count}" if taken_count else name)

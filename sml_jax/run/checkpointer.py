@@ -103,19 +103,19 @@ class Checkpointer:
         """
         if record.position == self._last_saved:
             return
-        total = record.position.total
-        trained = state.trainable()
+        total_steps = record.position.total
+        trained_state = state.trainable()
         # Copies: the next update donates the state's buffers while the write is still under way.
-        params, optimizer = jax.tree.map(jnp.copy, (trained.params, _optimizer_item(trained)))
+        params, optimizer = jax.tree.map(jnp.copy, (trained_state.params, _optimizer_item(trained_state)))
         try:
             # One write at a time: `_seal` must know which checkpoint it seals.
             self._manager.wait_until_finished()
             self._check_room(params, optimizer)
-            self._step_being_written = total
-            if total in self._manager.all_steps():
-                self._manager.delete(total)
+            self._step_being_written = total_steps
+            if total_steps in self._manager.all_steps():
+                self._manager.delete(total_steps)
             self._manager.save(
-                total,
+                total_steps,
                 args=ocp.args.Composite(
                     position=ocp.args.JsonSave(asdict(record)),
                     params=ocp.args.StandardSave(params),
@@ -137,12 +137,14 @@ class Checkpointer:
           UserError: the checkpoint holds arrays of other names or shapes.
         """
         assert self.newest_record is not None
-        total, trained = self.newest_record.position.total, like.trainable()
+        total_steps, trained_state = self.newest_record.position.total, like.trainable()
         # Orbax reads each array to where the one of `like` lies.
-        params, optimizer = jax.tree.map(ocp.utils.to_shape_dtype_struct, (trained.params, _optimizer_item(trained)))
+        params, optimizer = jax.tree.map(
+            ocp.utils.to_shape_dtype_struct, (trained_state.params, _optimizer_item(trained_state))
+        )
         try:
             restored = self._manager.restore(
-                total,
+                total_steps,
                 args=ocp.args.Composite(
                     params=ocp.args.StandardRestore(params), optimizer=ocp.args.StandardRestore(optimizer)
                 ),
@@ -150,8 +152,8 @@ class Checkpointer:
         except (ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"the checkpoint of step {total} does not fit this configuration ({reason}): use another --workdir, or "
-                "the configuration that it was made with"
+                f"the checkpoint of step {total_steps} does not fit this configuration ({reason}): use another "
+                "--workdir, or the configuration that it was made with"
             ) from error
         state = TrainState(restored["optimizer"]["step"], restored["params"], restored["optimizer"]["opt_state"])
         return state.with_base(like.params)
@@ -179,9 +181,9 @@ class Checkpointer:
 
         Orbax calls it in process 0 when all items are written, before the checkpoint gets its name.
         """
-        written = self._folder / f"{self._step_being_written}{TEMPORARY_MARK}"
+        temporary_folder = self._folder / f"{self._step_being_written}{TEMPORARY_MARK}"
         # Orbax writes under the final name where renaming is not atomic.
-        for folder in (written, self._folder / str(self._step_being_written)):
+        for folder in (temporary_folder, self._folder / str(self._step_being_written)):
             if folder.is_dir():
                 if self.config is not None:
                     (folder / "model.json").write_text(self.config.to_json() + "\n")
@@ -191,10 +193,10 @@ class Checkpointer:
 
     def _check_room(self, *trees: Any) -> None:
         """Raises OSError where the disk has no room: sooner, and with fewer words, than writing would."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _BYTES_BESIDE_ARRAYS
-        free = int(run_on_primary(lambda: shutil.disk_usage(self._folder).free))
-        if free < needed:
-            raise OSError(f"it takes {needed / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB")
+        needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _BYTES_BESIDE_ARRAYS
+        free_bytes = int(run_on_primary(lambda: shutil.disk_usage(self._folder).free))
+        if free_bytes < needed_bytes:
+            raise OSError(f"it takes {needed_bytes / 1e6:.1f} MB and the disk has {free_bytes / 1e6:.1f} MB")
 
     def _unwritten(self, error: Exception) -> UserError:
         """The error for a checkpoint that could not be written, with the first line of the reason."""

@@ -60,12 +60,14 @@ class Evaluation:
         for suite in self.suites:
             self._suite_engine(context, suite)
         # Results are filed under the task's name, which two suites would share.
-        names = [suite.task.name for suite in self.sharded_suites]
-        for sharded in self.sharded_suites:
-            if names.count(sharded.task.name) > 1:
-                raise UserError(f"two sharded suites are of the task {sharded.task.name}: give each a task of its own")
-            for user in dict.fromkeys(user for _, user in sharded.arms()):
-                self._sharded_engine(context, sharded, user)
+        task_names = [suite.task.name for suite in self.sharded_suites]
+        for sharded_suite in self.sharded_suites:
+            if task_names.count(sharded_suite.task.name) > 1:
+                raise UserError(
+                    f"two sharded suites are of the task {sharded_suite.task.name}: give each a task of its own"
+                )
+            for user in dict.fromkeys(user for _, user in sharded_suite.arms()):
+                self._sharded_engine(context, sharded_suite, user)
         self._labeller(context)
 
     def run(self, context: RunContext, policies: Mapping[str, dict]) -> None:
@@ -86,18 +88,18 @@ class Evaluation:
         wide_console = Console(width=max(100, console.width))
         results: dict[str, Any] = {}
         if self.suites:
-            results, shown = self._play_suites(context, policies, labeller)
+            results, shown_dialogues = self._play_suites(context, policies, labeller)
             context.bookkeeper.folder.write_eval(results)
             # Samples: dialogues about the same problem, of which neither was dropped.
-            pairs = zip(shown["base"], shown["trained"], strict=True)
+            pairs = zip(shown_dialogues["base"], shown_dialogues["trained"], strict=True)
             undropped_pairs = [pair for pair in pairs if len(not_dropped(pair)) == 2]
-            for base, trained in undropped_pairs[: self.samples_shown]:
-                wide_console.print(compare_dialogues(base, trained))
+            for base_dialogue, trained_dialogue in undropped_pairs[: self.samples_shown]:
+                wide_console.print(compare_dialogues(base_dialogue, trained_dialogue))
             wide_console.print(closing_table(results))
         if self.sharded_suites:
-            sharded = self._play_sharded(context, policies, labeller)
-            context.bookkeeper.folder.write_eval({**results, SHARDED_KEY: sharded})
-            wide_console.print(sharded_table(sharded))
+            sharded_results = self._play_sharded(context, policies, labeller)
+            context.bookkeeper.folder.write_eval({**results, SHARDED_KEY: sharded_results})
+            wide_console.print(sharded_table(sharded_results))
         console.print(f"results: {context.bookkeeper.folder.eval_path}", soft_wrap=True)
 
     def _play_suites(
@@ -110,12 +112,12 @@ class Evaluation:
           arm, by policy.
         """
         results: dict[str, Any] = {}
-        shown: dict[str, tuple[Dialogue, ...]] = {}
+        shown_dialogues: dict[str, tuple[Dialogue, ...]] = {}
         # Progress counts dialogues over all combinations.
         combinations = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
-        total = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in combinations)
-        done = 0
-        with Progress("evaluation", total) as progress:
+        dialogue_count = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in combinations)
+        dialogues_done = 0
+        with Progress("evaluation", dialogue_count) as progress:
             for suite, policy, arm in combinations:
                 name = suite.task.name
                 framing, engine = self._suite_engine(context, suite)
@@ -127,18 +129,18 @@ class Evaluation:
                     policies[policy],
                     context.initial,
                     self.rules,
-                    partial(_report, context, progress, done, f"{name} {arm.name} {policy}"),
+                    partial(_report, context, progress, dialogues_done, f"{name} {arm.name} {policy}"),
                     labeller,
                 )
                 # The entry is written at the end, with all others; dialogues are logged at once.
-                done += len(dialogues)
+                dialogues_done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {})[arm.name] = entry
                 context.bookkeeper.folder.append_dialogues(
                     {**dialogue_record(d, context.bookkeeper.position.total, policy), "suite": name} for d in dialogues
                 )
                 if suite is self.suites[0] and arm is suite.arms[0]:
-                    shown[policy] = dialogues
-        return results, shown
+                    shown_dialogues[policy] = dialogues
+        return results, shown_dialogues
 
     def _play_sharded(
         self, context: RunContext, policies: Mapping[str, dict], labeller: Labeller | None
@@ -149,13 +151,15 @@ class Evaluation:
         combinations = [
             (suite, policy, *arm) for suite in self.sharded_suites for policy in policies for arm in suite.arms()
         ]
-        total = sum(len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in combinations)
-        done = 0
-        with Progress("sharded evaluation", total) as progress:
+        dialogue_count = sum(
+            len(suite.view("sharded").problems(suite.split)) * suite.simulations for suite, *_ in combinations
+        )
+        dialogues_done = 0
+        with Progress("sharded evaluation", dialogue_count) as progress:
             for suite, policy, setting, user in combinations:
                 name = suite.task.name
                 framing, rules, engine = self._sharded_engine(context, suite, user)
-                entry, dialogues, revealed = evaluate_sharded(
+                entry, dialogues, revealed_by_dialogue = evaluate_sharded(
                     suite,
                     setting,
                     user,
@@ -164,20 +168,20 @@ class Evaluation:
                     policies[policy],
                     suite.teacher(setting, user, engine, context.initial),
                     rules,
-                    partial(_report, context, progress, done, f"{name} {setting} {user} {policy}"),
+                    partial(_report, context, progress, dialogues_done, f"{name} {setting} {user} {policy}"),
                     labeller,
                 )
-                done += len(dialogues)
+                dialogues_done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {}).setdefault(setting, {})[user] = entry
                 context.bookkeeper.folder.append_dialogues(
                     {
                         **dialogue_record(dialogue, context.bookkeeper.position.total, policy),
                         "suite": name,
                         "user": user,
-                        "shards_revealed": by_turn,
+                        "shards_revealed": revealed_by_turn,
                         "shard_order": dialogue.revealed,
                     }
-                    for dialogue, by_turn in zip(dialogues, revealed, strict=True)
+                    for dialogue, revealed_by_turn in zip(dialogues, revealed_by_dialogue, strict=True)
                 )
         return results
 
@@ -213,9 +217,11 @@ class Evaluation:
         if not isinstance(context.framing, MessageFraming):
             raise UserError("model_labels is for chat models: bind Experiment.chat to a FamilyChat, or set it to False")
         # Labels are the most likely answer, so they do not depend on the seed.
-        messages, tokens = context.framing.messages, self.rules.student_tokens
-        engine = context.engine_of(labelling_length(messages, tokens), ANSWER_TOKENS, Sampling(temperature=0.0))
-        return LanguageLabeller(engine, context.initial, messages, tokens)
+        messages, utterance_tokens = context.framing.messages, self.rules.student_tokens
+        engine = context.engine_of(
+            labelling_length(messages, utterance_tokens), ANSWER_TOKENS, Sampling(temperature=0.0)
+        )
+        return LanguageLabeller(engine, context.initial, messages, utterance_tokens)
 
 
 def _report(context: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:

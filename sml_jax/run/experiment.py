@@ -117,7 +117,7 @@ class Experiment:
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
         assert_equal("the recipe", config_text)
-        with open_folder(workdir) as folder, stop_request() as request, failed_writes_reported_once():
+        with open_folder(workdir) as folder, stop_request() as stop, failed_writes_reported_once():
             run_on_primary(partial(check_new, folder, resume))
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
                 # Does what is found in the folder go with this recipe?
@@ -125,8 +125,8 @@ class Experiment:
                 run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
                 self._print_protection()
                 task = self._task_without_evaluated_problems()
-                problems = fingerprint(task.problems("train")) if self.stages else ""
-                assert_equal("the training data", problems)
+                problems_fingerprint = fingerprint(task.problems("train")) if self.stages else ""
+                assert_equal("the training data", problems_fingerprint)
 
                 # The model is loaded, and everything that could stop the run later is tried out.
                 bookkeeper = Bookkeeper(
@@ -135,9 +135,9 @@ class Experiment:
                     checkpoint_every=self.checkpoint_every,
                     seed=self.seed,
                     config=config_text,
-                    problems=problems,
+                    problems=problems_fingerprint,
                     # A process that is asked to stop takes the others with it, so all learn of every request.
-                    asked_to_stop=lambda: next(filter(None, all_gather(request.name)), ""),
+                    asked_to_stop=lambda: next(filter(None, all_gather(stop.name)), ""),
                     thresholds=self.alerts,
                 )
                 context = self._context(bookkeeper, task)
@@ -149,7 +149,7 @@ class Experiment:
                 folder.write_config(config_text)
 
                 # The work. Stages end when their last checkpoint is on its way, so the run waits for it.
-                params = self._run_stages(context, checkpointer, problems)
+                params = self._run_stages(context, checkpointer, problems_fingerprint)
                 checkpointer.finish()
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
                 if context.model.config.lora is not None:
@@ -179,15 +179,15 @@ class Experiment:
         self._print_protection()
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
-            plain = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
-            context = plain._context(Bookkeeper(folder))
+            plain_experiment = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
+            context = plain_experiment._context(Bookkeeper(folder))
             model, params = merge_lora(*load_model(checkpoint, context.mesh, run_settings(context.model.config)))
             if model.config != context.model.config:
                 raise UserError(f"the model at {checkpoint} is not of the base's shape: give the recipe it came from")
             self._evaluation().check(context)
             folder.write_config(config_text)
-            trained = place_params(context.mesh, context.model, params)
-            self._evaluation().run(context, {"base": context.initial, "trained": trained})
+            trained_params = place_params(context.mesh, context.model, params)
+            self._evaluation().run(context, {"base": context.initial, "trained": trained_params})
 
     def _print_protection(self) -> None:
         """Prints how programs that a model wrote are confined.
@@ -212,7 +212,7 @@ class Experiment:
         """Loads the model onto the mesh. `task` stands in the place of the experiment's own."""
         framing = self.chat.framing()
         mesh = make_mesh(self.data, self.fsdp, self.tensor)
-        model, initial = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
+        model, initial_params = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
         return RunContext(
             bookkeeper=bookkeeper,
             mesh=mesh,
@@ -221,7 +221,7 @@ class Experiment:
             framing=framing,
             task=task or self.task,
             rules=self.rules,
-            initial=initial,
+            initial=initial_params,
             seed=self.seed,
             max_concurrent=self.max_concurrent,
             sampling=self.sampling,
@@ -258,10 +258,10 @@ class Experiment:
         # What the user sees before the first step.
         all_params = count_params(context.initial)
         trained_params = count_params(split_trainable(context.initial)[1])
-        adapters = ""
+        adapters_text = ""
         if trained_params < all_params:
-            adapters = f", {trained_params:,} of them in adapters, which alone are trained"
-        console.print(f"{all_params:,} parameters{adapters}; run folder {bookkeeper.folder.path}", soft_wrap=True)
+            adapters_text = f", {trained_params:,} of them in adapters, which alone are trained"
+        console.print(f"{all_params:,} parameters{adapters_text}; run folder {bookkeeper.folder.path}", soft_wrap=True)
         if record is not None:
             console.print(f"going on after step {record.position.step} of stage {record.position.stage + 1}")
 

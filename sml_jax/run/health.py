@@ -104,11 +104,11 @@ class HealthMonitor:
         """
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics.get("skipped") else 0
         lines = []
-        for name, text in self._thresholds.troubles(metrics).items():
+        for name, warning in self._thresholds.troubles(metrics).items():
             # A warning at every step would hide the run's own output.
             if name not in self._last_warned or step - self._last_warned[name] >= self._every:
                 self._last_warned[name] = step
-                lines.append(f"warning: step {step}: {text}")
+                lines.append(f"warning: step {step}: {warning}")
         return lines
 
     @property

@@ -32,9 +32,9 @@ def problems_at(problems: Sequence[Problem], seed: int, start: int, count: int) 
     if not len(problems):
         raise UserError("there are no problems to train on: the task's train split is empty")
     # Grain adds the number of the pass to its seed; neighbouring seeds of runs must not share their passes.
-    (mixed,) = np.random.SeedSequence(seed).generate_state(1)
+    (mixed_seed,) = np.random.SeedSequence(seed).generate_state(1)
     # Grain computes single elements of the shuffled order, so nothing is permuted up to `start`.
-    stream = grain.MapDataset.source(problems).shuffle(seed=int(mixed)).repeat()
+    stream = grain.MapDataset.source(problems).shuffle(seed=int(mixed_seed)).repeat()
     return [stream[position] for position in range(start, start + count)]
 
 

@@ -55,10 +55,10 @@ def check_found(folder: RunFolder, stored: str | None, config: str, resume: str)
         return
     changes = config_changes(stored, config)
     if changes:
-        shown = "; ".join(changes[:_CHANGES_SHOWN])
-        more = f"; and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
+        shown_changes = "; ".join(changes[:_CHANGES_SHOWN])
+        more_text = f"; and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
         raise UserError(
-            f"the run in {folder.path} began with another configuration ({shown}{more}): give "
+            f"the run in {folder.path} began with another configuration ({shown_changes}{more_text}): give "
             "another --workdir, or the configuration that it began with"
         )
 

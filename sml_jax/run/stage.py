@@ -75,15 +75,15 @@ def check_stage(stage: Any) -> None:
       UserError: a member is missing, or `score` is no StepScore; the error names it.
     """
     # A protocol's own isinstance would say that something is missing, and not what.
-    missing = [
+    missing_members = [
         f"{member}()" if is_method else member
         for member, is_method in _MEMBERS.items()
         if not hasattr(stage, member) or (is_method and not callable(getattr(stage, member)))
     ]
-    if missing:
+    if missing_members:
         raise UserError(
-            f"experiment: the stage {type(stage).__name__} has no {', no '.join(missing)}: a stage has all members of "
-            "sml_jax.run.stage.Stage"
+            f"experiment: the stage {type(stage).__name__} has no {', no '.join(missing_members)}: a stage has "
+            "all members of sml_jax.run.stage.Stage"
         )
     # A score of another kind would be found out after the first step.
     if not isinstance(stage.score, StepScore):

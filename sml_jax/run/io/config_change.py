@@ -30,10 +30,10 @@ def config_changes(before: str, after: str) -> list[str]:
     Returns:
       Lines such as "Online.steps: 100 -> 200", sorted. Settings in `MAY_CHANGE` are left out.
     """
-    old, new = settings(before), settings(after)
+    old_settings, new_settings = settings(before), settings(after)
     lines = []
-    for name in sorted(old.keys() | new.keys()):
-        old_value, new_value = old.get(name, "(not set)"), new.get(name, "(not set)")
+    for name in sorted(old_settings.keys() | new_settings.keys()):
+        old_value, new_value = old_settings.get(name, "(not set)"), new_settings.get(name, "(not set)")
         if old_value != new_value and not _may_change(name):
             lines.append(f"{name}: {old_value} -> {new_value}")
     return lines
@@ -56,10 +56,10 @@ def settings(text: str) -> dict[str, str]:
     values: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
-        binding = _NAME.match(line)
-        if binding:
-            name = binding[1]
-            values[name] = line[binding.end() :].rstrip("\\").strip()
+        binding_match = _NAME.match(line)
+        if binding_match:
+            name = binding_match[1]
+            values[name] = line[binding_match.end() :].rstrip("\\").strip()
         # Gin wraps long values: what is indented belongs to the setting above.
         elif line[:1].isspace() and name:
             values[name] = f"{values[name]} {line.strip()}".strip()

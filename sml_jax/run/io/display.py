@@ -94,8 +94,8 @@ class Progress:
         now = self._clock()
         self._reports.append((now, done))
         time_left = self._time_left(done)
-        shown = [f"{name} {_number(value)}" for name, value in (values or {}).items()]
-        report = "  ".join([f"step {done}/{self._total}", *shown])
+        shown_values = [f"{name} {_number(value)}" for name, value in (values or {}).items()]
+        report = "  ".join([f"step {done}/{self._total}", *shown_values])
         if self._bar is not None:
             # On a terminal: redraw the line.
             self._bar.update(self._task, completed=done, report=report, left=f"left {time_left}")
@@ -122,10 +122,10 @@ class Progress:
 
         It is unknown at the first report: that step includes the compilation, and a resumed run did not start at 0.
         """
-        (first_time, first_done), (last_time, _) = self._reports[0], self._reports[-1]
-        if done <= first_done:
+        (oldest_time, oldest_done), (newest_time, _) = self._reports[0], self._reports[-1]
+        if done <= oldest_done:
             return "-"
-        return _clock_time((last_time - first_time) / (done - first_done) * max(0, self._total - done))
+        return _clock_time((newest_time - oldest_time) / (done - oldest_done) * max(0, self._total - done))
 
 
 def printable(text: str) -> str:
@@ -143,6 +143,6 @@ def _number(value: Any) -> str:
 
 def _clock_time(seconds: float) -> str:
     """Hours, minutes and seconds, as 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remaining_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remaining_seconds:02d}"

@@ -77,8 +77,10 @@ class RunFolder:
           ValueError: a value is not a scalar, or is named "step" or "stage".
           UserError: the file cannot be written.
         """
-        if clash := {"step", "stage"} & set(values):
-            raise ValueError(f"metrics may not be named {sorted(clash)}: these name the line's step and stage.")
+        if reserved_names := {"step", "stage"} & set(values):
+            raise ValueError(
+                f"metrics may not be named {sorted(reserved_names)}: these name the line's step and stage."
+            )
         # All values are looked at before anything is written.
         scalars = {name: _scalar(name, value) for name, value in values.items()}
         self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
@@ -151,8 +153,8 @@ class RunFolder:
                 os.truncate(path, min(path.stat().st_size, positions.get(path.name, 0)))
                 _drop_torn_line(path)
                 size = path.stat().st_size
-            if lost := positions.get(path.name, 0) - size:
-                warnings.append(f"{path} has lost {lost} bytes that it had at the checkpoint")
+            if lost_bytes := positions.get(path.name, 0) - size:
+                warnings.append(f"{path} has lost {lost_bytes} bytes that it had at the checkpoint")
         # Event files are not cut: TensorBoard is told what to hide when the first point is written.
         self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
         return warnings
@@ -240,10 +242,10 @@ def to_json(value: Any) -> Any:
 
 def _scalar(name: str, value: Any) -> float | int | None:
     """A metric as a plain number; None if it is not finite. Raises ValueError for anything else."""
-    plain = to_json(value)
-    if plain is None or isinstance(plain, int | float):
-        return plain
-    raise ValueError(f"metric {name!r} is not a scalar: {plain!r}")
+    number = to_json(value)
+    if number is None or isinstance(number, int | float):
+        return number
+    raise ValueError(f"metric {name!r} is not a scalar: {number!r}")
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -256,9 +258,9 @@ def _drop_torn_line(path: Path) -> None:
         while end > 0:
             start = max(0, end - 65536)
             file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
+            newline_index = file.read(end - start).rfind(b"\n")
+            if newline_index >= 0:
+                end = start + newline_index + 1
                 break
             end = start
         file.truncate(end)

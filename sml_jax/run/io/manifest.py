@@ -28,9 +28,9 @@ def write_manifest(folder: Path) -> None:
     # Files directly in the folder are left out: Orbax writes its notes there after the manifest.
     files = sorted(path for child in folder.iterdir() if child.is_dir() for path in child.rglob("*") if path.is_file())
     with ThreadPoolExecutor(_READERS) as pool:
-        pairs = zip(files, pool.map(digest, files), strict=True)
-        listed = {str(path.relative_to(folder)): [path.stat().st_size, sha256] for path, sha256 in pairs}
-    (folder / MANIFEST).write_text(json.dumps(listed))
+        files_and_digests = zip(files, pool.map(digest, files), strict=True)
+        manifest = {str(path.relative_to(folder)): [path.stat().st_size, sha256] for path, sha256 in files_and_digests}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 def damage(folder: Path) -> str:
@@ -40,8 +40,8 @@ def damage(folder: Path) -> str:
       In words the first thing that is wrong, such as a file that is missing; "" if all files are unchanged.
     """
     try:
-        listed = json.loads((folder / MANIFEST).read_text())
-        expected = {str(name): (int(size), str(sha256)) for name, (size, sha256) in listed.items()}
+        manifest = json.loads((folder / MANIFEST).read_text())
+        expected = {str(name): (int(size), str(sha256)) for name, (size, sha256) in manifest.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, TypeError, AttributeError):
@@ -68,9 +68,9 @@ def changed(folder: Path, digests: Mapping[str, str]) -> str:
     """
 
     def trouble(item: tuple[str, str]) -> str:
-        name, expected = item
+        name, expected_sha256 = item
         try:
-            return "" if digest(folder / name) == expected else f"{name} has changed"
+            return "" if digest(folder / name) == expected_sha256 else f"{name} has changed"
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:

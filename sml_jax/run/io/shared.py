@@ -55,18 +55,18 @@ def open_folder(path: str | os.PathLike[str]) -> RunFolder:
     # On a disk that each process has to itself, checkpoints would fall apart.
     if process_count() > 1:
         # Process 0 puts down a file under a name that nobody else uses, and every process looks for it.
-        name, where = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
-        marker = folder.path / name
+        marker_name, primary_path = broadcast([f".shared-{os.getpid()}-{secrets.token_hex(4)}", str(folder.path)])
+        marker = folder.path / marker_name
         if is_primary():
             marker.touch()
         # A barrier: nobody looks before the file is there.
         all_gather(None)
-        seen = all_gather(marker.exists())
+        seen_by_process = all_gather(marker.exists())
         if is_primary():
             marker.unlink()
-        if not all(seen):
+        if not all(seen_by_process):
             raise UserError(
-                f"process {seen.index(False)} does not see the files that process 0 writes to {where}: give a "
-                "--workdir on a disk that all processes share"
+                f"process {seen_by_process.index(False)} does not see the files that process 0 writes to "
+                f"{primary_path}: give a --workdir on a disk that all processes share"
             )
     return folder

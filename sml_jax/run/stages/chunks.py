@@ -42,7 +42,7 @@ def write_chunk(path: Path, chunk: RolloutChunk) -> None:
       UserError: the file cannot be written.
     """
     arrays = {name: getattr(chunk.transcript, name) for name in _ARRAYS}
-    texts = {
+    json_values = {
         "metrics": to_json(chunk.metrics),
         "dialogues": to_json(chunk.dialogues),
         "max_student_tokens": chunk.transcript.max_student_tokens,
@@ -50,7 +50,7 @@ def write_chunk(path: Path, chunk: RolloutChunk) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            np.savez_compressed(file, allow_pickle=False, texts=np.array(json.dumps(texts)), **arrays)
+            np.savez_compressed(file, allow_pickle=False, texts=np.array(json.dumps(json_values)), **arrays)
 
 
 def read_chunk(path: Path) -> RolloutChunk | None:
@@ -58,8 +58,8 @@ def read_chunk(path: Path) -> RolloutChunk | None:
     try:
         with np.load(path, allow_pickle=False) as members:
             arrays = {name: members[name] for name in _ARRAYS}
-            texts = json.loads(str(members["texts"]))
-        transcript = Transcript(**arrays, max_student_tokens=texts["max_student_tokens"])
-        return RolloutChunk(transcript, texts["metrics"], texts["dialogues"])
+            json_values = json.loads(str(members["texts"]))
+        transcript = Transcript(**arrays, max_student_tokens=json_values["max_student_tokens"])
+        return RolloutChunk(transcript, json_values["metrics"], json_values["dialogues"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

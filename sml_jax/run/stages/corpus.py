@@ -67,18 +67,18 @@ class Corpus:
           UserError: the run's contexts are written in a chat template, or rows are longer than the model's contexts.
         """
         self._chat(context)
-        longest = self.buckets[-1]
-        if longest > context.model.config.max_length:
+        longest_row = self.buckets[-1]
+        if longest_row > context.model.config.max_length:
             raise UserError(
-                f"{self.name}: texts of up to {longest} tokens, but the model's max_length is "
+                f"{self.name}: texts of up to {longest_row} tokens, but the model's max_length is "
                 f"{context.model.config.max_length}: fewer buckets or a longer model"
             )
 
     def workload(self, rules: DialogueRules) -> StageWork:
         """One update with rows of the longest padded length; there is no rollout. See `Stage.workload`."""
-        longest = self.buckets[-1]
-        rows = self.tokens // longest
-        return StageWork(update=UpdateWork(self.optimizer, None, rows, longest, rows, steps=1))
+        longest_row = self.buckets[-1]
+        row_count = self.tokens // longest_row
+        return StageWork(update=UpdateWork(self.optimizer, None, row_count, longest_row, row_count, steps=1))
 
     def run(self, context: RunContext, state: RunState) -> RunState:
         """Trains on the stream of text; see `Stage.run`."""
@@ -86,8 +86,8 @@ class Corpus:
         learner = Learner(context.model, self.optimizer, mesh=context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
         # The stream is generated, not read: a resumed run plays it again up to where it stood.
-        done = state.position.step
-        stream = islice(self._batches(context), done, self.steps) if done < self.steps else iter(())
+        steps_done = state.position.step
+        stream = islice(self._batches(context), steps_done, self.steps) if steps_done < self.steps else iter(())
         # The display shows a mean over the last steps, since texts of one step have one length.
         recent_nll: list[float] = []
         with Progress(self.name, self.steps) as progress:
@@ -114,13 +114,13 @@ class Corpus:
     def _batches(self, context: RunContext) -> Iterator[MicroBatch]:
         """Batches without end."""
         # Rows of like length wait together until they fill a step.
-        waiting: dict[int, list[WeightedText]] = {bucket: [] for bucket in self.buckets}
+        waiting_rows: dict[int, list[WeightedText]] = {bucket: [] for bucket in self.buckets}
         for row in self.text.examples(self._chat(context), context.seed):
             bucket = bucket_of(len(row.tokens), self.buckets)
-            waiting[bucket].append(row)
-            if len(waiting[bucket]) == self.tokens // bucket:
-                yield _batch(waiting[bucket], bucket)
-                waiting[bucket] = []
+            waiting_rows[bucket].append(row)
+            if len(waiting_rows[bucket]) == self.tokens // bucket:
+                yield _batch(waiting_rows[bucket], bucket)
+                waiting_rows[bucket] = []
 
 
 def _batch(rows: list[WeightedText], time: int) -> MicroBatch:

@@ -104,10 +104,10 @@ class Offline:
     def workload(self, rules: DialogueRules) -> StageWork:
         """The rollout, and the updates of all epochs if every dialogue is selected. See `Stage.workload`."""
         dialogues = self.problems * self.samples
-        longest = self.buckets[-1] if self.buckets else None
+        longest_row = self.buckets[-1] if self.buckets else None
         steps = self.epochs * -(-dialogues // self.batch)
-        trained = dialogues * self.epochs
-        update = UpdateWork(self.optimizer, None, self.micro_batch_size, longest, trained, steps)
+        rows_trained = dialogues * self.epochs
+        update = UpdateWork(self.optimizer, None, self.micro_batch_size, longest_row, rows_trained, steps)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
@@ -122,29 +122,29 @@ class Offline:
         buckets = self.buckets or engine.capacities
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
-        kept = self._kept(context, state, rules, engine)
+        kept_dialogues = self._kept(context, state, rules, engine)
         # A checkpoint of this stage was written after the rollout, and so counts its problems and ids already.
         if not state.position.step:
             state = state.after_rollout(self.problems, self.problems * self.samples)
-        kept_count = len(kept.length)
-        batches = -(-kept_count // self.batch)
-        steps = self.epochs * batches
+        kept_count = len(kept_dialogues.length)
+        steps_per_epoch = -(-kept_count // self.batch)
+        steps = self.epochs * steps_per_epoch
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
         with Progress(f"{self.name}: fine-tuning on {kept_count} dialogues", steps) as progress:
             while state.position.step < steps:
                 # Each epoch shuffles anew, by seed, epoch and stage alone, so that a resumed run keeps the order.
-                epoch, index = divmod(state.position.step, batches)
+                epoch, step_in_epoch = divmod(state.position.step, steps_per_epoch)
                 order = np.random.default_rng([context.seed, epoch, 1, state.position.stage]).permutation(kept_count)
-                chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
-                batch = dialogues_at(kept, chosen)
+                chosen_indices = np.sort(order[step_in_epoch * self.batch : (step_in_epoch + 1) * self.batch])
+                batch = dialogues_at(kept_dialogues, chosen_indices)
                 # Weights are shares of a step's loss, so the method is asked anew for each batch.
                 signals = signals_of(self.method, batch)
-                parts = micro_batches(batch.tokens, batch.length, signals, micro_batch_size, buckets)
-                train_state, loss_metrics = learner.update(state.train_state, parts)
+                batch_parts = micro_batches(batch.tokens, batch.length, signals, micro_batch_size, buckets)
+                train_state, loss_metrics = learner.update(state.train_state, batch_parts)
                 metrics = {**signals.metrics, **loss_metrics}
-                last = state.position.step + 1 == steps
-                state = bookkeeper.step_done(state.with_update(train_state), metrics, last=last)
+                is_last = state.position.step + 1 == steps
+                state = bookkeeper.step_done(state.with_update(train_state), metrics, last=is_last)
                 progress.step(state.position.step, {self.score.metric: metrics[self.score.metric]})
         return state
 
@@ -160,15 +160,15 @@ class Offline:
         bookkeeper = context.bookkeeper
         folder = bookkeeper.folder.path / f"stage{state.position.stage}_{self.name}"
         # One file for each chunk, named after its first problem.
-        starts = range(0, self.problems, self.problems_per_chunk)
-        paths = [folder / f"{start:08d}.npz" for start in starts]
+        first_problems = range(0, self.problems, self.problems_per_chunk)
+        paths = [folder / f"{first_problem:08d}.npz" for first_problem in first_problems]
         chunks: list[RolloutChunk] = []
         with Progress(f"{self.name}: dialogues", self.problems * self.samples) as progress:
-            for start, path in zip(starts, paths, strict=True):
+            for first_problem, path in zip(first_problems, paths, strict=True):
                 # All processes play a chunk together or none does.
                 chunk = read_chunk(path)
                 if any_process(chunk is None):
-                    chunk = self._roll_out(context, state, rules, engine, start, progress)
+                    chunk = self._roll_out(context, state, rules, engine, first_problem, progress)
                     if is_primary():
                         write_chunk(path, chunk)
                 assert chunk is not None
@@ -178,14 +178,14 @@ class Offline:
                 chunks.append(chunk)
         # A checkpoint is of no use with other dialogues than those that it was trained on.
         bookkeeper.depend_on(paths)
-        kept = joined([chunk.transcript for chunk in chunks])
-        if not len(kept.length):
-            dropped = sum(chunk.metrics["dropped"] for chunk in chunks)
+        kept_dialogues = joined([chunk.transcript for chunk in chunks])
+        if not len(kept_dialogues.length):
+            dropped_count = sum(chunk.metrics["dropped"] for chunk in chunks)
             raise UserError(
-                f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped} were dropped), so "
-                "there is nothing to learn from: more problems or turns, or an easier task"
+                f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped_count} were "
+                "dropped), so there is nothing to learn from: more problems or turns, or an easier task"
             )
-        return kept
+        return kept_dialogues
 
     def _roll_out(
         self,
@@ -201,14 +201,14 @@ class Offline:
         position = state.position
         if position.step:
             position = position.after_rollout(-self.problems, -self.problems * self.samples)
-        count = min(self.problems_per_chunk, self.problems - start)
+        problem_count = min(self.problems_per_chunk, self.problems - start)
         dialogues_before = start * self.samples
         if not engine.executable_count():
             progress.note("compiling...")
             engine.warm_up(state.params)
         played = play(
             context.task,
-            problems_at(context.task.problems("train"), context.seed, position.problems + start, count),
+            problems_at(context.task.problems("train"), context.seed, position.problems + start, problem_count),
             context.framing,
             engine,
             state.params,
@@ -224,11 +224,15 @@ class Offline:
         # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
         transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
         # What the method gives no weight is not trained on, and so not kept.
-        kept = np.flatnonzero(signals_of(self.method, transcript).trains())
-        counts = {"dialogues": len(transcript.reward), "kept": len(kept), "dropped": int(transcript.dropped.sum())}
-        logged = worth_writing(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
+        kept_indices = np.flatnonzero(signals_of(self.method, transcript).trains())
+        counts = {
+            "dialogues": len(transcript.reward),
+            "kept": len(kept_indices),
+            "dropped": int(transcript.dropped.sum()),
+        }
+        logged_dialogues = worth_writing(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
         return RolloutChunk(
-            dialogues_at(transcript, kept),
+            dialogues_at(transcript, kept_indices),
             dialogue_statistics(played.dialogues) | counts,
-            context.bookkeeper.records(logged, steps_ahead=1),
+            context.bookkeeper.records(logged_dialogues, steps_ahead=1),
         )

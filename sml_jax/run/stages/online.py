@@ -77,10 +77,10 @@ class Online:
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
         # A method that compares the dialogues of a problem says how many it needs.
-        needed = getattr(self.method, "min_group_size", 1)
-        if self.group_size < needed:
+        needed_size = getattr(self.method, "min_group_size", 1)
+        if self.group_size < needed_size:
             raise UserError(
-                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed} "
+                f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed_size} "
                 "or more dialogues of a problem to compare"
             )
         check_buckets(self.name, self.buckets)
@@ -97,8 +97,8 @@ class Online:
     def workload(self, rules: DialogueRules) -> StageWork:
         """One step: a rollout and its update. See `Stage.workload`."""
         dialogues = self.problems_per_step * self.group_size
-        longest = self.buckets[-1] if self.buckets else None
-        update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest, dialogues, steps=1)
+        longest_row = self.buckets[-1] if self.buckets else None
+        update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest_row, dialogues, steps=1)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
@@ -139,26 +139,26 @@ class Online:
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
                 state = state.after_rollout(self.problems_per_step, len(played.dialogues))
-                rolled_out = time.monotonic()
+                rollout_ended = time.monotonic()
                 # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
                 # and the step is counted all the same.
-                parts, metrics = self._batch(played, micro_batch_size, buckets)
-                if parts:
-                    train_state, loss_metrics = learner.update(state.train_state, parts)
+                batch_parts, metrics = self._batch(played, micro_batch_size, buckets)
+                if batch_parts:
+                    train_state, loss_metrics = learner.update(state.train_state, batch_parts)
                     state = state.with_update(train_state)
                     metrics |= loss_metrics
                 # The report.
                 seconds = time.monotonic() - started
                 metrics |= {
-                    "rollout_seconds": rolled_out - started,
-                    "update_seconds": seconds - (rolled_out - started),
+                    "rollout_seconds": rollout_ended - started,
+                    "update_seconds": seconds - (rollout_ended - started),
                     "dialogues_per_second": len(played.dialogues) / seconds,
                     "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
-                logged = worth_writing(played.dialogues, self.dialogues_logged)
-                state = bookkeeper.step_done(state, metrics, logged, last=step + 1 == self.steps)
-                shown = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
-                progress.step(state.position.step, shown)
+                logged_dialogues = worth_writing(played.dialogues, self.dialogues_logged)
+                state = bookkeeper.step_done(state, metrics, logged_dialogues, last=step + 1 == self.steps)
+                shown_values = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
+                progress.step(state.position.step, shown_values)
         return state
 
     def _batch(self, played: Played, rows: int, buckets: tuple[int, ...]) -> tuple[list[MicroBatch], dict[str, float]]:
@@ -172,17 +172,17 @@ class Online:
         metrics = {**dialogue_statistics(played.dialogues), **signals.metrics}
         # A loss says whether a dialogue without advantage can have a gradient, as under a KL term.
         skip_zero_advantage = getattr(self.loss, "zero_without_advantage", False)
-        chosen = np.flatnonzero(signals.trains(skip_zero_advantage=skip_zero_advantage))
-        metrics["dialogues_trained"] = float(len(chosen))
-        if not len(chosen):
+        chosen_indices = np.flatnonzero(signals.trains(skip_zero_advantage=skip_zero_advantage))
+        metrics["dialogues_trained"] = float(len(chosen_indices))
+        if not len(chosen_indices):
             return [], metrics
-        parts = micro_batches(
-            transcript.tokens[chosen],
-            transcript.length[chosen],
-            signals.rows(chosen),
+        batch_parts = micro_batches(
+            transcript.tokens[chosen_indices],
+            transcript.length[chosen_indices],
+            signals.rows(chosen_indices),
             rows,
             buckets,
-            group=transcript.group[chosen],
+            group=transcript.group[chosen_indices],
             rows_per_prefix=self.rows_per_prefix,
         )
-        return parts, metrics
+        return batch_parts, metrics
