@@ -42,16 +42,17 @@ _BOILERPLATE = re.compile(
 
 
 def is_program(gold: str) -> bool:
-    """Whether an answer is program text, which `copies_program` judges, and not a number, formula or sentence."""
+    """Whether a gold answer is a program of several lines, rather than a number, formula or sentence."""
     return "\n" in gold.strip() and _PROGRAM.search(gold) is not None
 
 
 def copies_program(solution: str, teacher_text: str, public_text: str) -> bool:
-    """Whether a text copies lines of a solution that are not public yet.
+    """Whether a teacher's text copies so much of a solution that it gives the program away.
 
-    One long line, or two telling lines that follow each other, or every telling line of a body that has at most two.
-    Spacing, comments, quotes and fences do not matter, nor what the variables are called. Boilerplate (a signature, an
-    import, `for i in range(n):`, `total = 0`, `return total`) is not telling; nor is a line that `public_text` holds.
+    It does if it copies one long line, or two neighbouring lines that count, or all lines that count of a program that
+    has only one or two. Lines do not count if any program might have them (a signature, an import,
+    `for i in range(n):`, `total = 0`, `return total`), nor if `public_text` has them. Spacing, comments, quotes, fences
+    and the names of variables make no difference.
 
     Args:
       solution: the program.

@@ -72,10 +72,11 @@ _ANNOUNCED = re.compile(
 
 
 def is_label(text: str, mention: Mention) -> bool:
-    """Whether a number only names something: "step 2", "equation (5)", the "3." of a numbered list.
+    """Whether a number is only the name of something: "step 2", "equation (5)", the "3." of a numbered list.
 
     Args:
-      text: from `plain_numbers`. mention: a number in it.
+      text: a text that `plain_numbers` has rewritten.
+      mention: a number in that text, from `mentions`.
     """
     before, after = _around(text, mention)
     if _LABELLED.search(before):
@@ -89,15 +90,17 @@ def is_label(text: str, mention: Mention) -> bool:
 
 
 def is_stated(text: str, mention: Mention, public_text: str) -> bool:
-    """Whether a number in a teacher's turn may stand for what the problem asks.
+    """Whether a number in a teacher's turn may be meant as the answer.
 
-    A large number nearly always does. A small one (up to ten) is also the furniture of any explanation: it counts
-    unless it is an operand, a set phrase ("the two sides", "one of") or a count of what is being talked about.
+    Labels, bounds ("less than 50") and counts of the conversation ("2 mistakes") are not. Any other number above ten
+    nearly always is. Whole numbers up to ten occur in every explanation, so they are not if they are operands ("divide
+    by 2"), part of a set phrase ("the two sides", "one of"), or count "terms" or "digits" that nobody asked for.
 
     Args:
-      text: the teacher's turn, from `plain_numbers`.
-      mention: a number in it.
-      public_text: the problem and the student's turns; they tell whether "terms" or "digits" are what is asked for.
+      text: the teacher's turn, rewritten by `plain_numbers`.
+      mention: a number in that text, from `mentions`.
+      public_text: the problem and the student's turns. If they name the counted thing ("terms"), its count may be the
+        answer.
     """
     if is_label(text, mention):
         return False
@@ -124,10 +127,11 @@ def is_stated(text: str, mention: Mention, public_text: str) -> bool:
 
 
 def is_announced(text: str, mention: Mention) -> bool:
-    """Whether a number is said to be the answer in so many words: "the answer is 5", "you should get 5".
+    """Whether a text says explicitly that a number is the answer: "the answer is 5", "you should get 5".
 
     Args:
-      text: from `plain_numbers`. mention: a number in it.
+      text: a text that `plain_numbers` has rewritten.
+      mention: a number in that text, from `mentions`.
     """
     return _ANNOUNCED.search(" " + _around(text, mention)[0]) is not None
 

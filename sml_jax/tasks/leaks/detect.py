@@ -23,17 +23,18 @@ _BETWEEN = re.compile(r"[\s,;&(){}\[\]]*+(?:\b(?:and|or)\b)?[\s(){}]*+(?:[a-z]\s
 def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
     """Whether the teacher says the answer before the student has.
 
-    A number leaks where an equal number is stated, in whatever form: "0.5", "1/2", `\\frac{1}{2}`, "50%", "one half";
-    "1,000", "10^3", "a thousand". It does not as part of a longer number, as a label ("step 2", a numbered list), as a
-    count of what is talked about ("2 mistakes") or as a bound ("less than 50"); one up to ten does not as an operand
-    ("divide by 2") or in a set phrase ("the two sides") either. A sum to be done ("40 + 2", "48/2") states nothing.
-    An expression leaks in LaTeX, Unicode or as typed, its terms in any order; a tuple or list of numbers with any
-    separators; a program by the lines that are copied from it (`leaks.code.copies_program`); "yes", "true" or the
-    letter of a choice where it is given as the answer; other answers where they stand with the same words or symbols,
-    whatever the case and spacing. A GSM8K solution counts by what follows its `####`.
+    A number leaks if the teacher states an equal number in any form: "0.5", "1/2", `\\frac{1}{2}`, "50%", "one half";
+    "1,000", "10^3", "a thousand". It does not leak as part of a longer number, as a label ("step 2", a numbered list),
+    as a count of the conversation ("2 mistakes"), as a bound ("less than 50"), or as a calculation ("40 + 2", "48/2").
+    A whole number up to ten does not leak as an operand ("divide by 2") or in a set phrase ("the two sides") either.
 
-    Nothing that is public already leaks, except a number of the problem's own that the teacher announces ("the answer
-    is 5") when nobody has yet.
+    An expression leaks in LaTeX, in Unicode or as typed, with its terms in any order. A tuple or list of numbers leaks
+    with any separators, a program by the lines that are copied from it (`leaks.code.copies_program`). "yes", "true" and
+    the letter of a choice leak if they are given as the answer. Any other answer leaks if its words or symbols are
+    repeated, whatever their case and spacing. Of a GSM8K solution, the answer is what follows its `####`.
+
+    What is public already does not leak. The exception is a number in the problem's statement: saying that it is the
+    answer ("the answer is 5") leaks, unless the student has said so.
 
     Args:
       gold: the answer.
@@ -41,7 +42,7 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
       student_so_far: all that is public already: the problem's statement and the student's turns.
 
     Returns:
-      True if `teacher_utterance` holds the answer and `student_so_far` does not. Any texts get an answer.
+      True if `teacher_utterance` gives the answer and `student_so_far` does not. No text raises an error.
 
     References:
       The string match of RL2F's leak check, arXiv 2602.16066; its judge model is not part of this.

@@ -28,13 +28,13 @@ _MAX_CHARACTERS = 300  # of an answer
 
 
 def holds_expression(text: str, gold: str) -> bool:
-    """Whether a text holds an expression as a whole: "2x + 3", "3+2x" and "$3 + 2x$" hold "2x+3"; "12x+3" does not.
+    """Whether a text has an expression in it: "2x + 3", "3+2x" and "$3 + 2x$" have "2x+3", but "12x+3" has not.
 
-    An equation such as "y = 2x - 1" also counts by its right side. Prose is not an expression, nor is a single number.
+    Of an equation such as "y = 2x - 1" the right side alone is enough.
 
     Args:
       text: any text.
-      gold: the answer.
+      gold: the expression to look for. If it is prose or a single number, the result is False.
     """
     if len(gold) > _MAX_CHARACTERS or not (forms := _forms(gold)):
         return False

@@ -74,15 +74,15 @@ _NONE = re.compile(
 
 
 def canonical(text: str, thousands: bool = True) -> str:
-    r"""Rewrites an answer so that answers which differ only in spelling mostly become the same text.
+    r"""Rewrites an answer in one spelling, so that two forms of the same answer mostly become the same text.
 
-    Dollar signs, LaTeX's spacing, `\text{}`, degree signs, thousands' commas and a full stop go; unicode signs
-    become LaTeX, decimal digits of every script ASCII, and fractions of whole numbers `\frac{a}{b}`. A percent sign
-    stays.
+    Dollar signs, LaTeX's spacing, `\text{}`, degree signs, thousands' commas and a final full stop are removed. Unicode
+    signs become LaTeX, digits of other scripts become ASCII, and fractions of whole numbers become `\frac{a}{b}`. A
+    percent sign stays.
 
     Args:
-      text: an answer, alone.
-      thousands: whether "1,000" is read as one number.
+      text: the answer, without words around it.
+      thousands: whether "1,000" is one number; if not, its comma stays.
     """
     if not text.isascii():
         text = _ascii(text)
@@ -135,7 +135,7 @@ def _ascii(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Removes spaces from a canonical text and lowers the case of its words, so that texts can be compared."""
+    """Prepares a text from `canonical` for comparison: without spaces, and with its words in lower case."""
     text = re.sub(r"\b([AaPp])\. ?[Mm]\b\.?", r"\1m", text)
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
     if _NONE.fullmatch(text):
@@ -145,7 +145,11 @@ def folded(text: str) -> str:
 
 
 def split_parts(text: str) -> list[str]:
-    """Splits an answer that is a list or set into its parts, at commas, semicolons, "and" and "or" outside brackets."""
+    """Splits an answer from `canonical` that is a list or set into its elements.
+
+    It is split at commas, semicolons, "and" and "or" that are not in brackets. A part with a plus-minus sign becomes
+    two. An answer that is no list is the only element.
+    """
     # A set of elements loses its braces; one with a condition does not.
     inner = re.fullmatch(r"\\\{(.*)\\\}", text)
     if inner and "\\}" not in inner[1] and "|" not in inner[1] and "\\mid" not in inner[1]:

@@ -54,12 +54,16 @@ _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
 def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
-    """Whether two bare answers agree: as text, as numbers, part by part, or by algebra.
+    """Whether two answers, without words around them, are the same: as text, as numbers, as lists, or by algebra.
 
     Args:
       gold: the reference answer.
       attempt: the answer that is judged.
-      equal: judges two LaTeX expressions by algebra (see `equivalence.TimedEquivalence`); may raise TimeoutError.
+      equal: is called with (gold, attempt) as LaTeX and tells whether they are equal by algebra; see
+        `equivalence.TimedEquivalence.equal`.
+
+    Raises:
+      TimeoutError: `equal` took too long.
     """
     left, right = canonical(gold), canonical(attempt)
     if not left or not right:

@@ -21,15 +21,14 @@ _MEMO_SIZE = 1 << 14  # answers
 
 
 class EquivalencePool:
-    """Processes that judge whether two LaTeX expressions are equal. Usable from many threads.
+    """Processes that judge whether two LaTeX expressions are equal. It can be used from many threads at once.
 
-    A process starts at the first need, is killed when it is late or this object goes, and is started again in the
-    background; none outlives the interpreter.
+    A process is started when it is first needed. It is killed when it takes too long, and then started again in the
+    background, or when this object is deleted. No process outlives the interpreter.
 
     Args:
-      workers: processes at most; None for the number of cores that this process may use, and at least 2: while a
-        killed one starts again, another is ready.
-      hard_s: seconds a process may take over one pair before it is killed.
+      workers: the most processes; None for `worker_count()`.
+      hard_s: seconds that a process may take over one pair before it is killed.
     """
 
     def __init__(self, workers: int | None = None, hard_s: float = _HARD_S) -> None:
@@ -44,28 +43,28 @@ class EquivalencePool:
         self._warm = False  # whether `start` was called
 
     def start(self, count: int = 2) -> None:
-        """Starts `count` processes without waiting for them. The others start when they are needed."""
+        """Starts `count` of the processes in the background. The others start when they are needed."""
         with self._free:
             self._warm = True
             for worker in self._idle[:count]:
                 worker.start()
 
     def close(self) -> None:
-        """Kills the processes that are idle. A later question starts them again."""
+        """Kills all processes that are not answering a question. A later `ask` starts them again."""
         with self._free:
             for worker in self._idle:
                 worker.close()
 
     def ask(self, gold: str, attempt: str, timeout_s: float) -> bool:
-        """Whether two LaTeX texts are equal.
+        """Whether two LaTeX expressions are equal. The result is remembered.
 
         Args:
-          gold: the reference; math-verify follows its form. Answers are remembered, time-outs are not.
-          attempt: what is judged.
-          timeout_s: seconds that this may take, once a process is free and running.
+          gold: the reference. The order matters: math-verify judges the attempt by the form of the reference.
+          attempt: the expression that is judged.
+          timeout_s: seconds that the judgement may take, not counting the wait for a free process.
 
         Raises:
-          TimeoutError: the process gave no verdict in time.
+          TimeoutError: there was no judgement in time, or the process died.
           RuntimeError: no process can be started.
         """
         with self._free:
@@ -100,13 +99,16 @@ class EquivalencePool:
 
 
 def worker_count() -> int:
-    """How many processes a pool has by default: one for each core, at least 2 and at most 16."""
+    """Number of processes of a pool by default: one for each core, but at least 2 and at most 16.
+
+    With two, one is ready while the other starts again after it was killed.
+    """
     return max(2, min(cores(), 16))
 
 
 @lru_cache(maxsize=1)
 def shared_pool() -> EquivalencePool:
-    """The one pool of this process.
+    """The pool that all of this Python process shares; the first call makes it.
 
     Raises:
       UserError: math-verify is not installed.
@@ -117,17 +119,23 @@ def shared_pool() -> EquivalencePool:
 
 
 class TimedEquivalence:
-    """Asks the shared pool whether expressions are equal, all questions together within a time.
+    """Asks the shared pool whether expressions are equal, with one deadline for all questions together.
 
     Args:
-      seconds: for all questions, from now on.
+      seconds: from the creation of this object to the deadline.
     """
 
     def __init__(self, seconds: float = _HARD_S) -> None:
         self._deadline = time.monotonic() + seconds
 
     def equal(self, gold: str, attempt: str) -> bool:
-        """Whether two LaTeX texts are equal, see `EquivalencePool.ask`."""
+        """Whether two LaTeX expressions are equal, see `EquivalencePool.ask`.
+
+        Raises:
+          TimeoutError: the deadline passed, or the process died.
+          UserError: math-verify is not installed.
+          RuntimeError: no process can be started.
+        """
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")

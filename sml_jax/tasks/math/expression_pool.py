@@ -89,12 +89,11 @@ def _serve_expressions(max_characters: int, memory_bytes: int) -> None:
 
 
 class ExpressionPool:
-    """Evaluates expressions in the one variable `x` over the integers, in one persistent worker process.
+    """Evaluates expressions in the variable `x` for integers, in one worker process that goes on between calls.
 
-    An expression is at most 40 terms of `x`, whole numbers of at most 6 digits, `+ - * // %` and brackets. Anything
-    else is an error for that expression alone: the worker checks the syntax tree before it evaluates, has limited
-    memory, and is killed and started again when an expression keeps it silent. Usable from several threads, one
-    call at a time. Results are remembered.
+    An expression may have `x`, whole numbers of at most 6 digits, `+ - * // %` and brackets, with at most 40 operators
+    and operands. The worker checks this before it evaluates, and has limited memory. It is killed and started again if
+    an expression takes too long. Results are remembered. Threads may share a pool; their calls wait for each other.
 
     Args:
       timeout_s: seconds that one expression may take.
@@ -113,7 +112,7 @@ class ExpressionPool:
         self.close()
 
     def close(self) -> None:
-        """Ends the worker. A later call of `outputs` starts another."""
+        """Kills the worker process. A later call of `outputs` starts another."""
         with self._lock:
             self._worker.close()
 
@@ -125,10 +124,11 @@ class ExpressionPool:
           inputs: m values of x.
 
         Returns:
-          n results in order: the m values (of at most 15 digits), or one line that says what is wrong.
+          n results in order. Each is a list of the m values, or one line of text that says what is wrong with the
+          expression: it is not allowed, takes too long, divides by zero or has a value of more than 15 digits.
 
         Raises:
-          RuntimeError: the worker does not start.
+          RuntimeError: the worker process cannot be started.
         """
         points = tuple(int(value) for value in inputs)
         with self._lock:

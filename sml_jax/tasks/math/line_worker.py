@@ -15,16 +15,17 @@ from typing import Any
 
 
 class LineWorker:
-    """A child Python process that answers one request line with a known number of lines.
+    """A child Python process that answers each line of text that it is sent with a known number of lines.
 
-    The child runs the source text of `serve`, so that function imports what it needs and names nothing outside
-    itself. It first prints one line of greeting, and ends when its input does. It is not forked from this process
-    (JAX threads are live), starts at the first need, and is killed when late or when this object goes.
+    The child runs the source text of the function `serve`, which therefore must import what it needs itself and use no
+    name from outside. The function must first print one line, to show that it is ready, and return when its standard
+    input ends. The child is a new process and no fork, since a fork of a process with JAX's threads may hang. It is
+    started when it is first needed, and killed when it takes too long or this object is deleted.
 
     Args:
-      serve: the child's whole program; called with `arguments`.
-      arguments: values whose `repr` is their source.
-      start_s: seconds the child may take to greet.
+      serve: the child's program; it is called with `arguments`.
+      arguments: values that are written into the child's source by their `repr`.
+      start_s: seconds that the child may take to print its first line.
     """
 
     def __init__(self, serve: Callable[..., None], *arguments: Any, start_s: float = 60.0) -> None:
@@ -37,16 +38,16 @@ class LineWorker:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, None while there is none."""
+        """The child's process id; None before it was started and after it was killed."""
         return self._process.pid if self._process else None
 
     @property
     def ready(self) -> bool:
-        """Whether the child runs and has greeted, so that a request need not wait for its start."""
+        """Whether the child runs and has printed its first line, so that a request need not wait for its start."""
         return self._greeted and self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts the child unless it runs; does not wait for it."""
+        """Starts the child if it does not run, and returns without waiting for it."""
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
@@ -65,23 +66,24 @@ class LineWorker:
         self._end = weakref.finalize(self, _end_process, self._process)  # runs at interpreter exit too
 
     def close(self) -> None:
-        """Kills the child, if any. The next request starts another."""
+        """Kills the child if there is one. The next request starts another."""
         self._end()
         self._process, self._greeted = None, False
 
     def ask(self, request: str, count: int, timeout_s: float) -> tuple[list[str], str]:
-        """Sends one line and reads `count` lines back.
+        """Sends one line to the child and reads its answer; starts the child if necessary.
 
         Args:
           request: text without a newline.
-          count: lines that answer it.
-          timeout_s: seconds the child may stay silent.
+          count: number of lines of the answer.
+          timeout_s: seconds that each line of the answer may take.
 
         Returns:
-          The lines that came, and "" or why fewer came ("timed out" or "its process died"; the child is then gone).
+          (lines that came, trouble). The trouble is "" if all `count` lines came, else "timed out" or "its process
+          died"; the child is then killed.
 
         Raises:
-          RuntimeError: the child does not start.
+          RuntimeError: the child could not be started.
         """
         self.start()
         # Starting may take long, and is no fault of the request.

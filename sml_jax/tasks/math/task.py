@@ -14,16 +14,16 @@ Knowledge = Literal["answer", "solution"]
 
 
 class MathTask:
-    """Problems of mathematics, judged by `verify_math`. Implements `Task`.
+    """Mathematics problems, judged by `verify_math`. Implements `Task`.
 
     Args:
       name: what reports call the task.
       problems: by split.
-      knowledge: what the teacher knows from the start: the final "answer", or the whole "solution" (the answer alone
-        for a problem that has no solution).
+      knowledge: what the teacher knows from the start: "answer" for the final answer alone, "solution" for the worked
+        solution too, if the problem has one.
 
     Raises:
-      UserError: `knowledge` is neither.
+      UserError: `knowledge` is neither of these.
     """
 
     def __init__(self, name: str, problems: Mapping[str, Sequence[Problem]], knowledge: Knowledge = "answer") -> None:
@@ -36,30 +36,40 @@ class MathTask:
         return self._name
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of a split.
+        """The problems of a split, in a fixed order.
 
         Raises:
-          UserError: there is no such split, or nothing is in it.
+          UserError: there is no such split, or it is empty.
         """
         return problems_of(self._name, self._problems, split)
 
     def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Judges one utterance for each problem with `verify_math`."""
+        """Judges utterances with `verify_math`.
+
+        Args:
+          items: n times (problem, the student's utterance).
+
+        Returns:
+          n verdicts, in order.
+        """
         return verify_math_many([(problem.answer, utterance) for problem, utterance in items])
 
     def static_knowledge(self, problem: Problem) -> str:
-        """The final answer in a sentence, with the worked solution before it where the task is to give that."""
+        """The sentence "the answer is ...", after the worked solution if the task's `knowledge` is "solution"."""
         answer = f"the answer is {problem.answer}"
         if self._knowledge == "answer" or not problem.solution:
             return answer
         return f"a solution:\n{problem.solution}\n{answer}"
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
-        """Nothing: the teacher knows the answer from the start."""
+        """Always "": the teacher knows the answer from the start."""
         return ""
 
     def reply(self, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
-        """Says whether an answer was found and whether it was right, and nothing about the gold answer."""
+        """What a scripted teacher says to the verdict: whether the last turn had an answer, and whether it was right.
+
+        `problem` and `conversation` have no effect.
+        """
         if verdict.correct:
             return "That is correct."
         if verdict.attempted:
@@ -67,7 +77,7 @@ class MathTask:
         return 'I found no answer in that. End with "the answer is" and your answer.'
 
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
-        """Whether the teacher's text gives the gold answer away (see `tasks.leaks.leaks`)."""
+        """Whether `teacher_text` gives the gold answer away and `public_text` does not (see `tasks.leaks.leaks`)."""
         return leaks(problem.answer, teacher_text, public_text)
 
 
@@ -82,10 +92,15 @@ def check_knowledge(knowledge: str) -> None:
 
 
 def problems_of(name: str, problems: Mapping[str, Sequence[Problem]], split: str) -> Sequence[Problem]:
-    """The problems of a split of the task called `name`.
+    """Returns `problems[split]`.
+
+    Args:
+      name: of the task, for the error.
+      problems: by split.
+      split: name of the split that is asked for.
 
     Raises:
-      UserError: there is no such split, or nothing is in it.
+      UserError: there is no such split, or it is empty.
     """
     if split not in problems:
         known = " or ".join(f'"{known}"' for known in problems)

@@ -22,23 +22,24 @@ _SHOWN_CHARACTERS = 80
 
 
 def verify_math(gold: str, utterance: str) -> Verdict:
-    r"""Judges the one answer that an utterance gives against a gold answer.
+    r"""Judges whether an utterance gives the gold answer to a mathematics problem.
 
-    `extract.extract_answer` says what counts as its answer; an utterance that is the gold answer and nothing
-    else counts as well. "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency
-    signs, thousands' commas and unit words; what is not a number is compared as text, part by part and, if it reads as
-    mathematics, by math-verify (https://github.com/huggingface/Math-Verify) in a process of its own. What is equal and
-    what is not is listed in docs/verifiers.md.
+    The utterance's answer is what `extract.extract_answer` finds in it, or all of it if it is exactly the gold answer.
+    "5 or 6" is a hedge and never correct. Numbers are compared exactly, without currency signs, thousands' commas and
+    units. Other answers are compared as text, element by element if they are lists, and, if they are expressions, by
+    math-verify (https://github.com/huggingface/Math-Verify) in a process of its own. docs/verifiers.md lists what is
+    equal and what is not.
 
-    Total over texts: whatever the arguments hold, a Verdict comes within 5 seconds once that process has started.
+    No text raises an error, and the verdict comes within 5 seconds once that process has started.
 
     Args:
       gold: the answer, alone or at the end of a solution after `####` (GSM8K, arXiv 2110.14168) or in `\boxed{}`;
-        20,000 characters of it count.
-      utterance: what was said; its last 20,000 characters are read.
+        anything beyond 20,000 characters is ignored.
+      utterance: what the student said; its last 20,000 characters are read.
 
     Returns:
-      Verdict. `detail` shows a wrong attempt, never the gold answer.
+      The verdict. `attempted` is False if the utterance gives no answer. `detail` shows a wrong answer, never the gold
+      one.
 
     Raises:
       UserError: math-verify is needed and not installed.
@@ -69,16 +70,16 @@ def verify_math(gold: str, utterance: str) -> Verdict:
 
 
 def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-    """Judges many utterances at once, on every core.
+    """Judges many utterances with `verify_math`, in parallel; equal pairs are judged once.
 
     Args:
-      pairs: n times (gold, utterance), as for `verify_math`.
+      pairs: n times (gold answer, utterance).
 
     Returns:
       n verdicts, in order.
 
     Raises:
-      As `verify_math`.
+      UserError, RuntimeError: as `verify_math`.
     """
     distinct = list(dict.fromkeys(pairs))  # a group of dialogues often says the same
     if len(distinct) < 2:
