@@ -18,7 +18,7 @@ from fuzz.source import Source, broken
 from sml_jax.cli.flags import ProgramFlag, parse_program_flags
 from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment, parse_gin
-from sml_jax.gin_config.reader import marks, parse_literal
+from sml_jax.gin_config.reader import parse_literal, references
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RECIPE = str(_ROOT / "gin/recipes/pocket_math_online.gin")
@@ -139,7 +139,7 @@ def _check_overrides(source: Source) -> None:
             expected = parse_literal(values[macro])
         except SyntaxError:
             expected = values[macro]  # a text whose quotes a shell has eaten
-        if not any(marks(expected)):
+        if not any(references(expected)):
             actual = gin.query_parameter(f"%{macro}")
             assert _same(actual, expected), f"{values[macro]!r} became {actual!r}"
 

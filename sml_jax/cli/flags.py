@@ -69,7 +69,7 @@ PROCESS_FLAGS = (
 )
 
 
-def group_of(flags: argparse.Namespace) -> ProcessGroup:
+def process_group_of(flags: argparse.Namespace) -> ProcessGroup:
     """The processes that run together, from the flags of `PROCESS_FLAGS`.
 
     Args:

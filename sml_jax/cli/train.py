@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, group_of, parse_program_flags
+from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, parse_program_flags, process_group_of
 from sml_jax.common.errors import UserError
 
 DESCRIPTION = """Runs the training stages of a recipe, then evaluates base and trained model side by side.
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     from sml_jax.distributed.membership import join_group
 
     # The processes join before anything uses JAX, which importing a run may do.
-    with join_group(group_of(flags)):
+    with join_group(process_group_of(flags)):
         from sml_jax.gin_config.load import load_experiment
 
         experiment, config = load_experiment(flags.gin_files, flags.gin_bindings)

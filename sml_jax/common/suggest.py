@@ -55,7 +55,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f"; there is {', '.join(candidates[:12])}{ellipsis}" if candidates else ""
 
 
-def unknown(kind: str, name: str, candidates: Iterable[str], place: str) -> UserError:
+def unknown_name(kind: str, name: str, candidates: Iterable[str], place: str) -> UserError:
     """Makes (and does not raise) the error for a name that does not exist: `PLACE: no KIND 'NAME'; did you mean ...?`.
 
     Args:

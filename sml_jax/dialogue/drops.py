@@ -85,7 +85,7 @@ def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     )
 
 
-def worth_writing(dialogues: Sequence[Dialogue], first: int) -> list[Dialogue]:
+def dialogues_to_log(dialogues: Sequence[Dialogue], first: int) -> list[Dialogue]:
     """The dialogues to write to `dialogues.jsonl`.
 
     Args:

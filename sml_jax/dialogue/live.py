@@ -86,7 +86,7 @@ class LiveDialogue:
         """
         self.dropped, self.over = f"{kind}: {why}", True
 
-    def finished(self, arm: str) -> Dialogue:
+    def to_dialogue(self, arm: str) -> Dialogue:
         """The dialogue as it stands now, as an immutable record.
 
         Args:

@@ -170,7 +170,7 @@ def play(
     finally:
         live_teacher.close()
 
-    dialogues = tuple(live.finished(arm or teacher.name) for live in lives)
+    dialogues = tuple(live.to_dialogue(arm or teacher.name) for live in lives)
     if len(problems) > 1:  # one problem alone may be bad without anything being wrong with the run
         check_not_all_dropped(dialogues)
     stacked = transcript(

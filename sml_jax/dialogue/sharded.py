@@ -139,7 +139,7 @@ class LanguageUser(LanguageTeacher):
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
         """The numbers of the unrevealed shards, such as "2, 4"."""
-        return note(problem, revealed)
+        return unrevealed_text(problem, revealed)
 
     def message(self, problem: Problem, marked: str, revealed: Sequence[int]) -> Message | None:
         """The message without its number, and the number as its fact; None if it must be refused."""
@@ -177,7 +177,7 @@ def marked_shard(tag: str, number: int, words: str) -> str:
     return f"<{tag}>{number}: {words}</{tag}>"
 
 
-def note(problem: Problem, revealed: Sequence[int]) -> str:
+def unrevealed_text(problem: Problem, revealed: Sequence[int]) -> str:
     """The numbers of the unrevealed shards as a text such as "2, 4", for a language-model user to read.
 
     Args:

@@ -54,7 +54,7 @@ _RHETORICAL = re.compile(r"\b(?:we|us|i)\b", re.IGNORECASE)
 _SAYS_MORE = re.compile(r"^\W*(?:we|so|first|since|because|well|it is|that is|let|the|by|to|if)\b", re.IGNORECASE)
 
 
-def asked(text: str) -> int:
+def count_questions(text: str) -> int:
     """The number of questions that a student's turn asks.
 
     Counted are sentences with a question mark, sentences that open like a question, and requests ("please provide

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.evaluate.label_hedges import hedges
-from sml_jax.evaluate.label_questions import asked, is_short
+from sml_jax.evaluate.label_questions import count_questions, is_short
 from sml_jax.evaluate.label_rules import declines, is_missing
 from sml_jax.evaluate.label_text import without_runs
 
@@ -17,9 +17,9 @@ __all__ = [
     "Label",
     "Labeller",
     "behaviour_summary",
+    "count_premature",
     "label_by_rules",
     "label_turn",
-    "premature",
     "student_labels",
 ]
 
@@ -66,7 +66,7 @@ def label_turn(utterance: str, attempted: bool) -> Label:
         return "hedge"
     if attempted:
         return "answer"
-    questions = asked(utterance)
+    questions = count_questions(utterance)
     if questions > 1:
         return "interrogation"
     if questions and is_short(utterance):
@@ -129,7 +129,7 @@ def student_labels(dialogues: Sequence[Dialogue], labeller: Labeller | None = No
     return [[next(labels) for _ in turns] for turns in turns_by_dialogue]
 
 
-def premature(labels: Sequence[Label], shards_revealed: Sequence[int], total_shards: int) -> int:
+def count_premature(labels: Sequence[Label], shards_revealed: Sequence[int], total_shards: int) -> int:
     """Counts answers that the student gave before every shard had been revealed.
 
     Args:

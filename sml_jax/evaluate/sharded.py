@@ -22,9 +22,9 @@ from sml_jax.dialogue.sharded import (
     ShardedTask,
     ShardUser,
     marked_shard,
-    note,
     replies,
     revealed_by_turn,
+    unrevealed_text,
 )
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teacher import TeacherSpec
@@ -134,7 +134,7 @@ class ShardedSuite:
                 marked_shard(tag, 2 + i, shard) for p in problems for i, shard in enumerate(p.shards)
             )
             teacher_tokens = max(rules.teacher_tokens, teacher_tokens, longest_marked)
-            private_tokens = longest(note(p, ()) for p in problems)
+            private_tokens = longest(unrevealed_text(p, ()) for p in problems)
         return dataclasses.replace(
             rules,
             max_turns=min(self.max_turns, max(ShardUser(s).turns(p) for s in self.settings for p in problems)),

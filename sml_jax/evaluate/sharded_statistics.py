@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sml_jax.common.errors import UserError
-from sml_jax.evaluate.labels import Label, premature
+from sml_jax.evaluate.labels import Label, count_premature
 from sml_jax.evaluate.statistics import mean_ci95_over_seeds
 
 
@@ -82,7 +82,7 @@ def premature_summary(
     References:
       Premature answer attempts: arXiv 2505.06120 and 2602.16488.
     """
-    premature_counts = [premature(*dialogue) for dialogue in zip(labels, revealed, shards, strict=True)]
+    premature_counts = [count_premature(*dialogue) for dialogue in zip(labels, revealed, shards, strict=True)]
     early_turns = sum(
         revealed_count < shard_count
         for by_turn, shard_count in zip(revealed, shards, strict=True)

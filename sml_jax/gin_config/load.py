@@ -17,7 +17,7 @@ from typing import Any
 import gin
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.suggest import unknown
+from sml_jax.common.suggest import unknown_name
 from sml_jax.gin_config.names import Names, check_parameter, load_import
 from sml_jax.gin_config.overrides import parse_override, quoted
 from sml_jax.gin_config.reader import Binding, GinText, Import, read_files
@@ -162,7 +162,7 @@ def _add_override(names: Names, override: Binding) -> None:
             if rename_sentence := renamed(override.macro):
                 raise UserError(f"{override.place}: {rename_sentence}")
             parameters = [f"{names.targets[full_name].written}.{parameter}" for _, full_name, parameter in names.bound]
-            raise unknown("macro or parameter", override.macro, {*known_macros, *parameters}, override.place)
+            raise unknown_name("macro or parameter", override.macro, {*known_macros, *parameters}, override.place)
         names.macros[override.macro] = override
     else:
         target = names.match(override.selector, override.place)

@@ -10,8 +10,8 @@ from typing import Any
 import gin
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.suggest import did_you_mean, unknown
-from sml_jax.gin_config.reader import Binding, Import, Macro, Ref, Unit, marks
+from sml_jax.common.suggest import did_you_mean, unknown_name
+from sml_jax.gin_config.reader import Binding, Import, Macro, Ref, Unit, references
 from sml_jax.gin_config.renamed import renamed, renamed_selector
 
 REQUIRED = Macro("gin.REQUIRED")
@@ -124,7 +124,7 @@ class Names:
         Raises:
           UserError: a reference names something that does not exist.
         """
-        for reference in marks(binding.value):
+        for reference in references(binding.value):
             if isinstance(reference, Ref):
                 self.resolve(reference.selector, binding.unit, binding.place)
 
@@ -135,7 +135,7 @@ class Names:
           Place of one use (`file:line`) by the macro's name.
         """
         in_force = [*self.macros.values(), *self.bound.values()]
-        return {m.name: b.place for b in in_force for m in marks(b.value) if isinstance(m, Macro)}
+        return {m.name: b.place for b in in_force for m in references(b.value) if isinstance(m, Macro)}
 
     def check_effect(self, override: Binding) -> None:
         """Checks that an override changes something: in gin a binding with a narrower scope wins.
@@ -149,11 +149,11 @@ class Names:
         """
         # Every reference in a value in force, with the binding that holds it, says in which scopes a thing is made.
         in_force = [*self.macros.values(), *self.bound.values()]
-        uses = [(reference, b) for b in in_force for reference in marks(b.value) if isinstance(reference, Ref)]
+        uses = [(reference, b) for b in in_force for reference in references(b.value) if isinstance(reference, Ref)]
         scopes = {scope_part for reference, _ in uses for scope_part in reference.scope.split("/") if scope_part}
         for scope in filter(None, override.scope.split("/")):
             if scope not in scopes:
-                raise unknown("scope", scope, scopes, override.place)
+                raise unknown_name("scope", scope, scopes, override.place)
 
         # The scopes in which this thing is made, and those below the override's that set the same parameter.
         full_name = self.match(override.selector, override.place).full
@@ -223,7 +223,7 @@ class Names:
         hint = ""
         if unit is not None and unit.imports:
             hint = f" (is `from __gin__ import dynamic_registration` missing at the top of {unit.path}?)"
-        raise UserError(f"{unknown('configurable', selector, self.spellings(), place)}{hint}")
+        raise UserError(f"{unknown_name('configurable', selector, self.spellings(), place)}{hint}")
 
     def spellings(self) -> list[str]:
         """How gin files write the targets, such as `online.Online`; sorted."""
@@ -272,7 +272,7 @@ class Names:
         # A search through the macros that its value uses, directly or through others.
         to_visit, seen = [name], {name}
         while to_visit:
-            for reference in marks(self.macros[to_visit.pop()].value):
+            for reference in references(self.macros[to_visit.pop()].value):
                 if isinstance(reference, Macro) and reference.name == name:
                     raise UserError(f"{self.macros[name].place}: the macro %{name} stands for itself: give it a value")
                 if isinstance(reference, Macro) and reference.name in self.macros and reference.name not in seen:
@@ -312,7 +312,7 @@ def _look_up(selector: str, unit: Unit, place: str) -> Target:
     else:
         if rename_sentence := renamed_selector(selector):
             raise UserError(f"{place}: {rename_sentence}")
-        raise unknown("imported name", first_part, unit.imports, place)
+        raise unknown_name("imported name", first_part, unit.imports, place)
     # The other parts are attributes, the last of them a class or function.
     for name in other_parts:
         if not hasattr(value, name):

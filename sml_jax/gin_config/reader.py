@@ -130,16 +130,16 @@ class _Recorder(config_parser.ParserDelegate):
         return Macro(macro_name)
 
 
-def marks(value: Any) -> Iterator[Ref | Macro]:
+def references(value: Any) -> Iterator[Ref | Macro]:
     """Yields every `Ref` and `Macro` within a parsed value, at any depth."""
     if isinstance(value, Ref | Macro):
         yield value
     elif isinstance(value, dict):
         for item in value.items():
-            yield from marks(item)
+            yield from references(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from marks(item)
+            yield from references(item)
 
 
 def parse_literal(text: str) -> Any:

@@ -20,7 +20,7 @@ _SEQUENCES = (tuple, list, Sequence)
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class ReferencedValue:
     """Stands for a reference's value while types are checked, before gin has made anything.
 
     Attributes:
@@ -60,7 +60,7 @@ def fits(value: Any, hint: Any) -> bool:
     """Whether a value may be given where `hint` is annotated.
 
     Args:
-      value: a value of a binding, with `Made` in place of references.
+      value: a value of a binding, with `ReferencedValue` in place of references.
       hint: a type annotation.
 
     Returns:
@@ -73,7 +73,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, choice) for choice in arguments)
     # A reference: only what it returns or is can be compared.
-    if isinstance(value, Made):
+    if isinstance(value, ReferencedValue):
         return _made_fits(value, origin or hint)
     if origin is typing.Literal:
         return value in arguments
@@ -99,7 +99,7 @@ def fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def _made_fits(value: Made, hint: Any) -> bool:
+def _made_fits(value: ReferencedValue, hint: Any) -> bool:
     """Whether a reference may be given where `hint`, without its type arguments, is annotated."""
     if value.thing is not None:
         return hint in (object, type, Callable) or not isinstance(hint, type)
@@ -126,7 +126,7 @@ def _members(protocol: type) -> set[str]:
 
 
 def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
-    """Follows a binding's macros; returns the value with `Made` for its references, and where it is written."""
+    """Follows macros; returns the value with `ReferencedValue` for its references, and where it is written."""
     value, place, unit = binding.value, binding.place, binding.unit
     while isinstance(value, Macro) and value.name in names.macros:
         macro = names.macros[value.name]
@@ -135,7 +135,7 @@ def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
 
 
 def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
-    """Replaces the references inside a value by `Made`, and its macros by their values."""
+    """Replaces the references inside a value by `ReferencedValue`, and its macros by their values."""
     if isinstance(value, Macro) and value.name in names.macros:
         macro = names.macros[value.name]
         return _inside(names, macro.value, macro.unit, macro.place)
@@ -145,10 +145,10 @@ def _inside(names: Names, value: Any, unit: Unit, place: str) -> Any:
         return value
     thing = names.resolve(value.selector, unit, place).obj
     if getattr(thing, "__module__", "").split(".")[0] == "gin":
-        return Made(value)  # gin.singleton returns whatever its constructor makes
+        return ReferencedValue(value)  # gin.singleton returns whatever its constructor makes
     if not value.called:
-        return Made(value, thing=thing)
-    return Made(value, type=thing if isinstance(thing, type) else _hints(thing).get("return"))
+        return ReferencedValue(value, thing=thing)
+    return ReferencedValue(value, type=thing if isinstance(thing, type) else _hints(thing).get("return"))
 
 
 def _cure(value: Any, hint: Any) -> str:
@@ -163,7 +163,7 @@ def _cure(value: Any, hint: Any) -> str:
     not_called = [
         item
         for item in (value if isinstance(value, list | tuple) else [value])
-        if isinstance(item, Made) and item.thing is not None
+        if isinstance(item, ReferencedValue) and item.thing is not None
     ]
     return f": write {not_called[0]!r}() for what it makes" if not_called else ""
 

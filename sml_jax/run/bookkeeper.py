@@ -185,7 +185,7 @@ class Bookkeeper:
         # A live display lets printed lines stand above its own.
         for warning in self._monitor.step(self.position.total, metrics):
             print(printable(warning), flush=True)
-        if self._monitor.given_up:
+        if self._monitor.should_give_up:
             self._give_up(state)
         # A stage's last step always gets a checkpoint, from which the next stage can be started again.
         assert self._score is not None
@@ -228,7 +228,7 @@ class Bookkeeper:
             seed=self._seed,
             config=self._config,
             problems=self._problems,
-            logs=self.folder.positions(),
+            logs=self.folder.log_lengths(),
             files=self._files,
             scores=tuple(self._scores),
             stage_end=stage_end,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sml_jax.common.errors import UserError
 from sml_jax.run.checkpoint_record import read_record
-from sml_jax.run.io.manifest import changed, damage
+from sml_jax.run.io.manifest import find_change, find_damage
 
 # How Orbax names a checkpoint that is still being written.
 TEMPORARY_MARK = ".orbax-checkpoint-tmp"
@@ -39,9 +39,9 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         path = folder / str(step)
         record = read_record(path)
         # First the checkpoint's own files, then those of the run's folder that its stage needs.
-        trouble = damage(path) or ("" if record else "position/metadata cannot be read")
+        trouble = find_damage(path) or ("" if record else "position/metadata cannot be read")
         if record is not None and not trouble:
-            trouble = changed(folder.parent.parent, record.files)
+            trouble = find_change(folder.parent.parent, record.files)
         if record is not None and not trouble:
             return asdict(record), [
                 _set_aside(folder / str(damaged_step), reason) for damaged_step, reason in damages.items()

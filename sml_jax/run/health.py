@@ -44,7 +44,7 @@ class AlertThresholds:
             if value is not None and not 0 <= value < math.inf:
                 raise UserError(f"alerts: {name} is {value}; give 0 or more, or None for no warning")
 
-    def troubles(self, metrics: Mapping[str, float]) -> dict[str, str]:
+    def warnings(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """The metrics of a step that are beyond their threshold, and whether the step was skipped.
 
         Args:
@@ -104,7 +104,7 @@ class HealthMonitor:
         """
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics.get("skipped") else 0
         lines = []
-        for name, warning in self._thresholds.troubles(metrics).items():
+        for name, warning in self._thresholds.warnings(metrics).items():
             # A warning at every step would hide the run's own output.
             if name not in self._last_warned or step - self._last_warned[name] >= self._every:
                 self._last_warned[name] = step
@@ -112,6 +112,6 @@ class HealthMonitor:
         return lines
 
     @property
-    def given_up(self) -> bool:
+    def should_give_up(self) -> bool:
         """Whether the last `skipped_steps` steps were all skipped, so that the run should end."""
         return self._skipped_in_a_row >= self._thresholds.skipped_steps

@@ -13,7 +13,7 @@ from dialogue_toys import DigitTask, FailingTask
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.context_budget import required_length
-from sml_jax.dialogue.drops import worth_writing
+from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -325,6 +325,6 @@ def test_statistics_are_of_those_that_count():
 def test_one_dropped_dialogue_of_each_problem_is_worth_writing():
     bad = [dialogue("p", dropped="verifier: 1"), dialogue("q", dropped="verifier: 2"), dialogue("q", dropped="x: 3")]
     dialogues = [dialogue("a"), bad[0], dialogue("a"), bad[0], bad[1], dialogue("b"), bad[2]]
-    assert worth_writing(dialogues, 2) == [*dialogues[:2], bad[1]]
-    assert worth_writing(dialogues, 0) == bad[:2]
-    assert worth_writing(dialogues, 7) == dialogues
+    assert dialogues_to_log(dialogues, 2) == [*dialogues[:2], bad[1]]
+    assert dialogues_to_log(dialogues, 0) == bad[:2]
+    assert dialogues_to_log(dialogues, 7) == dialogues

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.evaluate import behaviour_summary, label_turn
-from sml_jax.evaluate.labels import LABELS, label_by_rules, premature
+from sml_jax.evaluate.labels import LABELS, count_premature, label_by_rules
 from sml_jax.tasks.problems.types import Turn, Verdict
 
 
@@ -159,10 +159,10 @@ def test_another_labeller_may_stand_in_for_the_rules():
 
 
 def test_premature_answers():
-    assert premature(["answer", "clarification", "hedge", "answer", "answer"], [1, 2, 2, 2, 3], 3) == 2
-    assert premature(["answer"], [1], 1) == premature([], [], 4) == 0
+    assert count_premature(["answer", "clarification", "hedge", "answer", "answer"], [1, 2, 2, 2, 3], 3) == 2
+    assert count_premature(["answer"], [1], 1) == count_premature([], [], 4) == 0
     with pytest.raises(UserError, match="1 labels for 2 turns"):
-        premature(["answer"], [1, 2], 2)
+        count_premature(["answer"], [1, 2], 2)
 
 
 def test_nothing_to_describe():

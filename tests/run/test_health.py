@@ -43,7 +43,7 @@ def test_gives_up_after_steps_in_a_row():
     monitor = HealthMonitor(AlertThresholds(skipped_steps=3))
     for skipped, given_up in [(1, False), (1, False), (0, False), (1, False), (1, False), (1, True)]:
         monitor.step(1, {"skipped": float(skipped)})
-        assert monitor.given_up == given_up
+        assert monitor.should_give_up == given_up
 
 
 @pytest.mark.parametrize("settings", [{"skipped_steps": 0}, {"leak": -1.0}, {"entropy": math.nan}])

@@ -126,7 +126,7 @@ class RunFolder:
         with writing(self.eval_path), replacing(self.eval_path) as file:
             file.write(text.encode("utf-8"))
 
-    def positions(self) -> dict[str, int]:
+    def log_lengths(self) -> dict[str, int]:
         """Writes the logs safely to disk and returns the length in bytes of each, by file name, for a checkpoint."""
         # A checkpoint must not count lines that a power failure can still take away.
         for file in self._files.values():

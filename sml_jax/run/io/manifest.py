@@ -20,7 +20,7 @@ def digest(path: Path) -> str:
 
 
 def write_manifest(folder: Path) -> None:
-    """Writes `manifest.json` into a folder, for `damage` to check.
+    """Writes `manifest.json` into a folder, for `find_damage` to check.
 
     It holds [size in bytes, SHA-256] of every file in the folder's subfolders, by path relative to the folder. Files
     directly in the folder are left out.
@@ -33,7 +33,7 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def damage(folder: Path) -> str:
+def find_damage(folder: Path) -> str:
     """Checks a folder against the manifest that `write_manifest` wrote.
 
     Returns:
@@ -53,10 +53,10 @@ def damage(folder: Path) -> str:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, not {size}"
-    return changed(folder, {name: sha256 for name, (_, sha256) in expected.items()})
+    return find_change(folder, {name: sha256 for name, (_, sha256) in expected.items()})
 
 
-def changed(folder: Path, digests: Mapping[str, str]) -> str:
+def find_change(folder: Path, digests: Mapping[str, str]) -> str:
     """Checks files against their SHA-256.
 
     Args:

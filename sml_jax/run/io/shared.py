@@ -30,7 +30,7 @@ class SilentFolder(RunFolder):
     def write_eval(self, results: Mapping[str, Any]) -> None:
         """Writes nothing."""
 
-    def positions(self) -> dict[str, int]:
+    def log_lengths(self) -> dict[str, int]:
         """No lengths: {}."""
         return {}
 

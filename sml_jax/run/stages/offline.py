@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from sml_jax.common.errors import UserError, at_least
-from sml_jax.dialogue.drops import worth_writing
+from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -230,7 +230,7 @@ class Offline:
             "kept": len(kept_indices),
             "dropped": int(transcript.dropped.sum()),
         }
-        logged_dialogues = worth_writing(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
+        logged_dialogues = dialogues_to_log(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
         return RolloutChunk(
             dialogues_at(transcript, kept_indices),
             dialogue_statistics(played.dialogues) | counts,

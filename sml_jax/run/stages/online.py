@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from sml_jax.common.errors import UserError, at_least
-from sml_jax.dialogue.drops import worth_writing
+from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
@@ -155,7 +155,7 @@ class Online:
                     "dialogues_per_second": len(played.dialogues) / seconds,
                     "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
-                logged_dialogues = worth_writing(played.dialogues, self.dialogues_logged)
+                logged_dialogues = dialogues_to_log(played.dialogues, self.dialogues_logged)
                 state = bookkeeper.step_done(state, metrics, logged_dialogues, last=step + 1 == self.steps)
                 shown_values = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
                 progress.step(state.position.step, shown_values)

@@ -64,7 +64,7 @@ def test_a_resumed_run_does_not_double_steps(tmp_path):
             folder.log_metrics(step, "online", {"loss": step})
             folder.append_dialogues([{"step": step, "problem_id": "p"}])
             if step == 3:
-                positions = folder.positions()
+                positions = folder.log_lengths()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6')
     with RunFolder(tmp_path) as folder:
@@ -95,7 +95,7 @@ def _purged_step(path: Path) -> int:
 
 def test_rewinding_a_new_folder_does_nothing(tmp_path):
     with RunFolder(tmp_path) as folder:
-        assert folder.positions() == {"metrics.jsonl": 0, "dialogues.jsonl": 0}
+        assert folder.log_lengths() == {"metrics.jsonl": 0, "dialogues.jsonl": 0}
         assert folder.rewind({}, -1) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -105,7 +105,7 @@ def test_a_log_that_has_become_shorter_is_named(tmp_path, cut):
     """What is left of it is whole lines."""
     with RunFolder(tmp_path) as folder:
         folder.append_dialogues([{"step": 1}, {"step": 2}])
-        positions = folder.positions()
+        positions = folder.log_lengths()
     assert positions["dialogues.jsonl"] == 24
     os.truncate(folder.dialogues_path, cut)
     (sentence,) = folder.rewind(positions, 2)
