@@ -1,4 +1,4 @@
-"""The leak guard: any texts get an answer, soon; the answer itself is a leak, other numbers are none."""
+"""The leak guard: any texts get an answer, soon; the answer itself is a leak, other numbers are none; steps to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from fuzz.campaign import Target
 from fuzz.source import MAX_CHARACTERS, Source
-from sml_jax.tasks.leaks import leaks
+from sml_jax.tasks.leaks import leaks, one_step
 
 # Words and signs that the leak test looks for, and program text.
 WORDS = (
@@ -48,6 +48,8 @@ def check(source: Source) -> None:
         assert leaks(gold, carrier.format(gold), "find the number"), f"{gold!r} said as {carrier!r} is no leak"
         assert not leaks(gold, carrier.format(other), "find the number"), f"{other!r} said leaks {gold!r}"
         teacher_text = carrier.format(gold)
+        low, step = source.integer(11, 10**6), source.integer(11, 10**3)
+        assert one_step(str(low + step), f"you are {step} too low", "find the number", [f"I think {low}"])
         assert not leaks(gold, teacher_text, f"I think that the answer is {gold}"), f"{gold!r} leaks, but it is public"
         return
     # Any texts, long ones too, get an answer in time.
@@ -62,6 +64,7 @@ def check(source: Source) -> None:
         teacher_text = f"{teacher_text} {gold} {public_text[:100]}"
     start = time.process_time()
     assert isinstance(leaks(gold, teacher_text, public_text), bool)
+    assert isinstance(one_step(gold, teacher_text, public_text, [public_text[-1000:]]), bool)
     used, size = time.process_time() - start, len(gold) + len(teacher_text) + len(public_text)
     assert used < 1.0 + _CPU_S_PER_CHARACTER * size, f"{used:.1f} s for {size} characters"
 

@@ -20,7 +20,7 @@ class LiveDialogue:
       student_context: what the student has read and said, as tokens.
       teacher_context: what the teacher has read and said, private knowledge included, as tokens.
       turns: the public conversation as text. verdicts: those on the student's turns, in order.
-      leaks, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
+      leaks, one_steps, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
       revealed: numbers of the facts that the teacher's replies have revealed, in their order; see `Reply.fact`.
       max_turns: the largest number of student turns.
       over: whether it has ended. overlong: whether it ended because a context had no room for the next exchange.
@@ -41,6 +41,7 @@ class LiveDialogue:
     verdicts: list[Verdict] = field(default_factory=list)
     # What the rollout did about it.
     leaks: int = 0
+    one_steps: int = 0
     redactions: int = 0
     injected_turns: list[int] = field(default_factory=list)
     truncated: int = 0
@@ -101,6 +102,7 @@ class LiveDialogue:
             solved_turn=0 if self.dropped else self.solved_turn,
             tokens=tuple(self.student_context.tokens),
             leaks=self.leaks,
+            one_steps=self.one_steps,
             redactions=self.redactions,
             injected_turns=tuple(self.injected_turns),
             truncated=self.truncated,

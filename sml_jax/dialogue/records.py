@@ -19,7 +19,7 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
       `problem_id`, `arm`, `policy`, `step`. `turns`: each with `role` and `text`. `verdicts`: one for each student
       turn, with `correct`, `attempted` and `detail`. `leak`: whether a teacher turn gave the answer away. `tokens`: the
       public conversation as the student's model read it. The other fields are those of `Dialogue`: `solved_turn`,
-      `leaks`, `redactions`, `injected_turns`, `overlong` and `dropped`.
+      `leaks`, `one_steps`, `redactions`, `injected_turns`, `overlong` and `dropped`.
     """
     # NumPy numbers become Python's, which JSON needs.
     return {
@@ -38,6 +38,7 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
         # What the rollout did about it.
         "leak": int(dialogue.leaks) > 0,
         "leaks": int(dialogue.leaks),
+        "one_steps": int(dialogue.one_steps),
         "redactions": int(dialogue.redactions),
         "injected_turns": [int(turn) for turn in dialogue.injected_turns],
         "overlong": bool(dialogue.overlong),

@@ -14,6 +14,8 @@ class LeakGuard:
     Attributes:
       regenerations: how often a turn that gives the answer away is sampled again.
       redaction: the text that replaces the turn if no sample passes.
+      refuse_one_step: whether a turn that leaves the student one operation from the answer ("you are 6 too high") is
+        treated like one that gives the answer away. It is counted in any case.
 
     Raises:
       UserError: `regenerations` is negative or `redaction` is empty.
@@ -21,6 +23,7 @@ class LeakGuard:
 
     regenerations: int = 2
     redaction: str = "i can not say that"
+    refuse_one_step: bool = False
 
     def __post_init__(self) -> None:
         at_least(self, regenerations=0)

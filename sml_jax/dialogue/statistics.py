@@ -15,9 +15,9 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
     Returns:
       Averages over the dialogues that were not dropped: `success`, `first_turn_success`, `turns` (of the student),
       `overlong_rate`; NaN if there is none. Fractions of their student turns: `attempt_rate`, `injected_rate`.
-      Fractions of the teacher's replies: `leak_rate`, `unmarked_rate`, `redaction_rate`. Fraction of both sides' turns:
-      `truncated_rate`. Fraction of all dialogues: `dropped_rate`. `verifier_errors` is the number of dialogues that
-      were dropped because the verifier failed.
+      Fractions of the teacher's replies: `leak_rate`, `one_step_rate`, `unmarked_rate`, `redaction_rate`. Fraction of
+      both sides' turns: `truncated_rate`. Fraction of all dialogues: `dropped_rate`. `verifier_errors` is the number of
+      dialogues that were dropped because the verifier failed.
     """
     drop_reasons = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = not_dropped(dialogues)
@@ -32,6 +32,7 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
         "attempt_rate": sum(v.attempted for d in counted for v in d.verdicts) / max(student_turn_count, 1),
         # What went wrong. A rate over no turns is 0.
         "leak_rate": sum(d.leaks for d in counted) / max(reply_count, 1),
+        "one_step_rate": sum(d.one_steps for d in counted) / max(reply_count, 1),
         "unmarked_rate": sum(d.unmarked for d in counted) / max(reply_count, 1),
         "redaction_rate": sum(d.redactions for d in counted) / max(reply_count, 1),
         "truncated_rate": sum(d.truncated for d in counted) / max(student_turn_count + reply_count, 1),

@@ -13,7 +13,7 @@ from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, Teacher
 from sml_jax.distributed.processes import broadcast, is_primary
-from sml_jax.tasks.problems.types import Problem, Task, Turn
+from sml_jax.tasks.problems.types import Problem, Task, Turn, leaves_one_step
 
 
 class TeacherSide:
@@ -198,6 +198,10 @@ class TeacherSide:
         if self._teacher.guarded and self._task.leaks(live.problem, reply.text, public_text):
             live.leaks += draw == 0
             return False
+        # People teach with such turns too, so whether they may be said is for the recipe to decide.
+        if self._teacher.guarded and leaves_one_step(self._task, live.problem, reply.text, live.turns):
+            live.one_steps += draw == 0
+            return not self._rules.guard.refuse_one_step
         return True
 
     def _write(self, live: LiveDialogue, reply: Reply) -> None:

@@ -72,6 +72,7 @@ class Dialogue:
       solved_turn: the first correct student turn, from 1; 0 for none.
       tokens: the student's context, from the first token to the last.
       leaks: number of teacher turns whose first sample gave the answer away.
+      one_steps: number of other teacher turns whose first sample left the student one operation from the answer.
       redactions: number of teacher turns that were replaced, because every sample was refused.
       injected_turns: numbers, from 1, of the student turns that Q-priming replaced by a question.
       truncated: number of turns, of either side, that reached their limit of tokens before they ended.
@@ -92,6 +93,7 @@ class Dialogue:
     tokens: tuple[int, ...]
     # What the rollout did about it, and what went wrong.
     leaks: int = 0
+    one_steps: int = 0
     redactions: int = 0
     injected_turns: tuple[int, ...] = ()
     truncated: int = 0

@@ -17,7 +17,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.pocket import language
 from sml_jax.pocket.language import Parts
 from sml_jax.tasks import ExpressionPool, Problem, Turn, Verdict
-from sml_jax.tasks.leaks import leaks
+from sml_jax.tasks.leaks import leaks, one_step_in_dialogue
 
 TEST_SHARE = 8  # one problem in eight is a test problem
 # There are some 700,000 and 100,000 problems. They are drawn until enough different ones are found, which takes longer
@@ -171,6 +171,10 @@ class PocketTask:
           public_text: all that the student has read or written so far.
         """
         return leaks(problem.answer, teacher_text, public_text)
+
+    def one_step(self, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
+        """Whether the student is left one operation from the gold answer (see `tasks.leaks.one_step`)."""
+        return one_step_in_dialogue(problem, teacher_text, conversation)
 
     def _criticise(self, problem: Problem, utterance: str, verdict: Verdict) -> str:
         guess = self.read_attempt(utterance)

@@ -308,17 +308,17 @@ def dialogue(problem, solved=0, turns=2, dropped="", **more):
 def test_statistics_are_of_those_that_count():
     """By hand: of five dialogues three count, with 2 + 1 + 2 student turns and 1 + 0 + 1 replies."""
     dialogues = [
-        dialogue("a", solved=2, leaks=1),
+        dialogue("a", solved=2, leaks=1, one_steps=1),
         dialogue("a", solved=1, turns=1),
         dialogue("b", overlong=True, truncated=1),
-        dialogue("b", dropped="verifier: x", turns=4, leaks=3, truncated=4),
+        dialogue("b", dropped="verifier: x", turns=4, leaks=3, one_steps=2, truncated=4),
         dialogue("c", dropped="problem: x", turns=4, redactions=3),
     ]
     found = dialogue_statistics(dialogues)
     assert found == {
         "success": 2 / 3, "first_turn_success": 1 / 3, "turns": 5 / 3, "attempt_rate": 1.0, "leak_rate": 1 / 2,
-        "unmarked_rate": 0.0, "redaction_rate": 0.0, "truncated_rate": 1 / 7, "injected_rate": 0.0,
-        "overlong_rate": 1 / 3, "dropped_rate": 2 / 5, "verifier_errors": 1.0,
+        "one_step_rate": 1 / 2, "unmarked_rate": 0.0, "redaction_rate": 0.0, "truncated_rate": 1 / 7,
+        "injected_rate": 0.0, "overlong_rate": 1 / 3, "dropped_rate": 2 / 5, "verifier_errors": 1.0,
     }  # fmt: skip
 
 

@@ -97,3 +97,43 @@ def test_a_scripted_teachers_leak_is_redacted(chat, rules, engine, params, monke
     put_on_stage(monkeypatch, chat, lambda heard: "9")
     dialogue = play(task, task.problems()[:1], chat, engine, params, Scripted(), rules, seed=0).dialogues[0]
     assert replies(dialogue) == [REDACTION, "no", "no"] and (dialogue.leaks, dialogue.redactions) == (1, 1)
+
+
+class OneStepTask(DigitTask):
+    """Its answer is one step away where the teacher says "step"."""
+
+    def one_step(self, problem, teacher_text, conversation):
+        assert conversation[0].text == problem.question and conversation[-1].role == "student"
+        return "step" in teacher_text
+
+
+def test_a_one_step_turn_is_counted_and_said(monkeypatch, chat, rules, engine, params):
+    say = lambda h: "no step" if h.dialogue == 1 else "no"  # noqa: E731
+    stage, played = played_with(monkeypatch, chat, rules, engine, params, say, LeakGuard(), task=OneStepTask())
+    plain, stepped = played.dialogues
+    assert (plain.one_steps, stepped.one_steps) == (0, 3) and (stepped.leaks, stepped.redactions) == (0, 0)
+    assert replies(stepped) == ["no step"] * 3 and [h.salt for h in stage.of("teacher", 1)] == [0] * 3
+    statistics = dialogue_statistics(played.dialogues)
+    assert (statistics["one_step_rate"], statistics["leak_rate"]) == (0.5, 0.0)
+
+
+def test_a_one_step_turn_is_drawn_again_where_the_rule_says_so(monkeypatch, chat, rules, engine, params):
+    def say(heard):
+        return "no step" if heard.dialogue == 0 or heard.salt == 0 else "no"
+
+    guard = LeakGuard(regenerations=2, refuse_one_step=True)
+    stage, played = played_with(monkeypatch, chat, rules, engine, params, say, guard, task=OneStepTask())
+    always, once = played.dialogues
+    assert (always.one_steps, always.redactions, replies(always)) == (3, 3, [REDACTION] * 3)
+    assert (once.one_steps, once.redactions, replies(once)) == (3, 0, ["no"] * 3)
+    assert [h.salt for h in stage.of("teacher", 0)] == [0, 1, 2] * 3
+    assert [h.salt for h in stage.of("teacher", 1)] == [0, 1] * 3
+    step = chat.turn("teacher", "no step")
+    assert not any(occurrences(heard.context, step) for heard in stage.heard), "a refused turn is in no context"
+
+
+def test_a_turn_that_leaks_is_not_counted_as_one_step_too(monkeypatch, chat, rules, engine, params):
+    say = lambda h: f"step {h.dialogue + 5 * (h.salt > 0)}" if h.salt == 0 else "no step"  # noqa: E731
+    _, played = played_with(monkeypatch, chat, rules, engine, params, say, LeakGuard(), task=OneStepTask())
+    for dialogue in played.dialogues:
+        assert dialogue.leaks + dialogue.one_steps == 3 and dialogue.redactions == 0

@@ -15,6 +15,7 @@ FINISHED = Dialogue(
     solved_turn=2,
     tokens=(1, 7),
     leaks=1,
+    one_steps=2,
     overlong=True,
     dropped="verifier: \ud800",
 )
@@ -40,6 +41,7 @@ def test_a_record_holds_all_of_the_dialogue(tmp_path):
         ],
         "leak": True,
         "leaks": 1,
+        "one_steps": 2,
         "redactions": 0,
         "injected_turns": [],
         "overlong": True,

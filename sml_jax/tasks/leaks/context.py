@@ -78,7 +78,7 @@ def is_label(text: str, mention: Mention) -> bool:
       text: a text that `plain_numbers` has rewritten.
       mention: a number in that text, from `mentions`.
     """
-    before, after = _around(text, mention)
+    before, after = around(text, mention)
     if _LABELLED.search(before):
         return True
     if after.startswith(") ") and "(" not in before:
@@ -102,21 +102,16 @@ def is_stated(text: str, mention: Mention, public_text: str) -> bool:
       public_text: the problem and the student's turns. If they name the counted thing ("terms"), its count may be the
         answer.
     """
-    if is_label(text, mention):
-        return False
-    before, after = _around(text, mention)
-    if _BOUND.search(before) or _TALK.match(after):
+    before, after = around(text, mention)
+    if is_talk(text, mention, public_text) or is_bound(before):
         return False
     value = mention.values[0]
     if re.search(r"\bby\s*$", before, re.IGNORECASE) and value in (100, 1000):
         return False  # the conversion of units and percentages
-    if abs(value) > _LARGEST_SMALL or value.denominator != 1:
+    if not is_small(mention):
         return True
     # From here on the number is a whole one up to ten.
-    counted = _AMBIGUOUS.match(after)
-    if counted and counted[1].casefold().rstrip("s") not in public_text.casefold():
-        return False
-    if _OPERAND_BEFORE.search(before) or _OPERAND_AFTER.match(after) or _POINTING.search(before):
+    if _OPERAND_BEFORE.search(before) or _OPERAND_AFTER.match(after) or points(before):
         return False
     if value == 1 and _CONVENTION.search(before):
         return False
@@ -126,6 +121,35 @@ def is_stated(text: str, mention: Mention, public_text: str) -> bool:
     return True
 
 
+def is_talk(text: str, mention: Mention, public_text: str) -> bool:
+    """Whether a number is a label, or a count of what is being talked about: "2 mistakes", and mostly "both terms".
+
+    Args:
+      text, mention, public_text: see `is_stated`.
+    """
+    after = around(text, mention)[1]
+    if is_label(text, mention) or _TALK.match(after):
+        return True
+    counted = _AMBIGUOUS.match(after) if is_small(mention) else None
+    return counted is not None and counted[1].casefold().rstrip("s") not in public_text.casefold()
+
+
+def is_bound(before: str) -> bool:
+    """Whether a number is a bound by what stands before it: "less than"."""
+    return _BOUND.search(before) is not None
+
+
+def points(before: str) -> bool:
+    """Whether what stands before a number points at things: "the", "these", "your"."""
+    return _POINTING.search(before) is not None
+
+
+def is_small(mention: Mention) -> bool:
+    """Whether a number is a whole one up to ten."""
+    value = mention.values[0]
+    return abs(value) <= _LARGEST_SMALL and value.denominator == 1
+
+
 def is_announced(text: str, mention: Mention) -> bool:
     """Whether a text says explicitly that a number is the answer: "the answer is 5", "you should get 5".
 
@@ -133,9 +157,9 @@ def is_announced(text: str, mention: Mention) -> bool:
       text: a text that `plain_numbers` has rewritten.
       mention: a number in that text, from `mentions`.
     """
-    return _ANNOUNCED.search(" " + _around(text, mention)[0]) is not None
+    return _ANNOUNCED.search(" " + around(text, mention)[0]) is not None
 
 
-def _around(text: str, mention: Mention) -> tuple[str, str]:
-    """(what stands before a number, what stands after it)."""
+def around(text: str, mention: Mention) -> tuple[str, str]:
+    """(what stands before a number, what stands after it), each cut to a few words."""
     return text[max(0, mention.start - _REACH) : mention.start], text[mention.end : mention.end + _REACH]

@@ -56,7 +56,7 @@ def leaks(gold: str, teacher_utterance: str, student_so_far: str) -> bool:
     if not gold or not teacher_utterance:
         return False
     # A number is looked for in every way of writing it.
-    values = _values(gold)
+    values = answer_values(gold)
     if values:
         leaked = _leaks_number(values, plain_numbers(teacher_utterance), plain_numbers(student_so_far))
         if leaked is not None:
@@ -93,7 +93,7 @@ def _leaks_number(values: frozenset[Fraction], teacher_text: str, public_text: s
     return announced and not any(is_announced(public_text, mention) for mention in public)
 
 
-def _values(gold: str) -> frozenset[Fraction]:
+def answer_values(gold: str) -> frozenset[Fraction]:
     """What a numeric answer may be worth, without its unit, its box and "x ="; the empty set for any other answer."""
     plain = re.sub(r"\\(?:boxed|text|mathrm|mbox)\s*(?=\{)", " ", gold)
     plain = re.sub(r"\s+", " ", re.sub(r"[{}]", " ", plain_numbers(plain)))

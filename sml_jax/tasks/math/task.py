@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from sml_jax.common.errors import UserError
-from sml_jax.tasks.leaks import leaks
+from sml_jax.tasks.leaks import leaks, one_step_in_dialogue
 from sml_jax.tasks.math.verify import verify_math_many
 from sml_jax.tasks.problems.types import Problem, Turn, Verdict
 
@@ -79,6 +79,10 @@ class MathTask:
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether `teacher_text` gives the gold answer away and `public_text` does not (see `tasks.leaks.leaks`)."""
         return leaks(problem.answer, teacher_text, public_text)
+
+    def one_step(self, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
+        """Whether the student is left one operation from the gold answer (see `tasks.leaks.one_step`)."""
+        return one_step_in_dialogue(problem, teacher_text, conversation)
 
 
 def check_knowledge(knowledge: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sml_jax.common.errors import UserError
-from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict, leaves_one_step
 
 _log = logging.getLogger(__name__)
 _MAX_NAMED = 5  # ids in a message
@@ -136,3 +136,6 @@ class TrimmedTask:
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether `teacher_text` gives the answer away, by the original task's test; see `Task.leaks`."""
         return self.task.leaks(problem, teacher_text, public_text)
+
+    def one_step(self, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
+        return leaves_one_step(self.task, problem, teacher_text, conversation)

@@ -125,6 +125,26 @@ class Task(Protocol, metaclass=AttributeCheck):
 
 
 @runtime_checkable
+class HasOneStepTest(Protocol, metaclass=AttributeCheck):
+    """A task that can tell whether a teacher's turn leaves the student one operation from the answer."""
+
+    def one_step(self, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
+        """Whether the answer is one operation on the student's latest and the teacher's number. Total over texts.
+
+        Args:
+          problem: of the dialogue.
+          teacher_text: what the teacher is about to say.
+          conversation: all turns so far; the last is the student's.
+        """
+        ...
+
+
+def leaves_one_step(task: Task, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
+    """`HasOneStepTest.one_step` of a task that has it; False for any other task."""
+    return isinstance(task, HasOneStepTest) and task.one_step(problem, teacher_text, conversation)
+
+
+@runtime_checkable
 class RunsPrograms(Protocol, metaclass=AttributeCheck):
     """A task whose verifier runs programs that a model wrote."""
 
