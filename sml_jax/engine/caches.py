@@ -29,24 +29,25 @@ SLOT_MULTIPLE = 16  # XLA for GPUs pads other numbers of slots, and copies all v
 
 
 def align_slots(slots: int) -> int:
-    """A number of slots, rounded up to a multiple that every compiler reads without padding it."""
+    """Rounds a number of slots up to a multiple of `SLOT_MULTIPLE` (16), which XLA reads without padding it."""
     return slots + -slots % SLOT_MULTIPLE
 
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """Where in a row's cache its tokens lie.
+    """Which slot of a row's cache holds which of the row's tokens.
 
     A local layer's cache has one slot for each token as long as it has at most `ring_size` slots. A longer one is
-    `margin` slots, the ring, and `margin` slots again: new tokens are written as one window, which may run over the
-    ring's end on one side and, when its overrun is written a second time at the ring's start, over its front.
+    `margin` slots, the ring, and `margin` slots again: new tokens are written as one window, which may extend past
+    the ring's end. It is then written a second time, so that its last part comes to the ring's start and its first
+    part extends into the margin in front.
 
     Attributes:
       slot_axis: the axis of an array of keys or values that counts slots.
-      local: for each layer, whether its cache becomes a ring.
-      window: tokens that a local layer sees.
-      ring_size: tokens that a local layer keeps; 0 where no layer has a ring.
-      margin: the most new tokens that are written at once, aligned.
+      local: for each layer, whether its cache becomes a ring once it has more than `ring_size` slots.
+      window: tokens that a local layer sees, the query's own included.
+      ring_size: the last tokens of a row that a ring holds; 0 where no layer has a ring.
+      margin: slots on each side of a ring: the most tokens that are written at once, rounded up by `align_slots`.
     """
 
     slot_axis: int
@@ -57,12 +58,12 @@ class CacheLayout:
 
     @classmethod
     def for_config(cls, config: DecoderConfig, capacity: int, largest_write: int, max_rewind: int = 0) -> CacheLayout:
-        """The layout for a model's caches.
+        """The layout for a model's caches: with rings for its local layers if these are shorter than full caches.
 
         Args:
-          config: of the model.
+          config: the model's configuration.
           capacity: slots of the longest cache.
-          largest_write: the most tokens of a row that are written at once.
+          largest_write: the most tokens of a row that one call writes.
           max_rewind: longest rewind, in tokens, after which a local layer must still hold its window.
         """
         backend, margin = cache_backend(config.attention), align_slots(largest_write)
@@ -76,32 +77,35 @@ class CacheLayout:
         return cls(backend.time_axis, config.local_layers, config.window, ring_size, margin)
 
     def slot_count(self, layer: int, capacity: int) -> int:
-        """Slots that a layer's cache is allocated with, in a cache for contexts of `capacity` tokens."""
+        """Slots to allocate for a layer (by number, from 0) in a cache for contexts of `capacity` tokens."""
         return self.ring_size + 2 * self.margin if self.local[layer] and capacity > self.ring_size else capacity
 
     def is_ring(self, layer: int, slots: int) -> bool:
-        """Whether a layer's cache of this many slots is a ring."""
+        """Whether the cache of a layer (by number, from 0) is a ring when it has this many slots."""
         return self.local[layer] and slots > self.ring_size
 
     def capacity_of(self, cache: Cache) -> int:
-        """Tokens of a row that a cache has room for; `sys.maxsize` if every layer's cache is a ring."""
+        """The most tokens that each row of a cache can hold; `sys.maxsize` if every layer's cache is a ring."""
         slots = [layer.keys.shape[self.slot_axis] for layer in cache]
         return min((n for layer, n in enumerate(slots) if not self.is_ring(layer, n)), default=sys.maxsize)
 
     def window_overwritten(self, written: int, length: int) -> bool:
-        """Whether the ring no longer holds the whole window before a row's token `length`.
+        """Whether a row can no longer continue from its first `length` tokens, because a ring has lost some of these.
+
+        What must be there is the window that ends with token `length - 1`. False if no layer has a ring.
 
         Args:
-          written: the highest position, plus one, that was written in the row's cache.
-          length: tokens of the row that are kept, which is fewer after a rewind.
+          written: the highest position, plus one, that was ever written in the row's cache, padding included.
+          length: tokens that the row is to continue from; after a rewind fewer than were written.
         """
         return bool(self.ring_size) and written > self.ring_size and written - length > self.ring_size - self.window
 
 
 def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLayout | None = None) -> Cache:
-    """A cache of zeros for `rows` contexts of up to `capacity` tokens; without a layout no layer has a ring.
+    """A cache of zeros for `rows` contexts of up to `capacity` tokens, in the config's compute dtype.
 
-    Rows are the first axis because a write is a scatter over rows, and XLA transposes whole caches where they are not.
+    Without a layout no layer has a ring. Rows are the first axis because a write is a scatter over rows, and XLA
+    transposes whole caches where they are not.
     """
     slot_axis = cache_backend(config.attention).time_axis
 
@@ -114,7 +118,7 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
 
 
 def grow(slot_axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
-    """One array of a cache, padded with zeros to `slots` along `slot_axis`, `front` of them before the old ones."""
+    """One array of a cache, padded with zeros to `slots` slots; `front` of the new slots precede the old ones."""
     added = slots - array.shape[slot_axis]
     return jnp.pad(array, [(front, added - front) if i == slot_axis else (0, 0) for i in range(array.ndim)])
 
@@ -129,8 +133,10 @@ def kv_segments(
     """For each layer, the cached keys and values that tokens from position `start` on attend to.
 
     Args:
-      rows: row numbers of the cache, counted within their shard; None for all in order.
-      start: tokens that a row's cache holds.
+      layout: of the cache.
+      cache: of all rows.
+      rows: numbers of the rows in the batch, counted within their shard; None for all rows in order.
+      start: for each row in the batch, the number of tokens that its cache holds.
       in_place: attention finds `rows` in the cache itself (`CacheBackend.selects_rows`); else they are gathered here.
     """
 
@@ -154,9 +160,10 @@ def kv_segments(
 
 
 def take_rows(cache: CacheOrLayer, rows: Int[Array, "shards few"] | None) -> CacheOrLayer:
-    """The caches of some rows, gathered shard by shard; all of them for None.
+    """The caches of the rows with these numbers, gathered shard by shard; the cache unchanged if `rows` is None.
 
-    A number past the shard's rows belongs to no row: it gets the last row's values, which the caller must not use.
+    A number past the shard's rows belongs to no row. Its place holds a copy of the shard's last row, which the caller
+    must not use.
     """
     if rows is None:
         return cache
@@ -180,10 +187,14 @@ def copy_prefix(
     """Copies the first slots of some rows to others of their shard; a target past the shard's rows copies nothing.
 
     Args:
-      layout: static. cache: donate it.
+      layout: of the cache; static.
+      cache: of all rows. A jitted caller should donate it, so that it is changed in place.
       source, target: row numbers within their shard.
-      slots: how many to copy, rounded up to windows of `COPY_WINDOW`, so that one executable serves all lengths. A ring
-        that has fewer slots is copied as a whole.
+      slots: how many slots to copy. It is rounded up to a multiple of `COPY_WINDOW`, so that one executable serves all
+        lengths. A ring that has fewer slots is copied completely.
+
+    Returns:
+      The changed cache.
     """
     slot_axis = layout.slot_axis
     size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache))
@@ -215,19 +226,22 @@ def write(
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
 ) -> Cache:
-    """Writes a window of new slots to each row's cache, from its start on.
+    """Writes the keys and values of new tokens to rows' caches: a window of slots from each row's `start` on.
 
-    The whole window is written, so that its size is static. Its slots past the row's new tokens hold no token: they
-    are never valid, and the next write covers them.
+    All slots of the window are written, so that their number is static. Those past the row's new tokens hold no token:
+    attention masks them, and the next write overwrites them.
 
     Args:
-      shards: static; parts that the rows of the cache are split into.
-      layout: static.
-      cache: donate it. It must have room for the whole window after each row's start.
+      shards: static; number of shards that the rows of the cache are split into.
+      layout: of the cache; static.
+      cache: of all rows, with room for the window after each row's start. A jitted caller should donate it.
       new: keys and values of the window, from `kernels.extend` or `kernels.decode`.
       rows: row numbers within their shard; None for all in order.
-      start: position of the window's first slot in a row.
-      count: new tokens of a row. Nothing is written for a count of 0, nor for a number past the shard's rows.
+      start: position in the row's context of the window's first token.
+      count: new tokens of a row. Nothing is written for a count of 0, nor for a row number past the shard's rows.
+
+    Returns:
+      The changed cache.
     """
     slot_axis = layout.slot_axis
     if rows is None:

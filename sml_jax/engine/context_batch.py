@@ -24,9 +24,12 @@ MIN_COPIED_OPENING = 8  # tokens: a shorter opening costs less to run through th
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sampled turn: its tokens and their log-probs (see `Sampled`).
+    """A sampled turn.
 
     Attributes:
+      tokens: the sampled tokens, the end-of-turn token included.
+      logprobs: of each token under the model at temperature 1 with every token allowed.
+      sampling_logprobs: of each token under the distribution that it was drawn from (temperature, top-k, top-p).
       ended: the last token is an end-of-turn token; if not, the turn was cut at its limit.
     """
 
@@ -68,12 +71,13 @@ class _Call:
 class ContextBatch:
     """The contexts of one side of many dialogues, one a row.
 
-    Appending tokens costs nothing at once: they go through the model before the row's next turn is sampled.
+    Appending tokens does not run the model yet: they go through it before the row's next turn is sampled. Rows
+    are numbered from 0 to `engine.max_concurrent - 1`.
 
     Args:
-      engine: compiled kernels.
-      params: of this side's model.
-      key: random key made from the run's seed and this side.
+      engine: the compiled kernels of this side's model.
+      params: the model's parameters, in any form that `Engine.prepare_params` takes.
+      key: random key made from the run's seed and the name of this side.
 
     Attributes:
       forwarded_tokens: tokens that went through the model so far, padding aside.
@@ -98,9 +102,10 @@ class ContextBatch:
     # Contexts
 
     def start(self, row: int, dialogue_id: int, tokens: Sequence[int]) -> None:
-        """Gives a row to a new dialogue, whose context opens with `tokens`.
+        """Gives a row to a new dialogue, whose context begins with `tokens`. The row's old context is dropped.
 
-        If a row of the same shard has the same opening in its cache, the opening is copied from there.
+        If a row of the same shard has the same opening in its cache, its keys and values are copied from there.
+        Raises a UserError if the context gets too long. Random numbers depend on `dialogue_id`, not on the row.
         """
         self._contexts[row], self._cached[row], self._dialogue_ids[row] = [], 0, dialogue_id
         self._turns.pop(row, None)
@@ -118,12 +123,15 @@ class ContextBatch:
         context.extend(int(t) for t in tokens)
 
     def replace(self, row: int, tokens: Sequence[int]) -> None:
-        """Makes `tokens` a row's context. Their common prefix with the old context stays cached."""
+        """Makes `tokens` a row's context. The common prefix with the old context stays cached.
+
+        Raises a UserError if the context gets too long.
+        """
         old = self._contexts[row]
         pairs = enumerate(zip(old, tokens, strict=False))
-        common = next((i for i, (a, b) in pairs if a != b), min(len(old), len(tokens)))
-        self.rewind(row, common)
-        self.append(row, tokens[common:])
+        prefix_length = next((i for i, (a, b) in pairs if a != b), min(len(old), len(tokens)))
+        self.rewind(row, prefix_length)
+        self.append(row, tokens[prefix_length:])
 
     def rewind(self, row: int, length: int) -> None:
         """Drops all but the first `length` tokens of a row's context."""
@@ -135,7 +143,7 @@ class ContextBatch:
         return self._engine.max_length - len(self._contexts[row])
 
     def context(self, row: int) -> list[int]:
-        """A row's tokens."""
+        """The tokens of a row's context. It is the list that is in use, not a copy: do not change it."""
         return self._contexts[row]
 
     # Turns
@@ -146,12 +154,16 @@ class ContextBatch:
         return len(self._turns)
 
     def begin_turn(self, row: int, limit: int, salt: int = 0) -> None:
-        """Lets a row sample its next turn in the calls that follow.
+        """Makes a row active: the calls of `dispatch` that follow sample its next turn.
 
         Args:
           row: its context must not be empty.
-          limit: the most tokens of the turn; the row's room and the engine's `max_new_tokens` are limits too.
-          salt: a second sample from the same context takes another salt, since its random numbers would be the same.
+          limit: the most tokens of the turn; `tokens_left` and the engine's `max_new_tokens` are limits too.
+          salt: mixed into the random key. The same context with the same salt gives the same sample, so a second sample
+            needs another salt.
+
+        Raises:
+          UserError: the context is empty or full.
         """
         if not self._contexts[row]:
             raise UserError("a context must hold a token before its turn can be sampled")
@@ -161,7 +173,9 @@ class ContextBatch:
         self._turns[row] = _Turn(limit, salt)
 
     def dispatch(self, stop_fraction: float = 1.0) -> None:
-        """Starts one call of the model for all active turns; `collect` waits for it.
+        """Starts one call of the model for all active turns, without waiting for it.
+
+        `collect` must be called before the next `dispatch`. Without an active turn nothing is started.
 
         Args:
           stop_fraction: the call returns early once this fraction of a shard's active rows has finished, and in any
@@ -195,7 +209,7 @@ class ContextBatch:
         """Waits for the dispatched call and appends the sampled tokens to their rows.
 
         Returns:
-          The turns that ended in this call, by row; nothing if no call was dispatched.
+          The turns that ended in this call, by row number; an empty dict if no call was dispatched.
         """
         if self._call is None:
             return {}
@@ -239,7 +253,7 @@ class ContextBatch:
           limit, salt: see `begin_turn`.
 
         Returns:
-          An utterance for each of `rows`, in their order.
+          One utterance for each of `rows`, in the order of `rows`.
         """
         for row in rows:
             self.begin_turn(row, limit, salt)
@@ -252,9 +266,10 @@ class ContextBatch:
     # Prefilling
 
     def prefill(self, rows: Sequence[int]) -> None:
-        """Puts all but the last token of each row's context into the cache. `dispatch` calls it for active rows.
+        """Runs the model over each row's context but for its last token, so that these tokens are in the cache.
 
-        Among rows with the same opening, one runs it through the model and the others copy its keys and values.
+        `dispatch` does this for active rows; it may be called earlier. Among rows with the same opening, one runs it
+        through the model and the others copy its keys and values. Raises a UserError if a context is empty.
         """
         for row in rows:
             if not self._contexts[row]:

@@ -59,21 +59,21 @@ class Engine:
       sampling: temperature, top-k, top-p.
       chunk_sizes: numbers of given tokens that one `extend` takes, rising.
       capacities: tokens that caches have room for, rising; by default the powers of two from 64 on, or one size where
-        attention reads only the slots that a row has filled ("native"). With a longer list decoding reads less and
-        more is compiled.
+        attention reads only the slots that a row has filled ("native"). A longer list makes decoding read fewer
+        empty slots and needs more compilation.
       batch_sizes: rows of each shard that one call works on, rising; by default all and, of 32 or more, a quarter and a
         sixteenth, where that is at least 4.
       decode_steps: the most tokens that one `decode` samples in a row.
       max_rewind: longest rewind, in tokens, that a sliding-window cache supports without re-running the prefix; by
         default the length of a sampled turn.
-      mesh: devices; by default all of them on `data`. Nothing is placed on them before the first call, so a mesh of
-        devices that are not there can be planned for (see `programs`).
+      mesh: devices; by default all of them on `data`. Nothing is placed on them before the first call, so the mesh may
+        be of devices that do not exist on this machine, for planning (see `programs`).
 
     Attributes:
-      rows_per_shard: rows that each of the mesh's `shards` row shards holds.
+      rows_per_shard: rows in each of the mesh's `shards` row shards.
       cache_lengths: slots that caches are allocated with: the capacities, of which the last has additional room for a
         window of new tokens that begins at the end of the longest context.
-      layout: where in a cache the tokens of a row lie.
+      layout: which slot of a cache holds which token of a row.
     """
 
     def __init__(
@@ -174,7 +174,11 @@ class Engine:
         return None if self._allowed_on_host is None else put_global(self._allowed_on_host, replicated(self.mesh))
 
     def prepare_params(self, params: Any) -> LayerParams:
-        """Parameters as the kernels take them, on this engine's mesh. LayerParams are returned as they are."""
+        """Parameters in the form that the kernels take, on this engine's mesh.
+
+        Args:
+          params: the model's `{"params": ...}`, or LayerParams, which are returned unchanged.
+        """
         return params if isinstance(params, LayerParams) else self._prepare(place_params(self.mesh, self.model, params))
 
     def empty_cache(self, capacity: int | None = None) -> Cache:
@@ -182,7 +186,7 @@ class Engine:
         return self._empty(self.model.config, self.max_concurrent, capacity or self.cache_lengths[-1], self.layout)
 
     def ensure_capacity(self, cache: Cache, needed: int) -> Cache:
-        """The cache with room for at least `needed` tokens in each row; it is consumed if it has to grow.
+        """The cache, grown if need be until each row has room for `needed` tokens; use it in place of the argument.
 
         It grows one size at a time, so that only neighbouring sizes are compiled for, and one array at a time, so
         that the old and the new cache never both take up memory as a whole.
@@ -215,12 +219,17 @@ class Engine:
         count: np.ndarray,
         rows: np.ndarray | None = None,
     ) -> Cache:
-        """Runs given tokens through the model and writes their keys and values to the cache, which is consumed.
+        """Runs given tokens through the model and writes their keys and values to the cache.
 
         Args:
+          params: see `prepare_params`.
+          cache: of all rows. It is donated: use the returned one from then on.
           tokens: int32 [batch, one of the chunk sizes], right padded.
           start: int32 [batch], tokens that a row's cache holds. count: int32 [batch], new tokens; 0 skips a row.
           rows: int32 [shards, one of the batch sizes], row numbers within their shard; None for all rows in order.
+
+        Returns:
+          The cache with the new tokens.
         """
         numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
         new = self._extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
@@ -229,11 +238,17 @@ class Engine:
     def write(
         self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
     ) -> Cache:
-        """Writes the keys and values that `decode` returned to the cache, which is consumed; see `caches.write`."""
+        """Writes the keys and values that `decode` returned to the cache, and returns it; see `caches.write`.
+
+        The cache that was passed is donated: use the returned one from then on.
+        """
         return self._write(cache, new, self._place_numbers(rows), self._place_rows(start), self._place_rows(count))
 
     def copy_prefix(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
-        """Copies the first `slots` tokens of rows to other rows of their shard; see `caches.copy_prefix`."""
+        """Copies the first `slots` tokens of rows to other rows of their shard; see `caches.copy_prefix`.
+
+        The cache that was passed is donated: use the returned one from then on.
+        """
         return self._copy(cache, self._place_numbers(source), self._place_numbers(target), np.int32(slots))
 
     def decode(
@@ -251,28 +266,34 @@ class Engine:
 
         Args:
           stop_counts: int32 [num_decode_loops(mesh)]: each loop returns early once this many of its rows have finished.
-            None: a loop goes on until all of its rows have.
+            None: a loop continues until all of its rows have.
 
         Returns:
-          The new tokens' keys and values, which `write` puts into the cache, and the samples.
+          The new tokens' keys and values, for `write`, and the samples. `cache` is only read, not consumed.
         """
         stop_counts = np.full(num_decode_loops(self.mesh), len(last), np.int32) if stop_counts is None else stop_counts
-        placed = [self._place_rows(array) for array in (last, start, limit, keys)]
+        row_arrays = [self._place_rows(array) for array in (last, start, limit, keys)]
         # Rows lie where their cache is; each loop's number lies where the loop runs.
-        stops = put_global(stop_counts, decode_loop_sharding(self.mesh))
+        placed_stop_counts = put_global(stop_counts, decode_loop_sharding(self.mesh))
         return self._decode(
-            self.prepare_params(params), cache, self._place_numbers(rows), *placed, stops, self._allowed
+            self.prepare_params(params),
+            cache,
+            self._place_numbers(rows),
+            *row_arrays,
+            placed_stop_counts,
+            self._allowed,
         )
 
     def turn_keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
-        """A random key for each row's turn; see `sampling.turn_keys`."""
+        """A random key for each row's turn, [batch]; see `sampling.turn_keys`."""
         keys: jax.Array = self._keys(seed_key, salts, dialogue_ids)
         return keys
 
     def chunk_size_for(self, pending: int, cached: int = 0) -> int:
-        """The chunk size for `pending` tokens that follow `cached` ones.
+        """The chunk size with which `extend` should take `pending` tokens that follow `cached` ones.
 
-        The smallest one that holds them all, or the largest, among those whose whole window fits the longest cache.
+        It is the smallest size that holds all pending tokens, or else the largest. Only sizes that still fit the
+        longest cache after the cached tokens are considered.
         """
         # Near the end of the longest context only the smaller chunks fit (see `sizes.longest_cache_length`).
         fitting = [size for size in self.chunk_sizes if cached + size <= self.cache_lengths[-1]]
@@ -283,9 +304,10 @@ class Engine:
         return next(size for size in self.batch_sizes if rows <= size)
 
     def first_batch_size(self, rows: int) -> int:
-        """Rows of a shard that the first of several calls takes, so that few of all calls' places stay empty.
+        """How many of a shard's `rows` waiting rows the next call should take, so that batches are well filled.
 
-        All of them if at most a fifth of that call's places is empty, else as many as fill a smaller call.
+        If the smallest batch size that holds them all is at least four fifths full, that size. Otherwise the largest
+        size that they fill, and the remaining rows wait for another call.
         """
         size_for_all = self.batch_size_for(rows)
         if 4 * size_for_all <= 5 * rows:
@@ -293,7 +315,7 @@ class Engine:
         return max((size for size in self.batch_sizes if size <= rows), default=size_for_all)
 
     def warm_up(self, params: Any) -> None:
-        """Compiles every shape there is, by calls of each kernel that change no row."""
+        """Compiles all kernels for all shapes, by running each of them on no row. `params`: see `prepare_params`."""
         # The cache grows through all its lengths, and every kernel runs at each length and batch size.
         weights, cache = self.prepare_params(params), self.empty_cache(self.cache_lengths[0])
         for capacity in self.cache_lengths:
@@ -342,17 +364,18 @@ class Engine:
         copy_calls: int = 1,
         batch_size: int | None = None,
     ) -> tuple[Executable, ...]:
-        """What this engine compiles at its longest cache and largest chunk, with abstract arguments.
+        """The executables of this engine at its longest cache and largest chunk, with abstract arguments.
 
-        No array is made, so the mesh may be one of devices that are not there.
+        No array is made, so the mesh may be one of devices that do not exist on this machine.
 
         Args:
-          prepare_calls, extend_calls, decode_calls, copy_calls: how often the job at hand makes each call.
+          prepare_calls, extend_calls, decode_calls, copy_calls: how often the planned job makes each call.
           batch_size: rows of each shard that a call works on; None for all rows.
 
         Returns:
-          "weights ...", which reads "params" and makes "weights"; "extend ...", "write ..." after it, "decode ...",
-          "write ..." after it, and "copy ...", which read "weights" and "cache".
+          Six executables in this order, told by how their names begin: "weights" (reads "params", makes "weights");
+          "extend"; "write" of the extended tokens; "decode"; "write" of the sampled tokens; "copy". "extend" and
+          "decode" read "weights" and "cache", "write" and "copy" read "cache".
         """
         mesh, chunk, steps = self.mesh, self.chunk_sizes[-1], self.decode_steps
         batch = self.shards * (batch_size or self.rows_per_shard)

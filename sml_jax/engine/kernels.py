@@ -65,7 +65,7 @@ def extend(
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
 ) -> Cache:
-    """Runs given tokens through the model, behind what their rows' caches hold.
+    """Runs given tokens through the model, as continuations of what their rows' caches hold.
 
     Args:
       model: the decoder; static. layout: of the cache; static.
@@ -77,7 +77,7 @@ def extend(
       start: tokens that a row's cache holds. count: new tokens of a row, 0 to skip it.
 
     Returns:
-      The new tokens' keys and values in each layer, for `caches.write`. What lies past a row's count is meaningless.
+      The new tokens' keys and values in each layer, for `caches.write`. Values past a row's count are meaningless.
     """
     slots = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     positions, valid = start[:, None] + slots, slots < count[:, None]
@@ -102,9 +102,9 @@ def decode(
     stop_count: Int[Array, " 1"],
     allowed: Bool[Array, " vocab"] | None,
 ) -> tuple[Cache, Sampled]:
-    """Samples some tokens of the rows' turns, until `steps` are over or `stop_count` rows have finished.
+    """Samples some tokens of the rows' turns, until `steps` tokens a row or `stop_count` finished rows are reached.
 
-    A row whose turn is interrupted goes on in the next call and samples the same tokens as without the interruption,
+    A row whose turn is interrupted continues in the next call and samples the same tokens as without the interruption,
     because a token's random key depends on its dialogue, turn and position alone.
 
     Args:
@@ -116,13 +116,13 @@ def decode(
       last: each row's last token, which is not in its cache yet. start: tokens that its cache holds.
       limit: tokens that a row may sample; 0 skips it.
       keys: a random key for each row's turn.
-      stop_count: the loop ends once this many rows have come to their end or limit in this call. One number in an
-        array, so that each of several loops can be given its own.
+      stop_count: the loop ends once this many rows have sampled an end-of-turn token or reached their limit in this
+        call. It is an array of one number, so that each of several loops can be given its own.
       allowed: tokens that may be sampled; None for all.
 
     Returns:
-      Keys and values of each row's `steps` slots from `start` on, which hold all but its last sampled token (its first
-      slot holds `last`), and the samples.
+      Keys and values for each row's `steps` slots from position `start` on, for `caches.write`: those of `last`, then
+      those of all sampled tokens but the last one. And the samples.
     """
     config, batch = model.config, last.shape[0]
     backend = cache_backend(config.attention)
@@ -154,15 +154,17 @@ def decode(
         # writes the token's own keys and values to slot `step` before it reads the buffer: read first, XLA would copy
         # the buffer at every step.
         buffer_slots = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
-        segments = [(old, KVSegment(new, *buffer_slots)) for old, new in zip(cached, buffer, strict=True)]
-        one_valid = jnp.ones((batch, 1), bool)
-        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], one_valid, segments)
+        segments = [
+            (cached_segment, KVSegment(new, *buffer_slots)) for cached_segment, new in zip(cached, buffer, strict=True)
+        ]
+        token_valid = jnp.ones((batch, 1), bool)
+        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], token_valid, segments)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
 
         # Rows that are done are sampled too, but nothing of theirs is counted.
-        offered = sampling_logits(logits, allowed, sampling)
+        sampling_scores = sampling_logits(logits, allowed, sampling)
         uniform = jax.lax.dynamic_index_in_dim(uniforms, step, 1, keepdims=False)
-        chosen, sampling_logprob = sample(uniform, offered)
+        chosen, sampling_logprob = sample(uniform, sampling_scores)
         is_stop = jnp.any(chosen[:, None] == stop_tokens, axis=-1)
 
         def put(array: jax.Array, value: jax.Array) -> jax.Array:

@@ -30,7 +30,9 @@ class LayerParams:
 
 
 def unstack_layers(model: Decoder, params: Any) -> LayerParams:
-    """Splits a decoder's parameters into trees by layer, and casts what modules would cast to the compute dtype.
+    """Splits a decoder's parameters into a tree for each layer, and one for the rest.
+
+    Arrays that modules cast to the compute dtype at each use are cast once here.
 
     Args:
       params: `{"params": ...}` with layers stacked along axis 0, as the trainer holds them.
@@ -49,7 +51,7 @@ def unstack_layers(model: Decoder, params: Any) -> LayerParams:
 
 
 def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
-    """The sharding of each array of LayerParams on a mesh, by the same logical axis rules as the trainer's."""
+    """LayerParams that hold the sharding of each array on a mesh, by the same logical axis rules as the trainer's."""
     specs = nn.get_partition_spec(abstract_params(model))
 
     def shardings(subtree: Any, stacked: bool) -> Any:

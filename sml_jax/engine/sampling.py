@@ -14,7 +14,7 @@ from sml_jax.common.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. It is static: each setting is compiled for itself.
+    """How to sample. It is static under `jit`: each setting compiles an executable of its own.
 
     Attributes:
       temperature: the logits are divided by it; 0 is greedy (always the likeliest token).
@@ -36,7 +36,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether the likeliest token is always chosen, with probability 1 (temperature 0)."""
         return self.temperature == 0
 
 
@@ -47,8 +47,8 @@ def sampling_logits(
 
     Args:
       logits: the model's, float32.
-      allowed: tokens that may be sampled at all; None for all.
-      sampling: temperature, then top-k, then top-p, each over what the one before it leaves.
+      allowed: True for tokens that may be sampled at all; None for all tokens.
+      sampling: its temperature is applied first, then top-k, then top-p to the tokens that top-k left.
     """
     logits = logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
     if sampling.greedy:
@@ -63,14 +63,14 @@ def sampling_logits(
         ordered = jnp.sort(logits, axis=-1, descending=True)
         probability = jax.nn.softmax(ordered, axis=-1)
         # A token stays if all likelier ones together have less than top_p, so the likeliest always stays.
-        stays = jnp.cumsum(probability, axis=-1) - probability < sampling.top_p
-        threshold = jnp.min(jnp.where(stays, ordered, jnp.inf), axis=-1, keepdims=True)
+        in_top_p = jnp.cumsum(probability, axis=-1) - probability < sampling.top_p
+        threshold = jnp.min(jnp.where(in_top_p, ordered, jnp.inf), axis=-1, keepdims=True)
         logits = jnp.where(logits >= threshold, logits, -jnp.inf)
     return logits
 
 
 def row_keys(seed_key: jax.Array, dialogue_ids: UInt32[Array, " batch"]) -> jax.Array:
-    """A key for each dialogue, from the key of the run and side and from the dialogue's id alone.
+    """A random key for each dialogue [batch], from the dialogue's id and `seed_key`, the key of the run and side.
 
     It does not depend on the row or the device, so that the same seed gives the same dialogues everywhere.
     """
@@ -78,8 +78,9 @@ def row_keys(seed_key: jax.Array, dialogue_ids: UInt32[Array, " batch"]) -> jax.
 
 
 def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UInt32[Array, " batch"]) -> jax.Array:
-    """A key for each row's turn, from the key of the run and side, the turn's salt, and the dialogue's id.
+    """A random key for each row's turn [batch], from the turn's salt, the dialogue's id and `seed_key`.
 
+    `seed_key` is the key of the run and side.
     Turns of one dialogue share a key unless their salts differ: their tokens differ in position (see
     `token_uniforms`).
     """
@@ -91,7 +92,7 @@ def turn_keys(seed_key: jax.Array, salts: Int[Array, " batch"], dialogue_ids: UI
 
 
 def token_uniforms(keys: jax.Array, positions: Int[Array, "batch time"]) -> Float[Array, "batch time 2"]:
-    """Two uniform random numbers for each token, from its turn's key and its position in the context.
+    """Two uniform random numbers in [0, 1) for each token, from its turn's key and its position in the context.
 
     They do not depend on how a turn is cut into calls, so an interrupted turn samples the same tokens.
     """
@@ -103,13 +104,13 @@ def token_uniforms(keys: jax.Array, positions: Int[Array, "batch time"]) -> Floa
 def sample(
     uniform: Float[Array, "batch 2"], logits: Float[Array, "batch vocab"]
 ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
-    """Samples a token for each row from softmax(logits), with its two numbers from `token_uniforms`.
+    """Samples a token for each row from softmax(logits). `uniform` holds its two numbers from `token_uniforms`.
 
     The first number picks a block of the vocabulary and the second a token of this block, both by inverting a
     cumulative sum. Gumbel noise would sample from the same distribution, but needs a random number for every logit.
 
     Returns:
-      The tokens, and the log-probability of each.
+      The token of each row, and its log-probability under softmax(logits).
     """
     batch, vocab = logits.shape
     # Blocks of about the square root of the vocabulary (a power of two): both cumulative sums are then short.
@@ -137,5 +138,5 @@ def _invert_cumulative(masses: Float[Array, "batch n"], uniform: Float[Array, " 
 
 
 def logprob_of(logits: Float[Array, "batch vocab"], tokens: Int[Array, " batch"]) -> Float[Array, " batch"]:
-    """Log-probability of a token under softmax(logits)."""
+    """The log-probability of each row's token under softmax(logits) of that row."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), tokens[:, None], axis=-1)[:, 0]

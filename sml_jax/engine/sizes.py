@@ -19,7 +19,7 @@ _MIN_BATCH_SIZE = 4
 
 
 def rows_of_a_shard(max_concurrent: int, mesh: Mesh) -> int:
-    """How many rows each of the mesh's row shards holds.
+    """How many of an engine's `max_concurrent` rows each of the mesh's row shards holds.
 
     Raises:
       UserError: the number of rows is not a multiple of the number of shards.
@@ -36,22 +36,27 @@ def rows_of_a_shard(max_concurrent: int, mesh: Mesh) -> int:
 def longest_cache_length(max_length: int, chunk_sizes: Sequence[int], decode_steps: int) -> int:
     """Slots of the longest cache that contexts of `max_length` tokens need.
 
-    Kernels write whole windows of new tokens, and the last window may begin at the last token of a full context. The
-    smallest chunk is enough here because the engine falls back to it near the end (see `Engine.chunk_size_for`).
+    Kernels write windows of a fixed size, and the last window may begin at the last token of a full context: it needs
+    room after `max_length`. Of `chunk_sizes` (rising) the smallest is enough here, because the engine falls back to it
+    near the end (see `Engine.chunk_size_for`).
     """
     return align_slots(max_length + max(chunk_sizes[0], decode_steps))
 
 
 def default_batch_sizes(rows: int) -> tuple[int, ...]:
-    """All `rows` of a shard and, where there are many, a quarter and a sixteenth of them; rising."""
+    """Default numbers of rows of a shard for one call, rising: a sixteenth and a quarter of `rows`, then all.
+
+    The fractions are left out for fewer than 32 rows, or where they are below 4.
+    """
     fractions = (rows // 16, rows // 4) if rows >= _MIN_ROWS_TO_SPLIT else ()
     return (*(size for size in fractions if size >= _MIN_BATCH_SIZE), rows)
 
 
 def default_capacities(max_length: int, attention: str) -> tuple[int, ...]:
-    """Powers of two from 64 on, then `max_length`; `max_length` alone where attention reads only filled slots.
+    """Default capacities of caches, in tokens: powers of two from 64 on, then `max_length`.
 
-    There shorter caches save nothing (see `CacheBackend.reads_full_capacity`).
+    Only `max_length` where attention reads filled slots alone: shorter caches save nothing there (see
+    `CacheBackend.reads_full_capacity`). `attention` is a value of `DecoderConfig.attention`.
     """
     if not cache_backend(attention).reads_full_capacity:
         return (max_length,)
@@ -63,6 +68,6 @@ def default_capacities(max_length: int, attention: str) -> tuple[int, ...]:
 
 
 def check_rising(name: str, sizes: Sequence[int]) -> None:
-    """Raises a UserError unless `sizes` holds at least one number and its numbers rise."""
+    """Raises a UserError, which calls the list `name`, unless `sizes` are one or more numbers that rise strictly."""
     if not sizes or list(sizes) != sorted(set(sizes)):
         raise UserError(f"engine: {name} are {tuple(sizes)}; give at least one, each larger than the one before")

@@ -107,18 +107,18 @@ def load_model(
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             # Orbax restores each array straight into its sharding on the mesh.
-            shapes = sharded_param_shapes(model, mesh)
-            stored = checkpointer.metadata(folder / "params").item_metadata
-            if stored is None:
+            abstract_params = sharded_param_shapes(model, mesh)
+            stored_arrays = checkpointer.metadata(folder / "params").item_metadata
+            if stored_arrays is None:
                 raise ValueError("no list of arrays can be read there")
-            _check_params(folder, stored.tree, shapes)
-            params = checkpointer.restore(folder / "params", shapes)
+            _check_params(folder, stored_arrays.tree, abstract_params)
+            params = checkpointer.restore(folder / "params", abstract_params)
     except (ValueError, KeyError, OSError) as error:
         if isinstance(error, UserError):
             raise
-        reason = str(error).splitlines()[0]
+        error_line = str(error).splitlines()[0]
         raise UserError(
-            f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({reason})"
+            f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({error_line})"
         ) from error
     return model, params
 

@@ -38,10 +38,10 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
         known to make no difference to the logits.
     """
     # The order below decides which of several errors is reported first: sizes, layers, rope, then the rest.
-    text = _language_model_part(values)
-    family = family_named(str(text.get("model_type")))
+    language_values = _language_model_part(values)
+    family: Family = family_named(str(language_values.get("model_type")))
     defaults = family.config.defaults
-    fields = Fields(text)
+    fields = Fields(language_values)
     fields.take("model_type")
 
     def size(name: str) -> int:
@@ -85,10 +85,10 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
 def stored_dtype(values: Mapping[str, Any]) -> str | None:
     """The dtype of the weights that a config.json names, None if it names none."""
     nested = values.get("text_config")
-    for part in (nested if isinstance(nested, Mapping) else {}, values):
+    for json_object in (nested if isinstance(nested, Mapping) else {}, values):
         for name in ("dtype", "torch_dtype"):
-            if part.get(name) is not None:
-                return str(part[name])
+            if json_object.get(name) is not None:
+                return str(json_object[name])
     return None
 
 
@@ -115,9 +115,9 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
     Raises:
       UserError: that family has no field for some values of the configuration; the error names them.
     """
-    kind = family_named(family)
+    target_family = family_named(family)
     values: dict[str, Any] = {
-        "architectures": [kind.architecture],
+        "architectures": [target_family.architecture],
         "model_type": family,
         "vocab_size": config.vocab_size,
         "hidden_size": config.embed_dim,
@@ -134,19 +134,19 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
     }
     # A family with a local rotary base writes both bases, even where they are equal.
     local_base = config.rope_base if config.rope_local_base is None else config.rope_local_base
-    has_local_base = _local_rope_base(kind) is not None
+    has_local_base = _local_rope_base(target_family) is not None
     values |= write_rope(Rope(config.rope_base, config.rope_scaling, local_base if has_local_base else None))
     # Fields that say what the decoder never has, as transformers writes them.
-    values |= dict.fromkeys(kind.config.false_fields, False)
-    values[kind.config.activation_fields[0]] = kind.config.activation
-    if kind.config.score_fields:
+    values |= dict.fromkeys(target_family.config.false_fields, False)
+    values[target_family.config.activation_fields[0]] = target_family.config.activation
+    if target_family.config.score_fields:
         scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
         values |= {
             "query_pre_attn_scalar": round(scale**-2),
             "attn_logit_softcapping": config.attention_softcap,
             "final_logit_softcapping": config.final_softcap,
         }
-    values |= _write_layer_kinds(config, kind.config)
+    values |= _write_layer_kinds(config, target_family.config)
     _check_expressed(config, values, family)
     return values
 
@@ -158,13 +158,17 @@ def _language_model_part(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     family, wrapper = wrapped
     fields = Fields(values)
-    text = fields.take(wrapper.config_field)
-    if not isinstance(text, Mapping):
-        raise fields.error(wrapper.config_field, text, "it must be an object")
+    language_values = fields.take(wrapper.config_field)
+    if not isinstance(language_values, Mapping):
+        raise fields.error(wrapper.config_field, language_values, "it must be an object")
     # The outer object decides on tied embeddings; older files leave it to the inner one.
-    tied = fields.take("tie_word_embeddings", text.get("tie_word_embeddings"))
+    tied = fields.take("tie_word_embeddings", language_values.get("tie_word_embeddings"))
     fields.finish(HARMLESS.union(wrapper.ignored_fields))
-    return {**text, "model_type": text.get("model_type", family.model_type), "tie_word_embeddings": tied}
+    return {
+        **language_values,
+        "model_type": language_values.get("model_type", family.model_type),
+        "tie_word_embeddings": tied,
+    }
 
 
 def _default_rope_base(family: Family) -> float:
@@ -184,10 +188,10 @@ def _read_head_dim(fields: Fields, form: ConfigFormat, embed_dim: int, heads: in
     if "head_dim" in form.defaults:
         return fields.integer("head_dim", form.defaults["head_dim"])
     # Older families have no such field: the heads divide the hidden state among themselves.
-    given = fields.take("head_dim", None)
-    if given is None and embed_dim % heads:
+    head_dim = fields.take("head_dim", None)
+    if head_dim is None and embed_dim % heads:
         raise fields.error("num_attention_heads", heads, f"it does not divide hidden_size ({embed_dim}): give head_dim")
-    return Fields({"head_dim": given or embed_dim // heads}).integer("head_dim")
+    return Fields({"head_dim": head_dim or embed_dim // heads}).integer("head_dim")
 
 
 def _read_activation(fields: Fields, form: ConfigFormat) -> None:
@@ -221,8 +225,8 @@ def _read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[
             period = fields.integer(name, period)
         kinds = tuple("global" if (i + 1) % period == 0 else "local" for i in range(layers))
     else:
-        window, first = _read_upper_window(fields, form)
-        kinds = tuple("local" if window and i >= first else "global" for i in range(layers))
+        window, first_local = _read_upper_window(fields, form)
+        kinds = tuple("local" if window and i >= first_local else "global" for i in range(layers))
     # A list of all layers, which newer files have, overrules these rules.
     listed = fields.take("layer_types", None)
     if listed is None:
@@ -237,13 +241,13 @@ def _read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[
 
 def _read_upper_window(fields: Fields, form: ConfigFormat) -> tuple[int, int]:
     """The window, 0 if it is not used, and the first layer that has it."""
-    slides = fields.flag("use_sliding_window", False)
+    use_window = fields.flag("use_sliding_window", False)
     size = fields.take("sliding_window", None)
-    first = fields.take("max_window_layers", form.defaults["max_window_layers"])
-    if isinstance(first, bool) or not isinstance(first, int):
-        raise fields.error("max_window_layers", first, "it must be a whole number")
-    used = slides and size is not None
-    return Fields({"sliding_window": size}).integer("sliding_window") if used else 0, first
+    first_local = fields.take("max_window_layers", form.defaults["max_window_layers"])
+    if isinstance(first_local, bool) or not isinstance(first_local, int):
+        raise fields.error("max_window_layers", first_local, "it must be a whole number")
+    used = use_window and size is not None
+    return Fields({"sliding_window": size}).integer("sliding_window") if used else 0, first_local
 
 
 def _write_layer_kinds(config: DecoderConfig, form: ConfigFormat) -> dict[str, Any]:
@@ -265,13 +269,13 @@ def _write_layer_kinds(config: DecoderConfig, form: ConfigFormat) -> dict[str, A
 
 def _check_expressed(config: DecoderConfig, values: Mapping[str, Any], family: str) -> None:
     """Reads back what was written: a field that comes back with another value is one that the family cannot express."""
-    read_back, plain = config_from_hf(values), canonical(config)
-    lost = {
-        field.name: getattr(plain, field.name)
+    read_back, wanted = config_from_hf(values), canonical(config)
+    not_expressed = {
+        field.name: getattr(wanted, field.name)
         for field in dataclasses.fields(DecoderConfig)
-        if field.name not in (*RUN_FIELDS, "lora") and getattr(read_back, field.name) != getattr(plain, field.name)
+        if field.name not in (*RUN_FIELDS, "lora") and getattr(read_back, field.name) != getattr(wanted, field.name)
     }
-    if lost:
+    if not_expressed:
         raise UserError(
-            f"a {family} model cannot have {', '.join(f'{name}={value!r}' for name, value in lost.items())}"
+            f"a {family} model cannot have {', '.join(f'{name}={value!r}' for name, value in not_expressed.items())}"
         )

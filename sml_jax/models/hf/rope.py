@@ -43,20 +43,24 @@ def read_rope(fields: Fields, default_base: float, default_local_base: float | N
       UserError: the kind of scaling is not supported, or the two forms disagree.
     """
     parameters = fields.take("rope_parameters", None)
-    given = {name: fields.take(name, None) for name in _CLASSIC}
-    classic = {name: value for name, value in given.items() if value is not None}
-    if "rope_local_base_freq" in classic and default_local_base is None:
-        raise fields.error("rope_local_base_freq", classic["rope_local_base_freq"], "this family has no such field")
+    classic_values = {name: fields.take(name, None) for name in _CLASSIC}
+    classic_present = {name: value for name, value in classic_values.items() if value is not None}
+    if "rope_local_base_freq" in classic_present and default_local_base is None:
+        raise fields.error(
+            "rope_local_base_freq", classic_present["rope_local_base_freq"], "this family has no such field"
+        )
     if parameters is None:
-        return _read_classic(Fields(classic, fields.where), default_base, default_local_base)
-    settings = _mapping(parameters, "rope_parameters", fields)
-    rope = _read_parameters(settings, fields.where, default_base, default_local_base)
+        return _read_classic(Fields(classic_present, fields.where), default_base, default_local_base)
+    rope_parameters = _mapping(parameters, "rope_parameters", fields)
+    rope = _read_parameters(rope_parameters, fields.where, default_base, default_local_base)
     # Files made for both versions give both forms, which must agree. The newer form fills in what the older leaves out.
-    classic_rope = _read_classic(Fields(classic, fields.where), rope.base, rope.local_base)
-    if "rope_scaling" not in classic:
+    classic_rope = _read_classic(Fields(classic_present, fields.where), rope.base, rope.local_base)
+    if "rope_scaling" not in classic_present:
         classic_rope = classic_rope._replace(scaling=rope.scaling)
     if classic_rope != rope:
-        raise UserError(f"{fields.where}: rope_parameters and {', '.join(classic)} disagree; remove one of the two")
+        raise UserError(
+            f"{fields.where}: rope_parameters and {', '.join(classic_present)} disagree; remove one of the two"
+        )
     return rope
 
 
@@ -65,8 +69,10 @@ def _read_classic(fields: Fields, default_base: float, default_local_base: float
     base = fields.number("rope_theta", default_base)
     scaling = fields.take("rope_scaling", None)
     local_base = None if default_local_base is None else fields.number("rope_local_base_freq", default_local_base)
-    stretched = RopeScaling() if scaling is None else _read_scaling(Fields(_mapping(scaling, "rope_scaling", fields)))
-    return Rope(base, stretched, local_base)
+    rope_scaling = (
+        RopeScaling() if scaling is None else _read_scaling(Fields(_mapping(scaling, "rope_scaling", fields)))
+    )
+    return Rope(base, rope_scaling, local_base)
 
 
 def _read_parameters(
@@ -77,15 +83,17 @@ def _read_parameters(
         fields = Fields(values, f"{where}: rope_parameters")
         return Rope(fields.number("rope_theta", default_base), _read_scaling(fields), None)
     # An object for each kind of layer; the one of local layers may change the base only.
-    by_kind = Fields(values, f"{where}: rope_parameters")
-    parts = {}
-    for kind, default in (("full_attention", default_base), ("sliding_attention", default_local_base)):
-        part = Fields(_mapping(by_kind.take(kind, {}), kind, by_kind), f"{where}: rope_parameters: {kind}")
-        parts[kind] = part.number("rope_theta", default), _read_scaling(part)
-    by_kind.finish(())
-    if parts["sliding_attention"][1].kind != "none":
+    kinds_object = Fields(values, f"{where}: rope_parameters")
+    by_layer_kind = {}
+    for kind, default_of_kind in (("full_attention", default_base), ("sliding_attention", default_local_base)):
+        kind_fields = Fields(
+            _mapping(kinds_object.take(kind, {}), kind, kinds_object), f"{where}: rope_parameters: {kind}"
+        )
+        by_layer_kind[kind] = kind_fields.number("rope_theta", default_of_kind), _read_scaling(kind_fields)
+    kinds_object.finish(())
+    if by_layer_kind["sliding_attention"][1].kind != "none":
         raise UserError(f"{where}: rope_parameters: sliding_attention is scaled; only full_attention may be")
-    return Rope(*parts["full_attention"], parts["sliding_attention"][0])
+    return Rope(*by_layer_kind["full_attention"], by_layer_kind["sliding_attention"][0])
 
 
 def _read_scaling(fields: Fields) -> RopeScaling:
