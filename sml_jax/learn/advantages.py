@@ -24,7 +24,7 @@ def group_advantages(
 
     Args:
       rewards: f32[B], rewards or returns; each `group_size` consecutive ones form a group.
-      group_size: dialogues of a problem, g in the paper (8 there).
+      group_size: dialogues of a problem; 8 in the paper.
       normalize: divide by the group's population standard deviation (GRPO); False leaves `r - mean` (Dr. GRPO).
       eps: added to the standard deviation.
       valid: bool[B], False for dialogues to ignore (dropped ones): they are left out of means and deviations, and
@@ -58,14 +58,15 @@ def group_statistics(
     """Counts the groups that give no gradient, so that they can be logged.
 
     Args:
-      rewards: f32[B], what `group_advantages` was given; 0 means unsolved.
+      rewards: f32[B], the argument of `group_advantages`; 0 means unsolved.
       group_size: dialogues of a problem.
-      valid: bool[B], as there. Groups without a valid dialogue are not counted.
+      valid: bool[B], False for dialogues to ignore; None if all are valid. Groups without a valid dialogue are not
+        counted.
 
     Returns:
-      Scalars (f32): `groups`, their number; `zero_variance`, groups whose returns are all equal, which is the sum of
-      `zero_variance_solved` (every dialogue was solved) and `zero_variance_unsolved` (none was); and each of the latter
-      three divided by `groups`, as `<name>_fraction`.
+      Scalars (f32) by name: `groups`, the number of groups; `zero_variance`, the number of groups whose rewards are all
+      equal, which is the sum of `zero_variance_solved` (every dialogue was solved) and `zero_variance_unsolved` (none
+      was); and each of the latter three divided by `groups`, as `<name>_fraction`.
 
     Raises:
       UserError: the batch does not divide into groups of `group_size`.
@@ -80,11 +81,11 @@ def group_statistics(
         "zero_variance_solved": solved,
         "zero_variance_unsolved": zero_variance & ~solved,
     }
-    number = jnp.sum(has_valid, dtype=jnp.float32)
-    statistics = {"groups": number}
-    for name, in_kind in kinds.items():
-        statistics[name] = jnp.sum(in_kind, dtype=jnp.float32)
-        statistics[f"{name}_fraction"] = statistics[name] / jnp.maximum(number, 1.0)
+    group_count = jnp.sum(has_valid, dtype=jnp.float32)
+    statistics = {"groups": group_count}
+    for name, is_of_kind in kinds.items():
+        statistics[name] = jnp.sum(is_of_kind, dtype=jnp.float32)
+        statistics[f"{name}_fraction"] = statistics[name] / jnp.maximum(group_count, 1.0)
     return statistics
 
 

@@ -23,17 +23,21 @@ def policy_loss(
     weights: Float[Array, "batch time"],
     ref_logprob: Float[Array, "batch time"] | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """`sum(weights * token_loss)` over the tokens in the mask. What stands outside, NaN included, has no influence.
+    """`sum(weights * token_loss)` over the tokens in the mask. Values at other tokens, even NaN, have no influence.
 
     Args:
-      token_loss: see `losses.TokenLoss`.
-      logprob, old_logprob, advantage, ref_logprob: its arguments.
+      token_loss: a function of the four arrays below, in the order logprob, old_logprob, advantage, ref_logprob; see
+        `losses.TokenLoss`.
+      logprob: [B, T], log-probs of the tokens under the policy in training.
+      old_logprob: [B, T], under the policy that sampled them.
+      advantage: [B, T].
+      ref_logprob: [B, T], under the reference policy; None if the token loss needs none.
       mask: bool[B, T], True at the tokens that are trained on.
       weights: [B, T], see `weights.token_weights`.
 
     Returns:
-      The loss (f32 scalar) and metrics (f32 scalars): those of `grpo_loss`, where `kl` and the fractions come from
-      `losses.PolicyLoss` and another token loss gives others.
+      The loss (f32 scalar) and metrics (f32 scalars): those of `grpo_loss`, except that `kl` and the fractions are
+      replaced by the means of the arrays that the token loss returns.
 
     Raises:
       UserError: the token loss returned something else than losses [B, T] and a dictionary of arrays [B, T].
@@ -76,7 +80,7 @@ def grpo_loss(
     weights: Float[Array, "batch time"] | None = None,
     mismatch_cap: float | int | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The GRPO loss of a batch of dialogues. What stands where the mask is False, NaN included, has no influence.
+    """The GRPO loss of a batch of dialogues. Values where the mask is False, even NaN, have no influence.
 
     Args:
       logprob, old_logprob, advantage, clip_low, clip_high, kl_coef, ref_logprob, mismatch_cap: see
@@ -84,14 +88,14 @@ def grpo_loss(
       mask: bool[B, T], True at the student's tokens.
       aggregation, max_tokens: see `token_weights`.
       weights: [B, T], this slice of `token_weights` over the whole batch, for gradient accumulation; then
-        `aggregation` and `max_tokens` are not looked at.
+        `aggregation` and `max_tokens` are ignored.
 
     Returns:
       The loss (f32 scalar) and metrics (f32 scalars): `loss`, which adds up over slices that carry `weights`;
       means over the student tokens `kl`, `clip_fraction_low`, `clip_fraction_high`, `ratio_mean`,
       `logprob_mismatch` (`|logprob - old_logprob|`: sampler against trainer on the first update) and `entropy` (the
       estimate `-logprob`); maxima `ratio_max` and `logprob_mismatch_max`; and the count `student_tokens`. With
-      `mismatch_cap` also `mismatch_capped`, the part of the student tokens whose weight is the cap.
+      `mismatch_cap` also `mismatch_capped`, the fraction of the student tokens whose weight is the cap.
 
     Raises:
       UserError: see `grpo_token_loss` and `token_weights`.
@@ -115,14 +119,14 @@ def sft_loss(
     weights: Float[Array, "batch time"] | None = None,
     dialogue_weight: Float[Array, " batch"] | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The negative log-likelihood of the student's tokens. What stands where the mask is False has no influence.
+    """The negative log-likelihood of the student's tokens. Values where the mask is False have no influence.
 
     Args:
       logprob: [B, T], log-probs of the tokens under the policy in training.
       mask: bool[B, T], True at the student's tokens.
       aggregation, max_tokens: see `token_weights`.
       weights: [B, T], this slice of `token_weights` over the whole batch, for gradient accumulation; then
-        `aggregation` and `max_tokens` are not looked at.
+        `aggregation` and `max_tokens` are ignored.
       dialogue_weight: [B], how much each dialogue counts; 1.0 for solved and 0.0 for unsolved ones is offline SML.
 
     Returns:
@@ -141,23 +145,23 @@ def sft_loss(
     elif dialogue_weight is not None:
         raise UserError("weights and dialogue_weight are both given: give dialogue_weight to token_weights instead.")
     # Tokens without weight, as those of unsolved dialogues, are not counted either.
-    trained = mask & (weights != 0)
-    nll = -_masked(logprob, trained)
-    loss = jnp.sum(_masked(weights, trained) * nll)
-    return loss, {"loss": loss, "nll": _mean(nll, trained), "student_tokens": jnp.sum(trained, dtype=jnp.float32)}
+    has_weight = mask & (weights != 0)
+    nll = -_masked(logprob, has_weight)
+    loss = jnp.sum(_masked(weights, has_weight) * nll)
+    return loss, {"loss": loss, "nll": _mean(nll, has_weight), "student_tokens": jnp.sum(has_weight, dtype=jnp.float32)}
 
 
 def _checked(token_loss: TokenLoss, returned: object, logprob: Array) -> tuple[Array, dict[str, Array]]:
     """What a token loss returned, or a UserError that names what it should have returned."""
-    who = getattr(token_loss, "__name__", type(token_loss).__name__)
-    wanted = f"return (losses, arrays_by_name), each array of the shape of logprob, {list(shape_of(logprob))}"
+    loss_name = getattr(token_loss, "__name__", type(token_loss).__name__)
+    cure = f"return (losses, arrays_by_name), each array of the shape of logprob, {list(shape_of(logprob))}"
     if not (isinstance(returned, tuple) and len(returned) == 2 and hasattr(returned[1], "items")):
-        raise UserError(f"loss {who} returned a {type(returned).__name__}: {wanted}")
+        raise UserError(f"loss {loss_name} returned a {type(returned).__name__}: {cure}")
     # Wrong shapes would not fail by themselves: [B, 1] and [T] broadcast to [B, T].
     losses, to_log = returned
     for name, array in {"losses": losses, **to_log}.items():
         if shape_of(array) != shape_of(logprob):
-            raise UserError(f"loss {who}: {name} has shape {list(shape_of(array))}: {wanted}")
+            raise UserError(f"loss {loss_name}: {name} has shape {list(shape_of(array))}: {cure}")
     return losses, dict(to_log)
 
 

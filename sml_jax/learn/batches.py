@@ -23,14 +23,14 @@ _MIN_SHARED = 16  # tokens; a shorter prefix is not worth compiling another exec
 
 @flax.struct.dataclass
 class MicroBatch:
-    """Rows of one padded shape. Padding is told by `length`; its weights are zero.
+    """Some rows (dialogues) of a batch, padded on the right to the same length. Weights of padding are zero.
 
-    A stream that is None is no part of the compiled update.
+    A stream that is None is left out of the compiled update.
 
     Attributes:
       tokens: int32 [rows, time]. length: int32 [rows], tokens of each row before its padding.
       policy, likelihood: the learning signals, float32 [rows, time] each.
-      shared: the prefix that the rows of each block have in common; None where nothing is known of it. Static.
+      shared: the prefix that the rows of each block have in common; None if no prefix is shared. Static under `jit`.
     """
 
     tokens: AnyArray
@@ -41,10 +41,10 @@ class MicroBatch:
 
 
 def bucket_of(length: int, buckets: Sequence[int]) -> int:
-    """The smallest of the rising `buckets` that holds `length` tokens.
+    """The smallest of the rising `buckets` (padded lengths) that holds `length` tokens.
 
     Raises:
-      UserError: none does.
+      UserError: none of them holds so many.
     """
     for size in buckets:
         if length <= size:
@@ -64,21 +64,23 @@ def micro_batches(
 ) -> list[MicroBatch]:
     """Cuts a batch into micro-batches of `rows` rows, shortest dialogues together.
 
-    The gradient of the whole batch is the plain sum over the micro-batches, because weights were made for the whole
-    (see `weights.token_weights`). Free places in the last micro-batch, and in a block, hold empty rows of weight zero.
+    The gradient of the batch is the plain sum over its micro-batches, because token weights are shares of the batch's
+    loss (see `weights.token_weights`). Unused places in the last micro-batch, and in a block of rows with a common
+    prefix, hold empty rows of weight zero.
 
     Args:
-      tokens: int [batch, time]. length: int [batch].
-      signals: arrays [batch, time].
+      tokens: int [batch, time]. length: int [batch], tokens of each row before its padding.
+      signals: the learning signals, whose arrays are [batch, time].
       rows: rows of a micro-batch.
       buckets: padded lengths to choose from, rising.
-      group: int [batch], which problem a row is about; rows of one are likely to begin alike. Needed to share.
-      rows_per_prefix: rows of a group that share one copy of their common prefix, at most: the number is reduced until
-        it divides `rows`. The length of the prefix is looked up, and rounded down to its two highest bits, so that few
-        shapes are compiled.
+      group: int [batch], the problem that each row is about. Rows about one problem are likely to have a common prefix;
+        without `group` no prefix is shared.
+      rows_per_prefix: the most rows of a group that share one copy of their common prefix. The number that is used is
+        its greatest common divisor with `rows`. The length of the prefix is found by comparing tokens, and rounded
+        down to two significant bits, so that few shapes are compiled.
 
     Returns:
-      Micro-batches of NumPy arrays; their padded lengths are among `buckets`.
+      Micro-batches of NumPy arrays, by rising length; the padded length of each is one of `buckets`.
 
     Raises:
       UserError: a row is longer than the largest bucket.
@@ -95,14 +97,14 @@ def micro_batches(
     streams = signals.policy, signals.likelihood
     parts = []
     for start in range(0, len(blocks), rows // block_rows):
-        chosen = blocks[start : start + rows // block_rows].reshape(-1)
-        time = bucket_of(int(length[chosen].max(initial=0, where=chosen >= 0)), buckets)
-        cut = partial(_cut, chosen=chosen, time=time, rows=rows)
-        policy, likelihood = jax.tree.map(lambda array, cut=cut: cut(array).astype(np.float32), streams)
+        row_indices = blocks[start : start + rows // block_rows].reshape(-1)
+        time = bucket_of(int(length[row_indices].max(initial=0, where=row_indices >= 0)), buckets)
+        cut_rows = partial(_cut, chosen=row_indices, time=time, rows=rows)
+        policy, likelihood = jax.tree.map(lambda array, cut_rows=cut_rows: cut_rows(array).astype(np.float32), streams)
         parts.append(
             MicroBatch(
-                tokens=cut(tokens).astype(np.int32),
-                length=_cut(length[:, None], chosen, 1, rows)[:, 0].astype(np.int32),
+                tokens=cut_rows(tokens).astype(np.int32),
+                length=_cut(length[:, None], row_indices, 1, rows)[:, 0].astype(np.int32),
                 policy=policy,
                 likelihood=likelihood,
                 shared=SharedPrefix(block_rows, prefix) if block_rows > 1 and prefix < time else None,
@@ -112,7 +114,7 @@ def micro_batches(
 
 
 def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
-    """The same micro-batch with its blocks split so that their size divides `rows`, the rows of one device."""
+    """The same micro-batch with its blocks of rows split so that their size divides `rows`, the rows of one device."""
     if part.shared is None:
         return part
     block_rows = math.gcd(part.shared.rows, rows)
@@ -139,8 +141,8 @@ def _blocks(length: np.ndarray, group: np.ndarray, block_rows: int) -> np.ndarra
 def _common_prefix(tokens: np.ndarray, length: np.ndarray, blocks: np.ndarray) -> int:
     """The length of the prefix that the rows of every block share, rounded down to its two highest bits."""
     shortest = int(length.min())
-    filled = np.where(blocks >= 0, blocks, blocks[:, :1])  # a block's first row is never empty
-    equal = (tokens[filled, :shortest] == tokens[blocks[:, :1], :shortest]).all(axis=(0, 1))
+    blocks_filled = np.where(blocks >= 0, blocks, blocks[:, :1])  # a block's first row is never empty
+    equal = (tokens[blocks_filled, :shortest] == tokens[blocks[:, :1], :shortest]).all(axis=(0, 1))
     prefix = int(np.argmin(equal)) if not equal.all() else shortest
     # Two significant bits: at most 2 lengths for each power of two, so at most that many executables.
     low_bits = max(prefix.bit_length() - 2, 0)
@@ -154,7 +156,7 @@ def _cut(array: np.ndarray, chosen: np.ndarray, time: int, rows: int) -> np.ndar
 
 
 def pad_rows(rows: Sequence[Sequence[int | float]], time: int, dtype: type) -> np.ndarray:
-    """Ragged rows as one zero-padded array [len(rows), time]."""
+    """Rows of different lengths, at most `time`, as one array [len(rows), time], padded with zeros on the right."""
     padded: np.ndarray = np.zeros((len(rows), time), dtype)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row

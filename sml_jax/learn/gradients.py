@@ -36,19 +36,19 @@ def add_gradients(
     """Adds a micro-batch's gradients and loss to `total`.
 
     Args:
-      model: the decoder in training. reference_model: the same for `reference`.
+      model: the decoder in training. reference_model: the decoder that `reference` holds the parameters of.
       token_loss: the loss of each token in the policy stream.
-      total: gradients, shaped as `trainable`, and loss of the micro-batches before this one.
+      total: sums over the micro-batches before this one: the gradients, shaped as `trainable`, and the loss.
       trainable, frozen: the parameters, split by `models.lora.split_trainable`.
       reference: parameters of the reference policy, if the token loss needs one.
-      part: the micro-batch; the streams that it has are static.
+      part: the micro-batch. Which of its streams are None is static under `jit`.
       mesh: devices that rows are split over; None for one device.
-      max_logits: see `Learner`.
+      max_logits: the most logits that a device holds at a time; see `logprobs.hidden_logprobs`.
 
     Returns:
-      The new total, and metrics of this micro-batch: see `batch_losses` for those of each stream. With both streams
-      `loss` is the sum of `policy_loss` and `likelihood_loss`, `student_tokens` counts the policy stream's tokens and
-      `likelihood_tokens` the other's.
+      The new total, and metrics of this micro-batch: those of `policy_loss`, of `sft_loss`, or of both. With both
+      streams the metric `loss` is the sum of `policy_loss` and `likelihood_loss`, `student_tokens` counts the policy
+      stream's tokens and `likelihood_tokens` those of the likelihood stream.
 
     Raises:
       UserError: the micro-batch has no stream, or a policy stream and no token loss.

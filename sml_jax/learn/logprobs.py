@@ -61,27 +61,27 @@ def token_logprobs(
 
 @dataclass(frozen=True, eq=False)
 class HeadLayout:
-    """How rows and the head lie on a mesh while tokens are scored.
+    """The shardings of rows and of the head (the output layer) on a mesh while tokens are scored.
 
     Attributes:
-      mesh: rows are split over its `data` and `fsdp`.
+      mesh: the devices; rows are split over its axes `data` and `fsdp`.
       specs: the PartitionSpec of each array of the head's parameters, without the axes that rows are split over: the
-        head is gathered over those once, before the loop over chunks.
+        head is gathered over those once, before the loop over chunks of positions.
     """
 
     mesh: Mesh
     specs: Any
 
     def rows(self, x: jax.Array) -> jax.Array:
-        """Splits an array over its first axis, as rows are."""
+        """The array `x` with a sharding constraint: its first axis, which counts rows, is split over the mesh."""
         return jax.lax.with_sharding_constraint(x, row_sharding(self.mesh))
 
     def head(self, params: Params) -> Params:
-        """Lays the head's parameters out for the loop over chunks."""
+        """The head's parameters with the sharding that they have during the loop over chunks (see `specs`)."""
         return self._constrain(params, ())
 
     def sums(self, gradients: Params) -> Params:
-        """Lays out one sum of gradients for each group of rows, on the devices that hold the group."""
+        """Sums of the head's gradients, one for each group of rows (axis 0), put on the devices of that group."""
         return self._constrain(gradients, tuple(row_sharding(self.mesh).spec))
 
     def _constrain(self, params: Params, leading_axes: tuple) -> Params:
@@ -109,43 +109,43 @@ def hidden_logprobs(
 
     The positions in the mask are sorted to the front, then cut into chunks. A chunk's logits exist only while it is
     scored, and the backward pass computes them again. Chunks without a position in the mask are skipped at run time. So
-    time and memory follow the number of tokens that are trained on, although the shapes are fixed.
+    time and memory grow with the number of tokens that are trained on, although the shapes are fixed.
 
     Args:
       head: `head(params, hidden)` gives float32 logits [..., V] for hidden states [..., width].
-      params: of the head alone: gradients of their size are added up, in float32, once a chunk.
+      params: parameters of the head alone. For each chunk float32 gradients of their size are added up.
       hidden: [B, T, width], the model's for `tokens`; the state at t - 1 predicts the token at t.
       tokens: i32[B, T].
-      mask: bool[B, T], True at tokens to score. The first of a row is predicted by nothing.
-      layout: on a mesh. Each device sorts and cuts its own rows if B is a multiple of the mesh's row shards; the head's
-        gradients are added up between devices once, at the end.
-      max_logits: the most logits that a device holds at a time, were the vocabulary not split; None for 2**26 on a CPU
-        and 2**28 elsewhere.
-      trained: whether `params` get a gradient; without one none is computed.
+      mask: bool[B, T], True at tokens to score. The first token of a row is never scored: no state predicts it.
+      layout: the shardings on a mesh; None for one device. Each device sorts and cuts its own rows if B is a
+        multiple of the mesh's row shards; the head's gradients are added up between devices once, at the end.
+      max_logits: the most logits that are computed at a time for one group of rows, which sets the size of chunks. None
+        for 2**26 on a CPU and 2**28 elsewhere.
+      trained: whether to compute the gradient of `params`; that of `hidden` is always computed.
 
     Returns:
       f32[B, T], aligned with `tokens`; 0 where the mask is False and at the first token of a row.
 
     References:
-      Cross-entropy in chunks: "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009; here the chunks
-      are of positions, for the head may be any function.
+      Cross-entropy in chunks: "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009; here
+      positions are cut and not the vocabulary, because the head may be any function.
     """
     # Rows are handled in groups, one for each row shard of the mesh, so that no device needs another's rows.
     shape, width = tokens.shape, hidden.shape[-1]
     if layout is not None and shape[0] % num_row_shards(layout.mesh):
         layout = None
     groups = 1 if layout is None else num_row_shards(layout.mesh)
-    flat = (groups, shape[0] // groups * shape[1])
+    grouped_shape = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
     if max_logits is None:
         max_logits = (
             _CHUNK_LOGITS_CPU if platform_of(jax.typeof(hidden).sharding.mesh) == "cpu" else _CHUNK_LOGITS_ACCELERATOR
         )
-    chunk = min(max(max_logits // vocabulary, 1), -(-flat[1] // _MIN_CHUNKS))
+    chunk = min(max(max_logits // vocabulary, 1), -(-grouped_shape[1] // _MIN_CHUNKS))
     # The hidden state at t predicts the token at t + 1: targets are shifted, and so are the scores that come back.
-    targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat) for x in (tokens, mask))
-    plan = _ChunkPlan(head, chunk, trained, layout)
-    scores = _scores(plan, params, hidden.reshape(*flat, width), targets, scored)
+    targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(grouped_shape) for x in (tokens, mask))
+    chunk_plan = _ChunkPlan(head, chunk, trained, layout)
+    scores = _scores(chunk_plan, params, hidden.reshape(*grouped_shape, width), targets, scored)
     return jnp.pad(scores.reshape(shape)[:, :-1], ((0, 0), (1, 0)))
 
 
@@ -165,9 +165,9 @@ def decoder_logprobs(
 
     Args:
       model, params: a decoder and its parameters.
-      tokens: right-padded rows. length: tokens of each before its padding.
+      tokens: i32[B, T], right-padded rows. length: i32[B], tokens of each row before its padding.
       mask, max_logits: see `hidden_logprobs`.
-      mesh: the mesh that rows and parameters lie on; None for one device.
+      mesh: the mesh that rows and parameters are split over; None for one device.
       trained: whether the output layer gets a gradient; with adapters it does not.
       shared: the prefix that blocks of rows have in common, which the model computes once.
 
@@ -213,11 +213,11 @@ def _forward(
     plan: _ChunkPlan, params: Params, hidden: jax.Array, targets: jax.Array, scored: jax.Array
 ) -> tuple[jax.Array, tuple]:
     order, starts, count = _mask_first(scored, plan.chunk)
-    cast = _cast(plan, params, hidden)
+    cast_params = _cast(plan, params, hidden)
     states, sorted_targets = (_sorted(plan, x, order) for x in (hidden, targets))
 
     def score(at: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = plan.head(cast, _chunk_of(states, at, plan.chunk)).astype(jnp.float32)
+        logits = plan.head(cast_params, _chunk_of(states, at, plan.chunk)).astype(jnp.float32)
         total = jax.nn.logsumexp(logits, axis=-1)
         is_target = _is_target(logits, _chunk_of(sorted_targets, at, plan.chunk))
         return jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1) - total, total
@@ -234,39 +234,41 @@ def _forward(
 def _backward(plan: _ChunkPlan, residuals: tuple, gradient: jax.Array) -> tuple:
     params, hidden, targets, scored, totals = residuals
     order, starts, count = _mask_first(scored, plan.chunk)
-    cast = _cast(plan, params, hidden)
+    cast_params = _cast(plan, params, hidden)
     to_sort = (hidden, targets, jnp.where(scored, gradient, 0.0))
     states, sorted_targets, slopes = (_sorted(plan, x, order) for x in to_sort)
     # The last chunk is filled up with copies of a position, which must add nothing.
     slopes = jnp.where(jnp.arange(order.shape[1]) < scored.shape[1], slopes, 0.0)
     # The head's gradient, one sum for each group of rows, added up over chunks in float32.
-    summed: Params = ()
+    head_gradients: Params = ()
     if plan.trained:
-        summed = jax.tree.map(lambda leaf: jnp.zeros((scored.shape[0], *leaf.shape), jnp.float32), params)
-        summed = summed if plan.layout is None else plan.layout.sums(summed)
+        head_gradients = jax.tree.map(lambda leaf: jnp.zeros((scored.shape[0], *leaf.shape), jnp.float32), params)
+        head_gradients = head_gradients if plan.layout is None else plan.layout.sums(head_gradients)
 
     def group_gradients(
         state: jax.Array, target: jax.Array, slope: jax.Array, total: jax.Array
     ) -> tuple[Params, jax.Array]:
-        trainable = cast if plan.trained else ()
-        logits, pull = jax.vjp(lambda p, x: plan.head(p if plan.trained else cast, x), trainable, state)
+        trainable = cast_params if plan.trained else ()
+        logits, pull_back = jax.vjp(lambda p, x: plan.head(p if plan.trained else cast_params, x), trainable, state)
         # The gradient of a log-prob by the logits: one at the target, minus the probabilities.
-        exact = logits.astype(jnp.float32)
-        error = (_is_target(exact, target) - jnp.exp(exact - total[:, None])) * slope[:, None]
-        return pull(error.astype(logits.dtype))
+        logits_f32 = logits.astype(jnp.float32)
+        error = (_is_target(logits_f32, target) - jnp.exp(logits_f32 - total[:, None])) * slope[:, None]
+        return pull_back(error.astype(logits.dtype))
 
-    def add(summed: Params, at: jax.Array, total: jax.Array) -> tuple[Params, jax.Array]:
+    def add(head_gradients: Params, at: jax.Array, total: jax.Array) -> tuple[Params, jax.Array]:
         state, target, slope = (_chunk_of(x, at, plan.chunk) for x in (states, sorted_targets, slopes))
         to_head, to_states = jax.vmap(group_gradients)(state, target, slope, total)
-        return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), summed, to_head), to_states
+        return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), head_gradients, to_head), to_states
 
     skipped = jnp.zeros((scored.shape[0], plan.chunk, hidden.shape[-1]), hidden.dtype)
-    summed, to_states = jax.lax.scan(
-        lambda s, x: jax.lax.cond(x[0] < count, add, lambda s, *_: (s, skipped), s, *x), summed, (starts, totals)
+    head_gradients, to_states = jax.lax.scan(
+        lambda s, x: jax.lax.cond(x[0] < count, add, lambda s, *_: (s, skipped), s, *x),
+        head_gradients,
+        (starts, totals),
     )
     to_params = None
     if plan.trained:
-        to_params = jax.tree.map(lambda a, leaf: jnp.sum(a, axis=0).astype(leaf.dtype), summed, params)
+        to_params = jax.tree.map(lambda a, leaf: jnp.sum(a, axis=0).astype(leaf.dtype), head_gradients, params)
     return to_params, _unsorted(plan, to_states, order, scored.shape[1]), None, None
 
 
@@ -292,8 +294,8 @@ def _mask_first(scored: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array, ja
     """
     starts = jnp.arange(0, scored.shape[1], chunk)
     order = jnp.argsort(~scored, axis=1, stable=True)
-    fill = len(starts) * chunk - scored.shape[1]
-    return jnp.pad(order, ((0, 0), (0, fill))), starts, jnp.max(jnp.sum(scored, axis=1))
+    padding = len(starts) * chunk - scored.shape[1]
+    return jnp.pad(order, ((0, 0), (0, padding))), starts, jnp.max(jnp.sum(scored, axis=1))
 
 
 def _sorted(plan: _ChunkPlan, x: jax.Array, order: jax.Array) -> jax.Array:

@@ -26,7 +26,16 @@ TokenLoss = Callable[..., tuple[Array, Mapping[str, Array]]]
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """The GRPO loss of each token, with its settings (see `grpo_token_loss`)."""
+    """A token loss: `grpo_token_loss` with these settings. It is called with arrays [B, T].
+
+    Attributes:
+      clip_low, clip_high: the ratio is clipped to the range from `1 - clip_low` to `1 + clip_high`.
+      kl_coef: weight of the KL to the reference policy.
+      mismatch_cap: the largest weight that corrects for the difference of sampler and trainer; None for no weights.
+
+    Raises:
+      UserError: a setting is out of range.
+    """
 
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -44,10 +53,12 @@ class PolicyLoss:
 
     @property
     def needs_reference(self) -> bool:
+        """Whether the loss has a KL term, which needs log-probs of a reference policy."""
         return self.kl_coef > 0
 
     @property
     def zero_without_advantage(self) -> bool:
+        """Whether tokens with an advantage of 0 have no gradient, so that they need not be computed."""
         return self.kl_coef == 0
 
     def __call__(
@@ -57,8 +68,8 @@ class PolicyLoss:
         advantage: Float[Array, "batch time"],
         ref_logprob: Float[Array, "batch time"] | None = None,
     ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
-        """Losses [B, T], and what is logged of them: `kl`, `clip_fraction_low` and `_high`, `mismatch_capped`."""
-        loss, parts = grpo_token_loss(
+        """Losses [B, T], and arrays [B, T] to log: `kl`, `clip_fraction_low` and `_high`, `mismatch_capped`."""
+        loss, term_arrays = grpo_token_loss(
             logprob,
             old_logprob,
             advantage,
@@ -68,9 +79,9 @@ class PolicyLoss:
             ref_logprob=ref_logprob,
             mismatch_cap=self.mismatch_cap,
         )
-        ratio, clipped = parts["ratio"], parts["clipped"]
+        ratio, clipped = term_arrays["ratio"], term_arrays["clipped"]
         to_log = {
-            "kl": parts["kl"],
+            "kl": term_arrays["kl"],
             "clip_fraction_low": clipped & (ratio < 1),
             "clip_fraction_high": clipped & (ratio > 1),
         }
@@ -147,15 +158,15 @@ def grpo_token_loss(
         loss = -jnp.minimum(ratio * weight, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * weight)
     else:
         # 1, with the gradient of a ratio: no clip can hold.
-        fresh = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
-        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * fresh * weight
+        unit_ratio = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
+        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * unit_ratio * weight
         clipped = jnp.zeros_like(ratio, bool)
 
     # The distance to the reference is measured whenever there is one, and enters the loss by its coefficient.
     kl = jnp.zeros_like(ratio)
     if ref_logprob is not None:
-        gap = _bounded(jax.lax.stop_gradient(ref_logprob.astype(jnp.float32)) - logprob)
-        kl = jnp.expm1(gap) - gap
+        reference_log_ratio = _bounded(jax.lax.stop_gradient(ref_logprob.astype(jnp.float32)) - logprob)
+        kl = jnp.expm1(reference_log_ratio) - reference_log_ratio
     if kl_coef > 0:
         loss = loss + kl_coef * kl
     return loss, {"ratio": ratio, "clipped": clipped, "kl": kl}
@@ -164,7 +175,7 @@ def grpo_token_loss(
 def bounded_ratio(
     logprob: Float[Array, "batch time"], old_logprob: Float[Array, "batch time"]
 ) -> Float[Array, "batch time"]:
-    """`exp(logprob - old_logprob)`, its logarithm held within +-20. No gradient goes into `old_logprob`."""
+    """`exp(logprob - old_logprob)`, with the exponent limited to +-20. No gradient goes into `old_logprob`."""
     return jnp.exp(_bounded(logprob - jax.lax.stop_gradient(old_logprob)))
 
 

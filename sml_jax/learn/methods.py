@@ -29,14 +29,19 @@ Returns = Callable[[Transcript], Any]
 class Grpo:
     """GRPO over whole conversations: every student token gets its dialogue's group-relative advantage.
 
-    A group is the dialogues of one problem, as the transcript has them: the number of dialogues a problem is a setting
-    of the rollout (`Online.group_size`) and of nothing else.
+    It is called with a Transcript and returns Signals with a policy stream. A group is the dialogues of one problem in
+    the transcript. How many these are is set at the rollout (`Online.group_size`), not here.
 
     Attributes:
-      discount: of the default return over student turns, 0.7 in the paper (see `returns.discounted_returns`).
+      discount: the factor by which each further student turn reduces the default return; 0.7 in the paper (see
+        `returns.discounted_returns`).
       normalize: divide advantages by the group's standard deviation.
       aggregation: how token losses become one number, see `weights.token_weights`.
-      returns: a function from a Transcript to float [B] that takes the place of the discounted return.
+      returns: a function from a Transcript to float [B], one return a dialogue, in place of the discounted return; None
+        for the discounted return.
+
+    Raises:
+      UserError: a setting is out of range; or, when called, the groups are unequal or `returns` gave another shape.
 
     References:
       Online SML: arXiv 2602.16488. GRPO: section 4.1.2 of arXiv 2402.03300.
@@ -96,6 +101,8 @@ class Grpo:
 class OfflineSml:
     """Offline SML: the likelihood of the student's turns in the dialogues that reached a correct answer.
 
+    It is called with a Transcript and returns Signals with a likelihood stream.
+
     Attributes:
       aggregation: how token losses become one number, see `weights.token_weights`.
 
@@ -120,10 +127,10 @@ class OfflineSml:
 
 
 def group_size_of(transcript: Transcript) -> int:
-    """Dialogues of each problem in a rollout's transcript.
+    """How many dialogues each problem has in a rollout's transcript.
 
     Raises:
-      UserError: problems have different numbers of dialogues, or a problem's dialogues do not stand side by side.
+      UserError: problems have different numbers of dialogues, or the dialogues of a problem are not adjacent rows.
     """
     group = np.asarray(transcript.group)
     # Lengths of the runs of equal numbers. A problem that comes up in two runs makes more runs than problems.

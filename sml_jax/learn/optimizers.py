@@ -23,9 +23,10 @@ def adamw(
     Args:
       learning_rate: the peak of the schedule.
       warmup_steps: steps in which the learning rate rises linearly from 0 to the peak.
-      decay_steps: if above 0, the learning rate falls from the peak by a cosine that ends at this step; if 0, it stays.
+      decay_steps: if above 0, the learning rate falls from the peak by a cosine that ends at this step; if 0, it stays
+        at the peak.
       final_fraction: the fraction of the peak at which the cosine ends.
-      weight_decay: of matrices and embeddings; norms and biases have none. With LoRA, of the adapters.
+      weight_decay: applied to matrices and embeddings, not to norms and biases. With LoRA, to the adapters.
       clip_norm: gradients with a larger global norm are scaled down to this one.
       b1, b2: Adam's decay rates.
 
@@ -36,8 +37,8 @@ def adamw(
       UserError: a setting is out of range.
     """
     # Settings come from gin files, so each is checked here, where the error can name it.
-    counts = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "decay_steps": decay_steps}
-    for name, value in {**counts, "weight_decay": weight_decay}.items():
+    not_negative = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "decay_steps": decay_steps}
+    for name, value in {**not_negative, "weight_decay": weight_decay}.items():
         if not 0 <= value < float("inf"):
             raise UserError(f"adamw: {name} is {value}; it must be at least 0, and finite")
     if not 0 <= final_fraction <= 1:

@@ -18,7 +18,7 @@ def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Fl
 
     Args:
       solved_turn: i32[B], the first correct student turn from 1; 0 for a dialogue that was never solved.
-      discount: between 0 and 1, a Python number; 1 makes every success worth the same.
+      discount: a Python number from 0 to 1; with 1 every success has the return 1.
 
     Returns:
       f32[B], 0 for a dialogue that was never solved.
@@ -34,19 +34,19 @@ def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Fl
     check_same_shape("discounted_returns", 1, solved_turn=solved_turn)
     # 0 marks an unsolved dialogue, for which the power is computed all the same and then replaced.
     turns_before = jnp.maximum(solved_turn, 1) - 1
-    value = jnp.power(jnp.float32(discount), turns_before.astype(jnp.float32))
-    return jnp.where(solved_turn > 0, value, 0.0)
+    discounted = jnp.power(jnp.float32(discount), turns_before.astype(jnp.float32))
+    return jnp.where(solved_turn > 0, discounted, 0.0)
 
 
 def turns_to_tokens(by_turn: Float[Array, "batch turns"], turn: Int[Array, "batch time"]) -> Float[Array, "batch time"]:
-    """Gives each student token the number of its turn.
+    """Copies a value for each student turn to all tokens of that turn.
 
     Args:
-      by_turn: f32[B, N], numbers of each dialogue's student turns 1 to N.
+      by_turn: f32[B, N], the values of each dialogue's student turns 1 to N, such as advantages.
       turn: i32[B, T], the student turn of each token from 1, 0 for tokens of no student turn (`Transcript.turn`).
 
     Returns:
-      f32[B, T], 0 where `turn` is 0.
+      f32[B, T], the value of each token's turn; 0 where `turn` is 0.
 
     Raises:
       UserError: the two do not hold the same number of dialogues, or one of them is not a matrix.

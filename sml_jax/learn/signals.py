@@ -51,11 +51,11 @@ class LikelihoodSignal:
 
 @dataclass(frozen=True)
 class Signals:
-    """What a method makes of a Transcript.
+    """What a method returns for a Transcript: the learning signals of its B dialogues.
 
     Attributes:
       policy, likelihood: the streams; None for a stream that the method does not use.
-      metrics: numbers to log beside those of the update.
+      metrics: numbers to log beside the metrics of the update, by name.
     """
 
     policy: PolicySignal | None = None
@@ -63,28 +63,31 @@ class Signals:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def rows(self, chosen: np.ndarray) -> Signals:
-        """The signals of some dialogues, by index [N]. Weights stay shares of the loss of the batch they came from."""
+        """The signals of the dialogues with the indices `chosen`, int [N], in that order; the metrics are unchanged.
+
+        Weights remain shares of the loss of the batch that they were made for.
+        """
         # A stream that is None is an empty tree, and stays None.
         policy, likelihood = jax.tree.map(lambda array: array[chosen], (self.policy, self.likelihood))
         return Signals(policy, likelihood, self.metrics)
 
     def trains(self, *, skip_zero_advantage: bool = False) -> np.ndarray:
-        """bool [B]: dialogues that have a token with a weight in some stream.
+        """bool [B]: True for dialogues that have a token with a positive weight in some stream.
 
         Args:
-          skip_zero_advantage: leave out dialogues whose policy advantages are all 0. Right where the token loss has no
-            gradient at an advantage of 0; a KL term, for example, has one.
+          skip_zero_advantage: in the policy stream, count only tokens with an advantage other than 0. This is right if
+            the token loss has no gradient at an advantage of 0; a KL term, for example, has one.
         """
         # A dialogue trains if either stream has a use for one of its tokens.
-        present: list[np.ndarray] = []
+        trains_by_stream: list[np.ndarray] = []
         if self.policy is not None:
-            used = np.asarray(self.policy.weights) != 0
+            token_used = np.asarray(self.policy.weights) != 0
             if skip_zero_advantage:
-                used = used & (np.asarray(self.policy.advantage) != 0)
-            present.append(used.any(axis=1))
+                token_used = token_used & (np.asarray(self.policy.advantage) != 0)
+            trains_by_stream.append(token_used.any(axis=1))
         if self.likelihood is not None:
-            present.append((np.asarray(self.likelihood.weights) != 0).any(axis=1))
-        return np.logical_or.reduce(present)
+            trains_by_stream.append((np.asarray(self.likelihood.weights) != 0).any(axis=1))
+        return np.logical_or.reduce(trains_by_stream)
 
 
 # A stage is given one of these. It may be an object with settings, and may then have an attribute `min_group_size`: the
@@ -96,7 +99,7 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
     """Calls a method and checks what it returns.
 
     Args:
-      method: a function of a Transcript.
+      method: a function from a Transcript to Signals.
       transcript: B dialogues of up to T tokens.
 
     Returns:
@@ -106,14 +109,16 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
       UserError: the method returned something else than Signals, or no stream; an array is not [B, T]; a weight is
         negative or not a number; or padding has a weight.
     """
-    who = getattr(method, "__name__", type(method).__name__)
+    method_name = getattr(method, "__name__", type(method).__name__)
     signals = method(transcript)
     if not isinstance(signals, Signals):
-        raise UserError(f"method {who} returned a {type(signals).__name__}: return a learn.Signals")
+        raise UserError(f"method {method_name} returned a {type(signals).__name__}: return a learn.Signals")
     # Every array has a number for each token.
     streams = {"policy": signals.policy, "likelihood": signals.likelihood}
     if all(stream is None for stream in streams.values()):
-        raise UserError(f"method {who} returned Signals without a stream: give it policy or likelihood, or both")
+        raise UserError(
+            f"method {method_name} returned Signals without a stream: give it policy or likelihood, or both"
+        )
     shape = tuple(transcript.tokens.shape)
     padding = np.arange(shape[1]) >= np.asarray(transcript.length)[:, None]
     for name, stream in streams.items():
@@ -122,20 +127,20 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
         for array_name, array in vars(stream).items():
             if shape_of(array) != shape:
                 raise UserError(
-                    f"method {who}: {name}.{array_name} has shape {list(shape_of(array))}, but the transcript's tokens "
-                    f"have {list(shape)}: give one number a token. One number a dialogue becomes that by "
-                    f"np.broadcast_to(numbers[:, None], transcript.tokens.shape)"
+                    f"method {method_name}: {name}.{array_name} has shape {list(shape_of(array))}, but the "
+                    f"transcript's tokens have {list(shape)}: give one number a token. One number a dialogue becomes "
+                    "that by np.broadcast_to(numbers[:, None], transcript.tokens.shape)"
                 )
         # The update trains on tokens of positive weight, so other weights would be ignored without a word.
         weights = np.asarray(stream.weights)
         if not (weights >= 0).all():
             raise UserError(
-                f"method {who}: {name}.weights has a negative number or NaN: a weight is a share of the loss, at least "
-                "0. To make tokens less likely, give them a negative advantage in the policy stream"
+                f"method {method_name}: {name}.weights has a negative number or NaN: a weight is a share of the loss, "
+                "at least 0. To make tokens less likely, give them a negative advantage in the policy stream"
             )
         if weights[padding].any():
             raise UserError(
-                f"method {who}: {name}.weights is not 0 past the end of a dialogue: multiply it by "
+                f"method {method_name}: {name}.weights is not 0 past the end of a dialogue: multiply it by "
                 "np.arange(T) < transcript.length[:, None]"
             )
     # On the host, where micro-batches are cut.

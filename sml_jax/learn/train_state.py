@@ -22,7 +22,8 @@ class TrainState:
     """What an update changes.
 
     Where the parameters hold adapters (`models.lora`), only the adapters change, and `opt_state` is of the adapters
-    alone. The base under them is part of `params`, so that the model can be applied; its arrays are the caller's own.
+    alone. The base weights are part of `params` too, so that the model can be applied; their arrays are those that the
+    caller passed in, not copies.
 
     Attributes:
       step: int32 scalar, optimiser steps taken.
@@ -35,27 +36,36 @@ class TrainState:
     opt_state: optax.OptState
 
     def trainable(self) -> TrainState:
-        """The state without the base under adapters: what changes, and what a checkpoint must hold."""
+        """The state without the base weights under adapters: what an update changes and a checkpoint must hold.
+
+        Without adapters it is the complete state.
+        """
         return TrainState(self.step, split_trainable(self.params)[1], self.opt_state)
 
     def with_base(self, params: Params) -> TrainState:
-        """The whole state from a `trainable()` one, with the base of `params`; adapters in `params` are ignored."""
+        """This state from `trainable()` with the base weights of `params` added; adapters in `params` are ignored."""
         return TrainState(self.step, join_lora(split_trainable(params)[0], self.params), self.opt_state)
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """A state that has taken no step.
+    """The state before the first step.
 
-    Parameters that are trained are copied, because updates donate them. A base under adapters is not.
+    Parameters that are trained are copied, because updates donate them. Base weights under adapters are not copied.
     """
     trainable = jax.tree.map(jnp.copy, split_trainable(params)[1])
     state = TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
     # Counters go to every device of the parameters' mesh, because a checkpoint restores each leaf to where it was. On
     # one device they are committed to it, as they are after an update: an uncommitted array would compile another
     # executable.
-    of_params = jax.tree.leaves(params)[0].sharding
-    of_counters = NamedSharding(of_params.mesh, PartitionSpec()) if isinstance(of_params, NamedSharding) else of_params
-    state = jax.tree.map(lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, of_counters), state)
+    params_sharding = jax.tree.leaves(params)[0].sharding
+    counters_sharding = (
+        NamedSharding(params_sharding.mesh, PartitionSpec())
+        if isinstance(params_sharding, NamedSharding)
+        else params_sharding
+    )
+    state = jax.tree.map(
+        lambda x: x if isinstance(x.sharding, NamedSharding) else put_global(x, counters_sharding), state
+    )
     return state.with_base(params)
 
 
@@ -65,7 +75,7 @@ def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh
     Args:
       params: abstract parameters on the mesh (see `models.layout.sharded_param_shapes`).
       optimizer: from optax.
-      mesh: of the parameters.
+      mesh: the mesh that the parameters are on.
     """
     trainable, on_every_device = split_trainable(params)[1], replicated(mesh)
     shapes = jax.eval_shape(optimizer.init, trainable)

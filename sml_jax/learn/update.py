@@ -39,8 +39,8 @@ _MAXIMA = ("ratio_max", "logprob_mismatch_max")
 class Learner:
     """Takes optimiser steps: adds up the gradients of a batch's micro-batches, then applies them.
 
-    With adapters, gradients, clipping, weight decay and the optimiser's state are of the adapters alone. The base is an
-    argument that is neither differentiated nor donated.
+    With adapters, gradients, clipping, weight decay and the optimiser's state cover the adapters alone. The base
+    weights are neither differentiated nor donated.
 
     Args:
       model: the decoder to train; only its adapters are trained if its configuration has `lora`.
@@ -78,13 +78,14 @@ class Learner:
         """Takes one optimiser step on a batch.
 
         Args:
-          state: consumed: its buffers are donated, except those of a base under adapters.
+          state: the state to continue from. Its buffers are donated, except base weights under adapters, so that it
+            cannot be used again.
           parts: the batch, cut into micro-batches whose weights are shares of the whole batch's loss; at least one.
 
         Returns:
           The new state, and metrics as host floats: those of the loss, `gradient_norm` (before clipping),
-          `update_norm`, and `skipped`: 1 where the loss, the gradients or the updated parameters were not finite.
-          Then nothing has changed, the optimiser's moments and count of steps included.
+          `update_norm`, and `skipped`: 1 if the loss, the gradients or the updated parameters were not finite, else 0.
+          After a skipped step the state is unchanged, the optimiser's moments and count of steps included.
 
         Raises:
           UserError: the micro-batches have no stream, or a policy stream without a token loss; or the model and the
@@ -120,13 +121,14 @@ class Learner:
         """Compiles the gradients of micro-batches of `rows` rows, one executable a bucket, and the optimiser's step.
 
         Args:
-          state: consumed, as by `update`.
+          state: a state as for `update`, which donates its buffers.
           rows: rows of a micro-batch.
-          buckets: padded lengths that will come.
-          streams: the streams that will come: "policy", "likelihood", or both.
+          buckets: padded lengths of later micro-batches.
+          streams: the streams of later micro-batches: "policy", "likelihood", or both.
 
         Returns:
-          The same state, bit for bit: the step that was taken is one that `update` skips.
+          A state with the same values, bit for bit, to use in place of `state`: the step that is taken is one that
+          `update` skips.
         """
         for time in buckets:
             empty = _empty_micro_batch(rows, time, streams)
@@ -150,19 +152,19 @@ class Learner:
         micro_batches: int = 1,
         steps: int = 1,
     ) -> tuple[Executable, ...]:
-        """What this learner compiles for micro-batches of one shape, with abstract arguments.
+        """The executables of this learner for micro-batches of one shape, with abstract arguments.
 
-        No array is made, so the mesh may be one of devices that are not there; a learner without one is refused.
+        No array is made, so the mesh may be of devices that do not exist on this machine. The learner must have a mesh.
 
         Args:
           state: from `abstract_state`, on this learner's mesh.
-          rows: of a micro-batch; filled up to a multiple of the mesh's row shards. bucket: its padded length.
+          rows: rows of a micro-batch, rounded up to a multiple of the mesh's row shards. bucket: its padded length.
           streams: as in `warm_up`.
-          micro_batches, steps: how often the job at hand takes gradients, and how often the optimiser steps.
+          micro_batches, steps: how often the planned job takes gradients, and how often the optimiser steps.
 
         Returns:
-          "gradients ...", which reads "params", "gradients" and, for the KL term, "reference"; and "optimiser's step",
-          which reads "params", "gradients" and "opt_state".
+          Two executables, named "gradients of ..." (reads "params", "gradients" and, with a reference policy,
+          "reference") and "optimiser's step" (reads "params", "gradients" and "opt_state").
         """
         assert self._mesh is not None, "abstract arguments need a mesh to lie on"
         mesh, params = self._mesh, state.params
@@ -206,8 +208,8 @@ class Learner:
             return
         check_lora(self._model, params)
         shardings = jax.tree.map(lambda x: x.sharding, state)
-        of_metrics = None if self._mesh is None else host_readable(self._mesh)
-        add = partial(
+        metrics_sharding = None if self._mesh is None else host_readable(self._mesh)
+        add_to_total = partial(
             add_gradients,
             self._model,
             self._reference_model,
@@ -220,8 +222,12 @@ class Learner:
             lambda params: (optax.tree.zeros_like(params), jnp.zeros(())),
             out_shardings=(shardings.params, shardings.step),
         )
-        self._gradients = jax.jit(add, donate_argnums=0, out_shardings=((shardings.params, shardings.step), of_metrics))
-        self._apply = jax.jit(partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(shardings, of_metrics))
+        self._gradients = jax.jit(
+            add_to_total, donate_argnums=0, out_shardings=((shardings.params, shardings.step), metrics_sharding)
+        )
+        self._apply = jax.jit(
+            partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(shardings, metrics_sharding)
+        )
 
 
 def _empty_micro_batch(rows: int, time: int, streams: Sequence[str]) -> MicroBatch:
@@ -244,8 +250,8 @@ def _apply(
     norms = {"gradient_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
     # One number that is not finite makes a norm not finite, so the norms tell of all arrays.
     finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values(), optax.tree.norm(params)])))
-    new = jax.tree.map(partial(jnp.where, finite), TrainState(state.step + 1, params, opt_state), state)
-    return new, {**norms, "skipped": 1.0 - finite}
+    new_state = jax.tree.map(partial(jnp.where, finite), TrainState(state.step + 1, params, opt_state), state)
+    return new_state, {**norms, "skipped": 1.0 - finite}
 
 
 def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
@@ -259,6 +265,6 @@ def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
         share = values[counter] / max(values[counter].sum(), 1.0)
         return float((values[name] * share).sum())
 
-    rules: dict[str, Callable[[str], float]] = dict.fromkeys(_SUMS, lambda name: float(values[name].sum()))
-    rules |= dict.fromkeys(_MAXIMA, lambda name: float(values[name].max()))
-    return {name: rules.get(name, mean)(name) for name in values}
+    combine_rules: dict[str, Callable[[str], float]] = dict.fromkeys(_SUMS, lambda name: float(values[name].sum()))
+    combine_rules |= dict.fromkeys(_MAXIMA, lambda name: float(values[name].max()))
+    return {name: combine_rules.get(name, mean)(name) for name in values}

@@ -31,7 +31,7 @@ def token_weights(
           dialogue without student tokens adds nothing to the sum and still counts among the dialogues.
         "token": the mean over all student tokens of the batch (DAPO).
         "constant": the sum over student tokens, over `batch * max_tokens` (Dr. GRPO).
-      max_tokens: the constant of "constant": the most student tokens that a dialogue may have.
+      max_tokens: the most student tokens that a dialogue may have; needed for "constant" alone, which divides by it.
       dialogue_weight: f32[B], not negative; 0 leaves a dialogue out of the sum and of the divisor, 2 counts it twice.
         None is 1 for each.
 
@@ -52,25 +52,27 @@ def token_weights(
             f"token_weights: dialogue_weight has shape {list(shape_of(dialogue_weight))} and mask "
             f"{list(shape_of(mask))}: give one weight a dialogue, {list(shape_of(mask)[:1])}."
         )
-    share = jnp.ones(mask.shape[:1], jnp.float32) if dialogue_weight is None else dialogue_weight.astype(jnp.float32)
+    dialogue_share = (
+        jnp.ones(mask.shape[:1], jnp.float32) if dialogue_weight is None else dialogue_weight.astype(jnp.float32)
+    )
     tokens = jnp.sum(mask, axis=1, dtype=jnp.float32)
     # One weight for all tokens of a dialogue, [B]; the mask then spreads it over them.
     if aggregation == "sequence":
-        weight = _divide(share, tokens * jnp.sum(share))
+        weight = _divide(dialogue_share, tokens * jnp.sum(dialogue_share))
     elif aggregation == "token":
-        weight = _divide(share, jnp.sum(share * tokens))
+        weight = _divide(dialogue_share, jnp.sum(dialogue_share * tokens))
     else:
         if max_tokens is None or max_tokens < 1:
             raise UserError(
                 f"max_tokens is {max_tokens}: aggregation 'constant' divides by it, so give the most student tokens "
                 "that a dialogue may have."
             )
-        weight = _divide(share, jnp.sum(share) * max_tokens)
+        weight = _divide(dialogue_share, jnp.sum(dialogue_share) * max_tokens)
     return jnp.where(mask, weight[:, None], 0.0)
 
 
 def check_aggregation(aggregation: str, before: str = "") -> None:
-    """Raises a UserError, whose text begins with `before`, unless `token_weights` knows the aggregation."""
+    """Raises a UserError, whose text begins with `before`, unless `aggregation` is one that `token_weights` takes."""
     if aggregation not in AGGREGATIONS:
         raise UserError(f"{before}aggregation is {aggregation!r}: choose one of {', '.join(map(repr, AGGREGATIONS))}.")
 

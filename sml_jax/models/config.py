@@ -59,7 +59,7 @@ class LoraConfig:
 
     @property
     def scale(self) -> float:
-        """The factor of (x A) B: alpha / rank."""
+        """The factor by which (x A) B is multiplied: alpha / rank."""
         return self.alpha / self.rank
 
 
@@ -102,8 +102,8 @@ class DecoderConfig:
         few rows (`models.ops.cache_backends`).
       dtype: dtype of the computation, "float32" or "bfloat16".
       param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
-      remat: what the backward pass computes again instead of keeping it. False or "none": nothing. True or "layer": all
-        of a layer, so that one hidden state a layer is kept. "dots": all but products with weights.
+      remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all
+        of a layer, so that one hidden state a layer is stored. "dots": all but products with weights.
       scan_unroll: layers per step of the scan over layers.
       lora: adapters on the projections, which are then the only parameters that training changes; None for none.
         `add_lora` gives a model adapters.
@@ -177,7 +177,7 @@ class DecoderConfig:
 
     @property
     def local_layers(self) -> tuple[bool, ...]:
-        """Whether each layer is local, the bottom layer first."""
+        """For each layer, from the bottom, whether it is local: it sees only the last `window` tokens."""
         return tuple(self.layer_pattern[i % len(self.layer_pattern)] == "local" for i in range(self.layers))
 
     @property
@@ -191,7 +191,11 @@ class DecoderConfig:
 
     @classmethod
     def from_json(cls, text: str) -> DecoderConfig:
-        """Reads what `to_json` wrote. An unknown field, a missing one or a value of another type is a UserError."""
+        """Reads what `to_json` wrote.
+
+        Raises:
+          UserError: a field is unknown or missing, or has a value of another type.
+        """
         try:
             values = parse_json(text)
         except ValueError as error:
@@ -216,27 +220,27 @@ RUN_FIELDS = ("attention", "dtype", "param_dtype", "max_length", "remat", "scan_
 
 
 def run_settings(config: DecoderConfig) -> dict[str, object]:
-    """The values of `RUN_FIELDS`, as overrides for another configuration."""
+    """The `RUN_FIELDS` of a configuration, field -> value, to pass as overrides (`hf.checkpoint.with_overrides`)."""
     return {name: getattr(config, name) for name in RUN_FIELDS}
 
 
 def canonical(config: DecoderConfig) -> DecoderConfig:
-    """An equal configuration in one fixed form, so that configurations of the same function compare equal.
+    """The configuration in a normal form: two that compute the same function in the same way become equal.
 
-    The layer pattern becomes the shortest one that repeats to the same layers, and fields that change nothing become
-    None or 0.
+    The layer pattern becomes the shortest one that gives the same layers when it is repeated. Fields without effect
+    become None or 0, such as `window` without local layers.
     """
     kinds = tuple("local" if local else "global" for local in config.local_layers)
     # The shortest pattern that repeats to the same layers.
     period = next(p for p in range(1, len(kinds) + 1) if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
     # A local base that equals the global one changes nothing, unless the global frequencies are scaled.
-    same_rope = config.rope_local_base == config.rope_base and config.rope_scaling.kind == "none"
+    local_base_is_global = config.rope_local_base == config.rope_base and config.rope_scaling.kind == "none"
     any_local = "local" in kinds
     return dataclasses.replace(
         config,
         layer_pattern=kinds[:period],
         window=config.window if any_local else 0,
-        rope_local_base=None if same_rope or not any_local else config.rope_local_base,
+        rope_local_base=None if local_base_is_global or not any_local else config.rope_local_base,
         rope_scaling=RopeScaling() if config.rope_scaling.kind == "none" else config.rope_scaling,
         attention_scale=None if config.attention_scale == config.head_dim**-0.5 else config.attention_scale,
     )

@@ -18,18 +18,20 @@ from sml_jax.models.prefix_sharing import SharedPrefix
 class Decoder(nn.Module):
     """A causal language model: a pure function of its parameters, for any family of `sml_jax.families`.
 
-    Its methods run whole rows, with all layers in one scan. The engine, which has caches, calls `embed`, each `Layer`,
-    `apply_final_norm` and `logits` one by one.
+    Calling it, or `hidden_states`, runs complete rows without caches, with all layers in one scan. The engine, which
+    has caches, calls `embed`, each `Layer`, `apply_final_norm` and `logits` one by one.
 
     Attributes:
       config: the model's shape and how it is computed.
-      product: multiplies activations by weights in place of the usual products; None for these.
+      product: a function that multiplies activations by weights, see `ops.products.Product`; None for the usual
+        products.
     """
 
     config: DecoderConfig
     product: Product | None = None
 
     def setup(self) -> None:
+        """Makes the submodules, whose parameters Flax then creates; called by Flax."""
         c = self.config
         # Each parameter names its logical axes, by which `sml_jax.sharding` lays it out on a mesh.
         self.embedding = nn.Embed(
@@ -80,11 +82,11 @@ class Decoder(nn.Module):
         positions: Int[Array, "batch time"],
         shared: SharedPrefix | None = None,
     ) -> Float[Array, "batch time embed"]:
-        """Final hidden states of whole rows, after the final norm: what `logits` takes.
+        """Hidden states of complete rows after the last layer and the final norm: the argument of `logits`.
 
         Args:
           tokens: rows, padded on the right.
-          positions: position of each token in its row.
+          positions: position of each token in its row, from 0.
           shared: the prefix that blocks of rows share; `tokens` and `positions` are then packed (see `SharedPrefix`),
             and so is the result. None for plain rows.
         """
@@ -93,24 +95,24 @@ class Decoder(nn.Module):
         return self.apply_final_norm(x)
 
     def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time embed"]:
-        """The hidden states that the first layer is given."""
+        """The hidden states that the first layer takes: the embeddings of tokens, scaled if the family does so."""
         c = self.config
         x = self.embedding(tokens)
         return x * jnp.asarray(c.embed_dim**0.5, x.dtype) if c.embedding_scale else x
 
     def apply_final_norm(self, x: Float[Array, "batch time embed"]) -> Float[Array, "batch time embed"]:
-        """The final hidden states, from those that the last layer gives."""
+        """The final norm, applied to the hidden states that the last layer returns. `logits` takes the result."""
         normed: jax.Array = self.final_norm(x)
         return normed
 
     def logits(self, hidden: Float[Array, "*batch embed"]) -> Float[Array, "*batch vocab"]:
-        """The output layer, with the final soft cap.
+        """Logits of the next token from final hidden states: the output layer, then the final soft cap.
 
         Args:
-          hidden: final hidden states, from `hidden_states`.
+          hidden: from `hidden_states` or `apply_final_norm`.
 
         Returns:
-          float32.
+          float32 logits.
         """
         c = self.config
         if c.tied_embeddings:
@@ -138,10 +140,10 @@ def _layer_class(remat: bool | str) -> type[ScannedLayer]:
 
 @partial(jax.jit, static_argnums=0)
 def init_params(model: Decoder, key: jax.Array) -> dict:
-    """Makes random parameters, `{"params": ...}`, as plain arrays without the names of their axes.
+    """Makes random parameters, `{"params": ...}`, a nested dict of plain arrays on JAX's default device.
 
     Args:
-      model: the decoder. Each model compiles one program.
+      model: the decoder; static, so each model compiles once.
       key: a random key.
     """
     params: dict = nn.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
@@ -149,7 +151,7 @@ def init_params(model: Decoder, key: jax.Array) -> dict:
 
 
 def abstract_params(model: Decoder) -> dict:
-    """Shapes, dtypes and logical axes of the parameters, without making any.
+    """Shapes, dtypes and logical axes of a decoder's parameters; no array is made.
 
     Returns:
       `{"params": ...}`, a tree of `flax.linen.LogicallyPartitioned` boxes around `jax.ShapeDtypeStruct`.
@@ -158,5 +160,5 @@ def abstract_params(model: Decoder) -> dict:
 
 
 def count_params(params: dict) -> int:
-    """How many numbers the parameters hold."""
+    """How many numbers all arrays of the parameters hold together."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

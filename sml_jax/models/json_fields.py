@@ -16,15 +16,15 @@ _SPELLINGS: dict[Any, str] = {type(None): "null", tuple[str, ...]: "a list of te
 
 
 def check_fields(value: Any, what: str, kind: type) -> dict[str, Any]:
-    """A JSON object as a dict, all of whose keys are fields of the dataclass `kind`.
+    """Checks that a value from JSON is an object with keys that are fields of a dataclass; returns it as a dict.
 
     Args:
-      value: what was read from JSON.
-      what: the object's name, for errors.
+      value: a value that was read from JSON.
+      what: name of the value, for errors.
       kind: the dataclass.
 
     Raises:
-      UserError: it is not an object, or has fields that `kind` does not know.
+      UserError: the value is not an object, or has keys that are no fields of `kind`.
     """
     if not isinstance(value, Mapping):
         raise UserError(f"model config: {what} must be a JSON object")
@@ -36,7 +36,14 @@ def check_fields(value: Any, what: str, kind: type) -> dict[str, Any]:
 
 
 def typed_values(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """The values as arguments of the dataclass `kind`: lists become tuples, and a whole number may stand for a float.
+    """Turns values from JSON into arguments of the dataclass `kind`.
+
+    Args:
+      values: field -> value; all are fields of `kind` (see `check_fields`).
+      kind: the dataclass.
+
+    Returns:
+      Field -> value, with tuples in place of lists, and floats in place of whole numbers where a field takes a float.
 
     Raises:
       UserError: a value is not of its field's type.
@@ -46,14 +53,14 @@ def typed_values(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
     for name, value in values.items():
         hint = hints[name]
         # "float | None" offers two types, a plain annotation one.
-        choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        if not any(_fits(value, choice) for choice in choices):
-            spelling = " or ".join(_SPELLINGS.get(choice, choice.__name__) for choice in choices)
+        allowed_types = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if not any(_fits(value, choice) for choice in allowed_types):
+            spelling = " or ".join(_SPELLINGS.get(choice, choice.__name__) for choice in allowed_types)
             raise UserError(f"model config: {name} is {_shown(value)}; it takes {spelling}")
         # JSON knows neither tuples nor the difference between 32 and 32.0.
         if isinstance(value, list):
             value = tuple(value)
-        arguments[name] = float(value) if type(value) is int and float in choices else value
+        arguments[name] = float(value) if type(value) is int and float in allowed_types else value
     return arguments
 
 

@@ -53,7 +53,7 @@ class LoraAdapter(nn.Module):
     small optimiser steps would vanish.
 
     Attributes:
-      config: the decoder's, whose `lora` is not None.
+      config: the decoder's configuration, whose `lora` is not None.
       features: sizes of the output dimensions of the projection.
       in_axes: logical axes of the input dimensions of the projection.
       out_axes: logical axes of its output dimensions. The dimension of the rank is never split.
@@ -67,11 +67,11 @@ class LoraAdapter(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         """The term to add to the projection of `x`."""
-        lora, dtype = self.config.lora, self.config.compute_dtype
+        lora, compute_dtype = self.config.lora, self.config.compute_dtype
         assert lora is not None
         in_shape = x.shape[x.ndim - len(self.in_axes) :]
         # A has the initialisation of an ordinary projection, B is zero.
-        down: Any = self.param(
+        a_matrix: Any = self.param(
             "a",
             nn.with_logical_partitioning(
                 nn.initializers.variance_scaling(1.0, "fan_in", "normal"), (*self.in_axes, None)
@@ -79,15 +79,17 @@ class LoraAdapter(nn.Module):
             (*in_shape, lora.rank),
             jnp.float32,
         )
-        up: Any = self.param(
+        b_matrix: Any = self.param(
             "b",
             nn.with_logical_partitioning(nn.initializers.zeros, (None, *self.out_axes)),
             (lora.rank, *self.features),
             jnp.float32,
         )
         # Scaling the narrow array in the middle is cheaper than scaling the result.
-        low_rank = jnp.tensordot(x.astype(dtype), down.astype(dtype), len(self.in_axes)) * lora.scale
-        return jnp.tensordot(low_rank, up.astype(dtype), 1)
+        low_rank = (
+            jnp.tensordot(x.astype(compute_dtype), a_matrix.astype(compute_dtype), len(self.in_axes)) * lora.scale
+        )
+        return jnp.tensordot(low_rank, b_matrix.astype(compute_dtype), 1)
 
 
 def _add_adapter(
@@ -109,7 +111,15 @@ def _add_adapter(
 
 
 class Attention(nn.Module):
-    """Grouped-query attention of new tokens over cached ones and themselves; arguments as in `Layer`."""
+    """Grouped-query attention of new tokens over cached tokens and themselves, with its four projections.
+
+    It is called with the arguments of `Layer` and returns the same pair: hidden states to add to the residual stream,
+    and keys and values.
+
+    Attributes:
+      config: the decoder's configuration.
+      product: the function that multiplies activations by weights.
+    """
 
     config: DecoderConfig
     product: Product = projection
@@ -158,25 +168,25 @@ class Attention(nn.Module):
 
         # Keys and values in the layout that the caches have.
         backend = cache_backend(c.attention)
-        new = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in (key, value)))
+        new_kv = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in (key, value)))
         scale = c.attention_scale if c.attention_scale is not None else c.head_dim**-0.5
-        options: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
+        attention_options: dict[str, Any] = {"window": c.window, "scale": scale, "softcap": c.attention_softcap}
         if not past:
             # Nothing came before: whole rows attend to themselves.
             # Where all layers are of one kind, a constant spares the compiler the other kind.
-            local = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
+            local_flag = is_local if len(set(c.local_layers)) > 1 else c.local_layers[0]
             if shared is not None:
                 query, key, value = map(shared.unpack, (query, key, value))
-            out = self_attention(query, key, value, local, implementation=c.attention, **options)
-            out = out if shared is None else shared.pack(out)
+            attended = self_attention(query, key, value, local_flag, implementation=c.attention, **attention_options)
+            attended = attended if shared is None else shared.pack(attended)
         else:
             assert shared is None and valid is not None
-            segments = (*past, KVSegment(new, positions, valid))
+            segments = (*past, KVSegment(new_kv, positions, valid))
             if past[-1].slot is not None:
                 # A decode loop's buffer, which counts the new tokens in already: they are written into it.
-                new = write_slots(past[-1].kv, new, past[-1].slot, backend.time_axis)
-                segments = (*past[:-1], past[-1]._replace(kv=new))
-            out = backend.attend(query, segments, positions, is_local, **options)
+                new_kv = write_slots(past[-1].kv, new_kv, past[-1].slot, backend.time_axis)
+                segments = (*past[:-1], past[-1]._replace(kv=new_kv))
+            attended = backend.attend(query, segments, positions, is_local, **attention_options)
         # Back from heads to the hidden state.
         y = nn.DenseGeneral(
             c.embed_dim,
@@ -190,12 +200,17 @@ class Attention(nn.Module):
             ),
             dot_general=self.product,
             name="out",
-        )(out)
-        return _add_adapter(c, "out", out, y, ("heads", "head_dim"), ("embed",)), new
+        )(attended)
+        return _add_adapter(c, "out", attended, y, ("heads", "head_dim"), ("embed",)), new_kv
 
 
 class GatedMLP(nn.Module):
-    """The gated MLP (arXiv 2002.05202): down(act(gate(x)) * up(x))."""
+    """The gated MLP (arXiv 2002.05202): down(act(gate(x)) * up(x)).
+
+    Attributes:
+      config: the decoder's configuration.
+      product: the function that multiplies activations by weights.
+    """
 
     config: DecoderConfig
     product: Product = projection
@@ -228,8 +243,8 @@ class Layer(nn.Module):
     """One decoder layer: attention and a gated MLP, each with a norm before it and, for Gemma, one after it.
 
     Attributes:
-      config: of the decoder.
-      product: how activations and kernels are multiplied.
+      config: the decoder's configuration.
+      product: the function that multiplies activations by weights.
     """
 
     config: DecoderConfig
@@ -251,13 +266,13 @@ class Layer(nn.Module):
           x: hidden states of the new tokens.
           is_local: whether the layer sees only the last `DecoderConfig.window` tokens; may be traced.
           positions: position of each new token in its row's context.
-          past: cached keys and values that the new tokens attend to as well; none for rows from their first token on.
+          past: cached keys and values that the new tokens attend to in addition; empty for rows without a cache.
           valid: with `past`, which of the new slots hold a token.
           shared: without `past`, the prefix that blocks of rows share; `x` and `positions` are then packed.
 
         Returns:
-          The next hidden states, and the new tokens' keys and values, for the caller to cache: those of the whole
-          buffer where the last segment of `past` is one (`KVSegment.slot`).
+          The next hidden states, and the new tokens' keys and values, for the caller to cache. If the last segment of
+          `past` is a decode loop's buffer (`KVSegment.slot`), the complete buffer with the new tokens in it instead.
         """
         c = self.config
 
@@ -266,14 +281,14 @@ class Layer(nn.Module):
 
         # Two residual blocks: each reads a normed copy of the hidden state and adds its result to the state itself.
         normed = norm("attention_norm", x)
-        y, new = Attention(c, self.product, name="attention")(normed, is_local, positions, past, valid, shared)
+        y, new_kv = Attention(c, self.product, name="attention")(normed, is_local, positions, past, valid, shared)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
         y = GatedMLP(c, self.product, name="mlp")(norm("mlp_norm", x))
-        return x + (norm("mlp_post_norm", y) if c.post_norms else y), new
+        return x + (norm("mlp_post_norm", y) if c.post_norms else y), new_kv
 
 
 class ScannedLayer(Layer):
-    """A layer of whole rows in the form that `nn.scan` takes: it maps a carry and gives no output beside it."""
+    """A `Layer` without a cache in the form that `nn.scan` takes: it returns the next hidden states and None."""
 
     def __call__(  # type: ignore[override]
         self,

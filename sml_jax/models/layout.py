@@ -13,7 +13,7 @@ from sml_jax.sharding import param_shardings, put_global
 
 
 def sharded_param_shapes(model: Decoder, mesh: Mesh | None) -> Any:
-    """Shapes, dtypes and shardings of the parameters, without making any.
+    """Shapes, dtypes and shardings of a decoder's parameters; no array is made.
 
     Args:
       model: the decoder.
@@ -47,6 +47,9 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
       model: the decoder that the parameters belong to.
       params: `{"params": ...}`, the same in every process.
 
+    Returns:
+      The parameters as arrays on the mesh.
+
     Raises:
       UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
     """
@@ -56,7 +59,7 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
 
 
 def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
-    """Parameters on a mesh: unchanged if they lie on it already, else moved by `shard_params`.
+    """Parameters on a mesh: returned unchanged if they are on it already, else moved by `shard_params`.
 
     The parameters may come from another mesh of the same devices: a rollout often runs best with more `tensor` than an
     update.
@@ -73,7 +76,7 @@ def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
 
 
 def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each array of a tree, keyed by its path with slashes: "params/layers/mlp/up/kernel"."""
+    """The shape of each array of a tree, keyed by its path with slashes, such as "params/layers/mlp/up/kernel"."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

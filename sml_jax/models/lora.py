@@ -30,7 +30,10 @@ _FREE_FIELDS = ("lora", "max_length", "attention", "dtype", "param_dtype", "rema
 
 
 def split_lora(params: Params) -> tuple[Params, Params]:
-    """Splits parameters into (base, adapters), two nested dicts that `join_lora` joins again. Nothing is copied."""
+    """Splits parameters into (base weights, adapters), two nested dicts that `join_lora` joins again.
+
+    The second is empty if there are no adapters. No array is copied.
+    """
     base, adapters = {}, {}
     for name, value in params.items():
         if name.endswith(_SUFFIX):
@@ -45,7 +48,7 @@ def split_lora(params: Params) -> tuple[Params, Params]:
 
 
 def join_lora(base: Params, adapters: Params) -> Params:
-    """Joins what `split_lora` split. Adapters that `base` already holds are replaced."""
+    """Undoes `split_lora`: parameters with both. Adapters that `base` already holds are replaced."""
     joined = dict(base)
     # Go down both trees together; an adapter itself is a leaf here, replaced as a whole.
     for name, value in adapters.items():
@@ -55,16 +58,16 @@ def join_lora(base: Params, adapters: Params) -> Params:
 
 
 def split_trainable(params: Params) -> tuple[Params, Params]:
-    """Splits parameters into (frozen, trainable).
+    """Splits parameters into (frozen, trainable), two nested dicts.
 
-    With adapters, the base is frozen and the adapters are trained. Without, nothing is frozen.
+    With adapters, the base weights are frozen and the adapters trainable. Without adapters, the first is empty.
     """
     base, adapters = split_lora(params)
     return (base, adapters) if adapters else ({}, params)
 
 
 def without_lora(model: Decoder) -> Decoder:
-    """The same decoder without adapters; it ignores adapters in the parameters that it is given."""
+    """The same decoder without adapters. It ignores adapters in the parameters that it is applied with."""
     return Decoder(dataclasses.replace(model.config, lora=None))
 
 
@@ -86,8 +89,8 @@ def add_lora(model: Decoder, params: Params, lora: LoraConfig, key: jax.Array) -
     Args:
       model: a decoder without adapters.
       params: its parameters. The arrays are shared with the result, not copied.
-      lora: rank, scale and projections of the adapters.
-      key: a random key, for A.
+      lora: rank, alpha and target projections of the adapters.
+      key: a random key for the matrices A.
 
     Returns:
       The model with adapters and its parameters. The adapters are on one device; `shard_params` moves them to a mesh.
@@ -120,9 +123,10 @@ def merge_lora(model: Decoder, params: Params) -> tuple[Decoder, Params]:
 
 
 def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
-    """Writes the adapters alone: `adapters.json`, with the model's configuration, beside an Orbax folder `adapters`.
+    """Writes a model's adapters without its base weights.
 
-    Adapters that are already at `path` are replaced.
+    The folder `path` then holds `adapters.json`, with the model's configuration, and an Orbax folder `adapters`.
+    Adapters that are already there are replaced.
 
     Raises:
       UserError: the model or the parameters have no adapters.
@@ -140,12 +144,12 @@ def save_adapters(path: str | Path, model: Decoder, params: Params) -> None:
 
 
 def load_adapters(path: str | Path, model: Decoder, params: Params) -> tuple[Decoder, Params]:
-    """Adds saved adapters to a base.
+    """Adds saved adapters to a base model.
 
     Args:
       path: a folder that `save_adapters` wrote.
-      model: the base that the adapters were trained on; adapters that it has are replaced. Its settings of computation
-        (dtype, max_length, ...) stay.
+      model: the base that the adapters were trained on. Adapters that it already has are replaced. Its settings that do
+        not change the function (dtype, max_length, ...) are used, not those that were saved.
       params: the base's parameters.
 
     Returns:
@@ -158,11 +162,11 @@ def load_adapters(path: str | Path, model: Decoder, params: Params) -> tuple[Dec
     if not (folder / "adapters.json").is_file() or not (folder / "adapters").is_dir():
         raise UserError(f"no adapters at {folder}: give a folder that holds adapters.json and adapters/")
     try:
-        saved = DecoderConfig.from_json((folder / "adapters.json").read_text())
+        saved_config = DecoderConfig.from_json((folder / "adapters.json").read_text())
     except UserError as error:
         raise UserError(f"{folder / 'adapters.json'}: {error}") from error
-    _check_base(folder, saved, model.config)
-    model = Decoder(dataclasses.replace(model.config, lora=saved.lora))
+    _check_base(folder, saved_config, model.config)
+    model = Decoder(dataclasses.replace(model.config, lora=saved_config.lora))
     adapters = _restore(folder, jax.eval_shape(partial(_init_adapters, model), jax.random.key(0)))
     return model, join_lora(split_lora(params)[0], adapters)
 
@@ -176,17 +180,21 @@ def _restore(folder: Path, shapes: Params) -> Params:
     """Reads the adapters on disk, which must have these shapes, onto the first device."""
     # Adapters are small: they are read onto one device, whatever mesh the base lies on.
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+    abstract_adapters = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             # Orbax finds differing shapes too, but prints tracebacks of its own.
-            stored = checkpointer.metadata(folder / "adapters").item_metadata.tree
-            if shapes_by_path(stored) != shapes_by_path(shapes):
+            stored_arrays = checkpointer.metadata(folder / "adapters").item_metadata.tree
+            if shapes_by_path(stored_arrays) != shapes_by_path(shapes):
                 raise ValueError("names or shapes of the arrays differ")
-            return checkpointer.restore(folder / "adapters", target)
+            return checkpointer.restore(folder / "adapters", abstract_adapters)
     except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the adapters in {folder} cannot be read as adapters.json describes them: {reason}") from error
+        error_line = str(error).splitlines()[0]
+        raise UserError(
+            f"the adapters in {folder} cannot be read as adapters.json describes them: {error_line}"
+        ) from error
 
 
 def _check_base(folder: Path, saved: DecoderConfig, base: DecoderConfig) -> None:

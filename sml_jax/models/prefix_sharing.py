@@ -15,10 +15,10 @@ from jaxtyping import Array, Shaped
 
 @flax.struct.dataclass
 class SharedPrefix:
-    """What the rows of a batch share. Static under `jit`: other numbers compile another program.
+    """The sizes of blocks of rows that begin with the same tokens. Static under `jit`: other sizes compile again.
 
     Attributes:
-      rows: neighbouring rows that form a block; it divides the number of rows.
+      rows: how many consecutive rows form a block; it divides the number of rows of the batch.
       tokens: length of the prefix that the rows of each block have in common; less than a row's length.
     """
 
@@ -26,10 +26,10 @@ class SharedPrefix:
     tokens: int = flax.struct.field(pytree_node=False)
 
     def pack(self, x: Shaped[Array, "batch time ..."]) -> Shaped[Array, "blocks packed ..."]:
-        """Packs rows into blocks.
+        """Packs each block of rows into one sequence that holds their common prefix once.
 
         Args:
-          x: [batch, time, ...], whose blocks of rows begin alike.
+          x: [batch, time, ...], such as tokens or hidden states; the rows of a block are equal in the prefix.
 
         Returns:
           [batch / rows, tokens + rows * (time - tokens), ...]: the prefix of each block's first row, then the
@@ -38,11 +38,11 @@ class SharedPrefix:
         # The prefix of the first row stands for that of all rows of its block.
         blocks = x.reshape(-1, self.rows, *x.shape[1:])
         prefix, remainders = blocks[:, 0, : self.tokens], blocks[:, :, self.tokens :]
-        joined = remainders.reshape(remainders.shape[0], -1, *remainders.shape[3:])
-        return jnp.concatenate([prefix, joined], axis=1)
+        joined_remainders = remainders.reshape(remainders.shape[0], -1, *remainders.shape[3:])
+        return jnp.concatenate([prefix, joined_remainders], axis=1)
 
     def unpack(self, x: Shaped[Array, "blocks packed ..."]) -> Shaped[Array, "batch time ..."]:
-        """Undoes `pack`: every row of a block gets a copy of the block's prefix."""
+        """Undoes `pack`: from one sequence a block to rows, each of which gets a copy of its block's prefix."""
         # Cut the packed row into prefix and remainders, then give each remainder its copy of the prefix.
         prefix, remainders = x[:, : self.tokens], x[:, self.tokens :]
         remainders = remainders.reshape(remainders.shape[0], self.rows, -1, *remainders.shape[2:])

@@ -23,10 +23,10 @@ from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
 
 
 def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) -> None:
-    """Writes a model in our own form. A model that is already at `path` is replaced.
+    """Writes a model in sml-jax's own form: `model.json` and an Orbax folder `params`. It replaces a model at `path`.
 
     Args:
-      path: the folder; it is made if need be.
+      path: the folder; it is made if it does not exist.
       config: the model's configuration.
       params: its parameters, `{"params": ...}`. They may be spread over processes, each of which must call this.
     """
@@ -40,7 +40,7 @@ def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) 
 
 
 def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face"]]:
-    """Finds the folder of a model, and tells in which form it is.
+    """Finds the folder that holds a model's files, and the form in which they are stored.
 
     Args:
       path: see `load_model`.
@@ -92,8 +92,8 @@ def load_model(
       The model and its parameters: `model.apply(params, tokens)` gives float32 logits [batch, time, vocab].
 
     Raises:
-      UserError: there is no model at `path`, it is not supported, its parameters do not fit its configuration, or an
-        override is not among those above.
+      UserError: there is no model at `path`, it is not supported, its parameters do not fit its configuration, or
+        `overrides` names another field or has a value of another type.
     """
     folder, form = find_model(path)
     if form == "hugging-face":
@@ -144,7 +144,11 @@ def _check_params(folder: Path, stored: Any, expected: Any) -> None:
 
 
 def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> DecoderConfig:
-    """Changes fields of a configuration that say how a model is run, not what it computes (`RUN_FIELDS`).
+    """A copy of a configuration with other values for fields that say how a model is run, not what it computes.
+
+    Args:
+      config: the configuration.
+      overrides: field -> value, for fields in `RUN_FIELDS`.
 
     Raises:
       UserError: an override names another field, or has a value of another type.

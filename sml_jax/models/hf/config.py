@@ -34,8 +34,8 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
       does not name one.
 
     Raises:
-      UserError: a family, field or value is not supported; the error names it. A field is never ignored: it is used, or
-        known to make no difference to the logits.
+      UserError: a family, field or value is not supported; the error names it. No field is ignored unless it is known
+        to make no difference to the logits.
     """
     # The order below decides which of several errors is reported first: sizes, layers, rope, then the rest.
     language_values = _language_model_part(values)
@@ -83,7 +83,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
 
 
 def stored_dtype(values: Mapping[str, Any]) -> str | None:
-    """The dtype of the weights that a config.json names, None if it names none."""
+    """The dtype of the weights as a config.json (`values`) spells it, such as "bfloat16"; None if it names none."""
     nested = values.get("text_config")
     for json_object in (nested if isinstance(nested, Mapping) else {}, values):
         for name in ("dtype", "torch_dtype"):
@@ -93,10 +93,10 @@ def stored_dtype(values: Mapping[str, Any]) -> str | None:
 
 
 def family_of_config(config: DecoderConfig) -> Family:
-    """The family whose traits a configuration has.
+    """The family whose traits (`Family.traits`) a configuration has.
 
     Raises:
-      UserError: no family has them; the error lists the traits.
+      UserError: no family has these traits; the error lists them.
     """
     for family in FAMILIES.values():
         if all(getattr(config, name) == value for name, value in family.traits.items()):
@@ -106,11 +106,14 @@ def family_of_config(config: DecoderConfig) -> Family:
 
 
 def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
-    """Writes a configuration as the fields of a config.json, in the form of transformers 4, which 5 reads too.
+    """A configuration as the fields of a config.json, in the form of transformers 4, which version 5 reads too.
 
     Args:
       config: the configuration.
-      family: the `model_type` to write.
+      family: the `model_type` to write, such as "qwen3".
+
+    Returns:
+      The JSON object. No file is written.
 
     Raises:
       UserError: that family has no field for some values of the configuration; the error names them.

@@ -45,13 +45,13 @@ _REQUIRED: Any = object()
 
 
 class Fields:
-    """A JSON object whose fields are taken out one by one. `finish` refuses the fields that nobody took.
+    """A JSON object that is read by taking its fields out one by one. `finish` refuses the fields that are left.
 
-    A field that is null counts as absent, except in `cap`. The methods raise a UserError for a field that is missing
-    without a default, or whose value does not fit; the error names both.
+    A field that is null counts as absent, except in `cap`. The methods raise a UserError for a field that is absent and
+    has no default, or whose value does not fit; the error names field and value.
 
     Args:
-      values: the object.
+      values: the object, which is copied.
       where: the object's name in errors.
     """
 
@@ -60,16 +60,18 @@ class Fields:
         self.where = where
 
     def error(self, name: str, value: Any, why: str) -> UserError:
-        """Makes a UserError that names a field, its value (shortened) and the problem `why`."""
+        """Returns, but does not raise, a UserError that names a field, its value (shortened) and the problem `why`."""
         try:
-            shown = repr(value)
+            value_text = repr(value)
         except RecursionError:
             # Lists may be nested more deeply than Python can print.
-            shown = f"a {type(value).__name__}"
-        return UserError(f"{self.where}: {name} is {shown if len(shown) < 200 else shown[:200] + '...'}; {why}")
+            value_text = f"a {type(value).__name__}"
+        return UserError(
+            f"{self.where}: {name} is {value_text if len(value_text) < 200 else value_text[:200] + '...'}; {why}"
+        )
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
-        """Takes a field of any type; the default where it is absent or null."""
+        """Takes the value of the field `name`, of any type; the default if it is absent or null."""
         # Taken fields are removed, so that `finish` sees the others.
         value = self._remaining.pop(name, None)
         if value is not None:
@@ -79,7 +81,7 @@ class Fields:
         return default
 
     def integer(self, name: str, default: Any = _REQUIRED) -> int:
-        """Takes a whole number of at least 1."""
+        """Takes a field whose value must be a whole number of at least 1; the default if it is absent or null."""
         value = self.take(name, default)
         is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not is_whole or value < 1:
@@ -87,38 +89,43 @@ class Fields:
         return int(value)
 
     def number(self, name: str, default: Any = _REQUIRED) -> float:
-        """Takes a number above 0."""
+        """Takes a field whose value must be a number above 0; the default if it is absent or null."""
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             raise self.error(name, value, "it must be a number above 0")
         return float(value)
 
     def cap(self, name: str, default: float | None) -> float | None:
-        """Takes a number above 0, or None where the field is there and null; the default where it is absent."""
+        """Takes a cap that may be switched off: a number above 0, None if it is null, the default if it is absent."""
         if name in self._remaining and self._remaining[name] is None:
             del self._remaining[name]
             return None
         return default if name not in self._remaining else self.number(name)
 
     def flag(self, name: str, default: bool) -> bool:
-        """Takes true or false."""
+        """Takes a field whose value must be true or false; the default if it is absent or null."""
         value = self.take(name, default)
         if not isinstance(value, bool):
             raise self.error(name, value, "it must be true or false")
         return value
 
     def only(self, name: str, allowed: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
-        """Takes a field that must have one of the allowed values."""
+        """Takes a field that must have one of the allowed values; the default if it is absent or null."""
         value = self.take(name, default)
         if value not in allowed:
             raise self.error(name, value, f"supported is {' or '.join(map(repr, allowed))}")
         return value
 
     def finish(self, harmless: Iterable[str] = HARMLESS) -> None:
-        """Refuses fields that nobody took, unless they are harmless or have a value that says they are not used.
+        """Checks that the fields that were not taken may be ignored.
+
+        They may if they are null, if `harmless` names them, or if their value in `UNUSED` says that they are not used.
+
+        Args:
+          harmless: names of fields to ignore, whatever their value.
 
         Raises:
-          UserError: the decoder does not implement a field; the error names it and its value.
+          UserError: some other field is left; the error names it and its value.
         """
         # Features that the decoder lacks must be switched off in the file.
         for name, values in UNUSED.items():

@@ -28,15 +28,15 @@ Progress = Callable[[int, int], None]
 
 
 def is_hf_folder(folder: Path) -> bool:
-    """Whether a folder holds a config.json beside safetensors files."""
+    """Whether a folder holds a model in Hugging Face's form: a config.json beside safetensors files."""
     return (folder / "config.json").is_file() and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
 
 
 def read_hf_config(folder: Path) -> dict[str, Any]:
-    """Reads a folder's config.json.
+    """Reads the config.json of a folder, which must hold one, and returns its fields.
 
     Raises:
-      UserError: the file is not a JSON object.
+      UserError: the file does not hold a JSON object.
     """
     path = folder / "config.json"
     try:
@@ -49,13 +49,21 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
 
 
 def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
-    """Lists the tensors of a folder, by the names that a plain causal language model gives them.
+    """Lists the tensors of a folder without reading their values.
 
     Args:
       folder: a Hugging Face folder.
-      ignored: prefixes of tensors that are left out, which is logged: those of a vision tower, for example.
+      ignored: tensors whose names begin with one of these prefixes are left out, with a warning in the log: those of a
+        vision tower, for example.
+
+    Returns:
+      The tensors by the names that a plain causal language model gives them ("model.norm.weight"), whatever prefix they
+      have in the file.
+
+    Raises:
+      UserError: see `safetensors_io.stored_tensors`.
     """
-    found, left_out = {}, []
+    tensors, left_out = {}, []
     # Names first: no weight is read yet.
     for name, tensor in stored_tensors(folder).items():
         # Old files hold this constant, which is not a weight.
@@ -64,11 +72,13 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
         if ignored and name.startswith(ignored):
             left_out.append(name)
         else:
-            found[_plain_name(name)] = tensor
+            tensors[_plain_name(name)] = tensor
     if left_out:
-        kinds = sorted({name.removeprefix("model.").split(".")[0] for name in left_out})
-        _log.warning("%s: read the language model; left out %d tensors of %s", folder, len(left_out), ", ".join(kinds))
-    return found
+        left_out_modules = sorted({name.removeprefix("model.").split(".")[0] for name in left_out})
+        _log.warning(
+            "%s: read the language model; left out %d tensors of %s", folder, len(left_out), ", ".join(left_out_modules)
+        )
+    return tensors
 
 
 def load_hf_params(
@@ -79,7 +89,7 @@ def load_hf_params(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Reads weights into arrays on a mesh.
+    """Reads the weights of a Hugging Face folder into a decoder's parameters, as arrays on a mesh.
 
     Host memory holds no more than the largest tensor, in its parameter's dtype, and some 200 MB. On a CPU the arrays
     themselves are in host memory too.
@@ -89,38 +99,38 @@ def load_hf_params(
       model: the decoder that the weights belong to. They are cast to its `param_dtype`; norms are always float32.
       mesh: the devices; None for the first device.
       ignored: prefixes of tensors that are left out, see `language_tensors`.
-      progress: called after each tensor.
+      progress: called after each tensor with the number of tensors done and their total.
 
     Returns:
-      `{"params": ...}`.
+      The parameters, `{"params": ...}`.
 
     Raises:
       UserError: tensors are missing, surplus, misshapen or of a dtype that is not supported; the error names them.
     """
-    found = language_tensors(folder, ignored)
-    places, layers = placements(model.config), model.config.layers
-    expected = {name: place.stored_shape for place in places.values() for name in place.names(layers)}
+    tensors = language_tensors(folder, ignored)
+    placement_of, layers = placements(model.config), model.config.layers
+    expected = {name: place.stored_shape for place in placement_of.values() for name in place.names(layers)}
     # Some tied models store the output layer too. It is not read, but must equal the embedding.
     tied = model.config.tied_embeddings
-    check_tensors(folder, found, expected, ["lm_head.weight"] if tied else [])
-    if tied and "lm_head.weight" in found:
-        _check_tied(found["lm_head.weight"], found["model.embed_tokens.weight"])
+    check_tensors(folder, tensors, expected, ["lm_head.weight"] if tied else [])
+    if tied and "lm_head.weight" in tensors:
+        _check_tied(tensors["lm_head.weight"], tensors["model.embed_tokens.weight"])
 
     # Read parameter by parameter: a stacked one from the tensors of all layers.
     targets = traverse.flatten_dict(sharded_param_shapes(model, mesh)["params"])
     # The model has parameters that no file of this family can hold.
-    if set(targets) != set(places):
+    if set(targets) != set(placement_of):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
-    done, params = 0, {}
-    for path, place in places.items():
-        tensors = [found[name] for name in place.names(layers)]
+    tensors_done, params = 0, {}
+    for path, place in placement_of.items():
+        param_tensors = [tensors[name] for name in place.names(layers)]
 
-        def tell(count: int, before: int = done) -> None:
+        def tell(count: int, before: int = tensors_done) -> None:
             if progress is not None:
                 progress(before + count, len(expected))
 
-        params[path] = _load(place, tensors, targets[path], tell)
-        done += len(tensors)
+        params[path] = _load(place, param_tensors, targets[path], tell)
+        tensors_done += len(param_tensors)
     return {"params": traverse.unflatten_dict(params)}
 
 
@@ -183,12 +193,14 @@ def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding
     def read_block(index: tuple[slice, ...] | None) -> np.ndarray:
         index = (slice(None),) * len(place.shape) if index is None else index
         if str(index) not in blocks:
-            block_shape = [len(range(*part.indices(size))) for part, size in zip(index, place.shape, strict=True)]
+            block_shape = [
+                len(range(*axis_slice.indices(size))) for axis_slice, size in zip(index, place.shape, strict=True)
+            ]
             values = np.empty(block_shape, dtype)
             # Filling the view in the stored layout fills the block in ours, without another copy.
-            view = place.stored_view(values)
+            block_view = place.stored_view(values)
             for rows, stored_rows in tensor.rows(place.stored_index(index)):
-                view[rows] = stored_rows
+                block_view[rows] = stored_rows
             blocks[str(index)] = values
         return blocks[str(index)]
 
@@ -197,10 +209,10 @@ def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding
 
 def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
     """Checks that a stored output layer equals the embedding that it is tied to."""
-    everything = tuple(slice(0, size) for size in embedding.shape)
+    full_block = tuple(slice(0, size) for size in embedding.shape)
     is_same = head.shape == embedding.shape and all(
         np.array_equal(head_rows, embedding_rows)
-        for (_, head_rows), (_, embedding_rows) in zip(head.rows(everything), embedding.rows(everything), strict=True)
+        for (_, head_rows), (_, embedding_rows) in zip(head.rows(full_block), embedding.rows(full_block), strict=True)
     )
     if not is_same:
         raise UserError(

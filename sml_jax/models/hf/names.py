@@ -23,10 +23,10 @@ Index = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """How one parameter is stored.
+    """The tensor of a Hugging Face folder that holds one parameter, and how the parameter's axes lie in it.
 
     Attributes:
-      name: the tensor's name, with "{layer}" where each layer has a tensor of its own.
+      name: the tensor's name. It contains "{layer}" if each layer has its own tensor.
       shape: the parameter's shape, without the axis of layers.
       groups: for each axis of the stored tensor, the axes of the parameter that are merged in it, outermost first.
     """
@@ -37,36 +37,43 @@ class Placement:
 
     @property
     def stacked(self) -> bool:
-        """Whether the parameter has a leading axis of layers, each of which is stored as a tensor of its own."""
+        """Whether the parameter has a leading axis of layers, each of which is stored as its own tensor."""
         return "{layer}" in self.name
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """The shape of the stored tensor."""
+        """The shape of the stored tensor, of one layer if the parameter is stacked."""
         return tuple(prod(self.shape[axis] for axis in group) for group in self.groups)
 
     def names(self, layers: int) -> list[str]:
-        """The names of the tensors that hold the parameter, one or one for each layer."""
+        """The names of the tensors that hold the parameter: `layers` names if it is stacked, else one."""
         return [self.name.format(layer=i) for i in range(layers)] if self.stacked else [self.name]
 
     def stored_index(self, index: Index) -> Index:
-        """The block of the stored tensor that holds a block of the parameter.
+        """Where the stored tensor holds a block of the parameter.
 
         Args:
-          index: a slice for each axis of `shape`. Among merged axes only the outermost may be sliced.
+          index: the block: a slice for each axis of `shape`. Where several axes are merged into one stored axis, only
+            the outermost may be sliced.
+
+        Returns:
+          A slice for each axis of the stored tensor.
         """
-        block = []
+        stored_slices = []
         for group in self.groups:
             outer, *inner = group
             start, stop, _ = index[outer].indices(self.shape[outer])
             # Slices of an inner axis would not be contiguous in the stored tensor.
             assert all(index[axis].indices(self.shape[axis]) == (0, self.shape[axis], 1) for axis in inner)
             inner_size = prod(self.shape[axis] for axis in inner)
-            block.append(slice(start * inner_size, stop * inner_size))
-        return tuple(block)
+            stored_slices.append(slice(start * inner_size, stop * inner_size))
+        return tuple(stored_slices)
 
     def stored_view(self, block: np.ndarray) -> np.ndarray:
-        """A view of a block of the parameter in the layout of the stored tensor; writing to it writes to the block."""
+        """A view of a block of the parameter (axes as in `shape`) with the axes of the stored tensor.
+
+        It shares the block's memory: writing to it fills the block.
+        """
         order = [axis for group in self.groups for axis in group]
         # Merged axes are neighbours in both layouts, so this reshape never copies.
         return block.transpose(order).reshape([prod(block.shape[axis] for axis in group) for group in self.groups])
@@ -88,32 +95,32 @@ def placements(config: DecoderConfig) -> dict[ParamPath, Placement]:
     ) -> Placement:
         return Placement(f"{names[ours]}.{kind}", shape, groups)
 
-    places: dict[ParamPath, Placement] = {
+    placement_of: dict[ParamPath, Placement] = {
         ("embedding", "embedding"): placement("embedding", (c.vocab_size, c.embed_dim), ((0,), (1,))),
         ("final_norm", "scale"): placement("final_norm", (c.embed_dim,), ((0,),)),
     }
     if not c.tied_embeddings:
-        places["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
+        placement_of["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
 
     # Attention: the stored matrices merge the axes of heads and of numbers in a head.
     for name, heads in (("query", c.heads), ("key", c.kv_heads), ("value", c.kv_heads)):
         shape = (c.embed_dim, heads, c.head_dim)
-        places["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
+        placement_of["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
-            places["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
+            placement_of["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
         # Values are never normed.
         if c.qk_norm and name != "value":
-            norm = f"{name}_norm"
-            places["layers", "attention", norm, "scale"] = placement(norm, (c.head_dim,), ((0,),))
+            norm_name = f"{name}_norm"
+            placement_of["layers", "attention", norm_name, "scale"] = placement(norm_name, (c.head_dim,), ((0,),))
     out_shape = (c.heads, c.head_dim, c.embed_dim)
-    places["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
+    placement_of["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
 
     for name in ("gate", "up", "down"):
         mlp_shape = (c.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, c.mlp_dim)
-        places["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
+        placement_of["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
 
     # Every family has the norms before attention and MLP; only some have those after.
     post_norms = ("attention_post_norm", "mlp_post_norm") if c.post_norms else ()
     for name in ("attention_norm", "mlp_norm", *post_norms):
-        places["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
-    return places
+        placement_of["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
+    return placement_of

@@ -25,8 +25,8 @@ def check_free(path: str | Path, *, overwrite: bool) -> None:
     # The nearest parent that exists: the others are made.
     parent = next(parent for parent in folder.parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        why = "no permission" if parent.is_dir() else "it is a file"
-        raise UserError(f"cannot write to {parent} ({why}): name a folder you may write to")
+        obstacle = "no permission" if parent.is_dir() else "it is a file"
+        raise UserError(f"cannot write to {parent} ({obstacle}): name a folder you may write to")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder that is not there yet")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
@@ -35,38 +35,39 @@ def check_free(path: str | Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def folder_at_once(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A context whose value is a temporary folder to write to; at its end the folder is renamed to `path`.
+    """Context manager for writing a folder that appears complete or not at all.
 
-    The temporary folder stands beside `path`. After an error it is removed, and `path` is as it was before.
+    Its value is a temporary folder beside `path`, to write the files to. At the end of the `with` block it is renamed
+    to `path`. After an error it is removed, and `path` is as it was before.
 
     Args:
       path: the folder to make; its parents are made too.
       overwrite: whether a folder with content may be replaced.
 
     Raises:
-      UserError: `path` exists and may not be replaced, or cannot be written to.
+      UserError: see `check_free`.
     """
     folder = Path(path).absolute()
     check_free(folder, overwrite=overwrite)
     # The process id tells which run left a temporary folder behind, should it be killed.
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    partial_folder = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    old_folder = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        partial.mkdir(parents=True)
+        partial_folder.mkdir(parents=True)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder.parent} ({error.strerror}): name a folder you may write to"
         ) from error
     try:
-        yield partial
+        yield partial_folder
         # Two renames: there is no moment at which a half-written folder has the final name.
         if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
+            folder.rename(old_folder)
+        partial_folder.rename(folder)
     except BaseException:
         # Undo everything, also after Ctrl-C.
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        if old_folder.exists() and not folder.exists():
+            old_folder.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old_folder, ignore_errors=True)

@@ -18,12 +18,13 @@ _CLASSIC = ("rope_theta", "rope_scaling", "rope_local_base_freq")
 
 
 class Rope(NamedTuple):
-    """The settings of the rotary embedding.
+    """The settings of the rotary embedding, as in `DecoderConfig`.
 
     Attributes:
       base: base of the wavelengths.
-      scaling: how frequencies are stretched.
-      local_base: base of local layers; None where they have no settings of their own.
+      scaling: how frequencies are stretched for long contexts.
+      local_base: base of local layers, whose frequencies are not stretched; None if they share the settings of global
+        layers.
     """
 
     base: float
@@ -35,12 +36,13 @@ def read_rope(fields: Fields, default_base: float, default_local_base: float | N
     """Takes the rotary settings out of the fields of a config.json.
 
     Args:
-      fields: the fields.
-      default_base: the family's base, where the file gives none.
+      fields: the fields of a config.json, in the form of transformers 4 (`rope_theta`, ...), of 5 (`rope_parameters`),
+        or both.
+      default_base: the base to use if the file gives none.
       default_local_base: the same for local layers; None if they share the settings of global layers.
 
     Raises:
-      UserError: the kind of scaling is not supported, or the two forms disagree.
+      UserError: a value is not supported, or the two forms are both given and disagree.
     """
     parameters = fields.take("rope_parameters", None)
     classic_values = {name: fields.take(name, None) for name in _CLASSIC}
@@ -127,7 +129,7 @@ def _mapping(value: Any, name: str, fields: Fields) -> Mapping[str, Any]:
 
 
 def write_rope(rope: Rope) -> dict[str, Any]:
-    """The fields of config.json for these settings, in the form of transformers 4, which 5 reads too."""
+    """The fields of config.json for these settings, in the form of transformers 4, which version 5 reads too."""
     scaling = rope.scaling
     scaling_fields: dict[str, Any] | None = None
     if scaling.kind == "linear":

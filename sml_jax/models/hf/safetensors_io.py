@@ -27,7 +27,7 @@ _READ_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file, known by the file's header.
+    """A tensor in a safetensors file, of which only the header was read.
 
     Attributes:
       name: its name in the file.
@@ -42,13 +42,13 @@ class StoredTensor:
     dtype: str
 
     def rows(self, block: tuple[slice, ...]) -> Iterator[tuple[slice, np.ndarray]]:
-        """Reads a block, some rows at a time.
+        """Reads a block of the tensor, some rows (indices of its first axis) at a time, in bounded memory.
 
         Args:
           block: a slice with start and stop for each axis.
 
         Yields:
-          A slice of the block's rows, and their values.
+          A slice, counted from the block's first row, and the values of these rows of the block.
         """
         row_slice, *other_slices = block
         # The library reads whole rows of the file, even where the block holds a part of each.
@@ -62,7 +62,7 @@ class StoredTensor:
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Lists the tensors of a folder by name: those of `model.safetensors`, or of the files that its index names.
+    """Lists the tensors of a folder by name: those of the files that its index names, or of `model.safetensors`.
 
     Raises:
       UserError: a file is missing or broken, or a tensor is not in the file that the index names.
@@ -90,9 +90,9 @@ def check_tensors(
 
     Args:
       folder: the folder, for errors.
-      found: its tensors, by the names that the model uses.
-      expected: the shape of each tensor that the model needs.
-      optional: names of tensors that may be there as well.
+      found: the folder's tensors, by the names that the model uses.
+      expected: the shape of each tensor that the model needs, by name.
+      optional: names of tensors that the folder may hold in addition.
 
     Raises:
       UserError: tensors are missing, surplus, of another shape or of a dtype that is not supported; the error names
@@ -111,8 +111,8 @@ def check_tensors(
         if name in found and found[name].dtype not in _DTYPES.values()
     ]
     problems = [
-        f"{what}: {_first_names(names)}"
-        for what, names in (
+        f"{problem}: {_first_names(names)}"
+        for problem, names in (
             ("missing tensors", missing),
             ("tensors that config.json has no place for", surplus),
             ("tensors of another shape than config.json says", misshapen),
@@ -132,7 +132,7 @@ class ShardWriter:
     Args:
       folder: the folder to write to, which exists.
       sizes: bytes of each tensor, in the order in which they will be added.
-      shard_bytes: largest size of a file; a tensor that is larger gets a file of its own.
+      shard_bytes: largest size of a file in bytes; a larger tensor gets a file to itself.
     """
 
     def __init__(self, folder: Path, sizes: Mapping[str, int], shard_bytes: int):
@@ -153,7 +153,7 @@ class ShardWriter:
         self._pending: dict[str, np.ndarray] = {}
 
     def add(self, name: str, values: np.ndarray) -> None:
-        """Adds the next tensor. A file is written once its last tensor has come."""
+        """Adds the next tensor, in the order of `sizes`. A file is written once its last tensor was added."""
         self._pending[name] = np.ascontiguousarray(values)
         if name in self._last_names:
             path = self._folder / self._file_of[name]
@@ -196,5 +196,5 @@ def _open(path: Path) -> Any:
 
 def _first_names(names: list[str]) -> str:
     """The first names of a list that may be long, for an error."""
-    hidden = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {hidden} more" if hidden > 0 else "")
+    not_shown = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {not_shown} more" if not_shown > 0 else "")

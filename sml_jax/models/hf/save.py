@@ -57,19 +57,20 @@ def save_hf(
     Adapters are merged into the weights.
 
     Args:
-      path: the folder, which must not exist or be empty.
+      path: the folder to write. Unless `overwrite` is true, it must be empty or not exist.
       config: the model's configuration.
       params: its parameters, `{"params": ...}`, all of which this process can read.
       family: the `model_type` to write; None for the family that the configuration belongs to.
       dtype: dtype of the weights, "float32" or "bfloat16"; None for the configuration's `param_dtype`.
-      shard_bytes: largest size of a file. Host memory holds about as much at once.
-      tokenizer_from: a folder whose tokenizer files and token ids are copied; None leaves the token ids null.
+      shard_bytes: largest size of a file in bytes. Host memory holds about as much at once.
+      tokenizer_from: a folder whose tokenizer files and token ids are copied; None for no tokenizer files, and token
+        ids that are null.
       overwrite: whether a folder with content may be replaced.
-      progress: called after each tensor.
+      progress: called after each tensor with the number of tensors done and their total.
 
     Raises:
-      UserError: the family has no fields for the configuration, the folder is not empty, or the parameters are spread
-        over several processes.
+      UserError: the family has no fields for the configuration, `dtype` is another one, the folder is not empty, or the
+        parameters are spread over several processes.
     """
     # A Hugging Face folder has no place for adapters.
     model, params = merge_lora(Decoder(config), params)
@@ -92,39 +93,43 @@ def save_hf(
 
 
 def text_files(folder: Path) -> list[Path]:
-    """Lists the files of a folder's tokenizer and its `generation_config.json`, as far as they exist."""
+    """The paths of a folder's tokenizer files and its `generation_config.json`, as far as they exist, sorted."""
     return sorted({file for pattern in _TEXT_FILES for file in folder.glob(pattern) if file.is_file()})
 
 
 def copy_text_files(source: Path, folder: Path) -> list[str]:
-    """Copies `text_files` from one folder to another.
+    """Copies the files that `text_files` lists from the folder `source` to `folder`, which exists.
 
     Returns:
-      The names of the files.
+      The names of the copied files.
     """
-    found = text_files(source)
-    for file in found:
+    files = text_files(source)
+    for file in files:
         shutil.copyfile(file, folder / file.name)
-    return [file.name for file in found]
+    return [file.name for file in files]
 
 
 def token_ids(folder: Path | None) -> dict[str, Any]:
     """Reads the ids of the begin, end and padding tokens from a folder's config.json and generation_config.json.
 
     Returns:
-      Field -> id, or list of ids, or None where no file names one. The generation_config.json counts more.
+      The fields "bos_token_id", "eos_token_id" and "pad_token_id": for each an id, a list of ids, or None if neither
+      file has one. The generation_config.json takes precedence. All are None without a folder.
+
+    Raises:
+      UserError: one of the files is not a JSON object.
     """
-    found: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
+    id_of_field: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
     # The second file overrides the first, as in transformers.
     for name in ("config.json", "generation_config.json"):
         if folder is None or not (folder / name).is_file():
             continue
         try:
             values = parse_json((folder / name).read_text(encoding="utf-8"))
-            found |= {key: values[key] for key in _TOKEN_IDS if values.get(key) is not None}
+            id_of_field |= {key: values[key] for key in _TOKEN_IDS if values.get(key) is not None}
         except (ValueError, AttributeError) as error:
             raise UserError(f"{folder / name}: not a JSON object ({error})") from error
-    return found
+    return id_of_field
 
 
 def _write_weights(
@@ -137,15 +142,15 @@ def _write_weights(
 ) -> None:
     """Writes the parameters (path below "params" -> array) as safetensors files."""
     places = placements(config)
-    order = list(_in_order(places, config.layers))
-    sizes = {_name(place, i): prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in order}
+    tensors_in_order = list(_in_order(places, config.layers))
+    sizes = {_name(place, i): prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in tensors_in_order}
     writer = ShardWriter(folder, sizes, shard_bytes)
-    for done, (leaf, place, i) in enumerate(order, start=1):
+    for done, (leaf, place, i) in enumerate(tensors_in_order, start=1):
         # One layer at a time comes to the host.
         array = np.asarray(leaves[leaf][i] if place.stacked else leaves[leaf])
         writer.add(_name(place, i), np.asarray(place.stored_view(array), dtype=jnp.dtype(dtype)))
         if progress is not None:
-            progress(done, len(order))
+            progress(done, len(tensors_in_order))
     writer.close()
 
 

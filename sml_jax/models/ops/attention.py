@@ -50,7 +50,7 @@ def reference_attention(
       softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
 
     Returns:
-      In the query's dtype; the softmax is float32.
+      The attended values of each query head, in the query's dtype; the softmax is float32.
     """
     # Query heads that share a kv head form a group: b rows, h kv heads, g queries of a group, s and t time.
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
@@ -90,28 +90,28 @@ def self_attention(
       window: tokens that a local layer sees; 0 for a model without local layers.
       scale: factor of the scores.
       softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
-      implementation: "xla" (any device), "cudnn" (NVIDIA), "splash" (TPU), or "auto", which takes the device's own, but
-        "xla" where that cannot take the dtype, the head size or the soft cap. "native" (CPU) equals "xla" here; it
-        concerns caches (`cache_backends`).
+      implementation: "xla" (any device), "cudnn" (NVIDIA), "splash" (TPU), or "auto", which chooses the device's own,
+        or "xla" if that does not support the dtype, the head size or the soft cap. "native" (CPU) equals "xla" here; it
+        differs only where there are caches (`cache_backends`).
 
     Returns:
-      In the query's dtype. Results at padding are finite and meaningless.
+      The attended values of each query head, in the query's dtype. Results at padding are finite and meaningless.
 
     Raises:
       UserError: there is no such implementation, or it cannot take this device, dtype, head size or soft cap.
     """
     mesh = jax.typeof(query).sharding.mesh
     split = is_split(mesh)
-    chosen = choose_implementation(implementation, platform_of(mesh), query.dtype, query.shape[3], softcap)
+    implementation_used = choose_implementation(implementation, platform_of(mesh), query.dtype, query.shape[3], softcap)
     # The mesh that the arrays carry says for which device the program is compiled.
-    rule: dict[str, Any] = {"scale": scale, "softcap": softcap}
+    score_options: dict[str, Any] = {"scale": scale, "softcap": softcap}
     attend: Callable[..., jax.Array]
-    if chosen == "splash":
-        attend = partial(splash_attention, mesh=mesh if split else None, **rule)
-    elif chosen == "cudnn":
+    if implementation_used == "splash":
+        attend = partial(splash_attention, mesh=mesh if split else None, **score_options)
+    elif implementation_used == "cudnn":
         attend = partial(_cudnn_attention, scale=scale)
     else:
-        attend = partial(blocked_attention, split=split, **rule)
+        attend = partial(blocked_attention, split=split, **score_options)
     # A window at least as long as the rows hides nothing.
     if not 0 < window < query.shape[1]:
         return attend(query, key, value, window=0)
@@ -150,8 +150,8 @@ def choose_implementation(
     }
     # "auto" never fails: where the device's own implementation has an obstacle, plain JAX runs.
     if implementation == "auto":
-        fast = {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")
-        return fast if obstacles[fast] is None else "xla"
+        platform_implementation = {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")
+        return platform_implementation if obstacles[platform_implementation] is None else "xla"
     if obstacles[implementation] is not None:
         raise UserError(f"model: attention is {implementation!r}, but {obstacles[implementation]}: {_CURE}")
     return "xla" if implementation == "native" else implementation
@@ -176,11 +176,13 @@ def _cudnn_obstacle(platform: str, dtype: jnp.dtype, head_dim: int, softcap: flo
         return "it has no soft cap of scores (attention_softcap)"
     # Limits of cuDNN's fused kernels, by the GPU's generation.
     generation = _cuda_generation()
-    most = 256 if generation >= 9 else 128
+    max_head_dim = 256 if generation >= 9 else 128
     if generation < 8:
         return "it needs CUDA and a GPU of NVIDIA's Ampere generation or later"
-    if head_dim > most or head_dim % 8:
-        return f"on this GPU its heads have a multiple of 8 up to {most} numbers, and the model's have {head_dim}"
+    if head_dim > max_head_dim or head_dim % 8:
+        return (
+            f"on this GPU its heads have a multiple of 8 up to {max_head_dim} numbers, and the model's have {head_dim}"
+        )
     return None
 
 
@@ -202,14 +204,14 @@ def _cudnn_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, wind
 
 
 def is_split(mesh: AbstractMesh) -> bool:
-    """Whether the compiler splits the arrays of this mesh; it does not on one device, nor inside a `shard_map`."""
+    """Whether XLA splits arrays over this mesh by itself: not on one device, and not inside a `shard_map`."""
     return mesh.size > 1 and set(mesh.axis_types) == {AxisType.Auto}
 
 
 def platform_of(mesh: AbstractMesh) -> str:
     """The platform to compile for: "cpu", "gpu" or "tpu".
 
-    That of the mesh, whose devices need not exist on this machine; JAX's default device's where the mesh names none.
+    It is that of the mesh's devices, which need not exist on this machine, or else that of JAX's default device.
     """
     if mesh.abstract_device is not None:
         return mesh.abstract_device.platform

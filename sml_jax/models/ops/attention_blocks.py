@@ -30,7 +30,7 @@ class _Rule(NamedTuple):
 
     Attributes:
       block: tokens of a block of queries or keys; it divides the padded length.
-      window: tokens that a query sees, itself included; 0 for all before it.
+      window: tokens that a query sees, its own included; 0 for all up to its own.
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
     """
@@ -55,14 +55,14 @@ def blocked_attention(
 
     Args:
       query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`.
-      window: tokens that a query sees, itself included; 0 for all before it.
+      window: tokens that a query sees, its own included; 0 for all up to its own.
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
-      split: whether the compiler splits rows or heads over a mesh. If so, all of them are computed at once. If not, a
-        few at a time, one set after the other, which is faster on a CPU and takes less memory.
+      split: whether XLA splits rows or heads over a mesh. If so, all rows and heads are computed at once. If not, a few
+        at a time, which is faster on a CPU and takes less memory.
 
     Returns:
-      In the query's dtype. Results at padding are finite and meaningless.
+      The attended values of each query head, in the query's dtype. Results at padding are finite and meaningless.
     """
     rows, time, heads, dim = query.shape
     kv_heads, group = key.shape[2], heads // key.shape[2]
@@ -78,10 +78,10 @@ def blocked_attention(
         out = _attend(q, k, v, rule)
     else:
         # As many pairs of row and kv head at a time as their scores fit the cache.
-        limit = max(_SCORES_AT_ONCE // (group * block**2), 1)
-        at_once = max(n for n in range(1, min(rows * kv_heads, limit) + 1) if rows * kv_heads % n == 0)
-        parts = tuple(x.reshape(-1, 1, at_once, *x.shape[2:]) for x in (q, k, v))
-        out = jax.lax.map(lambda part: _attend(*part, rule), parts).reshape(q.shape)
+        max_pairs = max(_SCORES_AT_ONCE // (group * block**2), 1)
+        pairs_at_once = max(n for n in range(1, min(rows * kv_heads, max_pairs) + 1) if rows * kv_heads % n == 0)
+        pair_sets = tuple(x.reshape(-1, 1, pairs_at_once, *x.shape[2:]) for x in (q, k, v))
+        out = jax.lax.map(lambda part: _attend(*part, rule), pair_sets).reshape(q.shape)
     return out.transpose(0, 3, 1, 2, 4)[:, :time].reshape(query.shape)
 
 
@@ -103,11 +103,11 @@ def _forward(
         scores, _ = _scores(_block(query, q_block, rule), _block(key, k_block, rule), pair, rule)
         new_max = jnp.maximum(old_max, scores.max(axis=-1, keepdims=True))
         # A higher maximum shrinks what was added up before.
-        weights, shrink = jnp.exp(scores - new_max), jnp.exp(old_max - new_max)
+        weights, rescale = jnp.exp(scores - new_max), jnp.exp(old_max - new_max)
         values = _block(value, k_block, rule)
-        out = old_out * shrink + _product("bhgst,bhtd->bhgsd", weights.astype(value.dtype), values)
-        new = out, new_max, old_sum * shrink + weights.sum(axis=-1, keepdims=True)
-        return tuple(_with_block(x, y, q_block, rule) for x, y in zip(state, new, strict=True)), None
+        out = old_out * rescale + _product("bhgst,bhtd->bhgsd", weights.astype(value.dtype), values)
+        new_state = out, new_max, old_sum * rescale + weights.sum(axis=-1, keepdims=True)
+        return tuple(_with_block(x, y, q_block, rule) for x, y in zip(state, new_state, strict=True)), None
 
     zeros = jnp.zeros(query.shape, jnp.float32)
     start: tuple[jax.Array, ...] = (zeros, zeros[..., :1] + _MASKED_SCORE, zeros[..., :1])
@@ -126,11 +126,11 @@ def _backward(rule: _Rule, residuals: tuple[jax.Array, ...], d_out: jax.Array) -
         """Adds the gradients that flow through one block of queries and one block of keys."""
         d_query, d_key, d_value = state
         q_block, k_block = pair
-        q, d_o, block_mean, block_sum = (_block(x, q_block, rule) for x in (query, d_out, mean, log_sum_exp))
+        q, d_o, block_mean, block_log_sum_exp = (_block(x, q_block, rule) for x in (query, d_out, mean, log_sum_exp))
         k, v = (_block(x, k_block, rule) for x in (key, value))
         # The forward pass's weights once more, then through softmax, soft cap and scale.
         scores, cap_slope = _scores(q, k, pair, rule)
-        weights = jnp.exp(scores - block_sum)
+        weights = jnp.exp(scores - block_log_sum_exp)
         d_scores = weights * (_product("bhgsd,bhtd->bhgst", d_o, v) - block_mean) * (rule.scale * cap_slope)
         d_scores, weights = d_scores.astype(query.dtype), weights.astype(query.dtype)
         additions = (
@@ -138,7 +138,7 @@ def _backward(rule: _Rule, residuals: tuple[jax.Array, ...], d_out: jax.Array) -
             (d_key, _product(_SUM_OVER_QUERIES, d_scores, q).swapaxes(-1, -2), k_block),
             (d_value, _product(_SUM_OVER_QUERIES, weights, d_o).swapaxes(-1, -2), k_block),
         )
-        return tuple(_with_block(x, _block(x, i, rule) + more, i, rule) for x, more, i in additions), None
+        return tuple(_with_block(x, _block(x, i, rule) + addition, i, rule) for x, addition, i in additions), None
 
     start = tuple(jnp.zeros(x.shape, jnp.float32) for x in (query, key, value))
     sums, _ = jax.lax.scan(step, start, jnp.asarray(_visible_pairs(query.shape[3], rule)))
@@ -151,8 +151,8 @@ _attend.defvjp(_forward, _backward)
 def _visible_pairs(time: int, rule: _Rule) -> np.ndarray:
     """Pairs of a block of queries and a block of keys that it sees some of, in order of time: int32 [pairs, 2]."""
     blocks = range(time // rule.block)
-    first = [max(q * rule.block - rule.window + 1, 0) // rule.block if rule.window else 0 for q in blocks]
-    return np.array([(q, k) for q in blocks for k in range(first[q], q + 1)], np.int32)
+    first_key_block = [max(q * rule.block - rule.window + 1, 0) // rule.block if rule.window else 0 for q in blocks]
+    return np.array([(q, k) for q in blocks for k in range(first_key_block[q], q + 1)], np.int32)
 
 
 def _block(x: jax.Array, index: jax.Array, rule: _Rule) -> jax.Array:
@@ -168,14 +168,14 @@ def _with_block(x: jax.Array, block: jax.Array, index: jax.Array, rule: _Rule) -
 def _scores(query: jax.Array, key: jax.Array, pair: jax.Array, rule: _Rule) -> tuple[jax.Array, jax.Array | float]:
     """Masked float32 scores of a block of queries with a block of keys, and the derivative of the soft cap there."""
     scores = _product("bhgsd,bhtd->bhgst", query, key) * rule.scale
-    slope: jax.Array | float = 1.0
+    cap_slope: jax.Array | float = 1.0
     if rule.softcap is not None:
         capped = jnp.tanh(scores / rule.softcap)
-        scores, slope = capped * rule.softcap, 1 - jnp.square(capped)
+        scores, cap_slope = capped * rule.softcap, 1 - jnp.square(capped)
     offsets = jnp.arange(rule.block)
     distance = (pair[0] - pair[1]) * rule.block + offsets[:, None] - offsets
     visible = (distance >= 0) & (distance < rule.window) if rule.window else distance >= 0
-    return jnp.where(visible, scores, _MASKED_SCORE), slope
+    return jnp.where(visible, scores, _MASKED_SCORE), cap_slope
 
 
 def _product(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:

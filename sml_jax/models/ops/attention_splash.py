@@ -30,31 +30,31 @@ def splash_attention(
     mesh: AbstractMesh | None = None,
     interpret: bool = False,
 ) -> Float[Array, "batch time heads dim"]:
-    """Causal grouped-query attention of right-padded rows by the splash kernel.
+    """Causal grouped-query attention of right-padded rows by JAX's splash attention kernel for TPUs.
 
     Args:
       query, key, value: queries and keys are rotated; `heads` is a multiple of `kv_heads`.
-      window: tokens that a query sees, itself included; 0 for all before it.
+      window: tokens that a query sees, its own included; 0 for all up to its own.
       scale: factor of the scores.
       softcap: tanh cap of the scores, None for none.
-      mesh: the mesh of the arrays, None on one device. The compiler cannot split a kernel by itself, so rows are split
-        over `data` and `fsdp` and heads over `tensor` here, where these divide them.
+      mesh: the mesh of the arrays; None for one device. XLA cannot split a kernel by itself. So this function splits
+        rows over `data` and `fsdp` and heads over `tensor`, if these sizes divide the number of rows or heads.
       interpret: whether to run the kernel as plain JAX, on any device, for tests.
 
     Returns:
-      In the query's dtype. Results at padding are finite and meaningless.
+      The attended values of each query head, in the query's dtype. Results at padding are finite and meaningless.
     """
     time, dim = query.shape[1], query.shape[3]
-    length = _padded(time)
+    padded_length = _padded(time)
     # The kernel has no scale of its own, so the queries are scaled. The padding comes after every real query, which
     # therefore never sees it.
-    arrays = [_pad(x, length) for x in (query * jnp.asarray(scale, query.dtype), key, value)]
+    padded_inputs = [_pad(x, padded_length) for x in (query * jnp.asarray(scale, query.dtype), key, value)]
     attend = partial(_attend, window=window if window < time else 0, softcap=softcap, interpret=interpret)
     if mesh is not None:
         spec = _partition(mesh, query.shape[0], key.shape[2])
         # A kernel does not say which mesh axes its outputs vary over, so shard_map's check is off.
         attend = jax.shard_map(attend, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)
-    return attend(*arrays)[:, :time, :, :dim]
+    return attend(*padded_inputs)[:, :time, :, :dim]
 
 
 def _attend(

@@ -32,9 +32,10 @@ class CacheBackend:
         1 for [rows, time, kv_heads, head_dim].
       reads_full_capacity: whether a call reads every slot of a cache, so that short caches and ring buffers for local
         layers save time. False where it reads only the slots that a row has filled.
-      selects_rows: whether `attend` finds the batch's rows in larger caches itself (`KVSegment.rows`). If not, the
-        caller must pass these rows' caches alone.
-      single_core: whether a device works on its rows with one core, so that rows may be split over `data` alone.
+      selects_rows: whether `attend` takes the caches of all rows, and the numbers of the batch's rows in
+        `KVSegment.rows`. If not, the caller must gather the caches of these rows.
+      single_core: whether each device computes attention with one CPU core, in compiled C++. Then a mesh may have
+        several devices on its `data` axis alone.
     """
 
     name: str
@@ -45,11 +46,11 @@ class CacheBackend:
     single_core: bool
 
     def product(self, rows: int) -> Product | None:
-        """The matrix product for decoding steps of this many rows; None for the decoder's usual one."""
+        """The matrix product to use in decoding steps with this many rows; None for the decoder's usual product."""
         return native_product if self.single_core and native_product_pays(rows) else None
 
     def check(self, mesh: Mesh, dtype: jnp.dtype, head_dim: int, softcap: float | None) -> None:
-        """Checks that a model can be run on a mesh. Backends in plain JAX run anywhere.
+        """Checks that attention over caches can be computed on a mesh. The backend in plain JAX runs anywhere.
 
         Args:
           mesh: the devices.

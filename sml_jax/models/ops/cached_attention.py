@@ -34,10 +34,11 @@ class KVSegment(NamedTuple):
       kv: the keys and values.
       positions: position of each slot's token in its row's context.
       valid: which slots hold a token. This is known by length, never by token id.
-      slot: None for tokens that came before. In a decode loop, the first slot of this segment's buffer that the new
-        tokens are written to: `positions` and `valid` count them in already, and the layer returns the whole buffer as
-        its new keys and values. The loop so keeps one buffer that is never copied.
-      rows: which rows of `kv` belong to the batch, None for all in order; see `CacheBackend.selects_rows`.
+      slot: None for a segment of earlier tokens. For a decode loop's buffer, the first slot to which the layer writes
+        the new tokens: `positions` and `valid` already include them, and the layer returns the complete buffer as its
+        new keys and values. So the loop has one buffer that is never copied.
+      rows: numbers of the rows of `kv` that belong to the batch; None if these are all rows in order. See
+        `CacheBackend.selects_rows`.
     """
 
     kv: Any
@@ -48,7 +49,7 @@ class KVSegment(NamedTuple):
 
 
 def write_slots(kv: KVCache, new: KVCache, slot: jax.Array, axis: int) -> KVCache:
-    """The keys and values of a buffer with `new` written from slot `slot` on; `axis` is the one that counts slots."""
+    """The keys and values `kv` with `new` written into them, from slot `slot` on along the axis of slots, `axis`."""
     return jax.tree.map(partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis), kv, new)
 
 
@@ -59,11 +60,18 @@ def attention_mask(
     is_local: Bool[Array, ""],
     window: int,
 ) -> Bool[Array, "batch query key"]:
-    """Which keys each query sees: valid ones at or before it; in a local layer only the last `window` positions."""
+    """True where a query sees a key: valid keys at or before its position; in a local layer only within the window.
+
+    Args:
+      query_positions, key_positions: positions in their row's context.
+      key_valid: which keys are those of a token.
+      is_local: whether the layer is local.
+      window: positions that a query of a local layer sees, its own included; 0 for a model without local layers.
+    """
     distance = query_positions[:, :, None] - key_positions[:, None, :]
     # Without local layers no comparison with the window is compiled.
-    near = jnp.logical_or(~is_local, distance < window) if window else True
-    return key_valid[:, None, :] & (distance >= 0) & near
+    in_window = jnp.logical_or(~is_local, distance < window) if window else True
+    return key_valid[:, None, :] & (distance >= 0) & in_window
 
 
 def cached_attention(
@@ -88,7 +96,7 @@ def cached_attention(
       softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2); None for none.
 
     Returns:
-      In the query's dtype; the softmax is float32.
+      The attended values of each query head, in the query's dtype; the softmax is float32.
     """
     batch, time, heads, dim = query.shape
     kv_heads = segments[0].kv.keys.shape[1]

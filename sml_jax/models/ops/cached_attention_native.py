@@ -24,10 +24,11 @@ def native_cached_attention(
     scale: float,
     softcap: float | None,
 ) -> Float[Array, "batch time heads dim"]:
-    """The result of `cached_attention` for two segments, a cache and the new tokens, whose slots fill up without gaps.
+    """The result of `cached_attention` for two segments, a cache and the new tokens, whose slots are filled in order.
 
-    Masks are not read. Of its cached slots a row sees those before the position of its first new token; of the new
-    tokens a query sees itself and those before it. Each device works with one core, unless few rows pay for sharing.
+    `KVSegment.positions` and `valid` are not read. Of its cached slots a row sees those before the position of its
+    first new token; of the new tokens a query sees itself and those before it. Each device computes with one core,
+    except for a few rows (`native_product_pays`), where all cores share the work.
 
     Args:
       query: rotated queries, float32.
@@ -37,6 +38,9 @@ def native_cached_attention(
       positions: position of each query in its row's context.
       is_local: whether the layer sees only the last `window` tokens.
       window, scale, softcap: see `cached_attention`.
+
+    Returns:
+      The attended values of each query head, float32.
     """
     cache, new = segments
     load_native()

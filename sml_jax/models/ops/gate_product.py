@@ -16,7 +16,7 @@ def _gate_product(activation: str, gate: jax.Array, up: jax.Array) -> jax.Array:
 def gate_product(
     activation: str, gate: Float[Array, "batch time hidden"], up: Float[Array, "batch time hidden"]
 ) -> Float[Array, "batch time hidden"]:
-    """act(gate) * up. The backward pass keeps `gate` and `up` alone and computes the activation again.
+    """act(gate) * up, which stores only `gate` and `up` for the backward pass and computes the activation again there.
 
     Args:
       activation: "silu", or "gelu" for its tanh approximation. Static.

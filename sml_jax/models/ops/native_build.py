@@ -29,9 +29,9 @@ _FLAGS = (
 
 @cache
 def load_native() -> None:
-    """Compiles and loads the C++ and registers `ATTEND` and `MULTIPLY` with XLA.
+    """Compiles and loads the C++ code and registers its functions with XLA as `ATTEND` and `MULTIPLY`.
 
-    The first call of a process takes seconds; nothing stays on disk.
+    The first call in a process takes seconds, later ones do nothing. No file is left on disk.
 
     Raises:
       UserError: there is no C++ compiler, or it failed.
@@ -39,24 +39,26 @@ def load_native() -> None:
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
     sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc")]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
-        built = Path(folder) / "native.so"
-        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *sources, "-o", str(built)]
+        library_path = Path(folder) / "native.so"
+        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *sources, "-o", str(library_path)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True)
+            compilation = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
             raise UserError(f'attention "native": cannot run {compiler[0]!r} ({error.strerror}): {_CURE}') from error
-        if done.returncode:
-            shown = "\n".join(done.stderr.splitlines()[:20])
-            raise UserError(f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{shown}')
+        if compilation.returncode:
+            compiler_output = "\n".join(compilation.stderr.splitlines()[:20])
+            raise UserError(
+                f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{compiler_output}'
+            )
         # The library stays mapped after its file is gone.
-        library = ctypes.CDLL(str(built))
+        library = ctypes.CDLL(str(library_path))
     for name, handler in ((ATTEND, library.SmlJaxAttend), (MULTIPLY, library.SmlJaxMultiply)):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
 def _find_compiler() -> str:
     """The first C++ compiler on the PATH."""
-    found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    if found is None:
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if compiler is None:
         raise UserError(f'attention "native" needs a C++ compiler, and there is none here: {_CURE}')
-    return found
+    return compiler

@@ -17,10 +17,9 @@ gain shrinks ("On a CPU" in docs/engine.md)."""
 
 
 def native_product_pays(rows: int) -> bool:
-    """Whether `native_product` is faster than XLA's product for this many rows.
+    """Whether `native_product` is faster than XLA's product for this many rows of activations.
 
-    It is only where the calling program runs on one device: on a mesh of several CPU devices the other cores are busy
-    with programs of their own.
+    It is false on a mesh of several CPU devices, where the other cores are busy with the work of the other devices.
     """
     # Inside a shard_map this is the mesh that the map runs on.
     one_device = jax.sharding.get_abstract_mesh().size <= 1
@@ -54,6 +53,6 @@ def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **op
     rows = x.reshape(-1, inner_size)
     matrix = kernel if is_table else kernel.reshape(inner_size, -1)
     load_native()
-    result = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer_shape)), np.float32)
-    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result)(rows, matrix, turned=is_table)
+    result_shape = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer_shape)), np.float32)
+    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result_shape)(rows, matrix, turned=is_table)
     return out.reshape(*batch_shape, *outer_shape)

@@ -22,7 +22,7 @@ def float32_product(
     """`x @ kernel` with a float32 result, whatever the dtype of the factors.
 
     Accelerators add up products in float32 anyway; here the sum is not rounded to the factors' dtype. The backward pass
-    rounds the incoming gradient to the dtype of `x`, so that its own products are as fast as others.
+    rounds the incoming gradient to the dtype of `x`, so that its own products are not slower.
     """
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -41,7 +41,7 @@ float32_product.defvjp(_forward, _backward)
 
 
 def projection(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
-    """The product of a dense layer, with a backward pass that suits CPUs.
+    """The product of a dense layer, with a backward pass that is faster on CPUs than JAX's own.
 
     The gradient of the kernel is a sum over tokens. For such a sum a CPU makes a transposed copy of the left factor,
     which in JAX's own derivative is the gradient, even where that is much wider than `x`. Here the narrower of the two
