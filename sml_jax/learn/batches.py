@@ -113,7 +113,7 @@ def micro_batches(
     return parts
 
 
-def in_blocks_of(part: MicroBatch, rows: int) -> MicroBatch:
+def split_prefix_blocks(part: MicroBatch, rows: int) -> MicroBatch:
     """The same micro-batch with its blocks of rows split so that their size divides `rows`, the rows of one device."""
     if part.shared is None:
         return part

@@ -72,15 +72,15 @@ class HeadLayout:
     mesh: Mesh
     specs: Any
 
-    def rows(self, x: jax.Array) -> jax.Array:
+    def constrain_rows(self, x: jax.Array) -> jax.Array:
         """The array `x` with a sharding constraint: its first axis, which counts rows, is split over the mesh."""
         return jax.lax.with_sharding_constraint(x, row_sharding(self.mesh))
 
-    def head(self, params: Params) -> Params:
+    def constrain_head(self, params: Params) -> Params:
         """The head's parameters with the sharding that they have during the loop over chunks (see `specs`)."""
         return self._constrain(params, ())
 
-    def sums(self, gradients: Params) -> Params:
+    def constrain_sums(self, gradients: Params) -> Params:
         """Sums of the head's gradients, one for each group of rows (axis 0), put on the devices of that group."""
         return self._constrain(gradients, tuple(row_sharding(self.mesh).spec))
 
@@ -243,7 +243,7 @@ def _backward(plan: _ChunkPlan, residuals: tuple, gradient: jax.Array) -> tuple:
     head_gradients: Params = ()
     if plan.trained:
         head_gradients = jax.tree.map(lambda leaf: jnp.zeros((scored.shape[0], *leaf.shape), jnp.float32), params)
-        head_gradients = head_gradients if plan.layout is None else plan.layout.sums(head_gradients)
+        head_gradients = head_gradients if plan.layout is None else plan.layout.constrain_sums(head_gradients)
 
     def group_gradients(
         state: jax.Array, target: jax.Array, slope: jax.Array, total: jax.Array
@@ -278,7 +278,7 @@ _scores.defvjp(_forward, _backward)
 def _cast(plan: _ChunkPlan, params: Params, hidden: jax.Array) -> Params:
     """The head's parameters in the dtype of the hidden states, gathered: once, and not once a chunk."""
     cast = jax.tree.map(lambda leaf: leaf.astype(hidden.dtype), params)
-    return cast if plan.layout is None else plan.layout.head(cast)
+    return cast if plan.layout is None else plan.layout.constrain_head(cast)
 
 
 def _mask_first(scored: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -300,9 +300,9 @@ def _mask_first(scored: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array, ja
 
 def _sorted(plan: _ChunkPlan, x: jax.Array, order: jax.Array) -> jax.Array:
     """Takes [groups, N, ...] in the order given, without moving anything between groups."""
-    x, order = (y if plan.layout is None else plan.layout.rows(y) for y in (x, order))
+    x, order = (y if plan.layout is None else plan.layout.constrain_rows(y) for y in (x, order))
     out = jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
-    return out if plan.layout is None else plan.layout.rows(out)
+    return out if plan.layout is None else plan.layout.constrain_rows(out)
 
 
 def _unsorted(plan: _ChunkPlan, chunks: jax.Array, order: jax.Array, time: int) -> jax.Array:

@@ -62,7 +62,7 @@ class Signals:
     likelihood: LikelihoodSignal | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
-    def rows(self, chosen: np.ndarray) -> Signals:
+    def select_rows(self, chosen: np.ndarray) -> Signals:
         """The signals of the dialogues with the indices `chosen`, int [N], in that order; the metrics are unchanged.
 
         Weights remain shares of the loss of the batch that they were made for.
@@ -71,7 +71,7 @@ class Signals:
         policy, likelihood = jax.tree.map(lambda array: array[chosen], (self.policy, self.likelihood))
         return Signals(policy, likelihood, self.metrics)
 
-    def trains(self, *, skip_zero_advantage: bool = False) -> np.ndarray:
+    def trained_rows(self, *, skip_zero_advantage: bool = False) -> np.ndarray:
         """bool [B]: True for dialogues that have a token with a positive weight in some stream.
 
         Args:

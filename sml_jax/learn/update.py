@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from sml_jax.common.executables import Executable, executable_count
 from sml_jax.learn.batch_losses import Metrics
-from sml_jax.learn.batches import MicroBatch, in_blocks_of
+from sml_jax.learn.batches import MicroBatch, split_prefix_blocks
 from sml_jax.learn.gradients import add_gradients
 from sml_jax.learn.losses import TokenLoss
 from sml_jax.learn.signals import LikelihoodSignal, PolicySignal
@@ -104,7 +104,7 @@ class Learner:
             if self._mesh is not None:
                 # Rows that share a prefix must be on one device.
                 device_rows = padded_row_count(self._mesh, len(part.tokens)) // num_row_shards(self._mesh)
-                part = shard_rows(self._mesh, in_blocks_of(part, device_rows))
+                part = shard_rows(self._mesh, split_prefix_blocks(part, device_rows))
             (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
             metrics_of_parts.append(metrics)
 

@@ -70,7 +70,7 @@ def test_offline_sml_trains_on_successes_alone(aggregation, weight):
     signals = signals_of(OfflineSml(aggregation), rollout())
     solved = np.array([1, 0, 1, 0])[:, None]
     np.testing.assert_allclose(signals.likelihood.weights, rollout().student * solved * weight)
-    assert signals.policy is None and signals.trains().tolist() == [True, False, True, False]
+    assert signals.policy is None and signals.trained_rows().tolist() == [True, False, True, False]
 
 
 def test_credit_by_turn_can_be_written_with_what_is_public():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from learn_toys import parts_of, policy_of
 from run_toys import host
 
-from sml_jax.learn.batches import in_blocks_of, micro_batches
+from sml_jax.learn.batches import micro_batches, split_prefix_blocks
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.signals import Signals
 from sml_jax.learn.train_state import init_state
@@ -146,8 +146,8 @@ def test_what_is_unpacked_was_packed(blocks: int, rows: int, start: int, more: i
 def test_blocks_shrink_to_what_a_device_holds() -> None:
     (part,) = parts_of(dialogues(2), "policy", rows=16, buckets=(40,), rows_per_prefix=8)
     assert part.shared == SharedPrefix(8, 16)
-    assert in_blocks_of(part, 12).shared == SharedPrefix(4, 16)
-    assert in_blocks_of(part, 3).shared is None
+    assert split_prefix_blocks(part, 12).shared == SharedPrefix(4, 16)
+    assert split_prefix_blocks(part, 3).shared is None
 
 
 def test_rows_that_begin_otherwise_share_nothing() -> None:

@@ -176,7 +176,7 @@ def test_signals_become_float32_and_know_which_dialogues_train():
     signals = signals_of(lambda _: Signals(PolicySignal(advantage, ONES, ONES), likelihood, {"a": 1.0}), transcript())
     assert signals.policy.advantage.dtype == signals.likelihood.weights.dtype == np.float32
     assert signals.metrics == {"a": 1.0}
-    assert signals.trains().tolist() == [True, True]
-    assert signals.trains(skip_zero_advantage=True).tolist() == [False, True]
-    chosen = signals.rows(np.array([1]))
+    assert signals.trained_rows().tolist() == [True, True]
+    assert signals.trained_rows(skip_zero_advantage=True).tolist() == [False, True]
+    chosen = signals.select_rows(np.array([1]))
     assert chosen.policy.advantage.tolist() == [[0, 2, 0]] and chosen.likelihood.weights.shape == (1, 3)

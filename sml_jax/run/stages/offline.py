@@ -224,7 +224,7 @@ class Offline:
         # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
         transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
         # What the method gives no weight is not trained on, and so not kept.
-        kept_indices = np.flatnonzero(signals_of(self.method, transcript).trains())
+        kept_indices = np.flatnonzero(signals_of(self.method, transcript).trained_rows())
         counts = {
             "dialogues": len(transcript.reward),
             "kept": len(kept_indices),

@@ -172,14 +172,14 @@ class Online:
         metrics = {**dialogue_statistics(played.dialogues), **signals.metrics}
         # A loss says whether a dialogue without advantage can have a gradient, as under a KL term.
         skip_zero_advantage = getattr(self.loss, "zero_without_advantage", False)
-        chosen_indices = np.flatnonzero(signals.trains(skip_zero_advantage=skip_zero_advantage))
+        chosen_indices = np.flatnonzero(signals.trained_rows(skip_zero_advantage=skip_zero_advantage))
         metrics["dialogues_trained"] = float(len(chosen_indices))
         if not len(chosen_indices):
             return [], metrics
         batch_parts = micro_batches(
             transcript.tokens[chosen_indices],
             transcript.length[chosen_indices],
-            signals.rows(chosen_indices),
+            signals.select_rows(chosen_indices),
             rows,
             buckets,
             group=transcript.group[chosen_indices],
