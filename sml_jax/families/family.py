@@ -51,21 +51,22 @@ PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A public chat template, as text: control tokens are written by name ("<start_of_turn>"), the rest is plain text.
+    """A public chat template as texts, in which control tokens are written by name ("<start_of_turn>").
 
     A context is `begin`, then messages. A message is an opening (`system`, `user` or `model`), its text, the first of
     `stop_ids`, and `after`.
 
     Attributes:
-      name: what users call it (`FamilyChat.family`).
-      user: opens a user's message.
-      model: opens the model's message.
+      name: its name in settings (`FamilyChat.family`).
+      user: text that opens a user's message.
+      model: text that opens the model's message.
       stop_ids: the control token that closes a message, then others that may end a sampled one; those that a tokenizer
         lacks are left out, except the first.
-      begin: opens a context.
-      system: opens the system's message; None if the family has none.
+      begin: text that opens a context.
+      system: text that opens the system's message; None if the family has no system message.
       after: text between the end of a message and the next opening.
-      unthinking: follows `model` to keep the model from thinking; None if the family never thinks.
+      unthinking: text to put after `model` so that the model answers without thinking first; None for families that
+        never think.
       default_system: the system text of the public template for chats without one.
       other_model_types: values of `model_type` in config.json that have this chat template although the decoder cannot
         read their weights.
@@ -116,12 +117,14 @@ class ConfigFormat:
 
 @dataclass(frozen=True)
 class Wrapper:
-    """A model that holds a language model of the family beside other parts, such as a vision tower. They are not read.
+    """A larger model that contains a language model of the family and other parts, such as a vision tower.
+
+    The other parts are not read.
 
     Attributes:
-      model_type: of the whole model in config.json.
+      model_type: that of the larger model in config.json.
       config_field: the field of config.json that holds the language model's own.
-      ignored_fields: fields beside it that describe the other parts.
+      ignored_fields: fields of config.json that describe the other parts.
       ignored_tensors: prefixes of the names of the other parts' weights.
     """
 
@@ -133,17 +136,17 @@ class Wrapper:
 
 @dataclass(frozen=True)
 class Family:
-    """What all models of a family share.
+    """What is common to all models of a family.
 
     Attributes:
       model_type: the family's name, as in config.json.
       architecture: the class in `transformers` that its causal language models load into.
-      traits: the fields named in `PLAIN_TRAITS`, which all models of the family have alike: fields of `DecoderConfig`.
-        A family is recognised by them, so no two may have the same.
+      traits: values of the fields of `DecoderConfig` that `PLAIN_TRAITS` names, the same in all models of the family. A
+        configuration's family is recognised by them, so no two families may have the same.
       chat: the chat template of its instruction-tuned models.
       config: how config.json is written.
-      tensors: names of the weights, see `LLAMA_TENSORS`.
-      wrapper: a larger model that may hold one of this family; None if there is none.
+      tensors: our name of each parameter -> the tensor's name in files, see `LLAMA_TENSORS`.
+      wrapper: a larger model that may contain a model of this family; None if there is none.
     """
 
     model_type: str

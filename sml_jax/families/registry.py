@@ -23,10 +23,10 @@ CHAT_TEMPLATES: Mapping[str, ChatTemplate] = MappingProxyType(
 
 
 def family_named(model_type: str) -> Family:
-    """The family of that `model_type`.
+    """The family with this `model_type`, as in config.json.
 
     Raises:
-      UserError: there is none; the error lists those that there are.
+      UserError: there is none; the error lists the supported families.
     """
     if model_type not in FAMILIES:
         raise UserError(f"model family {model_type!r} is not supported; there are {', '.join(sorted(FAMILIES))}")
@@ -34,7 +34,11 @@ def family_named(model_type: str) -> Family:
 
 
 def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
-    """The wrapper with that `model_type`, and the family of the language model in it; None if it is no wrapper's."""
+    """The family of the language model in a wrapper with this `model_type`, and the wrapper; None if there is none.
+
+    Args:
+      model_type: any value of that field in a config.json.
+    """
     # A wrapper is rare: one pass over a handful of families is fast enough.
     for family in FAMILIES.values():
         if family.wrapper is not None and family.wrapper.model_type == model_type:
@@ -43,10 +47,14 @@ def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
 
 
 def chat_name_of_model_type(model_type: object) -> str | None:
-    """The name of the chat template that models of that `model_type` have; None if no family has it."""
+    """The name of the chat template (key of `CHAT_TEMPLATES`) of models with this `model_type`; None if unknown.
+
+    Args:
+      model_type: any value of that field in a config.json.
+    """
     for family in FAMILIES.values():
         # The family itself, the model that wraps it, then models whose weights the decoder cannot read.
-        own_types = (family.model_type, *([family.wrapper.model_type] if family.wrapper else []))
-        if model_type in (*own_types, *family.chat.other_model_types):
+        family_types = (family.model_type, *([family.wrapper.model_type] if family.wrapper else []))
+        if model_type in (*family_types, *family.chat.other_model_types):
             return family.chat.name
     return None

@@ -22,7 +22,7 @@ AXES = ("data", "fsdp", "tensor")
 
 @dataclass(frozen=True)
 class MeshShape:
-    """The sizes of a mesh's axes; see `make_mesh`. One of them may be -1, which takes the devices that are left."""
+    """The sizes of a mesh's axes; see `make_mesh`. One may be -1: all devices divided by the product of the others."""
 
     data: int = -1
     fsdp: int = 1
@@ -30,13 +30,14 @@ class MeshShape:
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any] | None = None) -> Mesh:
-    """Makes a mesh over all devices of all processes.
+    """Makes a mesh with the axes `data`, `fsdp` and `tensor`.
 
     JAX lists devices process by process, so `tensor`, then `fsdp`, stays within one process as far as possible.
 
     Args:
-      data, fsdp, tensor: the sizes; one of them may be -1, which takes the devices that are left.
-      over: the devices to use, None for all.
+      data, fsdp, tensor: the sizes of the axes. One may be -1: the number of devices divided by the product of the
+        others.
+      over: the devices to use; None for all devices of all processes.
 
     Raises:
       UserError: the sizes do not multiply to the number of devices, or more than one is -1.
@@ -46,8 +47,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
         raise UserError(f"mesh: sizes are {dict(zip(AXES, sizes, strict=True))}; give positive ones, at most one -1")
     if -1 in sizes:
-        named = int(np.prod([size for size in sizes if size != -1]))
-        sizes[sizes.index(-1)] = max(count // named, 1)
+        product_of_others = int(np.prod([size for size in sizes if size != -1]))
+        sizes[sizes.index(-1)] = max(count // product_of_others, 1)
     if int(np.prod(sizes)) != count:
         raise UserError(
             f"mesh: {dict(zip(AXES, sizes, strict=True))} is not {count} devices: give sizes whose product is "
@@ -66,14 +67,14 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array that every device holds in full."""
+    """The sharding of an array of which every device holds a complete copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def host_readable(mesh: Mesh) -> NamedSharding | None:
     """The output sharding for small results of a compiled function that every process must be able to read.
 
-    None, which leaves the choice to XLA, where one process owns all devices and can read any array anyway.
+    It is `replicated`, or None (XLA chooses) if one process owns all devices and can read every array anyway.
     """
     return None if replicated(mesh).is_fully_addressable else replicated(mesh)
 
@@ -84,7 +85,7 @@ def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 
 def num_row_shards(mesh: Mesh) -> int:
-    """How many parts rows are split into. Arrays of rows must have a multiple of it."""
+    """Into how many shards a mesh splits rows: data * fsdp. The number of rows of an array must be a multiple of it."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
@@ -111,5 +112,5 @@ def num_decode_loops(mesh: Mesh) -> int:
 
 
 def decode_loop_sharding(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array with one number for each decode loop: each number lies where its loop runs."""
+    """The sharding of an array with one number for each decode loop: each number is on the devices of its loop."""
     return NamedSharding(mesh, PartitionSpec("data")) if num_decode_loops(mesh) > 1 else replicated(mesh)

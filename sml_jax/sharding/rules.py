@@ -28,7 +28,7 @@ RULES: tuple[tuple[str, str | None], ...] = (
 
 
 def to_mesh_axes(spec: PartitionSpec) -> PartitionSpec:
-    """Translates a spec of logical axes into one of mesh axes, by `RULES`."""
+    """Translates a PartitionSpec of logical axes ("embed", ...) into one of mesh axes ("fsdp", ...), by `RULES`."""
     rules = dict(RULES)
     return PartitionSpec(*(rules[axis] if axis is not None else None for axis in spec))
 

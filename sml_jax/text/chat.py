@@ -14,18 +14,20 @@ from sml_jax.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """The tokens around the turns of a dialogue, for models without prompts in natural language.
+    """A chat format with one control token for each piece around a turn, and no prompts in natural language.
 
-    It has the methods of `sml_jax.dialogue.framing.Framing`, which say when each is used.
+    It has the methods of `sml_jax.dialogue.framing.Framing`, where it is said when each is used. All of them return
+    tokens, except `utterance`.
 
     Attributes:
-      tokenizer: encodes the texts between the pieces.
-      begin: opens a context.
-      open_teacher: opens a teacher's turn.
-      open_student: opens a student's turn.
-      open_private: opens a block that only the teacher reads.
-      ask: follows a student's turn in the question writer's context and asks for a question to put in its place.
-      stop_ids: tokens that end a sampled turn. The first of them closes the turns that we write.
+      tokenizer: encodes the texts between the control tokens.
+      begin: tokens that open a context.
+      open_teacher: tokens that open a teacher's turn.
+      open_student: tokens that open a student's turn.
+      open_private: tokens that open a block that only the teacher reads.
+      ask: tokens after a student's turn in the question writer's context. They ask for a question that the student
+        could have asked instead.
+      stop_ids: tokens that end a sampled turn. The first of them closes turns whose text is given.
     """
 
     tokenizer: Tokenizer
@@ -38,36 +40,41 @@ class ChatFormat:
 
     @property
     def close(self) -> tuple[int, ...]:
-        """The piece that closes a turn that we write."""
+        """The token that closes a turn with a given text, as a tuple."""
         return self.stop_ids[:1]
 
     def open(self, role: Role) -> tuple[int, ...]:
-        """The piece that opens `role`'s turn."""
+        """The tokens that open a turn of `role`, which is "student" or "teacher"."""
         return self.open_student if role == "student" else self.open_teacher
 
     def text(self, text: str) -> list[int]:
-        """A text as tokens, without an end."""
+        """A text as tokens, without a closing token."""
         return self.tokenizer.encode(text)
 
     def turn(self, role: Role, text: str) -> list[int]:
-        """A complete turn with the given text."""
+        """A complete turn with the given text: its opening, the text, the closing token."""
         return [*self.open(role), *self.text(text), *self.close]
 
     def private(self, text: str, limit: int | None = None) -> list[int]:
-        """A block of private knowledge with at most `limit` tokens of text; no tokens for an empty text."""
+        """A complete block that only the teacher reads; no tokens for an empty text.
+
+        Args:
+          text: the private knowledge.
+          limit: the text is cut to this many tokens; None for no limit.
+        """
         return [*self.open_private, *self.text(text)[:limit], *self.close] if text else []
 
     # Sampled turns.
     def utterance(self, tokens: Sequence[int]) -> str:
-        """The text of sampled tokens. Their end, a control token, leaves nothing behind."""
+        """The text of sampled tokens. Control tokens, such as the one that ends a turn, are left out."""
         return self.tokenizer.decode(tokens)
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """Sampled tokens without their end."""
+        """Sampled tokens without those that end a turn (`stop_ids`)."""
         return [token for token in tokens if token not in self.stop_ids]
 
     def feedback(self, tokens: Sequence[int]) -> list[int] | None:
-        """The part of a sampled teacher turn that goes to the student: all but its end."""
+        """The tokens of a sampled teacher turn that the student is given: all but `stop_ids`. Never None here."""
         return self.spoken(tokens)
 
     # The student's context: private knowledge never enters it.
@@ -76,7 +83,10 @@ class ChatFormat:
         return [*self.begin, *self.turn("teacher", question), *self.open_student]
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
-        """The teacher's reply as a complete turn, then the opening of the student's next turn."""
+        """The teacher's reply as a complete turn, then the opening of the student's next turn.
+
+        They go into the student's context, which must end with the token that ends the student's last turn.
+        """
         return [*self.open_teacher, *reply, *self.close, *self.open_student]
 
     # The teacher's context.
@@ -85,28 +95,32 @@ class ChatFormat:
         return [*self.begin, *self.private(knowledge), *self.turn("teacher", question)]
 
     def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
-        """The student's turn as the teacher reads it, closed by the first stop token whichever one was sampled."""
+        """The student's turn as a complete turn for the teacher's context, closed by the first of `stop_ids`.
+
+        Args:
+          student_turn: the sampled tokens without `stop_ids` (see `spoken`).
+        """
         return [*self.open_student, *student_turn, *self.close]
 
     def teacher_reads(self, private: str, limit: int | None = None) -> list[int]:
-        """The verifier's words on that turn, as private knowledge."""
+        """The verifier's words on the student's turn, as private knowledge of at most `limit` tokens of text."""
         return self.private(private, limit)
 
     # The pieces around a reply that is sampled in between.
     def teacher_begins(self) -> list[int]:
-        """Opens the teacher's turn."""
+        """The tokens that open the teacher's turn in its own context."""
         return list(self.open_teacher)
 
     def teacher_ends(self) -> list[int]:
-        """Closes the teacher's turn."""
+        """The token that closes the teacher's turn in its own context, as a list."""
         return list(self.close)
 
     def asks_question(self) -> list[int]:
-        """Asks for a question in place of the student's last turn."""
+        """The tokens that ask for a question in place of the student's last turn (`ask`)."""
         return list(self.ask)
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """Tokens that neither side may sample: all control tokens but those that end a turn."""
+        """Ids that neither side may sample: all control tokens but `stop_ids`, sorted."""
         return tuple(sorted(self.tokenizer.control_ids() - set(self.stop_ids)))
 
 

@@ -19,20 +19,21 @@ _CONTROL = re.compile(r"(<\|?[a-z_]+\|?>|</think>)")
 
 
 def families() -> tuple[str, ...]:
-    """The names of the chat formats, sorted."""
+    """The names of the chat formats that `message_format` can make, sorted; they are called families in settings."""
     return tuple(sorted(CHAT_TEMPLATES))
 
 
 def message_format(
     family: str, tokenizer: Tokenizer, folder: Path | None = None, thinking: bool = False
 ) -> MessageFormat:
-    """Encodes a family's chat template with a model's tokenizer.
+    """The chat format of a model: its family's chat template, encoded with the model's tokenizer.
 
     Args:
       family: one of `families()`.
       tokenizer: the model's own tokenizer.
-      folder: the model's folder, whose generation_config.json may name more tokens that end a message; None for none.
-      thinking: whether the model thinks before it answers, if it can (Qwen 3).
+      folder: the model's folder, whose generation_config.json may name further tokens that end a message; None for no
+        such file.
+      thinking: whether the model may think before it answers. Only some families can (Qwen 3).
 
     Raises:
       UserError: the family is unknown or never thinks, or the tokenizer or the folder belongs to another family.
@@ -50,13 +51,13 @@ def message_format(
         )
 
     # The closing token must exist; the others end a message only where the tokenizer has them.
-    close, *others = template.stop_ids
-    stop_ids = [_control(family, tokenizer, close), *_present(tokenizer, others)]
+    closing_token, *other_stop_tokens = template.stop_ids
+    stop_ids = [_control(family, tokenizer, closing_token), *_present(tokenizer, other_stop_tokens)]
     if folder is not None:
         stop_ids += _generation_stop_ids(folder, tokenizer)
-    think = None
+    think_markers = None
     if thinking:
-        think = (_control(family, tokenizer, "<think>"), _control(family, tokenizer, "</think>"))
+        think_markers = (_control(family, tokenizer, "<think>"), _control(family, tokenizer, "</think>"))
     # A token may be named twice, by the template and by generation_config.json.
     return MessageFormat(
         tokenizer,
@@ -66,14 +67,14 @@ def message_format(
         open_model=encode_piece(template.model + ("" if thinking else template.unthinking or "")),
         stop_ids=tuple(dict.fromkeys(stop_ids)),
         after=encode_piece(template.after),
-        think=think,
+        think=think_markers,
     )
 
 
 def default_system(family: str) -> str:
     """The system text that a family's public template adds to chats without a system message; often empty.
 
-    `message_format` never adds it. To have it, pass it as the text of the system message (Llama 3.1: in front of your
+    `message_format` never adds it. To have it, write it as the text of the system message (Llama 3.1: in front of your
     own text).
 
     Raises:
@@ -83,9 +84,10 @@ def default_system(family: str) -> str:
 
 
 def family_of(folder: Path) -> str:
-    """Tells the chat format of the model in a Hugging Face folder by `model_type` in its config.json.
+    """The name of the chat format of the model in a Hugging Face folder, from `model_type` in its config.json.
 
-    `model_type` describes the weights. A model with Llama's weights and another chat format has to be named by hand.
+    `model_type` describes the weights. The result is wrong for a model with Llama's weights and another chat format:
+    name the family by hand there.
 
     Returns:
       One of `families()`.
@@ -154,9 +156,9 @@ def _generation_stop_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
 def _object(path: Path) -> dict:
     """The JSON object in a file."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        json_value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a JSON file: {error}; fetch it again") from error
-    if not isinstance(content, dict):
+    if not isinstance(json_value, dict):
         raise UserError(f"{path} is not a JSON object")
-    return content
+    return json_value

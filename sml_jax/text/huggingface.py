@@ -36,15 +36,15 @@ class HuggingFaceTokenizer:
     Control tokens are the added tokens that are special or markers (Qwen's `<think>`, Gemma's `<unused7>`), the unknown
     token, and ids without a token. A text that spells one is cut into ordinary pieces.
 
-    Whatever the file asks for, nothing is added to a text (no begin or end token, no space, no padding) and nothing is
-    cut off it. Decoding gives back every text as the file's own normaliser leaves it (Qwen: NFC); if not, a warning
-    says so when the file is loaded.
+    Settings of the file that add tokens to a text (begin, end, space, padding) or cut it are ignored. Decoding the
+    tokens of a text returns that text, changed only by the file's own normaliser (Qwen: NFC). If a test text is not
+    returned, loading the file warns.
 
     Args:
       path: the file.
 
     Raises:
-      UserError: there is no such file, or it cannot be used.
+      UserError: there is no such file, it is not a tokenizer.json, or its kind of model loses text.
     """
 
     def __init__(self, path: str | Path):
@@ -88,23 +88,23 @@ class HuggingFaceTokenizer:
 
     def _unknown_id(self, model: dict) -> frozenset[int]:
         """The id of the unknown token, if there is one. Unigram models give its id, BPE models its name."""
-        unknown = model.get("unk_id")
-        if unknown is None:
+        unknown_id = model.get("unk_id")
+        if unknown_id is None:
             name = model.get("unk_token")
-            unknown = self._tokenizer.token_to_id(name) if isinstance(name, str) else None
-        return frozenset() if unknown is None else frozenset([unknown])
+            unknown_id = self._tokenizer.token_to_id(name) if isinstance(name, str) else None
+        return frozenset() if unknown_id is None else frozenset([unknown_id])
 
     @property
     def vocab_size(self) -> int:
-        """See `Tokenizer`."""
+        """One more than the largest id."""
         return self._size
 
     def encode(self, text: str) -> list[int]:
-        """See `Tokenizer`."""
+        """The tokens of a text, which may be any string; never a control token."""
         # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
-        first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
-        tokens = self._encode(first)
-        for part in others:
+        first_part, *other_parts = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
+        tokens = self._encode(first_part)
+        for part in other_parts:
             tokens += self._space_mark + self._encode(part)
         return tokens
 
@@ -119,27 +119,27 @@ class HuggingFaceTokenizer:
         """Replaces a control token that the merges of ordinary pieces happen to spell by the tokens of two halves."""
         if token not in self._controls:
             return [token]
-        name = self._tokenizer.id_to_token(token) or ""
+        token_text = self._tokenizer.id_to_token(token) or ""
         # Nothing shorter spells it, so it is dropped.
-        if token in self._unknown or len(name) < 2:
+        if token in self._unknown or len(token_text) < 2:
             return []
-        return self._encode(name[:1]) + self._encode(name[1:])
+        return self._encode(token_text[:1]) + self._encode(token_text[1:])
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """See `Tokenizer`."""
+        """The text of tokens; control tokens are left out."""
         return self._tokenizer.decode(
             [int(t) for t in tokens if int(t) not in self._controls], skip_special_tokens=False
         )
 
     def control(self, name: str) -> int:
-        """See `Tokenizer`."""
+        """The id of the control token called `name`. Raises a UserError if there is none."""
         token = self._names.get(name)
         if token is None:
             raise UserError(f"tokenizer {self.path} has no control token {name!r}")
         return token
 
     def control_ids(self) -> frozenset[int]:
-        """See `Tokenizer`."""
+        """All ids that stand for no text: control tokens, unknown, padding, ids without a token."""
         return self._controls
 
 
@@ -166,11 +166,11 @@ def _tokenizer_file(folder: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer.model"):
         if (folder / name).is_file():
             return folder / name
-    models = sorted(folder.glob("*.model"))
-    if len(models) == 1:
-        return models[0]
-    if models:
-        names = ", ".join(model.name for model in models)
+    model_files = sorted(folder.glob("*.model"))
+    if len(model_files) == 1:
+        return model_files[0]
+    if model_files:
+        names = ", ".join(model_file.name for model_file in model_files)
         raise UserError(f"{folder} holds several tokenizers ({names}): give the path of one")
     raise UserError(
         f"{folder} holds no tokenizer.json and no SentencePiece .model file: copy the model's tokenizer.json there, or "
@@ -199,16 +199,20 @@ def _plain(spec: dict, path: Path) -> dict:
         raise UserError(f"{path} holds a Unigram model without unk_id: give the id of its unknown token")
     # Drop image tokens at the end that the learnt vocabulary does not hold.
     vocabulary = spec["model"].get("vocab") if kind == "BPE" else None
-    added = [dict(token) for token in spec.get("added_tokens") or []]
+    added_tokens = [dict(token) for token in spec.get("added_tokens") or []]
     # Only at the end: taking out others would leave gaps between ids.
-    while added and added[-1]["content"] in _IMAGE_TOKENS and added[-1]["content"] not in (vocabulary or {}):
-        added.pop()
-    for token in added:
+    while (
+        added_tokens
+        and added_tokens[-1]["content"] in _IMAGE_TOKENS
+        and added_tokens[-1]["content"] not in (vocabulary or {})
+    ):
+        added_tokens.pop()
+    for token in added_tokens:
         token["special"] = bool(token.get("special")) or is_marker(token["content"])
     return {
         **spec,
         "model": {**spec["model"], "dropout": None} if kind == "BPE" else spec["model"],
-        "added_tokens": added,
+        "added_tokens": added_tokens,
         "normalizer": _without_prefix(spec.get("normalizer")),
         "pre_tokenizer": _without_prefix(spec.get("pre_tokenizer")),
         "decoder": _without_prefix(spec.get("decoder")),
@@ -229,16 +233,18 @@ def _without_prefix(part: dict | None) -> dict | None:
     kind = part.get("type")
     if kind == "Prepend" or (kind == "Strip" and part.get("content") == " "):
         return None
-    plain = dict(part)
+    changed_part = dict(part)
     if "prepend_scheme" in part:
-        plain["prepend_scheme"] = "never"
+        changed_part["prepend_scheme"] = "never"
     if "add_prefix_space" in part:
-        plain["add_prefix_space"] = False
+        changed_part["add_prefix_space"] = False
     # Sequences of parts are changed part by part.
-    for children in ("normalizers", "pretokenizers", "decoders"):
-        if children in part:
-            plain[children] = [child for child in map(_without_prefix, part[children]) if child is not None]
-    return plain
+    for children_field in ("normalizers", "pretokenizers", "decoders"):
+        if children_field in part:
+            changed_part[children_field] = [
+                child for child in map(_without_prefix, part[children_field]) if child is not None
+            ]
+    return changed_part
 
 
 @contextmanager

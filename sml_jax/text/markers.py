@@ -18,16 +18,16 @@ _ELEMENTS = re.compile(
 
 
 def is_marker(piece: str) -> bool:
-    """Whether a piece that was added to a learnt vocabulary is a marker, which is to be a control token, or text.
+    """Whether an added piece of a vocabulary is a marker, which should be a control token, and not ordinary text.
 
     Files disagree on what is special. Gemma's SentencePiece model calls `<start_of_turn>` user-defined, like the
     newline. Qwen's tokenizer.json calls `<think>`, `<tool_call>` and `<|fim_prefix|>` not special. All of these are
     markers, and so are Gemma's `<unused7>` and `[@BOS@]`. Runs of white space, words and HTML tags are text.
 
     Args:
-      piece: a user-defined SentencePiece symbol, or an added token of a tokenizer.json.
+      piece: the text of a user-defined symbol in a SentencePiece model, or of an added token in a tokenizer.json.
     """
     if not _MARKER.fullmatch(piece):
         return False
-    tag = _TAG.fullmatch(piece)
-    return tag is None or _ELEMENTS.fullmatch(tag[1]) is None
+    html_tag = _TAG.fullmatch(piece)
+    return html_tag is None or _ELEMENTS.fullmatch(html_tag[1]) is None

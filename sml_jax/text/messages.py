@@ -17,19 +17,19 @@ Speaker = Literal["system", "user", "model"]
 
 @dataclass(frozen=True)
 class MessageFormat:
-    """The tokens around the messages of a chat. `message_format` makes them for the public families.
+    """A chat format: the tokens around the messages of a chat. `message_format` makes those of the public families.
 
     A context is `begin`, then messages. A message is an opening, its text, the first of `stop_ids`, and `after`. What
     the model samples follows `open_model` and ends with one of `stop_ids`.
 
     Attributes:
-      tokenizer: encodes the texts between the pieces.
-      begin: opens a context; may be empty.
-      open_system: opens the system's message. None if the family has none; system text then goes in front of the text
-        of the first user message, with a blank line between them.
-      open_user: opens a user's message.
-      open_model: opens the model's message.
-      stop_ids: tokens that end a sampled message. The first of them closes messages that we write.
+      tokenizer: encodes the texts of messages.
+      begin: tokens that open a context; may be empty.
+      open_system: tokens that open the system's message. None if the family has none; system text then goes in front of
+        the text of the first user message, with a blank line between them.
+      open_user: tokens that open a user's message.
+      open_model: tokens that open the model's message.
+      stop_ids: tokens that end a sampled message. The first of them closes messages whose text is given.
       after: tokens between the end of a message and the next opening.
       think: the tokens that open and close a block of thinking, which the model may sample before its answer; None if
         it may not.
@@ -49,7 +49,11 @@ class MessageFormat:
         return self.tokenizer.encode(text)
 
     def message(self, speaker: Speaker, text: str) -> list[int]:
-        """A complete message with the given text, up to where the next one opens.
+        """The tokens of a complete message: its opening, the text, the first of `stop_ids`, and `after`.
+
+        Args:
+          speaker: "system", "user" or "model".
+          text: the text of the message.
 
         Raises:
           UserError: `speaker` is "system", and the family has no system message.
@@ -61,32 +65,34 @@ class MessageFormat:
         return [*opening, *self.text(text), *self.stop_ids[:1], *self.after]
 
     def utterance(self, tokens: Sequence[int]) -> str:
-        """The text of tokens. Control tokens, such as ends and the markers of thinking, leave nothing behind."""
+        """The text of tokens. Control tokens, such as `stop_ids` and the markers of thinking, are left out."""
         return self.tokenizer.decode(tokens)
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
-        """The part of a sampled message that the other side may read: without its end and its block of thinking.
+        """The tokens of a sampled message that the other side may read: without `stop_ids` and its block of thinking.
 
-        Newlines after the block go too. Where the block was never closed, because the message was cut off, nothing is
-        left.
+        Newlines after the block are removed too. The list is empty if the block was never closed, because the message
+        was cut off while the model was thinking.
         """
-        message = [int(token) for token in tokens if int(token) not in self.stop_ids]
+        message_tokens = [int(token) for token in tokens if int(token) not in self.stop_ids]
         if self.think is None:
-            return message
-        opened, closed = (_last_index(message, marker) for marker in self.think)
+            return message_tokens
+        last_opening, last_closing = (_last_index(message_tokens, marker) for marker in self.think)
         # Cut off while thinking: nothing was said. Without any block, all of it was.
-        if opened > closed:
+        if last_opening > last_closing:
             return []
-        if closed < 0:
-            return message
+        if last_closing < 0:
+            return message_tokens
         # The answer starts after the block and the newlines behind it.
-        start = closed + 1
-        while start < len(message) and not self.tokenizer.decode(message[start : start + 1]).strip("\n"):
-            start += 1
-        return message[start:]
+        answer_start = last_closing + 1
+        while answer_start < len(message_tokens) and not self.tokenizer.decode(
+            message_tokens[answer_start : answer_start + 1]
+        ).strip("\n"):
+            answer_start += 1
+        return message_tokens[answer_start:]
 
     def suppressed_ids(self) -> tuple[int, ...]:
-        """Tokens that nobody may sample: all control tokens but `stop_ids` and the markers in `think`."""
+        """Ids that must not be sampled: all control tokens but `stop_ids` and the markers in `think`, sorted."""
         return tuple(sorted(self.tokenizer.control_ids() - {*self.stop_ids, *(self.think or ())}))
 
 

@@ -19,62 +19,64 @@ _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 
 
 def rewrite_model(model: bytes, is_control: Callable[[str], bool], dummy_prefix: bool) -> bytes:
-    """Turns some user-defined symbols of a model into control tokens. Ids do not change.
+    """Turns some user-defined symbols of a SentencePiece model into control tokens. Ids do not change.
 
-    A user-defined symbol is found in any text that spells it. A control token never is: such a text is cut into
+    A text that spells a user-defined symbol is encoded to it. A text that spells a control token is not: it is cut into
     ordinary pieces.
 
     Args:
       model: the content of a `.model` file.
-      is_control: tells for the text of a user-defined symbol whether it becomes a control token.
-      dummy_prefix: True leaves it to the model whether a space is put in front of each text; False switches that off.
+      is_control: a function from the text of a user-defined symbol to whether it becomes a control token.
+      dummy_prefix: False makes the model add no space in front of texts; True leaves its setting unchanged.
 
     Returns:
-      The content of a `.model` file.
+      The content of the changed `.model` file.
 
     Raises:
-      ValueError: the bytes are no protocol buffer.
+      ValueError: `model` is not a protocol buffer.
     """
-    parts = []
-    for field, wire, content in _fields(model):
+    encoded_fields = []
+    for field, wire_type, content in _fields(model):
         if field == _SELF_TEST:
             # The self-test expects the tokens of the unchanged model.
             continue
         if field == _PIECE and isinstance(content, bytes) and _is_user_defined(content, is_control):
             # The last of two types counts.
             content += _CONTROL
-        parts.append(_encode_field(field, wire, content))
+        encoded_fields.append(_encode_field(field, wire_type, content))
     # A second normaliser is merged into the first, field by field.
-    return b"".join(parts if dummy_prefix else [*parts, _NO_DUMMY_PREFIX])
+    return b"".join(encoded_fields if dummy_prefix else [*encoded_fields, _NO_DUMMY_PREFIX])
 
 
 def _is_user_defined(piece: bytes, is_control: Callable[[str], bool]) -> bool:
     """Whether an encoded piece is a user-defined symbol that becomes a control token."""
-    values = {field: content for field, _, content in _fields(piece)}
-    text = values.get(1)
-    return values.get(3) == _USER_DEFINED and isinstance(text, bytes) and is_control(text.decode())
+    content_of_field = {field: content for field, _, content in _fields(piece)}
+    piece_text = content_of_field.get(1)
+    return (
+        content_of_field.get(3) == _USER_DEFINED and isinstance(piece_text, bytes) and is_control(piece_text.decode())
+    )
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:
     """Yields number, wire type and content of each field: an int for a varint (wire type 0), else bytes."""
     start = 0
     while start < len(message):
-        key, start = _read_varint(message, start)
-        wire = key & 7
-        if wire == 0:
+        tag, start = _read_varint(message, start)
+        wire_type = tag & 7
+        if wire_type == 0:
             value, start = _read_varint(message, start)
-            yield key >> 3, wire, value
+            yield tag >> 3, wire_type, value
             continue
         # Wire type 2 gives its length; 1 and 5 are numbers of fixed size.
-        if wire == 2:
+        if wire_type == 2:
             size, start = _read_varint(message, start)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
+        elif wire_type in (1, 5):
+            size = 8 if wire_type == 1 else 4
         else:
-            raise ValueError(f"wire type {wire}")
+            raise ValueError(f"wire type {wire_type}")
         if start + size > len(message):
             raise ValueError("cut off")
-        yield key >> 3, wire, message[start : start + size]
+        yield tag >> 3, wire_type, message[start : start + size]
         start += size
 
 

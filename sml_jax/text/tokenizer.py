@@ -24,8 +24,8 @@ _PROBE = "Text 7?\n\n  \u00e9\u6f22\U0001f4a5\x00"
 class Tokenizer(Protocol):
     """Turns text into tokens and back. `encode` never yields a control token, whatever the text spells.
 
-    A literal U+2581 in a text, with which SentencePiece writes spaces, is decoded as itself if the vocabulary has bytes
-    for it, else as a space.
+    SentencePiece writes U+2581 for a space. A text that itself contains this character is decoded with it if the
+    vocabulary has tokens for its bytes, else with a space in its place.
     """
 
     @property
@@ -34,19 +34,19 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, which may be any string."""
+        """The tokens of a text, which may be any string, in order; never a control token."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens; control tokens leave nothing behind."""
+        """The text that tokens stand for; control tokens are left out."""
         ...
 
     def control(self, name: str) -> int:
-        """The id of the control token called `name`; a UserError if there is none."""
+        """The id of the control token called `name`. Raises a UserError if the tokenizer has none of that name."""
         ...
 
     def control_ids(self) -> frozenset[int]:
-        """All ids that stand for no text: control tokens, unknown, padding."""
+        """The ids that stand for no text: control tokens, the unknown token, padding, and ids without a token."""
         ...
 
 
@@ -56,13 +56,13 @@ class SentencePieceTokenizer:
     Control tokens are the model's own and those of its user-defined symbols that are markers (Gemma's
     `<start_of_turn>`). A text that spells one is cut into ordinary pieces.
 
-    With byte fallback, decoding gives back every text, unless the model's own normalisation changes it. Without,
-    characters that the model does not know are lost, and a warning says so when the model is loaded.
+    If the model has byte fallback, decoding the tokens of a text returns that text, unless the model's own
+    normalisation changes it. Otherwise characters that the model does not know are lost, and loading the model warns.
 
     Args:
       path: the file.
-      dummy_prefix: whether to put a space in front of each text if the model asks for it (Llama 2 does, Gemma does
-        not), which `decode` takes away. False for texts that are parts of a turn: each would get another space.
+      dummy_prefix: True to put a space in front of each encoded text if the model's file asks for it (Llama 2 does,
+        Gemma does not); `decode` removes it. False never does so; needed for texts that are parts of a turn.
 
     Raises:
       UserError: there is no such file, or it is no SentencePiece model.
@@ -100,24 +100,24 @@ class SentencePieceTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """See `Tokenizer`."""
+        """One more than the largest id."""
         return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
-        """See `Tokenizer`."""
+        """The tokens of a text, which may be any string; never a control token."""
         # Between the parts stands a literal U+2581, which the model would take for a space: write its bytes.
-        first, *others = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
-        tokens = self._processor.encode(first)
-        for part in others:
+        first_part, *other_parts = well_formed(text).split(SPACE_MARK) if self._space_mark else [well_formed(text)]
+        tokens = self._processor.encode(first_part)
+        for part in other_parts:
             tokens += self._space_mark + self._without_prefix.encode(part)
         return [t for t in tokens if t not in self._controls]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """See `Tokenizer`."""
+        """The text of tokens; control tokens are left out."""
         return self._processor.decode([int(t) for t in tokens if int(t) not in self._controls])
 
     def control(self, name: str) -> int:
-        """See `Tokenizer`."""
+        """The id of the control token called `name`. Raises a UserError if there is none."""
         # The library returns the unknown token for names that it does not know.
         token = self._processor.piece_to_id(name)
         if token not in self._controls or self._processor.id_to_piece(token) != name:
@@ -125,12 +125,12 @@ class SentencePieceTokenizer:
         return token
 
     def control_ids(self) -> frozenset[int]:
-        """See `Tokenizer`."""
+        """All ids that stand for no text: control tokens, unknown, padding, ids without a token."""
         return self._controls
 
 
 def well_formed(text: str) -> str:
-    """The text with lone surrogates, which cannot be encoded, replaced by U+FFFD."""
+    """The text with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD; other texts are unchanged."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -143,10 +143,10 @@ def byte_tokens(text: str, byte_token: Callable[[str], int | None]) -> list[int]
 
     Args:
       text: the text.
-      byte_token: gives the id of a byte piece such as "<0x41>", None if there is none.
+      byte_token: a function from the name of a byte token, such as "<0x41>", to its id, or None if there is none.
 
     Returns:
-      A token for each byte; an empty list if the vocabulary lacks one of them.
+      The id of a byte token for each byte; an empty list if the vocabulary lacks one of them.
     """
     tokens = [byte_token(f"<0x{value:02X}>") for value in text.encode()]
     return [token for token in tokens if token is not None] if None not in tokens else []
@@ -162,7 +162,7 @@ def _processor(model: bytes, dummy_prefix: bool) -> sentencepiece.SentencePieceP
 
 
 def warn_if_lossy(tokenizer: Tokenizer, path: Path) -> None:
-    """Warns if a tokenizer loses ordinary characters of a probe, which it would otherwise do in silence."""
+    """Warns if a short test text changes when it is encoded and decoded. The warning names `path`."""
     decoded = tokenizer.decode(tokenizer.encode(_PROBE))
     if decoded != _PROBE:
         warnings.warn(

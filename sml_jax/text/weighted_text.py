@@ -11,11 +11,11 @@ from sml_jax.text.chat import ChatFormat
 
 @dataclass(frozen=True)
 class WeightedText:
-    """A row of tokens to learn, and how much the prediction of each counts.
+    """A row of tokens to train on, and the weight of each token in the loss.
 
     Attributes:
       tokens: token ids.
-      weights: one for each token; 0 for one that is read and not learnt.
+      weights: one for each token; 0 for a token that is only read as context.
     """
 
     tokens: tuple[int, ...]
@@ -24,8 +24,8 @@ class WeightedText:
 
 @runtime_checkable
 class TextSource(Protocol):
-    """An endless stream of rows."""
+    """Makes an endless stream of rows of text to train on."""
 
     def examples(self, chat: ChatFormat, seed: int) -> Iterator[WeightedText]:
-        """Rows written in `chat`; the same seed gives the same stream."""
+        """An endless iterator of rows, written in the chat format `chat`. The same seed gives the same rows."""
         ...

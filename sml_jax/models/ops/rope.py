@@ -19,11 +19,11 @@ class RopeScaling:
 
     Attributes:
       kind: "none"; "linear", which divides every frequency by `factor`; or "llama3" (Llama 3.1), which divides only the
-        slow ones and blends in between.
+        low frequencies, and those in between by less.
       factor: how many times longer the contexts become.
-      low_frequency_factor: "llama3" divides a frequency by the full factor where it makes at most this many turns over
-        the original context.
-      high_frequency_factor: "llama3" leaves a frequency as it is where it makes at least this many turns.
+      low_frequency_factor: "llama3" divides a frequency by `factor` if it makes at most this many full turns within
+        `original_length` tokens.
+      high_frequency_factor: "llama3" leaves a frequency unchanged if it makes at least this many turns.
       original_length: tokens of the contexts that the model was first trained on ("llama3").
     """
 
@@ -40,7 +40,7 @@ class RopeScaling:
 
 
 def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array, " half"]:
-    """Angular frequencies in radians per token, fastest first.
+    """The angular frequencies of the rotary embedding in radians per token, highest first.
 
     Args:
       head_dim: size of a head, even.
@@ -59,9 +59,11 @@ def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array
         # Frequencies that turn often within the original context stay, slow ones are divided by `factor`, and those in
         # between are blended.
         turns = scaling.original_length * frequency / (2 * math.pi)
-        blend = (turns - scaling.low_frequency_factor) / (scaling.high_frequency_factor - scaling.low_frequency_factor)
-        blend = jnp.clip(blend, 0.0, 1.0)
-        return frequency * (blend + (1 - blend) / scaling.factor)
+        unscaled_share = (turns - scaling.low_frequency_factor) / (
+            scaling.high_frequency_factor - scaling.low_frequency_factor
+        )
+        unscaled_share = jnp.clip(unscaled_share, 0.0, 1.0)
+        return frequency * (unscaled_share + (1 - unscaled_share) / scaling.factor)
     return frequency
 
 
@@ -75,10 +77,10 @@ def rotate(
     Args:
       x: queries or keys.
       positions: position of each token in its row's context.
-      frequency: see `frequencies`.
+      frequency: radians per token, from `frequencies`.
 
     Returns:
-      In the dtype of `x`; the rotation itself is float32.
+      The rotated `x`, in its dtype; the rotation itself is computed in float32.
     """
     # Angles in float32: bfloat16 cannot tell neighbouring positions apart beyond 256.
     angle = positions[:, :, None, None].astype(jnp.float32) * frequency
