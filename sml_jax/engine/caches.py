@@ -119,8 +119,8 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
 
 def grow(slot_axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
     """One array of a cache, padded with zeros to `slots` slots; `front` of the new slots precede the old ones."""
-    added = slots - array.shape[slot_axis]
-    return jnp.pad(array, [(front, added - front) if i == slot_axis else (0, 0) for i in range(array.ndim)])
+    added_slots = slots - array.shape[slot_axis]
+    return jnp.pad(array, [(front, added_slots - front) if i == slot_axis else (0, 0) for i in range(array.ndim)])
 
 
 def kv_segments(
@@ -171,8 +171,8 @@ def take_rows(cache: CacheOrLayer, rows: Int[Array, "shards few"] | None) -> Cac
     def take(array: jax.Array) -> jax.Array:
         # Rows are gathered within their shard, so that no keys or values move between devices.
         by_shard = array.reshape(rows.shape[0], -1, *array.shape[1:])
-        taken = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
-        return taken.reshape(-1, *array.shape[1:])
+        gathered = jax.vmap(partial(jnp.take, axis=0, mode="clip"))(by_shard, rows)
+        return gathered.reshape(-1, *array.shape[1:])
 
     return jax.tree.map(take, cache)
 
@@ -197,24 +197,24 @@ def copy_prefix(
       The changed cache.
     """
     slot_axis = layout.slot_axis
-    size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache))
-    every_row = jnp.ones(target.size, bool)
+    window_size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache))
+    all_rows_wanted = jnp.ones(target.size, bool)
 
     def copy_window(i: jax.Array, cache: Cache) -> Cache:
         def of_layer(layer_cache: KVCache) -> KVCache:
             # The last window of a cache begins where it still fits, and copies some slots a second time.
-            first = jnp.minimum(i * size, layer_cache.keys.shape[slot_axis] - size)
+            first_slot = jnp.minimum(i * window_size, layer_cache.keys.shape[slot_axis] - window_size)
             window = jax.tree.map(
-                partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=slot_axis),
+                partial(jax.lax.dynamic_slice_in_dim, start_index=first_slot, slice_size=window_size, axis=slot_axis),
                 layer_cache,
             )
-            starts = jnp.full(target.size, first, jnp.int32)
-            return _put_windows(slot_axis, layer_cache, take_rows(window, source), target, starts, every_row)
+            starts = jnp.full(target.size, first_slot, jnp.int32)
+            return _put_windows(slot_axis, layer_cache, take_rows(window, source), target, starts, all_rows_wanted)
 
         return tuple(map(of_layer, cache))
 
     # The tokens of a ring lie behind its margin, so the margin's slots are counted on top.
-    return jax.lax.fori_loop(0, (slots + layout.margin + size - 1) // size, copy_window, cache)
+    return jax.lax.fori_loop(0, (slots + layout.margin + window_size - 1) // window_size, copy_window, cache)
 
 
 def write(
@@ -251,13 +251,13 @@ def write(
     def of_layer(layer: int, old: KVCache, window: KVCache) -> KVCache:
         if not layout.is_ring(layer, old.keys.shape[slot_axis]):
             return _put_windows(slot_axis, old, window, rows, start, count > 0)
-        first = start % layout.ring_size
-        overruns = first + window.keys.shape[slot_axis] > layout.ring_size
-        written = _put_windows(slot_axis, old, window, rows, layout.margin + first, count > 0)
+        ring_slot = start % layout.ring_size
+        overruns = ring_slot + window.keys.shape[slot_axis] > layout.ring_size
+        written = _put_windows(slot_axis, old, window, rows, layout.margin + ring_slot, count > 0)
         # The part that ran over the ring's end belongs at its start. The window is written again, one ring's size
         # earlier: that part comes to lie at the start, and the rest falls into the front margin.
-        wrapped = layout.margin + first - layout.ring_size
-        return _put_windows(slot_axis, written, window, rows, wrapped, (count > 0) & overruns)
+        wrapped_start = layout.margin + ring_slot - layout.ring_size
+        return _put_windows(slot_axis, written, window, rows, wrapped_start, (count > 0) & overruns)
 
     return tuple(of_layer(layer, old, window) for layer, (old, window) in enumerate(zip(cache, new, strict=True)))
 
@@ -269,13 +269,13 @@ def _put_windows(
     shards = rows.shape[0]
     rows_per_shard = layer_cache.keys.shape[0] // shards
     # The scatter drops a window whose row does not exist, so an unwanted window is sent past the last row.
-    row_or_none = jnp.where(wanted.reshape(rows.shape), rows, rows_per_shard)
-    places = jnp.stack([row_or_none, start.reshape(rows.shape)], axis=-1)
+    row_or_past_end = jnp.where(wanted.reshape(rows.shape), rows, rows_per_shard)
+    places = jnp.stack([row_or_past_end, start.reshape(rows.shape)], axis=-1)
     dimensions = jax.lax.ScatterDimensionNumbers((1, 2, 3), (0,), (0, slot_axis))
 
     def scatter(array: jax.Array, updates: jax.Array, places: jax.Array) -> jax.Array:
-        drop = jax.lax.GatherScatterMode.FILL_OR_DROP
-        return jax.lax.scatter(array, places, updates, dimensions, unique_indices=True, mode=drop)
+        drop_mode = jax.lax.GatherScatterMode.FILL_OR_DROP
+        return jax.lax.scatter(array, places, updates, dimensions, unique_indices=True, mode=drop_mode)
 
     def put(array: jax.Array, updates: jax.Array) -> jax.Array:
         updates = updates.astype(array.dtype)

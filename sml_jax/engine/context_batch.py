@@ -190,20 +190,22 @@ class ContextBatch:
 
         # What the kernel is told of each place in the batch. A limit of 0 skips a place.
         batch_rows, shard_rows = self._assign_places(rows)
-        last, limit, salts = (np.zeros(len(batch_rows), np.int32) for _ in range(3))
+        last_tokens, token_limits, salts = (np.zeros(len(batch_rows), np.int32) for _ in range(3))
         for place, row in enumerate(batch_rows):
             if row >= 0 and row in self._turns:
                 turn = self._turns[row]
-                last[place] = self._contexts[row][-1]
-                limit[place], salts[place] = turn.tokens_left, turn.salt
+                last_tokens[place] = self._contexts[row][-1]
+                token_limits[place], salts[place] = turn.tokens_left, turn.salt
         # A place of no row has the row number -1, which indexes the last row: its key and start are never used.
         keys = engine.turn_keys(self._key, salts, self._dialogue_ids[batch_rows])
-        start = np.where(limit > 0, self._cached[batch_rows], 0).astype(np.int32)
+        start = np.where(token_limits > 0, self._cached[batch_rows], 0).astype(np.int32)
 
-        active_by_loop = (limit > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
+        active_by_loop = (token_limits > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
         stop_counts = np.ceil(stop_fraction * active_by_loop).astype(np.int32)
-        new, out = engine.decode(self._weights, self._cache, last, start, limit, keys, shard_rows, stop_counts)
-        self._call = _Call(rows, batch_rows, shard_rows, start, new, out)
+        new_kv, samples = engine.decode(
+            self._weights, self._cache, last_tokens, start, token_limits, keys, shard_rows, stop_counts
+        )
+        self._call = _Call(rows, batch_rows, shard_rows, start, new_kv, samples)
 
     def collect(self) -> dict[int, Utterance]:
         """Waits for the dispatched call and appends the sampled tokens to their rows.
@@ -214,22 +216,22 @@ class ContextBatch:
         if self._call is None:
             return {}
         call, self._call = self._call, None
-        out, steps = jax.device_get(call.out), self._engine.decode_steps
+        samples, steps = jax.device_get(call.out), self._engine.decode_steps
 
         # The cache grows only now: the room for the new tokens is not needed during the call, whose every step would
         # have read it.
         cache = self._engine.ensure_capacity(self._cache, int(call.start.max()) + steps)
-        self._cache = self._engine.write(cache, call.new, call.start, out.count, call.shard_rows)
+        self._cache = self._engine.write(cache, call.new, call.start, samples.count, call.shard_rows)
 
         place_of = {int(row): place for place, row in enumerate(call.batch_rows) if row >= 0}
         utterances = {}
         for row in call.rows:
             place, turn = place_of[row], self._turns[row]
-            count = int(out.count[place])
-            tokens = out.tokens[place, :count].tolist()
+            count = int(samples.count[place])
+            tokens = samples.tokens[place, :count].tolist()
             turn.tokens += tokens
-            turn.logprobs += out.logprob[place, :count].tolist()
-            turn.sampling_logprobs += out.sampling_logprob[place, :count].tolist()
+            turn.logprobs += samples.logprob[place, :count].tolist()
+            turn.sampling_logprobs += samples.sampling_logprob[place, :count].tolist()
             turn.tokens_left -= count
             self._contexts[row].extend(tokens)
             # `count` tokens went through the model: the one before the first sampled token, and all but the last of
@@ -238,10 +240,10 @@ class ContextBatch:
             self.forwarded_tokens += count
             if count:
                 self._note_write(row, int(call.start[place]) + steps)
-            if out.ended[place] or not turn.tokens_left:
+            if samples.ended[place] or not turn.tokens_left:
                 del self._turns[row]
                 utterances[row] = Utterance(
-                    tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(out.ended[place])
+                    tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(samples.ended[place])
                 )
         return utterances
 
@@ -292,28 +294,30 @@ class ContextBatch:
         """Runs what is not cached of these rows, their last token excepted, through the model."""
         engine = self._engine
         while True:
-            pending = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
-            sizes = {row: engine.chunk_size_for(n, int(self._cached[row])) for row, n in pending.items() if n > 0}
-            if not sizes:
+            pending_tokens = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
+            chunk_size_of = {
+                row: engine.chunk_size_for(n, int(self._cached[row])) for row, n in pending_tokens.items() if n > 0
+            }
+            if not chunk_size_of:
                 return
             # Each call takes rows of one chunk size, the largest first: rows with little to run are not padded to the
             # windows of those with much.
-            size = max(sizes.values())
-            call_rows = self._first_rows([row for row in sizes if sizes[row] == size])
-            self._cache = engine.ensure_capacity(self._cache, int(self._cached[call_rows].max()) + size)
+            chunk_size = max(chunk_size_of.values())
+            call_rows = self._first_rows([row for row in chunk_size_of if chunk_size_of[row] == chunk_size])
+            self._cache = engine.ensure_capacity(self._cache, int(self._cached[call_rows].max()) + chunk_size)
             batch_rows, shard_rows = self._assign_places(call_rows)
-            tokens, count = np.zeros((len(batch_rows), size), np.int32), np.zeros(len(batch_rows), np.int32)
+            tokens, new_counts = np.zeros((len(batch_rows), chunk_size), np.int32), np.zeros(len(batch_rows), np.int32)
             for place, row in enumerate(batch_rows):
                 if row >= 0 and row in call_rows:
-                    n, first = min(pending[row], size), int(self._cached[row])
-                    tokens[place, :n] = self._contexts[row][first : first + n]
-                    count[place] = n
-            start = np.where(count > 0, self._cached[batch_rows], 0).astype(np.int32)
-            self._cache = engine.extend(self._weights, self._cache, tokens, start, count, shard_rows)
-            np.add.at(self._cached, batch_rows[count > 0], count[count > 0])
-            for row, first in zip(batch_rows[count > 0], start[count > 0], strict=True):
-                self._note_write(int(row), int(first) + size)
-            self.forwarded_tokens += int(count.sum())
+                    n, first_position = min(pending_tokens[row], chunk_size), int(self._cached[row])
+                    tokens[place, :n] = self._contexts[row][first_position : first_position + n]
+                    new_counts[place] = n
+            start = np.where(new_counts > 0, self._cached[batch_rows], 0).astype(np.int32)
+            self._cache = engine.extend(self._weights, self._cache, tokens, start, new_counts, shard_rows)
+            np.add.at(self._cached, batch_rows[new_counts > 0], new_counts[new_counts > 0])
+            for row, first_position in zip(batch_rows[new_counts > 0], start[new_counts > 0], strict=True):
+                self._note_write(int(row), int(first_position) + chunk_size)
+            self.forwarded_tokens += int(new_counts.sum())
 
     # Openings that several rows share
 
@@ -346,26 +350,28 @@ class ContextBatch:
     def _copy_openings(self, donor_of: dict[int, int]) -> None:
         """Copies the cached part of donors' openings to their recipients' caches."""
         per_shard = self._engine.rows_per_shard
-        copied = {
+        tokens_to_copy = {
             row: min(int(self._cached[donor]), len(self._openings[row]), len(self._contexts[row]) - 1)
             for row, donor in donor_of.items()
         }
         # A donor may have run on in the meantime and lost a part of it; its recipients then run the opening themselves.
-        donor_of = {row: donor for row, donor in donor_of.items() if not self._window_overwritten(donor, copied[row])}
+        donor_of = {
+            row: donor for row, donor in donor_of.items() if not self._window_overwritten(donor, tokens_to_copy[row])
+        }
         if not donor_of:
             return
         batch_rows, shard_rows = self._assign_places(sorted(donor_of))
         if shard_rows is None:
             shard_rows = np.arange(self._engine.max_concurrent).reshape(-1, per_shard) % per_shard
         # Places of rows that copy nothing get a target past the shard's rows, which is dropped.
-        copies = np.array([row in donor_of for row in batch_rows]).reshape(shard_rows.shape)
-        target = np.where(copies, shard_rows, per_shard).astype(np.int32)
+        place_copies = np.array([row in donor_of for row in batch_rows]).reshape(shard_rows.shape)
+        target = np.where(place_copies, shard_rows, per_shard).astype(np.int32)
         source = np.array([donor_of.get(int(row), 0) % per_shard for row in batch_rows], np.int32)
-        longest = max(copied[row] for row in donor_of)
-        self._cache = self._engine.copy_prefix(self._cache, source.reshape(target.shape), target, longest)
+        most_tokens = max(tokens_to_copy[row] for row in donor_of)
+        self._cache = self._engine.copy_prefix(self._cache, source.reshape(target.shape), target, most_tokens)
         for row, donor in donor_of.items():
-            self._cached[row], self._written[row] = copied[row], self._written[donor]
-            self.copied_tokens += copied[row]
+            self._cached[row], self._written[row] = tokens_to_copy[row], self._written[donor]
+            self.copied_tokens += tokens_to_copy[row]
 
     # Places in a call's batch
 

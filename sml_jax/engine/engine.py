@@ -121,8 +121,8 @@ class Engine:
                 f"engine: batch_sizes end at {self.batch_sizes[-1]}, but a shard has {self.rows_per_shard} rows: end "
                 "with that"
             )
-        longest = longest_cache_length(self.capacities[-1], self.chunk_sizes, self.decode_steps)
-        self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), longest)
+        longest_slots = longest_cache_length(self.capacities[-1], self.chunk_sizes, self.decode_steps)
+        self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), longest_slots)
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
 
         # Which tokens may be sampled. They stay on the host for now, see the argument `mesh`.
@@ -200,13 +200,13 @@ class Engine:
             # Lists in place of tuples: each old array is dropped as soon as its longer copy exists.
             layers = [list(layer) for layer in cache]
             del cache
-            for number, arrays in enumerate(layers):
-                old_slots, new_slots = arrays[0].shape[layout.slot_axis], layout.slot_count(number, capacity)
+            for layer_number, arrays in enumerate(layers):
+                old_slots, new_slots = arrays[0].shape[layout.slot_axis], layout.slot_count(layer_number, capacity)
                 # When a local layer becomes a ring, its tokens move behind the margin in front of the ring.
-                front = layout.margin if layout.is_ring(number, new_slots) else 0
+                front_slots = layout.margin if layout.is_ring(layer_number, new_slots) else 0
                 if new_slots > old_slots:
                     for i in range(len(arrays)):
-                        arrays[i] = self._grow(arrays[i], new_slots, front)
+                        arrays[i] = self._grow(arrays[i], new_slots, front_slots)
             cache = tuple(KVCache(*arrays) for arrays in layers)
         return cache
 
@@ -393,14 +393,14 @@ class Engine:
         allowed = None
         if self._allowed_on_host is not None:
             allowed = jax.ShapeDtypeStruct(self._allowed_on_host.shape, bool, sharding=replicated(mesh))
-        size = (self.max_concurrent, batch, self.max_length)
+        shape_key = (self.max_concurrent, batch, self.max_length)
 
         def write_executable(slots: int, calls: int) -> Executable:
             # New keys and values lie slot by slot, also those that go into a ring.
             new = self._abstract_cache(batch, slots, None)
             return Executable(
                 f"write {slots} behind {self.max_length}",
-                ("write", size, slots),
+                ("write", shape_key, slots),
                 self._write,
                 (cache, new, rows, int_per_row, int_per_row),
                 calls,
@@ -421,7 +421,7 @@ class Engine:
             ),
             Executable(
                 f"extend by {chunk} behind {self.max_length}",
-                ("extend", size, chunk),
+                ("extend", shape_key, chunk),
                 self._extend,
                 (weights, cache, rows, tokens, int_per_row, int_per_row),
                 extend_calls,
@@ -431,7 +431,7 @@ class Engine:
             write_executable(chunk, extend_calls),
             Executable(
                 f"decode {steps} behind {self.max_length}",
-                ("decode", size, steps, self.sampling),
+                ("decode", shape_key, steps, self.sampling),
                 self._decode,
                 (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, stop_counts, allowed),
                 decode_calls,
@@ -442,7 +442,7 @@ class Engine:
             write_executable(steps, decode_calls),
             Executable(
                 "copy of a prefix",
-                ("copy", size),
+                ("copy", shape_key),
                 self._copy,
                 (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32)),
                 copy_calls,
@@ -468,9 +468,9 @@ def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:
     """
     if num_decode_loops(mesh) == 1:
         return kernel
-    in_full, by_shard = PartitionSpec(), PartitionSpec("data")
-    specs = (in_full, *[by_shard] * split, *[in_full] * whole)
-    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=by_shard, check_vma=False)
+    full_spec, shard_spec = PartitionSpec(), PartitionSpec("data")
+    specs = (full_spec, *[shard_spec] * split, *[full_spec] * whole)
+    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=shard_spec, check_vma=False)
 
 
 def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:

@@ -42,10 +42,10 @@ def unstack_layers(model: Decoder, params: Any) -> LayerParams:
         name = getattr(path[-1], "key", "")
         return leaf.astype(model.config.compute_dtype) if name in _CAST_NAMES else leaf
 
-    inner = jax.tree_util.tree_map_with_path(cast, params["params"])
+    cast_params = jax.tree_util.tree_map_with_path(cast, params["params"])
     # Slices of the stacked arrays become arrays of their own: a kernel would copy a slice at every step.
-    layers = inner["layers"]
-    outside = {"params": {name: value for name, value in inner.items() if name != "layers"}}
+    layers = cast_params["layers"]
+    outside = {"params": {name: value for name, value in cast_params.items() if name != "layers"}}
     by_layer = tuple({"params": jax.tree.map(lambda x, i=i: x[i], layers)} for i in range(model.config.layers))
     return LayerParams(outside, by_layer)
 

@@ -114,27 +114,27 @@ def sample(
     """
     batch, vocab = logits.shape
     # Blocks of about the square root of the vocabulary (a power of two): both cumulative sums are then short.
-    size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
-    padded = jnp.pad(logits, ((0, 0), (0, -vocab % size)), constant_values=-jnp.inf)
-    highest = jnp.max(logits, axis=-1, keepdims=True)
-    masses = jnp.exp(padded - highest).reshape(batch, -1, size)  # unnormalised probabilities
+    block_size = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
+    padded_logits = jnp.pad(logits, ((0, 0), (0, -vocab % block_size)), constant_values=-jnp.inf)
+    highest_logit = jnp.max(logits, axis=-1, keepdims=True)
+    masses = jnp.exp(padded_logits - highest_logit).reshape(batch, -1, block_size)  # unnormalised probabilities
     block_masses = jnp.sum(masses, axis=-1)
     block = _invert_cumulative(block_masses, uniform[:, 0])
     masses_of_block = jnp.take_along_axis(masses, block[:, None, None], axis=1)[:, 0]
-    token = block * size + _invert_cumulative(masses_of_block, uniform[:, 1])
+    token = block * block_size + _invert_cumulative(masses_of_block, uniform[:, 1])
     # log softmax, with the sum of exponentials that is there already.
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)
-    logprob = chosen - highest - jnp.log(jnp.sum(block_masses, axis=-1, keepdims=True))
+    logprob = chosen - highest_logit - jnp.log(jnp.sum(block_masses, axis=-1, keepdims=True))
     return token.astype(jnp.int32), logprob[:, 0]
 
 
 def _invert_cumulative(masses: Float[Array, "batch n"], uniform: Float[Array, " batch"]) -> Int[Array, " batch"]:
     """For each row, the index at which the cumulative mass exceeds `uniform` of the total; its mass is never 0."""
-    edges = jnp.cumsum(masses, axis=-1)
-    total = edges[:, -1]
+    cumulative = jnp.cumsum(masses, axis=-1)
+    total = cumulative[:, -1]
     # The product may round up to the total, which would be past the last index.
     target = jnp.minimum(uniform * total, jnp.nextafter(total, jnp.zeros_like(total)))
-    return jnp.sum(edges <= target[:, None], axis=-1)
+    return jnp.sum(cumulative <= target[:, None], axis=-1)
 
 
 def logprob_of(logits: Float[Array, "batch vocab"], tokens: Int[Array, " batch"]) -> Float[Array, " batch"]:

@@ -39,16 +39,16 @@ def group_advantages(
     References:
       GRPO: section 4.1.2 of arXiv 2402.03300. Dr. GRPO: arXiv 2503.20783.
     """
-    groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
+    groups, is_valid = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
 
     # A group without a valid dialogue would have a mean of 0 / 0. It is averaged as a whole, and set to 0 below.
-    averaged = counted | ~jnp.any(counted, axis=1, keepdims=True)
+    averaged = is_valid | ~jnp.any(is_valid, axis=1, keepdims=True)
     advantages = groups - jnp.mean(groups, axis=1, keepdims=True, where=averaged)
     if normalize:
         advantages = advantages / (jnp.std(groups, axis=1, keepdims=True, where=averaged) + eps)
 
     # Exact zeros where nothing is to be learnt.
-    has_advantage = counted & ~_without_variance(groups, counted)[:, None]
+    has_advantage = is_valid & ~_without_variance(groups, is_valid)[:, None]
     return jnp.where(has_advantage, advantages, 0.0).reshape(-1)
 
 
@@ -71,10 +71,10 @@ def group_statistics(
     Raises:
       UserError: the batch does not divide into groups of `group_size`.
     """
-    groups, counted = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
-    has_valid = jnp.any(counted, axis=1)
-    zero_variance = has_valid & _without_variance(groups, counted)
-    solved = zero_variance & (jnp.max(groups, axis=1, where=counted, initial=-jnp.inf) > 0)
+    groups, is_valid = _as_groups(rewards, group_size), _as_valid(rewards, group_size, valid)
+    has_valid = jnp.any(is_valid, axis=1)
+    zero_variance = has_valid & _without_variance(groups, is_valid)
+    solved = zero_variance & (jnp.max(groups, axis=1, where=is_valid, initial=-jnp.inf) > 0)
     # Counts, and the same as fractions, which compare across batches.
     kinds = {
         "zero_variance": zero_variance,

@@ -148,18 +148,18 @@ def grpo_token_loss(
     if mismatch_cap is not None and not mismatch_cap > 0:
         raise UserError(f"mismatch_cap is {mismatch_cap}: give a number above 0, such as 2, or None for no weights.")
     check_same_shape("grpo_token_loss", 2, logprob=logprob, old_logprob=old_logprob, ref_logprob=ref_logprob)
-    weight = jax.lax.stop_gradient(token_advantage("grpo_token_loss", advantage, logprob).astype(jnp.float32))
+    token_advantages = jax.lax.stop_gradient(token_advantage("grpo_token_loss", advantage, logprob).astype(jnp.float32))
     logprob = logprob.astype(jnp.float32)
     ratio = bounded_ratio(logprob, old_logprob.astype(jnp.float32))
 
     # The policy term, which is minimised: minus the smaller of the two sides of the clip.
     if mismatch_cap is None:
-        clipped = ((ratio > 1 + clip_high) & (weight > 0)) | ((ratio < 1 - clip_low) & (weight < 0))
-        loss = -jnp.minimum(ratio * weight, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * weight)
+        clipped = ((ratio > 1 + clip_high) & (token_advantages > 0)) | ((ratio < 1 - clip_low) & (token_advantages < 0))
+        loss = -jnp.minimum(ratio * token_advantages, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * token_advantages)
     else:
         # 1, with the gradient of a ratio: no clip can hold.
         unit_ratio = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
-        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * unit_ratio * weight
+        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * unit_ratio * token_advantages
         clipped = jnp.zeros_like(ratio, bool)
 
     # The distance to the reference is measured whenever there is one, and enters the loss by its coefficient.

@@ -69,9 +69,9 @@ class Grpo:
         # Dropped dialogues are in no mean, no deviation and no denominator.
         valid = jnp.asarray(~np.asarray(transcript.dropped))
         advantage = group_advantages(returns, group_size, normalize=self.normalize, valid=valid)
-        student = np.asarray(transcript.student)
+        student_mask = np.asarray(transcript.student)
         weights = token_weights(
-            jnp.asarray(student),
+            jnp.asarray(student_mask),
             self.aggregation,
             transcript.max_student_tokens,
             dialogue_weight=valid.astype(jnp.float32),
@@ -82,8 +82,8 @@ class Grpo:
         metrics = {name: float(value) for name, value in statistics.items()}
         metrics["return"] = float(jnp.mean(returns, where=valid))
         # Every token of a dialogue gets its dialogue's advantage.
-        per_token = np.broadcast_to(np.asarray(advantage)[:, None], student.shape)
-        return Signals(policy=PolicySignal(per_token, np.asarray(weights), transcript.logprob), metrics=metrics)
+        token_advantages = np.broadcast_to(np.asarray(advantage)[:, None], student_mask.shape)
+        return Signals(policy=PolicySignal(token_advantages, np.asarray(weights), transcript.logprob), metrics=metrics)
 
     def _returns(self, transcript: Transcript) -> jnp.ndarray:
         if self.returns is None:

@@ -77,15 +77,15 @@ def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh
       optimizer: from optax.
       mesh: the mesh that the parameters are on.
     """
-    trainable, on_every_device = split_trainable(params)[1], replicated(mesh)
-    shapes = jax.eval_shape(optimizer.init, trainable)
+    trainable, replicated_sharding = split_trainable(params)[1], replicated(mesh)
+    opt_state_shapes = jax.eval_shape(optimizer.init, trainable)
     # Moments are sharded as their parameters are; counters are on every device.
     opt_state = optax.tree.map_params(
         optimizer,
         lambda leaf, parameter: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parameter.sharding),
-        shapes,
+        opt_state_shapes,
         trainable,
-        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_every_device),
+        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated_sharding),
     )
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=on_every_device)
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated_sharding)
     return TrainState(step, trainable, opt_state).with_base(params)

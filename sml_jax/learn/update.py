@@ -257,14 +257,18 @@ def _apply(
 def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     """Metrics of a whole batch from those of its micro-batches: sums, maxima, and means weighted by trained tokens."""
     # Every micro-batch of a batch has the same streams, hence the same metrics.
-    values = {name: np.array([float(part[name]) for part in parts]) for name in parts[0]}
+    values_of_metric = {name: np.array([float(part[name]) for part in parts]) for name in parts[0]}
 
     def mean(name: str) -> float:
         # With both streams present, each stream's means are over its own tokens.
-        counter = "likelihood_tokens" if name == "nll" and "likelihood_tokens" in values else "student_tokens"
-        share = values[counter] / max(values[counter].sum(), 1.0)
-        return float((values[name] * share).sum())
+        token_counter = (
+            "likelihood_tokens" if name == "nll" and "likelihood_tokens" in values_of_metric else "student_tokens"
+        )
+        token_share = values_of_metric[token_counter] / max(values_of_metric[token_counter].sum(), 1.0)
+        return float((values_of_metric[name] * token_share).sum())
 
-    combine_rules: dict[str, Callable[[str], float]] = dict.fromkeys(_SUMS, lambda name: float(values[name].sum()))
-    combine_rules |= dict.fromkeys(_MAXIMA, lambda name: float(values[name].max()))
-    return {name: combine_rules.get(name, mean)(name) for name in values}
+    combine_rules: dict[str, Callable[[str], float]] = dict.fromkeys(
+        _SUMS, lambda name: float(values_of_metric[name].sum())
+    )
+    combine_rules |= dict.fromkeys(_MAXIMA, lambda name: float(values_of_metric[name].max()))
+    return {name: combine_rules.get(name, mean)(name) for name in values_of_metric}

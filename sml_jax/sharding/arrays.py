@@ -28,8 +28,8 @@ def put_global(array: Any, sharding: Sharding) -> jax.Array:
         return jax.device_put(array, sharding)
     # NumPy cannot hold random keys: send the numbers that they consist of.
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = put_global(jax.random.key_data(array), sharding)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+        key_numbers = put_global(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(key_numbers, impl=jax.random.key_impl(array))
     # jax.device_put would compare the array between all processes on each call.
     host_array = np.asarray(array)
     return jax.make_array_from_callback(host_array.shape, sharding, lambda index: host_array[index])

@@ -55,15 +55,15 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, over: Sequence[Any
             f"{count}, or -1 for one of them"
         )
     # Auto: the compiler decides how intermediate arrays are split.
-    types = (jax.sharding.AxisType.Auto,) * 3
+    axis_types = (jax.sharding.AxisType.Auto,) * 3
     try:
-        return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=over)
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=over)
     except NotImplementedError:
         # A TPU's torus may have no axes of these sizes (data 4 x fsdp 4 x tensor 8 on 8 x 16 chips): allow JAX to
         # split one of the torus' axes.
         devices = jax.devices() if over is None else over
-        grid = mesh_utils.create_device_mesh(tuple(sizes), devices, allow_split_physical_axes=True)
-        return Mesh(grid, AXES, axis_types=types)
+        device_grid = mesh_utils.create_device_mesh(tuple(sizes), devices, allow_split_physical_axes=True)
+        return Mesh(device_grid, AXES, axis_types=axis_types)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -98,8 +98,8 @@ def cache_sharding(mesh: Mesh, time_axis: int = 2) -> NamedSharding:
         [rows, time, kv_heads, head_dim].
     """
     # The head axis stands before or after the time axis.
-    heads = (None, "tensor") if time_axis == 1 else ("tensor",)
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *heads))
+    head_axes = (None, "tensor") if time_axis == 1 else ("tensor",)
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *head_axes))
 
 
 def num_decode_loops(mesh: Mesh) -> int:

@@ -82,10 +82,10 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:
 
 def _encode_field(field: int, wire: int, content: bytes | int) -> bytes:
     """The bytes of one field; the inverse of `_fields`."""
-    key = _encode_varint(field << 3 | wire)
+    tag = _encode_varint(field << 3 | wire)
     if isinstance(content, int):
-        return key + _encode_varint(content)
-    return key + (_encode_varint(len(content)) if wire == 2 else b"") + content
+        return tag + _encode_varint(content)
+    return tag + (_encode_varint(len(content)) if wire == 2 else b"") + content
 
 
 def _read_varint(message: bytes, start: int) -> tuple[int, int]:

@@ -53,9 +53,9 @@ def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face
     """
     folder = (SHIPPED_MODELS.get(str(path)) or user_path(path)).absolute()
     # A finished run keeps its final model in a folder of its own.
-    for candidate in (folder, folder / "checkpoints" / "final"):
-        if (candidate / "model.json").is_file():
-            return candidate, "sml-jax"
+    for candidate_folder in (folder, folder / "checkpoints" / "final"):
+        if (candidate_folder / "model.json").is_file():
+            return candidate_folder, "sml-jax"
     if is_hf_folder(folder):
         return folder, "hugging-face"
     if (folder / "config.json").is_file():
@@ -136,10 +136,10 @@ def _check_params(folder: Path, stored: Any, expected: Any) -> None:
     ]
     surplus = [f"{name} has no place" for name in stored_shapes if name not in expected_shapes]
     if differing or surplus:
-        listed = "; ".join([*differing, *surplus][:5])
+        problems = "; ".join([*differing, *surplus][:5])
         raise UserError(
-            f"the parameters in {folder} are not of the shape that its model.json says ({listed}): copy both from one "
-            "run"
+            f"the parameters in {folder} are not of the shape that its model.json says ({problems}): copy both from "
+            "one run"
         )
 
 
@@ -153,12 +153,12 @@ def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> Decod
     Raises:
       UserError: an override names another field, or has a value of another type.
     """
-    types = get_type_hints(DecoderConfig)
+    field_types = get_type_hints(DecoderConfig)
     for name, value in overrides.items():
         # A field of the shape would contradict the weights.
         if name not in RUN_FIELDS:
             raise UserError(f"{name!r} of a model on disk cannot be changed; these can: {', '.join(RUN_FIELDS)}")
-        if type(value) not in (get_args(types[name]) or (types[name],)):
+        if type(value) not in (get_args(field_types[name]) or (field_types[name],)):
             raise UserError(f"{name} is {value!r}; it takes a value like {getattr(config, name)!r}")
     return dataclasses.replace(config, **overrides)
 
@@ -173,12 +173,12 @@ def _load_hf(
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
     # Weights of a vision tower are left out.
-    wrapped = wrapper_of(values.get("model_type"))
-    ignored = wrapped[1].ignored_tensors if wrapped is not None else ()
+    family_and_wrapper = wrapper_of(values.get("model_type"))
+    ignored_prefixes = family_and_wrapper[1].ignored_tensors if family_and_wrapper is not None else ()
     # A config.json that names no dtype leaves it to the weights.
     if stored_dtype(values) is None:
-        embedding = language_tensors(folder, ignored).get("model.embed_tokens.weight")
+        embedding = language_tensors(folder, ignored_prefixes).get("model.embed_tokens.weight")
         dtype = "bfloat16" if embedding is not None and embedding.dtype == "bfloat16" else "float32"
         config = dataclasses.replace(config, dtype=dtype, param_dtype=dtype)
     model = Decoder(with_overrides(config, overrides))
-    return model, load_hf_params(folder, model, mesh, ignored, progress=progress)
+    return model, load_hf_params(folder, model, mesh, ignored_prefixes, progress=progress)

@@ -156,21 +156,21 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
 
 def _language_model_part(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The fields of the language model: those nested in a wrapper's config.json, else all of them."""
-    wrapped = wrapper_of(values.get("model_type"))
-    if wrapped is None:
+    family_and_wrapper = wrapper_of(values.get("model_type"))
+    if family_and_wrapper is None:
         return values
-    family, wrapper = wrapped
+    family, wrapper = family_and_wrapper
     fields = Fields(values)
     language_values = fields.take(wrapper.config_field)
     if not isinstance(language_values, Mapping):
         raise fields.error(wrapper.config_field, language_values, "it must be an object")
     # The outer object decides on tied embeddings; older files leave it to the inner one.
-    tied = fields.take("tie_word_embeddings", language_values.get("tie_word_embeddings"))
+    tied_embeddings = fields.take("tie_word_embeddings", language_values.get("tie_word_embeddings"))
     fields.finish(HARMLESS.union(wrapper.ignored_fields))
     return {
         **language_values,
         "model_type": language_values.get("model_type", family.model_type),
-        "tie_word_embeddings": tied,
+        "tie_word_embeddings": tied_embeddings,
     }
 
 

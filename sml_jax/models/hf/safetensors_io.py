@@ -67,19 +67,19 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     Raises:
       UserError: a file is missing or broken, or a tensor is not in the file that the index names.
     """
-    index = folder / INDEX
-    if not index.is_file():
+    index_path = folder / INDEX
+    if not index_path.is_file():
         return _headers(folder / SINGLE)
     try:
-        file_of: Mapping[str, str] = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
+        file_of: Mapping[str, str] = parse_json(index_path.read_text(encoding="utf-8"))["weight_map"]
         by_file = {name: _headers(folder / name) for name in sorted(set(file_of.values()))}
     except UserError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{index}: this is no index of safetensors files ({error!r}); fetch it again") from error
+        raise UserError(f"{index_path}: this is no index of safetensors files ({error!r}); fetch it again") from error
     missing = [name for name, file in file_of.items() if name not in by_file[file]]
     if missing:
-        raise UserError(f"{index}: {_first_names(missing)} not in the files that it names; fetch the folder again")
+        raise UserError(f"{index_path}: {_first_names(missing)} not in the files that it names; fetch the folder again")
     return {name: by_file[file][name] for name, file in file_of.items()}
 
 
@@ -138,18 +138,22 @@ class ShardWriter:
     def __init__(self, folder: Path, sizes: Mapping[str, int], shard_bytes: int):
         self._folder, self._total = folder, sum(sizes.values())
         # Fill one file after the other. The number of files is part of their names, so all is planned in advance.
-        shards: list[list[str]] = [[]]
+        names_by_file: list[list[str]] = [[]]
         free_bytes = shard_bytes
         for name, size in sizes.items():
-            if size > free_bytes and shards[-1]:
-                shards.append([])
+            if size > free_bytes and names_by_file[-1]:
+                names_by_file.append([])
                 free_bytes = shard_bytes
-            shards[-1].append(name)
+            names_by_file[-1].append(name)
             free_bytes -= size
-        count = len(shards)
-        files = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)] if count > 1 else [SINGLE]
-        self._file_of = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-        self._last_names = {names[-1] for names in shards if names}
+        file_count = len(names_by_file)
+        files = (
+            [f"model-{i + 1:05d}-of-{file_count:05d}.safetensors" for i in range(file_count)]
+            if file_count > 1
+            else [SINGLE]
+        )
+        self._file_of = {name: file for file, names in zip(files, names_by_file, strict=True) for name in names}
+        self._last_names = {names[-1] for names in names_by_file if names}
         self._pending: dict[str, np.ndarray] = {}
 
     def add(self, name: str, values: np.ndarray) -> None:

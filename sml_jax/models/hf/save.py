@@ -78,18 +78,18 @@ def save_hf(
     stored_dtype = config.param_dtype if dtype is None else dtype
     if stored_dtype not in ("float32", "bfloat16"):
         raise UserError(f"dtype is {stored_dtype!r}; weights are written as 'float32' or 'bfloat16'")
-    values = config_to_hf(config, family_of_config(config).model_type if family is None else family)
-    values |= {"torch_dtype": stored_dtype} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
-    leaves = traverse.flatten_dict(params["params"])
+    config_fields = config_to_hf(config, family_of_config(config).model_type if family is None else family)
+    config_fields |= {"torch_dtype": stored_dtype} | token_ids(None if tokenizer_from is None else Path(tokenizer_from))
+    param_of_path = traverse.flatten_dict(params["params"])
     # Arrays are written from the host, which must be able to read all of them.
-    if not all(leaf.is_fully_addressable for leaf in leaves.values()):
+    if not all(leaf.is_fully_addressable for leaf in param_of_path.values()):
         raise UserError("the parameters are spread over several processes: export from a program in one process")
     # All checks are done: from here on only the disk can fail.
     with folder_at_once(path, overwrite=overwrite) as folder:
-        _write_weights(folder, config, leaves, stored_dtype, shard_bytes, progress)
+        _write_weights(folder, config, param_of_path, stored_dtype, shard_bytes, progress)
         if tokenizer_from is not None:
             copy_text_files(Path(tokenizer_from), folder)
-        (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+        (folder / "config.json").write_text(json.dumps(config_fields, indent=2) + "\n")
 
 
 def text_files(folder: Path) -> list[Path]:

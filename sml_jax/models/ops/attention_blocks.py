@@ -110,10 +110,12 @@ def _forward(
         return tuple(_with_block(x, y, q_block, rule) for x, y in zip(state, new_state, strict=True)), None
 
     zeros = jnp.zeros(query.shape, jnp.float32)
-    start: tuple[jax.Array, ...] = (zeros, zeros[..., :1] + _MASKED_SCORE, zeros[..., :1])
-    (out, highest, total), _ = jax.lax.scan(step, start, jnp.asarray(_visible_pairs(query.shape[3], rule)))
-    result = (out / total).astype(query.dtype)
-    return result, (query, key, value, result, highest + jnp.log(total))
+    initial_state: tuple[jax.Array, ...] = (zeros, zeros[..., :1] + _MASKED_SCORE, zeros[..., :1])
+    (out, highest_score, weight_sum), _ = jax.lax.scan(
+        step, initial_state, jnp.asarray(_visible_pairs(query.shape[3], rule))
+    )
+    result = (out / weight_sum).astype(query.dtype)
+    return result, (query, key, value, result, highest_score + jnp.log(weight_sum))
 
 
 def _backward(rule: _Rule, residuals: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array, ...]:
@@ -140,9 +142,9 @@ def _backward(rule: _Rule, residuals: tuple[jax.Array, ...], d_out: jax.Array) -
         )
         return tuple(_with_block(x, _block(x, i, rule) + addition, i, rule) for x, addition, i in additions), None
 
-    start = tuple(jnp.zeros(x.shape, jnp.float32) for x in (query, key, value))
-    sums, _ = jax.lax.scan(step, start, jnp.asarray(_visible_pairs(query.shape[3], rule)))
-    return tuple(total.astype(x.dtype) for total, x in zip(sums, residuals, strict=False))
+    zero_gradients = tuple(jnp.zeros(x.shape, jnp.float32) for x in (query, key, value))
+    gradient_sums, _ = jax.lax.scan(step, zero_gradients, jnp.asarray(_visible_pairs(query.shape[3], rule)))
+    return tuple(gradient_sum.astype(x.dtype) for gradient_sum, x in zip(gradient_sums, residuals, strict=False))
 
 
 _attend.defvjp(_forward, _backward)

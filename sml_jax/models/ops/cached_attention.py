@@ -116,17 +116,19 @@ def cached_attention(
         mask = attention_mask(positions, segment.positions, segment.valid, is_local, window)
         scores.append(jnp.where(mask[:, None, None], score, _MASKED_SCORE))
     # One softmax over all of them, relative to the highest score of any segment.
-    highest = reduce(jnp.maximum, [jnp.max(score, axis=-1, keepdims=True) for score in scores])
-    total, out = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
+    highest_score = reduce(jnp.maximum, [jnp.max(score, axis=-1, keepdims=True) for score in scores])
+    weight_sum, weighted_values = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
     for score, segment in zip(scores, segments, strict=True):
-        weight = jnp.exp(score - highest)
-        total = total + jnp.sum(weight, axis=-1, keepdims=True)
+        weight = jnp.exp(score - highest_score)
+        weight_sum = weight_sum + jnp.sum(weight, axis=-1, keepdims=True)
         values = segment.kv.values.astype(query.dtype)
         weight = weight.astype(query.dtype)
-        out = out + jnp.einsum("bhgst,bhtd->bhgsd", weight, values, preferred_element_type=jnp.float32)
+        weighted_values = weighted_values + jnp.einsum(
+            "bhgst,bhtd->bhgsd", weight, values, preferred_element_type=jnp.float32
+        )
     # Dividing after the sum over values takes one division per output instead of one per score.
-    out = (out / total).astype(query.dtype)
-    return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, dim)
+    weighted_values = (weighted_values / weight_sum).astype(query.dtype)
+    return weighted_values.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, dim)
 
 
 def _keep_gpu_from_copying(grouped: jax.Array, keys: jax.Array, split: bool) -> tuple[jax.Array, jax.Array]:

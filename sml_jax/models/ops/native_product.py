@@ -50,9 +50,9 @@ def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **op
     batch_shape = x.shape[: x.ndim - len(x_axes)]
     outer_shape = kernel.shape[:1] if is_table else kernel.shape[len(kernel_axes) :]
     inner_size = math.prod(x.shape[x.ndim - len(x_axes) :])
-    rows = x.reshape(-1, inner_size)
-    matrix = kernel if is_table else kernel.reshape(inner_size, -1)
+    x_matrix = x.reshape(-1, inner_size)
+    kernel_matrix = kernel if is_table else kernel.reshape(inner_size, -1)
     load_native()
-    result_shape = jax.ShapeDtypeStruct((rows.shape[0], math.prod(outer_shape)), np.float32)
-    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result_shape)(rows, matrix, turned=is_table)
+    result_shape = jax.ShapeDtypeStruct((x_matrix.shape[0], math.prod(outer_shape)), np.float32)
+    out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result_shape)(x_matrix, kernel_matrix, turned=is_table)
     return out.reshape(*batch_shape, *outer_shape)
