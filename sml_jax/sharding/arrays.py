@@ -58,4 +58,5 @@ def shard_rows(mesh: Mesh, rows: Any) -> Any:
         rows_to_add = padded_row_count(mesh, len(leaf)) - len(leaf)
         return put_global(np.pad(leaf, ((0, rows_to_add),) + ((0, 0),) * (leaf.ndim - 1)), row_sharding(mesh))
 
+    # Every array of the tree counts the same rows, so all of them are padded alike.
     return jax.tree.map(pad_and_put, rows)
