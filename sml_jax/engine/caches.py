@@ -90,9 +90,9 @@ class CacheLayout:
         return min((n for layer, n in enumerate(slots) if not self.is_ring(layer, n)), default=sys.maxsize)
 
     def window_overwritten(self, written: int, length: int) -> bool:
-        """Whether a row can no longer continue from its first `length` tokens, because a ring has lost some of these.
+        """Whether a row can no longer continue from its first `length` tokens, because a ring has lost some of them.
 
-        What must be there is the window that ends with token `length - 1`. False if no layer has a ring.
+        A local layer needs the last `window` of these tokens. False if no layer has a ring.
 
         Args:
           written: the highest position, plus one, that was ever written in the row's cache, padding included.

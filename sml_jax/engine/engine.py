@@ -44,7 +44,7 @@ from sml_jax.sharding import (
 
 
 class Engine:
-    """Jitted kernels of one model for a fixed number of rows, where every shape comes from a short list.
+    """Jitted kernels of one model for a fixed number of rows, where all shapes are chosen from short lists.
 
     A row is one context of the batch. A call works on all rows or on some of them (`batch_sizes`) and reads caches
     that are as long as the longest row needs (`capacities`). The caches of a `ContextBatch` begin short and grow.
@@ -188,8 +188,8 @@ class Engine:
     def ensure_capacity(self, cache: Cache, needed: int) -> Cache:
         """The cache, grown if need be until each row has room for `needed` tokens; use it in place of the argument.
 
-        It grows one size at a time, so that only neighbouring sizes are compiled for, and one array at a time, so
-        that the old and the new cache never both take up memory as a whole.
+        It grows one size at a time, so that only growth between neighbouring sizes is compiled, and one array at a
+        time, so that memory never holds the complete old and new caches together.
         """
         layout = self.layout
         for capacity in self.cache_lengths:
@@ -373,7 +373,7 @@ class Engine:
           batch_size: rows of each shard that a call works on; None for all rows.
 
         Returns:
-          Six executables in this order, told by how their names begin: "weights" (reads "params", makes "weights");
+          Six executables in this order; their names begin with "weights" (reads "params", makes "weights");
           "extend"; "write" of the extended tokens; "decode"; "write" of the sampled tokens; "copy". "extend" and
           "decode" read "weights" and "cache", "write" and "copy" read "cache".
         """

@@ -92,7 +92,7 @@ class ConfigFormat:
     Attributes:
       defaults: field -> value where config.json does not give it, as in the family's configuration class in
         `transformers`. Fields that are absent here too must be in the file, or have a default that all families share.
-        A default for `rope_local_base_freq` says that local layers have a rotary base of their own.
+        With a default for `rope_local_base_freq`, local layers have another rotary base than global ones.
       activation: the value of the activation field.
       activation_fields: names of that field. The first is written; where a file has others, they must agree.
       score_fields: whether there are fields for the scale and the soft caps of scores and logits
@@ -123,7 +123,7 @@ class Wrapper:
 
     Attributes:
       model_type: that of the larger model in config.json.
-      config_field: the field of config.json that holds the language model's own.
+      config_field: the field of config.json that holds the configuration of the language model.
       ignored_fields: fields of config.json that describe the other parts.
       ignored_tensors: prefixes of the names of the other parts' weights.
     """

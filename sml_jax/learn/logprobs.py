@@ -34,10 +34,10 @@ _MIN_CHUNKS = 8
 def token_logprobs(
     logits: Float[Array, "batch time vocabulary"], tokens: Int[Array, "batch time"]
 ) -> Float[Array, "batch time"]:
-    """The temperature-1 log-probability of each token given the tokens before it, from the logits of a whole batch.
+    """The temperature-1 log-probability of each token given the tokens before it, from all logits of a batch.
 
     The logits at position t - 1 predict the token at t. So the last position's logits are not used, and the first
-    token, which nothing predicts, gets 0. Training uses `hidden_logprobs`, which never holds such an array.
+    token, which nothing predicts, gets 0. Training uses `hidden_logprobs`, which never has all logits in memory.
 
     Args:
       logits: [B, T, V], the model's for `tokens`.

@@ -27,7 +27,7 @@ Returns = Callable[[Transcript], Any]
 
 @dataclass(frozen=True)
 class Grpo:
-    """GRPO over whole conversations: every student token gets its dialogue's group-relative advantage.
+    """GRPO over conversations: all student tokens of a dialogue get its group-relative advantage.
 
     It is called with a Transcript and returns Signals with a policy stream. A group is the dialogues of one problem in
     the transcript. How many these are is set at the rollout (`Online.group_size`), not here.

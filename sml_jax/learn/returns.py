@@ -24,7 +24,7 @@ def discounted_returns(solved_turn: Int[Array, " batch"], discount: float) -> Fl
       f32[B], 0 for a dialogue that was never solved.
 
     Raises:
-      UserError: the discount lies outside [0, 1], or `solved_turn` is not [B].
+      UserError: the discount is outside [0, 1], or `solved_turn` is not [B].
 
     References:
       Social meta-learning, arXiv 2602.16488 (the discount).

@@ -98,8 +98,8 @@ class DecoderConfig:
       embedding_scale: whether embeddings are multiplied by sqrt(embed_dim) (Gemma).
       tied_embeddings: whether the output layer is the transposed embedding.
       attention: implementation of attention. "auto" takes the device's best; "xla", "cudnn" (NVIDIA) and "splash" (TPU)
-        name one for whole rows. "native" is "xla" on a CPU, with C++ for attention over caches and for products of a
-        few rows (`models.ops.cache_backends`).
+        name one for complete rows, without caches. "native" is "xla" on a CPU, with C++ for attention over caches and
+        for products of a few rows (`models.ops.cache_backends`).
       dtype: dtype of the computation, "float32" or "bfloat16".
       param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
       remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all

@@ -16,7 +16,7 @@ from sml_jax.text.tokenizer import Tokenizer
 class ChatFormat:
     """A chat format with one control token for each piece around a turn, and no prompts in natural language.
 
-    It has the methods of `sml_jax.dialogue.framing.Framing`, where it is said when each is used. All of them return
+    It has the methods of `sml_jax.dialogue.framing.Framing`, which documents when each is used. All of them return
     tokens, except `utterance`.
 
     Attributes:

@@ -23,7 +23,7 @@ Index = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """The tensor of a Hugging Face folder that holds one parameter, and how the parameter's axes lie in it.
+    """The tensor of a Hugging Face folder that holds one parameter, and how the parameter's axes map to its axes.
 
     Attributes:
       name: the tensor's name. It contains "{layer}" if each layer has its own tensor.

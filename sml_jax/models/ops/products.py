@@ -45,7 +45,7 @@ def projection(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **option
 
     The gradient of the kernel is a sum over tokens. For such a sum a CPU makes a transposed copy of the left factor,
     which in JAX's own derivative is the gradient, even where that is much wider than `x`. Here the narrower of the two
-    stands on the left.
+    is the left factor.
 
     Args:
       x: activations [*batch, *inner].
