@@ -70,17 +70,17 @@ def compile_executable(executable: Executable) -> Compiled:
     started = time.monotonic()
     # The trace tells what was asked for, before XLA splits it over devices, fuses it or does it twice.
     traced = executable.jitted.trace(*executable.args)
-    useful = traced_flops(traced.jaxpr, executable.loop_steps)
+    useful_flops = traced_flops(traced.jaxpr, executable.loop_steps)
     try:
         compiled = traced.lower().compile()
     except Exception as error:
         # Too little memory is a result, not a failure: the plan says how much was wanted.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Compiled(None, wanted_bytes(str(error)), None, useful, time.monotonic() - started)
+        return Compiled(None, wanted_bytes(str(error)), None, useful_flops, time.monotonic() - started)
     # What XLA's own cost analysis counts once, such as the body of a loop, is counted here as often as it runs.
     work = count_work(parse_hlo(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
-    return Compiled(_memory(compiled), None, work, useful, time.monotonic() - started)
+    return Compiled(_memory(compiled), None, work, useful_flops, time.monotonic() - started)
 
 
 def _memory(compiled: Any) -> Memory:

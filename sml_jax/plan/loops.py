@@ -70,8 +70,10 @@ def _required_comparisons(
         return [root], True
     # Both operands of an "and" must hold, so either of them bounds the loop; neither alone tells when it ends.
     if root.opcode == "and":
-        parts = [_required_comparisons(module, computation, computation.instructions[name]) for name in root.operands]
-        return [compare for comparisons, _ in parts for compare in comparisons], False
+        operand_comparisons = [
+            _required_comparisons(module, computation, computation.instructions[name]) for name in root.operands
+        ]
+        return [compare for comparisons, _ in operand_comparisons for compare in comparisons], False
     if root.opcode in _SAME_VALUE:
         return _required_comparisons(module, computation, computation.instructions[root.operands[0]])
     return [], False

@@ -68,17 +68,17 @@ def _convolution_flops(computation: Computation, instruction: Instruction) -> fl
     result = instruction.shapes[0]
     window = _window(instruction.rest)
     groups = dict(_GROUPS.findall(instruction.rest))
-    pairs = 1.0
+    pair_count = 1.0
     for axis, label in enumerate(_spatial_labels(lhs, rhs, out)):
-        pairs *= _pairs_that_meet(
+        pair_count *= _pairs_that_meet(
             left.dims[lhs.index(label)],
             right.dims[rhs.index(label)],
             result.dims[out.index(label)],
             {name: values[axis] for name, values in window.items()},
         )
     batch, features = result.dims[out.index("b")], result.dims[out.index("f")]
-    inner = right.dims[rhs.index("i")]
-    return 2.0 * pairs * batch * features * inner / int(groups.get("batch", 1))
+    input_features = right.dims[rhs.index("i")]
+    return 2.0 * pair_count * batch * features * input_features / int(groups.get("batch", 1))
 
 
 def _spatial_labels(lhs: str, rhs: str, out: str) -> list[str]:
@@ -104,5 +104,7 @@ def _pairs_that_meet(size: int, kernel: int, outputs: int, window: dict[str, tup
     stride, padding = window.get("stride", (1,))[0], window.get("pad", (0, 0))[0]
     input_dilation, kernel_dilation = window.get("lhs_dilate", (1,))[0], window.get("rhs_dilate", (1,))[0]
     # Positions in the dilated input, [outputs, kernel]; between two inputs lie `input_dilation` - 1 zeros.
-    at = np.arange(outputs)[:, None] * stride + np.arange(kernel)[None] * kernel_dilation - padding
-    return int(np.count_nonzero((at >= 0) & (at % input_dilation == 0) & (at // input_dilation < size)))
+    positions = np.arange(outputs)[:, None] * stride + np.arange(kernel)[None] * kernel_dilation - padding
+    return int(
+        np.count_nonzero((positions >= 0) & (positions % input_dilation == 0) & (positions // input_dilation < size))
+    )

@@ -41,14 +41,14 @@ def read_job(files: Sequence[str], bindings: Sequence[str], prompt_tokens: int |
       UserError: the recipe has a mistake, has nothing to plan, or does not give the model's shape.
     """
     # Required values that are not bound get a stand-in, so that a recipe can be planned before its data is there.
-    missing = parse_gin(files, bindings, stand_in=NOT_GIVEN)
-    if not missing and prompt_tokens is None:
+    missing_values = parse_gin(files, bindings, stand_in=NOT_GIVEN)
+    if not missing_values and prompt_tokens is None:
         experiment, _ = load_experiment(files, bindings)
         suites = [(experiment.chat.framing(suite.prompts), suite) for suite in experiment.suites]
         return _job(experiment, experiment.chat.framing(), suites, ())
-    opening = 1024 if prompt_tokens is None else prompt_tokens
-    experiment, assumptions = _without_data(missing, opening)
-    framing = AssumedFraming(opening)
+    opening_tokens = 1024 if prompt_tokens is None else prompt_tokens
+    experiment, assumptions = _without_data(missing_values, opening_tokens)
+    framing = AssumedFraming(opening_tokens)
     return _job(experiment, framing, [(framing, suite) for suite in experiment.suites], assumptions)
 
 
@@ -124,7 +124,7 @@ def _job(
     """
     config = _model_config(experiment.base)
     stages = [_stage_work(experiment, framing, stage) for stage in experiment.stages]
-    evaluated = [
+    evaluations = [
         _dialogues(
             f"evaluation, {suite.max_turns} turns",
             suite_framing,
@@ -137,15 +137,15 @@ def _job(
         )
         for suite_framing, suite in suites
     ]
-    if not stages and not evaluated:
+    if not stages and not evaluations:
         raise UserError("plan: the recipe has neither stages nor suites")
     # A context longer than the model's would be an error of the run's, so it is one here.
-    lengths = [dialogues.length for dialogues in [*evaluated, *(rollout for rollout, _ in stages if rollout)]]
-    longest = max(lengths, default=0)
-    if longest > config.max_length:
+    lengths = [dialogues.length for dialogues in [*evaluations, *(rollout for rollout, _ in stages if rollout)]]
+    longest_context = max(lengths, default=0)
+    if longest_context > config.max_length:
         raise UserError(
-            f"plan: contexts of {longest} tokens, but the model's max_length is {config.max_length}: fewer or shorter "
-            "turns, a DialogueRules.max_context, a smaller --prompt_tokens, or a model made for more"
+            f"plan: contexts of {longest_context} tokens, but the model's max_length is {config.max_length}: fewer or "
+            "shorter turns, a DialogueRules.max_context, a smaller --prompt_tokens, or a model made for more"
         )
     return Job(
         model=config,
@@ -155,7 +155,7 @@ def _job(
         tensor=experiment.tensor,
         sampling=experiment.sampling,
         stages=tuple(stages),
-        evaluation=max(evaluated, key=lambda dialogues: dialogues.length, default=None),
+        evaluation=max(evaluations, key=lambda dialogues: dialogues.length, default=None),
         assumptions=(*assumptions, "every dialogue takes all its turns and is trained on"),
         rollout_mesh=experiment.rollout_mesh,
     )

@@ -42,13 +42,13 @@ def scale_to_depth(at_first: Compiled, at_second: Compiled, first: int, second: 
     def line(a: float, b: float) -> float:
         return a + (b - a) * (layers - first) / (second - first)
 
-    useful = line(at_first.useful_flops, at_second.useful_flops)
+    useful_flops = line(at_first.useful_flops, at_second.useful_flops)
     compile_seconds = at_first.seconds + at_second.seconds
     if at_first.memory is None or at_second.memory is None or at_first.work is None or at_second.work is None:
         # If a shallow model does not compile, a deep one will not either. The line says about how much it would want.
         needs = [c.wanted if c.memory is None else c.memory.total for c in (at_first, at_second)]
         wanted = None if needs[0] is None or needs[1] is None else max(line(needs[0], needs[1]), needs[1])
-        return Compiled(None, wanted, None, useful, compile_seconds)
+        return Compiled(None, wanted, None, useful_flops, compile_seconds)
     sizes = zip(_sizes(at_first.memory), _sizes(at_second.memory), strict=True)
     memory = Memory(*(max(line(a, b), 0.0) for a, b in sizes))
     # Collectives of two depths share no channels, so they are compared by kind.
@@ -60,7 +60,7 @@ def scale_to_depth(at_first: Compiled, at_second: Compiled, first: int, second: 
     work = Count(
         line(at_first.work.flops, at_second.work.flops), line(at_first.work.bytes, at_second.work.bytes), sent_bytes
     )
-    return Compiled(memory, None, work, useful, compile_seconds)
+    return Compiled(memory, None, work, useful_flops, compile_seconds)
 
 
 def _sizes(memory: Memory) -> tuple[float, float, float, float]:

@@ -65,23 +65,23 @@ def nearest_that_fits(
     for candidate in sorted(_candidates(plan), key=lambda c: (c.distance, chips_in(c.topology))):
         if tried == tries:
             break
-        if any(guess > plan.limit for guess in _guesses(plan, candidate, correction).values()):
+        if any(guessed_bytes > plan.limit for guessed_bytes in _guesses(plan, candidate, correction).values()):
             continue
         # The guess fits: compile, stopping at the first executable that does not.
         job = with_settings(plan.job, **candidate.settings)
         log(f"trying {candidate.topology} {candidate.settings}")
         try:
-            other = make_plan(job, candidate.topology, plan.limit, cache, log, True, full_depth)
+            candidate_plan = make_plan(job, candidate.topology, plan.limit, cache, log, True, full_depth)
         except UserError:  # the mesh does not divide the model or the rows
             continue
         tried += 1
-        if other.fits:
-            return FittingSetting(changed_flags(plan, other), other, tried)
+        if candidate_plan.fits:
+            return FittingSetting(changed_flags(plan, candidate_plan), candidate_plan, tried)
         # The guess was too low. Guesses for later candidates are raised by as much.
-        for phase in other.phases:
-            guess = _guesses(plan, candidate, {}).get(phase.name)
-            if guess and phase.needs and phase.needs > guess:
-                correction[phase.name] = max(correction.get(phase.name, 1.0), phase.needs / guess)
+        for phase in candidate_plan.phases:
+            guessed_bytes = _guesses(plan, candidate, {}).get(phase.name)
+            if guessed_bytes and phase.needs and phase.needs > guessed_bytes:
+                correction[phase.name] = max(correction.get(phase.name, 1.0), phase.needs / guessed_bytes)
     return None
 
 
@@ -220,7 +220,7 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
     cache_factor = job.max_concurrent / plan.job.max_concurrent * (old_chips / new_chips)
     # By the last word of a kind ("student's cache"); everything else is split as the parameters are.
     factors = {"cache": cache_factor, "weights": old_weight_shards / new_weight_shards}
-    guesses = {}
+    guessed_bytes = {}
     for phase in plan.phases:
         state = sum(
             size * factors.get(kind.split()[-1], old_param_shards / new_param_shards)
@@ -234,8 +234,8 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
             # A first guess of what recomputing layers saves; the correction learns how wrong it is.
             if job.model.remat and not plan.job.model.remat:
                 factor /= 2
-        guesses[phase.name] = (state + _temporaries(phase) * factor) * correction.get(phase.name, 1.0)
-    return guesses
+        guessed_bytes[phase.name] = (state + _temporaries(phase) * factor) * correction.get(phase.name, 1.0)
+    return guessed_bytes
 
 
 def _temporaries(phase: PhasePlan) -> float:

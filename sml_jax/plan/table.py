@@ -106,8 +106,8 @@ def print_plan(plan: Plan, found: FittingSetting | None, console: Console) -> No
             console.print(f"{name}: at most {rate:,.0f} dialogues an hour, every call at its peak", soft_wrap=True)
     # The verdict, and the nearest setting that fits.
     if plan.fits:
-        room = "" if plan.limit is None else f" in {plan.limit / GIB:.2f} GiB a chip"
-        console.print(f"it fits{room}", style="green")
+        limit_text = "" if plan.limit is None else f" in {plan.limit / GIB:.2f} GiB a chip"
+        console.print(f"it fits{limit_text}", style="green")
         return
     console.print("it does not fit", style="red")
     for phase in plan.phases:
@@ -161,24 +161,24 @@ def _work_table(plan: Plan) -> Table:
 def _work_row(planned: ExecutablePlan, chips: int) -> list[str]:
     """The cells of a row of the work table, after the name."""
     work, useful = planned.compiled.work, planned.compiled.useful_flops
-    calls = f"{planned.executable.calls:,}"
+    calls_text = f"{planned.executable.calls:,}"
     # Without a compiled module only the arithmetic that was asked for is known; it is in brackets.
     if work is None:
-        return [calls, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
+        return [calls_text, f"({useful / chips / 1e9:,.1f})", "", "", "", "", "", "not compiled"]
     sent_by_kind = work.by_kind()
     sent_bytes = sum(sent_by_kind.values())
     most_sent = max(sent_by_kind, key=lambda kind: sent_by_kind[kind]) if sent_bytes else ""
     # Above 1: devices do work that was asked for once, or do it again in the backward pass.
     repeated = work.flops * chips / useful if useful else 1.0
-    time = "" if planned.seconds is None else f"{planned.seconds * 1e3:,.2f}"
+    time_text = "" if planned.seconds is None else f"{planned.seconds * 1e3:,.2f}"
     return [
-        calls,
+        calls_text,
         f"{work.flops / 1e9:,.1f}",
         f"x {repeated:.2f}" if repeated > 1.02 else "",
         f"{work.bytes / 1e9:,.2f}",
         f"{sent_bytes / 1e9:,.2f}" if sent_bytes else "",
         most_sent,
-        time,
+        time_text,
         planned.binds,
     ]
 

@@ -38,10 +38,10 @@ def parse_topology(text: str) -> tuple[Chip, str | None]:
     if not colon:
         return chip, None
     # Simulated devices come in any number.
-    known = shape in chip.slices or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,3}", shape))
-    if not known:
-        near = nearest(shape, chip.slices)
-        hint = f"did you mean {kind}:{near[0]}? " if near else ""
+    is_known = shape in chip.slices or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,3}", shape))
+    if not is_known:
+        suggestions = nearest(shape, chip.slices)
+        hint = f"did you mean {kind}:{suggestions[0]}? " if suggestions else ""
         raise UserError(f"--topology={text}: no such slice; {hint}there are {', '.join(chip.topologies)}")
     return chip, f"{kind}:{shape}"
 
@@ -92,5 +92,5 @@ def devices_of(topology: str) -> Sequence[Any]:
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
     except Exception as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"--topology={topology}: libtpu gives no such slice ({first})") from error
+        first_line = str(error).splitlines()[0]
+        raise UserError(f"--topology={topology}: libtpu gives no such slice ({first_line})") from error

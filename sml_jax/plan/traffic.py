@@ -50,26 +50,26 @@ def call_bytes(module: Module, computation: Computation, instruction: Instructio
         return 0.0
     operands = [computation.instructions[name].shapes for name in instruction.operands]
     results = _results(instruction)
-    written = float(sum(shape.main_bytes for shape in results))
+    written_bytes = float(sum(shape.main_bytes for shape in results))
     if opcode == "fusion":
         fused = module.computations[instruction.called("calls")[0]]
-        read = sum(
+        read_bytes = sum(
             min(_fusion_reads(module, fused, i), float(sum(shape.main_bytes for shape in shapes)))
             for i, shapes in enumerate(operands)
             if any(shape.main_bytes for shape in shapes)
         )
-        return float(read + (_fusion_writes(module, fused) if written else 0.0))
+        return float(read_bytes + (_fusion_writes(module, fused) if written_bytes else 0.0))
     if opcode == "dynamic-update-slice":
         # The update is read and written; the rest of the array stays where it is.
-        read = sum(shape.main_bytes for shape in operands[1])
-        return float(read + (operands[1][0].bytes if written else 0))
+        read_bytes = sum(shape.main_bytes for shape in operands[1])
+        return float(read_bytes + (operands[1][0].bytes if written_bytes else 0))
     if opcode == "scatter":
         # What is there, the update, and their combination.
-        return 3.0 * sum(shape.bytes for shape in operands[-1]) if written else 0.0
+        return 3.0 * sum(shape.bytes for shape in operands[-1]) if written_bytes else 0.0
     if opcode.removesuffix("-start") in _SLICES:
-        sliced = sum(shape.bytes for shape in results)
-        return written + (sliced if _in_main_memory(operands[0]) else 0.0)
-    return written + sum(shape.main_bytes for shapes in operands for shape in shapes)
+        sliced_bytes = sum(shape.bytes for shape in results)
+        return written_bytes + (sliced_bytes if _in_main_memory(operands[0]) else 0.0)
+    return written_bytes + sum(shape.main_bytes for shapes in operands for shape in shapes)
 
 
 def _results(instruction: Instruction) -> tuple[Shape, ...]:

@@ -32,9 +32,9 @@ def _equation_flops(equation: Any, loop_steps: int | None) -> float:
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[d] for d in contracted)
     if name == "conv_general_dilated":
         # Every number of the result is a sum over the kernel's spatial dimensions and its input features.
-        numbers, kernel = params["dimension_numbers"], equation.invars[1].aval.shape
-        summed = math.prod(kernel[d] for d in numbers.rhs_spec[1:])
-        return 2.0 * math.prod(equation.outvars[0].aval.shape) * summed
+        dimensions, kernel = params["dimension_numbers"], equation.invars[1].aval.shape
+        summed_size = math.prod(kernel[d] for d in dimensions.rhs_spec[1:])
+        return 2.0 * math.prod(equation.outvars[0].aval.shape) * summed_size
     if name == "cond":
         return max(traced_flops(branch, loop_steps) for branch in params["branches"])
     if name == "pallas_call" and params.get("cost_estimate") is not None:

@@ -21,15 +21,15 @@ def build() -> bytes:
     Its pieces are special tokens, the world's phrases, single characters and the 256 bytes, so that every text can be
     encoded.
     """
-    out = io.BytesIO()
+    model_file = io.BytesIO()
     # Three pieces for padding, unknown and begin; then controls, bytes, phrases and characters.
-    size = 3 + len(CONTROLS) + 256 + len(PHRASES) + len(set(CHARACTERS))
+    piece_count = 3 + len(CONTROLS) + 256 + len(PHRASES) + len(set(CHARACTERS))
     sentencepiece.SentencePieceTrainer.train(
         # The trainer needs some text; the pieces do not depend on what it says.
         sentence_iterator=iter([c * 3 for c in CHARACTERS if c.strip()] * 3 + ["a b c"]),
-        model_writer=out,
+        model_writer=model_file,
         model_type="char",
-        vocab_size=size,
+        vocab_size=piece_count,
         hard_vocab_limit=False,
         character_coverage=1.0,
         byte_fallback=True,
@@ -44,7 +44,7 @@ def build() -> bytes:
         eos_id=-1,
         minloglevel=2,
     )
-    return out.getvalue()
+    return model_file.getvalue()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -72,13 +72,13 @@ def _name(ending: Ending, texts: dict[str, str]) -> str:
     """A test's number with its text, or with the line that failed where it has many."""
     if not ending.at.startswith("test "):
         return ending.at
-    text = texts.get(ending.at, "")
+    test_text = texts.get(ending.at, "")
     # The report names the test and its lines as "test 1:2-3".
-    place = re.fullmatch(r"(.*):(\d+)(?:-(\d+))?", ending.words[4] if len(ending.words) > 4 else "")
-    if place and (place[1] != ending.at or len(text.strip().splitlines()) > 1):
-        lines = texts.get(place[1], "").splitlines()
-        text = "\n".join(lines[int(place[2]) - 1 : int(place[3] or place[2])]) or text
-    return f"{ending.at} ({one_line(text, _NAME_CHARACTERS)})"
+    place_match = re.fullmatch(r"(.*):(\d+)(?:-(\d+))?", ending.words[4] if len(ending.words) > 4 else "")
+    if place_match and (place_match[1] != ending.at or len(test_text.strip().splitlines()) > 1):
+        lines = texts.get(place_match[1], "").splitlines()
+        test_text = "\n".join(lines[int(place_match[2]) - 1 : int(place_match[3] or place_match[2])]) or test_text
+    return f"{ending.at} ({one_line(test_text, _NAME_CHARACTERS)})"
 
 
 def _how(ending: Ending, limits: Limits, code: str) -> str:

@@ -178,11 +178,11 @@ class CodeTask:
 def _check(place: str, rows: Sequence[CodeProblem]) -> None:
     """Raises a UserError for a problem that could not be judged, or whose id another has."""
     ids: set[str] = set()
-    for row in rows:
-        if row.id in ids:
-            raise UserError(f'{place}: the id "{row.id}" is there twice: make ids unique')
-        ids.add(row.id)
-        if not row.tests and not row.cases:
-            raise UserError(f"{place}: {row.id} has neither tests nor cases: leave it out or give one")
-        if not row.entry and any(isinstance(case, CallCase) for case in row.cases):
-            raise UserError(f"{place}: {row.id} has cases that call a function: name it in entry")
+    for problem in rows:
+        if problem.id in ids:
+            raise UserError(f'{place}: the id "{problem.id}" is there twice: make ids unique')
+        ids.add(problem.id)
+        if not problem.tests and not problem.cases:
+            raise UserError(f"{place}: {problem.id} has neither tests nor cases: leave it out or give one")
+        if not problem.entry and any(isinstance(case, CallCase) for case in problem.cases):
+            raise UserError(f"{place}: {problem.id} has cases that call a function: name it in entry")

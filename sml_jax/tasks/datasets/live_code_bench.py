@@ -49,7 +49,7 @@ def live_code_bench(
     Raises:
       UserError: a file cannot be read, too many rows are bad, or a date cannot be read.
     """
-    first, last = _day(start_date, "start_date", date.min), _day(end_date, "end_date", date.max)
+    first_day, last_day = _day(start_date, "start_date", date.min), _day(end_date, "end_date", date.max)
     paths = [path] if isinstance(path, str | Path) else list(path)
 
     def build(row: Mapping[str, Any], label: str) -> CodeProblem:
@@ -57,7 +57,7 @@ def live_code_bench(
             day = datetime.fromisoformat(text(row, "contest_date")).date()
         except ValueError as error:
             raise error if isinstance(error, BadRow) else BadRow('field "contest_date" is not a date') from None
-        if not first <= day <= last:
+        if not first_day <= day <= last_day:
             raise LeftOut(f"contest_date outside {start_date or '...'} to {end_date or '...'}")
         return _problem(row)
 

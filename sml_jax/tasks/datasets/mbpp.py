@@ -67,9 +67,9 @@ def mbpp(
 def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) -> tuple[str, CodeProblem]:
     """(split, problem) of a row."""
     # The split is the paper's, by number.
-    number = row.get("task_id")
-    split = next((name for name, numbers in _SPLITS.items() if number in numbers), None)
-    if split is None or isinstance(number, bool):
+    task_number = row.get("task_id")
+    split = next((name for name, split_range in _SPLITS.items() if task_number in split_range), None)
+    if split is None or isinstance(task_number, bool):
         raise BadRow('field "task_id" is not a number from 1 to 974')
     tests = texts(row, "test_list")
     if not tests:
@@ -84,7 +84,7 @@ def _problem(row: Mapping[str, Any], shown_tests: int, challenge_tests: bool) ->
     if shown_tests:
         question += _TESTS + "\n".join(tests[:shown_tests])
     return split, CodeProblem(
-        id=f"mbpp:{number}",
+        id=f"mbpp:{task_number}",
         question=question,
         answer=code,
         domain="mbpp",

@@ -131,8 +131,8 @@ def open_folder(folder: Path, make: Callable[[Mapping[str, Any]], P]) -> dict[st
             f'{folder} is not in a format read by position: prepare it anew with file_format="array_record"'
         ) from None
     except Exception as error:  # TFDS, protobuf and array_record have errors of their own for a damaged folder
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read {folder} ({why}): remove it, and prepare it anew") from None
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read {folder} ({first_line}): remove it, and prepare it anew") from None
 
 
 def _digest(paths: Iterable[str | Path], options: Mapping[str, object]) -> str:

@@ -31,5 +31,5 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     # A text column need not hold UTF-8, and a damaged file may claim any size.
     except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read {path} ({why}): give the path of a Parquet file") from None
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read {path} ({first_line}): give the path of a Parquet file") from None

@@ -64,11 +64,11 @@ def located_rows(path: Path) -> Iterator[Row]:
 
 def _labelled(path: Path) -> Iterator[tuple[int, str, object]]:
     """Number, label and value of each row: an array may hold all its elements in one line."""
-    previous, in_line = 0, 0
+    previous_number, row_in_line = 0, 0
     for number, value in _numbered(path):
-        in_line = in_line + 1 if number == previous else 1
-        previous = number
-        yield number, str(number) if in_line == 1 else f"{number}.{in_line}", value
+        row_in_line = row_in_line + 1 if number == previous_number else 1
+        previous_number = number
+        yield number, str(number) if row_in_line == 1 else f"{number}.{row_in_line}", value
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, object]]:

@@ -69,32 +69,32 @@ def read_rows(
     if max_rows is not None and max_rows < 1:
         raise UserError(f"max_rows is {max_rows}: give at least 1, or None for all rows")
     items: list[T] = []
-    bad: list[str] = []
-    left_out: Counter[str] = Counter()
-    total = 0
+    bad_rows: list[str] = []
+    left_out_counts: Counter[str] = Counter()
+    total_rows = 0
     # Rows are read one by one; each is built, reported as bad, or left out for a reason that is counted.
     for row in located_rows(user_path(path)):
-        if max_rows is not None and total == max_rows:
+        if max_rows is not None and total_rows == max_rows:
             break
-        total += 1
+        total_rows += 1
         try:
             items.append(build(_object(row.value), row.label))
         except BadRow as why:
-            bad.append(f"{row.file}:{row.number}: {why}")
-            if len(bad) <= _MAX_REPORTED:
-                _log.warning("%s; row left out", bad[-1])
+            bad_rows.append(f"{row.file}:{row.number}: {why}")
+            if len(bad_rows) <= _MAX_REPORTED:
+                _log.warning("%s; row left out", bad_rows[-1])
         except LeftOut as why:
-            left_out[str(why)] += 1
+            left_out_counts[str(why)] += 1
     # Then a word on all that was not built, and an error where it is too much.
-    if len(bad) > _MAX_REPORTED:
-        _log.warning("%s: %d rows left out in all", path, len(bad))
-    for reason, count in left_out.items():
-        _log.warning("%s: left out %d of %d rows: %s", path, count, total, reason)
-    if len(bad) > max_bad_fraction * total:
-        raise UserError(f"{len(bad)} of {total} rows cannot be used, the first is {bad[0]}: {cure}")
-    if not total:
+    if len(bad_rows) > _MAX_REPORTED:
+        _log.warning("%s: %d rows left out in all", path, len(bad_rows))
+    for reason, count in left_out_counts.items():
+        _log.warning("%s: left out %d of %d rows: %s", path, count, total_rows, reason)
+    if len(bad_rows) > max_bad_fraction * total_rows:
+        raise UserError(f"{len(bad_rows)} of {total_rows} rows cannot be used, the first is {bad_rows[0]}: {cure}")
+    if not total_rows:
         raise UserError(f"{path} has no rows: give a file with one JSON object a line")
-    return Rows(tuple(items), len(bad), dict(left_out))
+    return Rows(tuple(items), len(bad_rows), dict(left_out_counts))
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -33,12 +33,12 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
     """
     bare.prepare_interpreter(request["paths"])
     claim = bare.reporter(claims)
-    name = request["candidate"]
-    handles.line_of = lambda error: _line(error, name)
+    candidate_name = request["candidate"]
+    handles.line_of = lambda error: _line(error, candidate_name)
 
     def out_of_time(_: int, frame: Any) -> None:
         # The innermost line of the candidate's own code that is running.
-        while frame is not None and frame.f_code.co_filename != name:
+        while frame is not None and frame.f_code.co_filename != candidate_name:
             frame = frame.f_back
         claim("end", "time", str(frame.f_lineno) if frame else "")
         _exit(1)
@@ -51,16 +51,16 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
     sys.modules[module.__name__] = module
     namespace = module.__dict__
     setup_classes: dict[str, type] = {}
-    for part, source in request["parts"]:
-        claim("at", part)
+    for part_name, source in request["parts"]:
+        claim("at", part_name)
         try:
-            _exec(_compile(source, part, "exec", 0, True), namespace)
+            _exec(_compile(source, part_name, "exec", 0, True), namespace)
         except _anything as error:
             if is_main_program and isinstance(error, SystemExit):
                 break
-            claim("end", *_failure(error, name))
+            claim("end", *_failure(error, candidate_name))
             _exit(1)
-        if part != name:
+        if part_name != candidate_name:
             setup_classes = bare.own_classes(namespace)
             after_setup = dict(namespace)
 
@@ -73,9 +73,9 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
         claim("end", "passed")
         _exit(0)
     # With tests, this process only answers the judge from now on.
-    end = _CandidateEnd(reading, writing, setup_classes, namespace, after_setup)
+    wire_end = _CandidateEnd(reading, writing, setup_classes, namespace, after_setup)
     try:  # noqa: SIM105 - contextlib costs milliseconds
-        end.serve()
+        wire_end.serve()
     except _anything:
         pass
     _exit(0)

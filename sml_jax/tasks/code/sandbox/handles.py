@@ -82,9 +82,9 @@ class Handles:
         number = remote_number(value)
         if number is not None:
             return b"y", b"%d" % number
-        known = _well_known_name(value)
-        if known:
-            return b"k", known.encode()
+        well_known_name = _well_known_name(value)
+        if well_known_name:
+            return b"k", well_known_name.encode()
         kind = type(value)
         type_name = str(getattr(kind, "__name__", "object"))[:_NAME_CHARACTERS]
         if self.classes.get(type_name) is kind or type_name in self.twins:

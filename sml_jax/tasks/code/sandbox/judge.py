@@ -40,16 +40,16 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
     sys.modules["solution"] = setup
 
     # The candidate answers when its code has run. Only then does the setup run here, too.
-    end = _JudgeEnd(reading, writing, say)
-    names = set(end.ask("names"))
-    for part, source in request["parts"][:-1]:
+    wire_end = _JudgeEnd(reading, writing, say)
+    names = set(wire_end.ask("names"))
+    for part_name, source in request["parts"][:-1]:
         try:
-            exec(compile(source, part, "exec", 0, True), setup.__dict__)
+            exec(compile(source, part_name, "exec", 0, True), setup.__dict__)
         except BaseException as error:
-            say("at", part)
+            say("at", part_name)
             say("end", "error", type(error).__name__[:100], str(error)[:300], "", "")
             os._exit(1)
-    end.classes = bare.own_classes(setup.__dict__)
+    wire_end.classes = bare.own_classes(setup.__dict__)
 
     # All tests are compiled before the first runs: together they tell which names they want of the candidate.
     recorded: dict[str, list[Any]] = {}  # by test: one may define what another calls
@@ -65,14 +65,14 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
         except BaseException as error:
             compiled.append((name, error))
     shadowing = {request["entry"]} if request["entry"] else name_usage.shadowed_builtin(usages, setup.__dict__)
-    namespace = Namespace(end, names, setup.__dict__, shadowing)
+    namespace = Namespace(wire_end, names, setup.__dict__, shadowing)
 
-    for name, code in compiled:
+    for name, compiled_test in compiled:
         say("at", name)
         try:
-            if isinstance(code, BaseException):
-                raise code
-            exec(code, namespace)
+            if isinstance(compiled_test, BaseException):
+                raise compiled_test
+            exec(compiled_test, namespace)
         except BaseException as error:
             say("end", *_failure(error, recorded))
             os._exit(1)

@@ -143,10 +143,10 @@ class Peer(Handles):
         finally:
             self._relock()
         # What came by value goes back by value where it was changed in place, and else as a reference.
-        known = {id(value): (position, value) for position, value in enumerate(reader.mutables)}
+        known_objects = {id(value): (position, value) for position, value in enumerate(reader.mutables)}
         pairs = zip(reader.mutables, reader.before)  # noqa: B905
         changed = [value for value, before in pairs if _changed(value, before)]
-        self._send(b"!", self._encode_answer(result, known, changed))
+        self._send(b"!", self._encode_answer(result, known_objects, changed))
 
     def _encode_answer(self, result: tuple[str, Any], known: dict[int, tuple[int, Any]], changed: list[Any]) -> bytes:
         """The message of an answer; where it cannot be written, one that says the error."""

@@ -117,9 +117,9 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
             folder = tempfile.mkdtemp(prefix="run_tests_")
             stack.callback(walls.remove_folder, folder)
         # The tests travel in a file of their own, which the judge alone reads.
-        tests = stack.enter_context(tempfile.TemporaryFile())
-        marshal.dump(list(run.tests), tests)
-        tests.seek(0)
+        tests_file = stack.enter_context(tempfile.TemporaryFile())
+        marshal.dump(list(run.tests), tests_file)
+        tests_file.seek(0)
         program = stack.enter_context(tempfile.TemporaryFile())
         marshal.dump(_modules(), program)
         files = dict(claims=claims[1].number, report=report[1].number, status=status[1].number, control=control)
@@ -137,7 +137,7 @@ def _attempt(run: Run, limits: Limits, behind: walls.Walls) -> Ending:
             scratch_bytes=walls.SCRATCH_BYTES,
             scratch_files=walls.SCRATCH_FILES,
             paths=walls.package_folders(),
-            files={**files, "tests": tests.fileno()},
+            files={**files, "tests": tests_file.fileno()},
         )
         marshal.dump(request, program)
         program.seek(0)

@@ -99,9 +99,9 @@ def _command(bubblewrap: str) -> tuple[str, ...]:
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command.append("--as-pid-1")  # when the launcher leaves, all is dead, and no zombie is left for others to reap
     # Bind mounts, shortest path first, leaving out what lies in a folder that is mounted already.
-    covered: list[str] = []
+    mounted_folders: list[str] = []
     for path in sorted([*readable_paths(), python_executable()], key=len):
-        if any(path.startswith(folder + "/") for folder in covered):
+        if any(path.startswith(folder + "/") for folder in mounted_folders):
             continue
         if path in _DEVICES:
             command += ["--dev-bind", path, path]
@@ -109,7 +109,7 @@ def _command(bubblewrap: str) -> tuple[str, ...]:
             command += ["--symlink", os.readlink(path), path]
         else:
             command += ["--ro-bind", path, path]
-            covered.append(path)
+            mounted_folders.append(path)
     command += ["--size", str(SCRATCH_BYTES), "--perms", "0700", "--tmpfs", SCRATCH, "--chdir", SCRATCH]
     return (*command, "--remount-ro", "/", "--")
 

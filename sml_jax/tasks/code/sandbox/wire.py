@@ -174,18 +174,18 @@ class Writer:
             return self.add(tag, str(value).encode())
         if tag == b"R":
             return self.add(tag, self.refs((value.numerator, value.denominator)))
-        head = full_name.encode() + b" "
+        type_prefix = full_name.encode() + b" "
         if full_name == "datetime.timedelta":
-            return self.add(tag, head + self.refs((value.days, value.seconds, value.microseconds)))
+            return self.add(tag, type_prefix + self.refs((value.days, value.seconds, value.microseconds)))
         if full_name == "datetime.timezone":
-            return self.add(tag, head + self.refs((value.utcoffset(None),)))
+            return self.add(tag, type_prefix + self.refs((value.utcoffset(None),)))
         # A time in a zone of a class of its own does not travel by value.
         zone = getattr(value, "tzinfo", None)
         if zone is not None and type(zone).__name__ != "timezone":
             tag, payload = self._encode(self, value)
             return self.add(tag, payload)
         fields = [getattr(value, name) for name in _DATETIME_FIELDS[full_name]]
-        return self.add(tag, head + self.refs(fields if full_name == "datetime.date" else [*fields, zone]))
+        return self.add(tag, type_prefix + self.refs(fields if full_name == "datetime.date" else [*fields, zone]))
 
     def _array(self, value: Any) -> int:
         """The node of an array or scalar of numpy: type, shape, whether it is a scalar, and its little-endian bytes."""
