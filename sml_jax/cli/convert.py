@@ -86,7 +86,7 @@ def _from_hugging_face(
     overwrite: bool,
     progress: ReportProgress,
 ) -> None:
-    """Writes a model folder of ours."""
+    """Writes a Hugging Face model as a model folder of ours."""
     from sml_jax.models.hf.checkpoint import load_model, save_model
     from sml_jax.models.hf.new_folder import check_free, folder_at_once
     from sml_jax.models.hf.save import copy_text_files
@@ -110,7 +110,7 @@ def _to_hugging_face(
     overwrite: bool,
     progress: ReportProgress,
 ) -> None:
-    """Writes a Hugging Face folder."""
+    """Writes a model of ours as a Hugging Face folder."""
     from sml_jax.models.hf.checkpoint import load_model
     from sml_jax.models.hf.new_folder import check_free
     from sml_jax.models.hf.save import save_hf
@@ -148,7 +148,7 @@ def _parse(argv: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _progress(title: str) -> Iterator[ReportProgress]:
-    """Yields a function that shows how many tensors are done."""
+    """Yields a function to be called with (tensors done, all), which shows them."""
     from sml_jax.run.io.display import Progress
 
     # The line on the terminal begins with the first tensor, when their number is known.

@@ -105,6 +105,7 @@ class ContextBudget:
         return self._fits(live, self.costs.student_reply, self.costs.teacher_reply)
 
     def _fits(self, live: LiveDialogue, student_reply: int, teacher_reply: int) -> bool:
+        """Whether a student turn fits in both contexts after replies of so many tokens."""
         costs = self.costs
         teacher_length = len(live.teacher_context) + teacher_reply + costs.teacher_turn + costs.question
         student_length = len(live.student_context.tokens) + student_reply + costs.student_turn
@@ -156,7 +157,7 @@ def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: Dialo
 
 
 def _openings(framing: Framing, task: Task, problems: Sequence[Problem]) -> list[tuple[int, int]]:
-    """Tokens that open the student's and the teacher's context, for each problem that can be written as tokens."""
+    """Numbers of tokens that open the contexts of student and teacher, for each problem that tokens can express."""
     lengths, first_failure = [], None
     for problem in problems:
         # A framing or a task of one's own may raise anything about a problem's text.

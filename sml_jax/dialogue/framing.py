@@ -215,6 +215,7 @@ class MessageFraming:
         return self.messages.text("\n\n")
 
     def _close_turn(self) -> list[int]:
+        """The tokens that close a message of either side."""
         return [*self.messages.stop_ids[:1], *self.messages.after]
 
 

@@ -63,7 +63,7 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
 
 
 def _judge(task: Task, items: Sequence[Item], retries: int) -> list[Judged]:
-    """`judge` in this process."""
+    """`judge` for this process's share of the items."""
     if not items:
         return []
     # 1. All items in one call, which nearly always works.

@@ -176,7 +176,7 @@ class ModelTeacher(Teacher):
         return Reply(message.text, tokens, own_tokens, message.fact)
 
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
-        """A sampled turn as a reply, without text if it marks nothing that can be said to the student."""
+        """Makes a reply of a sampled turn; its text is None if nothing in the turn may be said to the student."""
         # Thinking stays out: only what is marked as feedback is public.
         public_tokens = self._framing.feedback(utterance.tokens)
         if public_tokens is None:

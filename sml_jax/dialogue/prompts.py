@@ -121,13 +121,20 @@ def fill(template: str, **fields: str) -> str:
 
 
 def _around(template: str, name: str) -> tuple[str, str]:
+    """The texts before and after the one field of a template."""
     before, _, _, after = _FIELD.split(template)  # one field: text, mark, name, text
     return before, after
 
 
 @lru_cache(maxsize=256)
 def _load(name: str, required: Collection[str], known: Collection[str]) -> str:
-    """A template's text, after a check of its fields."""
+    """Reads a template and checks its fields.
+
+    Args:
+      name: as for `load_prompt`.
+      required: fields that it must have.
+      known: fields that it may have.
+    """
     try:
         # A single word is a shipped prompt; a file of one's own has a dot or a slash in its name.
         path = FOLDER / f"{name}.txt" if re.fullmatch(r"\w+", name) else user_path(name)

@@ -198,7 +198,14 @@ def unrevealed(problem: Problem, revealed: Sequence[int]) -> list[int]:
 
 
 def _faithful(words: str, shard: str, withheld: Sequence[str], public: Sequence[str]) -> bool:
-    """Whether words may be told in a shard's place: they hold all its numbers, and nothing that is withheld."""
+    """Whether a user may tell a shard in these words: they hold all its numbers, and nothing that is withheld.
+
+    Args:
+      words: what the user would say.
+      shard: the shard that the words stand for.
+      withheld: the other unrevealed shards.
+      public: the question and the shards that were told before.
+    """
     if not _numbers(shard) <= _numbers(words) or any(
         _plain(withheld_text) in _plain(words) for withheld_text in withheld
     ):
@@ -209,10 +216,12 @@ def _faithful(words: str, shard: str, withheld: Sequence[str], public: Sequence[
 
 
 def _numbers(text: str) -> set[str]:
+    """The numbers in a text, without commas."""
     return {number.replace(",", "") for number in _NUMBER.findall(text)}
 
 
 def _plain(text: str) -> str:
+    """A text in lower case, with single spaces and no full stop at its end."""
     return " ".join(text.casefold().split()).rstrip(".")
 
 

@@ -150,6 +150,7 @@ class StudentSide:
             return verdicts()
 
     def _note_verdict(self, live: LiveDialogue, verdict: Judged) -> None:
+        """Adds a verdict to its dialogue, or drops the dialogue if there is none."""
         if isinstance(verdict, Unjudged):
             live.drop(VERIFIER, verdict.error)
         elif not live.dropped:

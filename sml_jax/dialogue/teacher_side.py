@@ -175,6 +175,7 @@ class TeacherSide:
         return answered
 
     def _ask(self, requests: Sequence[Request]) -> None:
+        """Hands requests to the teacher, in the processes that ask it."""
         if self._asks and requests:
             self._teacher.start(requests)
 
@@ -189,7 +190,13 @@ class TeacherSide:
         return {dialogue_id: _from_json(values) for dialogue_id, values in broadcast(_to_json(ready))}
 
     def _passes(self, live: LiveDialogue, reply: Reply, draw: int) -> bool:
-        """Whether a reply may be said. What is wrong with it is counted once a turn, however often it is drawn."""
+        """Whether a reply may be said to the student.
+
+        A leak or a missing feedback block is counted for the first reply to a turn only.
+
+        Args:
+          draw: how many replies to this turn were refused before.
+        """
         if reply.text is None:
             live.unmarked += draw == 0
             return False

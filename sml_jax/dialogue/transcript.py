@@ -169,6 +169,7 @@ class StudentContext:
         sampling_logprob: Sequence[float],
         turn: int,
     ) -> None:
+        """Appends tokens that all have the same part in the Transcript."""
         n = len(tokens)
         self.tokens += tokens
         self.student += [student] * n

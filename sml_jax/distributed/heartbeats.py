@@ -167,5 +167,5 @@ class Heartbeats:
 
 
 def _by_process(entries: Mapping[str, bytes]) -> dict[int, Any]:
-    """Entries of the store, whose names are numbers of processes, by process."""
+    """Entries of the store whose names are process ids, by process id."""
     return {int(name): value for name, value in entries.items()}

@@ -178,10 +178,10 @@ def _with_repeats(turns: Sequence[tuple[str, Label]]) -> list[tuple[Label, bool]
     labelled: list[tuple[Label, bool]] = []
     for text, label in turns:
         # Spaces aside, for a student may break its lines otherwise.
-        spaced_text = " ".join(text.split())
-        labelled.append((label, label == "answer" and spaced_text in earlier_answers))
+        text_with_single_spaces = " ".join(text.split())
+        labelled.append((label, label == "answer" and text_with_single_spaces in earlier_answers))
         if label == "answer":
-            earlier_answers.add(spaced_text)
+            earlier_answers.add(text_with_single_spaces)
     return labelled
 
 

@@ -55,7 +55,7 @@ class LanguageLabeller:
 
     @cached_property
     def _template(self) -> tuple[str, str]:
-        """The prompt before and after the utterance."""
+        """The prompt's texts before and after the utterance."""
         # The prompt is split at a sign that it cannot hold.
         before, after = fill(load_prompt(self.prompt, "utterance"), utterance="\0").split("\0")
         return before, after

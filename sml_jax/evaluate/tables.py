@@ -189,6 +189,7 @@ def _in_order(names: Mapping[str, Any], first: Sequence[str]) -> list[str]:
 
 
 def _outcome(dialogue: Dialogue) -> str:
+    """How a dialogue ended, for a heading."""
     if dialogue.solved_turn:
         return f"solved at turn {dialogue.solved_turn}"
     return f"not solved in {len(dialogue.verdicts)} turns"

@@ -155,7 +155,7 @@ def default_search_paths() -> tuple[str, str]:
 
 
 def _add_override(names: Names, override: Binding) -> None:
-    """Checks that an override names something that is there, and takes it in."""
+    """Checks that an override names something that exists, and adds it to `names`."""
     if override.macro:
         known_macros = {*names.macros, *names.used_macros()}
         if override.macro not in known_macros:
@@ -187,7 +187,7 @@ def _override_as_gin(names: Names, override: Binding, value: str) -> str:
 
 
 def _as_file(part: GinText) -> io.StringIO:
-    """A text as an open file, whose name gin's errors give."""
+    """A text as an open file with a name, which gin's errors then mention."""
     file = io.StringIO(part.text)
     file.name = part.path
     return file

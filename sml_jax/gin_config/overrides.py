@@ -102,5 +102,6 @@ def parse_override(text: str, imports: Mapping[str, Import]) -> Binding:
 
 
 def _check_key(flag: str) -> None:
+    """Raises UserError unless what follows `--gin.` is a gin name."""
     if not _KEY.fullmatch(flag.removeprefix("--gin.")):
         raise UserError(f"{flag} is no gin name: write --gin.MACRO=VALUE or --gin.module.Thing.parameter=VALUE")

@@ -302,7 +302,7 @@ def _text(path: str) -> str:
 
 
 def _reason(error: SyntaxError) -> str:
-    """What gin has against a line, without what Python prints of objects."""
+    """Gin's objection to a line, without object addresses that Python would print."""
     message = re.sub(r"\s+", " ", error.msg)
     # Python's words for a bare word do not say that the quotes are missing.
     bare_word = re.search(r"Failed to parse token '(.*)'", message)

@@ -70,7 +70,7 @@ def _set_aside(path: Path, trouble: str) -> str:
 
 
 def _free_path(folder: Path, name: str) -> Path:
-    """A path in `folder` that nothing has: `name`, or `name` with a number."""
+    """A path in `folder` that does not exist yet: `name`, or `name` with a number after it."""
     # The same step may have been damaged before.
     folder.mkdir(parents=True, exist_ok=True)
     taken_count = sum(path.name.partition("-")[0] == name for path in folder.iterdir())

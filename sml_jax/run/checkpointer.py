@@ -192,14 +192,14 @@ class Checkpointer:
         raise FileNotFoundError(f"no checkpoint of step {self._step_being_written} below {self._folder}")
 
     def _check_room(self, *trees: Any) -> None:
-        """Raises OSError where the disk has no room: sooner, and with fewer words, than writing would."""
+        """Raises OSError if the disk has too little room, with a clearer text than a failed write would have."""
         needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _BYTES_BESIDE_ARRAYS
         free_bytes = int(run_on_primary(lambda: shutil.disk_usage(self._folder).free))
         if free_bytes < needed_bytes:
             raise OSError(f"it takes {needed_bytes / 1e6:.1f} MB and the disk has {free_bytes / 1e6:.1f} MB")
 
     def _unwritten(self, error: Exception) -> UserError:
-        """The error for a checkpoint that could not be written, with the first line of the reason."""
+        """Makes the UserError for a checkpoint that could not be written, with the first line of the reason."""
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return UserError(
             f"a checkpoint could not be written to {self._folder} ({reason}): make room, or see that the folder can be "
@@ -214,12 +214,13 @@ class _KeepNewestBestAndStageEnds(policies.PreservationPolicy):
         self._folder, self._newest = folder, newest
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """One truth value for each checkpoint."""
+        """For each checkpoint, whether it is kept."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         # Orbax asks in every process, at the same moment; all must answer alike.
         return list(run_on_primary(partial(self._preserved, steps)))
 
     def _preserved(self, steps: Sequence[int]) -> list[bool]:
+        """For each step, whether its checkpoint is kept."""
         records = {step: read_record(self._folder / str(step)) for step in steps}
         kept_steps = steps_to_keep(records, self._newest)
         return [step in kept_steps for step in steps]

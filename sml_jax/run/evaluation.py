@@ -186,7 +186,7 @@ class Evaluation:
         return results
 
     def _suite_engine(self, context: RunContext, suite: Suite) -> tuple[Framing, Engine]:
-        """How a suite's contexts are written, and an engine with room for them."""
+        """The framing of a suite's contexts, and an engine with room for them."""
         framing = self.chat.framing(suite.prompts)
         return framing, context.engine(suite.task, suite.rules(self.rules), suite.split, framing)
 
@@ -225,6 +225,12 @@ class Evaluation:
 
 
 def _report(context: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
-    """Shows that `ended` dialogues of an arm have ended, after `before` of other arms; here the run can be left."""
+    """Shows how many dialogues have ended, and stops the run if it was asked to.
+
+    Args:
+      before: dialogues of the arms that are done.
+      label: of the present arm.
+      ended: dialogues of the present arm that have ended.
+    """
     progress.step(before + ended, {label: ended})
     context.bookkeeper.stop_if_asked()

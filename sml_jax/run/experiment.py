@@ -209,7 +209,7 @@ class Experiment:
         return task
 
     def _context(self, bookkeeper: Bookkeeper, task: Task | None = None) -> RunContext:
-        """Loads the model onto the mesh. `task` stands in the place of the experiment's own."""
+        """Loads the model onto the mesh and makes the run's context, with `task` or else the experiment's own."""
         framing = self.chat.framing()
         mesh = make_mesh(self.data, self.fsdp, self.tensor)
         model, initial_params = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
@@ -229,6 +229,7 @@ class Experiment:
         )
 
     def _all_suites(self) -> list[Suite | ShardedSuite]:
+        """The suites and the sharded suites."""
         return [*self.suites, *self.sharded_suites]
 
     def _evaluation(self) -> Evaluation:

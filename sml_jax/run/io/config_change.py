@@ -70,7 +70,7 @@ def settings(text: str) -> dict[str, str]:
 
 
 def _filled(value: str, macros: Mapping[str, str]) -> str:
-    """`value` with the values of macros in their place."""
+    """`value` with each macro replaced by its value."""
     # A macro may name another, so values are filled in until none is left.
     for _ in range(len(macros) + 1):
         if not _MACRO.search(value):

@@ -118,7 +118,7 @@ class Progress:
         self._unprinted = None
 
     def _time_left(self, done: int) -> str:
-        """The time that the rest of the work will take at the pace of the last reports.
+        """The time that the rest of the work will take at the pace of the last reports, as text; "-" if it is unknown.
 
         It is unknown at the first report: that step includes the compilation, and a resumed run did not start at 0.
         """
@@ -137,12 +137,12 @@ def printable(text: str) -> str:
 
 
 def _number(value: Any) -> str:
-    """Whole numbers in full, others to three digits."""
+    """A number as text: whole numbers in full, others to three digits."""
     return str(value) if isinstance(value, int) else f"{float(value):.3g}"
 
 
 def _clock_time(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03."""
+    """Seconds as a text of hours, minutes and seconds, such as 1:02:03."""
     minutes, remaining_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{remaining_seconds:02d}"

@@ -249,7 +249,7 @@ def _scalar(name: str, value: Any) -> float | int | None:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts off what follows the last newline: a line that a crash left half written."""
+    """Removes what follows the last newline: a line that a crash left half written."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -267,7 +267,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Rewrites a file of JSON lines with those alone whose record is `wanted`."""
+    """Removes the lines of a JSON lines file whose record is not `wanted`."""
     _drop_torn_line(path)
     # Bytes, since only "\n" ends a line; text would end one at other characters too.
     with path.open("rb") as lines, replacing(path) as kept_lines:
@@ -286,7 +286,7 @@ def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
 
 
 def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Raises UserError if what has one of the run's names is of another kind, or cannot be written to."""
+    """Raises UserError if a file or folder that a run writes exists as something else, or cannot be written to."""
     for path in files:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file, but a run writes one there: remove it, or give another --workdir")

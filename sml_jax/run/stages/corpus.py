@@ -112,7 +112,7 @@ class Corpus:
         return context.framing
 
     def _batches(self, context: RunContext) -> Iterator[MicroBatch]:
-        """Batches without end."""
+        """Yields batches without end, each of rows that are padded to the same length."""
         # Rows of like length wait together until they fill a step.
         waiting_rows: dict[int, list[WeightedText]] = {bucket: [] for bucket in self.buckets}
         for row in self.text.examples(self._chat(context), context.seed):

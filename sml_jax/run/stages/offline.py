@@ -122,22 +122,24 @@ class Offline:
         buckets = self.buckets or engine.capacities
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
-        kept_dialogues = self._kept(context, state, rules, engine)
+        selected_dialogues = self._selected_dialogues(context, state, rules, engine)
         # A checkpoint of this stage was written after the rollout, and so counts its problems and ids already.
         if not state.position.step:
             state = state.after_rollout(self.problems, self.problems * self.samples)
-        kept_count = len(kept_dialogues.length)
-        steps_per_epoch = -(-kept_count // self.batch)
+        selected_count = len(selected_dialogues.length)
+        steps_per_epoch = -(-selected_count // self.batch)
         steps = self.epochs * steps_per_epoch
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state, self.optimizer)
-        with Progress(f"{self.name}: fine-tuning on {kept_count} dialogues", steps) as progress:
+        with Progress(f"{self.name}: fine-tuning on {selected_count} dialogues", steps) as progress:
             while state.position.step < steps:
                 # Each epoch shuffles anew, by seed, epoch and stage alone, so that a resumed run keeps the order.
                 epoch, step_in_epoch = divmod(state.position.step, steps_per_epoch)
-                order = np.random.default_rng([context.seed, epoch, 1, state.position.stage]).permutation(kept_count)
+                order = np.random.default_rng([context.seed, epoch, 1, state.position.stage]).permutation(
+                    selected_count
+                )
                 chosen_indices = np.sort(order[step_in_epoch * self.batch : (step_in_epoch + 1) * self.batch])
-                batch = dialogues_at(kept_dialogues, chosen_indices)
+                batch = dialogues_at(selected_dialogues, chosen_indices)
                 # Weights are shares of a step's loss, so the method is asked anew for each batch.
                 signals = signals_of(self.method, batch)
                 batch_parts = micro_batches(batch.tokens, batch.length, signals, micro_batch_size, buckets)
@@ -148,7 +150,9 @@ class Offline:
                 progress.step(state.position.step, {self.score.metric: metrics[self.score.metric]})
         return state
 
-    def _kept(self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine) -> Transcript:
+    def _selected_dialogues(
+        self, context: RunContext, state: RunState, rules: DialogueRules, engine: Engine
+    ) -> Transcript:
         """The dialogues that are trained on.
 
         Chunks that are in the run's folder already are not rolled out again: a chunk is a function of the
@@ -178,14 +182,14 @@ class Offline:
                 chunks.append(chunk)
         # A checkpoint is of no use with other dialogues than those that it was trained on.
         bookkeeper.depend_on(paths)
-        kept_dialogues = joined([chunk.transcript for chunk in chunks])
-        if not len(kept_dialogues.length):
+        selected_dialogues = joined([chunk.transcript for chunk in chunks])
+        if not len(selected_dialogues.length):
             dropped_count = sum(chunk.metrics["dropped"] for chunk in chunks)
             raise UserError(
                 f"{self.name}: none of {self.problems * self.samples} dialogues succeeded ({dropped_count} were "
                 "dropped), so there is nothing to learn from: more problems or turns, or an easier task"
             )
-        return kept_dialogues
+        return selected_dialogues
 
     def _roll_out(
         self,
@@ -196,7 +200,7 @@ class Offline:
         start: int,
         progress: Progress,
     ) -> RolloutChunk:
-        """Plays one chunk: the dialogues about the stage's problems `start` and on."""
+        """Plays one chunk: the dialogues about the stage's problems from index `start` on."""
         # Where the rollout began: a checkpoint of this stage counts the whole rollout already.
         position = state.position
         if position.step:
@@ -224,15 +228,15 @@ class Offline:
         # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
         transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
         # What the method gives no weight is not trained on, and so not kept.
-        kept_indices = np.flatnonzero(signals_of(self.method, transcript).trained_rows())
+        selected_indices = np.flatnonzero(signals_of(self.method, transcript).trained_rows())
         counts = {
             "dialogues": len(transcript.reward),
-            "kept": len(kept_indices),
+            "kept": len(selected_indices),
             "dropped": int(transcript.dropped.sum()),
         }
         logged_dialogues = dialogues_to_log(played.dialogues, max(self.dialogues_logged - dialogues_before, 0))
         return RolloutChunk(
-            dialogues_at(transcript, kept_indices),
+            dialogues_at(transcript, selected_indices),
             dialogue_statistics(played.dialogues) | counts,
             context.bookkeeper.records(logged_dialogues, steps_ahead=1),
         )
