@@ -16,7 +16,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One kind of accelerator chip. A number is None where it is not published or known.
+    """One kind of accelerator chip. A number is None if it is not published or known.
 
     Attributes:
       kind: its name in a topology, such as "v5e".

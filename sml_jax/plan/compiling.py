@@ -41,7 +41,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compiling an executable told about it.
+    """What the compilation of an executable found out about it.
 
     Attributes:
       memory: what it uses on one device; None if it could not be compiled for lack of device memory.
@@ -62,7 +62,7 @@ class Compiled:
 def compile_executable(executable: Executable) -> Compiled:
     """Compiles an executable for the devices in its abstract arguments' shardings, which need not exist.
 
-    Too little device memory is no error here: it is told by `Compiled.memory` and `Compiled.wanted`.
+    Too little device memory raises no error: then `Compiled.memory` is None, and `Compiled.wanted` says what it needs.
 
     Raises:
       Exception: whatever JAX raises for any other reason.
@@ -95,7 +95,7 @@ def _memory(compiled: Any) -> Memory:
 
 
 def wanted_bytes(message: str) -> float | None:
-    """Number of bytes that an executable needs, read from the compiler's out-of-memory error; None if not told."""
+    """Number of bytes that an executable needs, read from the compiler's out-of-memory error; None if it has none."""
     match = _WANTED.search(message)
     if not match:
         return None

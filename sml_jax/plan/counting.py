@@ -56,7 +56,7 @@ def count_work(module: Module, loop_steps: int | None = None, kernels: Mapping[s
       kernels: FLOPs of one call, by name, of custom kernels whose instruction states none.
 
     Raises:
-      ValueError: the number of iterations of a loop cannot be told.
+      ValueError: the number of iterations of a loop cannot be found, see `loops.trip_count`.
     """
     return _Counter(module, loop_steps, kernels or {}).of_computation(module.computations[module.entry])
 

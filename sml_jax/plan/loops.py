@@ -120,7 +120,7 @@ def _counter_bound(condition: Computation, compare: Instruction) -> tuple[int, i
 
 
 def _initial_value(caller: Computation, loop: Instruction, index: int) -> int:
-    """The counter's value before the loop; 0 if it cannot be told."""
+    """The counter's value before the loop; 0 if it is no constant."""
     state = caller.instructions.get(loop.operands[0])
     if state is None or state.opcode != "tuple":
         return 0
@@ -128,7 +128,7 @@ def _initial_value(caller: Computation, loop: Instruction, index: int) -> int:
 
 
 def _increment(module: Module, body: Computation, index: int) -> int:
-    """What the body adds to the counter; 1 if it cannot be told."""
+    """What the body adds to the counter; 1 if it is no constant."""
     if body.root.opcode != "tuple":
         return 1
     # The counter's new value is an element of the tuple that the body returns: the old one plus a constant.

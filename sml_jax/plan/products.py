@@ -100,7 +100,7 @@ def _window(attributes: str) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _pairs_that_meet(size: int, kernel: int, outputs: int, window: dict[str, tuple[int, ...]]) -> int:
-    """How many pairs of an output position and a kernel element meet an input element, in one dimension."""
+    """Number of pairs of an output position and a kernel element that fall on an input element, in one dimension."""
     stride, padding = window.get("stride", (1,))[0], window.get("pad", (0, 0))[0]
     input_dilation, kernel_dilation = window.get("lhs_dilate", (1,))[0], window.get("rhs_dilate", (1,))[0]
     # Positions in the dilated input, [outputs, kernel]; between two inputs lie `input_dilation` - 1 zeros.

@@ -29,7 +29,7 @@ class ExecutablePlan:
 
     Attributes:
       executable: what runs.
-      compiled: what compiling it told.
+      compiled: the memory and work that the compiler found.
       needs: bytes of a device that are in use while it runs, with the other resident arrays; None if the compiler did
         not say.
       limits: for each of `BINDS`, seconds of one call if it took no longer than this work at the chip's peak rate.
@@ -137,7 +137,7 @@ class Plan:
     def dialogues_per_hour(self) -> dict[str, float | None]:
         """The most dialogues an hour, by name of the stage (rollout and update together) or evaluation.
 
-        A value is None where the time of an executable is not known. Stages without a rollout are left out.
+        A value is None if the time of an executable is not known. Stages without a rollout are left out.
         """
         rates: dict[str, float | None] = {}
         # Phases of one stage are named "stage: rollout" and "stage: update".

@@ -69,7 +69,7 @@ def failure_hint(detail: str) -> str:
 
 
 def _name(ending: Ending, texts: dict[str, str]) -> str:
-    """A test's number with its text, or with the line that failed where it has many."""
+    """The name of the part that failed; for a test with its text, or with the line that failed if it has several."""
     if not ending.at.startswith("test "):
         return ending.at
     test_text = texts.get(ending.at, "")
@@ -129,7 +129,7 @@ def _comparison(kind: str, message: str, operator: str, expected: str, actual: s
 
 
 def _quoted_line(line: str, code: str) -> str:
-    """A line of the candidate with its text, in brackets; "" where there is none."""
+    """A line of the candidate with its text, in brackets; "" if `line` is no number."""
     if not line.isdecimal():
         return ""
     lines = code.splitlines()

@@ -139,7 +139,7 @@ def _blocks(text: str) -> list[_Block]:
 
 
 def _closings(lines: list[str], at: int, mark: str) -> list[tuple[int, str]]:
-    """The places where a block may end: (line, what stands before the fence on that line); else the end of the text."""
+    """The places where a block may end: (index of the line, text before the fence on it); or else the last line."""
     ends: list[tuple[int, str]] = []
     for number in range(at, len(lines)):
         line = lines[number].rstrip()

@@ -74,7 +74,7 @@ def _refuse(name: str) -> None:
 
 
 def _case(value: object, name: str) -> Case:
-    """A case of a row; `name` is the field that it stands in."""
+    """Makes a case of one entry of a row's field `name`."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("input", "output")):
         raise BadRow(f'field "{name}" holds a case without input and output')
     input_text, output_text = (check_unicode(value[key], name) for key in ("input", "output"))

@@ -89,7 +89,7 @@ def _serve_expressions(max_characters: int, memory_bytes: int) -> None:
 
 
 class ExpressionPool:
-    """Evaluates expressions in the variable `x` for integers, in one worker process that goes on between calls.
+    """Evaluates expressions in the variable `x` for integers, in one worker process that is used for all calls.
 
     An expression may have `x`, whole numbers of at most 6 digits, `+ - * // %` and brackets, with at most 40 operators
     and operands. The worker checks this before it evaluates, and has limited memory. It is killed and started again if

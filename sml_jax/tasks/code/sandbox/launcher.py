@@ -171,7 +171,7 @@ def _kill(children: dict[int, str]) -> None:
 
 
 class _ScratchLimit:
-    """Tells, when it is called, whether the scratch folder holds more than a run may."""
+    """Tells, when it is called, whether the scratch folder has more files or bytes than a run may write."""
 
     def __init__(self, scratch: str, request: dict[str, Any]) -> None:
         self._scratch = scratch

@@ -25,7 +25,7 @@ class SandboxMonitor:
 
     Args:
       run: what is run.
-      limits: the run's limits; their `wall_s` is kept here.
+      limits: the run's limits; this object stops the run after `wall_s`.
       status, report, claims: numbers of the open files to read from.
       control: number of the open file to write orders for the launcher to.
     """
@@ -84,7 +84,7 @@ class SandboxMonitor:
         return "code" in self._began and (self._run.mode != "tests" or "judge" in self._began)
 
     def _read_from(self, poll: Any, number: int) -> bool:
-        """Takes in what is there to read, and the lines that end in it; False where there is nothing more."""
+        """Reads what is there to read, and handles the lines that it completes; False at the end of the file."""
         chunk = os.read(number, 1 << 16)
         # A candidate that talks without end is cut off.
         if number == self._claims:
@@ -209,7 +209,7 @@ def _claim(words: list[str]) -> tuple[str, ...]:
 
 
 def _line_number(text: str) -> str:
-    """The text, where it is a number of at most eight digits; else ""."""
+    """The text if it is a number of at most eight digits, else ""."""
     return text if text.isascii() and text.isdecimal() and len(text) < 9 else ""
 
 

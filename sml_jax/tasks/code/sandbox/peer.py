@@ -25,7 +25,7 @@ class Peer(Handles):
 
     A frame is its length as 8 bytes, a byte for its kind ("?" a request, "!" an answer), and a message (see `wire`). A
     request is a tuple (operation, operands...). An answer is a tuple ("ok", value, changed) or ("no", error, changed);
-    `changed` holds the mutable objects of the request whose content the operation changed.
+    `changed` is a tuple of the mutable objects of the request whose content the operation changed.
 
     Args:
       reading, writing: numbers of the open files to read from and write to.
@@ -149,7 +149,7 @@ class Peer(Handles):
         self._send(b"!", self._encode_answer(result, known_objects, changed))
 
     def _encode_answer(self, result: tuple[str, Any], known: dict[int, tuple[int, Any]], changed: list[Any]) -> bytes:
-        """The message of an answer; where it cannot be written, one that says the error."""
+        """The message of an answer; if it cannot be written, the message of the error."""
         attempts: list[tuple[str, Any, Any]] = [(*result, tuple(changed))]
         while True:
             try:

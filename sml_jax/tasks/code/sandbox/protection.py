@@ -36,7 +36,7 @@ _TRIAL_LOCK = threading.Lock()
 
 @functools.cache
 def _strongest() -> tuple[Walls, str]:
-    """(the strongest walls that hold here, what was wrong with the stronger ones)."""
+    """(the strongest sandbox that works here, what was wrong with the stronger ones)."""
     faults: list[str] = []
     # The weakest offer, resource limits alone, always works.
     for walls in possible_walls():
@@ -48,7 +48,7 @@ def _strongest() -> tuple[Walls, str]:
 
 
 def _try(walls: Walls) -> str:
-    """What is wrong with some walls; "" where they hold."""
+    """What is wrong with a sandbox, found by a program that tries to get out of it; "" if it works."""
     answers: list[str] = []
     with tempfile.TemporaryDirectory(prefix="sml_jax_probe_") as folder:
         with open(os.path.join(folder, "note"), "w") as file:

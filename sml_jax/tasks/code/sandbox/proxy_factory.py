@@ -84,7 +84,7 @@ def build_error(name: Any, arguments: Any, message: Any, line: Any) -> BaseExcep
 
 
 def _error_class(peer: Any, lineage: str, base: str) -> type:
-    """The stand-in for a class of errors, made with its bases, the most general first, where they are not known yet."""
+    """The stand-in for a class of errors. Those for its bases are made first, if there are none yet."""
     import builtins
 
     parent = getattr(builtins, base)

@@ -121,7 +121,7 @@ class Writer:
         return number
 
     def _mutable(self, tag: bytes, value: Any) -> int:
-        """The node of a mutable object. Its content is written later, as it may hold the object itself."""
+        """The node of a mutable object. Its content is written later, as it may contain the object itself."""
         origin = -1
         if id(value) in self._known:
             origin = self._known[id(value)][0]
@@ -235,7 +235,7 @@ class Writer:
         return self.refs([part for pair in mapping.items() for part in pair])
 
     def _items(self, value: list[Any], at: int) -> bytes:
-        """The payload of a list; one of many numbers is written as a whole, without a node for each."""
+        """The payload of a list; a list of many numbers is written at once, without a node for each."""
         kinds = set(map(type, value)) if len(value) > 3 else ()
         if kinds == {int} and min(value) > -_SMALL and max(value) < _SMALL:
             self._nodes[at][0] = b"I"

@@ -87,7 +87,7 @@ class Reader:
         return values[root]
 
     def _container(self, tag: bytes, origin: int, payload: bytes) -> Any:
-        """The object that a mutable node stands for: the one that went out, of the same type, or a new empty one."""
+        """The object of a mutable node: the one that was sent, which must have the same type, or a new empty one."""
         if origin >= 0:
             sent_object = self._sent[_index(origin, self._sent)]
             type_by_tag: dict[bytes, Any] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
@@ -241,7 +241,7 @@ _TAG_NAMES = {b"C": "Counter", b"O": "OrderedDict", b"G": "defaultdict", b"q": "
 
 
 def _index(at: int, values: list[Any]) -> int:
-    """The number itself, where it is one of a list's; Garbled otherwise: a negative one would count from the end."""
+    """Returns `at` if it is an index of `values`; raises Garbled otherwise. A negative one would count from the end."""
     if not 0 <= at < len(values):
         raise Garbled("number")
     return at
