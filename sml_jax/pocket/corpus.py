@@ -103,7 +103,7 @@ def student_view(chat: ChatFormat, dialogue: ScriptedDialogue, teacher_weight: f
 
 
 def _add_teacher_context(row: _Row, chat: ChatFormat, task: PocketTask, dialogue: ScriptedDialogue, turns: int) -> None:
-    """Adds the first `turns` turns as they are in the teacher's context: its private knowledge comes before its turns."""
+    """Adds the first `turns` turns as they are in the teacher's context: private knowledge comes before its turns."""
     row.add(chat.begin, 0.0)
     row.add(chat.private(task.static_knowledge(dialogue.problem)), 0.0)
     for position, turn in enumerate(dialogue.turns[:turns]):

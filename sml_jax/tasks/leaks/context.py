@@ -122,7 +122,9 @@ def is_stated(text: str, mention: Mention, public_text: str) -> bool:
 
 
 def is_talk(text: str, mention: Mention, public_text: str) -> bool:
-    """Whether a number is a label, or a count of what is being talked about: "2 mistakes", and mostly "both terms".
+    """Whether a number is a label ("step 2") or counts something in the conversation ("2 mistakes").
+
+    A count of "terms", "digits" and the like is such a count only if `public_text` does not name these.
 
     Args:
       text, mention, public_text: see `is_stated`.
@@ -135,17 +137,17 @@ def is_talk(text: str, mention: Mention, public_text: str) -> bool:
 
 
 def is_bound(before: str) -> bool:
-    """Whether a number is a bound by what stands before it: "less than"."""
+    """Whether the text `before` a number, from `around`, makes it a bound: "less than"."""
     return _BOUND.search(before) is not None
 
 
 def points(before: str) -> bool:
-    """Whether what stands before a number points at things: "the", "these", "your"."""
+    """Whether the text `before` a number, from `around`, ends with a word such as "the", "these" or "your"."""
     return _POINTING.search(before) is not None
 
 
 def is_small(mention: Mention) -> bool:
-    """Whether a number is a whole one up to ten."""
+    """Whether a number is a whole number from -10 to 10."""
     value = mention.values[0]
     return abs(value) <= _LARGEST_SMALL and value.denominator == 1
 
@@ -161,5 +163,10 @@ def is_announced(text: str, mention: Mention) -> bool:
 
 
 def around(text: str, mention: Mention) -> tuple[str, str]:
-    """(what stands before a number, what stands after it), each cut to a few words."""
+    """(text before a number, text after it), at most 48 characters each.
+
+    Args:
+      text: the text in which the number was found.
+      mention: the number.
+    """
     return text[max(0, mention.start - _REACH) : mention.start], text[mention.end : mention.end + _REACH]

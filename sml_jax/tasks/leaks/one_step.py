@@ -101,25 +101,27 @@ class _Public:
 
 
 def one_step(gold: str, teacher_utterance: str, statement: str, student_turns: Sequence[str]) -> bool:
-    """Whether the answer is one operation on the student's latest number and a number that the teacher says.
+    """Whether a teacher's turn leaves the student a single operation from its latest number to the answer.
 
-    The operations are +, -, *, / either way round, and a percentage that is taken, added, taken off or undone. The
-    latest number is the one that the student's latest turn with a number gives as its answer, or else its last one.
+    The operation is on the student's latest number and a number that the teacher says. It is +, -, * or /, in either
+    order, or takes, adds, subtracts or undoes a percentage. The latest number is the answer of the student's latest
+    turn with a number, or else the last number of that turn.
 
-    A number that is new in the dialogue counts as it stands, if it is above ten or no whole number. One that the
-    problem or the student said before, and a small one, is part of any explanation: it counts where the teacher says an
-    operation of the right kind with it ("subtract the 6", "6 too high", "60 - 6") in words that are not the problem's
-    own. "Twice", "half" and the like hold operation and number. Labels ("part 2"), ordinals, times of day, bounds
-    ("less than 6") and counts of what is talked about ("2 mistakes") never count.
+    A number of the teacher's that is new in the dialogue counts if it is above ten or no whole number. Small numbers,
+    and those that the problem or the student has named, occur in every explanation. They count only if the teacher
+    names an operation of the right kind with them ("subtract the 6", "6 too high", "60 - 6"), in words that are not a
+    quotation of the problem. Words such as "twice" and "half" are operation and number at once. Labels ("part 2"),
+    ordinals, times of day, bounds ("less than 6") and counts of the conversation ("2 mistakes") never count.
 
     Args:
-      gold: the answer. One that is not a plain number is no operation's result here.
+      gold: the answer.
       teacher_utterance: what the teacher is about to say.
-      statement: the problem's statement, with all that belongs to it.
+      statement: the problem's full statement.
       student_turns: the student's turns, in order.
 
     Returns:
-      False for a student that has given no number, or the answer. Any texts get an answer.
+      True if so. False if `gold` is no plain number, or if the student has given no number or the answer already. No
+      text raises an error.
     """
     golds = answer_values(gold.rsplit("####", 1)[-1].strip())
     latest = _latest_number(student_turns)
