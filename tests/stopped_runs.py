@@ -24,33 +24,34 @@ STAGES = (
     ),
     Online(OPTIMIZER, steps=6, problems_per_step=4, group_size=4, micro_batch_size=8),
 )  # fmt: skip
+SHORT_STAGES = (Online(OPTIMIZER, steps=6, problems_per_step=2, group_size=4, micro_batch_size=8),)
 
 
-def train(workdir: Path, home: Path, resume: str = "auto") -> int:
-    """Runs everything, as the program would run it; returns its exit code."""
+def train(workdir: Path, home: Path, resume: str = "auto", short: bool = False) -> int:
+    """Runs everything, or `SHORT_STAGES`, as the program would run it; returns its exit code."""
 
     def program(_: object) -> int:
         with shared_compilations(home / "compiled"):
-            experiment = toy_experiment(home / "toy.model", STAGES, checkpoint_every=1)
+            experiment = toy_experiment(home / "toy.model", SHORT_STAGES if short else STAGES, checkpoint_every=1)
             experiment.train(workdir, "# toy\n", resume)
         return 0
 
     return run_program(program, [])
 
 
-def _child(workdir: Path, home: Path) -> None:
+def _child(workdir: Path, home: Path, short: bool) -> None:
     out = os.open(home / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # no device has been asked for yet
     os.dup2(out, 1)
     os.dup2(out, 2)
-    sys.exit(train(workdir, home))
+    sys.exit(train(workdir, home, short=short))
 
 
-def start(workdir: Path, home: Path) -> multiprocessing.Process:
+def start(workdir: Path, home: Path, short: bool = False) -> multiprocessing.Process:
     """The run in a process of its own, forked from one that has everything imported and has used no device."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stopped_runs"])
-    process = context.Process(target=_child, args=(workdir, home))
+    process = context.Process(target=_child, args=(workdir, home, short))
     process.start()
     return process
 

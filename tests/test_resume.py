@@ -79,6 +79,26 @@ def test_other_problems_are_refused(finished_run):
         dataclasses.replace(experiment, task=Other()).train(folder, CONFIG)
 
 
+def test_what_the_logs_have_lost_is_said_and_what_is_sound_stays(finished_run, tmp_path, capsys):
+    experiment, folder = finished_run
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    zeros = b"\0" * (len(lines[1]) - 1) + b"\n"
+    (run / "metrics.jsonl").write_bytes(b"".join([lines[0], zeros, *lines[2:]]))
+    (run / "dialogues.jsonl").unlink()
+    experiment.train(run, CONFIG)
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        f"warning: lines of {run}/metrics.jsonl that are no JSON objects now lie in {run}/metrics.jsonl.damaged: 1, of "
+        f"{len(zeros)} bytes together; the first was line 2",
+        f"warning: {run}/dialogues.jsonl is missing; it had {(folder / 'dialogues.jsonl').stat().st_size} bytes at the "
+        "checkpoint",
+    ]
+    assert (run / "metrics.jsonl").read_bytes() == b"".join([lines[0], *lines[2:]])
+    assert (run / "metrics.jsonl.damaged").read_bytes() == zeros
+
+
 def test_sigterm_is_obeyed_in_the_evaluation(finished_run, tmp_path, monkeypatch):
     experiment, folder = finished_run
     experiment = dataclasses.replace(experiment, suites=[Suite(ToyTask(), problems=5, max_turns=2)])

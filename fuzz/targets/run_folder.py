@@ -10,6 +10,7 @@ from fuzz.campaign import Target, allowed
 from fuzz.source import Source, broken, changed, dumps
 from sml_jax.common.errors import UserError
 from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.io.json_lines import damaged_path
 
 
 def _line(source: Source) -> bytes:
@@ -42,13 +43,16 @@ def check(source: Source) -> None:
         else:
             assert outcome is None, outcome
             assert remaining == expected, f"{remaining!r} is left of {content!r}, not {expected!r}"
-        # Going back to a size cuts after the last complete line.
+        # Going back to a size cuts after the last complete line, sets damaged lines aside, and drops later steps.
         at = source.integer(0, 2 * len(content))
-        short = folder.rewind({folder.metrics_path.name: at}, 3)
-        complete = content[:at].rpartition(b"\n")
-        assert folder.metrics_path.read_bytes() == complete[0] + complete[1]
+        warnings = folder.rewind({folder.metrics_path.name: at}, 3)
+        whole_lines = content[:at].rpartition(b"\n")
+        sound, damaged = _after_rewind(whole_lines[0] + whole_lines[1], 3)
+        assert folder.metrics_path.read_bytes() == sound
         assert folder.dialogues_path.read_bytes() == b""
-        assert len(short) == (at > len(complete[0] + complete[1]))
+        aside = damaged_path(folder.metrics_path)
+        assert (aside.read_bytes() if aside.exists() else b"") == damaged
+        assert len(warnings) == (at > len(sound) + len(damaged)) + bool(damaged)
         folder.append_dialogues([{"step": None, "reward": float("nan")}])
         assert folder.dialogues_path.read_bytes() == b'{"step": null, "reward": null}\n'
 
@@ -57,15 +61,35 @@ def _without_suites(content: bytes) -> bytes | None:
     """What must be left of a file; None where a complete line is no record."""
     lines = []
     for line in content.split(b"\n")[:-1]:
-        try:
-            record = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(record, dict):
+        record = _record(line)
+        if record is None:
             return None
         if "suite" not in record:
             lines.append(line + b"\n")
     return b"".join(lines)
+
+
+def _after_rewind(content: bytes, step: int) -> tuple[bytes, bytes]:
+    """What must be left of a log of whole lines when a run goes on after a step, and what must lie beside it."""
+    sound, damaged = [], []
+    for line in content.split(b"\n")[:-1]:
+        record = _record(line)
+        if record is None:
+            damaged.append(line + b"\n")
+        else:
+            sound.append((record.get("step"), line + b"\n"))
+    while sound and isinstance(sound[-1][0], int) and sound[-1][0] > step:
+        sound.pop()
+    return b"".join(line for _, line in sound), b"".join(damaged)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line; None if there is none."""
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def target() -> Target:

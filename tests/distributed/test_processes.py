@@ -106,7 +106,7 @@ def test_only_process_0_writes_to_the_folder_of_a_run(tmp_path):
         '{"step": 1, "stage": "online", "of": 0}\n',
         '{"of": 0}\n',
         '{\n  "of": 0\n}\n',
-        *("config.gin", "dialogues.jsonl", "eval.json", "metrics.jsonl", "tensorboard"),
+        *("config.gin", "dialogues.jsonl", "eval.json", "metrics.jsonl", "run.lock", "tensorboard"),
     ]
 
 

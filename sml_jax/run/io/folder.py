@@ -6,8 +6,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -16,15 +16,16 @@ import numpy as np
 
 from sml_jax.common.atomic import replacing
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
 from sml_jax.common.paths import user_path
 from sml_jax.run.io.curves import Curves
+from sml_jax.run.io.json_lines import damaged_path, drop_torn_line, keep_records, repair_log, writing
+from sml_jax.run.io.lock import LOCK_NAME, FolderLock
 
 
 class RunFolder:
     """Writes `config.gin`, `metrics.jsonl`, `dialogues.jsonl`, `eval.json` and `tensorboard/` in a run's folder.
 
-    Only one process should write to a folder. Use it as a context manager, or call `close`.
+    Only one process should write to a folder, after `hold`. Use it as a context manager, or call `close`.
 
     Args:
       path: the run's folder; made, with its parents, if it does not exist. Files in it are not deleted, and logs are
@@ -63,6 +64,18 @@ class RunFolder:
         self._files: dict[Path, TextIO] = {}
         self._curves: Curves | None = None
         self._first_step_to_redo: int | None = None
+        self._lock: FolderLock | None = None
+
+    def hold(self) -> None:
+        """Keeps other runs out of the folder until the `with` block ends. Whatever is written then looks first.
+
+        Raises:
+          UserError: another run holds the folder. Whatever is written later raises it, too, if another run has taken
+            the folder over.
+        """
+        lock = FolderLock(self.path / LOCK_NAME)
+        lock.acquire()
+        self._lock = lock
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
         """Adds one line to `metrics.jsonl` and one point to each curve `STAGE/NAME` of TensorBoard.
@@ -83,6 +96,7 @@ class RunFolder:
             )
         # All values are looked at before anything is written.
         scalars = {name: _scalar(name, value) for name, value in values.items()}
+        self._check_held()
         self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
         curves = self._tensorboard()
         for name, value in scalars.items():
@@ -98,6 +112,7 @@ class RunFolder:
         Raises:
           UserError: the file cannot be written.
         """
+        self._check_held()
         for record in records:
             self._append(self.dialogues_path, record)
 
@@ -110,6 +125,7 @@ class RunFolder:
         Raises:
           UserError: the file cannot be written.
         """
+        self._check_held()
         with writing(self.config_path), replacing(self.config_path) as file:
             file.write(text.encode("utf-8"))
 
@@ -123,11 +139,13 @@ class RunFolder:
           UserError: the file cannot be written.
         """
         text = json.dumps(to_json(results), indent=2, allow_nan=False) + "\n"
+        self._check_held()
         with writing(self.eval_path), replacing(self.eval_path) as file:
             file.write(text.encode("utf-8"))
 
     def log_lengths(self) -> dict[str, int]:
         """Writes the logs safely to disk and returns the length in bytes of each, by file name, for a checkpoint."""
+        self._check_held()
         # A checkpoint must not count lines that a power failure can still take away.
         for file in self._files.values():
             os.fsync(file.fileno())
@@ -136,25 +154,21 @@ class RunFolder:
     def rewind(self, positions: Mapping[str, int], step: int) -> list[str]:
         """Removes what was logged after a checkpoint, before a run continues from it.
 
+        Lines before it that are no JSON objects are moved to a file beside the log.
+
         Args:
           positions: lengths in bytes of the logs at that checkpoint, by file name; a log without one is emptied.
-          step: of that checkpoint. TensorBoard hides the points of later steps.
+          step: of that checkpoint. Records of later steps are removed, and TensorBoard hides their points.
 
         Returns:
-          For each log that has become shorter than it was at the checkpoint, a sentence that says so.
+          For each log that is missing, has become shorter than it was at the checkpoint, or held damaged lines, a
+          sentence that says so.
         """
         self.close()
+        self._check_held()
         warnings = []
         for path in self._logs:
-            if not path.exists():
-                size = 0
-            else:
-                # The log may be shorter than it was, if the disk lost its end.
-                os.truncate(path, min(path.stat().st_size, positions.get(path.name, 0)))
-                _drop_torn_line(path)
-                size = path.stat().st_size
-            if lost_bytes := positions.get(path.name, 0) - size:
-                warnings.append(f"{path} has lost {lost_bytes} bytes that it had at the checkpoint")
+            warnings += _rewind_log(path, positions.get(path.name, 0), step)
         # Event files are not cut: TensorBoard is told what to hide when the first point is written.
         self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
         return warnings
@@ -162,8 +176,9 @@ class RunFolder:
     def forget_evaluation(self) -> None:
         """Removes the dialogues of an earlier evaluation from `dialogues.jsonl`: those with a field `suite`."""
         self.close()
+        self._check_held()
         if self.dialogues_path.exists():
-            _keep_lines(self.dialogues_path, lambda record: "suite" not in record)
+            keep_records(self.dialogues_path, lambda record: "suite" not in record)
 
     def close(self) -> None:
         """Writes out and closes every file. A later call that logs opens them again."""
@@ -182,12 +197,20 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _check_held(self) -> None:
+        """Raises UserError if this run held the folder and another one has taken it over."""
+        if self._lock is not None:
+            self._lock.check()
 
     def _append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds a line of JSON to a log."""
         # The process before may have been killed within a line.
         if path not in self._files:
-            _drop_torn_line(path)
+            drop_torn_line(path)
             self._files[path] = path.open("a", encoding="utf-8", newline="\n")
         # One write of a whole line: a crash between lines tears none.
         with writing(path):
@@ -200,22 +223,6 @@ class RunFolder:
             self._curves = Curves(self.tensorboard_path, self._first_step_to_redo)
             self._first_step_to_redo = None
         return self._curves
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A context manager that turns an OSError of its body, such as a full disk, into a UserError that names the file.
-
-    Args:
-      path: the file that the body writes.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): make room, or see that it can be written to, and start "
-            "again with the same --workdir, which goes on from the last checkpoint"
-        ) from error
 
 
 def to_json(value: Any) -> Any:
@@ -248,41 +255,24 @@ def _scalar(name: str, value: Any) -> float | int | None:
     raise ValueError(f"metric {name!r} is not a scalar: {number!r}")
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Removes what follows the last newline: a line that a crash left half written."""
+def _rewind_log(path: Path, length: int, step: int) -> list[str]:
+    """Cuts a log back to its length at the checkpoint of a step; returns what was wrong with it, in sentences."""
     if not path.exists():
-        return
-    with path.open("rb+") as file:
-        # From the end backwards, block by block: the last newline is near in all but odd cases.
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline_index = file.read(end - start).rfind(b"\n")
-            if newline_index >= 0:
-                end = start + newline_index + 1
-                break
-            end = start
-        file.truncate(end)
-
-
-def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Removes the lines of a JSON lines file whose record is not `wanted`."""
-    _drop_torn_line(path)
-    # Bytes, since only "\n" ends a line; text would end one at other characters too.
-    with path.open("rb") as lines, replacing(path) as kept_lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = parse_json(line.decode("utf-8"))
-                if not isinstance(record, dict):
-                    raise ValueError("no JSON object")
-                is_wanted = wanted(record)
-            except ValueError as error:
-                raise UserError(
-                    f"{path} line {number} is no record of a dialogue: remove that line and start again"
-                ) from error
-            if is_wanted:
-                kept_lines.write(line)
+        return [f"{path} is missing; it had {length} bytes at the checkpoint"] if length else []
+    # The log may be shorter than it was, if the disk lost its end.
+    os.truncate(path, min(path.stat().st_size, length))
+    drop_torn_line(path)
+    aside, sentences = damaged_path(path), []
+    earlier = f" ({aside.name} beside it holds lines that were taken out of it)" if aside.exists() else ""
+    repair = repair_log(path, step)
+    if lost := length - path.stat().st_size - repair.damaged_bytes:
+        sentences.append(f"{path} has lost {lost} bytes that it had at the checkpoint{earlier}")
+    if repair.damaged_lines:
+        sentences.append(
+            f"lines of {path} that are no JSON objects now lie in {aside}: {repair.damaged_lines}, of "
+            f"{repair.damaged_bytes} bytes together; the first was line {repair.first_number}"
+        )
+    return sentences
 
 
 def _check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:

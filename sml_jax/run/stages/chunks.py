@@ -14,7 +14,8 @@ import numpy as np
 
 from sml_jax.common.atomic import replacing
 from sml_jax.dialogue.transcript import Transcript
-from sml_jax.run.io.folder import to_json, writing
+from sml_jax.run.io.folder import to_json
+from sml_jax.run.io.json_lines import writing
 
 # What is no array is written as JSON in one more member, `texts`.
 _ARRAYS = tuple(field.name for field in dataclasses.fields(Transcript) if field.name != "max_student_tokens")

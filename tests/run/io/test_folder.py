@@ -113,6 +113,100 @@ def test_a_log_that_has_become_shorter_is_named(tmp_path, cut):
     assert lines(folder.dialogues_path) == [{"step": 1}][: cut // 12]
 
 
+def logged(path: Path, steps: range) -> tuple[dict[str, int], list[bytes]]:
+    """Logs steps; returns the logs' lengths, as a checkpoint holds them, and the lines of `dialogues.jsonl`."""
+    with RunFolder(path) as folder:
+        for step in steps:
+            folder.log_metrics(step, "online", {})
+            folder.append_dialogues([{"step": step}])
+        return folder.log_lengths(), folder.dialogues_path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "dialogues.jsonl"])
+def test_a_log_that_is_missing_is_named(tmp_path, name):
+    positions, _ = logged(tmp_path, range(1, 4))
+    (tmp_path / name).unlink()
+    sentences = RunFolder(tmp_path).rewind(positions, 3)
+    assert sentences == [f"{tmp_path / name} is missing; it had {positions[name]} bytes at the checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "lost_lines"),
+    [
+        ([b"rubbish\n"], 0),
+        ([b'{"step": 2\n', b"\n", b"3\n"], 0),
+        ([b"\0" * 11 + b"\n"], 1),
+        ([b"\0" * 24], 2),
+        ([b'{"step": 2}{"step": 3}\n'], 0),
+        ([b"\xff\xfe\n"], 0),
+        ([b"[" * 100_000 + b"\n"], 0),
+    ],
+    ids=["rubbish", "three", "zeros", "zeros over two lines", "two records", "no text", "deep"],
+)
+def test_damaged_lines_are_set_aside_and_counted(tmp_path, damaged, lost_lines):
+    """In the middle of a log: all lines around them stay, and no byte is lost."""
+    _, written = logged(tmp_path, range(1, 6))
+    path = tmp_path / "dialogues.jsonl"
+    before = b"".join(written[:1] + damaged + written[1 + lost_lines :])
+    path.write_bytes(before + b'{"step": 6}\n')
+    positions = {"dialogues.jsonl": len(before), "metrics.jsonl": (tmp_path / "metrics.jsonl").stat().st_size}
+    (sentence,) = RunFolder(tmp_path).rewind(positions, 5)
+    # Zeros without an end of line swallow the line behind them.
+    ends_within = not damaged[-1].endswith(b"\n")
+    aside = b"".join(damaged) + (written[1 + lost_lines] if ends_within else b"")
+    assert (tmp_path / "dialogues.jsonl.damaged").read_bytes() == aside
+    assert path.read_bytes() == b"".join(written[:1] + written[1 + lost_lines + ends_within :])
+    assert sentence == (
+        f"lines of {path} that are no JSON objects now lie in {path}.damaged: {len(damaged)}, of {len(aside)} bytes "
+        "together; the first was line 2"
+    )
+
+
+def test_damage_twice_loses_nothing_and_is_said_once_each(tmp_path):
+    path = tmp_path / "dialogues.jsonl"
+    for number in (1, 2):
+        content = b'{"step": 1}\n' + b"bad %d\n" % number + b'{"step": 2}\n'
+        path.write_bytes(content)
+        assert len(RunFolder(tmp_path).rewind({path.name: len(content)}, 2)) == 1
+        assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
+    assert (tmp_path / "dialogues.jsonl.damaged").read_bytes() == b"bad 1\nbad 2\n"
+    # Started again from the same checkpoint, before the next one: the log is shorter than it says, for a reason.
+    (sentence,) = RunFolder(tmp_path).rewind({path.name: len(content)}, 2)
+    assert sentence == (
+        f"{path} has lost 6 bytes that it had at the checkpoint (dialogues.jsonl.damaged beside it holds lines that "
+        "were taken out of it)"
+    )
+
+
+@pytest.mark.parametrize("lost", ["its end", "all", "a damaged line"])
+def test_an_older_checkpoint_doubles_no_step_of_a_log_that_became_shorter(tmp_path, lost):
+    """Its byte offsets are of the log as it was, so records are cut by their steps too."""
+    positions = {step: logged(tmp_path, range(step, step + 1))[0] for step in range(1, 7)}
+    path = tmp_path / "metrics.jsonl"
+    content = path.read_bytes()
+    if lost == "a damaged line":
+        path.write_bytes(b"#" + content[1:])
+    else:
+        os.truncate(path, 0 if lost == "all" else positions[4]["metrics.jsonl"])
+    assert RunFolder(tmp_path).rewind(positions[6], 6)
+    with RunFolder(tmp_path) as folder:
+        for step in (7, 8):
+            folder.log_metrics(step, "online", {})
+    # The checkpoint of step 6 turns out to be damaged: the run goes on after step 5.
+    RunFolder(tmp_path).rewind(positions[5], 5)
+    kept = {"its end": [1, 2, 3, 4], "all": [], "a damaged line": [2, 3, 4, 5]}[lost]
+    assert [line["step"] for line in lines(path)] == kept
+
+
+def test_a_repair_that_cannot_be_written_changes_nothing(tmp_path):
+    path = tmp_path / "dialogues.jsonl"
+    path.write_bytes(b"bad\n{}\n")
+    (tmp_path / "dialogues.jsonl.damaged").mkdir()
+    with pytest.raises(UserError, match=r"dialogues\.jsonl.*Is a directory"):
+        RunFolder(tmp_path).rewind({path.name: 7}, 2)
+    assert path.read_bytes() == b"bad\n{}\n"
+
+
 @pytest.mark.parametrize("line", ["rubbish", "[1"])
 def test_a_foreign_line_is_named(tmp_path, line):
     (tmp_path / "dialogues.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
