@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from sml_jax.tasks.math.value_words import with_values
+
 # Unicode signs and what they are written as: operators, Greek letters, quotes, punctuation, spaces; currencies go.
 _CHARACTERS = str.maketrans(
     {
@@ -12,6 +14,13 @@ _CHARACTERS = str.maketrans(
         "\u2013": "-",
         "\u2014": "-",
         "\uff0d": "-",
+        "\u2010": "-",
+        "\u2011": "-",
+        "\u00b5": "\\mu ",
+        "\u03bc": "\\mu ",
+        "\u2026": "\\dots ",
+        "\u2103": " ",
+        "\u2109": " ",
         "\u00d7": "\\times ",
         "\u22c5": "\\cdot ",
         "\u00b7": "\\cdot ",
@@ -43,17 +52,35 @@ _CHARACTERS = str.maketrans(
         "\u202f": " ",
         "\u00a0": " ",
     }
-    | {sign: " " for sign in "\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9\u20ab\u0e3f\u20ba\u20bf\u200b\ufeff"}
+    | {sign: " " for sign in "\u00a2\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9\u20ab\u0e3f\u20ba\u20bf\u200b\ufeff"}
 )
 _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
 # LaTeX that only changes how a text looks.
 _WRAP = (
-    r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\*?"
+    r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|textsc|emph|bold|underline|uline|"
+    r"mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|pmb|mbox|hbox|ensuremath|operatorname)\*?"
 )
+_COLOURED = re.compile(r"\\(?:text)?color\s*\{[A-Za-z0-9!, ]{1,40}\}|\\color\s+[a-z]{3,10}(?![a-z])")
+# A style before one sign, and braces that hold the whole answer.
+_BARE_STYLE = re.compile(_WRAP + r"(?![A-Za-z])(?=\s*[0-9A-Z\\-])")
+_IN_BRACES = re.compile(r"\s*\{([^{}]*)\}\s*")
+_UNIT_FRACTION = re.compile(
+    r"(?<=[0-9}\s~,!])\\[dt]?frac\s?\{\s?" + _WRAP + r"\s?\{[~\s]?[A-Za-z]{1,8}\s?\}(?:\^\{?[0-9]\}?)?\s?\}"
+    r"\s?\{\s?" + _WRAP + r"\s?\{[~\s]?[A-Za-z]{1,8}\s?\}(?:\^\{?[0-9]\}?)?\s?\}|"
+    r"(?<=[0-9}\s~,!])\\frac\s?\{\s?(?:km|mi|miles|meters|cm|ft|feet|dollars|"
+    r"kg)\s?\}\s?\{\s?[A-Za-z]{1,7}(?:\^\{?[0-9]\}?)?\s?\}"
+)
+_UNIT_POWER = re.compile(
+    r"(?<=[0-9}\s~,!;])" + _WRAP + r"\s?\{(?=[^{}]{0,40}\^\{-?[0-9]\})(?:[^{}]|\{-?[0-9]\}){1,40}\}$"
+)
+_MICRO = re.compile(r"(?<=[0-9])\s?\\mu\s?[A-Za-z]{1,3}$")
+_CURRENCY = re.compile(r"^(?:Rs\.?|USD|US|EUR|GBP|INR|CAD|AUD|CNY|RMB|A|C|HK|NT)(?= ?[-$]?\s?[0-9])\.? ?")
 _WRAPPED = re.compile(_WRAP + r"\s*\{([^{}]*)\}")
-_WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-Za-z]\s*\}(?=[\s^/.$-]|$)")
+_WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-DF-HJ-Za-df-hj-z]\s*\}(?=[\s^/.$-]|$)")
 _SPACING = re.compile(
-    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|quad|qquad|hspace\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
+    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|scriptstyle|"
+    r"(?:[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|bf|rm|it|sf|bfseries|itshape)(?![A-Za-z])|"
+    r"quad|qquad|hspace\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
     r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{\s*(-?[0-9]{1,60})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,60})\s*\}|([0-9]))")
@@ -89,15 +116,20 @@ def canonical(text: str, thousands: bool = True) -> str:
     text = text.replace("{,}", ",") if thousands else text
     # LaTeX: wrappers, thousands' separators, spacing, fractions, degrees and relations.
     if "\\" in text or "$" in text or "~" in text or '"' in text or "`" in text:
+        text = _UNIT_FRACTION.sub(" unit ", _COLOURED.sub(" ", text))
+        text = _UNIT_POWER.sub(" unit ", text)
         text = _WRAPPED_UNIT.sub(" unit ", text)
         for _ in range(3):
             text = _WRAPPED.sub(r" \1 ", text)
+        text = _BARE_STYLE.sub(" ", text)
         text = re.sub(r"(?<=[0-9])(?:\\,|,\\!)(?=[0-9]{3}(?![0-9]))", "", text) if thousands else text
         text = re.sub(r"\\\\\s*(?:\[[^\]]*\])?(?=\s*$)", " ", text)
         text = re.sub(r"\\textdollar|\\pounds|\\euro", " ", _SPACING.sub(" ", text))
         text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
         text = _FRACTION.sub(lambda match: rf"\frac{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
-        text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\circ\b", " ", text)
+        text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\textdegree|\\circ\b", " ", text)
+        text = re.sub(r"\\(?:l|c|hdots|)dots[a-z]?(?![A-Za-z])", r"\\dots ", text)
+        text = re.sub(r"(^|[,(\[]) ?\+ ?\\infty", r"\1\\infty", _MICRO.sub(" unit", text.strip()))
         text = text.replace("\\%", "%").replace("\\le ", "\\leq ").replace("\\ge ", "\\geq ").replace("\\ne ", "\\neq ")
     if thousands:
         text = _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
@@ -108,6 +140,9 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = _LEAD.sub("", text)
     if re.match(r"\( ?[-+]?[0-9./ ]*[0-9] ?\)$", text):  # (5)
         text = text[1:-1].strip()
+    while braced := _IN_BRACES.fullmatch(text):
+        text = braced[1].strip()
+    text = with_values(_CURRENCY.sub("", text))
     return re.sub(r"([-+]) (?=[0-9.])", r"\1", text) if re.match(r"[-+] [0-9.]", text) else text
 
 

@@ -6,6 +6,10 @@ import re
 from collections.abc import Callable
 
 from sml_jax.tasks.math.canonical import canonical, folded, split_parts
+from sml_jax.tasks.math.chains import NAME, approximate_sides, digits_and_base, is_consistent
+from sml_jax.tasks.math.choices import is_hedged_choice, same_choice
+from sml_jax.tasks.math.intervals import as_intervals
+from sml_jax.tasks.math.opposites import opposite_words, say_opposites
 from sml_jax.tasks.problems.numbers import answer_number, same_number
 
 Equal = Callable[[str, str], bool]
@@ -19,37 +23,18 @@ _FUNCTION = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|m
 _SEGMENT = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$(?![\s$])((?:[^$\\]|\\.)+?)(?<!\s)\$(?![0-9])", re.DOTALL
 )
-# The label of a choice: alone in the gold answer, before the words of the choice in an attempt.
-_LABEL = re.compile(r"\(([A-Ja-j])\)|([A-J])")
-_ATTEMPT_LABEL = re.compile(r"(?:option|choice)? ?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|([A-J]) ?[-,] ).*", re.DOTALL)
-_STRIP_LABEL = re.compile(r"\(?[A-J]\)[.:]? +(?=\S)")
+# The label of a choice before the words of the choice.
+_STRIP_LABEL = re.compile(r"(?:\(?[A-J]\)[.:]?|[A-J][.:]) +(?=\S)")
 # Words that change what stands beside them, so that they cannot be left out.
 _HEDGE = re.compile(
     r"\b(?:or|not|nor|never|no|neither|isn't|less|more|greater|fewer|least|most|between|except|either|than|plus|minus|"
-    r"times|over|divided|squared|cubed|half|percent|if|unless|hundred|thousand|million|billion|trillion)\b",
+    r"times|over|divided|factorial|dozens?|halves|quarters?|thirds?|tenths?|squared|cubed|half|percent|if|unless|"
+    r"hundred|thousand|million|billion|trillion)\b",
     re.IGNORECASE,
 )
-# Groups of words that contradict each other beside equal expressions.
-_OPPOSITES = [
-    "up down",
-    "minimum maximum min max minima maxima",
-    "increasing decreasing",
-    "even odd",
-    "converges diverges convergent divergent",
-    "true false",
-    "yes no",
-    "positive negative",
-    "left right",
-    "above below",
-    "am pm",
-    "local absolute global",
-    "symmetric antisymmetric",
-    "north south east west",
-]
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
 _SET_BUILDER = re.compile(r"\\\{ ?[a-z](?: ?\\in ?\\mathbb ?\{R\})? ?(?:\\mid(?![A-Za-z])|[|:]) ?([^|{}]*)\\\}")
 _BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])")
-_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?|\\bar ?\{[a-z]\}")
 _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
@@ -70,21 +55,27 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
         return False
     if folded(left) == folded(right) != "":
         return True
-    # Yes and no, true and false: the attempt must begin with the word.
-    if folded(left) in ("yes", "no", "true", "false"):
-        first_word = re.match(r"(?:it is |that is )?(yes|no|true|false)\b(?! [a-z])", right, re.IGNORECASE)
-        return first_word is not None and first_word[1].lower() == folded(left)
-    # Choices: the labels are compared, or the label of the attempt is cut off.
-    label = _LABEL.fullmatch(left)
-    if label:
-        chosen = _ATTEMPT_LABEL.fullmatch(right)
-        return chosen is not None and (chosen[1] or chosen[2] or chosen[3]).upper() == (label[1] or label[2]).upper()
-    if not left.startswith("(") and _STRIP_LABEL.match(right):
-        attempt = re.sub(r"^.*?[A-J]\s*\)(?:\s*\})?", "", attempt, count=1, flags=re.DOTALL)
-        right = canonical(attempt)
-    # Numbers: two that differ need no algebra.
-    if _unlike_times(left, right):
+    # Yes and no, and choices: the words and the labels are compared, or the label of the attempt is cut off.
+    chosen = same_choice(left, right)
+    if chosen is not None:
+        return chosen
+    if (_STRIP_LABEL.match(right) and is_hedged_choice(right)) or not is_consistent(
+        right, lambda exact, rounded: equal("\\approx " + exact, rounded)
+    ):
         return False
+    if not left.startswith("(") and _STRIP_LABEL.match(right):
+        attempt = re.sub(r"^.*?[A-J]\s*[).:](?:\s*\})?", "", attempt, count=1, flags=re.DOTALL)
+        right = canonical(attempt)
+    # What stands around equal numbers may contradict, and bases and sets are compared as such.
+    if _unlike_times(left, right) or say_opposites(left, right):
+        return False
+    bases = digits_and_base(left), digits_and_base(right)
+    if bases[1] is not None:
+        return bases[0] == bases[1]
+    sets = as_intervals(left), as_intervals(right)
+    if None not in sets and sets[0] == sets[1]:
+        return True
+    # Numbers: two that differ need no algebra.
     if any(_same_number(left_side, right_side) for left_side, right_side in _side_pairs(left, right)):
         return True
     if answer_number(left) is not None and answer_number(right, letter_units=True) is not None:
@@ -94,17 +85,10 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
 
 def _side_pairs(left: str, right: str) -> list[tuple[str, str]]:
     r"""What to compare where `\approx` says an answer twice: the last sides, or any with the one there is."""
-    lefts, rights = _sides(left), _sides(right)
+    lefts, rights = approximate_sides(left), approximate_sides(right)
     if len(lefts) > 1 and len(rights) > 1:
         return [(lefts[-1], rights[-1])]
     return [(left_side, right_side) for left_side in lefts for right_side in rights]
-
-
-def _sides(text: str) -> list[str]:
-    pieces = [piece.strip() for piece in re.split(r"\\approx(?![A-Za-z])", text)]
-    if len(pieces) > 1 and _NAME.fullmatch(pieces[0]):  # x \approx 5 names x
-        pieces[:2] = [f"{pieces[0]} = {pieces[1]}"]
-    return [piece for piece in pieces if piece]
 
 
 def _same_number(gold: str, attempt: str) -> bool:
@@ -119,7 +103,9 @@ def _same_number(gold: str, attempt: str) -> bool:
         return False
     given = answer_number(attempt, letter_units=True)
     if given is None and "=" in attempt and _has_one_part(attempt) and len(_prose(attempt)) <= 8:
-        given = answer_number(_LAST_EQUATION.split(attempt)[-1].strip(), letter_units=True)
+        sides = [side.strip() for side in _LAST_EQUATION.split(attempt)]
+        said = sides[0] if len(sides) == 2 and NAME.fullmatch(sides[1]) else sides[-1]  # 5 = x
+        given = answer_number(said, letter_units=True)
     return given is not None and same_number(wanted, given)
 
 
@@ -142,7 +128,7 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
     if len(lefts) != len(rights) and len(lefts) == 1 and not re.search(r"[,;]|\\pm|\bor\b|\\cup", left):
         return False  # two answers to one question are a hedge
     if 1 < len(lefts) == len(rights) <= _MAX_PARTS:
-        return _match(lefts, rights, equal) or _same_list(gold, attempt, equal)
+        return _match(*_without_names(lefts, rights), equal) or _same_list(gold, attempt, equal)
     for left_side, right_side in _side_pairs(left, right):
         if folded(left_side) == folded(right_side) or equal(left_side, right_side):
             return True
@@ -153,6 +139,15 @@ def _same_list(gold: str, attempt: str, equal: Equal) -> bool:
     """Whether two lists agree whose numbers have three digits: "25,100,55" reads as one with thousands' commas."""
     lefts, rights = (split_parts(canonical(text, thousands=False)) for text in (gold, attempt))
     return 2 < len(lefts) == len(rights) <= _MAX_PARTS and _match(lefts, rights, equal)
+
+
+def _without_names(golds: list[str], attempts: list[str]) -> tuple[list[str], list[str]]:
+    """Two lists without the one name that stands before their values: "x = 1, -2" beside "x = 1, x = -2"."""
+    names = {part.partition("=")[0].strip() for part in [*golds, *attempts] if "=" in part}
+    named = [sum("=" in part for part in parts) for parts in (golds, attempts)]
+    if len(names) != 1 or named == [len(golds), len(attempts)] or not NAME.fullmatch(next(iter(names))):
+        return golds, attempts
+    return [part.rpartition("=")[2].strip() for part in golds], [part.rpartition("=")[2].strip() for part in attempts]
 
 
 def _match(golds: list[str], attempts: list[str], equal: Equal) -> bool:
@@ -180,8 +175,7 @@ def _contradict(gold: set[str], attempt: set[str]) -> bool:
     gold_numbers, attempt_numbers = ({word for word in words if word[-1].isdigit()} for words in (gold, attempt))
     if gold_numbers and gold_numbers != attempt_numbers:
         return True
-    groups = [set(group.split()) for group in _OPPOSITES]
-    return any(gold & group and attempt & group and gold & group != attempt & group for group in groups)
+    return opposite_words(gold, attempt)
 
 
 def _mathematics(text: str) -> tuple[str, set[str]]:
@@ -225,7 +219,7 @@ def _prose(text: str) -> list[str]:
 def _strip_words(text: str) -> tuple[str, set[str]]:
     """Cuts plain words off both ends ("the plane x + y = 1", "2\\pi square feet"), unless they change the meaning."""
     words: set[str] = set()
-    lead = re.match(r"(?:[A-Za-z']{3,}|is|at|on|of|in|by|it|an?|to)(?: [A-Za-z']{2,}|:| a(?= ))*:? (?=\S)", text)
+    lead = re.match(r"(?:[A-Za-z']{3,}|is|at|on|of|in|by|it|an?(?! ?=)|to)(?: [A-Za-z']{2,}|:| a(?= ))*:? (?=\S)", text)
     # In front: words up to the first that is a function's name.
     if lead and not _HEDGE.search(lead[0]) and not _FUNCTION.fullmatch(lead[0].split()[0].lower().rstrip(":")):
         prose = lead[0]
@@ -235,7 +229,7 @@ def _strip_words(text: str) -> tuple[str, set[str]]:
         text = text[len(prose) :]
     # At the end: units and other words after a number, a bracket or a letter.
     tail = re.search(
-        r"(?<=[0-9)}\]a-z])(?: \(?(?:[A-Za-z']{2,}|[mgs])(?:[ /-]+(?:[A-Za-z']+|\([A-Za-z ]*\)))*"
+        r"(?<=[0-9)}\]a-z])(?: \(?(?:[A-Za-z']{2,}|[mgs](?=/))(?:[ /-]+(?:[A-Za-z']+|\([A-Za-z ]*\)))*"
         r"(?:\^ ?\{?-?[1-4]\}?)?\)?)$",
         text,
     )
@@ -256,6 +250,7 @@ def _ascii_latex(text: str) -> str:
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = _BARE_FUNCTION.sub(r"\\\1 ", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty ", text)
+    text = re.sub(r"(?<=[0-9])[eE]([-+]?[0-9]{1,4})(?![0-9A-Za-z])", r" \\cdot 10^{\1}", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9A-Za-z])(?![0-9])", r"^{\1}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
     # latex2sympy, which math-verify reads LaTeX with, takes 1/2 x for 1/(2x).

@@ -7,7 +7,8 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
     """Answers each line `[gold, attempt]`, two LaTeX texts in JSON, with "true", "false" or "null" (too slow).
 
     Expressions are compared by their values first, and by math-verify where values do not tell: math-verify alone takes
-    some unequal ones for equal.
+    some unequal ones for equal. Behind a gold text that begins with `\\approx ` the question is
+    whether one of two numbers is the other, rounded.
 
     Args:
       path: for `sys.path`.
@@ -31,10 +32,15 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
     import logging
 
     import sympy  # type: ignore[import-untyped]
+    from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import LatexExtractionConfig, parse, verify
     from sympy.core.cache import clear_cache  # type: ignore[import-untyped]
 
     logging.disable(logging.CRITICAL)
+    # Units are cut off before: math-verify would take the "t" of 3 + 2t for tons.
+    config = LatexExtractionConfig(
+        normalization_config=NormalizationConfig(units=False, malformed_operators=True, nits=True)
+    )
 
     class LateError(BaseException):
         """Not an Exception, so that nothing in between swallows it."""
@@ -47,10 +53,11 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
     @lru_cache(maxsize=2048)
     def read(text):  # type: ignore[no-untyped-def]
         """What math-verify reads in a LaTeX text: a list whose first item is an expression, or an empty one."""
-        readings = parse("\\boxed{" + text + "}", [LatexExtractionConfig()], parsing_timeout=None)
+        readings = parse("\\boxed{" + text + "}", [config], parsing_timeout=None)
         if readings and isinstance(readings[0], sympy.Basic):
             with contextlib.suppress(Exception):  # an index of a sum stays what it is
-                readings[0] = readings[0].xreplace({sympy.Symbol("i", real=False): sympy.I})
+                units = {name: sympy.I for name in readings[0].free_symbols if name.name == "i"}
+                readings[0] = readings[0].xreplace(units)
             # math-verify takes any two equations that it cannot solve for a symbol for equal, such as f(0) = 1.
             calls = readings[0].atoms(sympy.core.function.AppliedUndef)
             readings[0] = readings[0].xreplace({call: sympy.Symbol(str(call), real=True) for call in calls})
@@ -61,6 +68,22 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
         digits = 5 if left.has(sympy.Float) or right.has(sympy.Float) else 40
         left, right = left.evalf(50, maxn=400), right.evalf(50, maxn=400)
         return bool(abs(left - right) > abs(left) * sympy.Float(10) ** -digits)
+
+    def exact_value(expression):  # type: ignore[no-untyped-def]
+        """The rational number that an expression without decimals is worth, None where it is no such number."""
+        powers = expression.atoms(sympy.Pow)
+        if expression.has(sympy.Float) or any(not abs(power.exp) < 3_000 for power in powers if power.exp.is_Integer):
+            return None
+        if any(not power.exp.is_Integer for power in powers):
+            return None
+        value = expression.doit()
+        return value if value.is_Rational else None
+
+    def rounds_to(exact, rounded):  # type: ignore[no-untyped-def]
+        """Whether the second of two numbers is the first one, rounded: within one part in 200, or to a whole number."""
+        exact, rounded = complex(exact.evalf(20)), complex(rounded.evalf(20))
+        gap = abs(exact - rounded)
+        return gap * 200 <= abs(exact) or (gap * 2 <= 1 and rounded.real == round(rounded.real))
 
     def nearly_equal(left, right):  # type: ignore[no-untyped-def]
         return abs(left - right) <= 1e-9 * max(abs(left), abs(right))
@@ -125,6 +148,9 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
                 return None
             if left.free_symbols | right.free_symbols:
                 return compare_at_points(left, right, equal_values)
+            exact = exact_value(left), exact_value(right)
+            if None not in exact:
+                return bool(exact[0] == exact[1])
             return False if surely_differ(left, right) else None
         # Two equations.
         if not (isinstance(left, sympy.Eq) and isinstance(right, sympy.Eq)):
@@ -146,9 +172,15 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
         return False if outcome == "constant" else outcome or None
 
     def are_equal(gold, attempt):  # type: ignore[no-untyped-def]
+        asks_rounding = gold.startswith("\\approx ")
+        gold = gold.removeprefix("\\approx ")
         gold_readings, attempt_readings = read(gold), read(attempt)
         if not gold_readings or not attempt_readings:
             return False
+        if asks_rounding:
+            left, right = gold_readings[0], attempt_readings[0]
+            numbers = has_values(left) and has_values(right) and not (left.free_symbols | right.free_symbols)
+            return bool(numbers and (rounds_to(left, right) or rounds_to(right, left)))
         # A percent sign may be meant either way, which math-verify knows.
         if "%" not in gold + attempt:
             equal = by_values(gold_readings[0], attempt_readings[0])

@@ -35,9 +35,10 @@ DECIMAL = rf"(?:{_ANSWER_DIGITS}(?:\.[0-9]{{0,60}})?|\.{_ANSWER_DIGITS})"
 """Pattern of an unsigned decimal number without thousands' separators."""
 _ANSWER = re.compile(
     rf"(?P<sign>[-+]?) ?(?:(?P<whole>{_ANSWER_DIGITS}) (?P<over>{_ANSWER_DIGITS}) ?/ ?(?P<under>{_ANSWER_DIGITS})|"
-    rf"(?P<top>{DECIMAL})(?: ?(?:\*|x|\\times|\\cdot) ?10 ?\^ ?\{{? ?(?P<power>[-+]? ?[0-9]{{1,2}}) ?\}}?|"
-    rf"[eE](?P<exponent>[-+]?[0-9]{{1,2}})(?![0-9])|(?: ?/ ?(?P<bottom>{DECIMAL}))?))"
-    r"(?P<scale> (?:hundred|thousand|million|billion|trillion)\b)?(?P<percent> ?%)?(?P<unit>(?: |(?=[A-Za-z(])).*)?"
+    rf"(?P<top>{DECIMAL})(?: ?(?:\*|x|\\times|\\cdot) ?10 ?\^ ?\{{? ?(?P<power>[-+]? ?[0-9]{{1,3}}) ?\}}?|"
+    rf"[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?![0-9])|(?: ?/ ?(?P<bottom>{DECIMAL}))?))"
+    r"(?P<scale> (?:hundred|thousand|million|billion|trillion)\b)?(?P<percent> ?%)?(?P<unit>(?: |(?=[A-Za-z(])|"
+    r"(?=/ ?[A-Za-z])).*)?"
 )
 _LATEX_FRACTION = re.compile(r" ?\\frac ?\{ ?(-?[0-9]{1,60}) ?\} ?\{ ?([0-9]{1,60}) ?\}(?![0-9]) ?")
 _UNIT = re.compile("[A-Za-z .,'\u2019/()*%-]*" + r"(?:\^ ?\{?-?[1-4]\}?[A-Za-z /.]*)*")
@@ -46,10 +47,14 @@ _SHORT_UNIT = re.compile(
     r"rs|hz|pa|ml",
     re.IGNORECASE,
 )
+# Units of area and volume, which may stand right behind the number; "times", where nothing is multiplied.
+_SQUARE_UNIT = re.compile(r" ?(?:[mkcd]?m|ft|in|yd|mi)\^? ?\{?-?[23]\}?")
+_HOW_OFTEN = re.compile(r"\btimes\b(?!\W*[0-9\\])")
 _LETTER_UNIT = re.compile(r"[mgshlLNJWVCFK]")
 # Words after a number that change its value, or make it part of an expression.
 _NO_UNIT = re.compile(
-    r"or|and|plus|minus|times|over|divided|squared|cubed|factorial|hal(?:f|ves)|(?:third|fourth|fifth)s?|pi|log|exp|sqrt|"
+    r"or|and|plus|minus|times|over|divided|squared|cubed|factorial|hal(?:f|ves)|(?:third|fourth|fifth)s?|pi|log|exp|"
+    r"sqrt|"
     r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|inf|infinity|mod|hundred|thousand|million|billion|trillion|not|than|ln|is"
 )
 
@@ -140,6 +145,10 @@ def _close(left: Fraction, right: Fraction, rounded: bool) -> bool:
 def _is_unit(unit: str, letter_units: bool) -> bool:
     """Whether the words after a number only say what is counted."""
     unit = re.sub(r"\b([ap])\. ?m\b\.?", r"\1m", unit)
+    if letter_units and _SQUARE_UNIT.fullmatch(unit):
+        return True
+    if re.fullmatch(r" ?times ?(?:[a-z ]*)", unit):
+        return _HOW_OFTEN.search(unit) is not None
     words = re.findall(r"[A-Za-z]+", unit)
     if not words or not _UNIT.fullmatch(unit) or any(_NO_UNIT.fullmatch(word.lower()) for word in words):
         return False

@@ -1,0 +1,78 @@
+r"""Finds the boxes of a text: `\boxed{..}`, `\fbox{..}` and their forms without braces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
+# What stands in a box without braces: a command with its arguments, or one word.
+_WITHOUT_BRACES = re.compile(r"\\[A-Za-z]{1,20}(?:\s?\{[^{}]{0,200}\}|[0-9]){0,2}|[^\s$.,}\\]+")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_JOINED = re.compile(  # possessive: white space fits in many places, and all of them would be tried
+    r"[\s$,;.]*+(?:\\\)|\\\]|\\text\{)*+[\s,;$]*+(?:and|or)?[\s}$,;]*+(?:\\\(|\\\[)?[\s$]*+(?:[a-z]\s*+=\s*+)?",
+    re.IGNORECASE,
+)
+_NOT_A_VALUE = re.compile(
+    r"(?:\\text\s?\{)?\s*(?:(?:final |your |the )?answer(?: here)?|\.{3}|\\[lc]?dots|\?+)\s*\}?\s*$", re.I
+)
+# Another candidate right behind the box.
+_HEDGED = re.compile(
+    r"[\s$*.)\]\\]{0,9},? ?or (?:maybe |perhaps |possibly |even )?[-$\\]{0,3}\(?[0-9A-J]\S{0,40}", re.I
+)
+
+Box = tuple[int, int, str]
+"""Start, end and content of a box."""
+
+
+def complete_boxes(text: str, most: int = 20) -> list[Box]:
+    """The last complete boxes that hold something, in order.
+
+    A box that the end of the text cuts off may have meant any value: it takes away the boxes before it.
+    """
+    boxes: list[Box] = []
+    for box in list(_BOX.finditer(text))[-most:]:
+        if not box[0].endswith("{"):
+            bare = _WITHOUT_BRACES.match(text, box.end())
+            if bare:
+                boxes.append((box.start(), bare.end(), bare[0]))
+            continue
+        # The brace that closes the box.
+        depth, end = 1, 0
+        for mark in _BRACE.finditer(text, box.end()):
+            depth += {"{": 1, "}": -1}.get(mark[0], 0)
+            if depth == 0:
+                end = mark.start()
+                break
+        if end:
+            boxes.append((box.start(), end + 1, text[box.end() : end]))
+        elif re.match(r"\s*[\w\\$-]", text[box.end() :]):
+            boxes.clear()
+    return list(_outer(boxes))
+
+
+def boxed_answer(text: str) -> tuple[int, str] | None:
+    r"""Place and content of the last box, with the ones that lead up to it: `\boxed{2} and \boxed{3}` is "2, 3"."""
+    boxes = complete_boxes(text)
+    if not boxes:
+        return None
+    parts, start = [boxes[-1][2]], boxes[-1][0]
+    for begin, end, content in reversed(boxes[:-1]):
+        between = text[end:start]
+        if not _JOINED.fullmatch(between) or "\n\n" in between:
+            break
+        if content != parts[0]:
+            parts.insert(0, content)
+        start = begin
+    hedge = _HEDGED.match(text, boxes[-1][1])
+    return boxes[-1][0], ", ".join(parts) + (hedge[0] if hedge else "")
+
+
+def _outer(boxes: list[Box]) -> Iterator[Box]:
+    """Leaves out boxes within a box, which are a part of it, and boxes that hold no value."""
+    reached = 0
+    for box in boxes:
+        if box[0] >= reached:
+            reached = box[1]
+            if box[2].strip() and not _NOT_A_VALUE.match(box[2]):
+                yield box

@@ -1,0 +1,278 @@
+"""The sentences and lines that say which answer they give: "the answer is 5", "5 is the answer", "#### 5"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from sml_jax.tasks.math.remarks import NUMBER, plain, without_aside, without_remark
+from sml_jax.tasks.math.sentences import denied, is_check, last_clause, tells_old_answer, unstated, without_tag
+
+ANSWER_CHARACTERS = 2_000
+_MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
+_MARKERS = 50  # at most so many of a text are read, from its end
+
+# What marks an answer.
+_HASHES = re.compile(r"####(?!#)[ \t*:]*")
+_TAGGED = re.compile(r"<(answer|final_answer|result)>([^<>]{1,500})</\1>", re.IGNORECASE)
+_HEADING = re.compile(
+    r"(?:\d+[.)] )?(?:step|part|solution|explanation|conclusion|summary|final|verif|check|case|calculat)", re.IGNORECASE
+)
+_MARKER = re.compile(
+    r"\b(?:answers?\b(?: (?:to|of|for) (?:the|this|your) (?:question|problem)| here)?"
+    r"|(?<=final )(?:result|solution)(?=[ *_]{0,4}(?:is|[:=])))"
+    r"[ *_\"]*(?:((?:(?:is|was|equals|are|being|becomes)|(?:should|must|would|will|has to|turns out to|to) be|"
+    r"(?:comes?|came) "
+    r"out (?:as|to(?: be)?)|works out (?:as|to(?: be)?))\b(?!['\u2019])|['\u2019]s\b)|(->|=>|"
+    r"[:=\uff1a\u2192]))?[\s:*_]*",
+    re.IGNORECASE,
+)
+# A correction behind an answer that was stated: "No, it is 15."
+_CORRECTION = re.compile(
+    r"(?:(?<=[.!?] )|(?<=\n))(?:(?:no|wait|hold on|actually|oops|sorry|hmm|correction)[,.:! ]{1,3}){1,3}(?:I mean|"
+    r"(?:it|that) (?:should be|is|must be)|it's|make that)? ?"
+    r"(?=[-$]{0,2}[0-9][0-9.,]{0,20}(?:\s[a-z]{2,12})?[.!]?(?:\s|$))",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(
+    r"(?:(?:(?:is|equal to|equals|simply|just|exactly|therefore|thus|now|indeed|then|clearly|actually|still|also|"
+    r"definitely|"
+    r"of course|again|as follows|found to be|given by|thus|hence|probably)\b|:)[\s:*_,]*)+",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(
+    r"(?:\(?[A-J]\)(?!\w)|(?:about|approximately|around|only|a total of|roughly|negative|minus|US|Rs\.?)\b ?)?[\s*_]*"
+    r"[-+~\u2248\u00b1$\u00a3\u20ac\u00a5\u20b9(\[{|<]*[\\0-9.\u221a\u03c0\u221e\u00b1\u00bc-\u00be]"
+)
+_MATHS = (
+    r"\$\$.{0,2000}?\$\$|\\\[.{0,2000}?\\\]|\\\(.{0,2000}?\\\)|"
+    r"\$(?![\s$])(?:[^$\n\\]|\\.){0,2000}?(?<!\s)\$(?![0-9])"
+)
+# The end of a statement, unless it stands inside mathematics. A semicolon before a number goes on with a list.
+_STOP = re.compile(
+    rf"({_MATHS})|(?<!\b[A-Z])(?<!\b[ap]\.m)(?<!\b[ie]\.[eg])(?<!\bRs)[.!?\u3002](?=[\s*\"')$]|$)|"
+    r";(?=\s)(?!\s?[-$]?[0-9.]{1,20}(?:;|\.?\s*$|\.?\s*\n))|\n\s*\n|\n(?=[^\n]*[A-Za-z]{3})|\n\Z",
+    re.DOTALL,
+)
+# Another candidate in the next sentence.
+_NEXT_HEDGE = re.compile(
+    r"[\s.,;!?*]{0,6}(?:or|alternatively|otherwise|maybe|perhaps|possibly|or maybe|(?:but )?it (?:could|might|"
+    r"may)(?: also)? be)\b[^.!?\n]{0,40}?[0-9(]",
+    re.IGNORECASE,
+)
+# What follows a marker and is not an answer: "the answer is not ...", "the answer is wrong".
+_NO_ANSWER = re.compile(
+    r"(?:(?:[a-z]{1,15} )?(?:not|never)|unknown|unclear|unsure|uncertain|what|which|how|why|wrong|right|correct|"
+    r"incorrect|"
+    r"missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|far from|"
+    r"nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|might|could|maybe|perhaps|possibly|between|"
+    r"likely wrong|"
+    r"there|below|above|here|as (?:above|before)|still unknown|hard|easy|false|somewhere|either wrong)\b",
+    re.IGNORECASE,
+)
+_FETCHES = re.compile(
+    r"\b(?:check|verify|find|get|getting|compute|calculate|reach|explain|justify|confirm|see|about|double-check|revise|"
+    r"recheck|understand)(?:ing)? (?:the|my|our|your|this|that|an?)? ?(?:\w{1,12} )?$",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\W{0,4}(?:is|was|does|did|could|can|would|should|where|why|how)\b(?! (?:it|that) is)[^,:]*$", re.IGNORECASE
+)
+# A list of steps, or a calculation that others follow.
+_STEPS = re.compile(
+    r"\s*(?:\*\*)?(?:1[.)]|[-\u2022*]|Step 1)\s+\S[^\n]*\n\s*(?:\*\*)?(?:2[.)]|[-\u2022*]|Step 2)\s", re.IGNORECASE
+)
+_CALCULATION = re.compile(r"[-+*/x\u00d7\u00f7\u2212() $0-9.,]*[0-9][-+*/x\u00d7\u00f7\u2212() $0-9.,]*=")
+_ALONE = re.compile(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.][0-9.,/]{0,40}[)%\\$]*(?: [a-zA-Z]{1,15}){0,2}")
+_LINKS_BACK = re.compile(
+    r"\b(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|right|required|desired|"
+    r"only|exact|new|"
+    r"actual|numerical|best|revised|corrected|updated)[*_ ]{1,4}){0,2}$",
+    re.IGNORECASE,
+)
+_CONNECTIVES = re.compile(
+    r"[\s*_,]{0,4}(?:(?:so|thus|hence|therefore|then|and|now|ok|okay|finally|yes|no|I|we|you|get|got|have|found|find|"
+    r"obtain|obtained|"
+    r"arrive|arrived|at|believe|think|say|that|it is|give|conclude|with|end up|ended up|came|come|up)\b[\s,:]*){0,8}",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An answer that a text marks as such.
+
+    Attributes:
+      place: index of its mark in the text.
+      text: the answer.
+      kind: a mathematical "value", "words", or the first sentence of a text under the "heading" Answer.
+    """
+
+    place: int
+    text: str
+    kind: Literal["value", "words", "heading"]
+
+
+def tagged(text: str) -> list[Marked]:
+    """What stands in tags such as `<answer>`."""
+    return [Marked(tag.start(), tag[2], "value") for tag in list(_TAGGED.finditer(text))[-_MARKERS:]]
+
+
+def after_hashes(text: str) -> list[Marked]:
+    """The lines after `####`, unless they are headings."""
+    answers = []
+    for mark in list(_HASHES.finditer(text))[-_MARKERS:]:
+        line, _, following = text[mark.end() : mark.end() + ANSWER_CHARACTERS].lstrip().partition("\n")
+        line = line.translate(_MINUS_SIGNS).strip(" *\t\r")
+        named = re.match(r"(?:the )?(?:final )?answer\b[ :*]*(?:is\b)?[ :*]*", line, re.IGNORECASE)
+        line = plain(line[named.end() :] if named else line)
+        heading = _HEADING.match(line) or line.endswith(":")
+        if line and not (heading and following.strip()):
+            is_value = _VALUE.match(line) is not None or not following.strip()
+            if _VALUE.match(line):
+                line = without_remark(line)
+            answers.append(Marked(mark.start(), line, "value" if is_value else "words"))
+    return answers
+
+
+def after_markers(text: str, correcting: bool = False) -> list[Marked]:
+    """What sentences with "answer" state, and corrections of it.
+
+    Args:
+      text: an utterance.
+      correcting: whether something outside these sentences states an answer that may be corrected.
+    """
+    answers = []
+    for marker in list(_MARKER.finditer(text))[-_MARKERS:]:
+        stated = _stated(text, marker)
+        if stated is not None:
+            answers.append(stated)
+    first = min((answer.place for answer in answers), default=None)
+    for correction in list(_CORRECTION.finditer(text))[-_MARKERS:]:
+        if correcting or (first is not None and first < correction.start()):
+            value, end, _ = _first_sentence(text[correction.end() : correction.end() + 100])
+            if end != "?":
+                answers.append(Marked(correction.start(), without_remark(value), "value"))
+    return answers
+
+
+def after_last_marker(text: str) -> str:
+    """The text after the last "####" or "the answer is", for answers of several sentences; "" where there is none."""
+    markers = [marker for marker in list(_MARKER.finditer(text))[-_MARKERS:] if _may_state(text, marker)]
+    ends = [mark.end() for mark in [*markers, *_HASHES.finditer(text)]]
+    end = text[max(ends) :].strip() if ends else ""
+    return "" if end.endswith("?") else end
+
+
+def _may_state(text: str, marker: re.Match[str]) -> bool:
+    """Whether the words in front of a marker let it state an answer."""
+    before = text[max(0, marker.start() - 300) : marker.start()]
+    fetches = not marker[1] and _FETCHES.search(before[-80:]) is not None
+    return not (tells_old_answer(before) or unstated(before) or fetches or _ASKS.match(last_clause(before)))
+
+
+def _stated(text: str, marker: re.Match[str]) -> Marked | None:
+    """The answer that the sentence around a marker states, if it does."""
+    following = text[marker.end() : marker.end() + ANSWER_CHARACTERS].translate(_MINUS_SIGNS)
+    if not _may_state(text, marker):
+        return None
+    # "answer" must be linked to what follows, by a verb, a colon or a new line, unless that is a number.
+    lead_in = _LEAD_IN.match(following)
+    opens_line = "\n" in marker[0] and not marker[0].strip(" *_\n").endswith(("is", "are", "was"))
+    linked = marker[1] or marker[2] or "\n" in marker[0] or lead_in
+    steps_follow = _STEPS.match(following) is not None
+    mark = marker[0] + (lead_in[0] if lead_in else "")
+    following = following[lead_in.end() :] if lead_in else following
+    opened = re.search(r"(\*{1,3}|__?)$", mark)
+    if opened:  # the mark has taken the first half of "**72** clips"
+        following = following.replace(opened[1], "", 1)
+    sentence, end, rest = _first_sentence(following)
+    if not sentence or re.match(r"[.!?,;)\"](?![0-9])", following):
+        return None if linked and not re.match(r"\s*[.!?,;)\"](?![0-9])", following) else _stated_before(text, marker)
+    if end == "?":
+        statement = without_tag(sentence)
+        if statement is None:
+            return None
+        sentence = statement
+    whole = plain(sentence)
+    answer = without_aside(whole)
+    value = _NUMBER_AHEAD.match(answer)
+    if not answer or _NO_ANSWER.match(answer) or (value and denied(whole[value.end() :])):
+        return None
+    if _CHANGED.search(whole) or (
+        marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:])
+    ):
+        return None
+    if not linked and not _ALONE.fullmatch(whole):
+        return None
+    hedge = _NEXT_HEDGE.match(rest)
+    if hedge:
+        return Marked(marker.start(), f"{answer} or {hedge[0]}", "value")
+    # A heading over a worked solution.
+    heading = bool(marker[2]) or opens_line
+    is_value = _VALUE.match(answer) is not None
+    if heading and (steps_follow or _is_worked(answer, is_value, rest)):
+        return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
+    answer = without_remark(answer) if is_value else answer
+    return Marked(marker.start(), answer, "value" if is_value else "words")
+
+
+_NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
+
+
+_BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b", re.IGNORECASE)
+_SAYS = re.compile(
+    r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
+)
+
+
+_CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
+_COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
+
+
+def _is_worked(answer: str, is_value: bool, rest: str) -> bool:
+    """Whether the text under a heading is worked out: prose with numbers, or calculations one after another."""
+    if not is_value:
+        if rest.strip() and _BEGINS_WORK.match(answer):
+            return True
+        prose = re.search(r"[0-9]", answer) and re.match(r"[A-Za-z']{2,}[ ,]+[A-Za-z0-9']", answer)
+        return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
+    if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
+        return True
+    if not _CALCULATION.match(answer):
+        return False
+    if re.search(r"=[^=]*[,;] [^=]*=", answer):
+        return True
+    return re.search(r"=\s*\$?[0-9]", rest) is not None and not is_check(rest.strip(" \n*_-.;"))
+
+
+def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
+    """The value in front of "is the answer"."""
+    before = last_sentence(text[max(0, marker.start() - 300) : marker.start()].translate(_MINUS_SIGNS))
+    link = _LINKS_BACK.search(before)
+    following = text[marker.end() : marker.end() + 3].lstrip("\"')* ")
+    if link is None or following.startswith("?") or "boxed" in before:
+        return None
+    value = before[: link.start()]
+    connectives = _CONNECTIVES.match(value)
+    value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
+    if _CALCULATION.match(value):
+        value = value.rpartition("=")[2].strip()
+    if not _VALUE.match(value) and not re.fullmatch(r"(?:option |choice )?\(?[A-J]\)?|[A-Z][a-z]{2,20}", value):
+        return None
+    return None if value in ("This", "That", "Here", "What") else Marked(marker.start(), value, "value")
+
+
+def last_sentence(text: str) -> str:
+    """What a text's last sentence has so far."""
+    ends = [end.end() for end in re.finditer(r"[.!?](?=\s)|\n", text)]
+    return text[max(ends, default=0) :]
+
+
+def _first_sentence(text: str) -> tuple[str, str, str]:
+    """The first sentence outside mathematics, the sign that ends it, and the text behind it."""
+    for stop in _STOP.finditer(text):
+        if stop[1] is None and text[: stop.start()].strip(" *_\t\n"):
+            return text[: stop.start()].strip(" \t\n"), stop[0][:1], text[stop.end() :]
+    return text.strip(" \t\n"), "", ""

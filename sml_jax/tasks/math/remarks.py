@@ -1,0 +1,52 @@
+"""Cuts off what stands around and behind a stated value: emphasis, remarks, asides."""
+
+from __future__ import annotations
+
+import re
+
+_ASIDE = re.compile(
+    r",? (?:because|since|so|which|where|given|when we|if we|as we|after rounding|that is|and not|not|instead of|"
+    r"rather than|(?:as|I) (?:shown|believe|think|guess|hope|suppose|said|am|get|got|found|computed|calculated|"
+    r"required|above|"
+    r"desired|expected|wanted)|and (?:it|that|this|she|he|they|I|we)|my|our|the (?:old|previous|first))\b"
+    r"|,? \(?i\.e\.|, as\b|, I (?=[a-z])|,? I['\u2019]m| - I\b| if (?:I|we|you|it|she|he|this|that|my)\b|, (?:as|not|"
+    r"and|in|"
+    r"by|after|for|she|he|it|they|we|this|that|using|thus|"
+    r"hence|the|with|right|correct)\b(?! ?[-$\\(]{0,2}[0-9]| ?[$\\(]| [A-Za-z] ?=)"
+    r"| (?:-|\u2013) (?=[A-Za-z]{2})| ?(?:--|\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
+)
+# Behind a plain number, perhaps with a unit of words: a calculation or a circumstance.
+NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?: ?\\?%)?\$?"
+_CIRCUMSTANCE = re.compile(
+    rf"({NUMBER}(?: (?!or\b|and\b|times\b|plus\b|minus\b|over\b|out\b|of\b|to\b|by\b|in\b|"
+    rf"for\b)[A-Za-z]{{1,20}}){{0,3}})"
+    r"(?::\s(?=[^.]{0,80}[=A-Za-z])| ?[(\[](?!or\b|mod|and\b|\d[\d.]*[)\]])| for (?=[^.]{0,80}[0-9])|"
+    r"(?<=[A-Za-z]) (?:in|from|after|with|at|on) (?=[^.]{0,80}[0-9]))"
+)
+_OR = re.compile(r"\b(?:or|either|maybe|perhaps|possibly|alternatively)\b", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<![\w)*\\^])(\*{1,3}|__)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![*(])")
+_AROUND = re.compile(
+    r"\[\[(.{1,200})\]\]|<([^<>=]{1,80})>|\u3010(.{1,80})\u3011|==(.{1,80})==|\u300c(.{1,80})\u300d", re.DOTALL
+)
+
+
+def without_aside(text: str) -> str:
+    """A sentence up to the first aside: "because ..", "i.e. ..", "and not ..", "I think"."""
+    return _ASIDE.split(text, maxsplit=1)[0].strip(" *_\t\n,")
+
+
+def plain(text: str) -> str:
+    """A text without the signs that emphasise it or stand around it."""
+    text = re.sub(r"(?:\s!|!!)[!\s]*$", "", _EMPHASIS.sub(r"\2", text).strip(" *_\t\n"))
+    around = _AROUND.match(text)
+    return (
+        next(filter(None, around.groups())) + text[around.end() :] if around else text.lstrip("\u2192\u2705\U0001f449 ")
+    )
+
+
+def without_remark(answer: str) -> str:
+    """An answer up to a remark or a circumstance behind its value; one that holds another candidate stays whole."""
+    cut = without_aside(answer)
+    circumstance = _CIRCUMSTANCE.match(cut)
+    cut = circumstance[1] if circumstance else cut
+    return answer if not cut or _OR.search(answer[len(cut) :]) else cut.strip(" :*_")

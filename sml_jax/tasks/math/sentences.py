@@ -1,0 +1,193 @@
+"""Tells what a sentence does with a value: states it, or only denies, doubts, asks, plans or remembers it."""
+
+from __future__ import annotations
+
+import re
+
+SENTENCE_END = re.compile(r"[.!?;\u3002](?=[\s*\"')]|$)|\n")
+"""The end of a sentence, without regard to mathematics."""
+# What a sentence says of a value begins anew at these.
+_CLAUSE = re.compile(
+    r"[,;:\u2014](?!\d)|(?<!anything )(?<!nothing )\b(?:but|so|then|therefore|thus|hence|and|because|since|however|"
+    r"now|instead|actually)\b",
+    re.IGNORECASE,
+)
+# Before a value: it is denied, doubted, supposed, or was said earlier.
+_UNSTATED = re.compile(
+    r"\b(?:not|never|cannot|can ?not|no (?:way|chance|reason|longer)|nobody|no one|doubts?|doubtful|unsure|unlikely|"
+    r"wrong|incorrect|false|"
+    r"impossible|mistaken|mistakenly|incorrectly|wrongly|suppose|supposing|assume|assumes|assuming|imagine|pretend|"
+    r"if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|thought|said|guessed|claimed|believed|"
+    r"wrote|told|assumed|asked|why|neither|hardly|previously|earlier|error|mistake|used to|anything but|nothing like|"
+    r"other than|far from|between)\b|n't\b|n\u2019t\b",
+    re.IGNORECASE,
+)
+_NO_DOUBT = re.compile(
+    r"\b(?:no|not|without(?: a)?|n't) (?:doubt|wrong|mistake|error|only)s?\b|\bif I'm not wrong\b", re.IGNORECASE
+)
+# An answer by one of these names is not the one given now.
+_OLD = re.compile(
+    r"\b(?:old|older|previous|first|earlier|last|initial|original|former|prior|wrong|incorrect|mistaken|false|other|"
+    r"current|above|before|earliest)[ *_]{1,4}(?:\w{1,20} )?$",
+    re.IGNORECASE,
+)
+# Behind a value: it is denied after all.
+_DENIED = re.compile(
+    r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:\w{1,20}\s){0,2}?(?:which|that|this|it|"
+    r"but it|and it)\s)?(?:\w{1,20}\s){0,2}?(?:"
+    r"(?:is|was|are|were|be|seems?|looks?|turned out(?: to be)?|must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|"
+    r"impossible|mistaken|not (?:right|correct|true|possible|it|the|valid|what)|a mistake|an error|"
+    r"too (?:high|low|big|small|large|much|many|few|little))|"
+    r"(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|"
+    r"(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|"
+    r"look|seem))\b",
+    re.IGNORECASE,
+)
+# Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
+_NOT_SAID = re.compile(
+    r"(?:\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
+    r"going to be|simply|even))? ?[$]?$|"
+    r"\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:think|"
+    r"believe|true|sure|certain|know|say|"
+    r"correct|right|the case|agree)\b|\bno (?:way|chance|reason|longer)\b|\b(?:false|wrong|incorrect|untrue) (?:that|"
+    r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|suppose|supposing|"
+    r"assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|thought|said|guessed|"
+    r"claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|"
+    r"mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states)|wrong to|wrongly|mistakenly|"
+    r"incorrectly|instead of|rather than|(?:could|might|may)(?: also)? be)\b)",
+    re.IGNORECASE,
+)
+_TAG = re.compile(
+    r",? *(?:\(|\b)(?:right|correct|yes|ok(?:ay)?|isn['\u2019]t it|is (?:it|that|this)(?: answer)? (?:right|correct|"
+    r"ok)|am I"
+    r"(?: right| correct)?|don['\u2019]t you (?:think|agree)|do you agree|what do you think)[ )]*$",
+    re.IGNORECASE,
+)
+_WORK = (
+    r"(?:add|subtract|multiply|divide|use|find|figure|calculate|compute|check|try|recalculate|redo|rework|solve|start|"
+    r"look|"
+    r"count|determine|take|plug|substitute|simplify|factor|compare|convert|set up|write|apply|consider|begin|review|"
+    r"verify|correct|fix|double|halve|round|break|work|think about|focus|account|include|remember|know|be "
+    r"careful|make sure|show|explain|see how|change|replace|remove)"
+)
+_ADVERB = r"(?: (?:I|we|now|also|then|just|first|next|only|again|still|instead|have to|need to)\b){0,3}"
+_PLAN = re.compile(
+    rf"(?:\b(?:I|we|you){_ADVERB} (?:will|shall|should|must|need to|have to|had to|am going to|are going to|want to|"
+    rf"can|could|"
+    r"would|may|plan to|try to)\b|\b(?:I|we|you)['\u2019](?:ll|d|m going to|re going to)\b|\b(?:let['\u2019]s|let us|"
+    r"let me|forgot to|"
+    rf"remember to|supposed to|(?:step|thing|plan|idea|goal) (?:is|was|would be) to)\b|^\W{{0,3}}(?:next|first|then|"
+    rf"now|second|finally)\b,?){_ADVERB} {_WORK}\b",
+    re.IGNORECASE,
+)
+_RESULT = re.compile(
+    r"[=\u2248]|\b(?:gets?|gives?|equals?|makes?|obtain|is|are|becomes?)\b(?=[^=]{0,200}[0-9])|:(?= ?\S)", re.IGNORECASE
+)
+_MISHAP = re.compile(
+    r"\b(?:mistakes?|errors?|forgot|forgotten|confused|misread|misunderstood|overlooked|wrongly|incorrectly|"
+    r"(?:on|in|at|see) (?:line|step|part|problem|question|equation) [0-9])",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    r"(?:I|I['\u2019](?:m|ve|ll|d)|my|this|that|it|that['\u2019]s|it['\u2019]s|sorry|thanks?|great|good|nice|hope|"
+    r"hopefully|let me know|"
+    r"feel free|please let|if you|oh|ok|okay|done|yes|yay|you|you['\u2019]re|your|we|math|what a|fun|cool|awesome|"
+    r"hooray|problem solved|best|cheers|have a|simple|easy|and that['\u2019]s|there you|here you|wow|all done)\b",
+    re.IGNORECASE,
+)
+_PLEASANTRY = re.compile(
+    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|please let)\b(?! me (?:try|check))",
+    re.IGNORECASE,
+)
+_LOST = re.compile(
+    r"\b(?:don['\u2019]t|do not|not|no) (?:know|sure|understand|idea|certain|get it|see)|\bunsure\b|\bstuck\b|"
+    r"\bconfused\b|"
+    r"\bcan['\u2019]t\b|\bcannot\b|\bhelp me\b|\bneed (?:help|more|to)\b|\bgive up\b|\bno longer\b|\bimpossible\b|"
+    r"\b(?:is|was|are) (?:wrong|incorrect|not)\b|\bnot (?:right|correct)\b",
+    re.IGNORECASE,
+)
+# Questions about what was just said, and offers.
+_ASKS_APPROVAL = re.compile(
+    r"(?:so |and |but |now )?(?:(?:is|was|are|does|did|do|am|have|has) (?:this|that|it|my|the answer|the result|I|you|"
+    r"these|there)\b|"
+    r"what do you (?:think|say)|(?:right|correct|ok|okay|agreed?|good|yes|better)$|any (?:other |more |"
+    r"further )?questions|"
+    r"(?:can|could|would|will) you (?:please )?(?:check|confirm|verify|tell me (?:if|whether)|agree|like|let me know)|"
+    r"how(?:'s| is| was| about) (?:that|this|it)$|how did I do|did I|would you like|isn['\u2019]t (?:it|that)|"
+    r"makes? sense|"
+    r"do you|does (?:that|this|it)|shall (?:I|we)|what['\u2019]s next|what is next|are you)",
+    re.IGNORECASE,
+)
+_TELLS = re.compile(r"\b(?:it|that|this)(?: is|['\u2019]s)(?: still| indeed)? [-$]{0,2}[0-9]", re.IGNORECASE)
+_CHECK = re.compile(
+    r"(?:\W{0,4})(?:(?:to|let me|let['\u2019]s|I|we|now|and|as a|a|quick)[ ,]{1,2}){0,3}(?:double-?|quick )?(?:check|"
+    r"verif)",
+    re.IGNORECASE,
+)
+
+
+def last_clause(text: str) -> str:
+    """The last clause of what stands in front of a value in its sentence; at most 300 characters are looked at."""
+    text = text[-300:]
+    ends = [end.end() for end in SENTENCE_END.finditer(text)] + [end.end() for end in _CLAUSE.finditer(text)]
+    return text[max(ends, default=0) :]
+
+
+def unstated(before: str) -> bool:
+    """Whether the words in front of a value deny, doubt or suppose it, or tell that it was said earlier."""
+    clause = _NO_DOUBT.sub(" ", last_clause(before))
+    return _UNSTATED.search(clause) is not None
+
+
+def not_said(before: str) -> bool:
+    """As `unstated`, for a value that no word marks as the answer."""
+    return _NOT_SAID.search(_NO_DOUBT.sub(" ", last_clause(before))) is not None
+
+
+def tells_old_answer(before: str) -> bool:
+    """Whether the words in front of the word "answer" make it an earlier or a wrong one."""
+    return _OLD.search(before[-60:]) is not None
+
+
+def denied(behind: str) -> bool:
+    """Whether the words behind a value take it back: "12, which is incorrect"."""
+    return _DENIED.match(behind[:200]) is not None
+
+
+def without_tag(question: str) -> str | None:
+    """A question without the tag that makes it a statement ("it is 18, right"); None where there is no tag."""
+    tag = _TAG.search(question[-60:])
+    return (
+        question[: len(question[:-60]) + tag.start()]
+        if tag and re.search(r"\w", question[:-60] + question[-60:][: tag.start()])
+        else None
+    )
+
+
+def plans(sentence: str) -> bool:
+    """Whether a sentence says what is to be done, without a result."""
+    plans_found = list(_PLAN.finditer(sentence))
+    return bool(plans_found) and not _RESULT.search(sentence, plans_found[-1].end())
+
+
+def tells_mishap(sentence: str) -> bool:
+    """Whether a sentence tells what went wrong earlier."""
+    return _MISHAP.search(sentence) is not None
+
+
+def is_check(sentence: str) -> bool:
+    """Whether a sentence checks a result that was found before."""
+    return _CHECK.match(sentence) is not None and not _TELLS.search(sentence)
+
+
+def is_remark(sentence: str, asks: bool) -> bool:
+    """Whether a sentence without a value leaves what was stated before it: thanks, an offer, "Is it right?"."""
+    sentence = sentence.strip(" \t\r\n*_\"'()")
+    if asks:
+        return _ASKS_APPROVAL.match(sentence) is not None
+    if not re.search("[A-Za-z]", sentence):
+        return True
+    if _PLEASANTRY.match(sentence):
+        return True
+    exclaims = len(sentence.split()) <= 3
+    return (exclaims or _REMARK.match(sentence) is not None) and not plans(sentence) and not _LOST.search(sentence)

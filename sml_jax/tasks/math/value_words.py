@@ -1,0 +1,79 @@
+"""Words that change the value of the number beside them: "negative 3", "3 dozen", "three quarters", "2 and a half"."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from sml_jax.tasks.problems.number_words import BELOW_100, TEXT_DENOMINATORS, leading_number
+
+_DENOMINATORS = TEXT_DENOMINATORS | {"twelfth": 12, "sixteenth": 16, "twentieth": 20, "hundredth": 100}
+_DENOMINATORS |= {"thousandth": 1000}
+_PART = rf"(?:{'|'.join(_DENOMINATORS)})"
+_DECIMAL = r"[0-9]{1,40}(?:\.[0-9]{1,40})?"
+_SIGN = re.compile(r"(?:negative|minus) ?(?=[0-9.$\\(]|[a-z]{3})", re.IGNORECASE)
+_ARTICLE = re.compile(r"an? (?=(?:hundred|thousand|million|billion|trillion|dozen)\b)", re.IGNORECASE)
+_HALF = re.compile(r"^half (?:a |an )?(?=(?:hundred|thousand|million|billion|dozen)\b)", re.IGNORECASE)
+_COUNT = re.compile(
+    rf"({_DECIMAL}|[a-z]{{1,9}}(?:[ -][a-z]{{1,9}}){{0,4}}?)(?=[ -](?:dozens?|and an? |{_PART}s?\b|and ))",
+    re.IGNORECASE,
+)
+_DOZEN = re.compile(r"[ -]dozens?\b(?! eggs? cartons?)", re.IGNORECASE)
+_PARTS = re.compile(rf"(?:[ -]({_PART})(s?)\b(?![a-z-]))", re.IGNORECASE)
+_AND_PART = re.compile(rf"(?:[ -]and)[ -](an?|[a-z]{{3,5}})[ -]({_PART})s?\b", re.IGNORECASE)
+_POWER = re.compile(rf"({_DECIMAL}) (factorial|squared|cubed)\b", re.IGNORECASE)
+_BELOW_ZERO = re.compile(rf"({_DECIMAL}(?: [A-Za-z]{{1,12}}){{0,2}}) below(?: zero)?$", re.IGNORECASE)
+
+
+def with_values(text: str) -> str:
+    """An answer whose first number has the value that the words beside it give: "36 eggs" for "3 dozen eggs"."""
+    if not re.search("[A-Za-z]{3}", text):
+        return text
+    sign = _SIGN.match(text)
+    worded = text
+    text = text[sign.end() :] if sign else text
+    text = _HALF.sub("0.5 ", _ARTICLE.sub("one ", text, count=1), count=1)
+    count = _COUNT.match(text)
+    value = _counted(count[1]) if count else None
+    if count and value is not None:
+        text = _with_part(text, count.end(), value)
+    below = _BELOW_ZERO.match(text)
+    text = "-" + below[1] if below else text
+    signs = {"factorial": "!", "squared": "^2", "cubed": "^3"}
+    text = _POWER.sub(lambda match: match[1] + signs[match[2].lower()], text, count=1)
+    if sign and not re.match(r"[0-9.$\\(]", text):
+        return worded  # "minus seven" is read as it stands
+    return "-" + text if sign else text
+
+
+def _counted(text: str) -> Fraction | None:
+    """A number in digits or in words."""
+    if text[0].isdigit():
+        return Fraction(text)
+    words = re.split("[ -]", text.lower())
+    if words in (["a"], ["an"]):
+        return Fraction(1)
+    number, used = leading_number(words)
+    return Fraction(number) if used == len(words) else None
+
+
+def _with_part(text: str, end: int, value: Fraction) -> str:
+    """A text whose first number, which ends at `end`, is joined with the part or the dozen behind it."""
+    dozen, parts, more = _DOZEN.match(text, end), _PARTS.match(text, end), _AND_PART.match(text, end)
+    if dozen:
+        return _written(value * 12) + text[dozen.end() :]
+    if more:
+        count = 1 if more[1].lower() in ("a", "an") else BELOW_100.get(more[1].lower())
+        if count is not None:
+            value += Fraction(count, _DENOMINATORS[more[2].lower()])
+            scale = _DOZEN.match(text, more.end())
+            return _written(value * (12 if scale else 1)) + text[(scale or more).end() :]
+    # "three quarters" and "one quarter", but not "twenty fifth".
+    if parts and (parts[2] or value == 1):
+        return _written(value / _DENOMINATORS[parts[1].lower()]) + text[parts.end() :]
+    return text
+
+
+def _written(value: Fraction) -> str:
+    """A number in digits; a fraction with its bar."""
+    return str(value)
