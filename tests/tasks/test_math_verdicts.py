@@ -15,8 +15,10 @@ from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.extract import after_last_marker, extract_answer
 from sml_jax.tasks.math.intervals import as_intervals
 from sml_jax.tasks.math.opposites import say_opposites
+from sml_jax.tasks.math.task import MathTask
 from sml_jax.tasks.math.value_words import with_values
 from sml_jax.tasks.math.verify import verify_math_many
+from sml_jax.tasks.problems.types import Problem
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "math_verdicts.jsonl").read_text().splitlines()]
 KINDS = sorted({case["kind"] for case in CASES})
@@ -176,6 +178,15 @@ def test_several_candidates_never_pay(gold: str, chain: str) -> None:
     assert not verify_math(gold, rf"\boxed{{{candidates}}}").correct
     if "boxed" not in chain:
         assert not verify_math(gold, f"The answer is {candidates}.").correct
+
+
+def test_unmarked_values_count_only_where_they_are_asked_for() -> None:
+    problem = Problem(id="1", question="3 * 4?", answer="12")
+    for said, marked in (("12", False), ("So she has 12 eggs.", False), ("The answer is 12.", True), ("#### 12", True)):
+        assert verify_math("12", said).correct
+        verdict = verify_math("12", said, unmarked=False)
+        assert (verdict.correct, verdict.attempted) == (marked, marked)
+        assert MathTask("toy", {"test": [problem]}, unmarked=False).verify([(problem, said)]) == [verdict]
 
 
 def test_two_sides_agree_or_do_not_pay() -> None:

@@ -23,7 +23,7 @@ def final_answer(gold: str) -> str:
     return (boxes[-1][2] if boxes else gold).strip()
 
 
-def extract_answer(utterance: str) -> str | None:
+def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
     r"""The text of the one answer that an utterance gives, None if it gives none.
 
     Of the places that state an answer the last one decides: a `\boxed{..}` that holds a value (boxes that follow each
@@ -31,6 +31,10 @@ def extract_answer(utterance: str) -> str | None:
     "5 is the answer"). A sentence that only mentions the word, or denies, doubts, asks, or tells an earlier answer,
     states none. Where a mathematical value is stated, words are not an answer. Where nothing states an answer, the last
     sentence with a value decides, if it says what something is.
+
+    Args:
+      utterance: what was said.
+      unmarked: whether a value that nothing marks as the answer counts.
     """
     text = _STYLE_TAG.sub("", _CALCULATOR.sub("", utterance))
     box = boxed_answer(text)
@@ -41,9 +45,9 @@ def extract_answer(utterance: str) -> str | None:
         answers = [(answer.place, answer.text) for answer in marked if answer.kind == kind and answer.text.strip()]
         if answers:
             return max(answers)[1].strip()[:ANSWER_CHARACTERS].rstrip()
-    unmarked = unmarked_answer(text)
+    bare = unmarked_answer(text) if unmarked else None
     # The heading "Answer:" over a text states nothing itself, unless nothing else does.
     headed = [answer.text for answer in marked if answer.kind == "heading" and answer.text.strip()]
-    if unmarked is None and headed:
+    if bare is None and headed:
         return headed[-1].strip()[:ANSWER_CHARACTERS].rstrip()
-    return unmarked
+    return bare

@@ -21,13 +21,21 @@ class MathTask:
       problems: by split.
       knowledge: what the teacher knows from the start: "answer" for the final answer alone, "solution" for the worked
         solution too, if the problem has one.
+      unmarked: whether a value counts that the student does not mark as its answer (see `verify_math`).
 
     Raises:
       UserError: `knowledge` is neither of these.
     """
 
-    def __init__(self, name: str, problems: Mapping[str, Sequence[Problem]], knowledge: Knowledge = "answer") -> None:
+    def __init__(
+        self,
+        name: str,
+        problems: Mapping[str, Sequence[Problem]],
+        knowledge: Knowledge = "answer",
+        unmarked: bool = True,
+    ) -> None:
         check_knowledge(knowledge)
+        self._unmarked = unmarked
         self._name, self._problems, self._knowledge = name, dict(problems), knowledge
 
     @property
@@ -52,7 +60,7 @@ class MathTask:
         Returns:
           n verdicts, in order.
         """
-        return verify_math_many([(problem.answer, utterance) for problem, utterance in items])
+        return verify_math_many([(problem.answer, utterance) for problem, utterance in items], self._unmarked)
 
     def static_knowledge(self, problem: Problem) -> str:
         """The sentence "the answer is ...", after the worked solution if the task's `knowledge` is "solution"."""

@@ -28,7 +28,7 @@ _REQUEST = re.compile(
 _HEDGE = re.compile(
     r"(?:\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|maybe|perhaps|chapter|line|equation|"
     r"exercise|example|either|(?:multipl|divid)[a-z]{1,6}(?: (?:it|this|that|them))? by)|n't|"
-    r"[#?]) ?[-+$\u00a3\u20ac]*$",
+    r"[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
 # Verbs and signs of a sentence that states its number.

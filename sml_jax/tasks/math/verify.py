@@ -21,7 +21,7 @@ _UTTERANCE_CHARACTERS = 20_000
 _SHOWN_CHARACTERS = 80
 
 
-def verify_math(gold: str, utterance: str) -> Verdict:
+def verify_math(gold: str, utterance: str, unmarked: bool = True) -> Verdict:
     r"""Judges whether an utterance gives the gold answer to a mathematics problem.
 
     The utterance's answer is what `extract.extract_answer` finds in it, or all of it if it is exactly the gold answer.
@@ -36,6 +36,7 @@ def verify_math(gold: str, utterance: str) -> Verdict:
       gold: the answer, alone or at the end of a solution after `####` (GSM8K, arXiv 2110.14168) or in `\boxed{}`;
         anything beyond 20,000 characters is ignored.
       utterance: what the student said; its last 20,000 characters are read.
+      unmarked: whether a value counts that neither a box nor `####` nor a sentence marks as the answer.
 
     Returns:
       The verdict. `attempted` is False if the utterance gives no answer. `detail` shows a wrong answer, never the gold
@@ -47,9 +48,9 @@ def verify_math(gold: str, utterance: str) -> Verdict:
     """
     answer = final_answer(gold or "")[:_UTTERANCE_CHARACTERS]
     end_of_utterance = (utterance or "")[-_UTTERANCE_CHARACTERS:]
-    attempt = extract_answer(end_of_utterance)
+    attempt = extract_answer(end_of_utterance, unmarked)
     # An utterance that is nothing but the gold answer is right, even where no answer can be told in it.
-    if _repeats(answer, end_of_utterance):
+    if _repeats(answer, end_of_utterance) and (unmarked or attempt is not None):
         return Verdict(correct=True, attempted=True, detail="correct")
     if attempt is None:
         return Verdict(correct=False, attempted=False, detail="no answer found")
@@ -69,11 +70,12 @@ def verify_math(gold: str, utterance: str) -> Verdict:
     )
 
 
-def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+def verify_math_many(pairs: Sequence[tuple[str, str]], unmarked: bool = True) -> list[Verdict]:
     """Judges many utterances with `verify_math`, in parallel; equal pairs are judged once.
 
     Args:
       pairs: n times (gold answer, utterance).
+      unmarked: as for `verify_math`.
 
     Returns:
       n verdicts, in order.
@@ -83,11 +85,11 @@ def verify_math_many(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     """
     distinct = list(dict.fromkeys(pairs))  # a group of dialogues often says the same
     if len(distinct) < 2:
-        verdicts = [verify_math(*pair) for pair in distinct]
+        verdicts = [verify_math(pair[0], pair[1], unmarked) for pair in distinct]
     else:
         # A thread for each process of algebra, which it waits for.
         with ThreadPoolExecutor(worker_count()) as threads:
-            verdicts = list(threads.map(lambda pair: verify_math(*pair), distinct))
+            verdicts = list(threads.map(lambda pair: verify_math(pair[0], pair[1], unmarked), distinct))
     known = dict(zip(distinct, verdicts, strict=True))
     return [known[pair] for pair in pairs]
 
