@@ -150,7 +150,11 @@ class ModelTeacher(Teacher):
         self._contexts.dispatch(stop_fraction)
 
     def wait(self, idle: bool) -> None:
-        """Waits for the call under way, if there is one, whether or not the student is idle."""
+        """Waits for the model's call under way, if there is one, and keeps the turns that it finished for `collect`.
+
+        Args:
+          idle: it makes no difference here, since a call is short.
+        """
         # A call of the model takes no longer than the engine's steps, so it is waited for even by a busy student.
         self._finished |= self._contexts.collect()
 

@@ -68,7 +68,9 @@ class LiveDialogue:
         return "\n".join([self.problem.question, *student_texts])
 
     def open(self, framing: Framing, static_knowledge: str) -> None:
-        """States the problem to both sides: as the first turn, and at the head of both contexts.
+        """States the problem to both sides, as the teacher's first turn and at the head of both contexts.
+
+        The dialogue's first turn is the teacher's; the student's comes second.
 
         Args:
           framing: writes the contexts as tokens.

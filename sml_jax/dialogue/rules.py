@@ -39,8 +39,9 @@ class QuestionInjection:
     student's context holds the question alone.
 
     Attributes:
-      decay: an incorrect turn t, counted from 0, is replaced with probability decay ** t. A
-        question that is cut short, attempts an answer or gives the answer away is not used.
+      decay: a question is written for an incorrect turn with probability decay ** t, where t is the turn's number among
+        all student turns of the dialogue, counted from 0: for an incorrect first turn always. A question that is cut
+        short, attempts an answer or gives the answer away is not used, and the turn stays as it was.
 
     Raises:
       UserError: `decay` is no probability.

@@ -93,12 +93,13 @@ def revealed_by_turn(problem: Problem, setting: str, turns: int) -> list[int]:
 
 @dataclass(frozen=True)
 class ShardUser(Script):
-    """A scripted user in place of the teacher, who says the messages of `replies` one by one.
+    """A scripted user in place of the teacher, who tells the problem's shards and never whether an attempt is right.
 
-    It never says whether an attempt is right.
+    After each student turn but the last it says the next one of the messages that this module's function `replies`
+    makes of the shards, whatever the student said.
 
     Attributes:
-      setting: one of `SETTINGS`.
+      setting: one of `SETTINGS`; it says how the shards are laid out in messages, see `replies`.
       name: the arm's name.
     """
 
@@ -138,7 +139,10 @@ class LanguageUser(LanguageTeacher):
         return 1 + len(problem.shards)
 
     def reads(self, task: Task, problem: Problem, verdict: Verdict | None, revealed: Sequence[int]) -> str:
-        """The numbers of the unrevealed shards, such as "2, 4"."""
+        """The numbers of the shards not revealed yet, such as "2, 4"; "" if none is left.
+
+        The question is shard 1, so they start at 2.
+        """
         return unrevealed_text(problem, revealed)
 
     def message(self, problem: Problem, marked: str, revealed: Sequence[int]) -> Message | None:

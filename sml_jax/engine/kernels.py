@@ -79,8 +79,8 @@ def extend(
     Returns:
       The new tokens' keys and values in each layer, for `caches.write`. Values past a row's count are meaningless.
     """
-    slots = jnp.arange(tokens.shape[1], dtype=jnp.int32)
-    positions, valid = start[:, None] + slots, slots < count[:, None]
+    offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    positions, valid = start[:, None] + offsets, offsets < count[:, None]
     cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
     _, new = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
     return new
@@ -138,7 +138,7 @@ def decode(
     same_distribution = allowed is None and sampling == Sampling()
     # Random numbers of all steps are made before the loop: a few large operations in place of many small ones at each
     # step. The token sampled at step i gets position start + 1 + i, since position `start` is that of `last`.
-    uniforms = token_uniforms(keys, start[:, None] + 1 + slots)
+    uniforms_of_steps = token_uniforms(keys, start[:, None] + 1 + slots)
 
     def goes_on(carry: tuple) -> jax.Array:
         step, running = carry[0], carry[2]
@@ -163,7 +163,7 @@ def decode(
 
         # Rows that are done are sampled too, but nothing of theirs is counted.
         sampling_scores = sampling_logits(logits, allowed, sampling)
-        uniform = jax.lax.dynamic_index_in_dim(uniforms, step, 1, keepdims=False)
+        uniform = jax.lax.dynamic_index_in_dim(uniforms_of_steps, step, 1, keepdims=False)
         chosen, sampling_logprob = sample(uniform, sampling_scores)
         is_stop = jnp.any(chosen[:, None] == stop_tokens, axis=-1)
 

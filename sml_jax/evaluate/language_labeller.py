@@ -63,8 +63,8 @@ class LanguageLabeller:
     def _context(self, utterance: str) -> list[int]:
         """The tokens that ask for an utterance's label, up to the model's turn."""
         m, (before, after) = self.messages, self._template
-        turn_tokens = m.text(utterance)[: self.utterance_tokens]
-        message_tokens = [*m.text(before), *turn_tokens, *m.text(after)]
+        cut_utterance = m.text(utterance)[: self.utterance_tokens]
+        message_tokens = [*m.text(before), *cut_utterance, *m.text(after)]
         return [*m.begin, *m.open_user, *message_tokens, *m.stop_ids[:1], *m.after, *m.open_model]
 
     @staticmethod

@@ -135,17 +135,17 @@ def hidden_logprobs(
     if layout is not None and shape[0] % num_row_shards(layout.mesh):
         layout = None
     groups = 1 if layout is None else num_row_shards(layout.mesh)
-    grouped_shape = (groups, shape[0] // groups * shape[1])
+    flat_group_shape = (groups, shape[0] // groups * shape[1])
     vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
     if max_logits is None:
         max_logits = (
             _CHUNK_LOGITS_CPU if platform_of(jax.typeof(hidden).sharding.mesh) == "cpu" else _CHUNK_LOGITS_ACCELERATOR
         )
-    chunk = min(max(max_logits // vocabulary, 1), -(-grouped_shape[1] // _MIN_CHUNKS))
+    chunk = min(max(max_logits // vocabulary, 1), -(-flat_group_shape[1] // _MIN_CHUNKS))
     # The hidden state at t predicts the token at t + 1: targets are shifted, and so are the scores that come back.
-    targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(grouped_shape) for x in (tokens, mask))
+    targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat_group_shape) for x in (tokens, mask))
     chunk_plan = _ChunkPlan(head, chunk, trained, layout)
-    scores = _scores(chunk_plan, params, hidden.reshape(*grouped_shape, width), targets, scored)
+    scores = _scores(chunk_plan, params, hidden.reshape(*flat_group_shape, width), targets, scored)
     return jnp.pad(scores.reshape(shape)[:, :-1], ((0, 0), (1, 0)))
 
 

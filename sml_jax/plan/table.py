@@ -88,8 +88,8 @@ def print_plan(plan: Plan, found: FittingSetting | None, console: Console) -> No
       console: where to print.
     """
     # What was planned, and on which assumptions.
-    rollouts = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
-    console.print(f"{plan.topology}: {_chips(plan)} chips, {_shape(plan.mesh)}{rollouts}", style="bold")
+    rollout_mesh_text = f"; rollouts on {_shape(plan.rollout_mesh)}" if plan.rollout_mesh else ""
+    console.print(f"{plan.topology}: {_chips(plan)} chips, {_shape(plan.mesh)}{rollout_mesh_text}", style="bold")
     for line in plan.job.assumptions:
         console.print(f"assumed: {line}", soft_wrap=True)
     if plan.depths:

@@ -150,7 +150,7 @@ def writer_view(
     # A missing fact is worth more than a hint about a part, so it is asked for first.
     shards = dialogue.problem.shards
     teacher_texts = [turn.text for turn in dialogue.turns[: 2 * chosen_turn + 1] if turn.role == "teacher"]
-    fact_told = any(shard in text for shard in shards for text in teacher_texts)
+    fact_told = any(fact in text for fact in shards for text in teacher_texts)
     if shards and not fact_told:
         question = language.ASK_SECRET
     else:

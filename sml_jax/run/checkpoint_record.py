@@ -75,7 +75,7 @@ def steps_to_keep(records: Mapping[int, Record | None], newest: int) -> set[int]
     """
     readable_records = {step: record for step, record in records.items() if record is not None}
     newest_steps = set(sorted(records)[-newest:])
-    stage_ends = {step for step, record in readable_records.items() if record.stage_end}
+    stage_end_steps = {step for step, record in readable_records.items() if record.stage_end}
     # Scores of different stages measure different things, so the best is looked for in the latest stage alone.
     scored_steps = [
         (record.position.stage, record.score, step)
@@ -83,4 +83,4 @@ def steps_to_keep(records: Mapping[int, Record | None], newest: int) -> set[int]
         if record.score is not None
     ]
     best_step = {step for *_, step in sorted(scored_steps)[-1:]}
-    return newest_steps | stage_ends | best_step
+    return newest_steps | stage_end_steps | best_step

@@ -33,7 +33,7 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     # Orbax would clear these too, but only beside the first write.
     for leftover in folder.glob(f"*{TEMPORARY_MARK}*"):
         shutil.rmtree(leftover)
-    damages: dict[int, str] = {}
+    damage_of_step: dict[int, str] = {}
     steps = [int(path.name) for path in folder.glob("*") if re.fullmatch(r"\d+", path.name)]
     for step in sorted(steps, reverse=True):
         path = folder / str(step)
@@ -44,12 +44,12 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             trouble = find_change(folder.parent.parent, record.files)
         if record is not None and not trouble:
             return asdict(record), [
-                _set_aside(folder / str(damaged_step), reason) for damaged_step, reason in damages.items()
+                _set_aside(folder / str(damaged_step), reason) for damaged_step, reason in damage_of_step.items()
             ]
-        damages[step] = trouble
+        damage_of_step[step] = trouble
     # There are checkpoints, and not one of them is complete.
-    if damages:
-        listing = "; ".join(f"step {step}: {reason}" for step, reason in damages.items())
+    if damage_of_step:
+        listing = "; ".join(f"step {step}: {reason}" for step, reason in damage_of_step.items())
         raise UserError(
             f"every checkpoint in {folder} is damaged ({listing}): start again with another --workdir, or put whole "
             "ones in their place"

@@ -136,10 +136,10 @@ def _check_params(folder: Path, stored: Any, expected: Any) -> None:
     ]
     surplus = [f"{name} has no place" for name in stored_shapes if name not in expected_shapes]
     if differing or surplus:
-        problems = "; ".join([*differing, *surplus][:5])
+        differences_text = "; ".join([*differing, *surplus][:5])
         raise UserError(
-            f"the parameters in {folder} are not of the shape that its model.json says ({problems}): copy both from "
-            "one run"
+            f"the parameters in {folder} are not of the shape that its model.json says ({differences_text}): copy both "
+            "from one run"
         )
 
 

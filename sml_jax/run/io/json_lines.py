@@ -103,7 +103,7 @@ def repair_log(path: Path, last_step: int) -> LogRepair:
     """
     # First the log is only looked at: nearly always nothing is wrong with it.
     damaged: set[int] = set()
-    end = position = damaged_bytes = number = 0
+    end = position = damaged_byte_count = number = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             position += len(line)
@@ -111,7 +111,7 @@ def repair_log(path: Path, last_step: int) -> LogRepair:
                 step = _record(line).get("step")
             except ValueError:
                 damaged.add(number)
-                damaged_bytes += len(line)
+                damaged_byte_count += len(line)
                 continue
             if not isinstance(step, int) or step <= last_step:
                 end = position
@@ -120,7 +120,7 @@ def repair_log(path: Path, last_step: int) -> LogRepair:
             _set_aside(path, damaged, end)
         elif end < position:
             os.truncate(path, end)
-    return LogRepair(len(damaged), damaged_bytes, min(damaged, default=0))
+    return LogRepair(len(damaged), damaged_byte_count, min(damaged, default=0))
 
 
 def _set_aside(path: Path, damaged: set[int], end: int) -> None:

@@ -93,12 +93,12 @@ def _continued(code: str, prefix: str) -> str | None:
     body = code.strip("\n")
     opening = prefix if prefix.endswith("\n") else prefix + "\n"
     if body[:1].isspace():
-        indentations = [body, textwrap.indent(textwrap.dedent(body), "    ")]
+        indented_bodies = [body, textwrap.indent(textwrap.dedent(body), "    ")]
     else:
         # White space before the first line alone may have been stripped.
-        indentations = [textwrap.indent(body, "    "), "    " + body]
-    for indented in indentations:
-        program = opening + indented + "\n"
+        indented_bodies = [textwrap.indent(body, "    "), "    " + body]
+    for indented_body in indented_bodies:
+        program = opening + indented_body + "\n"
         if parse_python(program) is not None:
             return program
     return None

@@ -39,10 +39,10 @@ def complete_boxes(text: str, most: int = 20) -> list[Box]:
             continue
         # The brace that closes the box.
         depth, end = 1, 0
-        for mark in _BRACE.finditer(text, box.end()):
-            depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        for brace_or_escape in _BRACE.finditer(text, box.end()):
+            depth += {"{": 1, "}": -1}.get(brace_or_escape[0], 0)
             if depth == 0:
-                end = mark.start()
+                end = brace_or_escape.start()
                 break
         if end:
             boxes.append((box.start(), end + 1, text[box.end() : end]))

@@ -191,7 +191,7 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
     # The first reading loads a grammar, which takes long: before the greeting, so that no question pays for it.
     read("1")
     print("ready", file=out, flush=True)
-    for count, line in enumerate(sys.stdin):
+    for answered, line in enumerate(sys.stdin):
         gold, attempt = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, soft_s)
         try:
@@ -203,5 +203,5 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(equal), file=out, flush=True)
-        if count % 1000 == 999:  # sympy's cache has no bound
+        if answered % 1000 == 999:  # sympy's cache has no bound
             clear_cache()

@@ -64,10 +64,10 @@ class MathTask:
 
     def static_knowledge(self, problem: Problem) -> str:
         """The sentence "the answer is ...", after the worked solution if the task's `knowledge` is "solution"."""
-        answer = f"the answer is {problem.answer}"
+        answer_sentence = f"the answer is {problem.answer}"
         if self._knowledge == "answer" or not problem.solution:
-            return answer
-        return f"a solution:\n{problem.solution}\n{answer}"
+            return answer_sentence
+        return f"a solution:\n{problem.solution}\n{answer_sentence}"
 
     def dynamic_knowledge(self, problem: Problem, verdict: Verdict | None) -> str:
         """Always "": the teacher knows the answer from the start."""

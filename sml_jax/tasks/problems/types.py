@@ -146,7 +146,11 @@ def leaves_one_step(task: Task, problem: Problem, teacher_text: str, conversatio
 
 @runtime_checkable
 class RunsPrograms(Protocol, metaclass=AttributeCheck):
-    """A task whose verifier runs programs that a model wrote."""
+    """A task whose verifier runs programs that a model wrote.
+
+    It has one method more than other tasks, `protection`, which names the sandbox of these programs for the log and
+    raises a UserError if there is none.
+    """
 
     def protection(self) -> str:
         """One line of text that names the sandbox in which these programs run on this machine, to be logged once.

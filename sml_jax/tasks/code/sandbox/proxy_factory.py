@@ -41,17 +41,17 @@ def make_proxy(peer: Any, number: int, kind: str, name: str, base: str, lineage:
 
         remote = proxies.RemoteObject(peer, number, name, "")
         return wait()
-    shapes: dict[str, type[proxies.Remote]] = {
+    class_of_kind: dict[str, type[proxies.Remote]] = {
         "function": proxies.RemoteFunction,
         "class": proxies.RemoteClass,
         "iterator": proxies.RemoteIterator,
         "callable": proxies.RemoteCallable,
     }
-    shape = shapes.get(kind, proxies.RemoteObject)
+    proxy_class = class_of_kind.get(kind, proxies.RemoteObject)
     # Instances get a class with the name of their own, which tests may print.
-    if shape in (proxies.RemoteObject, proxies.RemoteCallable):
-        shape = type(name, (shape,), {"__slots__": ()})
-    return shape(peer, number, name, base)
+    if proxy_class in (proxies.RemoteObject, proxies.RemoteCallable):
+        proxy_class = type(name, (proxy_class,), {"__slots__": ()})
+    return proxy_class(peer, number, name, base)
 
 
 def build_error(name: Any, arguments: Any, message: Any, line: Any) -> BaseException:

@@ -76,8 +76,8 @@ class Writer:
         root = self.ref(value)
         # Writing the content of one container may add others: a loop, so that no depth is too much.
         while self._unfilled:
-            number, container = self._unfilled.pop()
-            self._nodes[number][2] = self._content(container, number)
+            container_number, container = self._unfilled.pop()
+            self._nodes[container_number][2] = self._content(container, container_number)
         parts = [b"%d\n" % root]
         for tag, origin, payload in self._nodes:
             parts.append(b"%s%d %d:" % (tag, origin, len(payload)))
