@@ -118,7 +118,7 @@ def test_dialogues_without_advantage_left_out_of_the_computation_change_nothing(
     stage = dataclasses.replace(ONLINE, steps=2)
     after = run.run(stage)
     assert any(0 < line["dialogues_trained"] < 20 for line in run.metrics())
-    monkeypatch.setattr(Signals, "trains", lambda signals, **_: np.ones(len(signals.policy.weights), bool))
+    monkeypatch.setattr(Signals, "trained_rows", lambda signals, **_: np.ones(len(signals.policy.weights), bool))
     assert_close(after, all_rows_run.run(stage))
     assert all(line["dialogues_trained"] == 20 for line in all_rows_run.metrics())
 
