@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.protocols import protocol_members
 from sml_jax.gin_config.names import Names
 from sml_jax.gin_config.reader import Binding, Macro, Ref, Unit
 from sml_jax.gin_config.renamed import OBJECTS
@@ -115,14 +116,8 @@ def _is_a(kind: type, hint: type) -> bool:
     if not getattr(hint, "_is_protocol", False):
         return issubclass(kind, hint)
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    wanted_members = {name for base in hint.__mro__ if getattr(base, "_is_protocol", False) for name in _members(base)}
+    wanted_members = protocol_members(hint)
     return all(name in fields or hasattr(kind, name) for name in wanted_members)
-
-
-def _members(protocol: type) -> set[str]:
-    """The public names that a protocol declares itself."""
-    declared_names = {*vars(protocol), *vars(protocol).get("__annotations__", ())}
-    return {name for name in declared_names if not name.startswith("_")}
 
 
 def _resolved(names: Names, binding: Binding) -> tuple[Any, str]:
