@@ -212,11 +212,15 @@ class ContextBatch:
 
         Returns:
           The turns that ended in this call, by row number; an empty dict if no call was dispatched.
+
+        Raises:
+          UserError: the model's logits were not finite, so that its tokens mean nothing.
         """
         if self._call is None:
             return {}
         call, self._call = self._call, None
         samples, steps = jax.device_get(call.out), self._engine.decode_steps
+        self._check_finite(call, samples)
 
         # The cache grows only now: the room for the new tokens is not needed during the call, whose every step would
         # have read it.
@@ -246,6 +250,25 @@ class ContextBatch:
                     tuple(turn.tokens), tuple(turn.logprobs), tuple(turn.sampling_logprobs), bool(samples.ended[place])
                 )
         return utterances
+
+    def _check_finite(self, call: _Call, samples: Sampled) -> None:
+        """Raises UserError if the logits that tokens were sampled from were not finite.
+
+        A token's log-probability is a function of all logits of its position: NaN or infinity in one of them, or -inf
+        in all of them, leaves it without a finite value. It comes to the host in any case, so this costs nothing on the
+        devices, and every process sees the same.
+        """
+        sampled = np.arange(samples.logprob.shape[1]) < np.asarray(samples.count)[:, None]
+        broken = sampled & ~np.isfinite(samples.logprob)
+        if broken.any():
+            place, step = np.argwhere(broken)[0]
+            position = int(call.start[place]) + 1 + int(step)
+            raise UserError(
+                f"the model cannot speak: its logits are not finite (NaN or infinity; first seen for token {position} "
+                f"of a context, in {int(broken.any(1).sum())} of {int((samples.count > 0).sum())} dialogues). Give a "
+                "sound checkpoint of the model, compute in float32 (the model's dtype), or train with a lower learning "
+                "rate"
+            )
 
     def sample(self, rows: Sequence[int], limit: int, salt: int = 0) -> list[Utterance]:
         """Samples the next turn of `rows` and appends it to their contexts.

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from sml_jax.common.errors import UserError
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig, canonical, run_settings
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.hf.checkpoint import find_model, load_model, with_overrides
+from sml_jax.models.hf.checkpoint import find_model, load_model, read_config, with_overrides
 from sml_jax.models.hf.config import config_from_hf
 from sml_jax.models.hf.load import read_hf_config
 from sml_jax.models.layout import shard_params
@@ -80,10 +80,8 @@ class Pretrained:
             config = self.config
         else:
             folder, form = find_model(self.path)
-            if form == "hugging-face":
-                config = config_from_hf(read_hf_config(folder))
-            else:
-                config = DecoderConfig.from_json((folder / "model.json").read_text(encoding="utf-8"))
+            is_hf = form == "hugging-face"
+            config = config_from_hf(read_hf_config(folder)) if is_hf else read_config(folder)
         return dataclasses.replace(with_overrides(config, self.overrides), lora=self.lora)
 
 

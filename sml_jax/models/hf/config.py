@@ -19,6 +19,8 @@ from sml_jax.models.hf.rope import Rope, read_rope, write_rope
 # Values of `layer_types`, and how `DecoderConfig.layer_pattern` calls them.
 _LAYER_KINDS = {"full_attention": "global", "sliding_attention": "local"}
 _HF_LAYER_KINDS = {ours: theirs for theirs, ours in _LAYER_KINDS.items()}
+# Fields of other programs for what is a trait of the family (`Family.traits`), and the trait.
+_TRAIT_FIELDS = {"qkv_bias": "qkv_bias", "use_qkv_bias": "qkv_bias", "qk_norm": "qk_norm", "use_qk_norm": "qk_norm"}
 
 
 def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
@@ -57,6 +59,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
     rope = read_rope(fields, _default_rope_base(family), _local_rope_base(family))
     dtype = {"bfloat16": "bfloat16"}.get(str(stored_dtype(values)), "float32")
     _read_activation(fields, family.config)
+    _check_traits(fields, family)
     config = DecoderConfig(
         vocab_size=size("vocab_size"),
         embed_dim=embed_dim,
@@ -203,6 +206,18 @@ def _read_activation(fields: Fields, form: ConfigFormat) -> None:
         fields.only(name, (form.activation,), form.activation)
 
 
+def _check_traits(fields: Fields, family: Family) -> None:
+    """Takes fields that exporters write to say what is so in all models of the family, and checks that they do."""
+    for name, trait in _TRAIT_FIELDS.items():
+        always = bool(family.traits[trait])
+        if fields.flag(name, always) != always:
+            why = f"{family.model_type} models {'always' if always else 'never'} have it: name another model_type"
+            raise fields.error(name, not always, why)
+    # Where a family has biases in any case, `transformers` does not read this field, which its files need not have.
+    if family.traits["qkv_bias"]:
+        fields.flag("attention_bias", True)
+
+
 def _read_score_fields(fields: Fields, form: ConfigFormat) -> dict[str, Any]:
     """The scale and the soft caps, for families that have fields for them."""
     if not form.score_fields:
@@ -218,6 +233,10 @@ def _read_score_fields(fields: Fields, form: ConfigFormat) -> dict[str, Any]:
 def _read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[int, tuple[str, ...]]:
     """The window of local layers, 0 without any, and "local" or "global" for each layer."""
     if form.sliding == "none":
+        # Newer programs list the layers of every model.
+        listed = fields.take("layer_types", None)
+        if listed is not None and (not isinstance(listed, list) or listed != ["full_attention"] * layers):
+            raise fields.error("layer_types", listed, f"in this family it must list {layers} of 'full_attention'")
         return 0, ("global",)
     if form.sliding == "periodic":
         window = fields.integer("sliding_window", form.defaults["sliding_window"])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sml_jax.common.errors import UserError
 
-# Fields that do not change the logits of a causal language model: token ids, how the model was trained or saved,
-# generation defaults, heads of other tasks, and which of two equal implementations runs.
+_log = logging.getLogger(__name__)
+
+# Fields that do not change the logits of a causal language model: token ids, how the model was trained, saved or
+# converted and by what, generation defaults, heads of other tasks, and which of two equal implementations runs.
 _HARMLESS = """
     architectures model_type transformers_version transformers.js_config _name_or_path name_or_path _commit_hash
+    _model_name_or_path model_name_or_path base_model_name_or_path is_llama_config auto_map model_max_length
     torch_dtype dtype torchscript use_bfloat16 tf_legacy_loss _attn_implementation attn_implementation
-    _attn_implementation_autoset _flash_attn_2_enabled unsloth_fixed unsloth_version
+    _attn_implementation_autoset _flash_attn_2_enabled use_flash_attn use_flash_attention use_flash_attention_2
+    use_sdpa unsloth_fixed unsloth_version loss_type gradient_checkpointing neftune_noise_alpha
     bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id cls_token_id decoder_start_token_id
     tokenizer_class prefix initializer_range use_cache cache_implementation is_decoder
     return_dict use_return_dict output_hidden_states output_attentions output_scores return_dict_in_generate
@@ -27,19 +32,21 @@ HARMLESS = frozenset(_HARMLESS.split())
 
 # Fields that the decoder does not implement, and their values (besides null) for "not used".
 UNUSED: Mapping[str, tuple[Any, ...]] = {
-    "attention_dropout": (0,),
-    "hidden_dropout": (0,),
     "attention_bias": (False,),
     "mlp_bias": (False,),
     "use_bidirectional_attention": (False,),
+    "is_causal": (True,),
     "use_mrope": (False,),
     "pretraining_tp": (1,),
     "partial_rotary_factor": (1,),
+    "rope_interleaved": (False,),
     "is_encoder_decoder": (False,),
     "add_cross_attention": (False,),
     "tie_encoder_decoder": (False,),
     "pruned_heads": ({},),
 }
+# How the names of fields end that set a dropout, which the decoder does not have.
+_DROPOUT = ("dropout", "_pdrop", "_dropout_prob")
 
 _REQUIRED: Any = object()
 
@@ -119,7 +126,9 @@ class Fields:
     def finish(self, harmless: Iterable[str] = HARMLESS) -> None:
         """Checks that the fields that were not taken may be ignored.
 
-        They may if they are null, if `harmless` names them, or if their value in `UNUSED` says that they are not used.
+        They may if they are null, if `harmless` names them, if their value in `UNUSED` says that they are not used, or
+        if they are a dropout of 0. A field whose name begins with an underscore is private to the program that wrote
+        it; it is ignored with a warning in the log.
 
         Args:
           harmless: names of fields to ignore, whatever their value.
@@ -132,6 +141,18 @@ class Fields:
             self.only(name, values, values[0])
         for name in harmless:
             self._remaining.pop(name, None)
+        private_names = []
         for name, value in self._remaining.items():
-            if value is not None:
+            if value is None:
+                continue
+            if name.startswith("_"):
+                private_names.append(name)
+            elif name.endswith(_DROPOUT):
+                if isinstance(value, bool) or value != 0:
+                    raise self.error(name, value, "there is no dropout here, which training would need: set it to 0")
+            else:
                 raise self.error(name, value, "this field is not supported: use a model without it")
+        if private_names:
+            shown_names = ", ".join(name if len(name) < 100 else f"{name[:100]}..." for name in private_names[:5])
+            more = f" and {len(private_names) - 5} more" if len(private_names) > 5 else ""
+            _log.warning("%s: ignored %s%s, private to the program that wrote the file", self.where, shown_names, more)

@@ -15,10 +15,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
+from sml_jax.common.files import is_present, read_json_object
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.hf.finite import all_finite
 from sml_jax.models.hf.names import Placement, placements
-from sml_jax.models.hf.safetensors_io import INDEX, SINGLE, StoredTensor, check_tensors, stored_tensors
+from sml_jax.models.hf.safetensors_io import StoredTensor, check_tensors, stored_tensors
+from sml_jax.models.hf.weight_files import INDEX, SINGLE
 from sml_jax.models.layout import sharded_param_shapes
 
 _log = logging.getLogger(__name__)
@@ -28,24 +30,21 @@ Progress = Callable[[int, int], None]
 
 
 def is_hf_folder(folder: Path) -> bool:
-    """Whether a folder holds a model in Hugging Face's form: a config.json beside safetensors files."""
-    return (folder / "config.json").is_file() and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
+    """Whether a folder holds a model in Hugging Face's form: a config.json beside safetensors files.
+
+    Raises:
+      UserError: one of these is no file, see `files.is_present`.
+    """
+    return is_present(folder / "config.json") and (is_present(folder / INDEX) or is_present(folder / SINGLE))
 
 
 def read_hf_config(folder: Path) -> dict[str, Any]:
     """Reads the config.json of a folder, which must hold one, and returns its fields.
 
     Raises:
-      UserError: the file does not hold a JSON object.
+      UserError: the file does not hold a JSON object, or gives a field two values.
     """
-    path = folder / "config.json"
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); fetch it again") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: it must hold a JSON object; fetch it again")
-    return values
+    return dict(read_json_object(folder / "config.json"))
 
 
 def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
@@ -61,9 +60,10 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
       have in the file.
 
     Raises:
-      UserError: see `safetensors_io.stored_tensors`.
+      UserError: see `safetensors_io.stored_tensors`; or two tensors differ in their prefix alone.
     """
-    tensors, left_out = {}, []
+    tensors: dict[str, StoredTensor] = {}
+    left_out = []
     # Names first: no weight is read yet.
     for name, tensor in stored_tensors(folder).items():
         # Old files hold this constant, which is not a weight.
@@ -71,8 +71,14 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
             continue
         if ignored and name.startswith(ignored):
             left_out.append(name)
-        else:
-            tensors[_plain_name(name)] = tensor
+            continue
+        plain_name = _plain_name(name)
+        if plain_name in tensors:
+            raise UserError(
+                f"{tensor.file}: {name} and {tensors[plain_name].name} are the same tensor of a model; fetch the "
+                "folder again"
+            )
+        tensors[plain_name] = tensor
     if left_out:
         left_out_modules = sorted({name.removeprefix("model.").split(".")[0] for name in left_out})
         _log.warning(
@@ -105,7 +111,8 @@ def load_hf_params(
       The parameters, `{"params": ...}`.
 
     Raises:
-      UserError: tensors are missing, surplus, misshapen or of a dtype that is not supported; the error names them.
+      UserError: tensors are missing, surplus, misshapen, of a dtype that is not supported, or hold numbers that are
+        not finite; the error names them.
     """
     tensors = language_tensors(folder, ignored)
     placement_of, layers = placements(model.config), model.config.layers
@@ -201,6 +208,9 @@ def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding
             block_view = place.stored_view(values)
             for rows, stored_rows in tensor.rows(place.stored_index(index)):
                 block_view[rows] = stored_rows
+            # Looked at as they will be used: a cast to bfloat16 may round a large number up to infinity.
+            if not all_finite(values):
+                raise _not_finite(tensor, values.dtype)
             blocks[str(index)] = values
         return blocks[str(index)]
 
@@ -210,11 +220,23 @@ def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding
 def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
     """Checks that a stored output layer equals the embedding that it is tied to."""
     full_block = tuple(slice(0, size) for size in embedding.shape)
-    is_same = head.shape == embedding.shape and all(
-        np.array_equal(head_rows, embedding_rows)
-        for (_, head_rows), (_, embedding_rows) in zip(head.rows(full_block), embedding.rows(full_block), strict=True)
-    )
+    is_same = head.shape == embedding.shape
+    if is_same:
+        for (_, head_rows), (_, embedding_rows) in zip(head.rows(full_block), embedding.rows(full_block), strict=True):
+            # NaN equals nothing, itself included.
+            for tensor, rows in ((head, head_rows), (embedding, embedding_rows)):
+                if not all_finite(rows):
+                    raise _not_finite(tensor, rows.dtype)
+            is_same = is_same and np.array_equal(head_rows, embedding_rows)
     if not is_same:
         raise UserError(
             f"{head.file}: lm_head.weight is not the embedding: set tie_word_embeddings to false in config.json"
         )
+
+
+def _not_finite(tensor: StoredTensor, dtype: np.dtype) -> UserError:
+    """The error for a tensor with numbers that are not finite in this type."""
+    return UserError(
+        f"{tensor.file}: {tensor.name} holds numbers that are not finite (NaN, infinity, or too large for "
+        f"{dtype.name}): fetch the folder again, or use another checkpoint of this model"
+    )

@@ -14,10 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
+from sml_jax.models.hf.weight_files import INDEX, SINGLE, check_header, weight_files
 
-# A folder holds either one file, or several and an index that says which tensor is in which.
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 # Names of dtypes in safetensors files, and ours.
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # Bytes that are read at once. A file is mapped into memory only for that long, so its pages do not count as memory of
@@ -65,22 +63,29 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Lists the tensors of a folder by name: those of the files that its index names, or of `model.safetensors`.
 
     Raises:
-      UserError: a file is missing or broken, or a tensor is not in the file that the index names.
+      UserError: a file is missing, broken or outside of the folder, a tensor is not in the file that the index names,
+        or two files hold a tensor of one name.
     """
-    index_path = folder / INDEX
-    if not index_path.is_file():
-        return _headers(folder / SINGLE)
-    try:
-        file_of: Mapping[str, str] = parse_json(index_path.read_text(encoding="utf-8"))["weight_map"]
-        by_file = {name: _headers(folder / name) for name in sorted(set(file_of.values()))}
-    except UserError:
-        raise
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{index_path}: this is no index of safetensors files ({error!r}); fetch it again") from error
-    missing = [name for name, file in file_of.items() if name not in by_file[file]]
+    files, file_of_tensor = weight_files(folder)
+    by_file = {name: _headers(path) for name, path in files.items()}
+    # Of two tensors of one name nobody knows which is meant.
+    found: dict[str, StoredTensor] = {}
+    for tensors in by_file.values():
+        for name, tensor in tensors.items():
+            if name in found:
+                raise UserError(
+                    f"{tensor.file}: {name} is in {found[name].file.name} too; remove the files of another model, or "
+                    "fetch the folder again"
+                )
+            found[name] = tensor
+    if file_of_tensor is None:
+        return found
+    missing = [name for name, file in file_of_tensor.items() if name not in by_file[file]]
     if missing:
-        raise UserError(f"{index_path}: {_first_names(missing)} not in the files that it names; fetch the folder again")
-    return {name: by_file[file][name] for name, file in file_of.items()}
+        raise UserError(
+            f"{folder / INDEX}: {_first_names(missing)} not in the files that it names; fetch the folder again"
+        )
+    return {name: by_file[file][name] for name, file in file_of_tensor.items()}
 
 
 def check_tensors(
@@ -179,6 +184,7 @@ class ShardWriter:
 
 def _headers(path: Path) -> dict[str, StoredTensor]:
     """The tensors of one file, by name."""
+    check_header(path)
     tensors = {}
     with _open(path) as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
