@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
     # Imported here, so that --help and mistakes in flags need not load JAX.
     from sml_jax.families import FAMILIES
     from sml_jax.models.hf.checkpoint import find_model
+    from sml_jax.models.hf.new_folder import check_free
     from sml_jax.models.hf.save import text_files
 
     # All flags are checked before any weight is read, which may take minutes.
@@ -68,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     if flags.get("family", "llama") not in FAMILIES:
         raise UserError(f"--family is {flags['family']!r}; it takes {', '.join(sorted(FAMILIES))}")
     dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
+    check_free(target, overwrite=overwrite)
+    _check_tokenizer(tokenizer_folder, source, form)
     with _progress(f"converting {source.name}") as progress:
         if form == "hugging-face":
             _from_hugging_face(source, target, dtype, tokenizer_folder, overwrite, progress)
@@ -76,6 +79,39 @@ def main(argv: Sequence[str]) -> int:
     description = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
     print(f"{target}: {description}")
     return 0
+
+
+def _check_tokenizer(folder: Path, source: Path, form: str) -> None:
+    """Loads the tokenizer that will be copied, if there is one: a folder with one that does not work is of no use.
+
+    Args:
+      folder: the folder that it is copied from.
+      source: the model's folder. form: the form in which the model is stored.
+
+    Raises:
+      UserError: the tokenizer does not work, or has more tokens than the model.
+    """
+    from sml_jax.models.hf.checkpoint import read_config
+    from sml_jax.models.hf.config import config_from_hf
+    from sml_jax.models.hf.load import read_hf_config
+    from sml_jax.models.hf.save import text_files
+    from sml_jax.text.huggingface import load_tokenizer
+    from sml_jax.text.tokenizer_json import has_model
+
+    names = {file.name for file in text_files(folder)}
+    # A stand-in without a model is copied like any other file: there is nothing in it to try.
+    if "tokenizer.json" in names and not has_model(folder / "tokenizer.json"):
+        return
+    if not names & {"tokenizer.json", "tokenizer.model"}:
+        return
+    tokenizer = load_tokenizer(folder)
+    config = config_from_hf(read_hf_config(source)) if form == "hugging-face" else read_config(source)
+    # Families round their embedding up, so there may be fewer tokens than rows.
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, but the model in {source} a vocabulary of "
+            f"{config.vocab_size}: give the tokenizer that the model was trained with (--tokenizer_from)"
+        )
 
 
 def _from_hugging_face(
@@ -88,11 +124,9 @@ def _from_hugging_face(
 ) -> None:
     """Writes a Hugging Face model as a model folder of ours."""
     from sml_jax.models.hf.checkpoint import load_model, save_model
-    from sml_jax.models.hf.new_folder import check_free, folder_at_once
+    from sml_jax.models.hf.new_folder import folder_at_once
     from sml_jax.models.hf.save import copy_text_files
 
-    # Before the weights are read: a target that is in the way should not cost minutes.
-    check_free(target, overwrite=overwrite)
     overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
     model, params = load_model(source, overrides=overrides, progress=progress)
     # The folder appears whole or not at all, also if this program is killed.
@@ -112,10 +146,8 @@ def _to_hugging_face(
 ) -> None:
     """Writes a model of ours as a Hugging Face folder."""
     from sml_jax.models.hf.checkpoint import load_model
-    from sml_jax.models.hf.new_folder import check_free
     from sml_jax.models.hf.save import save_hf
 
-    check_free(target, overwrite=overwrite)
     model, params = load_model(source)
     save_hf(
         target,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+# Of an error's text, far above what an error of this package says by itself.
+_MAX_CHARACTERS = 4000
+
 
 class UserError(ValueError):
     """An error that the user can mend. Programs print its text on one line and exit with code 2.
 
-    Characters that cannot be printed, such as a newline within a wrong value, are shown as escapes.
+    Characters that cannot be printed, such as a newline within a wrong value, are shown as escapes. A text of megabytes
+    is shortened in its middle.
 
     Args:
       text: what is wrong and how to mend it.
     """
 
     def __init__(self, text: object = "") -> None:
+        shown_text = str(text)
+        # A file may hold names of megabytes. What to do stands at the end.
+        if len(shown_text) > _MAX_CHARACTERS:
+            half = _MAX_CHARACTERS // 2
+            shown_text = f"{shown_text[:half]} ... {shown_text[-half:]}"
         # Programs promise one line an error, and a terminal should not be steered by a file's content.
-        escaped_characters = (c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+        escaped_characters = (c if c.isprintable() else repr(c)[1:-1] for c in shown_text)
         super().__init__("".join(escaped_characters))
 
 

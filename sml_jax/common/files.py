@@ -48,6 +48,28 @@ def is_present(path: Path) -> bool:
     raise UserError(f"{path} is {kind}, but a model has a file there: put the file in its place, or remove it")
 
 
+def check_inside(folder: Path, path: Path) -> None:
+    """Checks that a file of a folder does not lie somewhere else.
+
+    A link may lead to another file in the folder, or into a cache of Hugging Face (`models--*/blobs/`), where all files
+    of a downloaded folder lie.
+
+    Args:
+      folder: it may be a link itself.
+      path: a file in it or below it, which exists.
+
+    Raises:
+      UserError: the path, or a folder on its way, is a link to another place.
+    """
+    target = path.resolve()
+    in_cache = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
+    if not in_cache and not target.is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{path} is a link to {target}, outside of the folder: copy the file there, or give the folder that it "
+            "lies in"
+        )
+
+
 def read_bytes(path: Path, max_bytes: int = MAX_DESCRIPTION_BYTES) -> bytes:
     """The content of a file.
 

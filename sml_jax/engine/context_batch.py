@@ -262,7 +262,8 @@ class ContextBatch:
         broken = sampled & ~np.isfinite(samples.logprob)
         if broken.any():
             place, step = np.argwhere(broken)[0]
-            position = int(call.start[place]) + 1 + int(step)
+            # The first token that is sampled follows those that are cached and one more.
+            position = int(call.start[place]) + 2 + int(step)
             raise UserError(
                 f"the model cannot speak: its logits are not finite (NaN or infinity; first seen for token {position} "
                 f"of a context, in {int(broken.any(1).sum())} of {int((samples.count > 0).sum())} dialogues). Give a "

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
+from sml_jax.common.files import is_present, read_json
 from sml_jax.families import CHAT_TEMPLATES, ChatTemplate, chat_name_of_model_type
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def family_of(folder: Path) -> str:
       UserError: there is no config.json, or no chat format for its `model_type`.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not is_present(path):
         raise UserError(f"no {path} to tell the chat format from: name the family, one of {_names()}")
     # A damaged file may hold any JSON value here.
     model_type = _object(path).get("model_type")
@@ -143,7 +143,7 @@ def _present(tokenizer: Tokenizer, names: list[str]) -> list[int]:
 def _generation_stop_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
     """The ids in `eos_token_id` of a folder's generation_config.json: one, several, or none."""
     path = folder / "generation_config.json"
-    if not path.is_file():
+    if not is_present(path):
         return []
     stop_ids = _object(path).get("eos_token_id")
     stop_ids = [] if stop_ids is None else stop_ids if isinstance(stop_ids, list) else [stop_ids]
@@ -156,8 +156,10 @@ def _generation_stop_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
 def _object(path: Path) -> dict:
     """The JSON object in a file."""
     try:
-        json_value = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        json_value = read_json(path)
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{path} is not a JSON file: {error}; fetch it again") from error
     if not isinstance(json_value, dict):
         raise UserError(f"{path} is not a JSON object")

@@ -10,9 +10,9 @@ from pathlib import Path
 import tokenizers
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
+from sml_jax.common.files import is_present
 from sml_jax.common.paths import user_path
-from sml_jax.text.markers import is_marker
+from sml_jax.text.growth import check_token_count
 from sml_jax.text.tokenizer import (
     SPACE_MARK,
     SentencePieceTokenizer,
@@ -21,13 +21,15 @@ from sml_jax.text.tokenizer import (
     warn_if_lossy,
     well_formed,
 )
+from sml_jax.text.tokenizer_json import is_usual, one_line, patterns_of, plain, read_spec
+from sml_jax.text.trial import try_out
 
-_KINDS = ("BPE", "Unigram")
-# Tokens that stand for the output of an image encoder. The embedding of Gemma 3's text models has no row for theirs,
-# which is the last token of their tokenizer.json (https://github.com/huggingface/transformers/issues/37011).
-_IMAGE_TOKENS = ("<image_soft_token>",)
 # How many ids may have no token, in addition to three for each token. A mistyped id would otherwise take gigabytes.
 _SPARE_IDS = 1 << 16
+# How often a control token is cut in two, of which a part is a control token again. Names are shorter than this.
+_MAX_CUTS = 256
+# Tokens that are decoded to see whether any of them stands for text.
+_DECODED_TOKENS = 4096
 
 
 class HuggingFaceTokenizer:
@@ -42,30 +44,42 @@ class HuggingFaceTokenizer:
 
     Args:
       path: the file.
+      tried: whether the file is known to work. Otherwise one with unusual parts is tried out in another process first
+        (`trial.try_out`).
 
     Raises:
-      UserError: there is no such file, it is not a tokenizer.json, or its kind of model loses text.
+      UserError: there is no such file, it is not a tokenizer.json, it does not work, or its kind of model loses text.
+        Later calls raise it where the library fails, or makes far more tokens than there is text.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, *, tried: bool = False):
         self.path = Path(path)
-        if not self.path.is_file():
+        if not is_present(self.path):
             raise UserError(f"no tokenizer at {self.path}: give the path of a tokenizer.json file")
-        spec = _read(self.path)
+        spec = read_spec(self.path)
         # The library raises bare exceptions, and panics, on files that are valid JSON but no tokenizer.
-        with _as_user_errors(self.path):
-            spec = _plain(spec, self.path)
+        with self._as_user_errors():
+            spec = plain(spec, self.path)
+            if not tried and not is_usual(spec):
+                try_out(self.path, patterns_of(spec))
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
             # Makes the library encode a text that spells a special token like any other text.
             self._tokenizer.encode_special_tokens = True
             self._find_controls(spec)
-        warn_if_lossy(self, self.path)
+            self._check_speaks()
+            warn_if_lossy(self, self.path)
 
     def _find_controls(self, spec: dict) -> None:
         """Finds the control tokens and the size of the vocabulary, and whether a literal U+2581 needs byte tokens."""
-        used = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        used = set(vocabulary.values())
         if not used:
             raise UserError(f"{self.path} holds no tokens: give the tokenizer.json of a trained model")
+        if len(used) < len(vocabulary):
+            raise UserError(
+                f"{self.path} gives {len(vocabulary) - len(used)} of its tokens the id of another: number them in one "
+                "run"
+            )
         self._check_ids(spec["added_tokens"])
         self._names = {added["content"]: added["id"] for added in spec["added_tokens"] if added["special"]}
         self._unknown = self._unknown_id(spec["model"])
@@ -76,6 +90,16 @@ class HuggingFaceTokenizer:
         self._space_mark: list[int] = []
         if self.decode(self.encode(SPACE_MARK)) != SPACE_MARK:
             self._space_mark = byte_tokens(SPACE_MARK, self._tokenizer.token_to_id)
+
+    def _check_speaks(self) -> None:
+        """Raises UserError if no token stands for text. Of a large vocabulary some thousand are decoded."""
+        texts = [token for token in range(self._size) if token not in self._controls]
+        step = max(len(texts) // _DECODED_TOKENS, 1)
+        if not self.decode(texts[::step]):
+            raise UserError(
+                f"{self.path} is not a tokenizer that works: its tokens decode to nothing; give the model's own "
+                "tokenizer"
+            )
 
     def _check_ids(self, added_tokens: list[dict]) -> None:
         """Checks the ids of added tokens: the library assigns its own and is silent where the file has others."""
@@ -108,14 +132,22 @@ class HuggingFaceTokenizer:
             tokens += self._space_mark + self._encode(part)
         return tokens
 
-    def _encode(self, text: str) -> list[int]:
-        """The tokens of a text without literal U+2581."""
-        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids
+    def _encode(self, text: str, cuts: int = 0) -> list[int]:
+        """The tokens of a text without literal U+2581, which is a part of a control token that was cut `cuts` times."""
+        with self._as_user_errors():
+            tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        check_token_count(self.path, len(text), len(tokens))
         if self._controls.isdisjoint(tokens):
             return tokens
-        return [piece for token in tokens for piece in self._without_controls(token)]
+        # A normaliser that makes a control token of its own part would have it cut for ever.
+        if cuts > _MAX_CUTS:
+            raise UserError(
+                f"{self.path} is not a tokenizer that works: it makes a control token of {text[:20]!r}, which is a "
+                "part of that token's name; give the model's own tokenizer"
+            )
+        return [piece for token in tokens for piece in self._without_controls(token, cuts)]
 
-    def _without_controls(self, token: int) -> list[int]:
+    def _without_controls(self, token: int, cuts: int) -> list[int]:
         """Replaces a control token that the merges of ordinary pieces happen to spell by the tokens of two halves."""
         if token not in self._controls:
             return [token]
@@ -123,13 +155,13 @@ class HuggingFaceTokenizer:
         # Nothing shorter spells it, so it is dropped.
         if token in self._unknown or len(token_text) < 2:
             return []
-        return self._encode(token_text[:1]) + self._encode(token_text[1:])
+        return self._encode(token_text[:1], cuts + 1) + self._encode(token_text[1:], cuts + 1)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens; control tokens are left out."""
-        return self._tokenizer.decode(
-            [int(t) for t in tokens if int(t) not in self._controls], skip_special_tokens=False
-        )
+        text_tokens = [int(t) for t in tokens if int(t) not in self._controls]
+        with self._as_user_errors():
+            return self._tokenizer.decode(text_tokens, skip_special_tokens=False)
 
     def control(self, name: str) -> int:
         """The id of the control token called `name`. Raises a UserError if there is none."""
@@ -141,6 +173,23 @@ class HuggingFaceTokenizer:
     def control_ids(self) -> frozenset[int]:
         """All ids that stand for no text: control tokens, unknown, padding, ids without a token."""
         return self._controls
+
+    @contextmanager
+    def _as_user_errors(self) -> Iterator[None]:
+        """A context in which every error of the library becomes a UserError about the file.
+
+        A panic of its Rust code is no `Exception` in Python, hence `BaseException`.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise UserError(
+                f"{self.path} is not a tokenizer.json file that works: {one_line(error)}; fetch it again"
+            ) from error
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -164,7 +213,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 def _tokenizer_file(folder: Path) -> Path:
     """The tokenizer's file in a folder."""
     for name in ("tokenizer.json", "tokenizer.model"):
-        if (folder / name).is_file():
+        if is_present(folder / name):
             return folder / name
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:
@@ -176,95 +225,3 @@ def _tokenizer_file(folder: Path) -> Path:
         f"{folder} holds no tokenizer.json and no SentencePiece .model file: copy the model's tokenizer.json there, or "
         "let transformers write one (AutoTokenizer.from_pretrained(folder).save_pretrained(folder))"
     )
-
-
-def _read(path: Path) -> dict:
-    """The JSON object of a tokenizer.json file."""
-    try:
-        spec = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a tokenizer.json file: {_one_line(error)}; fetch it again") from error
-    if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
-        raise UserError(f"{path} is not a tokenizer.json file: it has no model (tokenizer_config.json is another file)")
-    return spec
-
-
-def _plain(spec: dict, path: Path) -> dict:
-    """A tokenizer's description changed so that nothing is added to a text or cut off it, and markers are special."""
-    kind = spec["model"].get("type") or ("BPE" if "merges" in spec["model"] else None)
-    # WordPiece and WordLevel lose text: what they do not know becomes one unknown token.
-    if kind not in _KINDS:
-        raise UserError(f"{path} holds a tokenizer of kind {kind}: only {' and '.join(_KINDS)} can write any text")
-    if kind == "Unigram" and spec["model"].get("unk_id") is None:
-        raise UserError(f"{path} holds a Unigram model without unk_id: give the id of its unknown token")
-    # Drop image tokens at the end that the learnt vocabulary does not hold.
-    vocabulary = spec["model"].get("vocab") if kind == "BPE" else None
-    added_tokens = [dict(token) for token in spec.get("added_tokens") or []]
-    # Only at the end: taking out others would leave gaps between ids.
-    while (
-        added_tokens
-        and added_tokens[-1]["content"] in _IMAGE_TOKENS
-        and added_tokens[-1]["content"] not in (vocabulary or {})
-    ):
-        added_tokens.pop()
-    for token in added_tokens:
-        token["special"] = bool(token.get("special")) or is_marker(token["content"])
-    return {
-        **spec,
-        "model": {**spec["model"], "dropout": None} if kind == "BPE" else spec["model"],
-        "added_tokens": added_tokens,
-        "normalizer": _without_prefix(spec.get("normalizer")),
-        "pre_tokenizer": _without_prefix(spec.get("pre_tokenizer")),
-        "decoder": _without_prefix(spec.get("decoder")),
-        "post_processor": None,
-        "truncation": None,
-        "padding": None,
-    }
-
-
-def _without_prefix(part: dict | None) -> dict | None:
-    """A normaliser, pre-tokenizer or decoder changed so that it adds no space in front of a text and removes none.
-
-    None if nothing of it is left.
-    """
-    if part is None:
-        return None
-    # Parts that do nothing but add or strip the space.
-    kind = part.get("type")
-    if kind == "Prepend" or (kind == "Strip" and part.get("content") == " "):
-        return None
-    changed_part = dict(part)
-    if "prepend_scheme" in part:
-        changed_part["prepend_scheme"] = "never"
-    if "add_prefix_space" in part:
-        changed_part["add_prefix_space"] = False
-    # Sequences of parts are changed part by part.
-    for children_field in ("normalizers", "pretokenizers", "decoders"):
-        if children_field in part:
-            changed_part[children_field] = [
-                child for child in map(_without_prefix, part[children_field]) if child is not None
-            ]
-    return changed_part
-
-
-@contextmanager
-def _as_user_errors(path: Path) -> Iterator[None]:
-    """A context in which every error of the library becomes a UserError about the file.
-
-    A panic of its Rust code is no `Exception` in Python, hence `BaseException`.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise UserError(
-            f"{path} is not a tokenizer.json file that works: {_one_line(error)}; fetch it again"
-        ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    """An error's text without line breaks."""
-    return " ".join(str(error).split())

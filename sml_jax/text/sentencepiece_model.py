@@ -10,10 +10,22 @@ comes twice the last one counts, and messages that come twice are merged, so cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 
 # Numbers of fields in ModelProto, then values of a piece's type: a number, and a whole encoded field.
 _PIECE, _SELF_TEST = 1, 4
 _USER_DEFINED, _CONTROL = 4, b"\x18\x03"
+# The normaliser and its inverse, and in both the table of replacements, `precompiled_charsmap`.
+_REPLACING, _TABLE = (3, 5), 2
+# SHA-256 of the tables that training writes (0.2) for the rules nmt_nfkc, nfkc, nmt_nfkc_cf and nfkc_cf.
+_USUAL_TABLES = frozenset(
+    {
+        "1e2c7b43d3ee9755ceaa2ac335e253d8703604e0249ee1e81156c92b46423844",
+        "7e46d9e08af4b6a37991b04fb8388644c1595a0abcd0f26d6a5d575e2a3663ea",
+        "2c03512e62f9ed965ec90d85314211b63b5b8aa0395311ea2147eec9ff738907",
+        "d8dfef3d6db0eef0742f8b55a73aee7fce6c1e21d26a09b8d3d4b52c42a791cb",
+    }
+)
 # An encoded normaliser with add_dummy_prefix = false.
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 
@@ -46,6 +58,30 @@ def rewrite_model(model: bytes, is_control: Callable[[str], bool], dummy_prefix:
         encoded_fields.append(_encode_field(field, wire_type, content))
     # A second normaliser is merged into the first, field by field.
     return b"".join(encoded_fields if dummy_prefix else [*encoded_fields, _NO_DUMMY_PREFIX])
+
+
+def is_usual(model: bytes) -> bool:
+    """Whether a model replaces characters by no table, or by one that the library itself makes.
+
+    The library reads the table without a look, and it may replace a character by any text.
+
+    Args:
+      model: the content of a `.model` file.
+
+    Raises:
+      ValueError: `model` is not a protocol buffer.
+    """
+    tables = [
+        content
+        for spec_field, _, spec in _fields(model)
+        if spec_field in _REPLACING and isinstance(spec, bytes)
+        for field, _, content in _fields(spec)
+        if field == _TABLE
+    ]
+    # No table, or an empty one, replaces nothing.
+    return all(
+        isinstance(table, bytes) and (not table or sha256(table).hexdigest() in _USUAL_TABLES) for table in tables
+    )
 
 
 def _is_user_defined(piece: bytes, is_control: Callable[[str], bool]) -> bool:

@@ -10,11 +10,17 @@ from typing import Protocol, runtime_checkable
 import sentencepiece
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.files import is_present, read_bytes
+from sml_jax.text.growth import check_token_count
 from sml_jax.text.markers import is_marker
-from sml_jax.text.sentencepiece_model import rewrite_model
+from sml_jax.text.sentencepiece_model import is_usual, rewrite_model
+from sml_jax.text.trial import try_out
 
 # How SentencePiece, and tokenizers made from it, write a space inside their pieces.
 SPACE_MARK = "\u2581"
+
+# Of a .model file: the largest published ones have some 5 MB.
+_MAX_BYTES = 64 << 20
 
 # A text with newlines, two spaces, an accent, a Chinese character, an emoji and a zero byte.
 _PROBE = "Text 7?\n\n  \u00e9\u6f22\U0001f4a5\x00"
@@ -63,23 +69,30 @@ class SentencePieceTokenizer:
       path: the file.
       dummy_prefix: True to put a space in front of each encoded text if the model's file asks for it (Llama 2 does,
         Gemma does not); `decode` removes it. False never does so; needed for texts that are parts of a turn.
+      tried: whether the file is known to work. Otherwise one with a table of replacements that the library does not
+        come with is tried out in another process first (`trial.try_out`).
 
     Raises:
-      UserError: there is no such file, or it is no SentencePiece model.
+      UserError: there is no such file, it is no SentencePiece model, or it does not work. Later calls raise it where
+        the library fails, or makes far more tokens than there is text.
     """
 
-    def __init__(self, path: str | Path, dummy_prefix: bool = True):
+    def __init__(self, path: str | Path, dummy_prefix: bool = True, *, tried: bool = False):
         self.path = Path(path)
-        if not self.path.is_file():
+        if not is_present(self.path):
             raise UserError(f"no tokenizer at {self.path}: give the path of a SentencePiece .model file")
+        model = read_bytes(self.path, _MAX_BYTES)
         try:
-            model = self.path.read_bytes()
+            if not tried and not is_usual(model):
+                try_out(self.path)
             # A text may be encoded in parts, of which only the first gets the dummy prefix: hence two processors.
             self._without_prefix = _processor(model, dummy_prefix=False)
             self._processor = _processor(model, dummy_prefix=True) if dummy_prefix else self._without_prefix
             # Raises a ValueError for a piece that is not valid Unicode.
             for token in range(self._processor.get_piece_size()):
                 self._processor.id_to_piece(token)
+        except UserError:
+            raise
         except (RuntimeError, OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} is not a SentencePiece model ({error}): give the model's tokenizer.json if it has one"
@@ -110,6 +123,7 @@ class SentencePieceTokenizer:
         tokens = self._processor.encode(first_part)
         for part in other_parts:
             tokens += self._space_mark + self._without_prefix.encode(part)
+        check_token_count(self.path, len(text), len(tokens))
         return [t for t in tokens if t not in self._controls]
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -264,3 +264,120 @@ def test_what_is_nested_deeply_is_named():
         deep = [deep]
     with pytest.raises(UserError, match="hidden_size is a list; it must be"):
         config_from_hf(toy("llama", hidden_size=deep))
+
+
+# What exporters, trainers and converters write beside what a model needs, and that changes no logit.
+EXPORTED: dict[str, Any] = {
+    "_model_name_or_path": "org/name",
+    "_name_or_path": "/home/somebody/model",
+    "_commit_hash": "abc",
+    "_attn_implementation": "sdpa",
+    "_anything_else": {"nested": [1, 2]},
+    "is_llama_config": True,
+    "rope_interleaved": False,
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0,
+    "attn_pdrop": 0.0,
+    "attention_dropout": 0.0,
+    "hidden_dropout_prob": 0.0,
+    "classifier_dropout": 0.0,
+    "loss_type": "ForCausalLMLoss",
+    "auto_map": {"AutoConfig": "configuration.Config"},
+    "transformers_version": "4.46.0",
+    "use_cache": False,
+    "pretraining_tp": 1,
+    "is_causal": True,
+    "mlp_bias": False,
+    "initializer_range": 0.02,
+    "unsloth_version": "2025.1",
+    "gradient_checkpointing": True,
+    "use_flash_attention_2": True,
+    "model_max_length": 2048,
+    "partial_rotary_factor": 1.0,
+    "quantization_config": None,
+    "sep_token_id": 7,
+}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_what_exporters_write_changes_nothing(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    plain = config_from_hf(toy(name))
+    layers = toy(name)["num_hidden_layers"]
+    exported = {**EXPORTED, "torch_dtype": "float32", "dtype": "float32"}
+    # The layers as newer programs list them, and what the family has in any case.
+    kinds = ["sliding_attention" if local else "full_attention" for local in plain.local_layers]
+    assert len(kinds) == layers
+    traits = {"qkv_bias": plain.qkv_bias, "use_qk_norm": plain.qk_norm, "attention_bias": plain.qkv_bias}
+    assert config_from_hf(toy(name, **exported, **traits, layer_types=kinds)) == plain
+    warnings = [record.message for record in caplog.records]
+    assert warnings == ["config.json: ignored _anything_else, private to the program that wrote the file"]
+    for field, value in {**exported, **traits, "layer_types": kinds}.items():
+        assert config_from_hf(toy(name, **{field: value})) == plain, field
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+@given(
+    field=st.text(st.characters(categories=["L", "N", "P"]), max_size=12).map(lambda text: "_" + text),
+    value=st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers()),
+)
+def test_no_field_that_begins_with_an_underscore_is_a_reason_to_refuse(name: str, field: str, value: Any) -> None:
+    if field == "_sliding_window_pattern":  # Gemma 3's own
+        return
+    assert config_from_hf(toy(name, **{field: value})) == config_from_hf(toy(name))
+
+
+def test_of_many_private_fields_some_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    config_from_hf(toy("llama", **{f"_{number}": number for number in range(8)}, _=0, **{"_" + "x" * 500: 1}))
+    (message,) = [record.message for record in caplog.records]
+    assert message == "config.json: ignored _0, _1, _2, _3, _4 and 5 more, private to the program that wrote the file"
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"rope_interleaved": True}, "rope_interleaved is True; supported is False"),
+        ({"resid_pdrop": 0.1}, "resid_pdrop is 0.1; there is no dropout here"),
+        ({"attention_dropout": 0.1}, "attention_dropout is 0.1; there is no dropout here"),
+        ({"hidden_dropout_prob": True}, "hidden_dropout_prob is True; there is no dropout"),
+        ({"attn_pdrop": "0"}, "attn_pdrop is '0'; there is no dropout"),
+        ({"pretraining_tp": 2}, "pretraining_tp is 2"),
+        ({"is_causal": False}, "is_causal is False"),
+        ({"mlp_bias": True}, "mlp_bias is True"),
+        ({"attention_bias": 1.5}, "attention_bias is 1.5"),
+        ({"layer_types": ["chunked_attention"] * 3}, "layer_types is "),
+        ({"layer_types": "full_attention"}, "layer_types is 'full_attention'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is"),
+        ({"num_local_experts": 8}, "num_local_experts is 8"),
+        ({"something_new": 1}, "something_new is 1; this field is not supported"),
+    ],
+)
+def test_what_could_change_the_logits_is_refused_in_every_family(name: str, changes: dict, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        config_from_hf(toy(name, **changes))
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.parametrize("field", ["qkv_bias", "use_qkv_bias", "qk_norm", "use_qk_norm"])
+def test_a_trait_that_the_family_has_not_is_refused_with_a_reason_that_is_true(name: str, field: str) -> None:
+    trait = field.removeprefix("use_")
+    family = FAMILIES[toy(name)["model_type"]]
+    always = family.traits[trait]
+    with pytest.raises(UserError, match=rf"{field} is {not always}; {family.model_type} models") as error:
+        config_from_hf(toy(name, **{field: not always}))
+    assert ("always have it" if always else "never have it") in str(error.value)
+
+
+def test_qwen_2_has_biases_whatever_is_said_of_them_and_the_others_none() -> None:
+    for value in (True, False, None):
+        assert config_from_hf(toy("qwen2", attention_bias=value)).qkv_bias
+    for name in ("gemma2", "gemma3_text", "llama", "qwen3"):
+        with pytest.raises(UserError, match="attention_bias is True; supported is False"):
+            config_from_hf(toy(name, attention_bias=True))
+
+
+def test_a_list_of_full_layers_is_fine_for_llama_and_another_one_is_not() -> None:
+    assert config_from_hf(toy("llama", layer_types=["full_attention"] * 3)) == config_from_hf(toy("llama"))
+    for listed in (["full_attention"] * 2, ["sliding_attention"] * 3, ["full_attention", "sliding_attention"] * 2, []):
+        with pytest.raises(UserError, match=r"layer_types is .*; in this family it must list 3 of 'full_attention'"):
+            config_from_hf(toy("llama", layer_types=listed))

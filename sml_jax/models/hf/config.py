@@ -14,11 +14,9 @@ from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES, ConfigFormat, Family, family_named, wrapper_of
 from sml_jax.models.config import MAX_LAYERS, RUN_FIELDS, DecoderConfig, canonical
 from sml_jax.models.hf.fields import HARMLESS, Fields
+from sml_jax.models.hf.layer_kinds import read_layer_kinds, write_layer_kinds
 from sml_jax.models.hf.rope import Rope, read_rope, write_rope
 
-# Values of `layer_types`, and how `DecoderConfig.layer_pattern` calls them.
-_LAYER_KINDS = {"full_attention": "global", "sliding_attention": "local"}
-_HF_LAYER_KINDS = {ours: theirs for theirs, ours in _LAYER_KINDS.items()}
 # Fields of other programs for what is a trait of the family (`Family.traits`), and the trait.
 _TRAIT_FIELDS = {"qkv_bias": "qkv_bias", "use_qkv_bias": "qkv_bias", "qk_norm": "qk_norm", "use_qk_norm": "qk_norm"}
 
@@ -55,7 +53,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
     # Checked before a list of as many layers is made.
     if layers > MAX_LAYERS:
         raise fields.error("num_hidden_layers", layers, f"it must be at most {MAX_LAYERS}")
-    window, layer_pattern = _read_layer_kinds(fields, family.config, layers)
+    window, layer_pattern = read_layer_kinds(fields, family.config, layers)
     rope = read_rope(fields, _default_rope_base(family), _local_rope_base(family))
     dtype = {"bfloat16": "bfloat16"}.get(str(stored_dtype(values)), "float32")
     _read_activation(fields, family.config)
@@ -152,7 +150,7 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
             "attn_logit_softcapping": config.attention_softcap,
             "final_logit_softcapping": config.final_softcap,
         }
-    values |= _write_layer_kinds(config, target_family.config)
+    values |= write_layer_kinds(config, target_family.config)
     _check_expressed(config, values, family)
     return values
 
@@ -227,65 +225,6 @@ def _read_score_fields(fields: Fields, form: ConfigFormat) -> dict[str, Any]:
         "attention_scale": fields.number("query_pre_attn_scalar", defaults["query_pre_attn_scalar"]) ** -0.5,
         "attention_softcap": fields.cap("attn_logit_softcapping", defaults.get("attn_logit_softcapping")),
         "final_softcap": fields.cap("final_logit_softcapping", defaults.get("final_logit_softcapping")),
-    }
-
-
-def _read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[int, tuple[str, ...]]:
-    """The window of local layers, 0 without any, and "local" or "global" for each layer."""
-    if form.sliding == "none":
-        # Newer programs list the layers of every model.
-        listed = fields.take("layer_types", None)
-        if listed is not None and (not isinstance(listed, list) or listed != ["full_attention"] * layers):
-            raise fields.error("layer_types", listed, f"in this family it must list {layers} of 'full_attention'")
-        return 0, ("global",)
-    if form.sliding == "periodic":
-        window = fields.integer("sliding_window", form.defaults["sliding_window"])
-        # Another name of the same field in some of Gemma's files.
-        fields.only("sliding_window_size", (window,), window)
-        period = form.period
-        for name in reversed(form.period_fields):
-            period = fields.integer(name, period)
-        kinds = tuple("global" if (i + 1) % period == 0 else "local" for i in range(layers))
-    else:
-        window, first_local = _read_upper_window(fields, form)
-        kinds = tuple("local" if window and i >= first_local else "global" for i in range(layers))
-    # A list of all layers, which newer files have, overrules these rules.
-    listed = fields.take("layer_types", None)
-    if listed is None:
-        return window, kinds
-    if not isinstance(listed, list) or len(listed) != layers or any(kind not in tuple(_LAYER_KINDS) for kind in listed):
-        raise fields.error("layer_types", listed, f"it must list {layers} of {', '.join(map(repr, _LAYER_KINDS))}")
-    kinds = tuple(_LAYER_KINDS[kind] for kind in listed)
-    if "local" in kinds and not window:
-        raise fields.error("layer_types", listed, "sliding layers need use_sliding_window and sliding_window")
-    return window, kinds
-
-
-def _read_upper_window(fields: Fields, form: ConfigFormat) -> tuple[int, int]:
-    """The window, 0 if it is not used, and the first layer that has it."""
-    use_window = fields.flag("use_sliding_window", False)
-    size = fields.take("sliding_window", None)
-    first_local = fields.take("max_window_layers", form.defaults["max_window_layers"])
-    if isinstance(first_local, bool) or not isinstance(first_local, int):
-        raise fields.error("max_window_layers", first_local, "it must be a whole number")
-    used = use_window and size is not None
-    return Fields({"sliding_window": size}).integer("sliding_window") if used else 0, first_local
-
-
-def _write_layer_kinds(config: DecoderConfig, form: ConfigFormat) -> dict[str, Any]:
-    """The fields that say which layers are local."""
-    if form.sliding == "none":
-        return {}
-    local = config.local_layers
-    # The full list is written, so that any pattern survives, whatever the family's rule.
-    listed = [_HF_LAYER_KINDS["local" if is_local else "global"] for is_local in local]
-    if form.sliding == "periodic":
-        return {"layer_types": listed, "sliding_window": max(config.window, 1)}
-    return {
-        "layer_types": listed,
-        "sliding_window": config.window if any(local) else None,
-        "use_sliding_window": any(local),
-        "max_window_layers": local.index(True) if any(local) else config.layers,
     }
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.json_text import parse_json
+from sml_jax.common.files import check_inside, is_present, read_json
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.config import config_to_hf, family_of_config
@@ -37,6 +37,7 @@ _TEXT_FILES = (
     "generation_config.json",
     "chat_template*",
 )
+_MAX_TEXT_BYTES = 64 << 20  # of one of them; the largest published one has 33 MB
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -93,8 +94,19 @@ def save_hf(
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The paths of a folder's tokenizer files and its `generation_config.json`, as far as they exist, sorted."""
-    return sorted({file for pattern in _TEXT_FILES for file in folder.glob(pattern) if file.is_file()})
+    """The paths of a folder's tokenizer files and its `generation_config.json`, as far as they exist, sorted.
+
+    Raises:
+      UserError: one of them is no file, lies outside of the folder, or is larger than any such file.
+    """
+    files = {file for pattern in _TEXT_FILES for file in folder.glob(pattern) if not file.is_dir() and is_present(file)}
+    for file in files:
+        check_inside(folder, file)
+        if file.stat().st_size > _MAX_TEXT_BYTES:
+            raise UserError(
+                f"{file} is larger than the {_MAX_TEXT_BYTES >> 20} MiB that such a file may have; fetch it again"
+            )
+    return sorted(files)
 
 
 def copy_text_files(source: Path, folder: Path) -> list[str]:
@@ -122,11 +134,13 @@ def token_ids(folder: Path | None) -> dict[str, Any]:
     id_of_field: dict[str, Any] = dict.fromkeys(_TOKEN_IDS)
     # The second file overrides the first, as in transformers.
     for name in ("config.json", "generation_config.json"):
-        if folder is None or not (folder / name).is_file():
+        if folder is None or not is_present(folder / name):
             continue
         try:
-            values = parse_json((folder / name).read_text(encoding="utf-8"))
+            values = read_json(folder / name)
             id_of_field |= {key: values[key] for key in _TOKEN_IDS if values.get(key) is not None}
+        except UserError:
+            raise
         except (ValueError, AttributeError) as error:
             raise UserError(f"{folder / name}: not a JSON object ({error})") from error
     return id_of_field

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.files import MAX_DESCRIPTION_BYTES, is_present, read_json
+from sml_jax.common.files import MAX_DESCRIPTION_BYTES, check_inside, is_present, read_json
 from sml_jax.common.json_text import parse_json
 
 # A folder holds either one file, or several and an index that says which tensor is in which.
@@ -55,10 +55,7 @@ def weight_files(folder: Path) -> tuple[dict[str, Path], Mapping[str, str] | Non
 
 
 def weight_file(folder: Path, name: str) -> Path:
-    """The path of a file of weights.
-
-    It must lie in the folder or below it. A link may lead to another file there, or into a cache of Hugging Face
-    (`models--*/blobs/`), where all files of a downloaded folder lie.
+    """The path of a file of weights, which must lie in the folder or below it; see `files.check_inside` for links.
 
     Args:
       folder: the model's folder, which itself may be a link.
@@ -76,13 +73,7 @@ def weight_file(folder: Path, name: str) -> Path:
     path = folder / name
     if not is_present(path):
         raise UserError(f"{path} is missing; fetch the folder again, with every safetensors file")
-    target = path.resolve()
-    in_cache = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
-    if not in_cache and not target.is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{path} is a link to {target}, outside of the folder: copy the file there, or give the folder that it "
-            "lies in"
-        )
+    check_inside(folder, path)
     return path
 
 
