@@ -13,10 +13,9 @@ import sentencepiece
 Spec = dict[str, Any]
 
 
-def replacing(pattern: object, content: str, times: int = 1) -> dict[str, Any]:
-    """A normaliser or decoder that replaces a text or a regular expression, as often as is said."""
-    part = {"type": "Replace", "pattern": pattern, "content": content}
-    return {"type": "Sequence", "normalizers": [part] * times, "decoders": [part] * times}
+def replacing(pattern: object, content: str, times: int = 1, parts: str = "normalizers") -> dict[str, Any]:
+    """A normaliser (or decoder) that replaces a text or a regular expression, as often as is said."""
+    return {"type": "Sequence", parts: [{"type": "Replace", "pattern": pattern, "content": content}] * times}
 
 
 def normalizer(spec: Spec, part: object) -> Spec:
@@ -49,9 +48,9 @@ def panicking(spec: Spec) -> Spec:
 
 GROWING = {
     "a text that doubles thirty times": lambda spec: normalizer(spec, replacing({"String": "a"}, "aa", 30)),
-    "any character, ten times over": lambda spec: normalizer(spec, replacing({"Regex": "(?s)."}, "x" * 10, 12)),
+    "any character, ten times over": lambda spec: normalizer(spec, replacing({"Regex": "[\\s\\S]"}, "x" * 10, 12)),
     "a text between all characters": lambda spec: normalizer(spec, replacing({"String": ""}, "y" * 1000, 3)),
-    "a decoder that doubles": lambda spec: {**spec, "decoder": replacing({"Regex": "(?s)."}, "zz", 30)},
+    "a decoder that doubles": lambda spec: {**spec, "decoder": replacing({"Regex": "[\\s\\S]"}, "zz", 30, "decoders")},
     "a control token in its own name": spelling_its_control,
 }
 ENDLESS = {
@@ -66,7 +65,17 @@ CRASHING = {
     ),
 }
 SILENT = {
-    "all characters are taken away": lambda spec: {**spec, "decoder": replacing({"Regex": "(?s)."}, "")},
+    "all characters are taken away": lambda spec: {
+        **spec,
+        "decoder": replacing({"Regex": "[\\s\\S]"}, "", 1, "decoders"),
+    },
+}
+# What an error says of each group.
+WORDS = {
+    "GROWING": "asks for more than|not come to an end|tokens of a text of|comes back with|a control token of",
+    "ENDLESS": "not come to an end|retry-limit",
+    "CRASHING": "not a tokenizer.json file that works|its library crashes|asks for more than",
+    "SILENT": "its tokens decode to nothing",
 }
 KINDS: dict[str, Callable[[Spec], Spec]] = {**GROWING, **ENDLESS, **CRASHING, **SILENT}
 

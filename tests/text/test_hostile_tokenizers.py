@@ -1,6 +1,7 @@
 """Tokenizers that grow without end, take for ever, crash their library or say nothing: one error each, and no harm."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def test_a_hostile_tokenizer_is_one_error(tmp_path: Path, kind: str) -> None:
     path = hostile.rewritten(toys.write_qwen(tmp_path), kind)
     with pytest.raises(UserError, match=r"tokenizer\.json is not a tokenizer") as error:
         load_tokenizer(path)
+    (group,) = [group for group in hostile.WORDS if kind in getattr(hostile, group)]
+    assert re.search(hostile.WORDS[group], str(error.value)), str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600, str(error.value)
 
 
@@ -105,6 +108,7 @@ UNUSUAL = {
     "another pre-tokenizer": {"pre_tokenizer": {"type": "UnicodeScripts"}},
     "no kind": {"decoder": {}},
     "a decoder": {"decoder": {"type": "CTC"}},
+    "a decoder that replaces": {"decoder": hostile.replacing({"Regex": "."}, "", 1, "decoders")},
     "a prefix": {"model": {"type": "BPE", "continuing_subword_prefix": "##"}},
     "a suffix": {"model": {"type": "BPE", "end_of_word_suffix": "</w>"}},
     "Unigram": {"model": {"type": "Unigram"}},
