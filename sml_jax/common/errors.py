@@ -27,7 +27,7 @@ class UserError(ValueError):
         super().__init__("".join(escaped_characters))
 
 
-def at_least(settings: object, **least: int) -> None:
+def at_least(settings: object, **least: float | int) -> None:
     """Checks that numeric settings of a dataclass are not too small.
 
     Args:

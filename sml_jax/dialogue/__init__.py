@@ -7,10 +7,12 @@ from sml_jax.dialogue.rollout import Played, play, rollout
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher, TeacherSpec
+from sml_jax.dialogue.teacher_store import ReplyRecord, TeacherStore
 from sml_jax.dialogue.teachers import (
     Feedback,
     Function,
     LanguageTeacher,
+    Remote,
     Retry,
     Script,
     Scripted,
@@ -34,7 +36,9 @@ __all__ = [
     "Played",
     "Prompts",
     "QuestionInjection",
+    "Remote",
     "Reply",
+    "ReplyRecord",
     "Request",
     "Retry",
     "RolloutSetup",
@@ -44,6 +48,7 @@ __all__ = [
     "Shuffled",
     "Teacher",
     "TeacherSpec",
+    "TeacherStore",
     "Transcript",
     "Uninformed",
     "dialogue_record",

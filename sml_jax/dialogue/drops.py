@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 AnyDialogue = TypeVar("AnyDialogue", LiveDialogue, Dialogue)
 _MAX_ERROR_CHARS = 300
 
-VERIFIER, PROBLEM, OVERLONG = "verifier", "problem", "overlong"  # every reason opens with one of these kinds
+# Every reason opens with one of these kinds.
+VERIFIER, PROBLEM, OVERLONG, TEACHER = "verifier", "problem", "overlong", "teacher"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class LiveDialogue:
       id: unique in the run; with the run's seed it decides every random draw of the dialogue.
       group: index of its problem in the rollout. row: its row in the batches of both sides' models.
       problem: what it is about. other_problem: another one, for a teacher that knows the wrong one.
+      static_knowledge: what the teacher alone knows from the start, "" for nothing.
       student_context: what the student has read and said, as tokens.
       teacher_context: what the teacher has read and said, private knowledge included, as tokens.
       turns: the public conversation as text. verdicts: those on the student's turns, in order.
@@ -34,6 +35,7 @@ class LiveDialogue:
     problem: Problem
     other_problem: Problem
     # What each side has read and said: private knowledge is in the teacher's context alone.
+    static_knowledge: str = ""
     student_context: StudentContext = field(default_factory=StudentContext)
     teacher_context: list[int] = field(default_factory=list)
     # The conversation as text, and what it came to.
@@ -76,6 +78,7 @@ class LiveDialogue:
           framing: writes the contexts as tokens.
           static_knowledge: what the teacher alone knows from the start, "" for nothing.
         """
+        self.static_knowledge = static_knowledge
         self.turns.append(Turn("teacher", self.problem.question))
         self.student_context.add_given(framing.student_opening(self.problem.question))
         self.teacher_context = framing.teacher_opening(self.problem.question, static_knowledge)
@@ -84,7 +87,7 @@ class LiveDialogue:
         """Ends the dialogue and leaves it out of all numbers.
 
         Args:
-          kind: one of the kinds in `drops`: "verifier", "problem" or "overlong".
+          kind: one of the kinds in `drops`: "verifier", "problem", "overlong" or "teacher".
           why: the reason, in one line. `dropped` becomes "KIND: WHY".
         """
         self.dropped, self.over = f"{kind}: {why}", True

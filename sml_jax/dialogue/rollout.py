@@ -22,6 +22,7 @@ from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.student_side import StudentSide
 from sml_jax.dialogue.teacher import RolloutSetup, TeacherSpec
 from sml_jax.dialogue.teacher_side import TeacherSide
+from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.transcript import Dialogue, Transcript, transcript
 from sml_jax.engine.engine import Engine
 from sml_jax.tasks.problems.types import Problem, Task
@@ -61,6 +62,7 @@ def play(
     first_id: int = 0,
     group_size: int = 1,
     arm: str | None = None,
+    store: TeacherStore | None = None,
     progress: Callable[[int, int], None] | None = None,
     between_turns: Callable[[], None] | None = None,
 ) -> Played:
@@ -80,6 +82,7 @@ def play(
       first_id: id of the first dialogue; the others have the ids that follow. Use each id only once in a run.
       group_size: dialogues about each problem, which are adjacent in the result.
       arm: a label for the dialogues; None for the teacher's name.
+      store: what a run keeps for its teachers between rollouts; None for nothing.
       progress: called with (number of dialogues that have ended, number of all) as dialogues end.
       between_turns: called in each round; an exception that it raises ends the rollout.
 
@@ -98,7 +101,8 @@ def play(
     root_key = jax.random.key(seed)
     frozen_params = params if initial_params is None else initial_params
     teacher_key, writer_key, student_key = (jax.random.fold_in(root_key, side) for side in (TEACHER, WRITER, STUDENT))
-    live_teacher = teacher.make(RolloutSetup(task, framing, rules, engine, params, frozen_params, teacher_key))
+    setup = RolloutSetup(task, framing, rules, engine, params, frozen_params, teacher_key, store or TeacherStore())
+    live_teacher = teacher.make(setup)
     if live_teacher.knows == "other" and len(problems) < 2:
         raise UserError("rollout: a teacher that knows another problem needs at least 2 problems")
     teacher_side = TeacherSide(live_teacher, task, framing, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from sml_jax.dialogue.drops import VERIFIER, not_dropped
+from sml_jax.dialogue.drops import TEACHER, VERIFIER, not_dropped
 from sml_jax.dialogue.transcript import Dialogue
 
 
@@ -17,7 +17,7 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
       `overlong_rate`; NaN if there is none. Fractions of their student turns: `attempt_rate`, `injected_rate`.
       Fractions of the teacher's replies: `leak_rate`, `one_step_rate`, `unmarked_rate`, `redaction_rate`. Fraction of
       both sides' turns: `truncated_rate`. Fraction of all dialogues: `dropped_rate`. `verifier_errors` is the number of
-      dialogues that were dropped because the verifier failed.
+      dialogues that were dropped because the verifier failed, `teacher_errors` of those whose teacher gave no reply.
     """
     drop_reasons = [dialogue.dropped for dialogue in dialogues if dialogue.dropped]
     counted = not_dropped(dialogues)
@@ -40,6 +40,7 @@ def dialogue_statistics(dialogues: Sequence[Dialogue]) -> dict[str, float]:
         "overlong_rate": _mean(d.overlong for d in counted),
         "dropped_rate": len(drop_reasons) / max(len(dialogues), 1),
         "verifier_errors": float(sum(reason.startswith(f"{VERIFIER}:") for reason in drop_reasons)),
+        "teacher_errors": float(sum(reason.startswith(f"{TEACHER}:") for reason in drop_reasons)),
     }
 
 

@@ -169,13 +169,13 @@ class StudentSide:
         for turn in chosen_turns:
             with drop_on_error(turn.live, "writing the student's turn"):
                 attempt_tokens[turn.live.id] = self._framing.teacher_hears(turn.public)
-        private_tokens = self._teacher.dynamic_knowledge(not_dropped([turn.live for turn in chosen_turns]))
+        private = self._teacher.dynamic_knowledge(not_dropped([turn.live for turn in chosen_turns]))
         chosen_turns = [turn for turn in chosen_turns if not turn.live.dropped]
         if not chosen_turns:
             return
         lives = [turn.live for turn in chosen_turns]
         utterances = self._writer.write(
-            lives, [attempt_tokens[live.id] for live in lives], [private_tokens[live.id] for live in lives]
+            lives, [attempt_tokens[live.id] for live in lives], [private[live.id][1] for live in lives]
         )
         questions = []
         for turn, utterance in zip(chosen_turns, utterances, strict=True):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
 
+from sml_jax.dialogue.drops import PROBLEM
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.engine.engine import Engine
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
@@ -32,6 +34,9 @@ class Request:
       problem: what the dialogue is about, answer included.
       turns: the public conversation so far: the problem's statement first, the student's turn to answer last.
       verdict: the verifier's judgement of that turn.
+      static_knowledge: what the teacher alone knows from the start, "" for nothing. dynamic_knowledge: what it alone
+        learns about that turn, such as the verifier's words. Both are of the problem that it knows, see
+        `Teacher.knows`.
       context: everything the teacher has read so far, private knowledge included, as tokens of the run's framing.
       revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
       draw: how many replies to this turn were refused already, by the leak guard or because they held no feedback.
@@ -42,6 +47,8 @@ class Request:
     problem: Problem
     turns: tuple[Turn, ...]
     verdict: Verdict
+    static_knowledge: str = ""
+    dynamic_knowledge: str = ""
     # For teachers that are language models.
     context: tuple[int, ...] = ()
     revealed: tuple[int, ...] = ()
@@ -75,9 +82,11 @@ class NoReply:
 
     Attributes:
       error: what was being done and what went wrong, in one line.
+      kind: what the dialogue's `dropped` begins with, see `sml_jax.dialogue.drops`.
     """
 
     error: str
+    kind: str = PROBLEM
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ class RolloutSetup:
       framing: writes the contexts as tokens. rules: turn limit and token budgets.
       engine: the student's compiled kernels. student_params: the student's parameters in this rollout.
       initial_params: parameters of the frozen initial student, which is the paper's teacher.
-      key: the random key of the teacher's side.
+      key: the random key of the teacher's side; it tells the run's seed.
+      store: what the run keeps for its teachers between rollouts.
     """
 
     task: Task
@@ -99,6 +109,7 @@ class RolloutSetup:
     student_params: dict
     initial_params: dict
     key: jax.Array
+    store: TeacherStore = field(default_factory=TeacherStore)
 
 
 @runtime_checkable
@@ -117,6 +128,19 @@ class TeacherSpec(Protocol):
 
     def make(self, setup: RolloutSetup) -> Teacher:
         """Makes the live teacher of one rollout."""
+        ...
+
+
+@runtime_checkable
+class ChecksBeforehand(Protocol):
+    """A teacher's spec that can tell before a run begins that its teacher would not work."""
+
+    def check(self) -> None:
+        """Checks what the teacher needs, such as a key.
+
+        Raises:
+          UserError: something is missing.
+        """
         ...
 
 

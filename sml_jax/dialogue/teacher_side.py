@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sml_jax.dialogue.drops import PROBLEM, VERIFIER, drop_on_error, not_dropped
+from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
 from sml_jax.dialogue.live import LiveDialogue
@@ -46,15 +46,15 @@ class TeacherSide:
         known_problem = self.known_problem(live)
         return self._task.static_knowledge(known_problem) if known_problem is not None else ""
 
-    def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, list[int]]:
+    def dynamic_knowledge(self, lives: Sequence[LiveDialogue]) -> dict[int, tuple[str, list[int]]]:
         """What the teacher, and not the student, learns about the student's latest turn.
 
         Args:
           lives: dialogues with a verdict on their latest turn.
 
         Returns:
-          By dialogue id the tokens to append to the teacher's context. Where something fails the dialogue is dropped
-          and has no entry.
+          By dialogue id the text, and the tokens to append to the teacher's context, which may hold less of it. Where
+          something fails the dialogue is dropped and has no entry.
         """
         known_problems = {live.id: self.known_problem(live) for live in lives}
         verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
@@ -63,7 +63,7 @@ class TeacherSide:
         items = [(live.other_problem, live.turns[-1].text) for live in misled_dialogues]
         judged = judge(self._task, items, self._rules.verifier_retries)
         verdicts |= {live.id: verdict for live, verdict in zip(misled_dialogues, judged, strict=True)}
-        private_tokens = {}
+        private = {}
         for live in lives:
             problem, verdict = known_problems[live.id], verdicts[live.id]
             if isinstance(verdict, Unjudged):
@@ -74,8 +74,9 @@ class TeacherSide:
                 private_text = (
                     "" if problem is None else self._teacher.reads(self._task, problem, verdict, live.revealed)
                 )
-                private_tokens[live.id] = self._framing.teacher_reads(private_text, self._rules.private_tokens)
-        return private_tokens
+                tokens = self._framing.teacher_reads(private_text, self._rules.private_tokens)
+                private[live.id] = private_text, tokens
+        return private
 
     def open(self, live: LiveDialogue) -> None:
         """Tells the teacher that this dialogue begins."""
@@ -99,17 +100,20 @@ class TeacherSide:
         What the teacher alone learns about the student's turn is appended to its context first. Where that fails the
         dialogue is dropped.
         """
-        private_tokens = self.dynamic_knowledge(lives)
+        private = self.dynamic_knowledge(lives)
         requests = []
         for live in not_dropped(lives):
             # Private knowledge enters the teacher's context here, and nowhere else after the opening.
-            live.teacher_context += private_tokens[live.id]
+            private_text, private_tokens = private[live.id]
+            live.teacher_context += private_tokens
             request = Request(
                 dialogue=live.id,
                 row=live.row,
                 problem=live.problem,
                 turns=tuple(live.turns),
                 verdict=live.verdicts[-1],
+                static_knowledge=live.static_knowledge,
+                dynamic_knowledge=private_text,
                 context=tuple(live.teacher_context),
                 revealed=tuple(live.revealed),
             )
@@ -148,7 +152,7 @@ class TeacherSide:
             # 1. A reply that could not be made ends its dialogue.
             live, request = self._waiting.pop(dialogue_id)
             if isinstance(reply, NoReply):
-                live.drop(PROBLEM, reply.error)
+                live.drop(reply.kind, reply.error)
                 continue
             # 2. The leak guard reads what is about to be said to the student.
             sayable = False

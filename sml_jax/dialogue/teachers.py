@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.language_teacher import LanguageTeacher
+from sml_jax.dialogue.remote_teacher import Remote
 from sml_jax.dialogue.script_teacher import Function, Script
 from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
@@ -20,6 +21,7 @@ __all__ = [
     "Feedback",
     "Function",
     "LanguageTeacher",
+    "Remote",
     "Retry",
     "Script",
     "Scripted",

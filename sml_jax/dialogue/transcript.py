@@ -80,8 +80,8 @@ class Dialogue:
         not say.
       revealed: for each reply of a language-model user, the number of the shard that it revealed (the question is 1).
       overlong: whether it ended because a context had no room for the next exchange.
-      dropped: why it is left out of all numbers, beginning with "verifier", "problem" or "overlong"; "" if it is not.
-        The last student turn of a dropped dialogue may have no verdict.
+      dropped: why it is left out of all numbers, beginning with "verifier", "problem", "overlong" or "teacher"; "" if
+        it is not. The last student turn of a dropped dialogue may have no verdict.
     """
 
     # What was said, and what came of it.

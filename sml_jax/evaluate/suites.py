@@ -16,6 +16,7 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.teachers import Feedback, Retry, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
@@ -92,6 +93,7 @@ def evaluate_arm(
     rules: DialogueRules,
     progress: Callable[[int, int], None] | None = None,
     labeller: Labeller | None = None,
+    store: TeacherStore | None = None,
 ) -> tuple[dict[str, Any], tuple[Dialogue, ...]]:
     """Plays one dialogue about each of the suite's problems, with one teacher.
 
@@ -104,6 +106,7 @@ def evaluate_arm(
       rules: the run's; the suite changes what it needs to.
       progress: called with (number of dialogues that have ended, number of all) as dialogues end.
       labeller: labels the student's turns; None for the rules of `label_turn`.
+      store: what the run keeps for its teachers; None for nothing.
 
     Returns:
       An entry of `eval.json`, and the dialogues with dropped ones among them. The entry holds success by turn with 95 %
@@ -126,6 +129,7 @@ def evaluate_arm(
         suite.rules(rules),
         seed=suite.seed,
         initial_params=initial_params,
+        store=store,
         progress=progress,
     )
     # With a single problem the rollout itself accepts that nothing is left, but an entry needs a dialogue.

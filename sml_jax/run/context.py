@@ -10,6 +10,7 @@ from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.teachers import Feedback
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
@@ -34,6 +35,7 @@ class RunContext:
       max_concurrent: the largest number of dialogues that run at the same time.
       sampling: temperature, top-k and top-p of both sides.
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
+      store: what is kept for teachers between rollouts; stages hand it to `play`.
       engines: the engines made so far, by their sizes and sampling; `engine` and `engine_of` fill it.
     """
 
@@ -49,6 +51,7 @@ class RunContext:
     rollout_mesh: Mesh | None = None
     sampling: Sampling = Sampling()
     teacher: TeacherSpec = Feedback()
+    store: TeacherStore = field(default_factory=TeacherStore)
     engines: dict = field(default_factory=dict)
 
     def engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing | None = None) -> Engine:

@@ -131,6 +131,7 @@ class Evaluation:
                     self.rules,
                     partial(_report, context, progress, dialogues_done, f"{name} {arm.name} {policy}"),
                     labeller,
+                    context.store,
                 )
                 # The entry is written at the end, with all others; dialogues are logged at once.
                 dialogues_done += len(dialogues)

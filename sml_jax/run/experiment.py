@@ -13,7 +13,8 @@ from rich.console import Console
 
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.teacher import TeacherSpec
+from sml_jax.dialogue.teacher import ChecksBeforehand, TeacherSpec
+from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.teachers import Feedback, check_arms
 from sml_jax.distributed.processes import all_gather, assert_equal, run_on_primary
 from sml_jax.engine.sampling import Sampling
@@ -31,6 +32,7 @@ from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
 from sml_jax.run.context import RunContext
 from sml_jax.run.evaluation import Evaluation
 from sml_jax.run.health import AlertThresholds
+from sml_jax.run.io.replies import RecordedReplies
 from sml_jax.run.io.shared import open_folder
 from sml_jax.run.io.stop import stop_request
 from sml_jax.run.problem_order import fingerprint
@@ -124,6 +126,7 @@ class Experiment:
                 record = checkpointer.newest_record
                 run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
                 self._print_protection()
+                self._check_teachers([self.teacher] if self.stages else [])
                 task = self._task_without_evaluated_problems()
                 problems_fingerprint = fingerprint(task.problems("train")) if self.stages else ""
                 assert_equal("the training data", problems_fingerprint)
@@ -177,6 +180,7 @@ class Experiment:
             )
         assert_equal("the recipe", config_text)
         self._print_protection()
+        self._check_teachers([])
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             plain_experiment = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
@@ -199,6 +203,18 @@ class Experiment:
         tasks = [self.task, *(suite.task for suite in self._all_suites())]
         for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
             print(line, flush=True)
+
+    def _check_teachers(self, teachers: Sequence[TeacherSpec]) -> None:
+        """Lets these teachers and the suites' arms check what they need, before a model is loaded.
+
+        Raises:
+          UserError: something is missing.
+        """
+        arms = [arm for suite in self.suites for arm in suite.arms]
+        for teacher in (*teachers, *arms):
+            if isinstance(teacher, ChecksBeforehand):
+                # A key need only be where requests are sent from.
+                run_on_primary(teacher.check)
 
     def _task_without_evaluated_problems(self) -> Task:
         """The task without those training problems that a suite evaluates on."""
@@ -226,6 +242,7 @@ class Experiment:
             max_concurrent=self.max_concurrent,
             sampling=self.sampling,
             teacher=self.teacher,
+            store=TeacherStore(RecordedReplies(bookkeeper.folder)),
         )
 
     def _all_suites(self) -> list[Suite | ShardedSuite]:

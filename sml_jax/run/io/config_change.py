@@ -15,6 +15,13 @@ MAY_CHANGE = (
     "Experiment.max_concurrent",
     "Experiment.samples_shown",
     "Experiment.tensor",
+    "Remote.attempt_seconds",
+    "Remote.concurrency",
+    "Remote.first_pause",
+    "Remote.key_variable",
+    "Remote.longest_pause",
+    "Remote.reply_seconds",
+    "Remote.retries",
 )
 _NAME = re.compile(r"([\w./]+) *= *")
 _MACRO = re.compile(r"%([\w.]+)")

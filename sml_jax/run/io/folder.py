@@ -33,7 +33,7 @@ class RunFolder:
 
     Attributes:
       path: the run's folder, absolute.
-      config_path, metrics_path, dialogues_path, eval_path: of the files in it.
+      config_path, metrics_path, dialogues_path, replies_path, eval_path: of the files in it.
       checkpoints_path, tensorboard_path: of the folders in it.
 
     Raises:
@@ -54,10 +54,11 @@ class RunFolder:
         self.config_path = self.path / "config.gin"
         self.metrics_path = self.path / "metrics.jsonl"
         self.dialogues_path = self.path / "dialogues.jsonl"
+        self.replies_path = self.path / "replies.jsonl"  # see `sml_jax.run.io.replies`
         self.eval_path = self.path / "eval.json"
         self.checkpoints_path = self.path / "checkpoints"
         self.tensorboard_path = self.path / "tensorboard"
-        files = (self.config_path, self.metrics_path, self.dialogues_path, self.eval_path)
+        files = (self.config_path, self.metrics_path, self.dialogues_path, self.replies_path, self.eval_path)
         _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
         # Logs are opened at their first line, and curves at their first point.
         self._logs = (self.metrics_path, self.dialogues_path)
@@ -76,6 +77,15 @@ class RunFolder:
         lock = FolderLock(self.path / LOCK_NAME)
         lock.acquire()
         self._lock = lock
+
+    def check_held(self) -> None:
+        """Looks whether this run still holds the folder; whatever is written into it looks first.
+
+        Raises:
+          UserError: another run has taken the folder over.
+        """
+        if self._lock is not None:
+            self._lock.check()
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
         """Adds one line to `metrics.jsonl` and one point to each curve `STAGE/NAME` of TensorBoard.
@@ -96,7 +106,7 @@ class RunFolder:
             )
         # All values are looked at before anything is written.
         scalars = {name: _scalar(name, value) for name, value in values.items()}
-        self._check_held()
+        self.check_held()
         self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
         curves = self._tensorboard()
         for name, value in scalars.items():
@@ -112,7 +122,7 @@ class RunFolder:
         Raises:
           UserError: the file cannot be written.
         """
-        self._check_held()
+        self.check_held()
         for record in records:
             self._append(self.dialogues_path, record)
 
@@ -125,7 +135,7 @@ class RunFolder:
         Raises:
           UserError: the file cannot be written.
         """
-        self._check_held()
+        self.check_held()
         with writing(self.config_path), replacing(self.config_path) as file:
             file.write(text.encode("utf-8"))
 
@@ -139,13 +149,13 @@ class RunFolder:
           UserError: the file cannot be written.
         """
         text = json.dumps(to_json(results), indent=2, allow_nan=False) + "\n"
-        self._check_held()
+        self.check_held()
         with writing(self.eval_path), replacing(self.eval_path) as file:
             file.write(text.encode("utf-8"))
 
     def log_lengths(self) -> dict[str, int]:
         """Writes the logs safely to disk and returns the length in bytes of each, by file name, for a checkpoint."""
-        self._check_held()
+        self.check_held()
         # A checkpoint must not count lines that a power failure can still take away.
         for file in self._files.values():
             os.fsync(file.fileno())
@@ -165,7 +175,7 @@ class RunFolder:
           sentence that says so.
         """
         self.close()
-        self._check_held()
+        self.check_held()
         warnings = []
         for path in self._logs:
             warnings += _rewind_log(path, positions.get(path.name, 0), step)
@@ -176,7 +186,7 @@ class RunFolder:
     def forget_evaluation(self) -> None:
         """Removes the dialogues of an earlier evaluation from `dialogues.jsonl`: those with a field `suite`."""
         self.close()
-        self._check_held()
+        self.check_held()
         if self.dialogues_path.exists():
             keep_records(self.dialogues_path, lambda record: "suite" not in record)
 
@@ -200,11 +210,6 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def _check_held(self) -> None:
-        """Raises UserError if this run held the folder and another one has taken it over."""
-        if self._lock is not None:
-            self._lock.check()
 
     def _append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds a line of JSON to a log."""

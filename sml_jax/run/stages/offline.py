@@ -222,6 +222,7 @@ class Offline:
             initial_params=context.initial,
             first_id=position.dialogues + dialogues_before,
             group_size=self.samples,
+            store=context.store,
             progress=lambda done, total: progress.step(dialogues_before + done),
             between_turns=context.bookkeeper.stop_if_asked,
         )

@@ -136,6 +136,7 @@ class Online:
                     initial_params=context.initial,
                     first_id=state.position.dialogues,
                     group_size=self.group_size,
+                    store=context.store,
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
                 state = state.after_rollout(self.problems_per_step, len(played.dialogues))
