@@ -319,6 +319,7 @@ def test_statistics_are_of_those_that_count():
         "success": 2 / 3, "first_turn_success": 1 / 3, "turns": 5 / 3, "attempt_rate": 1.0, "leak_rate": 1 / 2,
         "one_step_rate": 1 / 2, "unmarked_rate": 0.0, "redaction_rate": 0.0, "truncated_rate": 1 / 7,
         "injected_rate": 0.0, "overlong_rate": 1 / 3, "dropped_rate": 2 / 5, "verifier_errors": 1.0,
+        "teacher_errors": 0.0,
     }  # fmt: skip
 
 
