@@ -138,7 +138,7 @@ BOMBS = [
 
 
 def test_there_are_cases_of_every_kind() -> None:
-    assert len(KINDS) == 24 and len(CASES) >= 350
+    assert len(KINDS) == 24 and len(CASES) >= 900
     assert {case["correct"] for case in CASES} == {True, False}
 
 
@@ -193,6 +193,20 @@ def test_two_sides_agree_or_do_not_pay() -> None:
     assert verify_math(r"\sqrt{2}", r"\boxed{\sqrt{2} \approx 1.414}").correct
     assert not verify_math("2", r"\boxed{\sqrt{2} \approx 2.4}").correct
     assert not verify_math("37", r"\boxed{36 \approx 37}").correct
+
+
+def test_the_last_place_that_states_decides() -> None:
+    places = ["\\boxed{{{}}}", "#### {}", "<answer>{}</answer>", "The answer is {}.", "{} is the answer."]
+    for first in places:
+        for last in places:
+            assert extract_answer(f"{first.format(12)}\nThen: {last.format(15)}") == "15", (first, last)
+
+
+@pytest.mark.parametrize("sign", ["=", "\\to", "\\sim", "\\equiv", "\\neq", "\\Rightarrow", "\\cong", "->", "=>", ":="])
+def test_signs_between_unequal_numbers_do_not_pay(sign: str) -> None:
+    for gold in ("36", "37"):
+        assert not verify_math(gold, f"\\boxed{{36 {sign} 37}}").correct
+        assert not verify_math(gold, f"The answer is $36 {sign} 37$.").correct
 
 
 def test_a_correction_of_a_stated_answer_decides() -> None:

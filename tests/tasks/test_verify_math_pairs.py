@@ -85,3 +85,46 @@ def test_many_gives_what_one_by_one_gives_in_order() -> None:
     pairs = [*_said(random.Random(0).sample(EQUAL + UNEQUAL, 20)), ("18", ""), ("18", ""), ("", "18")]
     assert verify_math_many(pairs) == [verify_math(*pair) for pair in pairs]
     assert verify_math_many([]) == []
+
+
+# docs/verifiers.md, "What is equal": a row's name, texts that are one answer, and pairs that are not.
+TABLE = [
+    ("numbers", ["18", "$18.00", "18 eggs", "eighteen"], [("18", "18 million"), ("$1.50", "150 cents")]),
+    ("thousands", ["1,000", "1{,}000", "1 000"], []),
+    ("decimals", ["1/3", "0.333333"], [("1/3", "0.33"), ("0", "0.0000001")]),
+    ("percent", ["50%", "50"], [("50%", "500")]),
+    ("percent as a share", ["50%", "0.5"], []),
+    ("algebra", ["x^2-1", "(x-1)(x+1)"], [("\\ln x", "\\ln|x|"), ("3x", "3y")]),
+    ("fractions", ["\\frac{1}{2}x", "1/2 x", "0.5x"], []),
+    ("equations", ["3x+4y=5", "6x+8y=10"], [("x=5", "y=5")]),
+    ("names", ["x = 5", "5"], []),
+    ("functions", ["y=2x+1", "2x+1"], []),
+    ("signs in words", ["-3", "negative 3"], [("3", "3 dozen"), ("a loss of 5", "a gain of 5"), ("Day 5", "Week 5")]),
+    ("dozens", ["36", "3 dozen"], []),
+    ("parts in words", ["3/4", "three quarters"], []),
+    ("factorials", ["3!", "3 factorial"], []),
+    ("letters", ["2w+2l", "2l+2w"], [("5", "3+2t"), ("16t", "16")]),
+    ("the imaginary unit", ["-4", "4i^2"], []),
+    ("bases", ["1010_2", "1010_{\\text{two}}"], [("12", "12_8")]),
+    ("lists", ["7,-7", "\\pm 7", "\\{-7,7\\}", "x=7 or x=-7"], [("7,-7", "7"), ("5", "5 or 6")]),
+    ("intervals", ["x > 3", "(3,\\infty)"], [("(1,2)", "(2,1)"), ("[1,2]", "(1,2)")]),
+    ("unions", ["x < 2 or x > 3", "(-\\infty,2)\\cup(3,\\infty)"], []),
+    ("choices", ["A", "(A)", "A) 42"], []),
+    ("no solution", ["no solution", "\\emptyset"], [("max at 7", "min at 7")]),
+    ("times", ["3:30 pm", "3:30 PM"], [("3:30", "3")]),
+]
+
+
+@pytest.mark.parametrize(("row", "equal", "unequal"), TABLE, ids=[row[0] for row in TABLE])
+def test_the_table_of_the_docs(row: str, equal: list[str], unequal: list[tuple[str, str]]) -> None:
+    for attempt in equal[1:]:
+        assert verify_math(equal[0], rf"\boxed{{{attempt}}}").correct, attempt
+    for gold, attempt in unequal:
+        assert not verify_math(gold, rf"\boxed{{{attempt}}}").correct, (gold, attempt)
+
+
+def test_what_is_not_compared() -> None:
+    assert verify_math("5 m", r"\boxed{5 \text{ kg}}").correct and verify_math("3, 4", r"\boxed{4, 3}").correct
+    assert not verify_math(
+        "The sum of two even numbers is even.", "The answer is that even numbers add up to even."
+    ).correct

@@ -30,6 +30,7 @@ def gsm8k(
     knowledge: Knowledge = "answer",
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    unmarked: bool = True,
 ) -> MathTask:
     """GSM8K, read from the upstream files, with the splits "train" and "test".
 
@@ -39,6 +40,7 @@ def gsm8k(
       knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
       selection: limits on the number and length of problems.
       data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Raises:
       UserError: a file cannot be read, or too many rows are bad.
@@ -52,16 +54,20 @@ def gsm8k(
         return select("gsm8k", {"train": rows("train", train_path), "test": rows("test", test_path)}, selection)
 
     options = {"selection": selection}
-    return MathTask("gsm8k", prepared("gsm8k", Problem, (train_path, test_path), options, read, data_dir), knowledge)
+    splits = prepared("gsm8k", Problem, (train_path, test_path), options, read, data_dir)
+    return MathTask("gsm8k", splits, knowledge, unmarked)
 
 
-def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection: Selection = ALL) -> MathTask:
+def gsm8k_tfds(
+    data_dir: str | Path, knowledge: Knowledge = "answer", selection: Selection = ALL, unmarked: bool = True
+) -> MathTask:
     """GSM8K, read from array records that TFDS has prepared; nothing is downloaded.
 
     Args:
       data_dir: TFDS's folder, in which `gsm8k/1.0.0` must be.
       knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
       selection: limits on the number and length of problems.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Raises:
       UserError: TFDS is not installed, or GSM8K has not been prepared there. The error says which command to run.
@@ -84,7 +90,7 @@ def gsm8k_tfds(data_dir: str | Path, knowledge: Knowledge = "answer", selection:
         )
         for split in ("train", "test")
     }
-    return MathTask("gsm8k", select("gsm8k", splits, selection), knowledge)
+    return MathTask("gsm8k", select("gsm8k", splits, selection), knowledge, unmarked)
 
 
 def _from_tfds(example: Mapping[str, Any]) -> Problem:

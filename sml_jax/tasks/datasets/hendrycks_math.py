@@ -26,6 +26,7 @@ def hendrycks_math(
     knowledge: Knowledge = "answer",
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    unmarked: bool = True,
 ) -> MathTask:
     """MATH, read from the upstream folders, with the splits "train" and "test".
 
@@ -37,6 +38,7 @@ def hendrycks_math(
       knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
       selection: limits on the number and length of problems.
       data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Raises:
       UserError: nothing can be read there, or too many rows are bad.
@@ -50,7 +52,8 @@ def hendrycks_math(
         return select("math", {"train": rows("train", train_path), "test": rows("test", test_path)}, selection)
 
     options = {"selection": selection}
-    return MathTask("math", prepared("math", Problem, (train_path, test_path), options, read, data_dir), knowledge)
+    splits = prepared("math", Problem, (train_path, test_path), options, read, data_dir)
+    return MathTask("math", splits, knowledge, unmarked)
 
 
 def _problem(row: Mapping[str, Any], id: str) -> Problem:

@@ -33,6 +33,7 @@ class JsonlTask(MathTask):
       max_question_characters: problems with longer questions are left out and counted in the log; None for no limit.
       knowledge: what the teacher knows, the final "answer" or the whole "solution" (the text of the answer field); see
         `MathTask`.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Attributes:
       skipped: number of rows without question or answer, which were left out.
@@ -53,6 +54,7 @@ class JsonlTask(MathTask):
         limit: int | None = None,
         max_question_characters: int | None = None,
         knowledge: Knowledge = "answer",
+        unmarked: bool = True,
     ) -> None:
         selection = Selection(limit, max_question_characters)
         split_by_hash([], test_fraction)  # a bad fraction is named before files are read
@@ -82,4 +84,4 @@ class JsonlTask(MathTask):
         # How many questions to train on the test split holds too; `select` leaves them out.
         test_questions = {normalise_question(problem.question) for problem in splits["test"]}
         self.overlap = sum(normalise_question(problem.question) in test_questions for problem in splits["train"])
-        super().__init__(name, select(str(path), splits, selection), knowledge)
+        super().__init__(name, select(str(path), splits, selection), knowledge, unmarked)

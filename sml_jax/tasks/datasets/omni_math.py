@@ -28,6 +28,7 @@ def omni_math(
     knowledge: Knowledge = "answer",
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    unmarked: bool = True,
 ) -> MathTask:
     """Omni-MATH, read from the upstream file, with the splits "train" and "test".
 
@@ -40,6 +41,7 @@ def omni_math(
       knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
       selection: limits on the number and length of problems.
       data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Raises:
       UserError: the file cannot be read, too many rows are bad, or too few problems are left.
@@ -63,7 +65,8 @@ def omni_math(
         return select("omni_math", split_by_count(read_rows(path, build).items, test_problems), selection)
 
     options = {"test": test_problems, "difficulty": (min_difficulty, max_difficulty), "selection": selection}
-    return MathTask("omni_math", prepared("omni_math", Problem, (path,), options, read, data_dir), knowledge)
+    splits = prepared("omni_math", Problem, (path,), options, read, data_dir)
+    return MathTask("omni_math", splits, knowledge, unmarked)
 
 
 def _domain(domains: object) -> str:

@@ -38,6 +38,7 @@ def sharded_math(
     knowledge: Knowledge = "answer",
     selection: Selection = ALL,
     data_dir: str | Path | None = None,
+    unmarked: bool = True,
 ) -> MathTask:
     """The mathematics problems of a file in the sharded format (see this module); all are the split "test".
 
@@ -50,6 +51,7 @@ def sharded_math(
       knowledge: what the teacher knows, the final "answer" or the whole "solution"; see `MathTask`.
       selection: limits on the number and length of problems.
       data_dir: folder in which to store the parsed problems for later runs; None to parse the files in each run.
+      unmarked: whether a value counts that the student does not mark as its answer; see `MathTask`.
 
     Raises:
       UserError: the file cannot be read, or too many rows are bad.
@@ -77,7 +79,8 @@ def sharded_math(
         return select("sharded_math", {"test": read_rows(path, build).items}, selection)
 
     options = {"checked": checked, "selection": selection}
-    return MathTask("sharded_math", prepared("sharded_math", Problem, (path,), options, read, data_dir), knowledge)
+    splits = prepared("sharded_math", Problem, (path,), options, read, data_dir)
+    return MathTask("sharded_math", splits, knowledge, unmarked)
 
 
 def sharded_code(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
+from sml_jax.tasks.math.sentences import denied, last_clause, tells_old_answer
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?:\{|(?=[^\s{]))")
 # What stands in a box without braces: a command with its arguments, or one word.
 _WITHOUT_BRACES = re.compile(r"\\[A-Za-z]{1,20}(?:\s?\{[^{}]{0,200}\}|[0-9]){0,2}|[^\s$.,}\\]+")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -19,6 +21,16 @@ _NOT_A_VALUE = re.compile(
 # Another candidate right behind the box.
 _HEDGED = re.compile(
     r"[\s$*.)\]\\]{0,9},? ?or (?:maybe |perhaps |possibly |even )?[-$\\]{0,3}\(?[0-9A-J]\S{0,40}", re.I
+)
+
+# In front of a box: what it holds is not so, or was an earlier answer.
+_DENIES_NEXT = re.compile(
+    r"(?:\b(?:is|are|was|be|it|answer)(?: not|n['\u2019]t)|\b(?:cannot|can['\u2019]t|couldn['\u2019]t|never) be|\bnot)"
+    r"(?: (?:equal to|exactly|just|simply))?:?$",
+    re.IGNORECASE,
+)
+_NAMES_ANSWER = re.compile(
+    r"(?:answer|result|solution)s?(?: (?:was|is|were|of|had been|came out as))?:?$", re.IGNORECASE
 )
 
 Box = tuple[int, int, str]
@@ -46,14 +58,14 @@ def complete_boxes(text: str, most: int = 20) -> list[Box]:
                 break
         if end:
             boxes.append((box.start(), end + 1, text[box.end() : end]))
-        elif re.match(r"\s*[\w\\$-]", text[box.end() :]):
+        elif re.match(r"\s*(?:[\w\\$({-]|$)", text[box.end() :]):
             boxes.clear()
     return list(_outer(boxes))
 
 
 def boxed_answer(text: str) -> tuple[int, str] | None:
     r"""Place and content of the last box, with the ones that lead up to it: `\boxed{2} and \boxed{3}` is "2, 3"."""
-    boxes = complete_boxes(text)
+    boxes = [box for box in complete_boxes(text) if not _is_denied(text, box)]
     if not boxes:
         return None
     parts, start = [boxes[-1][2]], boxes[-1][0]
@@ -66,6 +78,15 @@ def boxed_answer(text: str) -> tuple[int, str] | None:
         start = begin
     hedge = _HEDGED.match(text, boxes[-1][1])
     return boxes[-1][0], ", ".join(parts) + (hedge[0] if hedge else "")
+
+
+def _is_denied(text: str, box: Box) -> bool:
+    r"""Whether the words beside a box deny it, or say that it holds an earlier answer: "It is not `\boxed{12}`"."""
+    before = last_clause(text[max(0, box[0] - 300) : box[0]]).rstrip(" $([*_\\")
+    if _DENIES_NEXT.search(before):
+        return True
+    answer = _NAMES_ANSWER.search(before)
+    return (answer is not None and tells_old_answer(before[: answer.start()])) or denied(text[box[1] : box[1] + 200])
 
 
 def _outer(boxes: list[Box]) -> Iterator[Box]:

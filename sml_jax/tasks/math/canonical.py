@@ -16,6 +16,8 @@ _CHARACTERS = str.maketrans(
         "\uff0d": "-",
         "\u2010": "-",
         "\u2011": "-",
+        "\u03a9": "\\Omega ",
+        "\u2126": "\\Omega ",
         "\u00b5": "\\mu ",
         "\u03bc": "\\mu ",
         "\u2026": "\\dots ",
@@ -55,12 +57,17 @@ _CHARACTERS = str.maketrans(
     | {sign: " " for sign in "\u00a2\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9\u20ab\u0e3f\u20ba\u20bf\u200b\ufeff"}
 )
 _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
+_SUBSCRIPTS = {chr(0x2080 + digit): str(digit) for digit in range(10)}
 # LaTeX that only changes how a text looks.
 _WRAP = (
     r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|textsc|emph|bold|underline|uline|"
-    r"mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|pmb|mbox|hbox|ensuremath|operatorname)\*?"
+    r"mathbb(?=\s*\{?[0-9])|mathcal|mathop|unit|si|framebox|fbox|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|pmb|"
+    r"mbox|hbox|ensuremath|operatorname)\*?"
 )
-_COLOURED = re.compile(r"\\(?:text)?color\s*\{[A-Za-z0-9!, ]{1,40}\}|\\color\s+[a-z]{3,10}(?![a-z])")
+_COLOURED = re.compile(
+    r"\\(?:text|page|f)?color(?:box)?\s*(?:\{[A-Za-z0-9!,# ]{1,40}\}){1,2}(?=\s*[^\s{}]|\s*\{)|"
+    r"\\color\s+[a-z]{3,10}(?![a-z])"
+)
 # A style before one sign, and braces that hold the whole answer.
 _BARE_STYLE = re.compile(_WRAP + r"(?![A-Za-z])(?=\s*[0-9A-Z\\-])")
 _IN_BRACES = re.compile(r"\s*\{([^{}]*)\}\s*")
@@ -73,14 +80,15 @@ _UNIT_FRACTION = re.compile(
 _UNIT_POWER = re.compile(
     r"(?<=[0-9}\s~,!;])" + _WRAP + r"\s?\{(?=[^{}]{0,40}\^\{-?[0-9]\})(?:[^{}]|\{-?[0-9]\}){1,40}\}$"
 )
-_MICRO = re.compile(r"(?<=[0-9])\s?\\mu\s?[A-Za-z]{1,3}$")
+_MICRO = re.compile(r"(?<=[0-9])\s?(?:\\mu\s?[A-Za-z]{1,3}|[kM]?\s?\\Omega|\\times)$")
 _CURRENCY = re.compile(r"^(?:Rs\.?|USD|US|EUR|GBP|INR|CAD|AUD|CNY|RMB|A|C|HK|NT)(?= ?[-$]?\s?[0-9])\.? ?")
 _WRAPPED = re.compile(_WRAP + r"\s*\{([^{}]*)\}")
-_WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-DF-HJ-Za-df-hj-z]\s*\}(?=[\s^/.$-]|$)")
+_WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-DF-HJ-Za-df-hj-z]\s*\}(?=[\s^/.$\\-]|$)")
+_UNIT_PRODUCT = re.compile(r"\bunit\s*(?:\\cdot|\\times|\*|/)\s*unit\b")
 _SPACING = re.compile(
-    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|scriptstyle|"
-    r"(?:[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|bf|rm|it|sf|bfseries|itshape)(?![A-Za-z])|"
-    r"quad|qquad|hspace\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
+    r"\\(?:left\s?\.|right\s?\.|strut|left|right|[bB]igg?[lr]?|displaystyle|textstyle|scriptstyle|"
+    r"(?:[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|bf|rm|it|sf|tt|bfseries|itshape)(?![A-Za-z])|"
+    r"quad|qquad|[hv]?phantom\{[^{}]*\}|[hv]space\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
     r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{\s*(-?[0-9]{1,60})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,60})\s*\}|([0-9]))")
@@ -92,6 +100,23 @@ _LEAD = re.compile(
     r"^(?:(?:about|approximately|around|roughly|exactly|only|just|simply|therefore|thus|equal to|a total of|is|"
     r"nearly|almost|option|choice)\b|[=:]|\\approx\b|\\sim\b|\\equiv\b) ?",
     re.IGNORECASE,
+)
+_THREE_DOTS = re.compile(r"(?<=[,+ ])\.\.\.(?=[,+ ]|$)")
+# "a 20% increase" and "an increase of 20%" are a "20% increase"; the 12th of a month is its day 12.
+_CHANGE = r"increase|decrease|loss|gain|profit|drop|rise|reduction|discount|growth|decline|deficit|surplus"
+_CHANGE_OF = re.compile(rf"^(?:an? )?({_CHANGE}) (?:of|by) (\$?\s?[0-9][0-9.,]{{0,30}} ?%?)$", re.IGNORECASE)
+_A_NUMBER = re.compile(r"^an? (?=[0-9])", re.IGNORECASE)
+_ORDINAL_DAY = re.compile(
+    r"^((?:january|february|march|april|may|june|july|august|september|october|november|december) [0-9]{1,2})"
+    r"(?:st|nd|rd|th)\b",
+    re.IGNORECASE,
+)
+_FULL_HOUR = re.compile(r"^([0-9]{1,2}):00(?= ?[ap]\.? ?m\b)", re.IGNORECASE)
+# The ways to say "all real numbers".
+_ALL_REALS = re.compile(
+    r"(?:[a-z] ?\\in ?)?(?:\\mathbb ?\{? ?R ?\}?|\( ?-\\infty ?, ?\+?\\infty ?\))|"
+    r"(?:the set of )?all (?:real numbers?|reals)|"
+    r"(?:any )?real numbers"
 )
 # The ways to say that there is no solution.
 _NONE = re.compile(
@@ -115,10 +140,13 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = _ascii(text)
     text = text.replace("{,}", ",") if thousands else text
     # LaTeX: wrappers, thousands' separators, spacing, fractions, degrees and relations.
+    if "slant" in text:
+        text = re.sub(r"\\([lg])eqslant(?![A-Za-z])", r"\\\1eq ", text)
     if "\\" in text or "$" in text or "~" in text or '"' in text or "`" in text:
         text = _UNIT_FRACTION.sub(" unit ", _COLOURED.sub(" ", text))
+        text = re.sub(r"\\(cdot|times)(?=\\(?:text|mathrm|mathbf))", r"\\\1 ", text)
         text = _UNIT_POWER.sub(" unit ", text)
-        text = _WRAPPED_UNIT.sub(" unit ", text)
+        text = _UNIT_PRODUCT.sub("unit", _WRAPPED_UNIT.sub(" unit ", text))
         for _ in range(3):
             text = _WRAPPED.sub(r" \1 ", text)
         text = _BARE_STYLE.sub(" ", text)
@@ -127,13 +155,20 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = re.sub(r"\\textdollar|\\pounds|\\euro", " ", _SPACING.sub(" ", text))
         text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
         text = _FRACTION.sub(lambda match: rf"\frac{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
-        text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\textdegree|\\circ\b", " ", text)
+        text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\deg(?![A-Za-z])|\\textdegree|\\circ\b", " ", text)
         text = re.sub(r"\\(?:l|c|hdots|)dots[a-z]?(?![A-Za-z])", r"\\dots ", text)
         text = re.sub(r"(^|[,(\[]) ?\+ ?\\infty", r"\1\\infty", _MICRO.sub(" unit", text.strip()))
         text = text.replace("\\%", "%").replace("\\le ", "\\leq ").replace("\\ge ", "\\geq ").replace("\\ne ", "\\neq ")
     if thousands:
         text = _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
         text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), " ".join(text.split()))
+    text = re.sub(r"(?<=[0-9])[- ]?fold$", "", text)
+    text = re.sub(
+        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*/\s*[a-z]{1,3}(?:\^\{?[0-9]\}?)?)?$",
+        " unit",
+        text.rstrip(),
+    )
+    text = _THREE_DOTS.sub(r"\\dots ", re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text))
     # What stands around the answer: emphasis, a full stop, words such as "about", brackets around a number.
     text = " ".join(text.split()).strip(" *_").rstrip(".,;: ")
     for _ in range(3):
@@ -142,7 +177,9 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = text[1:-1].strip()
     while braced := _IN_BRACES.fullmatch(text):
         text = braced[1].strip()
-    text = with_values(_CURRENCY.sub("", text))
+    text = re.sub(r"^([A-Za-z]) is (?=[-0-9\\])", r"\1 = ", text)
+    text = _FULL_HOUR.sub(r"\1", _ORDINAL_DAY.sub(r"\1", _A_NUMBER.sub("", text)))
+    text = with_values(_CURRENCY.sub("", _CHANGE_OF.sub(r"\2 \1", text)))
     return re.sub(r"([-+]) (?=[0-9.])", r"\1", text) if re.match(r"[-+] [0-9.]", text) else text
 
 
@@ -154,6 +191,10 @@ def _ascii(text: str) -> str:
             pieces.append(sign)
             continue
         kind = unicodedata.category(sign)
+        if sign in _SUBSCRIPTS:
+            joins = at and text[at - 1] in _SUBSCRIPTS
+            pieces.append(("" if joins else "_") + _SUBSCRIPTS[sign])
+            continue
         power = sign.translate(_SUPERSCRIPTS)
         if kind == "Nd":
             pieces.append(str(unicodedata.decimal(sign)))
@@ -175,6 +216,8 @@ def folded(text: str) -> str:
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
     if _NONE.fullmatch(text):
         return "\\emptyset"
+    if _ALL_REALS.fullmatch(text):
+        return "\\mathbb{r}"
     text = re.sub(r"([\^_]) ?\{ ?(\w) ?\}", r"\1\2", text)
     return re.sub(r"\s+", "", re.sub(r"(?<=[0-9]) +(?=[0-9])", "_", text))
 

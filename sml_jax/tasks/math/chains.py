@@ -13,8 +13,17 @@ NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?|\\bar ?\{[a-z]\}")
 """The name of a quantity, as it stands on one side of an equation."""
 _MOST_PARTS = 12
 _APPROX = re.compile(r"\\approx(?![A-Za-z])")
+# Signs between numbers that are not the same: whoever writes them between two gives two answers.
+_RELATION = re.compile(
+    r"(?<![<>!\\=])=(?!=)|\\(?:approx(?:eq)?|equiv|sim(?:eq)?|cong|doteq|neq?|to|leftrightarrow|(?:R|r|Longr)ightarrow|"
+    r"implies|iff|l?or|vee)(?![A-Za-z])|->|=>|:="
+)
 _EQUALS = re.compile(r"(?<![<>!\\=])=(?!=)")
-_BASED = re.compile(r"([0-9A-Fa-f]{1,60}(?:\.[0-9A-Fa-f]{1,60})?) ?_ ?(?:\{ ?([a-z]+|[0-9]{1,2}) ?\}|([0-9]{1,2}))")
+_BASED = re.compile(
+    r"\(? ?([0-9A-Fa-f]{1,60}(?:\.[0-9A-Fa-f]{1,60})?) ?\)? ?(?:_ ?(?:\{ ?\(?(?:base[ -]?)?([a-z]+|"
+    r"[0-9]{1,2})\)? ?\}|([0-9]{1,2}|[a-z]+))|"
+    r"\(? ?(?:in )?base[ -]?(?:([a-z]+)|\{? ?([0-9]{1,2}) ?\}?) ?\)?)"
+)
 
 
 def approximate_sides(text: str) -> list[str]:
@@ -41,7 +50,7 @@ def is_consistent(text: str, approximates: Callable[[str, str], bool]) -> bool:
     if len(sides) > 2:
         return False
     ends = [_EQUALS.split(side)[-1].strip() for side in sides]
-    numbers = [number for side in _EQUALS.split(text) if (number := answer_number(side.strip())) is not None]
+    numbers = [number for side in _RELATION.split(text) if (number := answer_number(side.strip())) is not None]
     if len(sides) < 2:
         return all(_rounds_to(numbers[-1], number) or _rounds_to(number, numbers[-1]) for number in numbers)
     left, right = (answer_number(end) for end in ends)
@@ -62,6 +71,6 @@ def digits_and_base(text: str) -> tuple[str, int] | None:
     based = _BASED.fullmatch(text.strip())
     if based is None:
         return None
-    base = based[2] or based[3]
+    base = next(filter(None, based.groups()[1:]))
     value = int(base) if base.isdigit() else BELOW_100.get(base, 0)
     return (based[1].upper().lstrip("0") or "0", value) if value > 1 else None

@@ -7,15 +7,20 @@ import re
 # The label of a choice: alone in the gold answer, before the words of the choice in an attempt.
 _LABEL = re.compile(r"\(([A-Ja-j])\)|([A-J])")
 _ATTEMPT_LABEL = re.compile(
-    r"(?:option|choice|letter|answer)? ?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|([A-J]) ?[-,] |([a-j])(?:\)|$)).*",
+    r"(?:the )?(?:correct |right )?(?:option|choice|letter|answer)? ?(?:is )?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|"
+    r"([A-J]) ?[-,] |([a-j])(?:\)|$)).*",
     re.DOTALL | re.IGNORECASE,
 )
 _OTHER_LABEL = re.compile(
     r"\(([A-J])\)|(?<![\w'])([A-J])\)|(?:\b(?:or|and|not|no|else|maybe|perhaps|then|also)|"
-    r"[,/&;]) ?\(?([A-J])(?![\w'=]| ?=)"
+    r"[,/&;]) ?\(?([A-J])(?![\w'=]| ?=)|\bbut \(?([A-J])\)?(?! (?:is|seems|looks) (?:not|wrong|too|incorrect|false)|"
+    r" fails|\w)"
 )
 _HEDGE = re.compile(r"(?:\b(?:or|maybe|perhaps|possibly|either|not)\b|/ ?\(?[A-J]\b)", re.IGNORECASE)
-_FIRST_WORD = re.compile(r"(?:it is |that is )?(yes|no|true|false)\b(?! [a-z])", re.IGNORECASE)
+_FIRST_WORD = re.compile(
+    r"(?:it is |that is |(?:so |thus |therefore |hence )?,? ?the [a-z]{4,10} is )?(yes|no|true|false)\b(?! [a-z])",
+    re.IGNORECASE,
+)
 _OTHER_WORD = re.compile(
     r"(?:[,./;?!]|\bor\b|\bmaybe\b|\bno\b,)+ ?(?:or |and |maybe |but |perhaps |also )*(yes|no|true|"
     r"false)\b(?=[\s.,!?]*$)",
@@ -52,5 +57,7 @@ def is_hedged_choice(attempt: str) -> bool:
         return False
     rest = attempt[chosen.end() : chosen.end() + 200]
     label = chosen[1] or chosen[2]
+    if re.fullmatch(r"[\s.,;:|/&)]*(?:\(?[A-J]\)?[\s.,;:|/&]+){1,12}\(?[A-J]?\)?[\s.]*", rest):
+        return True  # "A. B. C. D."
     others = [next(filter(None, other.groups())) for other in _OTHER_LABEL.finditer(rest)]
     return any(other != label for other in others) or re.match(r"\W{0,3}(?:or|maybe|perhaps)\b", rest, re.I) is not None

@@ -27,7 +27,8 @@ _SEGMENT = re.compile(
 _STRIP_LABEL = re.compile(r"(?:\(?[A-J]\)[.:]?|[A-J][.:]) +(?=\S)")
 # Words that change what stands beside them, so that they cannot be left out.
 _HEDGE = re.compile(
-    r"\b(?:or|not|nor|never|no|neither|isn't|less|more|greater|fewer|least|most|between|except|either|than|plus|minus|"
+    r"\b(?:twice|double|triple|thrice|or|not|nor|never|no|neither|isn't|less|more|greater|fewer|least|most|between|"
+    r"except|either|than|plus|minus|"
     r"times|over|divided|factorial|dozens?|halves|quarters?|thirds?|tenths?|squared|cubed|half|percent|if|unless|"
     r"hundred|thousand|million|billion|trillion)\b",
     re.IGNORECASE,
@@ -35,6 +36,9 @@ _HEDGE = re.compile(
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
 _SET_BUILDER = re.compile(r"\\\{ ?[a-z](?: ?\\in ?\\mathbb ?\{R\})? ?(?:\\mid(?![A-Za-z])|[|:]) ?([^|{}]*)\\\}")
 _BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])")
+# "3 and 1/2" is one number where one is asked for; "25g" has a unit that runs into it.
+_MIXED = re.compile(r"^([0-9]{1,9}) and ((?:[0-9]{1,4} ?/ ?[0-9]{1,4}|\\frac\{[0-9]{1,4}\}\{[0-9]{1,4}\})\b)")
+_GLUED_UNIT = re.compile(r"^([-+]?[0-9][0-9.]{0,30})([gmshLKNJWVCF])$")
 _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
@@ -70,8 +74,10 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     if _unlike_times(left, right) or say_opposites(left, right):
         return False
     bases = digits_and_base(left), digits_and_base(right)
-    if bases[1] is not None:
+    if bases[1] is not None and (bases[0] is not None or bases[1][1] != 10):
         return bases[0] == bases[1]
+    if bases[1] is not None:  # 73_{10} is 73
+        return folded(left) == folded(bases[1][0])
     sets = as_intervals(left), as_intervals(right)
     if None not in sets and sets[0] == sets[1]:
         return True
@@ -101,7 +107,7 @@ def _same_number(gold: str, attempt: str) -> bool:
             return False
     if wanted is None:
         return False
-    given = answer_number(attempt, letter_units=True)
+    given = answer_number(_MIXED.sub(r"\1 \2", _GLUED_UNIT.sub(r"\1 \2", attempt)), letter_units=True)
     if given is None and "=" in attempt and _has_one_part(attempt) and len(_prose(attempt)) <= 8:
         sides = [side.strip() for side in _LAST_EQUATION.split(attempt)]
         said = sides[0] if len(sides) == 2 and NAME.fullmatch(sides[1]) else sides[-1]  # 5 = x
@@ -129,6 +135,9 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
         return False  # two answers to one question are a hedge
     if 1 < len(lefts) == len(rights) <= _MAX_PARTS:
         return _match(*_without_names(lefts, rights), equal) or _same_list(gold, attempt, equal)
+    name, _, value = right.partition("=")
+    if "=" not in left + value and value and NAME.fullmatch(name.strip()) and name.strip() not in ("e", "i"):
+        right = value.strip()  # z = 2 - 3i
     for left_side, right_side in _side_pairs(left, right):
         if folded(left_side) == folded(right_side) or equal(left_side, right_side):
             return True
@@ -143,9 +152,12 @@ def _same_list(gold: str, attempt: str, equal: Equal) -> bool:
 
 def _without_names(golds: list[str], attempts: list[str]) -> tuple[list[str], list[str]]:
     """Two lists without the one name that stands before their values: "x = 1, -2" beside "x = 1, x = -2"."""
-    names = {part.partition("=")[0].strip() for part in [*golds, *attempts] if "=" in part}
-    named = [sum("=" in part for part in parts) for parts in (golds, attempts)]
-    if len(names) != 1 or named == [len(golds), len(attempts)] or not NAME.fullmatch(next(iter(names))):
+    names = {
+        re.sub(r"(?<=[a-z]) ?_ ?\{? ?[0-9] ?\}?$", "", part.partition("=")[0].strip())
+        for part in [*golds, *attempts]
+        if "=" in part
+    }
+    if len(names) != 1 or not NAME.fullmatch(next(iter(names))):
         return golds, attempts
     return [part.rpartition("=")[2].strip() for part in golds], [part.rpartition("=")[2].strip() for part in attempts]
 
@@ -248,7 +260,7 @@ def _ascii_latex(text: str) -> str:
     text = text.replace("!=", "\\neq ").replace("**", "^").replace("{ }^", "^").replace("{}^", "^")
     text = re.sub(r"(?<![\\A-Za-z])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = _BARE_FUNCTION.sub(r"\\\1 ", text)
+    text = _BARE_FUNCTION.sub(r"\\\1 ", re.sub(r"\\log ?_ ?\{? ?e ?\}?(?![A-Za-z])", r"\\ln ", text))
     text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"(?<=[0-9])[eE]([-+]?[0-9]{1,4})(?![0-9A-Za-z])", r" \\cdot 10^{\1}", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9A-Za-z])(?![0-9])", r"^{\1}", text)

@@ -12,7 +12,9 @@ __all__ = ["ANSWER_CHARACTERS", "after_last_marker", "extract_answer", "final_an
 
 # "<<48+24=72>>", what GSM8K's calculator was given.
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
-_STYLE_TAG = re.compile(r"</?(?:b|strong|i|em|u|code|p|span|mark)>", re.IGNORECASE)
+_STRUCK_OUT = re.compile(r"~~[^~\n]{1,80}~~")
+# Tags that change how a text looks, and the special tokens that end a turn.
+_STYLE_TAG = re.compile(r"</?(?:b|strong|i|em|u|code|p|span|mark)>|<\|[a-z_]{1,20}\|>|</?s>", re.IGNORECASE)
 
 
 def final_answer(gold: str) -> str:
@@ -36,7 +38,7 @@ def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
       utterance: what was said.
       unmarked: whether a value that nothing marks as the answer counts.
     """
-    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", utterance))
+    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", _STRUCK_OUT.sub("", utterance)))
     box = boxed_answer(text)
     marked = [Marked(box[0], box[1], "value")] if box else []
     marked += [*tagged(text), *after_hashes(text), *after_markers(text, correcting=bool(box))]

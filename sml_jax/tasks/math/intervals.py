@@ -12,6 +12,7 @@ Interval = tuple[str, str, str, str]
 
 _MOST_CHARACTERS = 400
 _UNION = re.compile(r"\\cup(?![A-Za-z])|\bor\b|\\lor(?![A-Za-z])|\\vee(?![A-Za-z])|\bU\b")
+_AND = re.compile(r"\band\b|\\land(?![A-Za-z])|\\wedge(?![A-Za-z])")
 _BRACKETS = re.compile(r"([(\[])([^()\[\],;]+)[,;]([^()\[\],;]+)([)\]])")
 _RELATION = re.compile(r"(\\leq?(?![A-Za-z])|\\geq?(?![A-Za-z])|<=|>=|<|>)")
 _NAME = re.compile(r"[A-Za-z]|\\[a-z]{2,8}")
@@ -25,6 +26,9 @@ def as_intervals(text: str) -> frozenset[Interval] | None:
     """
     if len(text) > _MOST_CHARACTERS:
         return None
+    both = _as_both(text)
+    if both is not None:
+        return frozenset([both])
     pieces = [_MEMBER.sub("", piece.strip()) for piece in _UNION.split(text)]
     read = [_interval(piece) for piece in pieces]
     known = [interval for interval in read if interval is not None]
@@ -32,6 +36,19 @@ def as_intervals(text: str) -> frozenset[Interval] | None:
     if len(known) != len(pieces) or len(names) > 1:
         return None
     return frozenset(interval for interval, _ in known)
+
+
+def _as_both(text: str) -> Interval | None:
+    r"""The interval of two inequalities that hold together: `x \geq 1 \text{ and } x \leq 3` is [1, 3]."""
+    pieces = [piece.strip() for piece in _AND.split(text)]
+    read = [_interval(piece) for piece in pieces]
+    if len(read) != 2 or read[0] is None or read[1] is None or read[0][1] != read[1][1] != "":
+        return None
+    # One of them bounds from below, the other from above.
+    first, second = sorted((read[0][0], read[1][0]), key=lambda interval: interval[1] == "-\\infty")
+    if first[2] != "\\infty" or second[1] != "-\\infty" or "\\infty" in (first[1], second[2]):
+        return None
+    return first[0], first[1], second[2], second[3]
 
 
 def _interval(text: str) -> tuple[Interval, str] | None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sml_jax.tasks.math.remarks import NUMBER, plain, without_aside, without_remark
-from sml_jax.tasks.math.sentences import denied, is_check, last_clause, tells_old_answer, unstated, without_tag
+from sml_jax.tasks.math.sentences import (
+    denied,
+    is_check,
+    last_clause,
+    takes_back,
+    tells_old_answer,
+    unstated,
+    without_tag,
+)
+from sml_jax.tasks.problems.numbers import answer_number
 
 ANSWER_CHARACTERS = 2_000
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
@@ -15,7 +24,7 @@ _MARKERS = 50  # at most so many of a text are read, from its end
 
 # What marks an answer.
 _HASHES = re.compile(r"####(?!#)[ \t*:]*")
-_TAGGED = re.compile(r"<(answer|final_answer|result)>([^<>]{1,500})</\1>", re.IGNORECASE)
+_TAGGED = re.compile(r"<(answer|final_answer|final|ans|result)>([^<>]{1,500})</\1>", re.IGNORECASE)
 _HEADING = re.compile(
     r"(?:\d+[.)] )?(?:step|part|solution|explanation|conclusion|summary|final|verif|check|case|calculat)", re.IGNORECASE
 )
@@ -25,7 +34,7 @@ _MARKER = re.compile(
     r"[ *_\"]*(?:((?:(?:is|was|equals|are|being|becomes)|(?:should|must|would|will|has to|turns out to|to) be|"
     r"(?:comes?|came) "
     r"out (?:as|to(?: be)?)|works out (?:as|to(?: be)?))\b(?!['\u2019])|['\u2019]s\b)|(->|=>|"
-    r"[:=\uff1a\u2192]))?[\s:*_]*",
+    r"[:=\uff1a\u2192]|[-\u2013](?= \(?[A-J]\)?[.\s]*(?:$|\n))))?[\s:*_]*",
     re.IGNORECASE,
 )
 # A correction behind an answer that was stated: "No, it is 15."
@@ -38,7 +47,7 @@ _CORRECTION = re.compile(
 _LEAD_IN = re.compile(
     r"(?:(?:(?:is|equal to|equals|simply|just|exactly|therefore|thus|now|indeed|then|clearly|actually|still|also|"
     r"definitely|"
-    r"of course|again|as follows|found to be|given by|thus|hence|probably)\b|:)[\s:*_,]*)+",
+    r"of course|again|as follows|found to be|given by|thus|hence|probably)\b|:|=+>|-+>|[\u2192\u21d2])[\s:*_,]*)+",
     re.IGNORECASE,
 )
 _VALUE = re.compile(
@@ -51,8 +60,10 @@ _MATHS = (
 )
 # The end of a statement, unless it stands inside mathematics. A semicolon before a number goes on with a list.
 _STOP = re.compile(
-    rf"({_MATHS})|(?<!\b[A-Z])(?<!\b[ap]\.m)(?<!\b[ie]\.[eg])(?<!\bRs)[.!?\u3002](?=[\s*\"')$]|$)|"
-    r";(?=\s)(?!\s?[-$]?[0-9.]{1,20}(?:;|\.?\s*$|\.?\s*\n))|\n\s*\n|\n(?=[^\n]*[A-Za-z]{3})|\n\Z",
+    rf"({_MATHS})|(?:(?<!\b[A-Z])|(?<=\A[A-J])(?=. \())"
+    r"(?<!\b[ap]\.m)(?<!\b[ie]\.[eg])(?<!\bRs)[.!?\u3002](?=[\s*\"')$]|$)|"
+    r";(?=\s)(?!\s?(?:[-$]?[0-9.]{1,20}|\(?[A-J]\)?)(?:;|\.?\s*$|\.?\s*\n))|\n\s*\n|\n(?=[^\n]*[A-Za-z]{3})|\n\Z|"
+    r"</[a-z_]{1,15}>",
     re.DOTALL,
 )
 # Another candidate in the next sentence.
@@ -73,7 +84,12 @@ _NO_ANSWER = re.compile(
 )
 _FETCHES = re.compile(
     r"\b(?:check|verify|find|get|getting|compute|calculate|reach|explain|justify|confirm|see|about|double-check|revise|"
-    r"recheck|understand)(?:ing)? (?:the|my|our|your|this|that|an?)? ?(?:\w{1,12} )?$",
+    r"recheck|understand|(?:verification|check|proof|explanation|justification|derivation|"
+    r"calculation) of)(?:ing)? (?:the|my|our|your|this|that|an?)? ?(?:\w{1,12} )?$",
+    re.IGNORECASE,
+)
+_CORRECTS = re.compile(
+    r"\b(?:correct|chang|updat|revis|fix|amend|replac)[a-z]{0,4} (?:my|the|our|this|that) (?:[a-z]{1,10} )?$",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
@@ -81,9 +97,11 @@ _ASKS = re.compile(
 )
 # A list of steps, or a calculation that others follow.
 _STEPS = re.compile(
-    r"\s*(?:\*\*)?(?:1[.)]|[-\u2022*]|Step 1)\s+\S[^\n]*\n\s*(?:\*\*)?(?:2[.)]|[-\u2022*]|Step 2)\s", re.IGNORECASE
+    r"\s*(?:\*\*)?(?:(?:\(?[1aA][.)]|[-\u2022*]|Step 1)\s+\S[^\n]*\n\s*(?:\*\*)?(?:\(?[2bB][.)]|[-\u2022*]|Step 2)\s|"
+    r"1[.)] [A-Za-z][^\n]{0,300}[.;] 2[.)] )",
+    re.IGNORECASE,
 )
-_CALCULATION = re.compile(r"[-+*/x\u00d7\u00f7\u2212() $0-9.,]*[0-9][-+*/x\u00d7\u00f7\u2212() $0-9.,]*=")
+_CALCULATION = re.compile(r"(?=[^=\n]{0,120}[0-9][^=\n]{0,40} ?[-+*/x\u00d7\u00f7] ?[^=\n]{0,40}[0-9])[^=\n]{1,200}=")
 _ALONE = re.compile(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.][0-9.,/]{0,40}[)%\\$]*(?: [a-zA-Z]{1,15}){0,2}")
 _LINKS_BACK = re.compile(
     r"\b(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|right|required|desired|"
@@ -116,7 +134,11 @@ class Marked:
 
 def tagged(text: str) -> list[Marked]:
     """What stands in tags such as `<answer>`."""
-    return [Marked(tag.start(), tag[2], "value") for tag in list(_TAGGED.finditer(text))[-_MARKERS:]]
+    answers = []
+    for tag in list(_TAGGED.finditer(text))[-_MARKERS:]:
+        said = after_markers(tag[2])  # <answer>The answer is 72</answer>
+        answers.append(Marked(tag.start(), said[-1].text if said else tag[2], "value"))
+    return answers
 
 
 def after_hashes(text: str) -> list[Marked]:
@@ -124,7 +146,7 @@ def after_hashes(text: str) -> list[Marked]:
     answers = []
     for mark in list(_HASHES.finditer(text))[-_MARKERS:]:
         line, _, following = text[mark.end() : mark.end() + ANSWER_CHARACTERS].lstrip().partition("\n")
-        line = line.translate(_MINUS_SIGNS).strip(" *\t\r")
+        line = line.translate(_MINUS_SIGNS).strip(" *#\t\r")
         named = re.match(r"(?:the )?(?:final )?answer\b[ :*]*(?:is\b)?[ :*]*", line, re.IGNORECASE)
         line = plain(line[named.end() :] if named else line)
         heading = _HEADING.match(line) or line.endswith(":")
@@ -168,6 +190,8 @@ def after_last_marker(text: str) -> str:
 def _may_state(text: str, marker: re.Match[str]) -> bool:
     """Whether the words in front of a marker let it state an answer."""
     before = text[max(0, marker.start() - 300) : marker.start()]
+    if (marker[2] or "").strip() and _CORRECTS.search(before[-60:]):
+        return True  # "Let me correct my previous answer: 25."
     fetches = not marker[1] and _FETCHES.search(before[-80:]) is not None
     return not (tells_old_answer(before) or unstated(before) or fetches or _ASKS.match(last_clause(before)))
 
@@ -181,12 +205,14 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     lead_in = _LEAD_IN.match(following)
     opens_line = "\n" in marker[0] and not marker[0].strip(" *_\n").endswith(("is", "are", "was"))
     linked = marker[1] or marker[2] or "\n" in marker[0] or lead_in
-    steps_follow = _STEPS.match(following) is not None
+    bulleted = "\n" in marker[0] and "*" in marker[0]  # the mark has taken the first bullet
+    steps_follow = _STEPS.match(("* " if bulleted else "") + following) is not None
     mark = marker[0] + (lead_in[0] if lead_in else "")
     following = following[lead_in.end() :] if lead_in else following
     opened = re.search(r"(\*{1,3}|__?)$", mark)
     if opened:  # the mark has taken the first half of "**72** clips"
-        following = following.replace(opened[1], "", 1)
+        following = re.sub(re.escape(opened[1]) + r"(?![\w(])", "", following, count=1)
+    following = following.removeprefix("} ")  # \text{Answer: } 72
     sentence, end, rest = _first_sentence(following)
     if not sentence or re.match(r"[.!?,;)\"](?![0-9])", following):
         return None if linked and not re.match(r"\s*[.!?,;)\"](?![0-9])", following) else _stated_before(text, marker)
@@ -206,11 +232,13 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         return None
     if not linked and not _ALONE.fullmatch(whole):
         return None
+    if takes_back(rest.lstrip()):
+        return None
     hedge = _NEXT_HEDGE.match(rest)
     if hedge:
         return Marked(marker.start(), f"{answer} or {hedge[0]}", "value")
     # A heading over a worked solution.
-    heading = bool(marker[2]) or opens_line
+    heading = bool(marker[2]) or opens_line or "follows" in mark
     is_value = _VALUE.match(answer) is not None
     if heading and (steps_follow or _is_worked(answer, is_value, rest)):
         return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
@@ -242,9 +270,23 @@ def _is_worked(answer: str, is_value: bool, rest: str) -> bool:
         return True
     if not _CALCULATION.match(answer):
         return False
-    if re.search(r"=[^=]*[,;] [^=]*=", answer):
+    if re.search(r"=[^=]*(?:[,;]| and| then) [^=]*=", answer):
         return True
     return re.search(r"=\s*\$?[0-9]", rest) is not None and not is_check(rest.strip(" \n*_-.;"))
+
+
+# "30 was the answer to the previous question."
+_OF_ANOTHER = re.compile(
+    r"answers?\b[^.!?\n]{0,20} (?:the|a|an|my|your|our) (?:previous|last|first|other|earlier|another) (?:question|"
+    r"problem|part)|"
+    r"answers?\b[^.!?\n]{0,20} another (?:question|problem)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\b(?:so|thus|hence|therefore|which means(?: that)?)\b[\s,:]*", re.IGNORECASE)
+_BEFORE_LINK = re.compile(
+    r"\$[^$\n]{1,280}\$|\\\(.{1,280}\\\)|(?:option |choice )?\(?[A-J]\)?|[A-Z][a-z]{2,20}|"
+    r"\$?[A-Za-z]\w{0,2} ?= ?\S.{0,100}"
+)
 
 
 def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
@@ -252,14 +294,17 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     before = last_sentence(text[max(0, marker.start() - 300) : marker.start()].translate(_MINUS_SIGNS))
     link = _LINKS_BACK.search(before)
     following = text[marker.end() : marker.end() + 3].lstrip("\"')* ")
+    if _OF_ANOTHER.match(text, marker.start()):
+        return None
     if link is None or following.startswith("?") or "boxed" in before:
         return None
-    value = before[: link.start()]
+    value = _CONCLUDES.split(before[: link.start()])[-1]  # "48 + 24 = 72, so 72"
     connectives = _CONNECTIVES.match(value)
     value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
     if _CALCULATION.match(value):
         value = value.rpartition("=")[2].strip()
-    if not _VALUE.match(value) and not re.fullmatch(r"(?:option |choice )?\(?[A-J]\)?|[A-Z][a-z]{2,20}", value):
+    spelled = answer_number(value.lower()) if len(value) <= 60 else None
+    if not _VALUE.match(value.strip("$")) and not _BEFORE_LINK.fullmatch(value) and spelled is None:
         return None
     return None if value in ("This", "That", "Here", "What") else Marked(marker.start(), value, "value")
 

@@ -29,20 +29,24 @@ _GROUPS = [
 # Beginnings of words; those of one side contradict those of the other.
 _SIDES = [
     (
-        ("increas", "ris", "rose", "grew", "grow", "gain", "profit"),
-        ("decreas", "reduc", "drop", "fell", "fall", "los", "declin"),
+        ("increas", "ris", "rose", "grew", "grow", "gain", "profit", "more", "surplus"),
+        ("decreas", "reduc", "drop", "fell", "fall", "los", "declin", "less", "fewer", "discount", "deficit"),
     ),
     (("faster",), ("slower",)),
+    (("earlier", "sooner"), ("later",)),
     (("taller", "longer", "older", "heavier", "higher"), ("shorter", "younger", "lighter", "lower")),
-    (("more",), ("less", "fewer")),
 ]
 # What a number counts where it stands before it: "Day 5".
 _LABEL = re.compile(
     r"\W*(day|week|month|year|hour|minute|page|chapter|room|grade|level|round|step|stage|lesson|line|row|column|"
-    r"figure|box|"
+    r"figure|box|step|unit|volume|book|lane|gate|seat|locker|shelf|track|route|"
     r"bag|door|house|team|bus|train|floor|option|case|equation|plan|machine|tank|jar|player|group|class)s? #?[0-9]",
     re.IGNORECASE,
 )
+# Somebody's name, beside a number: "Alice by 5".
+_PROPER = re.compile(r"(?<![\\A-Za-z])[A-Z][a-z]{2,12}(?= (?:by |has |is |with )?[0-9])")
+_NO_NAMES = {"The", "About", "Total", "Answer", "Only", "Exactly", "Approximately", "Around", "Just", "Roughly"}
+_NO_NAMES |= {"Area", "Sum"}
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
 _MOST_CHARACTERS = 400
 
@@ -51,6 +55,10 @@ def say_opposites(gold: str, attempt: str) -> bool:
     """Whether the words of two canonical answers contradict each other, or their numbers count other things."""
     if max(len(gold), len(attempt)) > _MOST_CHARACTERS:
         return False
+    names = [set(_PROPER.findall(text)) - _NO_NAMES for text in (gold, attempt)]
+    if names[0] and names[1] and not names[0] & names[1]:
+        return True
+    gold, attempt = (re.sub(r"\b([AaPp])\. ?[Mm]\b\.?", r"\1m", text) for text in (gold, attempt))
     labels = _LABEL.match(gold), _LABEL.match(attempt)
     if labels[0] and labels[1] and labels[0][1].lower() != labels[1][1].lower():
         return True

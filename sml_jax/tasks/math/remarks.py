@@ -23,10 +23,25 @@ _CIRCUMSTANCE = re.compile(
     r"(?::\s(?=[^.]{0,80}[=A-Za-z])| ?[(\[](?!or\b|mod|and\b|\d[\d.]*[)\]])| for (?=[^.]{0,80}[0-9])|"
     r"(?<=[A-Za-z]) (?:in|from|after|with|at|on) (?=[^.]{0,80}[0-9]))"
 )
-_OR = re.compile(r"\b(?:or|either|maybe|perhaps|possibly|alternatively)\b", re.IGNORECASE)
-_EMPHASIS = re.compile(r"(?<![\w)*\\^])(\*{1,3}|__)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![*(])")
+# Behind a plain number or a formula, perhaps with a unit of words: anything that is no list, sum or choice.
+_VALUE = rf"(?:{NUMBER}|\\\(\s?{NUMBER}\s?\\\)|\$[^$\n]{{1,200}}\$|\\\([^\n]{{1,200}}?\\\))"
+_REMARK_BEHIND = re.compile(
+    rf"({_VALUE}(?: (?!(?:or|and|times|plus|minus|over|out|divided|mod|if|but)\b)[A-Za-z][A-Za-z./'-]{{0,19}}){{0,4}}?)"
+    r"(?: ?[:;=]-?[)(DPp](?=\W|$)| ?(?:->|\u2192|=>|\u21d2|<-|\u2190) ?(?=[^\n]{0,60}[-+*/x=\u00d7])|"
+    r"\s?[,;] ?(?=[A-Za-z])(?!(?:or|and|plus|minus|times|mod|if|[A-Za-z] ?[=<>])\b)|"
+    r",? (?:after|when|once|because|since|given|obtained|found|computed|calculated|got|using|with|without|"
+    r"where|which|while|so|thus|rather than|instead of|based on|according to|due to|thanks to|including|counting|"
+    r"considering|as (?:in|per|a result)|by (?:[a-z]{3,15}ing)|, from|from (?=[0-9$]))\b)",
+    re.IGNORECASE,
+)
+_OR = re.compile(r"\b(?:or|either|maybe|perhaps|possibly|alternatively|otherwise|else)\b", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<![\w)*\\^])(\*{1,3}|__)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![\w*(])")
+_ORNAMENTS = " #>\u2192\u2190\u21d2\u27f9\u2705\u2714\u2713\u2605\u2606\u2022\u25b6\u276f\u00bb\U0001f449\U0001f389"
 _AROUND = re.compile(
-    r"\[\[(.{1,200})\]\]|<([^<>=]{1,80})>|\u3010(.{1,80})\u3011|==(.{1,80})==|\u300c(.{1,80})\u300d", re.DOTALL
+    r"\[\[(.{1,200})\]\]|[\u27e8\u2039]([^\u27e8\u27e9\u2039\u203a]{1,80})[\u27e9\u203a]|"
+    r"\u00ab([^\u00ab\u00bb]{1,80})\u00bb|<([^<>=]{1,80})>|\u3010(.{1,80})\u3011|==(.{1,80})==|"
+    r"\u300c(.{1,80})\u300d",
+    re.DOTALL,
 )
 
 
@@ -39,14 +54,13 @@ def plain(text: str) -> str:
     """A text without the signs that emphasise it or stand around it."""
     text = re.sub(r"(?:\s!|!!)[!\s]*$", "", _EMPHASIS.sub(r"\2", text).strip(" *_\t\n"))
     around = _AROUND.match(text)
-    return (
-        next(filter(None, around.groups())) + text[around.end() :] if around else text.lstrip("\u2192\u2705\U0001f449 ")
-    )
+    return next(filter(None, around.groups())) + text[around.end() :] if around else text.strip(_ORNAMENTS)
 
 
 def without_remark(answer: str) -> str:
     """An answer up to a remark or a circumstance behind its value; one that holds another candidate stays whole."""
     cut = without_aside(answer)
-    circumstance = _CIRCUMSTANCE.match(cut)
-    cut = circumstance[1] if circumstance else cut
+    for behind in (_REMARK_BEHIND, _CIRCUMSTANCE):
+        found = behind.match(cut)
+        cut = found[1] if found else cut
     return answer if not cut or _OR.search(answer[len(cut) :]) else cut.strip(" :*_")

@@ -18,7 +18,10 @@ _UNSTATED = re.compile(
     r"wrong|incorrect|false|"
     r"impossible|mistaken|mistakenly|incorrectly|wrongly|suppose|supposing|assume|assumes|assuming|imagine|pretend|"
     r"if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|thought|said|guessed|claimed|believed|"
-    r"wrote|told|assumed|asked|why|neither|hardly|previously|earlier|error|mistake|used to|anything but|nothing like|"
+    r"wrote|told|assumed|asked|originally|initially|at first|formerly|refuse|disagree|you (?:say|think|mean|want|"
+    r"tell)|(?:they|he|she|some|people|book|friend|teacher|key|hint|it) (?:[a-z]{2,6} )?(?:says?|claims?|thinks?|"
+    r"believes?|suggests?)|why|neither|"
+    r"hardly|previously|earlier|error|mistake|used to|anything but|nothing like|"
     r"other than|far from|between)\b|n't\b|n\u2019t\b",
     re.IGNORECASE,
 )
@@ -31,12 +34,24 @@ _OLD = re.compile(
     r"current|above|before|earliest)[ *_]{1,4}(?:\w{1,20} )?$",
     re.IGNORECASE,
 )
+# Words with which a sentence turns from what was to what is.
+_TURN = re.compile(r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore)\b|;", re.IGNORECASE)
+# Behind a value: it was an earlier one ("12 was my first answer", "12 before, but now").
+_OLD_BEHIND = re.compile(
+    r"(?:\s[a-z]{1,15}){0,2}?\s(?:(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|older|previous|first|"
+    r"earlier|"
+    r"initial|original|former|prior|last|wrong|incorrect)\b(?! (?:day|week|month|year|hour|time))"
+    r"|(?:was|is)\sthe\sanswer\s(?:to|of|for)\s(?:the|a|an|my)\s(?:previous|last|first|other|earlier)"
+    r"|(?:earlier|at first|initially|previously|originally|last time)(?=\W*$|\W? but\b|,)|before(?=,| but\b))",
+    re.IGNORECASE,
+)
+_DISAGREES = re.compile(r"[^.]{0,30}, but I (?:disagree|doubt|do not|don)", re.IGNORECASE)
 # Behind a value: it is denied after all.
 _DENIED = re.compile(
     r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:\w{1,20}\s){0,2}?(?:which|that|this|it|"
     r"but it|and it)\s)?(?:\w{1,20}\s){0,2}?(?:"
     r"(?:is|was|are|were|be|seems?|looks?|turned out(?: to be)?|must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|"
-    r"impossible|mistaken|not (?:right|correct|true|possible|it|the|valid|what)|a mistake|an error|"
+    r"impossible|mistaken|not (?:right|correct|true|possible|it|the|my|our|your|an?|valid|what)|a mistake|an error|"
     r"too (?:high|low|big|small|large|much|many|few|little))|"
     r"(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|"
     r"(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|"
@@ -47,7 +62,8 @@ _DENIED = re.compile(
 _NOT_SAID = re.compile(
     r"(?:\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
     r"going to be|simply|even))? ?[$]?$|"
-    r"\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:think|"
+    r"\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|"
+    r"see|understand|mean|recall|think|"
     r"believe|true|sure|certain|know|say|"
     r"correct|right|the case|agree)\b|\bno (?:way|chance|reason|longer)\b|\b(?:false|wrong|incorrect|untrue) (?:that|"
     r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|suppose|supposing|"
@@ -76,15 +92,19 @@ _PLAN = re.compile(
     rf"can|could|"
     r"would|may|plan to|try to)\b|\b(?:I|we|you)['\u2019](?:ll|d|m going to|re going to)\b|\b(?:let['\u2019]s|let us|"
     r"let me|forgot to|"
-    rf"remember to|supposed to|(?:step|thing|plan|idea|goal) (?:is|was|would be) to)\b|^\W{{0,3}}(?:next|first|then|"
-    rf"now|second|finally)\b,?){_ADVERB} {_WORK}\b",
+    rf"remember to|supposed to|(?:step|thing|plan|idea|goal) (?:is|was|would be)(?: to)?)\b|^\W{{0,3}}(?:next|first|"
+    rf"then|"
+    rf"now|second|finally)\b,?){_ADVERB} {_WORK}\b|"
+    rf"\b(?:I|we|you){_ADVERB} (?:add|subtract|multiply|divide|double|halve|plug|substitute|combine|replace)\b|"
+    r"\bstep (?:is|was|would be) [a-z]{3,12}ing\b",
     re.IGNORECASE,
 )
 _RESULT = re.compile(
     r"[=\u2248]|\b(?:gets?|gives?|equals?|makes?|obtain|is|are|becomes?)\b(?=[^=]{0,200}[0-9])|:(?= ?\S)", re.IGNORECASE
 )
 _MISHAP = re.compile(
-    r"\b(?:mistakes?|errors?|forgot|forgotten|confused|misread|misunderstood|overlooked|wrongly|incorrectly|"
+    r"\b(?:(?:wrong|mistaken) (?:with|about|on|in|when|to)|left out|leaving out|skipped|mistakes?|errors?|forgot|"
+    r"forgotten|confused|misread|misunderstood|overlooked|wrongly|incorrectly|"
     r"(?:on|in|at|see) (?:line|step|part|problem|question|equation) [0-9])",
     re.IGNORECASE,
 )
@@ -92,18 +112,35 @@ _REMARK = re.compile(
     r"(?:I|I['\u2019](?:m|ve|ll|d)|my|this|that|it|that['\u2019]s|it['\u2019]s|sorry|thanks?|great|good|nice|hope|"
     r"hopefully|let me know|"
     r"feel free|please let|if you|oh|ok|okay|done|yes|yay|you|you['\u2019]re|your|we|math|what a|fun|cool|awesome|"
-    r"hooray|problem solved|best|cheers|have a|simple|easy|and that['\u2019]s|there you|here you|wow|all done)\b",
+    r"now I (?:see|understand|get it|know)|I understand|hooray|problem solved|best|cheers|have a|simple|easy|"
+    r"and that['\u2019]s|there you|here you|wow|all done)\b",
     re.IGNORECASE,
 )
 _PLEASANTRY = re.compile(
-    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|please let)\b(?! me (?:try|check))",
+    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|please (?:let|tell|check|confirm|correct|"
+    r"verify))\b(?! me (?:try|check))",
     re.IGNORECASE,
 )
 _LOST = re.compile(
     r"\b(?:don['\u2019]t|do not|not|no) (?:know|sure|understand|idea|certain|get it|see)|\bunsure\b|\bstuck\b|"
     r"\bconfused\b|"
     r"\bcan['\u2019]t\b|\bcannot\b|\bhelp me\b|\bneed (?:help|more|to)\b|\bgive up\b|\bno longer\b|\bimpossible\b|"
-    r"\b(?:is|was|are) (?:wrong|incorrect|not)\b|\bnot (?:right|correct)\b",
+    r"\bnot (?:right|correct)\b",
+    re.IGNORECASE,
+)
+# A sentence that takes back what stands before it: "That's wrong.", "That fails."
+_TAKES_BACK = re.compile(
+    r"\W{0,4}(?:(?:but|no|hmm|wait|oh|oops|sorry)\b[, ]{1,2}){0,2}(?:that|this|it|which|the answer|this answer|"
+    r"that answer)(?:['\u2019]s| is| was| must be| seems| looks)? (?:(?:clearly|definitely|still|also|obviously|"
+    r"certainly) )?"
+    r"(?:wrong|incorrect|false|impossible|a mistake|not (?:right|correct|true|possible|it|what|valid)|fails?\b|"
+    r"(?:does|is|can)(?: not|n['\u2019]t|not) (?:work|fit|make sense|right|correct|be|possible|add up))",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"(?:but |though |although )?I(?:['\u2019]m| am) (?:still )?not (?:so |very |100% |completely |entirely |"
+    r"quite )?(?:sure|"
+    r"certain)(?: (?:about|of|if|whether|that) (?:this|that|it|my)\b.{0,40}| though| yet)*$",
     re.IGNORECASE,
 )
 # Questions about what was just said, and offers.
@@ -114,8 +151,17 @@ _ASKS_APPROVAL = re.compile(
     r"further )?questions|"
     r"(?:can|could|would|will) you (?:please )?(?:check|confirm|verify|tell me (?:if|whether)|agree|like|let me know)|"
     r"how(?:'s| is| was| about) (?:that|this|it)$|how did I do|did I|would you like|isn['\u2019]t (?:it|that)|"
-    r"makes? sense|"
-    r"do you|does (?:that|this|it)|shall (?:I|we)|what['\u2019]s next|what is next|are you)",
+    r"makes? sense|what (?:is|was|did you get as) your (?:result|answer|solution)|"
+    r"do you|does (?:that|this|it)|shall (?:I|we)|what['\u2019]s next|what is next|are you|(?:what|anything)(?: else)? "
+    r"(?:should|can|shall) (?:I|we) do next|(?:can|could|shall) (?:we|I) (?:do|try|have|get) (?:another|the next|more)|"
+    r"how about you|what about you|what did you get|is there (?:another|a better|an easier) way)",
+    re.IGNORECASE,
+)
+# A question about how a result was found, which leaves the result.
+_ASKS_ABOUT_STEP = re.compile(
+    r"(?:so |and |but )?(?:(?:was|is) it (?:right|ok|okay|correct|fine) (?:to|that)|did I|have I|was I (?:right|"
+    r"wrong) to|"
+    r"do you (?:agree|see)|did you)\b",
     re.IGNORECASE,
 )
 _TELLS = re.compile(r"\b(?:it|that|this)(?: is|['\u2019]s)(?: still| indeed)? [-$]{0,2}[0-9]", re.IGNORECASE)
@@ -131,6 +177,12 @@ def last_clause(text: str) -> str:
     text = text[-300:]
     ends = [end.end() for end in SENTENCE_END.finditer(text)] + [end.end() for end in _CLAUSE.finditer(text)]
     return text[max(ends, default=0) :]
+
+
+def after_turn(text: str) -> str:
+    """What follows the last word with which a sentence turns to something new: "but", "so", "now"."""
+    ends = [turn.end() for turn in _TURN.finditer(text[-300:])]
+    return text[-300:][max(ends, default=0) :]
 
 
 def unstated(before: str) -> bool:
@@ -150,8 +202,9 @@ def tells_old_answer(before: str) -> bool:
 
 
 def denied(behind: str) -> bool:
-    """Whether the words behind a value take it back: "12, which is incorrect"."""
-    return _DENIED.match(behind[:200]) is not None
+    """Whether the words behind a value take it back ("12, which is incorrect") or call it an earlier one."""
+    behind = behind[:200]
+    return any(pattern.match(behind) for pattern in (_DENIED, _OLD_BEHIND, _DISAGREES))
 
 
 def without_tag(question: str) -> str | None:
@@ -180,14 +233,39 @@ def is_check(sentence: str) -> bool:
     return _CHECK.match(sentence) is not None and not _TELLS.search(sentence)
 
 
-def is_remark(sentence: str, asks: bool) -> bool:
+def takes_back(sentence: str) -> bool:
+    """Whether a sentence takes back what was stated before it: "That's wrong."."""
+    return _TAKES_BACK.match(sentence) is not None
+
+
+def tells_past_mishap(sentence: str) -> bool:
+    """Whether a sentence tells what went wrong before, which leaves what was stated since: "I forgot the 24 before"."""
+    return (
+        tells_mishap(sentence)
+        and re.search(
+            r"\b(?:before|earlier|at first|previously|"
+            r"last time)\W*$",
+            sentence,
+        )
+        is not None
+    )
+
+
+def asks_about_step(question: str) -> bool:
+    """Whether a question is about how a result was found: "Was it right to halve 48?"."""
+    return _ASKS_ABOUT_STEP.match(question.strip(" \t\r\n*_\"'()")) is not None
+
+
+def is_remark(sentence: str, end: str) -> bool:
     """Whether a sentence without a value leaves what was stated before it: thanks, an offer, "Is it right?"."""
     sentence = sentence.strip(" \t\r\n*_\"'()")
-    if asks:
+    if end == "?":
         return _ASKS_APPROVAL.match(sentence) is not None
     if not re.search("[A-Za-z]", sentence):
         return True
-    if _PLEASANTRY.match(sentence):
+    if takes_back(sentence):
+        return False
+    if _PLEASANTRY.match(sentence) or _UNSURE.match(sentence):
         return True
-    exclaims = len(sentence.split()) <= 3
+    exclaims = len(sentence.split()) <= 3 or end == "!"
     return (exclaims or _REMARK.match(sentence) is not None) and not plans(sentence) and not _LOST.search(sentence)

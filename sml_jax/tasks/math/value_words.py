@@ -12,7 +12,7 @@ _DENOMINATORS |= {"thousandth": 1000}
 _PART = rf"(?:{'|'.join(_DENOMINATORS)})"
 _DECIMAL = r"[0-9]{1,40}(?:\.[0-9]{1,40})?"
 _SIGN = re.compile(r"(?:negative|minus) ?(?=[0-9.$\\(]|[a-z]{3})", re.IGNORECASE)
-_ARTICLE = re.compile(r"an? (?=(?:hundred|thousand|million|billion|trillion|dozen)\b)", re.IGNORECASE)
+_ARTICLE = re.compile(r"\ban? (?=(?:hundred|thousand|million|billion|trillion|dozen)\b)", re.IGNORECASE)
 _HALF = re.compile(r"^half (?:a |an )?(?=(?:hundred|thousand|million|billion|dozen)\b)", re.IGNORECASE)
 _COUNT = re.compile(
     rf"({_DECIMAL}|[a-z]{{1,9}}(?:[ -][a-z]{{1,9}}){{0,4}}?)(?=[ -](?:dozens?|and an? |{_PART}s?\b|and ))",
@@ -22,6 +22,9 @@ _DOZEN = re.compile(r"[ -]dozens?\b(?! eggs? cartons?)", re.IGNORECASE)
 _PARTS = re.compile(rf"(?:[ -]({_PART})(s?)\b(?![a-z-]))", re.IGNORECASE)
 _AND_PART = re.compile(rf"(?:[ -]and)[ -](an?|[a-z]{{3,5}})[ -]({_PART})s?\b", re.IGNORECASE)
 _POWER = re.compile(rf"({_DECIMAL}) (factorial|squared|cubed)\b", re.IGNORECASE)
+# A calculation in words.
+_SIGNS = {"times": "\\times", "plus": "+", "minus": "-", "divided by": "/", "multiplied by": "\\times"}
+_CALCULATION = re.compile(rf"(?<=[0-9)]) ({'|'.join(_SIGNS)}) (?=\(?[0-9])", re.IGNORECASE)
 _BELOW_ZERO = re.compile(rf"({_DECIMAL}(?: [A-Za-z]{{1,12}}){{0,2}}) below(?: zero)?$", re.IGNORECASE)
 
 
@@ -32,13 +35,14 @@ def with_values(text: str) -> str:
     sign = _SIGN.match(text)
     worded = text
     text = text[sign.end() :] if sign else text
-    text = _HALF.sub("0.5 ", _ARTICLE.sub("one ", text, count=1), count=1)
+    text = _ARTICLE.sub("one ", _HALF.sub("0.5 ", text, count=1), count=1)
     count = _COUNT.match(text)
     value = _counted(count[1]) if count else None
     if count and value is not None:
         text = _with_part(text, count.end(), value)
     below = _BELOW_ZERO.match(text)
     text = "-" + below[1] if below else text
+    text = _CALCULATION.sub(lambda match: f" {_SIGNS[match[1].lower()]} ", text)
     signs = {"factorial": "!", "squared": "^2", "cubed": "^3"}
     text = _POWER.sub(lambda match: match[1] + signs[match[2].lower()], text, count=1)
     if sign and not re.match(r"[0-9.$\\(]", text):

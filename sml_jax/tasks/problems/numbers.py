@@ -49,7 +49,7 @@ _SHORT_UNIT = re.compile(
 )
 # Units of area and volume, which may stand right behind the number; "times", where nothing is multiplied.
 _SQUARE_UNIT = re.compile(r" ?(?:[mkcd]?m|ft|in|yd|mi)\^? ?\{?-?[23]\}?")
-_HOW_OFTEN = re.compile(r"\btimes\b(?!\W*[0-9\\])")
+_HOW_OFTEN = re.compile(r"\btimes\b(?!\W*(?:[0-9\\]|[b-z]\b))")
 _LETTER_UNIT = re.compile(r"[mgshlLNJWVCFK]")
 # Words after a number that change its value, or make it part of an expression.
 _NO_UNIT = re.compile(

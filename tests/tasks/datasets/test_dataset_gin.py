@@ -76,3 +76,24 @@ def test_evaluation_tasks_after_a_recipe(tmp_path: Path, name: str) -> None:
     (suite,) = experiment.sharded_suites if name.startswith("sharded") else experiment.suites
     assert suite.task.name == name and len(suite.task.problems("test")) == (3 if name == "math_rows" else 1)
     assert suite.prompts.student == ("student_math" if "math" in name else "student_code")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("gsm8k", "gsm8k.gsm8k"),
+        ("math", "hendrycks_math.hendrycks_math"),
+        ("omni_math", "omni_math.omni_math"),
+        ("math_rows", "math_rows/jsonl.JsonlTask"),
+        ("sharded_math", "sharded_rows.sharded_math"),
+    ],
+)
+def test_unmarked_values_can_be_left_out(tmp_path: Path, name: str, setting: str) -> None:
+    files = bindings(tmp_path, *dict.fromkeys(["GSM8K_TRAIN", "GSM8K_TEST", *{**TRAINING, **EVALUATION}[name]]))
+    gin_files = [gin_file("gsm8k"), *([gin_file(name)] if name != "gsm8k" else [])]
+    for unmarked in (True, False):
+        experiment, _ = load_experiment(gin_files, [*files, f"{setting}.unmarked={unmarked}"])
+        (suite,) = experiment.sharded_suites if name.startswith("sharded") else experiment.suites
+        problem = suite.task.problems("test")[0]
+        said = [(problem, f"So it is {problem.answer}."), (problem, f"The answer is {problem.answer}.")]
+        assert [verdict.correct for verdict in suite.task.verify(said)] == [unmarked, True]
