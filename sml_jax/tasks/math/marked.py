@@ -77,7 +77,8 @@ _NO_ANSWER = re.compile(
     r"(?:(?:[a-z]{1,15} )?(?:not|never)|unknown|unclear|unsure|uncertain|what|which|how|why|wrong|right|correct|"
     r"incorrect|"
     r"missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|far from|"
-    r"nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|might|could|maybe|perhaps|possibly|between|"
+    r"left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|"
+    r"may(?! [0-9])|might|could|maybe|perhaps|possibly|between|"
     r"likely wrong|"
     r"there|below|above|here|as (?:above|before)|still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
@@ -224,7 +225,12 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     whole = plain(sentence)
     answer = without_aside(whole)
     value = _NUMBER_AHEAD.match(answer)
-    if not answer or _NO_ANSWER.match(answer) or (value and denied(whole[value.end() :])):
+    if (
+        not answer
+        or re.match(r"\\boxed\{[\s.?]*\}", answer)
+        or _NO_ANSWER.match(answer)
+        or (value and denied(whole[value.end() :]))
+    ):
         return None
     if _CHANGED.search(whole) or (
         marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:])

@@ -65,7 +65,8 @@ _NOT_SAID = re.compile(
     r"\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|"
     r"see|understand|mean|recall|think|"
     r"believe|true|sure|certain|know|say|"
-    r"correct|right|the case|agree)\b|\bno (?:way|chance|reason|longer)\b|\b(?:false|wrong|incorrect|untrue) (?:that|"
+    r"correct|right|the case|agree)\b|\bno (?:way|chance|reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|"
+    r"untrue) (?:that|"
     r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|suppose|supposing|"
     r"assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|thought|said|guessed|"
     r"claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|"
@@ -86,7 +87,7 @@ _WORK = (
     r"verify|correct|fix|double|halve|round|break|work|think about|focus|account|include|remember|know|be "
     r"careful|make sure|show|explain|see how|change|replace|remove)"
 )
-_ADVERB = r"(?: (?:I|we|now|also|then|just|first|next|only|again|still|instead|have to|need to)\b){0,3}"
+_ADVERB = r"(?: (?:I|we|not|never|now|also|then|just|first|next|only|again|still|instead|have to|need to)\b){0,3}"
 _PLAN = re.compile(
     rf"(?:\b(?:I|we|you){_ADVERB} (?:will|shall|should|must|need to|have to|had to|am going to|are going to|want to|"
     rf"can|could|"

@@ -139,6 +139,7 @@ _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?
 _IN_QUESTION = re.compile(
     r"\b(?:in|from|of) the (?:question|problem|text|story|hint)\b(?![^=]{0,80}(?:=|\bso\b|,))", re.IGNORECASE
 )
+_OPERATOR_BEFORE = re.compile(r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$")
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
 # Several numbers, of which none alone is the answer: brackets, lists, ranges.
 _BRACKETS = re.compile(r"\\?[(\[{][^()\[\]{}]{0,100}[0-9\u221e][^()\[\]{}]{0,60}[,;][^()\[\]{}]{1,100}[)\]}]\$?$")
@@ -213,6 +214,11 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
         return False
     if "answer" in sentence and unstated(before):
+        return False
+    # A calculation whose result is still to come: "so 16 - 3 - 4 first".
+    if re.match(r" ?[-+*/\u00d7\u00f7=](?: ?[0-9($\\]|\s*$)| first\b", behind) or (
+        not calculated and _OPERATOR_BEFORE.search(before[-20:])
+    ):
         return False
     # 2. An earlier answer, unless the sentence turned to a new one.
     spoken = after_turn(sentence[: sentence.find(place) + number.start()])

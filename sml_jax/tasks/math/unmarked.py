@@ -28,6 +28,7 @@ _YES_OR_NO = re.compile(
     re.IGNORECASE,
 )
 _BARE_LIST = re.compile(r"[-$]{0,2}[0-9][0-9.]{0,20}(?:; ?[-$]{0,2}[0-9][0-9.]{0,20}){1,20}[.\s]*")
+_OPENS_FORMULA = re.compile(r"(?<!\\)\\[(\[]")
 _NAMED_DAY = re.compile(
     r"(?:(?:so|then|thus|therefore),? )?(?:it|that)(?: is|['\u2019]s| was| will be)(?: on| in|"
     r" a)? ([A-Z][a-z]{2,15})[.!]?",
@@ -63,6 +64,9 @@ def unmarked_answer(utterance: str) -> str | None:
         return chosen
     if re.fullmatch(r"\(?[a-e]\)?", whole) or _YES_OR_NO.fullmatch(whole):
         return whole
+    opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
+    if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
+        return None  # the end of the text cuts a formula off
     named = _NAMED_DAY.fullmatch(whole)
     if named:
         return named[1]
