@@ -61,7 +61,8 @@ _SUBSCRIPTS = {chr(0x2080 + digit): str(digit) for digit in range(10)}
 # LaTeX that only changes how a text looks.
 _WRAP = (
     r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|textsc|emph|bold|underline|uline|"
-    r"mathbb(?=\s*\{?[0-9])|mathcal|mathop|unit|si|framebox|fbox|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|pmb|"
+    r"mathbb(?=\s*\{?[0-9])|mathcal|mathfrak|mathop|unit|si|framebox|fbox|mathrm|mathbf|mathit|mathsf|mathtt|"
+    r"mathnormal|pmb|"
     r"mbox|hbox|ensuremath|operatorname)\*?"
 )
 _COLOURED = re.compile(
@@ -88,7 +89,7 @@ _UNIT_PRODUCT = re.compile(r"\bunit\s*(?:\\cdot|\\times|\*|/)\s*unit\b")
 _SPACING = re.compile(
     r"\\(?:left\s?\.|right\s?\.|strut|left|right|[bB]igg?[lr]?|displaystyle|textstyle|scriptstyle|"
     r"(?:[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|bf|rm|it|sf|tt|bfseries|itshape)(?![A-Za-z])|"
-    r"quad|qquad|[hv]?phantom\{[^{}]*\}|[hv]space\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
+    r"quad|qquad|enspace|thinspace|[hv]?phantom\{[^{}]*\}|[hv]space\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
     r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{\s*(-?[0-9]{1,60})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,60})\s*\}|([0-9]))")
@@ -105,11 +106,14 @@ _THREE_DOTS = re.compile(r"(?<=[,+ ])\.\.\.(?=[,+ ]|$)")
 # "a 20% increase" and "an increase of 20%" are a "20% increase"; the 12th of a month is its day 12.
 _CHANGE = r"increase|decrease|loss|gain|profit|drop|rise|reduction|discount|growth|decline|deficit|surplus"
 _CHANGE_OF = re.compile(rf"^(?:an? )?({_CHANGE}) (?:of|by) (\$?\s?[0-9][0-9.,]{{0,30}} ?%?)$", re.IGNORECASE)
-_A_NUMBER = re.compile(r"^an? (?=[0-9])", re.IGNORECASE)
+_A_NUMBER = re.compile(r"^an? (?=(?:negative |minus )?[0-9])", re.IGNORECASE)
 _ORDINAL_DAY = re.compile(
     r"^((?:january|february|march|april|may|june|july|august|september|october|november|december) [0-9]{1,2})"
     r"(?:st|nd|rd|th)\b",
     re.IGNORECASE,
+)
+_POWER_OF_UNIT = re.compile(
+    r"(?<=[0-9]) ?(?:[cmk]?m|in|ft|yd|mi|meters?|metres?|inch(?:es)?|feet|yards|miles) (?:squared|cubed)$", re.I
 )
 _FULL_HOUR = re.compile(r"^([0-9]{1,2}):00(?= ?[ap]\.? ?m\b)", re.IGNORECASE)
 # The ways to say "all real numbers".
@@ -143,6 +147,7 @@ def canonical(text: str, thousands: bool = True) -> str:
     if "slant" in text:
         text = re.sub(r"\\([lg])eqslant(?![A-Za-z])", r"\\\1eq ", text)
     if "\\" in text or "$" in text or "~" in text or '"' in text or "`" in text:
+        text = re.sub(r"\\mathrm\s?\{(\\frac\{[a-z]{1,4}\}\{[a-z]{1,4}\})\}", r" \1", text)
         text = _UNIT_FRACTION.sub(" unit ", _COLOURED.sub(" ", text))
         text = re.sub(r"\\(cdot|times)(?=\\(?:text|mathrm|mathbf))", r"\\\1 ", text)
         text = _UNIT_POWER.sub(" unit ", text)
@@ -168,6 +173,7 @@ def canonical(text: str, thousands: bool = True) -> str:
         " unit",
         text.rstrip(),
     )
+    text = _POWER_OF_UNIT.sub(" unit", text)
     text = _THREE_DOTS.sub(r"\\dots ", re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text))
     # What stands around the answer: emphasis, a full stop, words such as "about", brackets around a number.
     text = " ".join(text.split()).strip(" *_").rstrip(".,;: ")

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sml_jax.tasks.math.headings import CALCULATION, STEPS, is_worked
 from sml_jax.tasks.math.remarks import NUMBER, plain, without_aside, without_remark
 from sml_jax.tasks.math.sentences import (
     denied,
-    is_check,
     last_clause,
     takes_back,
     tells_old_answer,
@@ -96,13 +96,6 @@ _CORRECTS = re.compile(
 _ASKS = re.compile(
     r"\W{0,4}(?:is|was|does|did|could|can|would|should|where|why|how)\b(?! (?:it|that) is)[^,:]*$", re.IGNORECASE
 )
-# A list of steps, or a calculation that others follow.
-_STEPS = re.compile(
-    r"\s*(?:\*\*)?(?:(?:\(?[1aA][.)]|[-\u2022*]|Step 1)\s+\S[^\n]*\n\s*(?:\*\*)?(?:\(?[2bB][.)]|[-\u2022*]|Step 2)\s|"
-    r"1[.)] [A-Za-z][^\n]{0,300}[.;] 2[.)] )",
-    re.IGNORECASE,
-)
-_CALCULATION = re.compile(r"(?=[^=\n]{0,120}[0-9][^=\n]{0,40} ?[-+*/x\u00d7\u00f7] ?[^=\n]{0,40}[0-9])[^=\n]{1,200}=")
 _ALONE = re.compile(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.][0-9.,/]{0,40}[)%\\$]*(?: [a-zA-Z]{1,15}){0,2}")
 _LINKS_BACK = re.compile(
     r"\b(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|right|required|desired|"
@@ -115,6 +108,20 @@ _CONNECTIVES = re.compile(
     r"obtain|obtained|"
     r"arrive|arrived|at|believe|think|say|that|it is|give|conclude|with|end up|ended up|came|come|up)\b[\s,:]*){0,8}",
     re.IGNORECASE,
+)
+_NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
+_CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
+# "30 was the answer to the previous question."
+_OF_ANOTHER = re.compile(
+    r"answers?\b[^.!?\n]{0,20} (?:the|a|an|my|your|our) (?:previous|last|first|other|earlier|another) (?:question|"
+    r"problem|part)|"
+    r"answers?\b[^.!?\n]{0,20} another (?:question|problem)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\b(?:so|thus|hence|therefore|which means(?: that)?)\b[\s,:]*", re.IGNORECASE)
+_BEFORE_LINK = re.compile(
+    r"\$[^$\n]{1,280}\$|\\\(.{1,280}\\\)|(?i:option |choice |letter )?\(?[A-J]\)?|[A-Z][a-z]{2,20}|"
+    r"\$?[A-Za-z]\w{0,2} ?= ?\S.{0,100}"
 )
 
 
@@ -138,7 +145,7 @@ def tagged(text: str) -> list[Marked]:
     answers = []
     for tag in list(_TAGGED.finditer(text))[-_MARKERS:]:
         said = after_markers(tag[2])  # <answer>The answer is 72</answer>
-        answers.append(Marked(tag.start(), said[-1].text if said else tag[2], "value"))
+        answers.append(Marked(tag.start(), said[-1].text if said else tag[2].strip(" #\n"), "value"))
     return answers
 
 
@@ -147,7 +154,7 @@ def after_hashes(text: str) -> list[Marked]:
     answers = []
     for mark in list(_HASHES.finditer(text))[-_MARKERS:]:
         line, _, following = text[mark.end() : mark.end() + ANSWER_CHARACTERS].lstrip().partition("\n")
-        line = line.translate(_MINUS_SIGNS).strip(" *#\t\r")
+        line = line.partition("</")[0].translate(_MINUS_SIGNS).strip(" *#\t\r")
         named = re.match(r"(?:the )?(?:final )?answer\b[ :*]*(?:is\b)?[ :*]*", line, re.IGNORECASE)
         line = plain(line[named.end() :] if named else line)
         heading = _HEADING.match(line) or line.endswith(":")
@@ -207,7 +214,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     opens_line = "\n" in marker[0] and not marker[0].strip(" *_\n").endswith(("is", "are", "was"))
     linked = marker[1] or marker[2] or "\n" in marker[0] or lead_in
     bulleted = "\n" in marker[0] and "*" in marker[0]  # the mark has taken the first bullet
-    steps_follow = _STEPS.match(("* " if bulleted else "") + following) is not None
+    steps_follow = STEPS.match(("* " if bulleted else "") + following) is not None
     mark = marker[0] + (lead_in[0] if lead_in else "")
     following = following[lead_in.end() :] if lead_in else following
     opened = re.search(r"(\*{1,3}|__?)$", mark)
@@ -246,53 +253,10 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     # A heading over a worked solution.
     heading = bool(marker[2]) or opens_line or "follows" in mark
     is_value = _VALUE.match(answer) is not None
-    if heading and (steps_follow or _is_worked(answer, is_value, rest)):
+    if heading and (steps_follow or is_worked(answer, is_value, rest)):
         return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
     answer = without_remark(answer) if is_value else answer
     return Marked(marker.start(), answer, "value" if is_value else "words")
-
-
-_NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
-
-
-_BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b", re.IGNORECASE)
-_SAYS = re.compile(
-    r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
-)
-
-
-_CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
-_COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
-
-
-def _is_worked(answer: str, is_value: bool, rest: str) -> bool:
-    """Whether the text under a heading is worked out: prose with numbers, or calculations one after another."""
-    if not is_value:
-        if rest.strip() and _BEGINS_WORK.match(answer):
-            return True
-        prose = re.search(r"[0-9]", answer) and re.match(r"[A-Za-z']{2,}[ ,]+[A-Za-z0-9']", answer)
-        return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
-    if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
-        return True
-    if not _CALCULATION.match(answer):
-        return False
-    if re.search(r"=[^=]*(?:[,;]| and| then) [^=]*=", answer):
-        return True
-    return re.search(r"=\s*\$?[0-9]", rest) is not None and not is_check(rest.strip(" \n*_-.;"))
-
-
-# "30 was the answer to the previous question."
-_OF_ANOTHER = re.compile(
-    r"answers?\b[^.!?\n]{0,20} (?:the|a|an|my|your|our) (?:previous|last|first|other|earlier|another) (?:question|"
-    r"problem|part)|"
-    r"answers?\b[^.!?\n]{0,20} another (?:question|problem)",
-    re.IGNORECASE,
-)
-_CONCLUDES = re.compile(r"\b(?:so|thus|hence|therefore|which means(?: that)?)\b[\s,:]*", re.IGNORECASE)
-_BEFORE_LINK = re.compile(
-    r"\$[^$\n]{1,280}\$|\\\(.{1,280}\\\)|(?:option |choice )?\(?[A-J]\)?|[A-Z][a-z]{2,20}|"
-    r"\$?[A-Za-z]\w{0,2} ?= ?\S.{0,100}"
-)
 
 
 def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
@@ -307,7 +271,8 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     value = _CONCLUDES.split(before[: link.start()])[-1]  # "48 + 24 = 72, so 72"
     connectives = _CONNECTIVES.match(value)
     value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
-    if _CALCULATION.match(value):
+    value = re.sub(r"(?:,|:|;) ?(?:and )?(?:that|this|it|which)$", "", value)
+    if CALCULATION.match(value):
         value = value.rpartition("=")[2].strip()
     spelled = answer_number(value.lower()) if len(value) <= 60 else None
     if not _VALUE.match(value.strip("$")) and not _BEFORE_LINK.fullmatch(value) and spelled is None:

@@ -33,7 +33,10 @@ _SIDES = [
         ("decreas", "reduc", "drop", "fell", "fall", "los", "declin", "less", "fewer", "discount", "deficit"),
     ),
     (("faster",), ("slower",)),
-    (("earlier", "sooner"), ("later",)),
+    (("earl", "sooner"), ("late",)),
+    (("warm", "hotter"), ("cold", "cool")),
+    (("bigger", "larger", "greater"), ("smaller",)),
+    (("wider", "deeper", "thicker"), ("narrower", "shallower", "thinner")),
     (("taller", "longer", "older", "heavier", "higher"), ("shorter", "younger", "lighter", "lower")),
 ]
 # What a number counts where it stands before it: "Day 5".

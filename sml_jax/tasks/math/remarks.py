@@ -20,7 +20,7 @@ NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{
 _CIRCUMSTANCE = re.compile(
     rf"({NUMBER}(?: (?!or\b|and\b|times\b|plus\b|minus\b|over\b|out\b|of\b|to\b|by\b|in\b|"
     rf"for\b)[A-Za-z]{{1,20}}){{0,3}})"
-    r"(?::\s(?=[^.]{0,80}[=A-Za-z])| ?[(\[](?!or\b|mod|and\b|\d[\d.]*[)\]])| for (?=[^.]{0,80}[0-9])|"
+    r"(?::\s(?=[^.]{0,80}[=A-Za-z*/\u00d7+])| ?[(\[](?!or\b|mod|and\b|\d[\d.]*[)\]])| for (?=[^.]{0,80}[0-9])|"
     r"(?<=[A-Za-z]) (?:in|from|after|with|at|on) (?=[^.]{0,80}[0-9]))"
 )
 # Behind a plain number or a formula, perhaps with a unit of words: anything that is no list, sum or choice.

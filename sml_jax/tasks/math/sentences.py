@@ -38,7 +38,8 @@ _OLD = re.compile(
 _TURN = re.compile(r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore)\b|;", re.IGNORECASE)
 # Behind a value: it was an earlier one ("12 was my first answer", "12 before, but now").
 _OLD_BEHIND = re.compile(
-    r"(?:\s[a-z]{1,15}){0,2}?\s(?:(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|older|previous|first|"
+    r"(?:\s[a-z]{1,15}){0,2}?\s(?:was what (?:I|we|you)\b|(?:was|were|is|as|in|for)\s(?:my|the|our|your|"
+    r"an?)\s(?:old|older|previous|first|"
     r"earlier|"
     r"initial|original|former|prior|last|wrong|incorrect)\b(?! (?:day|week|month|year|hour|time))"
     r"|(?:was|is)\sthe\sanswer\s(?:to|of|for)\s(?:the|a|an|my)\s(?:previous|last|first|other|earlier)"
@@ -55,7 +56,9 @@ _DENIED = re.compile(
     r"too (?:high|low|big|small|large|much|many|few|little))|"
     r"(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|"
     r"(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|"
-    r"look|seem))\b",
+    r"look|seem)|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
+    r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |"
+    r"is )?not)\b",
     re.IGNORECASE,
 )
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
@@ -96,15 +99,25 @@ _PLAN = re.compile(
     rf"remember to|supposed to|(?:step|thing|plan|idea|goal) (?:is|was|would be)(?: to)?)\b|^\W{{0,3}}(?:next|first|"
     rf"then|"
     rf"now|second|finally)\b,?){_ADVERB} {_WORK}\b|"
+    rf"(?:^|:)[^\w-]{{0,4}}(?:please |then |now |next |and ){{0,2}}{_WORK}\b|\b(?:would|might|may|could) (?:need|"
+    rf"have|help|want) to\b|"
     rf"\b(?:I|we|you){_ADVERB} (?:add|subtract|multiply|divide|double|halve|plug|substitute|combine|replace)\b|"
     r"\bstep (?:is|was|would be) [a-z]{3,12}ing\b",
     re.IGNORECASE,
 )
 _RESULT = re.compile(
-    r"[=\u2248]|\b(?:gets?|gives?|equals?|makes?|obtain|is|are|becomes?)\b(?=[^=]{0,200}[0-9])|:(?= ?\S)", re.IGNORECASE
+    r"[=\u2248]|\b(?:that|it)['\u2019]s\b|\b(?:gets?|gives?|equals?|makes?|obtain|is|are|"
+    r"becomes?)\b(?=[^=]{0,200}[0-9])|:(?= ?\S)",
+    re.IGNORECASE,
+)
+_CHANGES_ANSWER = re.compile(
+    r"\b(?:chang|revis|correct|updat|switch)[a-z]{1,3} (?:my|the|our|this|"
+    r"it)(?: [a-z]{1,12}){0,2} (?:from \S{1,20} )?to [-$]{0,2}[0-9]",
+    re.IGNORECASE,
 )
 _MISHAP = re.compile(
-    r"\b(?:(?:wrong|mistaken) (?:with|about|on|in|when|to)|left out|leaving out|skipped|mistakes?|errors?|forgot|"
+    r"\b(?:I (?:did|had|have|should)(?: not|n['\u2019]t)\b|(?:wrong|mistaken) (?:with|about|on|in|when|to)|left out|"
+    r"leaving out|skipped|mistakes?|errors?|forgot|"
     r"forgotten|confused|misread|misunderstood|overlooked|wrongly|incorrectly|"
     r"(?:on|in|at|see) (?:line|step|part|problem|question|equation) [0-9])",
     re.IGNORECASE,
@@ -220,6 +233,8 @@ def without_tag(question: str) -> str | None:
 
 def plans(sentence: str) -> bool:
     """Whether a sentence says what is to be done, without a result."""
+    if _CHANGES_ANSWER.search(sentence):
+        return False
     plans_found = list(_PLAN.finditer(sentence))
     return bool(plans_found) and not _RESULT.search(sentence, plans_found[-1].end())
 
@@ -267,6 +282,8 @@ def is_remark(sentence: str, end: str) -> bool:
     if takes_back(sentence):
         return False
     if _PLEASANTRY.match(sentence) or _UNSURE.match(sentence):
+        return True
+    if re.search(r"\b(?:before|earlier|at first)$", sentence) and re.match(r"(?:I|my|that|it)\b", sentence, re.I):
         return True
     exclaims = len(sentence.split()) <= 3 or end == "!"
     return (exclaims or _REMARK.match(sentence) is not None) and not plans(sentence) and not _LOST.search(sentence)

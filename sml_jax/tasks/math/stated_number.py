@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
 from sml_jax.tasks.math.sentences import after_turn, denied, not_said, plans, tells_mishap, unstated
-from sml_jax.tasks.problems.number_words import WHOLE_PHRASE, whole_phrase_value
+from sml_jax.tasks.math.verbs import says_what_is_done
 
 _REQUEST = re.compile(
     r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what|which|how|why|do|does|is|are|was|"
@@ -31,7 +32,7 @@ _STATES = re.compile(
     r"weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|went|think|believe|"
     r"guess|"
     r"say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|difference|corrected|"
-    r"okay|altogether|in total|in all|overall|ends? up|getting|i['\u2019]m at|"
+    r"okay|altogether|in total|in all|overall|ends? up|getting|i['\u2019]m at|i am(?= [0-9])|"
     r"actually|i['\u2019]d)\b",
     re.IGNORECASE,
 )
@@ -41,14 +42,16 @@ _DOES = re.compile(
     r"arrived? at|ca?ome to|came up with|come up with|end up with|ended up with|estimated?|am at|are at) ?[$]?$|"
     r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t) (?:only |also |now |then |still )?"
     r"(?!(?:and|or|not|to|in|of|at|on|with|for|than|should|can|could|may|might)\b)[a-z]{2,14}"
-    r"|[A-Z][a-z]{2,14} (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove)) "
+    r"|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|[Hh]er|[Tt]heir|[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |"
+    r"now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|ame|old|ent|ave)) "
     r"(?:(?:up with|it|them|for|in|at|out) )?"
     r"(?:a total of |only |about )?[$]?$"
 )
 OLD = re.compile(
     r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.]{0,30}?\b(?:answer|result|"
     r"try|attempt|"
-    r"guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|before I)\b",
+    r"guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|before I|"
+    r"had been|used to be)\b",
     re.IGNORECASE,
 )
 _DIGITS = "[0-9]{1,60}"
@@ -62,7 +65,7 @@ _RUN_IN_UNIT = (
     r"m(?:\^?[23])(?![\w^*+=/])|[/-](?=[A-Za-z]{2})"
 )
 LAST_NUMBER = re.compile(
-    rf"(?<![\w.,)/+:^-])[-+]?[$\u00a3\u20ac\u00a5\u20b9]?(?:{_NUMBER})(?:\s?\\?%)?(?!(?!{_RUN_IN_UNIT})[\w/*+^=:-]|"
+    rf"(?<![\w.,)/+:^{{-])[-+]?[$\u00a3\u20ac\u00a5\u20b9]?(?:{_NUMBER})(?:\s?\\?%)?(?!(?!{_RUN_IN_UNIT})[\w/*+^=:-]|"
     rf"\.[0-9])"
 )
 _INTERJECTION = re.compile(
@@ -70,30 +73,8 @@ _INTERJECTION = re.compile(
     r"\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
 )
-_COUNTED = re.compile(
-    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december|day|week|month|year|"
-    r"page|"
-    r"chapter|room|grade|level|round|floor|row) $",
-    re.IGNORECASE,
-)
 _SQUARE_UNIT = re.compile(r"^[-+]?[0-9][0-9.,]{0,30} ?(?:mm|cm|dm|km|m|ft|in|yd|mi)(?:\^?[23]|[\u00b2\u00b3])?$")
-# Words and signs behind a number that change its value.
-_CHANGES = re.compile(
-    r" ?(?:(?:and )?(?:a|one|two|three|four|five|six|seven|nine) (?:half|quarters?|thirds?|fifths?|sixths?|eighths?|"
-    r"tenths?)\b|"
-    r"-?(?:hundred|thousand|million|billion|trillion|dozens?|score|halves|quarters?|thirds?|fourths?|fifths?|sixths?|"
-    r"sevenths?|"
-    r"eighths?|ninths?|tenths?|twelfths?|hundredths?|thousandths?|factorial|squared|cubed|percent|per cent)\b|"
-    r"and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below zero\b|!(?=\s|$))",
-    re.IGNORECASE,
-)
-_SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion)\b")
 _CALCULATED = re.compile(r"[\w)%$}\]] ?= ?[$\u00a3\u20ac]?$")
-_SIGN_WORD = re.compile(r"\b(?:negative|minus) $", re.IGNORECASE)
-_SUBTRACTED = re.compile(
-    r"(?:[0-9)]|(?<!['\u2019])\b[a-z]|one|two|three|four|five|six|seven|eight|nine|ten|dollars|eggs) minus $",
-    re.IGNORECASE,
-)
 # A range, and the verbs with which a value goes "from 2 to 4" and is 4 in the end.
 _SPAN = re.compile(r"\b(?:between [^,]{1,30} and|from [^,]{1,30} to) [-$]?$", re.IGNORECASE)
 _MOVES = re.compile(
@@ -103,7 +84,8 @@ _MOVES = re.compile(
 )
 # Behind a number: the speaker goes on to what is still to be done, or quotes the question.
 _UNFINISHED = re.compile(
-    r"[^,;.]{0,60}[,;]? ?(?:so|and|but)(?: now)? (?:I|we) (?:now |still |also |then |just ){0,2}(?:need|have to|"
+    r"[^,;.]{0,60}(?:[,;]|[,;]? ?\b(?:so|and|but)(?: now)?) (?:I|we) (?:now |still |also |then |just ){0,2}(?:need|"
+    r"have to|"
     r"must|want|"
     r"should|will|can|am going)\b(?![^=]{0,80}=)|[^,;.]{0,40} (?:in|from|of) the (?:question|problem|text|story|"
     r"hint)\b",
@@ -123,38 +105,24 @@ _SUPPOSES = re.compile(
 _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
 )
-_SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
-_NOT_COUNTED = re.compile(
-    r" (?:more |different |other |small |quick )?(?:hints?|steps?|questions?|things?|ways?|problems?|mistakes?|"
-    r"errors?|ideas?|"
-    r"parts?|cases?|numbers?|of (?:them|us|these|those))\b",
-    re.IGNORECASE,
-)
-_FORMULA = re.compile(
-    r"(?:\$\$(?=[^\s$])([^$]{1,400})(?<!\s)\$\$|(?<!\$)\$(?=[^\s$])([^$\n]{1,300})(?<!\s)\$|"
-    r"\\\(((?:(?!\\\)).){1,300})\\\)|\\\[((?:(?!\\\]).){1,400})\\\])(?: [A-Za-z][a-z]{0,15}){0,3}$",
-    re.DOTALL,
-)
+_TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
 _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?:[a-z]{2,8} )?$")
 _IN_QUESTION = re.compile(
     r"\b(?:in|from|of) the (?:question|problem|text|story|hint)\b(?![^=]{0,80}(?:=|\bso\b|,))", re.IGNORECASE
 )
 _OPERATOR_BEFORE = re.compile(r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$")
+# A sentence that tells a mistake and what comes out without it.
+_MENDED = re.compile(r"[=:]|\b(?:so|should be|now|gives?|(?:I|we) (?:now |then )?(?:get|got|find|obtain))\b")
+_EMPHASISED = re.compile(r"(?<![\w*)] )(?<![\w*)])\*([^*\n]{1,40})\*(?![\w*(])|(?<=[a-z] )\*([^*\n]{1,40})\*(?![\w*(])")
+# "He earns 18 dollars in 1 day", ".. by 5 pm", "She has 15 left if she gives 3 away": when that is so.
+_CIRCUMSTANCE = re.compile(
+    r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|"
+    r"(?:by|at|before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|"
+    r"after) the end of [^.;:=]{1,60}|"
+    r"(?:if|when|after|because|since|once) (?:(?:s?he|it|they|the|[A-Z][a-z]+) |[a-z]{3,12}ing )[^.;:=]{1,100})$"
+)
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
-# Several numbers, of which none alone is the answer: brackets, lists, ranges.
-_BRACKETS = re.compile(r"\\?[(\[{][^()\[\]{}]{0,100}[0-9\u221e][^()\[\]{}]{0,60}[,;][^()\[\]{}]{1,100}[)\]}]\$?$")
-_LIST = re.compile(
-    r"(?:(?<=is )|(?<=are )|(?<=were )|(?<=was )|(?<=be )|(?<=: )|(?<== )|(?<=get )|(?<='s )|(?<=\u2019s )|"
-    r"(?<=and )|(?<=so )|^)"
-    r"-?[$]?[0-9][0-9.]{0,20}(?:(?:, (?:and |or |& )?| and | or | & | to )-?[$]?[0-9][0-9.]{0,20}){1,20}$",
-    re.IGNORECASE,
-)
-_NAMED_LIST = re.compile(
-    r"(?:(?<=\s)|^|(?<=\$))(?:[A-Za-z]\w{0,2} ?= ?-?[0-9][0-9./]{0,20}(?:,? (?:and|or|&) |, ?|; ?)){1,10}"
-    r"(?:[A-Za-z]\w{0,2} ?= ?)?-?[0-9][0-9./]{0,20}$"
-)
 _PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
-_RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?: ?: ?[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
 
 
 def stated_number(sentence: str, states: bool = False) -> str | None:
@@ -166,10 +134,12 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     """
     raw = sentence.strip(" \t\r\n").replace("\\$", "$")
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
+    sentence = _EMPHASISED.sub(lambda emphasised: emphasised[1] or emphasised[2], sentence)
     sentence = re.sub(r"=+>|-+>|[\u2192\u21d2]", " = ", sentence).strip()
+    sentence = _CIRCUMSTANCE.sub(r"\1", sentence)
     sentence = _CONTRAST.sub("", re.sub(r"^#{1,3} ", "", sentence))
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
-    mishap = tells_mishap(sentence) and not re.search(r"[=:]|\b(?:so|should be|now)\b", sentence)
+    mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
     if mishap or _SUPPOSES.match(sentence) or _REQUEST.match(sentence) or plans(sentence) or "\\boxed" in sentence:
         return None
     whole = _formula(raw, states) or (sentence if _SQUARE_UNIT.match(sentence) else None)
@@ -183,14 +153,14 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
             continue
         if not _is_stated(sentence, place, number, states):
             return None
-        if _NAMED_LIST.search(sentence[-300:]):
-            return _several(raw)
+        if NAMED_LIST.search(sentence[-300:]):
+            return several(raw)
         before, behind = place[: number.start()], place[number.end() :]
         calculated = _CALCULATED.search(before[-20:]) is not None
-        value = (None if calculated else _several(raw)) or _with_words(before, number[0], behind, calculated)
+        value = (None if calculated else several(raw)) or with_words(before, number[0], behind, calculated)
         name = _NAME.search(before[-12:])
         return f"{name[1]} = {value}" if name else value
-    return _several(raw) if _STATES.search(sentence) or _PLACE.search(sentence) else None
+    return several(raw) if _STATES.search(sentence) or _PLACE.search(sentence) else None
 
 
 def _last_number(place: str) -> re.Match[str] | None:
@@ -209,7 +179,9 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if _HEDGE.search(before) or _is_range(before) or re.match(r",? (?:or|and) [-$]?[0-9]", behind):
         return False
     calculated = _CALCULATED.search(before[-20:]) is not None
-    if (_NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:])) or _IN_QUESTION.search(before):
+    if (NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:])) or _IN_QUESTION.search(before):
+        return False
+    if not calculated and _TWO_COUNTS.search(before[-80:]):
         return False
     if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
         return False
@@ -226,23 +198,19 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         return False
     # 3. A verb says so, or there is next to nothing but the number.
     alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(behind.split()) <= 4
-    return bool(alone or states or _PLACE.search(sentence) or _STATES.search(sentence) or _DOES.search(before[-80:]))
-
-
-def in_digits(sentence: str) -> str | None:
-    """A sentence with its last number in words, but for "one", written in digits; None where it has none."""
-    phrases = [phrase for phrase in _SPELLED.finditer(sentence[-400:]) if phrase[0].lower() != "one"]
-    if not phrases:
-        return None
-    phrase, sentence = phrases[-1], sentence[-400:]
-    if _NOT_COUNTED.match(sentence, phrase.end()):
-        return None
-    return f"{sentence[: phrase.start()]}{whole_phrase_value(phrase[0])}{sentence[phrase.end() :]}"
+    return bool(
+        alone
+        or states
+        or _PLACE.search(sentence)
+        or says_what_is_done(before)
+        or _STATES.search(sentence)
+        or _DOES.search(before[-80:])
+    )
 
 
 def _formula(sentence: str, states: bool) -> str | None:
     """The formula in dollar signs or their like that a sentence ends in, if it states it; no single number."""
-    segment = _FORMULA.search(sentence.strip(" *_.!,;")[-500:])
+    segment = FORMULA.search(sentence.strip(" *_.!,;")[-500:])
     if segment is None:
         return None
     content = next(filter(None, segment.groups()))
@@ -259,31 +227,6 @@ def _formula(sentence: str, states: bool) -> str | None:
 def _is_range(before: str) -> bool:
     """Whether the number behind these words is the end of a range: "between 2 and", "the interval is from 2 to"."""
     span = _SPAN.search(before[-60:])
+    if span is None and re.search(r"[0-9] ?(?:to|or|\u2013) ?[$]?$", before[-8:]):
+        return _MOVES.search(before) is None
     return span is not None and not (span[0].startswith("from") and _MOVES.search(before))
-
-
-def _several(sentence: str) -> str | None:
-    """The brackets, list or range that a sentence ends in: its last number alone is not what it states."""
-    sentence = sentence.strip(" \t*_.!")
-    brackets = _BRACKETS.search(sentence[-300:])
-    if brackets:
-        return brackets[0].strip("$")
-    sentence = sentence.rstrip("$")[-300:]
-    listed = _NAMED_LIST.search(sentence) or _RATIO.search(sentence)
-    if listed:
-        return listed[0]
-    listed = _LIST.search(sentence)
-    return listed[0] if listed and not re.search(r"\bfrom $", sentence[: -len(listed[0])][-8:]) else None
-
-
-def _with_words(before: str, number: str, behind: str, calculated: bool) -> str:
-    """A number with the words around it that change its value; behind a calculation, "5 dozen" counts dozens."""
-    if calculated:
-        scale = _SCALE.match(behind)
-        return number + (scale[0] if scale else "")
-    if _SIGN_WORD.search(before[-12:]) and not _SUBTRACTED.search(before[-20:]):
-        number = "-" + number
-    counted = _COUNTED.search(before[-12:])
-    number = counted[0].strip() + " " + number if counted else number
-    changed = _CHANGES.match(behind)
-    return number + (changed[0] if changed else "")

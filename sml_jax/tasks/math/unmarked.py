@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import (
     SENTENCE_END,
     asks_about_step,
@@ -15,7 +16,7 @@ from sml_jax.tasks.math.sentences import (
     without_tag,
 )
 from sml_jax.tasks.math.stated_choice import label_line, stated_choice
-from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, in_digits, stated_number
+from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, stated_number
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
@@ -34,6 +35,7 @@ _NAMED_DAY = re.compile(
     r" a)? ([A-Z][a-z]{2,15})[.!]?",
     re.I,
 )
+_CODE = re.compile(r"```[a-zA-Z]{1,20}\n.*?(?:```|\Z)", re.DOTALL)  # a program states nothing
 _HEADING = re.compile(r"A: (?=[^\n]{0,200}=)")  # "A: 16 - 7 = 9" answers "Q:", and chooses nothing
 _IS_ANSWER = re.compile(
     r"\W{0,4}(?:so )?(?:this|that|which|it)(?: is|['\u2019]s| was| must be)\b[^.!?]{0,30}\banswer\b", re.IGNORECASE
@@ -70,6 +72,7 @@ def unmarked_answer(utterance: str) -> str | None:
     named = _NAMED_DAY.fullmatch(whole)
     if named:
         return named[1]
+    whole = _CODE.sub("\n", whole)
     text = whole[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
     may_spell = re.search("[0-9]", text) is None  # digits go before numbers in words
     remarks, rejected, said_answer = 0, "", False

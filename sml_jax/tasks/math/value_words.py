@@ -35,6 +35,7 @@ def with_values(text: str) -> str:
     sign = _SIGN.match(text)
     worded = text
     text = text[sign.end() :] if sign else text
+    text = re.sub(r"^half (?:of )?(?:an?|the) (?!hundred|thousand|million|billion|dozen)(?=[a-z])", "1/2 ", text)
     text = _ARTICLE.sub("one ", _HALF.sub("0.5 ", text, count=1), count=1)
     count = _COUNT.match(text)
     value = _counted(count[1]) if count else None

@@ -1,0 +1,39 @@
+"""Tells the heading "Answer:" over a worked solution from a sentence that states the answer."""
+
+from __future__ import annotations
+
+import re
+
+from sml_jax.tasks.math.sentences import is_check
+
+# A list of steps, or a calculation that others follow.
+STEPS = re.compile(
+    r"\s*(?:\*\*)?(?:(?:\(?[1aA][.)]|[-\u2022*]|Step 1)\s+\S[^\n]*\n\s*(?:\*\*)?(?:\(?[2bB][.)]|[-\u2022*]|Step 2)\s|"
+    r"1[.)] [A-Za-z][^\n]{0,300}[.;] 2[.)] )",
+    re.IGNORECASE,
+)
+CALCULATION = re.compile(r"(?=[^=\n]{0,120}[0-9][^=\n]{0,40} ?[-+*/x\u00d7\u00f7] ?[^=\n]{0,40}[0-9])[^=\n]{1,200}=")
+_BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b", re.IGNORECASE)
+_SAYS = re.compile(
+    r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
+)
+_LABELLED = re.compile(r"[-*\u2022]? ?[A-Za-z][A-Za-z ]{1,30}: ?\S[^\n]*")  # a line such as "Weeks: 4"
+_COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
+
+
+def is_worked(answer: str, is_value: bool, rest: str) -> bool:
+    """Whether the text under a heading is worked out: prose with numbers, or calculations one after another."""
+    if not is_value:
+        if _LABELLED.match(answer) and _LABELLED.match(rest.lstrip()):
+            return True
+        if rest.strip() and _BEGINS_WORK.match(answer):
+            return True
+        prose = re.search(r"[0-9]", answer) and re.match(r"[A-Za-z']{2,}[ ,]+[A-Za-z0-9']", answer)
+        return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
+    if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
+        return True
+    if not CALCULATION.match(answer):
+        return False
+    if re.search(r"=[^=]*(?:[,;]| and| then) [^=]*=", answer):
+        return True
+    return re.search(r"=\s*\$?[0-9]", rest) is not None and not is_check(rest.strip(" \n*_-.;"))

@@ -1,0 +1,94 @@
+"""Values as sentences write them: formulas, lists and ranges, and numbers with the words that change them."""
+
+from __future__ import annotations
+
+import re
+
+from sml_jax.tasks.problems.number_words import WHOLE_PHRASE, whole_phrase_value
+
+FORMULA = re.compile(
+    r"(?:\$\$(?=[^\s$])([^$]{1,400})(?<!\s)\$\$|(?<!\$)\$(?=[^\s$])([^$\n]{1,300})(?<!\s)\$|"
+    r"\\\(((?:(?!\\\)).){1,300})\\\)|\\\[((?:(?!\\\]).){1,400})\\\]|"
+    r"(-?\\[dt]?frac ?\{[^{}]{1,40}\} ?\{[^{}]{1,40}\}))(?: [A-Za-z][a-z]{0,15}){0,3}$",
+    re.DOTALL,
+)
+_COUNTED = re.compile(
+    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december|day|week|month|year|"
+    r"page|"
+    r"chapter|room|grade|level|round|floor|row) $",
+    re.IGNORECASE,
+)
+# Words and signs behind a number that change its value.
+_CHANGES = re.compile(
+    r" ?(?:(?:and )?(?:a|one|two|three|four|five|six|seven|nine) (?:half|quarters?|thirds?|fifths?|sixths?|eighths?|"
+    r"tenths?)\b|"
+    r"-?(?:hundred|thousand|million|billion|trillion|dozens?|score|halves|quarters?|thirds?|fourths?|fifths?|sixths?|"
+    r"sevenths?|"
+    r"eighths?|ninths?|tenths?|twelfths?|hundredths?|thousandths?|factorial|squared|cubed|percent|per cent)\b|"
+    r"and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below zero\b|!(?=\s|$))",
+    re.IGNORECASE,
+)
+_SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion)\b")
+_SIGN_WORD = re.compile(r"\b(?:negative|minus) $", re.IGNORECASE)
+_SUBTRACTED = re.compile(
+    r"(?:[0-9)]|(?<!['\u2019])\b[a-z]|one|two|three|four|five|six|seven|eight|nine|ten|dollars|eggs) minus $",
+    re.IGNORECASE,
+)
+# Several numbers, of which none alone is the answer: brackets, lists, ranges.
+_BRACKETS = re.compile(r"\\?[(\[{][^()\[\]{}]{0,100}[0-9\u221e][^()\[\]{}]{0,60}[,;][^()\[\]{}]{1,100}[)\]}]\$?$")
+_LIST = re.compile(
+    r"(?:(?<=is )|(?<=are )|(?<=were )|(?<=was )|(?<=be )|(?<=: )|(?<== )|(?<=get )|(?<='s )|(?<=\u2019s )|"
+    r"(?<=and )|(?<=so )|^)"
+    r"-?[$]?[0-9][0-9.]{0,20}(?:(?:, (?:and |or |& )?| and | or | & | to )-?[$]?[0-9][0-9.]{0,20}){1,20}$",
+    re.IGNORECASE,
+)
+NAMED_LIST = re.compile(
+    r"(?:(?<=\s)|^|(?<=\$))(?:[A-Za-z]\w{0,2} ?= ?-?[0-9][0-9./]{0,20}(?:,? (?:and|or|&) |, ?|; ?)){1,10}"
+    r"(?:[A-Za-z]\w{0,2} ?= ?)?-?[0-9][0-9./]{0,20}$"
+)
+_RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?: ?: ?[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
+_SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
+NOT_COUNTED = re.compile(
+    r" (?:more |different |other |small |quick )?(?:hints?|steps?|questions?|things?|ways?|problems?|mistakes?|"
+    r"errors?|ideas?|"
+    r"parts?|cases?|numbers?|of (?:them|us|these|those))\b",
+    re.IGNORECASE,
+)
+
+
+def in_digits(sentence: str) -> str | None:
+    """A sentence with its last number in words, but for "one", written in digits; None where it has none."""
+    phrases = [phrase for phrase in _SPELLED.finditer(sentence[-400:]) if phrase[0].lower() != "one"]
+    if not phrases or re.search(r"\bplease\b", sentence, re.IGNORECASE):
+        return None
+    phrase, sentence = phrases[-1], sentence[-400:]
+    if NOT_COUNTED.match(sentence, phrase.end()):
+        return None
+    return f"{sentence[: phrase.start()]}{whole_phrase_value(phrase[0])}{sentence[phrase.end() :]}"
+
+
+def several(sentence: str) -> str | None:
+    """The brackets, list or range that a sentence ends in: its last number alone is not what it states."""
+    sentence = sentence.strip(" \t*_.!")
+    brackets = _BRACKETS.search(sentence[-300:])
+    if brackets:
+        return brackets[0].strip("$")
+    sentence = sentence.rstrip("$")[-300:]
+    listed = NAMED_LIST.search(sentence) or _RATIO.search(sentence)
+    if listed:
+        return listed[0]
+    listed = _LIST.search(sentence)
+    return listed[0] if listed and not re.search(r"\bfrom $", sentence[: -len(listed[0])][-8:]) else None
+
+
+def with_words(before: str, number: str, behind: str, calculated: bool) -> str:
+    """A number with the words around it that change its value; behind a calculation, "5 dozen" counts dozens."""
+    if calculated:
+        scale = _SCALE.match(behind)
+        return number + (scale[0] if scale else "")
+    if _SIGN_WORD.search(before[-12:]) and not _SUBTRACTED.search(before[-20:]):
+        number = "-" + number
+    counted = _COUNTED.search(before[-12:])
+    number = counted[0].strip() + " " + number if counted else number
+    changed = _CHANGES.match(behind)
+    return number + (changed[0] if changed else "")
