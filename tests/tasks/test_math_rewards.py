@@ -1,5 +1,8 @@
 """No utterance is paid for many answers at once, however it is put together."""
 
+from collections.abc import Iterable
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,24 +67,36 @@ def utterances(draw: st.DrawFn) -> str:
     return said
 
 
-@settings(max_examples=40, deadline=None)
+def paid(utterance: str, golds: Iterable[object]) -> list[str]:
+    """The golds for which an utterance is paid."""
+    pairs = [(str(gold), utterance) for gold in golds]
+    return [gold for (gold, _), verdict in zip(pairs, verify_math_many(pairs), strict=True) if verdict.correct]
+
+
+def most_paid(utterance: str) -> int:
+    r"""Answer keys leave percent signs out: "50%" is 50 and 0.5. The two sides of `\approx` count, and must agree."""
+    return 1 + ("%" in utterance or "approx" in utterance)
+
+
+@settings(max_examples=25, deadline=None)
 @given(utterances())
 def test_an_utterance_is_paid_for_one_answer(utterance: str) -> None:
-    verdicts = verify_math_many([(str(gold), utterance) for gold in range(101)])
-    paid = [gold for gold, verdict in enumerate(verdicts) if verdict.correct]
-    # Answer keys leave percent signs out: "50%" is 50 and 0.5. The two sides of \approx both count, and must agree.
-    both_forms = "%" in utterance or "approx" in utterance
-    assert len(paid) <= 1 + both_forms
+    assert len(paid(utterance, (0, 1, 2, 7, 12, 24, 36, 37, 49, 50, 99, 100))) <= most_paid(utterance)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(utterances())
+def test_an_utterance_is_paid_for_one_number_up_to_a_hundred(utterance: str) -> None:
+    assert len(paid(utterance, range(101))) <= most_paid(utterance)
 
 
 def test_a_text_that_holds_every_number_is_paid_for_one_at_most() -> None:
-    numbers = [str(number) for number in range(101)]
     joints = (" ", ", ", " or ", "\n", " = ", ". ", " \\approx ", "? ", "} \\boxed{", ". The answer is ", " / ", " | ")
     for joint in joints:
-        said = joint.join(numbers)
+        said = joint.join(str(number) for number in range(101))
         for utterance in (said, f"The answer is {said}.", f"\\boxed{{{said}}}", f"#### {said}", f"Answer: {said}"):
-            verdicts = verify_math_many([(gold, utterance) for gold in numbers])
-            assert sum(verdict.correct for verdict in verdicts) <= 1, utterance[:60]
+            assert len(paid(utterance, (0, 1, 37, 99, 100))) <= 1, utterance[:60]
 
 
 def test_an_answer_in_words_or_in_general_is_not_paid_for_numbers() -> None:

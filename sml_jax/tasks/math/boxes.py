@@ -85,6 +85,9 @@ def _is_denied(text: str, box: Box) -> bool:
     before = last_clause(text[max(0, box[0] - 300) : box[0]]).rstrip(" $([*_\\")
     if _DENIES_NEXT.search(before):
         return True
+    asked = re.match(r"[\s$)\]*\\]{0,8}\?", text[box[1] : box[1] + 20])
+    if asked and re.match(r"\W*(?:is|was|could|would|does|should|can|might)\b", before, re.IGNORECASE):
+        return True
     answer = _NAMES_ANSWER.search(before)
     return (answer is not None and tells_old_answer(before[: answer.start()])) or denied(text[box[1] : box[1] + 200])
 

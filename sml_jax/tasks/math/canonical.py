@@ -88,7 +88,8 @@ _WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-DF-HJ
 _UNIT_PRODUCT = re.compile(r"\bunit\s*(?:\\cdot|\\times|\*|/)\s*unit\b")
 _SPACING = re.compile(
     r"\\(?:left\s?\.|right\s?\.|strut|left|right|[bB]igg?[lr]?|displaystyle|textstyle|scriptstyle|"
-    r"(?:[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|bf|rm|it|sf|tt|bfseries|itshape)(?![A-Za-z])|"
+    r"(?:[lL]arge|LARGE|[hH]uge|normalsize|scriptsize|footnotesize|small|tiny|bf|rm|it|sf|tt|bfseries|"
+    r"itshape)(?![A-Za-z])|"
     r"quad|qquad|enspace|thinspace|[hv]?phantom\{[^{}]*\}|[hv]space\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
     r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
 )

@@ -12,7 +12,7 @@ _ATTEMPT_LABEL = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _OTHER_LABEL = re.compile(
-    r"\(([A-J])\)|(?<![\w'])([A-J])\)|(?:\b(?:or|and|not|no|else|maybe|perhaps|then|also)|"
+    r"\(([A-J])\)|(?<![\w'])([A-J])\)|(?:\b(?:or|and|not|no,?|else|maybe|perhaps|then|also)|"
     r"[,/&;]) ?\(?([A-J])(?![\w'=]| ?=)|\bbut \(?([A-J])\)?(?! (?:is|seems|looks) (?:not|wrong|too|incorrect|false)|"
     r" fails|\w)"
 )

@@ -109,6 +109,8 @@ _CONNECTIVES = re.compile(
     r"arrive|arrived|at|believe|think|say|that|it is|give|conclude|with|end up|ended up|came|come|up)\b[\s,:]*){0,8}",
     re.IGNORECASE,
 )
+_LABEL_ALONE = re.compile(r"\(?[A-J]\)?")
+_OTHER_LABEL = re.compile(r"\b(?:no|wait|actually|maybe|else|or|perhaps)\b\W{1,3}\(?[A-J]\b")
 _NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
 _CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
 # "30 was the answer to the previous question."
@@ -240,7 +242,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     ):
         return None
     if _CHANGED.search(whole) or (
-        marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:])
+        marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:], re.IGNORECASE)
     ):
         return None
     if not linked and not _ALONE.fullmatch(whole):

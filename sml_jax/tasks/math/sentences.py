@@ -56,14 +56,15 @@ _DENIED = re.compile(
     r"too (?:high|low|big|small|large|much|many|few|little))|"
     r"(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|"
     r"(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|"
-    r"look|seem)|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
+    r"look|seem)|(?:could|might|may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|"
+    r"(?:is|was|seems|"
     r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |"
     r"is )?not)\b",
     re.IGNORECASE,
 )
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
 _NOT_SAID = re.compile(
-    r"(?:\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
+    r"(?:\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
     r"going to be|simply|even))? ?[$]?$|"
     r"\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|"
     r"see|understand|mean|recall|think|"
@@ -73,7 +74,8 @@ _NOT_SAID = re.compile(
     r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|suppose|supposing|"
     r"assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|thought|said|guessed|"
     r"claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|"
-    r"mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states)|wrong to|wrongly|mistakenly|"
+    r"mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states|asks|wants|gives|mentions)|"
+    r"wrong to|wrongly|mistakenly|"
     r"incorrectly|instead of|rather than|(?:could|might|may)(?: also)? be)\b)",
     re.IGNORECASE,
 )
@@ -116,7 +118,9 @@ _CHANGES_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _MISHAP = re.compile(
-    r"\b(?:I (?:did|had|have|should)(?: not|n['\u2019]t)\b|(?:wrong|mistaken) (?:with|about|on|in|when|to)|left out|"
+    r"\b(?:should(?: not|n['\u2019]t)? have (?:us|add|subtract|multipli|divid|count|includ|taken|doubl|halv)|"
+    r"wrong (?:number|value|operation)|I (?:did|had|have|should)(?: not|n['\u2019]t)\b|(?:wrong|mistaken) (?:with|"
+    r"about|on|in|when|to)|left out|"
     r"leaving out|skipped|mistakes?|errors?|forgot|"
     r"forgotten|confused|misread|misunderstood|overlooked|wrongly|incorrectly|"
     r"(?:on|in|at|see) (?:line|step|part|problem|question|equation) [0-9])",
@@ -126,7 +130,8 @@ _REMARK = re.compile(
     r"(?:I|I['\u2019](?:m|ve|ll|d)|my|this|that|it|that['\u2019]s|it['\u2019]s|sorry|thanks?|great|good|nice|hope|"
     r"hopefully|let me know|"
     r"feel free|please let|if you|oh|ok|okay|done|yes|yay|you|you['\u2019]re|your|we|math|what a|fun|cool|awesome|"
-    r"now I (?:see|understand|get it|know)|I understand|hooray|problem solved|best|cheers|have a|simple|easy|"
+    r"now it|it all|ask me|ask if|now I (?:see|understand|get it|know)|I understand|hooray|problem solved|best|"
+    r"cheers|have a|simple|easy|"
     r"and that['\u2019]s|there you|here you|wow|all done)\b",
     re.IGNORECASE,
 )
@@ -165,7 +170,8 @@ _ASKS_APPROVAL = re.compile(
     r"further )?questions|"
     r"(?:can|could|would|will) you (?:please )?(?:check|confirm|verify|tell me (?:if|whether)|agree|like|let me know)|"
     r"how(?:'s| is| was| about) (?:that|this|it)$|how did I do|did I|would you like|isn['\u2019]t (?:it|that)|"
-    r"makes? sense|what (?:is|was|did you get as) your (?:result|answer|solution)|"
+    r"any (?:feedback|thoughts|comments|advice)|makes? sense|what (?:is|was|did you get as) your (?:result|answer|"
+    r"solution)|"
     r"do you|does (?:that|this|it)|shall (?:I|we)|what['\u2019]s next|what is next|are you|(?:what|anything)(?: else)? "
     r"(?:should|can|shall) (?:I|we) do next|(?:can|could|shall) (?:we|I) (?:do|try|have|get) (?:another|the next|more)|"
     r"how about you|what about you|what did you get|is there (?:another|a better|an easier) way)",

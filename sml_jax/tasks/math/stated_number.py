@@ -105,6 +105,7 @@ _SUPPOSES = re.compile(
 _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
 )
+_BEFORE_NOW = re.compile(r"(?: [a-z]{2,12}){0,2} (?:before|earlier|last time|at first)$", re.IGNORECASE)
 _TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
 _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?:[a-z]{2,8} )?$")
 _IN_QUESTION = re.compile(
@@ -113,7 +114,10 @@ _IN_QUESTION = re.compile(
 _OPERATOR_BEFORE = re.compile(r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$")
 # A sentence that tells a mistake and what comes out without it.
 _MENDED = re.compile(r"[=:]|\b(?:so|should be|now|gives?|(?:I|we) (?:now |then )?(?:get|got|find|obtain))\b")
-_EMPHASISED = re.compile(r"(?<![\w*)] )(?<![\w*)])\*([^*\n]{1,40})\*(?![\w*(])|(?<=[a-z] )\*([^*\n]{1,40})\*(?![\w*(])")
+_EMPHASISED = re.compile(
+    r"(?<![\w*)] )(?<![\w*)])\*([^*\n]{1,40})\*(?![\w*(])|(?<=[a-z] )\*([^*\n]{1,40})\*(?![\w*(])|"
+    r"(?<!\w)__([^_\n]{1,40})__(?!\w)"
+)
 # "He earns 18 dollars in 1 day", ".. by 5 pm", "She has 15 left if she gives 3 away": when that is so.
 _CIRCUMSTANCE = re.compile(
     r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|"
@@ -134,8 +138,9 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     """
     raw = sentence.strip(" \t\r\n").replace("\\$", "$")
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
-    sentence = _EMPHASISED.sub(lambda emphasised: emphasised[1] or emphasised[2], sentence)
+    sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
     sentence = re.sub(r"=+>|-+>|[\u2192\u21d2]", " = ", sentence).strip()
+    sentence = re.sub(r" \((?:old|previous|previously|was|not|instead|before|earlier)\b[^()]{0,60}\)?$", "", sentence)
     sentence = _CIRCUMSTANCE.sub(r"\1", sentence)
     sentence = _CONTRAST.sub("", re.sub(r"^#{1,3} ", "", sentence))
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
@@ -180,6 +185,8 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         return False
     calculated = _CALCULATED.search(before[-20:]) is not None
     if (NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:])) or _IN_QUESTION.search(before):
+        return False
+    if _BEFORE_NOW.match(behind) and re.search(r"\b(?:I|we)\b", before, re.IGNORECASE):
         return False
     if not calculated and _TWO_COUNTS.search(before[-80:]):
         return False
