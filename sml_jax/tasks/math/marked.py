@@ -233,6 +233,8 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         sentence = statement
     whole = plain(sentence)
     answer = without_aside(whole)
+    if _LABEL_ALONE.fullmatch(answer) and _OTHER_LABEL.search(whole, len(answer)):
+        answer = whole  # "C - no, D"
     value = _NUMBER_AHEAD.match(answer)
     if (
         not answer

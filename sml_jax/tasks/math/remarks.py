@@ -53,7 +53,7 @@ def without_aside(text: str) -> str:
 def plain(text: str) -> str:
     """A text without the signs that emphasise it or stand around it."""
     text = re.sub(r"(?:\s!|!!)[!\s]*$", "", _EMPHASIS.sub(r"\2", text).strip(" *_\t\n"))
-    if text.count("]") == 1 and text.endswith("]") and not re.search(r"[(\[,;]", text):
+    if text.count("]") == 1 and text.endswith("]") and not text.endswith("\\]") and not re.search(r"[(\[,;]", text):
         text = text[:-1].rstrip()
     around = _AROUND.match(text)
     return next(filter(None, around.groups())) + text[around.end() :] if around else text.strip(_ORNAMENTS)

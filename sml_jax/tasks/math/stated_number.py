@@ -123,6 +123,7 @@ _CIRCUMSTANCE = re.compile(
     r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|"
     r"(?:by|at|before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|"
     r"after) the end of [^.;:=]{1,60}|"
+    r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5}|"
     r"(?:if|when|after|because|since|once) (?:(?:s?he|it|they|the|[A-Z][a-z]+) |[a-z]{3,12}ing )[^.;:=]{1,100})$"
 )
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
@@ -189,6 +190,8 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if _BEFORE_NOW.match(behind) and re.search(r"\b(?:I|we)\b", before, re.IGNORECASE):
         return False
     if not calculated and _TWO_COUNTS.search(before[-80:]):
+        return False
+    if re.search(r"(?:%|percent) of [$]?$", before[-14:]) and not calculated:  # "34% of 20" is still to be worked out
         return False
     if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
         return False
