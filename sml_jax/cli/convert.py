@@ -1,4 +1,4 @@
-"""`sml-jax convert`: a Hugging Face folder to a model folder of ours, and back."""
+"""`sml-jax convert`: a Hugging Face folder or a GGUF file to a model folder of ours, and back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Converts a model. What --from holds says which way:
 
-  a Hugging Face folder (config.json, safetensors files) becomes a model folder of ours (model.json, params/);
+  a Hugging Face folder (config.json, safetensors files) or a GGUF file becomes a model folder of ours (model.json,
+  params/);
   a model folder of ours, or a finished run's folder, becomes a Hugging Face folder that transformers loads.
 
-The tokenizer's files and generation_config.json are copied along. Nothing is downloaded."""
+The tokenizer's files and generation_config.json are copied along; of a GGUF file, they are written from it, its chat
+template too. Nothing is downloaded."""
 
 _FLAGS = {
-    "from": ("DIR", "the model: a Hugging Face folder, a model folder or a finished run's folder"),
+    "from": ("PATH", "the model: a Hugging Face folder, a GGUF file, a model folder or a finished run's folder"),
     "to": ("DIR", "the folder to write; it appears whole or not at all"),
     "dtype": ("TYPE", "of the weights written: float32 or bfloat16 (default: as they are)"),
     "family": (
@@ -61,51 +63,50 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"--tokenizer_from: {tokenizer_folder} is no folder with a tokenizer's files: give the model's, or none"
         )
-    if form == "hugging-face" and "family" in flags:
+    if form != "sml-jax" and "family" in flags:
         raise UserError(
-            "--family says which Hugging Face folder to write, but --from is such a folder, so that one of ours is "
+            "--family says which Hugging Face folder to write, but --from is no model folder of ours, so that one is "
             "written: leave --family out"
         )
     if flags.get("family", "llama") not in FAMILIES:
         raise UserError(f"--family is {flags['family']!r}; it takes {', '.join(sorted(FAMILIES))}")
     dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
     check_free(target, overwrite=overwrite)
-    _check_tokenizer(tokenizer_folder, source, form)
+    _check_tokenizer(tokenizer_folder, source)
     with _progress(f"converting {source.name}") as progress:
-        if form == "hugging-face":
-            _from_hugging_face(source, target, dtype, tokenizer_folder, overwrite, progress)
+        if form != "sml-jax":
+            _to_ours(source, target, dtype, tokenizer_folder, overwrite, progress)
         else:
             _to_hugging_face(source, target, dtype, flags.get("family"), tokenizer_folder, overwrite, progress)
-    description = "a model folder of sml-jax" if form == "hugging-face" else "a Hugging Face folder"
+    description = "a Hugging Face folder" if form == "sml-jax" else "a model folder of sml-jax"
     print(f"{target}: {description}")
     return 0
 
 
-def _check_tokenizer(folder: Path, source: Path, form: str) -> None:
+def _check_tokenizer(folder: Path, source: Path) -> None:
     """Loads the tokenizer that will be copied, if there is one: a folder with one that does not work is of no use.
 
     Args:
-      folder: the folder that it is copied from.
-      source: the model's folder. form: the form in which the model is stored.
+      folder: the folder that it is copied from, or the GGUF file that it is made of.
+      source: the model's folder or file.
 
     Raises:
       UserError: the tokenizer does not work, or has more tokens than the model.
     """
-    from sml_jax.models.hf.checkpoint import read_config
-    from sml_jax.models.hf.config import config_from_hf
-    from sml_jax.models.hf.load import read_hf_config
+    from sml_jax.common.gguf_file import is_gguf
+    from sml_jax.models.hf.checkpoint import read_model_config
     from sml_jax.models.hf.save import text_files
     from sml_jax.text.huggingface import load_tokenizer
     from sml_jax.text.tokenizer_json import has_model
 
-    names = {file.name for file in text_files(folder)}
+    names = {"tokenizer.json"} if is_gguf(folder) else {file.name for file in text_files(folder)}
     # A stand-in without a model is copied like any other file: there is nothing in it to try.
-    if "tokenizer.json" in names and not has_model(folder / "tokenizer.json"):
+    if "tokenizer.json" in names and folder.is_dir() and not has_model(folder / "tokenizer.json"):
         return
     if not names & {"tokenizer.json", "tokenizer.model"}:
         return
     tokenizer = load_tokenizer(folder)
-    config = config_from_hf(read_hf_config(source)) if form == "hugging-face" else read_config(source)
+    config = read_model_config(source)
     # Families round their embedding up, so there may be fewer tokens than rows.
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
@@ -114,7 +115,7 @@ def _check_tokenizer(folder: Path, source: Path, form: str) -> None:
         )
 
 
-def _from_hugging_face(
+def _to_ours(
     source: Path,
     target: Path,
     dtype: str | None,
@@ -122,16 +123,21 @@ def _from_hugging_face(
     overwrite: bool,
     progress: ReportProgress,
 ) -> None:
-    """Writes a Hugging Face model as a model folder of ours."""
+    """Writes a Hugging Face folder or a GGUF file as a model folder of ours."""
+    from sml_jax.common.gguf_file import is_gguf
     from sml_jax.models.hf.checkpoint import load_model, save_model
     from sml_jax.models.hf.new_folder import folder_at_once
     from sml_jax.models.hf.save import copy_text_files
+    from sml_jax.text.gguf_tokenizer import write_gguf_texts
 
     overrides = {} if dtype is None else {"dtype": dtype, "param_dtype": dtype}
     model, params = load_model(source, overrides=overrides, progress=progress)
     # The folder appears whole or not at all, also if this program is killed.
     with folder_at_once(target, overwrite=overwrite) as folder:
-        copy_text_files(tokenizer_folder, folder)
+        if is_gguf(tokenizer_folder):
+            write_gguf_texts(tokenizer_folder, folder)
+        else:
+            copy_text_files(tokenizer_folder, folder)
         save_model(folder, model.config, params)
 
 

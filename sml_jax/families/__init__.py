@@ -4,8 +4,15 @@ A family's file says its shape, how its config.json and weights are written, and
 them. Nothing here imports models or text, which both read from here.
 """
 
-from sml_jax.families.family import ChatTemplate, ConfigFormat, Family, Wrapper
-from sml_jax.families.registry import CHAT_TEMPLATES, FAMILIES, chat_name_of_model_type, family_named, wrapper_of
+from sml_jax.families.family import ChatTemplate, ConfigFormat, Family, GGUFFormat, Wrapper
+from sml_jax.families.registry import (
+    CHAT_TEMPLATES,
+    FAMILIES,
+    chat_name_of_model_type,
+    family_named,
+    family_of_gguf,
+    wrapper_of,
+)
 
 __all__ = [
     "CHAT_TEMPLATES",
@@ -13,8 +20,10 @@ __all__ = [
     "ChatTemplate",
     "ConfigFormat",
     "Family",
+    "GGUFFormat",
     "Wrapper",
     "chat_name_of_model_type",
     "family_named",
+    "family_of_gguf",
     "wrapper_of",
 ]

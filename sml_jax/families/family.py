@@ -116,6 +116,25 @@ class ConfigFormat:
 
 
 @dataclass(frozen=True)
+class GGUFFormat:
+    """How llama.cpp writes a family's models as GGUF files.
+
+    Source: https://github.com/ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp.
+
+    Attributes:
+      architecture: its name in `general.architecture`, which is also the prefix of its settings.
+      interleaved_rotary: whether the two halves of a head that rotate together are stored alternately in the query and
+        key projections, one number of the one, then one of the other.
+      width_scaled_layers: models with so many layers, the family's 27B, divide attention scores by the root of
+        embed_dim / heads in place of head_dim; no setting of the file says so. None if the family has no such model.
+    """
+
+    architecture: str
+    interleaved_rotary: bool = False
+    width_scaled_layers: int | None = None
+
+
+@dataclass(frozen=True)
 class Wrapper:
     """A larger model that contains a language model of the family and other parts, such as a vision tower.
 
@@ -147,6 +166,7 @@ class Family:
       config: how config.json is written.
       tensors: our name of each parameter -> the tensor's name in files, see `LLAMA_TENSORS`.
       wrapper: a larger model that may contain a model of this family; None if there is none.
+      gguf: how its GGUF files are written; None if llama.cpp has no such family.
     """
 
     model_type: str
@@ -156,3 +176,4 @@ class Family:
     config: ConfigFormat = ConfigFormat()
     tensors: Mapping[str, str] = field(default_factory=lambda: LLAMA_TENSORS)
     wrapper: Wrapper | None = None
+    gguf: GGUFFormat | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sml_jax.families.family import LLAMA_TENSORS, PLAIN_TRAITS, ChatTemplate, ConfigFormat, Family
+from sml_jax.families.family import LLAMA_TENSORS, PLAIN_TRAITS, ChatTemplate, ConfigFormat, Family, GGUFFormat
 
 TRAITS = {
     **PLAIN_TRAITS,
@@ -54,4 +54,5 @@ FAMILY = Family(
         period=2,
     ),
     tensors=TENSORS,
+    gguf=GGUFFormat("gemma2", width_scaled_layers=46),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sml_jax.families.family import ConfigFormat, Family, Wrapper
+from sml_jax.families.family import ConfigFormat, Family, GGUFFormat, Wrapper
 from sml_jax.families.gemma2 import CHAT, TENSORS, TRAITS
 
 FAMILY = Family(
@@ -55,4 +55,5 @@ FAMILY = Family(
             "model.multi_modal_projector.",
         ),
     ),
+    gguf=GGUFFormat("gemma3", width_scaled_layers=62),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sml_jax.families.family import PLAIN_TRAITS, ChatTemplate, ConfigFormat, Family
+from sml_jax.families.family import PLAIN_TRAITS, ChatTemplate, ConfigFormat, Family, GGUFFormat
 
 # https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct, chat_template;
 # https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1
@@ -22,4 +22,5 @@ FAMILY = Family(
     traits=PLAIN_TRAITS,
     chat=CHAT,
     config=ConfigFormat(false_fields=("attention_bias", "mlp_bias")),
+    gguf=GGUFFormat("llama", interleaved_rotary=True),
 )

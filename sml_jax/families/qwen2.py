@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sml_jax.families.chatml import CHATML
-from sml_jax.families.family import PLAIN_TRAITS, ConfigFormat, Family
+from sml_jax.families.family import PLAIN_TRAITS, ConfigFormat, Family, GGUFFormat
 
 # https://huggingface.co/Qwen/Qwen2.5-7B-Instruct, chat_template
 CHAT = dataclasses.replace(
@@ -21,4 +21,5 @@ FAMILY = Family(
     chat=CHAT,
     # Its attention biases are part of the shape (`qkv_bias`), so no field says that there are none.
     config=ConfigFormat(defaults={"max_window_layers": 28}, sliding="upper", false_fields=()),
+    gguf=GGUFFormat("qwen2"),
 )

@@ -46,6 +46,12 @@ def wrapper_of(model_type: object) -> tuple[Family, Wrapper] | None:
     return None
 
 
+def family_of_gguf(architecture: str) -> Family | None:
+    """The family whose GGUF files give this `general.architecture`; None if there is none."""
+    families = (family for family in FAMILIES.values() if family.gguf and family.gguf.architecture == architecture)
+    return next(families, None)
+
+
 def chat_name_of_model_type(model_type: object) -> str | None:
     """The name of the chat template (key of `CHAT_TEMPLATES`) of models with this `model_type`; None if unknown.
 

@@ -13,9 +13,7 @@ from jax.sharding import Mesh
 from sml_jax.common.errors import UserError
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig, canonical, run_settings
 from sml_jax.models.decoder import Decoder, init_params
-from sml_jax.models.hf.checkpoint import find_model, load_model, read_config, with_overrides
-from sml_jax.models.hf.config import config_from_hf
-from sml_jax.models.hf.load import read_hf_config
+from sml_jax.models.hf.checkpoint import load_model, read_model_config, with_overrides
 from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import add_lora
 from sml_jax.text.tokenizer import Tokenizer
@@ -26,8 +24,8 @@ class Pretrained:
     """A model on disk.
 
     Attributes:
-      path: a model folder, a Hugging Face folder, a finished run's folder, or the name of a model that ships with the
-        package.
+      path: a model folder, a Hugging Face folder, a GGUF file, a finished run's folder, or the name of a model that
+        ships with the package.
       config: the shape that the model must have (`gin/models`); its settings of computation (see `overrides`) are then
         used too. None accepts whatever is at `path`.
       overrides: settings of computation to change: attention, dtype, param_dtype, max_length, remat, scan_unroll.
@@ -76,12 +74,7 @@ class Pretrained:
           UserError: there is no such model, or it has another shape than `config`.
         """
         # A shape that the recipe gives needs no file: `sml-jax plan` works without the weights.
-        if self.config is not None:
-            config = self.config
-        else:
-            folder, form = find_model(self.path)
-            is_hf = form == "hugging-face"
-            config = config_from_hf(read_hf_config(folder)) if is_hf else read_config(folder)
+        config = read_model_config(self.path) if self.config is None else self.config
         return dataclasses.replace(with_overrides(config, self.overrides), lora=self.lora)
 
 

@@ -13,6 +13,7 @@ from sml_jax.dialogue.framing import Framing, MessageFraming
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.text.chat import simple_format
 from sml_jax.text.families import family_of, message_format
+from sml_jax.text.gguf_tokenizer import folder_of_texts
 from sml_jax.text.huggingface import load_tokenizer
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import SentencePieceTokenizer
@@ -58,7 +59,7 @@ class FamilyChat:
     """The chat template of a model family, with prompts around the texts.
 
     Attributes:
-      tokenizer: a model folder, or a tokenizer.json or .model file.
+      tokenizer: a model folder, a tokenizer.json or .model file, or a GGUF file.
       family: whose template, see `sml_jax.text.families`; None reads it from the folder's config.json.
       thinking: whether a model that can think before it answers (Qwen 3) does so.
       prompts: of the training dialogues; a suite may have other ones.
@@ -91,9 +92,9 @@ class FamilyChat:
         """The family's template over the tokenizer; read once."""
         # The family is told from the config.json beside the tokenizer.
         path = user_path(self.tokenizer)
-        folder = path if path.is_dir() else path.parent
         tokenizer = load_tokenizer(path)
-        return message_format(self.family or family_of(folder), tokenizer, folder, self.thinking)
+        with folder_of_texts(path) as folder:
+            return message_format(self.family or family_of(folder), tokenizer, folder, self.thinking)
 
 
 Chat = RoleChat | FamilyChat

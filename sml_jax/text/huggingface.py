@@ -1,4 +1,4 @@
-"""Tokenizers from Hugging Face folders: `tokenizer.json`, read by the `tokenizers` library alone."""
+"""Tokenizers from Hugging Face folders and GGUF files, which the `tokenizers` library alone reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import tokenizers
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present
+from sml_jax.common.gguf_file import is_gguf, read_gguf
 from sml_jax.common.paths import user_path
+from sml_jax.text.gguf_tokenizer import tokenizer_spec
 from sml_jax.text.growth import check_token_count
 from sml_jax.text.tokenizer import (
     SPACE_MARK,
@@ -33,7 +35,7 @@ _DECODED_TOKENS = 4096
 
 
 class HuggingFaceTokenizer:
-    """A `tokenizer.json` file: BPE (byte-level, or with byte fallback) or Unigram.
+    """A `tokenizer.json` file, or the tokenizer of a GGUF file: BPE (byte-level, or with byte fallback) or Unigram.
 
     Control tokens are the added tokens that are special or markers (Qwen's `<think>`, Gemma's `<unused7>`), the unknown
     token, and ids without a token. A text that spells one is cut into ordinary pieces.
@@ -56,7 +58,7 @@ class HuggingFaceTokenizer:
         self.path = Path(path)
         if not is_present(self.path):
             raise UserError(f"no tokenizer at {self.path}: give the path of a tokenizer.json file")
-        spec = read_spec(self.path)
+        spec = tokenizer_spec(read_gguf(self.path)) if is_gguf(self.path) else read_spec(self.path)
         # The library raises bare exceptions, and panics, on files that are valid JSON but no tokenizer.
         with self._as_user_errors():
             spec = plain(spec, self.path)
@@ -196,8 +198,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Loads the tokenizer of a model.
 
     Args:
-      path: a `tokenizer.json` file, a SentencePiece `.model` file, or a folder with one of them. Where a folder has
-        both, the `tokenizer.json` is loaded.
+      path: a `tokenizer.json` file, a SentencePiece `.model` file, a GGUF file, or a folder with one of the first two.
+        Where a folder has both, the `tokenizer.json` is loaded.
 
     Raises:
       UserError: there is no tokenizer, or it cannot be read.
@@ -207,7 +209,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise UserError(f"no tokenizer at {path}: give a tokenizer.json, a SentencePiece .model file, or their folder")
     if path.is_dir():
         path = _tokenizer_file(path)
-    return HuggingFaceTokenizer(path) if path.suffix == ".json" else SentencePieceTokenizer(path, dummy_prefix=False)
+    is_described = path.suffix == ".json" or is_gguf(path)
+    return HuggingFaceTokenizer(path) if is_described else SentencePieceTokenizer(path, dummy_prefix=False)
 
 
 def _tokenizer_file(folder: Path) -> Path:

@@ -23,13 +23,9 @@ _MAX_BYTES, _MAX_BRACKETS, _MAX_TEXTS = 64 << 20, 3_000_000, 3_000_000
 # https://huggingface.co/Qwen/Qwen3-8B, meta-llama/Llama-3.1-8B and openai-community/gpt2, tokenizer.json
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_USUAL_PATTERNS = frozenset(
-    {
-        _CONTRACTIONS + _WORDS % "",
-        _CONTRACTIONS + _WORDS % "{1,3}",
-        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    }
-)
+QWEN_PATTERN, LLAMA3_PATTERN = _CONTRACTIONS + _WORDS % "", _CONTRACTIONS + _WORDS % "{1,3}"
+_GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_USUAL_PATTERNS = frozenset({QWEN_PATTERN, LLAMA3_PATTERN, _GPT2_PATTERN})
 # Parts by their `type` that can neither make a text much longer nor take long over it, whatever their settings.
 _USUAL_PARTS = frozenset({"NFC", "NFD", "NFKC", "NFKD", "ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Digits"})
 # Each part may make a text a few times longer, so there may not be many of them.

@@ -1,4 +1,4 @@
-"""Loading and saving models: our own folders (`model.json` and an Orbax folder `params`), and Hugging Face folders."""
+"""Loading and saving models: our own folders (`model.json` and an Orbax folder `params`), those of others, and GGUF."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from jax.sharding import Mesh, Sharding
 from sml_jax.common.assets import SHIPPED_MODELS
 from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present, read_bytes
+from sml_jax.common.gguf_file import GGUFFile, is_gguf, read_gguf
 from sml_jax.common.paths import user_path
 from sml_jax.families import wrapper_of
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.config import config_from_hf, stored_dtype
-from sml_jax.models.hf.load import Progress, is_hf_folder, language_tensors, load_hf_params, read_hf_config
+from sml_jax.models.hf.gguf_config import gguf_config, gguf_family
+from sml_jax.models.hf.gguf_weights import gguf_weights
+from sml_jax.models.hf.load import (
+    Progress,
+    is_hf_folder,
+    language_tensors,
+    load_hf_params,
+    load_params,
+    read_hf_config,
+)
 from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
 from sml_jax.sharding import host_readable
 
@@ -44,19 +54,25 @@ def save_model(path: str | Path, config: DecoderConfig, params: dict[str, Any]) 
         (folder / "model.json").write_text(config.to_json() + "\n")
 
 
-def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face"]]:
-    """Finds the folder that holds a model's files, and the form in which they are stored.
+Form = Literal["sml-jax", "hugging-face", "gguf"]
+"""How a model is stored: our own folder, a Hugging Face folder, or a GGUF file."""
+
+
+def find_model(path: str | Path) -> tuple[Path, Form]:
+    """Finds the folder or file that holds a model, and the form in which it is stored.
 
     Args:
       path: see `load_model`.
 
     Returns:
-      The folder that holds the model's files, and "sml-jax" or "hugging-face".
+      The folder that holds the model's files, or the GGUF file; and its form.
 
     Raises:
       UserError: there is no model at `path`.
     """
     folder = (SHIPPED_MODELS.get(str(path)) or user_path(path)).absolute()
+    if is_gguf(folder):
+        return folder, "gguf"
     # A finished run keeps its final model in a folder of its own.
     for candidate_folder in (folder, folder / "checkpoints" / "final"):
         if is_present(candidate_folder / "model.json"):
@@ -70,7 +86,7 @@ def find_model(path: str | Path) -> tuple[Path, Literal["sml-jax", "hugging-face
         )
     raise UserError(
         f"no model at {folder}: give a folder that holds model.json and params/, a finished run's folder, a Hugging "
-        f"Face folder (config.json and safetensors files), or one of {sorted(SHIPPED_MODELS)}"
+        f"Face folder (config.json and safetensors files), a .gguf file, or one of {sorted(SHIPPED_MODELS)}"
     )
 
 
@@ -85,13 +101,14 @@ def load_model(
 
     Args:
       path: a folder that `save_model` wrote, a finished run's folder (its final model is read), a Hugging Face folder
-        (`config.json` and safetensors files of Gemma 2 or 3, Llama 3, Qwen 2.5 or 3), or the name of a model that ships
-        with the package: "pocket".
+        (`config.json` and safetensors files of Gemma 2 or 3, Llama 3, Qwen 2.5 or 3), a GGUF file of one of these, or
+        the name of a model that ships with the package: "pocket".
       mesh: the devices to load the parameters onto; None for the first device. Tensors are read one by one, so host
         memory holds no more than the largest of them and some 200 MB.
       overrides: new values for fields of the configuration. Only fields that do not change the computed function may
         be named: attention, dtype, param_dtype, max_length, remat, scan_unroll.
-      progress: called after each tensor of a Hugging Face folder with the number of tensors done and their total.
+      progress: called after each tensor of a Hugging Face folder or a GGUF file with the number of tensors done and
+        their total.
 
     Returns:
       The model and its parameters: `model.apply(params, tokens)` gives float32 logits [batch, time, vocab].
@@ -104,6 +121,8 @@ def load_model(
     folder, form = find_model(path)
     if form == "hugging-face":
         return _load_hf(folder, mesh, overrides or {}, progress)
+    if form == "gguf":
+        return _load_gguf(folder, mesh, overrides or {}, progress)
     # The shape first: it says which arrays there must be.
     model = Decoder(with_overrides(read_config(folder), overrides or {}))
     _check_files(folder / "params")
@@ -200,6 +219,23 @@ def _check_params(folder: Path, stored: Any, expected: Any) -> None:
         )
 
 
+def read_model_config(path: str | Path) -> DecoderConfig:
+    """The configuration of a model on disk, read without its weights.
+
+    Args:
+      path: see `load_model`.
+
+    Raises:
+      UserError: there is no model at `path`, or it is not supported.
+    """
+    folder, form = find_model(path)
+    if form == "gguf":
+        return _gguf_model_config(read_gguf(folder))
+    if form == "hugging-face":
+        return config_from_hf(read_hf_config(folder))
+    return read_config(folder)
+
+
 def with_overrides(config: DecoderConfig, overrides: Mapping[str, Any]) -> DecoderConfig:
     """A copy of a configuration with other values for fields that say how a model is run, not what it computes.
 
@@ -239,3 +275,22 @@ def _load_hf(
         config = dataclasses.replace(config, dtype=dtype, param_dtype=dtype)
     model = Decoder(with_overrides(config, overrides))
     return model, load_hf_params(folder, model, mesh, ignored_prefixes, progress=progress)
+
+
+def _load_gguf(
+    path: Path, mesh: Mesh | None, overrides: Mapping[str, Any], progress: Progress | None
+) -> tuple[Decoder, dict[str, Any]]:
+    """Loads a GGUF file."""
+    file = read_gguf(path)
+    model = Decoder(with_overrides(_gguf_model_config(file), overrides))
+    tensors = gguf_weights(file, gguf_family(file), model.config)
+    return model, load_params(path, tensors, model, mesh, progress=progress)
+
+
+def _gguf_model_config(file: GGUFFile) -> DecoderConfig:
+    """The configuration of the model in a GGUF file."""
+    values = gguf_config(file)
+    try:
+        return config_from_hf(values)
+    except UserError as error:
+        raise file.error(f"its settings, as fields of a config.json, are not supported: {error}") from error

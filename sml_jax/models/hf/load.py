@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sml_jax.common.files import is_present, read_json_object
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.finite import all_finite
 from sml_jax.models.hf.names import Placement, placements
-from sml_jax.models.hf.safetensors_io import StoredTensor, check_tensors, stored_tensors
+from sml_jax.models.hf.safetensors_io import StoredTensor, TensorOnDisk, check_tensors, stored_tensors
 from sml_jax.models.hf.weight_files import INDEX, SINGLE
 from sml_jax.models.layout import sharded_param_shapes
 
@@ -97,14 +97,40 @@ def load_hf_params(
 ) -> dict[str, Any]:
     """Reads the weights of a Hugging Face folder into a decoder's parameters, as arrays on a mesh.
 
+    Args:
+      folder: a folder with safetensors files.
+      model: the decoder that the weights belong to.
+      mesh: the devices; None for the first device.
+      ignored: prefixes of tensors that are left out, see `language_tensors`.
+      progress: called after each tensor with the number of tensors done and their total.
+
+    Returns:
+      The parameters, `{"params": ...}`.
+
+    Raises:
+      UserError: see `load_params`.
+    """
+    return load_params(folder, language_tensors(folder, ignored), model, mesh, progress=progress)
+
+
+def load_params(
+    source: Path,
+    tensors: Mapping[str, TensorOnDisk],
+    model: Decoder,
+    mesh: Mesh | None,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Reads tensors into a decoder's parameters, as arrays on a mesh.
+
     Host memory holds no more than the largest tensor, in its parameter's dtype, and some 200 MB. On a CPU the arrays
     themselves are in host memory too.
 
     Args:
-      folder: a folder with safetensors files.
+      source: the folder or file of the tensors, for errors.
+      tensors: all of its tensors by the names that a Hugging Face folder gives them.
       model: the decoder that the weights belong to. They are cast to its `param_dtype`; norms are always float32.
       mesh: the devices; None for the first device.
-      ignored: prefixes of tensors that are left out, see `language_tensors`.
       progress: called after each tensor with the number of tensors done and their total.
 
     Returns:
@@ -114,12 +140,11 @@ def load_hf_params(
       UserError: tensors are missing, surplus, misshapen, of a dtype that is not supported, or hold numbers that are
         not finite; the error names them.
     """
-    tensors = language_tensors(folder, ignored)
     placement_of, layers = placements(model.config), model.config.layers
     expected = {name: place.stored_shape for place in placement_of.values() for name in place.names(layers)}
     # Some tied models store the output layer too. It is not read, but must equal the embedding.
     tied = model.config.tied_embeddings
-    check_tensors(folder, tensors, expected, ["lm_head.weight"] if tied else [])
+    check_tensors(source, tensors, expected, ["lm_head.weight"] if tied else [])
     if tied and "lm_head.weight" in tensors:
         _check_tied(tensors["lm_head.weight"], tensors["model.embed_tokens.weight"])
 
@@ -154,7 +179,7 @@ def _plain_name(name: str) -> str:
 
 
 def _load(
-    place: Placement, tensors: list[StoredTensor], target: jax.ShapeDtypeStruct, tell: Callable[[int], None]
+    place: Placement, tensors: list[TensorOnDisk], target: jax.ShapeDtypeStruct, tell: Callable[[int], None]
 ) -> jax.Array:
     """Reads one parameter. A stacked one is filled layer by layer on the devices, so the host never holds all of it."""
     sharding: Any = target.sharding
@@ -190,7 +215,7 @@ def _compiled_put_layer(sharding: Sharding) -> Any:
     return jax.jit(_put_layer, donate_argnums=0, out_shardings=sharding)
 
 
-def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding) -> jax.Array:
+def _read(place: Placement, tensor: TensorOnDisk, dtype: Any, sharding: Sharding) -> jax.Array:
     """Reads one tensor into an array.
 
     Each process reads only the blocks that its own devices hold, and a block that several devices hold only once.
@@ -217,7 +242,7 @@ def _read(place: Placement, tensor: StoredTensor, dtype: Any, sharding: Sharding
     return jax.make_array_from_callback(place.shape, sharding, read_block)
 
 
-def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
+def _check_tied(head: TensorOnDisk, embedding: TensorOnDisk) -> None:
     """Checks that a stored output layer equals the embedding that it is tied to."""
     full_block = tuple(slice(0, size) for size in embedding.shape)
     is_same = head.shape == embedding.shape
@@ -234,9 +259,9 @@ def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
         )
 
 
-def _not_finite(tensor: StoredTensor, dtype: np.dtype) -> UserError:
+def _not_finite(tensor: TensorOnDisk, dtype: np.dtype) -> UserError:
     """The error for a tensor with numbers that are not finite in this type."""
     return UserError(
         f"{tensor.file}: {tensor.name} holds numbers that are not finite (NaN, infinity, or too large for "
-        f"{dtype.name}): fetch the folder again, or use another checkpoint of this model"
+        f"{dtype.name}): fetch it again, or use another checkpoint of this model"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,30 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # Bytes that are read at once. A file is mapped into memory only for that long, so its pages do not count as memory of
 # this process.
 _READ_BYTES = 64 << 20
+
+
+@runtime_checkable
+class TensorOnDisk(Protocol):
+    """A tensor of which only the header was read: `StoredTensor`, or `gguf_weights.GGUFWeight`."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the file."""
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> str:
+        """ "float32", "bfloat16" or "float16", or the file's name for a type that is not supported."""
+
+    def rows(self, block: tuple[slice, ...]) -> Iterator[tuple[slice, np.ndarray]]:
+        """See `StoredTensor.rows`."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +113,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 
 def check_tensors(
-    folder: Path, found: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], optional: Iterable[str]
+    source: Path, found: Mapping[str, TensorOnDisk], expected: Mapping[str, tuple[int, ...]], optional: Iterable[str]
 ) -> None:
-    """Checks that a folder holds the tensors that a model needs and no others.
+    """Checks that a folder, or a GGUF file, holds the tensors that a model needs and no others.
 
     Args:
-      folder: the folder, for errors.
-      found: the folder's tensors, by the names that the model uses.
+      source: the folder or file, for errors.
+      found: its tensors, by the names that the model uses.
       expected: the shape of each tensor that the model needs, by name.
-      optional: names of tensors that the folder may hold in addition.
+      optional: names of tensors that it may hold in addition.
 
     Raises:
       UserError: tensors are missing, surplus, of another shape or of a dtype that is not supported; the error names
@@ -115,19 +139,23 @@ def check_tensors(
         for name in expected
         if name in found and found[name].dtype not in _DTYPES.values()
     ]
+    # A GGUF file describes itself.
+    is_folder = source.is_dir()
+    description, all_of_it = ("config.json", "the whole folder") if is_folder else ("the header", "the file")
     problems = [
         f"{problem}: {_first_names(names)}"
         for problem, names in (
             ("missing tensors", missing),
-            ("tensors that config.json has no place for", surplus),
-            ("tensors of another shape than config.json says", misshapen),
+            (f"tensors that {description} has no place for", surplus),
+            (f"tensors of another shape than {description} says", misshapen),
             (f"tensors of a type other than {', '.join(_DTYPES.values())}", unsupported),
         )
         if names
     ]
     if problems:
         raise UserError(
-            f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}; fetch the whole folder again"
+            f"the weights in {source} do not fit {'its ' if is_folder else ''}{description}: {'; '.join(problems)}; "
+            f"fetch {all_of_it} again"
         )
 
 
