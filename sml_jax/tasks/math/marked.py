@@ -69,7 +69,7 @@ _STOP = re.compile(
 # Another candidate in the next sentence.
 _NEXT_HEDGE = re.compile(
     r"[\s.,;!?*]{0,6}(?:or|alternatively|otherwise|maybe|perhaps|possibly|or maybe|(?:but )?it (?:could|might|"
-    r"may)(?: also)? be)\b[^.!?\n]{0,40}?[0-9(]",
+    r"may)(?: also)? be)\b(?:[^.!?\n]{0,40}?[0-9(]| \(?[A-J]\b)",
     re.IGNORECASE,
 )
 # What follows a marker and is not an answer: "the answer is not ...", "the answer is wrong".

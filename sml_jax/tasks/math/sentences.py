@@ -16,7 +16,8 @@ _CLAUSE = re.compile(
 _UNSTATED = re.compile(
     r"\b(?:not|never|cannot|can ?not|no (?:way|chance|reason|longer)|nobody|no one|doubts?|doubtful|unsure|unlikely|"
     r"wrong|incorrect|false|"
-    r"impossible|mistaken|mistakenly|incorrectly|wrongly|suppose|supposing|assume|assumes|assuming|imagine|pretend|"
+    r"impossible|mistaken|mistakenly|incorrectly|wrongly|(?<!I )suppose|supposing|assume|assumes|assuming|imagine|"
+    r"pretend|"
     r"if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|thought|said|guessed|claimed|believed|"
     r"wrote|told|assumed|asked|originally|initially|at first|formerly|refuse|disagree|you (?:say|think|mean|want|"
     r"tell)|(?:they|he|she|some|people|book|friend|teacher|key|hint|it) (?:[a-z]{2,6} )?(?:says?|claims?|thinks?|"
@@ -71,7 +72,7 @@ _NOT_SAID = re.compile(
     r"believe|true|sure|certain|know|say|"
     r"correct|right|the case|agree)\b|\bno (?:way|chance|reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|"
     r"untrue) (?:that|"
-    r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|suppose|supposing|"
+    r"to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|(?<!I )suppose|supposing|"
     r"assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|thought|said|guessed|"
     r"claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|"
     r"mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states|asks|wants|gives|mentions)|"

@@ -69,7 +69,8 @@ LAST_NUMBER = re.compile(
     rf"\.[0-9])"
 )
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|alright|got it|I see)\b){1,4}\W*|"
+    r"(?:\W{0,4}(?:yes|yeah|yup|yep|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|"
+    r"alright|got it|I see)\b){1,4}\W*|"
     r"\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
 )

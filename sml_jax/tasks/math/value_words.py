@@ -32,6 +32,8 @@ def with_values(text: str) -> str:
     """An answer whose first number has the value that the words beside it give: "36 eggs" for "3 dozen eggs"."""
     if not re.search("[A-Za-z]{3}", text):
         return text
+    if text.lower() == "dozen":
+        return "12"
     sign = _SIGN.match(text)
     worded = text
     text = text[sign.end() :] if sign else text
