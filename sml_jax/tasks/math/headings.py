@@ -17,7 +17,7 @@ _BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b",
 _SAYS = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
 )
-_LABELLED = re.compile(r"[-*\u2022]? ?[A-Za-z][A-Za-z ]{1,30}: ?\S[^\n]*")  # a line such as "Weeks: 4"
+_LABELLED = re.compile(r"[-*\u2022]? ?[A-Za-z][A-Za-z ]{1,30} ?[:=] ?\S[^\n]*")  # a line such as "Weeks: 4"
 _COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
 
 

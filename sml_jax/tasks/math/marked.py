@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sml_jax.tasks.math.headings import CALCULATION, STEPS, is_worked
-from sml_jax.tasks.math.remarks import NUMBER, plain, without_aside, without_remark
+from sml_jax.tasks.math.remarks import NUMBER, last_sentence, plain, without_aside, without_remark
 from sml_jax.tasks.math.sentences import (
     denied,
     last_clause,
@@ -112,6 +112,7 @@ _CONNECTIVES = re.compile(
 _LABEL_ALONE = re.compile(r"\(?[A-J]\)?")
 _OTHER_LABEL = re.compile(r"\b(?:no|wait|actually|maybe|else|or|perhaps)\b\W{1,3}\(?[A-J]\b")
 _NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
+_CHANGED_SINCE = re.compile(r",? but\b[^.]{0,60}\b(?:it|that|this|I|now)\b[^.]{0,30}[0-9]")
 _CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
 # "30 was the answer to the previous question."
 _OF_ANOTHER = re.compile(
@@ -243,7 +244,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         or (value and denied(whole[value.end() :]))
     ):
         return None
-    if _CHANGED.search(whole) or (
+    if (_CHANGED_SINCE if marker[1] == "was" else _CHANGED).search(whole) or (
         marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:], re.IGNORECASE)
     ):
         return None
@@ -257,6 +258,8 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     # A heading over a worked solution.
     heading = bool(marker[2]) or opens_line or "follows" in mark
     is_value = _VALUE.match(answer) is not None
+    tail = whole[len(answer) :] if whole.startswith(answer) else ""
+    rest = tail + rest if re.match(r",? (?:so|then|thus|hence|therefore)\b", tail) else rest
     if heading and (steps_follow or is_worked(answer, is_value, rest)):
         return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
     answer = without_remark(answer) if is_value else answer
@@ -282,12 +285,6 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     if not _VALUE.match(value.strip("$")) and not _BEFORE_LINK.fullmatch(value) and spelled is None:
         return None
     return None if value in ("This", "That", "Here", "What") else Marked(marker.start(), value, "value")
-
-
-def last_sentence(text: str) -> str:
-    """What a text's last sentence has so far."""
-    ends = [end.end() for end in re.finditer(r"[.!?](?=\s)|\n", text)]
-    return text[max(ends, default=0) :]
 
 
 def _first_sentence(text: str) -> tuple[str, str, str]:

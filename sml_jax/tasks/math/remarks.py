@@ -66,3 +66,9 @@ def without_remark(answer: str) -> str:
         found = behind.match(cut)
         cut = found[1] if found else cut
     return answer if not cut or _OR.search(answer[len(cut) :]) else cut.strip(" :*_")
+
+
+def last_sentence(text: str) -> str:
+    """What a text's last sentence has so far."""
+    ends = [end.end() for end in re.finditer(r"[.!?](?=\s)|\n", text)]
+    return text[max(ends, default=0) :]

@@ -137,7 +137,8 @@ _REMARK = re.compile(
     re.IGNORECASE,
 )
 _PLEASANTRY = re.compile(
-    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|please (?:let|tell|check|confirm|correct|"
+    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|correct me|tell me if|please (?:let|"
+    r"tell|check|confirm|correct|"
     r"verify))\b(?! me (?:try|check))",
     re.IGNORECASE,
 )

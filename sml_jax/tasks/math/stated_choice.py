@@ -10,7 +10,7 @@ _LEAD_WORDS = (
     r"my|we|answer|would|will|be|go|going|for|with|final|choose|pick|select|say|chose|think|believe|guess|I'd|I'll|"
     r"option|"
     r"choice|it|is|"
-    r"letter|has|to|one|confident|sure|certain|that"
+    r"letter|has|to|one|should|choosing|confident|sure|certain|that"
 )
 # The words in front of a label, the label, and what may stand behind it.
 _CHOICE = re.compile(

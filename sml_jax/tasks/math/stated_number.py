@@ -32,7 +32,7 @@ _STATES = re.compile(
     r"weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|went|think|believe|"
     r"guess|"
     r"say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|difference|corrected|"
-    r"okay|altogether|in total|in all|overall|ends? up|getting|i['\u2019]m at|i am(?= [0-9])|"
+    r"okay|altogether|in total|in all|overall|looks like|seems like|ends? up|getting|i['\u2019]m at|i am(?= [0-9])|"
     r"actually|i['\u2019]d)\b",
     re.IGNORECASE,
 )
