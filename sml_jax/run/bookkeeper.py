@@ -174,8 +174,8 @@ class Bookkeeper:
 
         Raises:
           Stopped: the run was asked to stop; its state is saved.
-          UserError: a checkpoint could not be written, the score's metric is missing, or too many steps in a row were
-            skipped.
+          UserError: a checkpoint could not be written, the score's metric is missing, or too many steps in a row, or
+            all of a stage, were skipped.
         """
         state = RunState(state.train_state, state.position.after_step())
         self.position = state.position
@@ -185,7 +185,9 @@ class Bookkeeper:
         # A live display lets printed lines stand above its own.
         for warning in self._monitor.step(self.position.total, metrics):
             print(printable(warning), flush=True)
-        if self._monitor.should_give_up:
+        # A short stage that learnt nothing must not pass for one that was trained.
+        all_skipped = last and self._monitor.skipped_in_a_row >= self.position.step
+        if self._monitor.should_give_up or all_skipped:
             self._give_up(state)
         # A stage's last step always gets a checkpoint, from which the next stage can be started again.
         assert self._score is not None
@@ -241,7 +243,8 @@ class Bookkeeper:
         self._save(state)
         self._checkpointer.finish()
         raise UserError(
-            f"{self._stage_name}: the loss, gradients or parameters of too many steps in a row were not finite, up to "
-            f"step {self.position.total}; the checkpoint of that step holds the last good state. Lower the learning "
-            "rate or clip harder, look at the data, or raise AlertThresholds.skipped_steps, in another --workdir"
+            f"{self._stage_name}: the loss, gradients or parameters of {self._monitor.skipped_in_a_row} steps in a row "
+            f"were not finite, up to step {self.position.total}; the checkpoint of that step holds the last good "
+            "state. Lower the learning rate or clip harder, look at the model and the data, or raise "
+            "AlertThresholds.skipped_steps, in another --workdir"
         )

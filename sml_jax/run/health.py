@@ -14,7 +14,8 @@ class AlertThresholds:
     """Thresholds on a step's metrics, all chosen by this project. None switches one off.
 
     A run gives up after `skipped_steps` steps in a row that were skipped because their loss, gradients or parameters
-    were not finite. The other thresholds only warn, above the value or, for `entropy`, below it.
+    were not finite, and at the end of a stage of which every step was. The other thresholds only warn, above the value
+    or, for `entropy`, below it.
 
     Attributes:
       skipped_steps: steps in a row.
@@ -110,6 +111,11 @@ class HealthMonitor:
                 self._last_warned[name] = step
                 lines.append(f"warning: step {step}: {warning}")
         return lines
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many of the latest steps were all skipped."""
+        return self._skipped_in_a_row
 
     @property
     def should_give_up(self) -> bool:
