@@ -1,5 +1,6 @@
 """A run that is stopped from outside: the same toy run in a process of its own, and what two run folders differ in."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from run_toys import OPTIMIZER, read_lines, same, shared_compilations, toy_exper
 from sml_jax.cli.main import run_program
 from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.run.io import lock
 from sml_jax.run.stages import Offline, Online
 
 STAGES = (
@@ -39,7 +41,13 @@ def train(workdir: Path, home: Path, resume: str = "auto", short: bool = False) 
     return run_program(program, [])
 
 
-def _child(workdir: Path, home: Path, short: bool) -> None:
+def _child(workdir: Path, home: Path, short: bool, host: str) -> None:
+    if host:
+        # As a process of a machine that the others cannot look at, on a disk that knows no flock.
+        identity = dataclasses.replace(lock.this_process(), host=host, boot=host)
+        lock.this_process = lambda: identity
+        lock._flock = lambda descriptor: None
+        lock.FolderLock.__init__.__defaults__ = (0.1, 2.0)  # seconds: heartbeats, and the silence that is waited for
     out = os.open(home / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # no device has been asked for yet
     os.dup2(out, 1)
@@ -47,11 +55,14 @@ def _child(workdir: Path, home: Path, short: bool) -> None:
     sys.exit(train(workdir, home, short=short))
 
 
-def start(workdir: Path, home: Path, short: bool = False) -> multiprocessing.Process:
-    """The run in a process of its own, forked from one that has everything imported and has used no device."""
+def start(workdir: Path, home: Path, short: bool = False, host: str = "") -> multiprocessing.Process:
+    """The run in a process of its own, forked from one that has everything imported and has used no device.
+
+    With a `host` it runs as on that one, which no other can be looked at from.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stopped_runs"])
-    process = context.Process(target=_child, args=(workdir, home, short))
+    process = context.Process(target=_child, args=(workdir, home, short, host))
     process.start()
     return process
 

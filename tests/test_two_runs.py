@@ -1,10 +1,11 @@
-"""Two real runs on one folder: the second is refused, and a killed one makes way for the next."""
+"""Two real runs on one folder: the second is refused, and a killed or an unseen one makes way for the next."""
 
 import json
 import os
 import signal
 import time
 
+import pytest
 from run_toys import read_lines, write_tokenizer
 from stopped_runs import start
 
@@ -39,3 +40,28 @@ def test_a_second_run_is_refused_and_a_killed_one_makes_way(tmp_path):
     assert third.exitcode == 0
     assert not (run / "run.lock").exists()
     assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_pod_that_lost_sight_of_its_node_makes_way_and_writes_nothing_more(tmp_path):
+    """It is suspended for longer than its successor waits, and goes on when that one has finished the run."""
+    run, output = tmp_path / "run", tmp_path / "output.txt"
+    write_tokenizer(tmp_path / "toy.model")
+    first = start(run, tmp_path, short=True, host="pod-1")
+    wait_for_step(run, 1, first)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = start(run, tmp_path, short=True, host="pod-2")
+    second.join()
+    assert second.exitcode == 0, output.read_text()
+    assert (
+        f"no heartbeat of process {first.pid} on host pod-1 for 2 seconds: its lock is taken over" in output.read_text()
+    )
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    os.kill(first.pid, signal.SIGCONT)
+    first.join()
+    assert first.exitcode == 2
+    errors = [line for line in output.read_text().splitlines() if line.startswith("sml-jax: error: ")]
+    # The second has ended and removed its lock, or has it still.
+    assert len(errors) == 1 and ("has taken over" in errors[0] or "was removed while this run held it" in errors[0])
+    assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert {path: path.read_bytes() for path in before if path.exists()} == before

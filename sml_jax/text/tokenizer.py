@@ -180,7 +180,7 @@ def warn_if_lossy(tokenizer: Tokenizer, path: Path) -> None:
     decoded = tokenizer.decode(tokenizer.encode(_PROBE))
     if decoded != _PROBE:
         warnings.warn(
-            f"tokenizer {path} loses text: {_PROBE!r} comes back as {decoded!r}; train it with byte fallback "
+            f"tokenizer {path} loses text: {_PROBE!r} comes back as {decoded[:200]!r}; train it with byte fallback "
             "(SentencePiece) or with every byte in its alphabet",
             stacklevel=3,
         )

@@ -128,3 +128,44 @@ def test_sizes_that_no_machine_has_room_for_are_compared_first(folders, tmp_path
     (tmp_path / "model" / "model.json").write_text(json.dumps({**values, **sizes}))
     with pytest.raises(UserError, match=r"not of the shape that its model\.json says"):
         load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["ours", "theirs"])
+def test_parameters_that_do_not_fit_into_memory_are_refused_before_they_are_read(folders, monkeypatch, form) -> None:
+    """Files of zeros or holes may be small on the disk."""
+    from sml_jax.models.hf import memory
+
+    load_model(folders[form])
+    monkeypatch.setattr(memory, "_free_bytes", lambda: 3000)
+    with pytest.raises(
+        UserError, match=r"the parameters of .* take 0\.0 GB, but 0\.0 GB of memory are free: give a sm"
+    ):
+        load_model(folders[form])
+    monkeypatch.setattr(memory, "_free_bytes", lambda: None)  # where the system does not tell
+    load_model(folders[form])
+
+
+def test_what_is_free(tmp_path, monkeypatch) -> None:
+    from sml_jax.models.hf import memory
+
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "max")
+    assert memory._free_bytes() is None
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:   7 kB\n")
+    assert memory._free_bytes() == 7168
+    for limit, free in (("max\n", 7168), ("4096\n", 4096), ("9000000\n", 7168)):
+        (tmp_path / "max").write_text(limit)
+        assert memory._free_bytes() == free
+
+
+CRAFTED = [b"[]", b"3", b"null", b'"x"', b"{}", b'{"tree_metadata": 5}', b'{"tree_metadata": {"a": 5}}']
+
+
+@pytest.mark.parametrize("content", [*CRAFTED, b"[" * 100_000, b'{"tree_metadata": {"(": {}}}', b"\xff"], ids=range(10))
+def test_a_list_of_arrays_that_is_none_is_one_error(folders, tmp_path, content) -> None:
+    shutil.copytree(folders[0], tmp_path / "model")
+    (tmp_path / "model" / "params" / "_METADATA").write_bytes(content)
+    try:
+        load_model(tmp_path / "model")
+    except UserError as error:
+        assert "\n" not in str(error) and "copy" in str(error)

@@ -328,7 +328,9 @@ def test_no_field_that_begins_with_an_underscore_is_a_reason_to_refuse(name: str
 
 def test_of_many_private_fields_some_are_named(caplog: pytest.LogCaptureFixture) -> None:
     config_from_hf(toy("llama", **{f"_{number}": number for number in range(8)}, _=0, **{"_" + "x" * 500: 1}))
-    (message,) = [record.message for record in caplog.records]
+    config_from_hf(toy("llama", **{"_\x1b[31m\n": 1}))
+    message, escaped = [record.message for record in caplog.records]
+    assert r"ignored _\x1b[31m\n, private" in escaped
     assert message == "config.json: ignored _0, _1, _2, _3, _4 and 5 more, private to the program that wrote the file"
 
 

@@ -166,3 +166,23 @@ def test_two_tensors_that_differ_in_their_prefix_alone_are_refused(tmp_path):
 @pytest.mark.parametrize("weight_map", [{}, [], "x", {"a": 3}, {"a": ["x"]}, {"a": None}])
 def test_an_index_of_something_else_is_refused(tmp_path, weight_map):
     refused(write_index(tmp_path, weight_map), r"index\.json: this is no index of safetensors files")
+
+
+def test_one_file_beside_an_index_that_does_not_name_it_is_refused(tmp_path):
+    """Other programs read the one file: two programs would load two models."""
+    save_file(VALUES, tmp_path / "one.safetensors")
+    save_file({"a": VALUES["a"] + 1}, tmp_path / SINGLE)
+    refused(write_index(tmp_path, {"a": "one.safetensors"}), "holds model.safetensors and, in .*, the names of other")
+    (tmp_path / SINGLE).unlink()
+    assert set(stored_tensors(tmp_path)) == {"a"}
+
+
+def test_more_tensors_or_files_than_any_model_has_are_refused(tmp_path, monkeypatch):
+    from sml_jax.models.hf import safetensors_io
+
+    refused(write_index(tmp_path, {str(i): f"{i}.safetensors" for i in range(5000)}), "it names 5,000 files, more than")
+    (tmp_path / INDEX).unlink()
+    save_file({str(i): VALUES["a"] for i in range(20)}, tmp_path / SINGLE)
+    assert len(stored_tensors(tmp_path)) == 20
+    monkeypatch.setattr(safetensors_io, "_MAX_TENSORS", 19)
+    refused(tmp_path, "the folder has more than 19 tensors, as no supported model has")

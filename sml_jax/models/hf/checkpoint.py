@@ -33,6 +33,7 @@ from sml_jax.models.hf.load import (
     load_params,
     read_hf_config,
 )
+from sml_jax.models.hf.memory import check_memory
 from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
 from sml_jax.sharding import host_readable
 
@@ -134,11 +135,13 @@ def load_model(
             if stored_arrays is None:
                 raise ValueError("no list of arrays can be read there")
             _check_params(folder, stored_arrays.tree, abstract_params)
+            check_memory(folder, abstract_params)
             params = checkpointer.restore(folder / "params", abstract_params)
-    except (ValueError, KeyError, OSError) as error:
-        if isinstance(error, UserError):
+    except Exception as error:
+        # Orbax raises whatever its own code runs into, such as a TypeError for a list in the place of an object.
+        if isinstance(error, UserError) or "RESOURCE_EXHAUSTED" in str(error):
             raise
-        error_line = str(error).splitlines()[0]
+        error_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({error_line})"
         ) from error
@@ -165,11 +168,14 @@ def _check_files(params_folder: Path) -> None:
     """Checks that a folder of arrays holds files and folders alone: Orbax would wait for a FIFO for ever.
 
     Raises:
-      UserError: something else is among them.
+      UserError: something else is among them, or the list of the arrays is larger than any.
     """
     for parent, _, names in os.walk(params_folder):
         for name in names:
             is_present(Path(parent) / name)
+    # Orbax reads it all at once.
+    if is_present(params_folder / "_METADATA"):
+        read_bytes(params_folder / "_METADATA")
 
 
 def _check_finite(folder: Path, params: Any, mesh: Mesh | None) -> None:

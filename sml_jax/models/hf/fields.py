@@ -153,6 +153,7 @@ class Fields:
             else:
                 raise self.error(name, value, "this field is not supported: use a model without it")
         if private_names:
-            shown_names = ", ".join(name if len(name) < 100 else f"{name[:100]}..." for name in private_names[:5])
+            # A name may hold anything, and the log is shown on a terminal.
+            shown_names = ", ".join(repr(name[:100])[1:-1] for name in private_names[:5])
             more = f" and {len(private_names) - 5} more" if len(private_names) > 5 else ""
             _log.warning("%s: ignored %s%s, private to the program that wrote the file", self.where, shown_names, more)

@@ -18,6 +18,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present, read_json_object
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.finite import all_finite
+from sml_jax.models.hf.memory import check_memory
 from sml_jax.models.hf.names import Placement, placements
 from sml_jax.models.hf.safetensors_io import StoredTensor, TensorOnDisk, check_tensors, stored_tensors
 from sml_jax.models.hf.weight_files import INDEX, SINGLE
@@ -138,7 +139,7 @@ def load_params(
 
     Raises:
       UserError: tensors are missing, surplus, misshapen, of a dtype that is not supported, or hold numbers that are
-        not finite; the error names them.
+        not finite; the error names them. Or they do not fit into the host's memory, where that is the devices'.
     """
     placement_of, layers = placements(model.config), model.config.layers
     expected = {name: place.stored_shape for place in placement_of.values() for name in place.names(layers)}
@@ -149,7 +150,9 @@ def load_params(
         _check_tied(tensors["lm_head.weight"], tensors["model.embed_tokens.weight"])
 
     # Read parameter by parameter: a stacked one from the tensors of all layers.
-    targets = traverse.flatten_dict(sharded_param_shapes(model, mesh)["params"])
+    shapes = sharded_param_shapes(model, mesh)
+    check_memory(folder, shapes)
+    targets = traverse.flatten_dict(shapes["params"])
     # The model has parameters that no file of this family can hold.
     if set(targets) != set(placement_of):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")

@@ -18,6 +18,8 @@ from sml_jax.models.hf.weight_files import INDEX, SINGLE, check_header, weight_f
 
 # Names of dtypes in safetensors files, and ours.
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# Tensors of a folder. The largest supported model has some thousand; each takes half a kilobyte of memory.
+_MAX_TENSORS = 100_000
 # Bytes that are read at once. A file is mapped into memory only for that long, so its pages do not count as memory of
 # this process.
 _READ_BYTES = 64 << 20
@@ -91,25 +93,29 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         or two files hold a tensor of one name.
     """
     files, file_of_tensor = weight_files(folder)
-    by_file = {name: _headers(path) for name, path in files.items()}
     # Of two tensors of one name nobody knows which is meant.
     found: dict[str, StoredTensor] = {}
-    for tensors in by_file.values():
-        for name, tensor in tensors.items():
+    for path in files.values():
+        for name, tensor in _headers(path).items():
             if name in found:
                 raise UserError(
                     f"{tensor.file}: {name} is in {found[name].file.name} too; remove the files of another model, or "
                     "fetch the folder again"
                 )
             found[name] = tensor
+        if len(found) > _MAX_TENSORS:
+            raise UserError(
+                f"{path}: with it the folder has more than {_MAX_TENSORS:,} tensors, as no supported model has; fetch "
+                "the folder again"
+            )
     if file_of_tensor is None:
         return found
-    missing = [name for name, file in file_of_tensor.items() if name not in by_file[file]]
+    missing = [name for name, file in file_of_tensor.items() if name not in found or found[name].file != files[file]]
     if missing:
         raise UserError(
             f"{folder / INDEX}: {_first_names(missing)} not in the files that it names; fetch the folder again"
         )
-    return {name: by_file[file][name] for name, file in file_of_tensor.items()}
+    return {name: found[name] for name in file_of_tensor}
 
 
 def check_tensors(

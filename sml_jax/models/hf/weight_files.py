@@ -19,6 +19,9 @@ from sml_jax.common.json_text import parse_json
 # A folder holds either one file, or several and an index that says which tensor is in which.
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
+# The largest published models have some 200.
+_MAX_FILES = 4096
+
 # How files of other formats begin that are found under this name, and what they are.
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive, as PyTorch writes",
@@ -37,7 +40,8 @@ def weight_files(folder: Path) -> tuple[dict[str, Path], Mapping[str, str] | Non
       The files by their name in the folder; and, where the folder has an index, the name of the file by tensor.
 
     Raises:
-      UserError: the index is damaged, or names a file that is missing, is no file, or lies outside of the folder.
+      UserError: the index is damaged, or names a file that is missing, is no file, or lies outside of the folder;
+        or there is a `model.safetensors` that it does not name.
     """
     index_path = folder / INDEX
     if not is_present(index_path):
@@ -51,7 +55,16 @@ def weight_files(folder: Path) -> tuple[dict[str, Path], Mapping[str, str] | Non
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{index_path}: this is no index of safetensors files ({error!r}); fetch it again") from error
-    return {name: weight_file(folder, name) for name in names}, file_of_tensor
+    if len(names) > _MAX_FILES:
+        raise UserError(f"{index_path}: it names {len(names):,} files, more than any model has; fetch the folder again")
+    files = {name: weight_file(folder, name) for name in names}
+    # Other programs would read this file and leave the index alone.
+    if is_present(folder / SINGLE) and folder / SINGLE not in files.values():
+        raise UserError(
+            f"{folder} holds {SINGLE} and, in {INDEX}, the names of other files: remove the one that is not the "
+            "model's, or fetch the folder again"
+        )
+    return files, file_of_tensor
 
 
 def weight_file(folder: Path, name: str) -> Path:
