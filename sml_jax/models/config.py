@@ -197,7 +197,7 @@ class DecoderConfig:
           UserError: a field is unknown or missing, or has a value of another type.
         """
         try:
-            values = parse_json(text)
+            values = parse_json(text, unique_names=True)
         except ValueError as error:
             raise UserError(f"model config: not JSON ({error})") from error
         values = check_fields(values, "model config", cls)

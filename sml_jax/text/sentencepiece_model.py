@@ -15,6 +15,8 @@ from hashlib import sha256
 # Numbers of fields in ModelProto, then values of a piece's type: a number, and a whole encoded field.
 _PIECE, _SELF_TEST = 1, 4
 _USER_DEFINED, _CONTROL = 4, b"\x18\x03"
+# Fields of a model, most of which are pieces, and of a message in it. The largest published one has 262,144 pieces.
+_MAX_FIELDS, _MAX_INNER_FIELDS = 400_000, 16
 # The normaliser and its inverse, and in both the table of replacements, `precompiled_charsmap`.
 _REPLACING, _TABLE = (3, 5), 2
 # SHA-256 of the tables that training writes (0.2) for the rules nmt_nfkc, nfkc, nmt_nfkc_cf and nfkc_cf.
@@ -75,7 +77,7 @@ def is_usual(model: bytes) -> bool:
         content
         for spec_field, _, spec in _fields(model)
         if spec_field in _REPLACING and isinstance(spec, bytes)
-        for field, _, content in _fields(spec)
+        for field, _, content in _fields(spec, _MAX_INNER_FIELDS)
         if field == _TABLE
     ]
     # No table, or an empty one, replaces nothing.
@@ -86,17 +88,23 @@ def is_usual(model: bytes) -> bool:
 
 def _is_user_defined(piece: bytes, is_control: Callable[[str], bool]) -> bool:
     """Whether an encoded piece is a user-defined symbol that becomes a control token."""
-    content_of_field = {field: content for field, _, content in _fields(piece)}
+    content_of_field = {field: content for field, _, content in _fields(piece, _MAX_INNER_FIELDS)}
     piece_text = content_of_field.get(1)
     return (
         content_of_field.get(3) == _USER_DEFINED and isinstance(piece_text, bytes) and is_control(piece_text.decode())
     )
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:
-    """Yields number, wire type and content of each field: an int for a varint (wire type 0), else bytes."""
-    start = 0
+def _fields(message: bytes, most: int = _MAX_FIELDS) -> Iterator[tuple[int, int, bytes | int]]:
+    """Yields number, wire type and content of each field: an int for a varint (wire type 0), else bytes.
+
+    Raises a ValueError if the message is none, or has more than `most` fields: each takes time in Python.
+    """
+    start = count = 0
     while start < len(message):
+        count += 1
+        if count > most:
+            raise ValueError(f"more than {most:,} fields in one message")
         tag, start = _read_varint(message, start)
         wire_type = tag & 7
         if wire_type == 0:
@@ -127,15 +135,15 @@ def _encode_field(field: int, wire: int, content: bytes | int) -> bytes:
 def _read_varint(message: bytes, start: int) -> tuple[int, int]:
     """The number that is encoded from `start` on, and the index after it."""
     value = shift = 0
-    # Seven bits a byte, the lowest first; the highest bit says that more bytes follow.
-    while start < len(message):
+    # Seven bits a byte, the lowest first; the highest bit says that more bytes follow. Numbers have 64 bits at most.
+    while start < len(message) and shift < 70:
         byte = message[start]
         start += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, start
         shift += 7
-    raise ValueError("cut off")
+    raise ValueError("cut off, or a number of more than 64 bits")
 
 
 def _encode_varint(value: int) -> bytes:

@@ -181,6 +181,13 @@ def test_more_tensors_or_files_than_any_model_has_are_refused(tmp_path, monkeypa
     from sml_jax.models.hf import safetensors_io
 
     refused(write_index(tmp_path, {str(i): f"{i}.safetensors" for i in range(5000)}), "it names 5,000 files, more than")
+    # Links to one file without a tensor, whose header is long.
+    monkeypatch.setattr(safetensors_io, "_MAX_HEADER_BYTES", 10_000)
+    long_header = '{"__metadata__": {"a": "' + "x" * 1000 + '"}}'
+    (tmp_path / "one").write_bytes(content(long_header.encode(), b""))
+    for number in range(20):
+        (tmp_path / f"{number}.safetensors").symlink_to(tmp_path / "one")
+    refused(write_index(tmp_path, {str(i): f"{i}.safetensors" for i in range(20)}), "the headers have more than 0 MiB")
     (tmp_path / INDEX).unlink()
     save_file({str(i): VALUES["a"] for i in range(20)}, tmp_path / SINGLE)
     assert len(stored_tensors(tmp_path)) == 20

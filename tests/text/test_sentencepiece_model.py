@@ -1,5 +1,6 @@
 """A model file rewritten: what changes and what stays."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import text_toys as toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sml_jax.text.sentencepiece_model import rewrite_model
+from sml_jax.text.sentencepiece_model import is_usual, rewrite_model
 
 
 def _load(model: bytes) -> sentencepiece.SentencePieceProcessor:
@@ -84,3 +85,19 @@ def test_a_file_cut_off_is_refused(tmp_path: Path) -> None:
     content = toys.write_gemma(tmp_path).read_bytes()
     with pytest.raises(ValueError, match="cut off"):
         rewrite_model(content[: len(content) // 2], lambda piece: False, dummy_prefix=True)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [b"\x08" + b"\xff" * 3_000_000, b"\x08\x01" * 3_000_000, b"\x1a\x80\xda\xc4\x09" + b"\x08\x01" * 10_000_000],
+    ids=["a number without end", "fields without end", "fields within a field"],
+)
+def test_what_would_be_read_for_minutes_is_no_model(model: bytes) -> None:
+    """Bits of a long number take a time that grows with its square."""
+    for read in (is_usual, lambda content: rewrite_model(content, lambda piece: False, dummy_prefix=False)):
+        began = time.process_time()
+        try:
+            read(model)
+        except ValueError as error:
+            assert "more than" in str(error)
+        assert time.process_time() - began < 3

@@ -12,8 +12,8 @@ def all_finite(values: np.ndarray) -> bool:
     """Whether an array holds no NaN and no infinity.
 
     The bits of the largest number decide, read once as signed and once as unsigned whole numbers: infinity and NaN lie
-    above all other numbers of their sign. So nothing is computed or copied. On one core this takes 0.1 s for a gigabyte
-    of bfloat16 where reading it into parameters takes 1 s or more.
+    above all other numbers of their sign. So nothing is computed or copied. On one core a gigabyte takes 0.2 s,
+    some 2 % of the time of reading it into parameters.
 
     Args:
       values: float32, bfloat16 or float16, contiguous, of any shape.

@@ -20,6 +20,8 @@ from sml_jax.models.hf.weight_files import INDEX, SINGLE, check_header, weight_f
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # Tensors of a folder. The largest supported model has some thousand; each takes half a kilobyte of memory.
 _MAX_TENSORS = 100_000
+# Bytes of all headers of a folder together. 200 files of the largest published models have some 5 MB.
+_MAX_HEADER_BYTES = 64 << 20
 # Bytes that are read at once. A file is mapped into memory only for that long, so its pages do not count as memory of
 # this process.
 _READ_BYTES = 64 << 20
@@ -95,7 +97,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     files, file_of_tensor = weight_files(folder)
     # Of two tensors of one name nobody knows which is meant.
     found: dict[str, StoredTensor] = {}
+    header_bytes = 0
     for path in files.values():
+        # Links to one file, however many, are read again each time.
+        header_bytes += check_header(path)
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise UserError(
+                f"{path}: with it the headers have more than {_MAX_HEADER_BYTES >> 20} MiB, as no model's have; fetch "
+                "the folder again"
+            )
         for name, tensor in _headers(path).items():
             if name in found:
                 raise UserError(
@@ -218,7 +228,6 @@ class ShardWriter:
 
 def _headers(path: Path) -> dict[str, StoredTensor]:
     """The tensors of one file, by name."""
-    check_header(path)
     tensors = {}
     with _open(path) as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping

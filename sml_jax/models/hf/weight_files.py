@@ -90,8 +90,11 @@ def weight_file(folder: Path, name: str) -> Path:
     return path
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Path) -> int:
     """Checks what the library does not of a safetensors file: its size, its kind, and that no tensor is named twice.
+
+    Returns:
+      The size of its header in bytes.
 
     Raises:
       UserError: the file is of another format, its header is too large, or a name stands twice in it.
@@ -121,6 +124,7 @@ def check_header(path: Path) -> None:
     except ValueError as error:
         if "twice" in str(error):
             raise UserError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
+    return size
 
 
 def _shown(name: str) -> str:
