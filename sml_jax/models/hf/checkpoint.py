@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -141,12 +142,27 @@ def load_model(
         # Orbax raises whatever its own code runs into, such as a TypeError for a list in the place of an object.
         if isinstance(error, UserError) or "RESOURCE_EXHAUSTED" in str(error):
             raise
+        _silence_late_reads()
         error_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"the parameters in {folder} are damaged or not all there: copy the model's folder again ({error_line})"
         ) from error
     _check_finite(folder, params, mesh)
     return model, params
+
+
+def _silence_late_reads() -> None:
+    """Keeps reads that end after one of them has failed from printing a traceback each.
+
+    Their callbacks find that Orbax has closed the event loop, which nobody is there to be told of.
+    """
+    previous_hook = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous_hook(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def read_config(folder: Path) -> DecoderConfig:
