@@ -85,7 +85,8 @@ def read_bytes(path: Path, max_bytes: int = MAX_DESCRIPTION_BYTES) -> bytes:
     try:
         # O_NONBLOCK, in case it has become a FIFO in the meantime.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            content = file.read(max_bytes + 1)
+            # No more than the file says to have, since the whole buffer is made before it is filled.
+            content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable, or fetch it again") from error
     if len(content) > max_bytes:
