@@ -100,4 +100,4 @@ def test_what_would_be_read_for_minutes_is_no_model(model: bytes) -> None:
             read(model)
         except ValueError as error:
             assert "more than" in str(error)
-        assert time.process_time() - began < 3
+        assert time.process_time() - began < 20  # types are checked at each call here
