@@ -151,7 +151,7 @@ def load_params(
 
     # Read parameter by parameter: a stacked one from the tensors of all layers.
     shapes = sharded_param_shapes(model, mesh)
-    check_memory(folder, shapes)
+    check_memory(source, shapes)
     targets = traverse.flatten_dict(shapes["params"])
     # The model has parameters that no file of this family can hold.
     if set(targets) != set(placement_of):
