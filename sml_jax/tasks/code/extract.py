@@ -9,14 +9,16 @@ import threading
 import warnings
 from dataclasses import dataclass
 
-_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^`\n]*)$")
-_INLINE = re.compile(r"^[ \t]*```[ \t]*(?:(?:python|py)3?[ \t]+)?(?P<code>[^`]+)```[ \t]*$")
+# No two neighbours in these may match the same text: a long run of it would be divided in every way there is.
+_FENCE = re.compile(r"^[ \t]*+(?P<mark>`{3,}|~{3,})[ \t]*+(?P<label>[^`\n]*+)$")
+_INLINE = re.compile(r"^[ \t]*+```[ \t]*+(?:(?:python|py)3?[ \t]++)?(?P<code>[^`]++)```[ \t]*$")
 _LABELS = {"", "py", "py3", "ipython", "code", "solution"}
 # Bounds on the work that one utterance can make.
 _MAX_CHARACTERS = 100_000  # a longer utterance is cut
 _MAX_BLOCKS = 64  # of an utterance, the last ones
 _MAX_ATTEMPTS = 8  # at finding where a bare program starts, and where it ends
 _MAX_CLOSINGS = 4  # places where one block may end
+_MAX_PARSED = 400_000  # characters parsed in all while a bare program is searched for
 # Lines that start a program, and lines that may go on with one.
 _START = re.compile(
     r"(?:async[ \t]+def|def|class)[ \t]+\w+[ \t]*[(:\[]|from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+\w|@\w"
@@ -205,6 +207,7 @@ def _inside(text: str, entry: str) -> str | None:
     """The lines of a text, from one that starts a definition or an import, that parse and define what is asked for."""
     lines = text.split("\n")
     starts = [at for at, line in enumerate(lines) if _START.match(line)]
+    parsed = 0
     for start in starts[:_MAX_ATTEMPTS]:
         # As many lines as may belong to it, then one less at a time until it parses.
         end = start + 1
@@ -212,6 +215,9 @@ def _inside(text: str, entry: str) -> str | None:
             end += 1
         for last in range(end, max(start, end - _MAX_ATTEMPTS), -1):
             program = "\n".join(lines[start:last])
+            parsed += len(program)
+            if parsed > _MAX_PARSED:
+                return None
             tree = parse_python(program)
             if tree is not None and (_defines(tree, entry) if entry else _any_definition(tree)):
                 return program
