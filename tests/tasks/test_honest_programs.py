@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from honest_programs import HONEST, OWN_CLASS, REVERSE, SETUP
+from honest_values import ERRORS, HANDED_OVER, OPERATORS, VALUES
 
 from sml_jax.tasks import Limits, run_tests
 from sml_jax.tasks.code.sandbox.wire import Garbled, Writer
@@ -20,10 +21,15 @@ from sml_jax.tasks.code.sandbox.wire_reader import Reader
 PATIENT = Limits(wall_s=60.0, cpu_s=20)
 
 
-def test_honest_programs_pass() -> None:
+@pytest.mark.parametrize(
+    "programs",
+    [HONEST, OPERATORS, ERRORS, VALUES, HANDED_OVER],
+    ids=["programs", "operators", "errors", "values", "handed_over"],
+)
+def test_honest_programs_pass(programs: list[tuple[str, str, list[str]]]) -> None:
     with ThreadPoolExecutor(2) as pool:
-        verdicts = pool.map(lambda row: run_tests(row[1], row[2], limits=PATIENT), HONEST)
-        assert [(row[0], v.detail) for row, v in zip(HONEST, verdicts, strict=True) if not v.correct] == []
+        verdicts = pool.map(lambda row: run_tests(row[1], row[2], limits=PATIENT), programs)
+        assert [(row[0], v.detail) for row, v in zip(programs, verdicts, strict=True) if not v.correct] == []
 
 
 @pytest.mark.parametrize("code", [REVERSE, OWN_CLASS], ids=["the_setup_s_class", "a_class_of_the_same_name"])

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from hostile_messages import HANDING, MESSAGES, STOPPING, STOPS, WIRE
 from hostile_programs import CONTAINED, FORGED
 
 from sml_jax.tasks import Limits, Verdict, run_tests
@@ -31,7 +32,7 @@ from sml_jax.tasks.code.sandbox.walls import Walls, possible_walls
 
 TESTS = ("assert f(3) == 10", "assert abs(f(4) - 17) < 1e-6", "assert f(0) in (1,)", "assert not f(5) != 26")
 LIMITS = Limits(wall_s=2.0, cpu_s=1, memory_bytes=1 << 29)
-PROGRAMS = {**FORGED, **CONTAINED}
+PROGRAMS = {**FORGED, **CONTAINED, **MESSAGES}
 ESCAPED = "sml_jax_escaped"
 REPOSITORY = Path(__file__).parents[2]
 WAYS = [walls for walls in possible_walls() if not walls.weak]
@@ -110,11 +111,15 @@ def behind(walls: Walls, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge_all(
-    programs: dict[str, str], outside: Outside, workers: int = 4, limits: Limits = LIMITS
+    programs: dict[str, str],
+    outside: Outside,
+    workers: int = 4,
+    limits: Limits = LIMITS,
+    tests: tuple[str, ...] = TESTS,
 ) -> dict[str, Verdict]:
     def one(name: str) -> Verdict:
         start = time.monotonic()
-        verdict = run_tests(outside.fill(programs[name]), TESTS, limits=limits)
+        verdict = run_tests(outside.fill(programs[name]), tests, limits=limits)
         assert time.monotonic() - start < 60, name
         return verdict
 
@@ -132,6 +137,34 @@ def test_there_are_enough_of_them() -> None:
 
 def test_those_that_try_for_the_verdict_fail(outside: Outside) -> None:
     assert passed(judge_all(FORGED, outside)) == []
+
+
+def test_those_that_forge_messages_fail_whatever_a_test_hands_over(outside: Outside) -> None:
+    verdicts = judge_all(MESSAGES, outside, tests=HANDING)
+    assert passed(verdicts) == []
+    verdicts = judge_all(MESSAGES, outside, tests=(HANDING[0].rpartition("assert")[0], HANDING[1]))
+    assert passed(verdicts) == []
+    right = WIRE + "def f(x, *given): return x * x + 1"
+    assert run_tests(right, HANDING, limits=Limits(wall_s=60.0)).correct
+
+
+@pytest.mark.parametrize(
+    "kind", ["StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInterrupt", "SystemExit", "Own"]
+)
+def test_what_the_code_raises_ends_no_iteration_of_the_judge(kind: str) -> None:
+    code = "class Own(StopIteration): pass\n" + STOPPING.replace("KIND", kind)
+    # A judge's run of all of them at once: what passes is in `ended`.
+    step = "try: exec(text, globals())\n    except BaseException: continue\n    ended.append(text)"
+    test = f"ended = []\nfor text in {STOPS!r}:\n    {step}\nassert ended == [], ended"
+    assert run_tests(code, [test], limits=Limits(wall_s=60.0)).detail == "all 1 tests passed"
+    assert not run_tests(code, [STOPS[0]], limits=Limits(wall_s=60.0)).correct
+
+
+def test_no_context_manager_of_the_code_swallows_a_failed_assert() -> None:
+    code = "class f:\n    def __init__(s, x): s.x = x\n    def __enter__(s): return s.x\n"
+    code += "    def __exit__(s, *e): return True"
+    assert not run_tests(code, ["with f(3) as y: assert y == 10"]).correct
+    assert run_tests(code, ["with f(3) as y: assert y == 3", "with f(3): raise ValueError"]).correct
 
 
 def test_those_that_try_to_get_out_or_stay_are_contained(outside: Outside) -> None:

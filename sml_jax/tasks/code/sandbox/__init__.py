@@ -6,8 +6,9 @@ best way of keeping a program in that this machine offers.
 In this process run `limits` (what is run, what it may use, how it ended), `walls`, `seccomp` and `protection` (what
 keeps a program in), `runner` (starts the processes) and `monitor` (hears what comes back). All other modules are the
 program of the bare processes that `launcher` forks: `confine` locks a process up, `candidate` runs the program judged,
-`judge` runs the tests. The two talk through `peer` (calls over the wire), `wire` and `wire_reader` (how values travel),
-`handles` and `proxies` (how all other objects do).
+`judge` runs the tests. The two talk through `peer` (calls over the wire). `wire`, `wire_reader`, `value_types` and
+`plain` say how values travel, `lending`, `proxies`, `proxy_objects` and `proxy_factory` how all other objects do.
+`judge_end` and `requests` are the whole of what a message of the candidate can make the judge do.
 """
 
 from sml_jax.tasks.code.sandbox.errors import NoProtection

@@ -24,25 +24,16 @@ def record_operands(tree: Any) -> list[Any]:
     """
     import _ast
 
-    def nodes_in(root: Any) -> list[Any]:
-        nodes = [root]
-        for node in nodes:  # the list grows meanwhile
-            for field in node._fields:
-                value = getattr(node, field, None)
-                children = value if isinstance(value, list) else [value]
-                nodes += [child for child in children if isinstance(child, _ast.AST)]
-        return nodes
-
     def is_literal(root: Any) -> bool:
-        return not any(isinstance(node, _ast.Name) for node in nodes_in(root))
+        return not any(isinstance(node, _ast.Name) for node in _nodes_in(root))
 
     recorded: list[Any] = []
-    for node in [node for node in nodes_in(tree) if isinstance(node, _ast.Assert)]:
+    for node in [node for node in _nodes_in(tree) if isinstance(node, _ast.Assert)]:
         left, right = f"_left_{len(recorded)}_", f"_right_{len(recorded)}_"
 
         def keep(value: Any, name: str) -> Any:
             """`name := value`, in the place of the value."""
-            at = {key: getattr(value, key) for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
+            at = _position(value)
             return _ast.NamedExpr(_ast.Name(name, _ast.Store(), **at), value, **at)
 
         test = node.test
@@ -58,6 +49,53 @@ def record_operands(tree: Any) -> list[Any]:
             node.test = keep(test, left)
             recorded.append((node, left, "true", "", False))
     return recorded
+
+
+def _nodes_in(root: Any) -> list[Any]:
+    """A syntax tree's nodes, the root first."""
+    import _ast
+
+    nodes = [root]
+    for node in nodes:  # the list grows meanwhile
+        for field in node._fields:
+            value = getattr(node, field, None)
+            children = value if isinstance(value, list) else [value]
+            nodes += [child for child in children if isinstance(child, _ast.AST)]
+    return nodes
+
+
+def _position(node: Any) -> dict[str, Any]:
+    return {key: getattr(node, key) for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
+
+
+def rename_caught(tree: Any, new_names: dict[str, str]) -> None:
+    """Changes the names of errors that a test catches: in `except`, and as the first argument of `assertRaises(..)`.
+
+    Args:
+      tree: the syntax tree of the test; it is changed in place.
+      new_names: the new names by the old ones; each stands for a tuple of errors.
+    """
+    import _ast
+
+    def renamed(value: Any) -> Any:
+        """The expression with new names; in a tuple, what stands for several errors is unpacked."""
+        if isinstance(value, _ast.Tuple):
+            value.elts = [
+                _ast.Starred(renamed(part), _ast.Load(), **_position(part)) if is_old(part) else renamed(part)
+                for part in value.elts
+            ]
+        elif is_old(value):
+            value.id = new_names[value.id]
+        return value
+
+    def is_old(value: Any) -> bool:
+        return isinstance(value, _ast.Name) and value.id in new_names
+
+    for node in _nodes_in(tree):
+        if isinstance(node, _ast.ExceptHandler):
+            node.type = renamed(node.type)
+        elif isinstance(node, _ast.Call) and getattr(node.func, "attr", "") in ("assertRaises", "raises", "suppress"):
+            node.args[:1] = [renamed(argument) for argument in node.args[:1]]
 
 
 def failed_comparison(error: BaseException, asserts: dict[str, list[Any]]) -> tuple[str, list[str]]:

@@ -12,7 +12,7 @@ import resource
 import sys
 from typing import Any
 
-from sml_jax.tasks.code.sandbox import asserts, bare, handles, peer
+from sml_jax.tasks.code.sandbox import asserts, bare, candidate_end
 
 # Bound here: the candidate may change what the names mean.
 _short_repr = asserts.short_repr
@@ -34,7 +34,6 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
     bare.prepare_interpreter(request["paths"])
     claim = bare.reporter(claims)
     candidate_name = request["candidate"]
-    handles.line_of = lambda error: _line(error, candidate_name)
 
     def out_of_time(_: int, frame: Any) -> None:
         # The innermost line of the candidate's own code that is running.
@@ -73,43 +72,14 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
         claim("end", "passed")
         _exit(0)
     # With tests, this process only answers the judge from now on.
-    wire_end = _CandidateEnd(reading, writing, setup_classes, namespace, after_setup)
+    wire_end = candidate_end.CandidateEnd(
+        reading, writing, setup_classes, namespace, after_setup, lambda error: _line(error, candidate_name)
+    )
     try:  # noqa: SIM105 - contextlib costs milliseconds
         wire_end.serve()
     except _anything:
         pass
     _exit(0)
-
-
-class _CandidateEnd(peer.Peer):
-    """The candidate's end of the wire.
-
-    Args:
-      reading, writing: open files.
-      setup_classes: by name.
-      namespace: of the setup and the candidate. after_setup: the same before the candidate ran.
-    """
-
-    def __init__(
-        self,
-        reading: int,
-        writing: int,
-        setup_classes: dict[str, type],
-        namespace: dict[str, Any],
-        after_setup: dict[str, Any],
-    ) -> None:
-        super().__init__(reading, writing, setup_classes, False)
-        self._namespace = namespace
-        self._names = {n for n, v in namespace.items() if n not in after_setup or after_setup[n] is not v}
-        # An object of a class that the code wrote again after the setup travels as the setup's own.
-        self.twins = {n for n in setup_classes if n in self._names and isinstance(namespace[n], type)}
-
-    def _perform(self, op: str, operands: tuple[Any, ...]) -> Any:
-        if op == "names":
-            return [name for name in self._namespace if name in self._names]
-        if op == "global":
-            return self._namespace[operands[0]]
-        return super()._perform(op, operands)
 
 
 def _line(error: BaseException, name: str) -> str:

@@ -12,8 +12,25 @@ import os
 import sys
 from typing import Any
 
-from sml_jax.tasks.code.sandbox import asserts, bare, handles, name_usage, peer, proxies, wire
+from sml_jax.tasks.code.sandbox import asserts, bare, judge_end, name_usage, peer, proxies, proxy_factory, wire
 
+# Modules that a test may use although only the code imported them.
+_MODULES = {
+    *(
+        "math",
+        "cmath",
+        "collections",
+        "itertools",
+        "functools",
+        "operator",
+        "string",
+        "re",
+        "heapq",
+        "bisect",
+        "typing",
+    ),
+    *("datetime", "decimal", "fractions", "random", "statistics", "copy", "numpy", "json", "time", "calendar"),
+}
 _AST_ONLY = 0x0400  # ast.PyCF_ONLY_AST; importing ast takes as long as starting Python
 
 
@@ -40,8 +57,8 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
     sys.modules["solution"] = setup
 
     # The candidate answers when its code has run. Only then does the setup run here, too.
-    wire_end = _JudgeEnd(reading, writing, say)
-    names = set(wire_end.ask("names"))
+    wire_end = _TestsEnd(reading, writing, say)
+    names = {name for name in _as_list(wire_end.ask("names")) if type(name) is str}
     for part_name, source in request["parts"][:-1]:
         try:
             exec(compile(source, part_name, "exec", 0, True), setup.__dict__)
@@ -59,6 +76,7 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
         try:
             tree = compile(source, name, "exec", _AST_ONLY, True)
             usage = name_usage.usage_of(tree)
+            asserts.rename_caught(tree, {stop: f"_any_{stop}_" for stop in proxy_factory.STOPPED})
             recorded[name] = asserts.record_operands(tree)
             compiled.append((name, compile(tree, name, "exec", 0, True)))
             usages.append(usage)
@@ -78,6 +96,10 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
             os._exit(1)
     say("end", "passed")
     os._exit(0)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if type(value) is list else []
 
 
 def _failure(error: BaseException, recorded: dict[str, list[Any]]) -> list[str]:
@@ -107,6 +129,9 @@ class Namespace(dict):
 
     def __init__(self, end: Any, names: set[str], setup: dict[str, Any], shadowing: set[str]) -> None:
         super().__init__(__builtins__=builtins, __name__="tests")
+        # What a test catches as StopIteration is Python's own or that of the code.
+        for name, stopped in proxy_factory.STOPPED.items():
+            self[f"_any_{name}_"] = (getattr(builtins, name), stopped)
         self._end, self._setup = end, setup
         hidden_names = {n for n in names if (hasattr(builtins, n) or n in setup) and n not in shadowing}
         self._names = {n for n in names if not n.startswith("__")} - hidden_names
@@ -116,7 +141,7 @@ class Namespace(dict):
             return dict.__getitem__(self, name)
         if name in self._names:
             # A well-known module is the judge's own, whatever the candidate calls so.
-            if name in handles.OPEN_MODULES or name == "np":
+            if name in _MODULES or name == "np":
                 return __import__("numpy" if name == "np" else name)
             value = self._end.ask("global", name)
             if isinstance(value, (proxies.RemoteFunction, type)):
@@ -127,14 +152,19 @@ class Namespace(dict):
         raise KeyError(name)
 
 
-class _JudgeEnd(peer.Peer):
-    """The judge's end of the wire: what cannot be trusted ends the run."""
+class _TestsEnd(judge_end.JudgeEnd):
+    """The judge's end of the wire, which ends the run where what comes from the candidate is no message.
+
+    Args:
+      reading, writing: open files. say: the function that reports.
+    """
 
     def __init__(self, reading: int, writing: int, say: Any) -> None:
-        super().__init__(reading, writing, {}, True)
+        super().__init__(reading, writing)
         self._say = say
 
     def ask(self, *request: Any) -> Any:
+        """As `JudgeEnd.ask`."""
         try:
             return super().ask(*request)
         except peer.Gone:
@@ -146,32 +176,3 @@ class _JudgeEnd(peer.Peer):
                 raise
             self._say("end", "garbled")
         os._exit(1)
-
-    def _perform(self, op: str, operands: tuple[Any, ...]) -> Any:
-        """What the candidate may do with objects of the tests: call functions, pull items, use what tests define."""
-        if op == "call" or op == "next":
-            return super()._perform(op, operands)
-        # Attributes: only public ones, and only of what the tests' own classes made.
-        target = operands[0] if operands else None
-        kind = target if isinstance(target, type) else type(target)
-        if op in ("get", "set") and (kind.__module__ != "tests" or not _is_public(operands[1])):
-            raise AttributeError(f"{operands[1]} of an object of the tests")
-        if op in ("get", "set"):
-            return super()._perform(op, operands)
-        # Operators: those of the tests' own classes, and a few that only look.
-        if op in _HARMLESS and any(getattr(type(operand), "__module__", "") == "tests" for operand in operands):
-            return super()._perform(op, operands)
-        if op in ("repr", "str", "iter", "len", "eq", "hash", "bool", "getitem"):
-            return super()._perform(op, operands)
-        raise TypeError(f"{op} of an object of the tests")
-
-
-_HARMLESS = {
-    *("len", "str", "repr", "hash", "bool", "int", "float", "iter", "eq", "ne", "lt", "le", "gt", "ge", "add", "sub"),
-    *("mul", "truediv", "getitem", "setitem", "contains", "neg", "abs", "index"),
-}
-
-
-def _is_public(name: Any) -> bool:
-    """Whether an attribute is not one of Python's own, such as a generator's frame."""
-    return type(name) is str and not name.startswith("_") and not name.startswith(("gi_", "cr_", "f_", "tb_", "ag_"))

@@ -1,7 +1,7 @@
 """Calls between the judge and the candidate: one class for both ends of the wire. Part of the bare process.
 
 Whichever end waits for an answer serves what the other asks meanwhile, so a function that a test hands over can be
-called back.
+called back. What an end may be asked for is its own affair: `judge_end` and `candidate_end`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import _thread
 import os
 from typing import Any
 
-from sml_jax.tasks.code.sandbox import operations
-from sml_jax.tasks.code.sandbox.handles import Handles
+from sml_jax.tasks.code.sandbox.lending import Lender
 from sml_jax.tasks.code.sandbox.wire import MAX_BYTES, Garbled, Writer
 from sml_jax.tasks.code.sandbox.wire_reader import Reader
 
@@ -20,7 +19,7 @@ class Gone(Exception):
     """The process at the other end of the wire has closed its pipes."""
 
 
-class Peer(Handles):
+class Peer(Lender):
     """One end of the wire, the two pipes between the judge's process and the candidate's: it asks and answers requests.
 
     A frame is its length as 8 bytes, a byte for its kind ("?" a request, "!" an answer), and a message (see `wire`). A
@@ -29,8 +28,7 @@ class Peer(Handles):
 
     Args:
       reading, writing: numbers of the open files to read from and write to.
-      classes: the setup's classes by name; their objects are copied, attribute by attribute.
-      strict: whether this end trusts nothing that comes from the other; True in the judge's process.
+      classes, strict: see `Lender`.
     """
 
     def __init__(self, reading: int, writing: int, classes: dict[str, type], strict: bool) -> None:
@@ -80,7 +78,7 @@ class Peer(Handles):
         """Asks the other end to perform an operation, and returns the result; answers its requests meanwhile.
 
         Args:
-          request: the operation's name and its operands, see `operations.perform`.
+          request: the operation's name and its operands, see `candidate_end.perform` and `judge_end.REQUESTS`.
 
         Raises:
           Gone: the other end has closed its pipes.
@@ -97,7 +95,7 @@ class Peer(Handles):
             while True:
                 kind, data = self._receive()
                 if kind == b"?":
-                    self._answer(data)
+                    self._send(b"!", self.answer(data))
                     continue
                 # Reading the answer also writes the new content into the objects that the other end changed.
                 answer = Reader(self.decode, writer.sent, self.classes).value(data)
@@ -122,10 +120,14 @@ class Peer(Handles):
         while True:
             kind, data = self._receive()
             if kind == b"?":
-                self._answer(data)
+                self._send(b"!", self.answer(data))
 
-    def _answer(self, data: bytes) -> None:
-        """Does what one request asks for, and sends the answer."""
+    def answer(self, data: bytes) -> bytes:
+        """Does what one request asks for, and returns the message that answers it.
+
+        Raises:
+          Garbled: the bytes are no request.
+        """
         reader = Reader(self.decode, [], self.classes)
         request = reader.value(data)
         if type(request) is not tuple or not request or type(request[0]) is not str:
@@ -133,7 +135,7 @@ class Peer(Handles):
         # Other threads of the candidate may ask while this one works.
         self._unlock()
         try:
-            result = ("ok", self._perform(request[0], request[1:]))
+            result = ("ok", self.perform(request[0], request[1:]))
         except (Gone, Garbled):
             raise
         except BaseException as error:
@@ -146,7 +148,7 @@ class Peer(Handles):
         known_objects = {id(value): (position, value) for position, value in enumerate(reader.mutables)}
         pairs = zip(reader.mutables, reader.before)  # noqa: B905
         changed = [value for value, before in pairs if _changed(value, before)]
-        self._send(b"!", self._encode_answer(result, known_objects, changed))
+        return self._encode_answer(result, known_objects, changed)
 
     def _encode_answer(self, result: tuple[str, Any], known: dict[int, tuple[int, Any]], changed: list[Any]) -> bytes:
         """The message of an answer; if it cannot be written, the message of the error."""
@@ -164,8 +166,9 @@ class Peer(Handles):
                 reason = error if len(attempts) == 1 else ValueError("a value that cannot be sent")
                 attempts.append(("no", reason, ()))
 
-    def _perform(self, op: str, operands: tuple[Any, ...]) -> Any:
-        return operations.perform(op, operands)
+    def perform(self, op: str, operands: tuple[Any, ...]) -> Any:
+        """Performs in this process what the other asks for, and returns the result or raises what it raises."""
+        raise NotImplementedError
 
     # The judge has one thread and keeps the lock.
 

@@ -19,15 +19,20 @@ from sml_jax.tasks.code.sandbox import (
     asserts,
     bare,
     candidate,
+    candidate_end,
     confine,
-    handles,
     judge,
+    judge_end,
     launcher,
+    lending,
     name_usage,
-    operations,
     peer,
+    plain,
     proxies,
     proxy_factory,
+    proxy_objects,
+    requests,
+    value_types,
     walls,
     wire,
     wire_reader,
@@ -38,8 +43,8 @@ from sml_jax.tasks.code.sandbox.monitor import SandboxMonitor
 
 # The program of the bare processes, each module after those that it imports.
 _BARE_MODULES = (
-    *(confine, wire, wire_reader, proxies, proxy_factory, operations, handles, peer),
-    *(asserts, bare, name_usage, candidate, judge, launcher),
+    *(confine, value_types, wire, wire_reader, proxies, proxy_objects, proxy_factory, plain, lending, peer),
+    *(requests, judge_end, candidate_end, asserts, bare, name_usage, candidate, judge, launcher),
 )
 _END_S = 10.0  # to wait for the launcher to leave
 _PAUSES_S = (0.1, 1.0)  # between attempts to start

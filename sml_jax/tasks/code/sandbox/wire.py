@@ -10,42 +10,27 @@ Part of the bare process: imports only what costs next to nothing.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
+
+from sml_jax.tasks.code.sandbox.value_types import CONTAINERS, VALUES, VIEWS, name_of_type, parts_of
 
 MAX_BYTES = 1 << 24
 """Of one message."""
 _SMALL = 10**18  # integers below it are written in decimal digits where a list holds nothing else
-FACTORIES = {"int": int, "list": list, "set": set, "dict": dict, "str": str, "float": float, "tuple": tuple}
-FACTORIES |= {"bool": bool}
-"""The default factories of `defaultdict` that travel, by name."""
-_BASES: tuple[type, ...] = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, bytearray)
 
-# Tags. Plain values: N None, B bool, i int, f float, s str, b bytes, c complex, x Ellipsis or NotImplemented.
-# Containers whose parts come before them: t tuple, z frozenset, r range, S slice, R Fraction, m Decimal, w of datetime,
-# n array of numpy. Mutable ones: l list, I list of small ints, D list of floats, d dict, e set, a bytearray, C Counter,
-# O OrderedDict, G defaultdict, q deque, o object of a class of the setup. "=" is an unchanged object that came from the
-# other end. All other tags are `handles`' own.
+# Tags. Plain values: N None, B bool, i int, f float, s str, b bytes, x Ellipsis or NotImplemented, T a type of the
+# closed list. Containers whose parts come before them: t tuple, z frozenset, v any other value that does not change, w
+# view of a dictionary, n array of numpy. Mutable ones: l list, I list of small ints, D list of floats, d dict, e set, a
+# bytearray, m container of the library, o object of a class of the setup. "=" is an unchanged object that came from the
+# other end. All other tags are for what is no data, and each end has its own rules for them.
+SLOT: Any = type(range.start)
+"""The type of the descriptors through which objects keep attributes in slots."""
+_ITEMS: type = type({}.items())
 _MUTABLE_TAGS = {list: b"l", dict: b"d", set: b"e", bytearray: b"a"}
-_LIBRARY_TAGS = {"collections.Counter": b"C", "collections.OrderedDict": b"O", "collections.defaultdict": b"G"}
-_LIBRARY_TAGS |= {"collections.deque": b"q", "decimal.Decimal": b"m", "fractions.Fraction": b"R"}
-_LIBRARY_TAGS |= {f"datetime.{name}": b"w" for name in ("date", "time", "datetime", "timedelta", "timezone")}
-_DATETIME_FIELDS: dict[str, tuple[str, ...]] = {"datetime.date": ("year", "month", "day")}
-_DATETIME_FIELDS |= {"datetime.time": ("hour", "minute", "second", "microsecond")}
-_DATETIME_FIELDS |= {"datetime.datetime": ("year", "month", "day", "hour", "minute", "second", "microsecond")}
 
 
 class Garbled(Exception):
     """The bytes that came from the other process are not a message."""
-
-
-def base_of(value: Any) -> type | None:
-    """The builtin type (`bool`, `int`, ..., `bytearray`) that the type of `value` is or derives from; None for none."""
-    kind = type(value)
-    for base in _BASES:
-        if base in kind.__mro__:
-            return base
-    return None
 
 
 class Writer:
@@ -53,7 +38,7 @@ class Writer:
 
     Args:
       encode: is called with (writer, value) for a value that cannot be copied by itself, and returns the (tag, payload)
-        of its node; see `handles.Handles.encode`.
+        of its node; see `JudgeEnd.encode` and `CandidateEnd.encode`.
       known: the mutable objects of the request that this message answers: (their position in it, object) by the
         object's `id`. Empty for a request.
       changed: the ids of those among them whose content has changed and is sent back.
@@ -143,18 +128,21 @@ class Writer:
             return self.add(b"z", self.refs(value))
         if kind is bytes:
             return self.add(b"b", value)
-        if kind is complex:
-            return self.add(b"c", f"{value.real!r} {value.imag!r}".encode())
-        if kind is range:
-            return self.add(b"r", self.refs((value.start, value.stop, value.step)))
-        if kind is slice:
-            return self.add(b"S", self.refs((value.start, value.stop, value.step)))
         if value is Ellipsis or value is NotImplemented:
             return self.add(b"x", b"Ellipsis" if value is Ellipsis else b"NotImplemented")
-        # Types of the standard library and arrays: the real ones, not a class that only has the name.
-        full_name = f"{kind.__module__}.{kind.__qualname__}"
-        if full_name in _LIBRARY_TAGS and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind:
-            return self._library(value, full_name)
+        if kind in VIEWS:
+            listed = [part for pair in value for part in pair] if kind is _ITEMS else list(value)
+            return self.add(b"w", VIEWS[kind] + b" " + self.refs(listed))
+        # Types of the closed list: the real ones, not a class that only has the name.
+        full_name = name_of_type(kind)
+        if full_name in CONTAINERS:
+            return self._mutable(b"m", value)
+        parts = parts_of(full_name, value) if full_name in VALUES else None
+        if parts is not None:
+            return self.add(b"v", full_name.encode() + b" " + self.refs(parts))
+        named_type = name_of_type(value) if isinstance(value, type) else ""
+        if named_type:
+            return self.add(b"T", named_type.encode())
         if kind.__module__ == "numpy" and hasattr(value, "tobytes") and value.dtype.kind in "biufcU":
             return self._array(value)
         # Anything else is not plain, or derives from a plain type.
@@ -164,28 +152,6 @@ class Writer:
         if tag == b"p":  # plain after all: the value of its builtin base
             return self.ref(payload)
         return self.add(tag, payload)
-
-    def _library(self, value: Any, full_name: str) -> int:
-        """The node of a value of `collections`, `decimal`, `fractions` or `datetime`."""
-        tag = _LIBRARY_TAGS[full_name]
-        if tag in (b"C", b"O", b"G", b"q"):
-            return self._mutable(tag, value)
-        if tag == b"m":
-            return self.add(tag, str(value).encode())
-        if tag == b"R":
-            return self.add(tag, self.refs((value.numerator, value.denominator)))
-        type_prefix = full_name.encode() + b" "
-        if full_name == "datetime.timedelta":
-            return self.add(tag, type_prefix + self.refs((value.days, value.seconds, value.microseconds)))
-        if full_name == "datetime.timezone":
-            return self.add(tag, type_prefix + self.refs((value.utcoffset(None),)))
-        # A time in a zone of a class of its own does not travel by value.
-        zone = getattr(value, "tzinfo", None)
-        if zone is not None and type(zone).__name__ != "timezone":
-            tag, payload = self._encode(self, value)
-            return self.add(tag, payload)
-        fields = [getattr(value, name) for name in _DATETIME_FIELDS[full_name]]
-        return self.add(tag, type_prefix + self.refs(fields if full_name == "datetime.date" else [*fields, zone]))
 
     def _array(self, value: Any) -> int:
         """The node of an array or scalar of numpy: type, shape, whether it is a scalar, and its little-endian bytes."""
@@ -212,24 +178,16 @@ class Writer:
             return self.refs(value)
         if kind is dict:
             return self._pairs(value)
-        tag = self._nodes[at][0]
-        if tag in (b"C", b"O"):
-            return self._pairs(value)
-        if tag == b"G":
-            factory = getattr(value.default_factory, "__name__", "")
-            head = factory if FACTORIES.get(factory) is value.default_factory and factory else "-"
-            return head.encode() + b" " + self._pairs(value)
-        if tag == b"q":
-            return b"%d " % (-1 if value.maxlen is None else value.maxlen) + self.refs(value)
+        if self._nodes[at][0] == b"m":
+            full_name = name_of_type(kind)
+            container = CONTAINERS[full_name]
+            content = container.content(value)
+            self._alive.append(content)
+            return f"{full_name} {container.head(value)} ".encode() + self.refs(content)
         # What is left is an instance of a class of the setup: its attributes, those in slots included.
-        attributes = dict(getattr(value, "__dict__", {}))
-        for owner in type(value).__mro__:
-            slots = owner.__dict__.get("__slots__", ())
-            for slot in (slots,) if isinstance(slots, str) else slots:
-                if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
-                    attributes[slot] = getattr(value, slot)
+        attributes = own_attributes(value)
         self._alive.append(attributes)
-        return type(value).__name__.encode() + b" " + self._pairs(attributes)
+        return kind.__name__.encode() + b" " + self._pairs(attributes)
 
     def _pairs(self, mapping: Any) -> bytes:
         return self.refs([part for pair in mapping.items() for part in pair])
@@ -244,3 +202,28 @@ class Writer:
             self._nodes[at][0] = b"D"
             return " ".join(map(repr, value)).encode()
         return self.refs(value)
+
+
+def own_attributes(value: Any) -> dict[str, Any]:
+    """What an object of a class of the setup holds itself: in its `__dict__` and in its slots."""
+    kind = type(value)
+    attributes = {
+        name: item
+        for name, item in getattr(value, "__dict__", {}).items()
+        if not is_computed(class_attribute(kind, name))
+    }
+    for owner in kind.__mro__:
+        for name, held in owner.__dict__.items():
+            if type(held) is SLOT and hasattr(value, name):
+                attributes[name] = getattr(value, name)
+    return attributes
+
+
+def class_attribute(kind: type, name: str) -> Any:
+    """What a class or one of its bases holds under a name; None if there is none."""
+    return next((base.__dict__[name] for base in kind.__mro__ if name in base.__dict__), None)
+
+
+def is_computed(held: Any) -> bool:
+    """Whether what a class holds is a method, a class or a property, and so no plain default of an attribute."""
+    return callable(held) or hasattr(type(held), "__get__")

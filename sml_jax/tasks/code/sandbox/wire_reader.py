@@ -1,13 +1,15 @@
 """Reads the messages that `wire` writes: values of a fixed list of types. Part of the bare process.
 
-Nothing that a message says is executed, and it can change no object but those that went out in what it answers.
+Nothing that a message says is executed, nothing that it names is looked up outside the closed list of types, and it can
+change no object but those that went out in what it answers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sml_jax.tasks.code.sandbox.wire import FACTORIES, Garbled
+from sml_jax.tasks.code.sandbox.value_types import CONTAINERS, VALUES, are_of_types, type_named, view_of
+from sml_jax.tasks.code.sandbox.wire import SLOT, Garbled, class_attribute, is_computed
 
 _MAX_NODES = 1 << 20
 
@@ -17,7 +19,7 @@ class Reader:
 
     Args:
       decode: is called with (tag, payload, values of the earlier nodes) for a node that is no copied data, and returns
-        its object; see `handles.Handles.decode`.
+        its object; see `JudgeEnd.decode` and `CandidateEnd.decode`.
       sent: `Writer.sent` of the request that this message answers; the message may change these objects and no others.
         [] for a request.
       classes: the setup's classes by name; the message may hold their objects.
@@ -64,7 +66,7 @@ class Reader:
             payload = data[colon + 1 : offset]
             if tag == b"=":
                 values.append(self._sent[_index(origin, self._sent)])
-            elif tag in b"lIDdeaCOGqo":
+            elif tag in b"lIDdeamo":
                 values.append(self._container(tag, origin, payload))
                 unfilled.append((tag, values[-1], payload))
                 self.mutables.append(values[-1])
@@ -88,36 +90,26 @@ class Reader:
 
     def _container(self, tag: bytes, origin: int, payload: bytes) -> Any:
         """The object of a mutable node: the one that was sent, which must have the same type, or a new empty one."""
-        if origin >= 0:
-            sent_object = self._sent[_index(origin, self._sent)]
-            type_by_tag: dict[bytes, Any] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
-            if tag in type_by_tag and type(sent_object) is not type_by_tag[tag]:
-                raise Garbled("another type")
-            name = _TAG_NAMES.get(tag) or payload.split(b" ", 1)[0].decode()
-            if tag not in type_by_tag and type(sent_object).__name__ != name:
-                raise Garbled("another type")
-            return sent_object
-        if tag in b"lID":
-            return []
-        if tag == b"d":
-            return {}
-        if tag == b"e":
-            return set()
-        if tag == b"a":
-            return bytearray()
-        if tag == b"o":
-            kind = self._classes[payload.split(b" ", 1)[0].decode()]
-            return object.__new__(kind)
-        import collections
-
-        if tag == b"C":
-            return collections.Counter()
-        if tag == b"O":
-            return collections.OrderedDict()
-        first_word = payload.split(b" ", 1)[0].decode()
-        if tag == b"G":
-            return collections.defaultdict(None if first_word == "-" else FACTORIES[first_word])
-        return collections.deque(maxlen=None if int(first_word) < 0 else int(first_word))
+        words = payload.split(b" ", 2)
+        # The type of the node, and a function that makes an empty object of it.
+        kind: Any
+        make: Any
+        if tag in _BUILTIN_TAGS:
+            kind = make = _BUILTIN_TAGS[tag]
+        elif tag == b"o":
+            kind = self._classes[words[0].decode()]
+            make = lambda: object.__new__(kind)  # noqa: E731
+        else:
+            full_name = words[0].decode()
+            container = CONTAINERS[full_name]
+            kind = type_named(full_name, True)
+            make = lambda: container.make(kind, words[1].decode())  # noqa: E731
+        if origin < 0:
+            return make()
+        sent_object = self._sent[_index(origin, self._sent)]
+        if type(sent_object) is not kind:
+            raise Garbled("another type")
+        return sent_object
 
     def _fill(self, tag: bytes, container: Any, payload: bytes, values: list[Any]) -> None:
         """Replaces the content of a mutable object by that of a node."""
@@ -131,32 +123,22 @@ class Reader:
         if tag == b"a":
             container[:] = payload
             return
-        # All others name the nodes of their parts, some after a word of their own.
+        # All others name the nodes of their parts, some after words of their own.
         words = payload.split()
-        if tag in (b"G", b"q", b"o"):
-            words = words[1:]
-        items = [values[_index(int(word), values)] for word in words]
+        first_part = {b"o": 1, b"m": 2}.get(tag, 0)
+        items = [values[_index(int(word), values)] for word in words[first_part:]]
         if tag == b"l":
             container[:] = items
         elif tag == b"e":
             container.clear()
             container.update(items)
-        elif tag == b"q":
+        elif tag == b"d":
             container.clear()
-            container.extend(items)
-        elif tag == b"o":
-            attributes = dict(zip(items[::2], items[1::2]))  # noqa: B905
-            if hasattr(container, "__dict__"):
-                container.__dict__.clear()
-            for name, item in attributes.items():
-                if type(name) is not str:
-                    raise Garbled("attribute")
-                object.__setattr__(container, name, item)
+            container.update(zip(items[::2], items[1::2]))  # noqa: B905
+        elif tag == b"m":
+            CONTAINERS[words[0].decode()].fill(container, items)
         else:
-            container.clear()
-            for key, item in zip(items[::2], items[1::2]):  # noqa: B905
-                # An OrderedDict keeps its order in a list of its own; the other kinds are plain dicts inside.
-                dict.__setitem__(container, key, item) if tag != b"O" else container.__setitem__(key, item)
+            _set_attributes(container, items[::2], items[1::2])
 
     def _leaf(self, tag: bytes, payload: bytes, values: list[Any]) -> Any:
         """The value of a node that is neither mutable nor an array."""
@@ -172,56 +154,40 @@ class Reader:
             return payload.decode("utf-8", "surrogatepass")
         if tag == b"b":
             return payload
-        if tag == b"c":
-            real, imaginary = payload.split()
-            return complex(float(real), float(imaginary))
+        if tag == b"T":
+            type_name = payload.decode()
+            if type_name.startswith(SETUP):
+                return self._classes[type_name[len(SETUP) :]]
+            return _known_type(type_name)
         if tag == b"x":
             return Ellipsis if payload == b"Ellipsis" else NotImplemented
-        if tag == b"m":
-            import decimal
-
-            return decimal.Decimal(payload.decode())
         # Values that are made of earlier nodes.
-        if tag in b"tzrSRw":
+        if tag in b"tzvw":
             words = payload.split()
-            name = words.pop(0).decode() if tag == b"w" else ""
+            name = words.pop(0) if tag in b"vw" else b""
             items = [values[_index(int(word), values)] for word in words]
             if tag == b"t":
                 return tuple(items)
             if tag == b"z":
                 return frozenset(items)
-            if tag == b"r":
-                return range(*_ints(items))
-            if tag == b"S":
-                return slice(*items)
-            if tag == b"R":
-                import fractions
-
-                return fractions.Fraction(*_ints(items))
-            import datetime
-
-            if name == "datetime.timezone":
-                return datetime.timezone(*items)
-            if name == "datetime.timedelta":
-                return datetime.timedelta(*_ints(items))
-            if name == "datetime.date":
-                return datetime.date(*_ints(items))
-            kind = {"datetime.time": datetime.time, "datetime.datetime": datetime.datetime}[name]
-            zone = items.pop()
-            if zone is not None and type(zone) is not datetime.timezone:
-                raise Garbled("zone")
-            return kind(*_ints(items), tzinfo=zone)
+            if tag == b"w":
+                return view_of(name, items)
+            if not are_of_types(items, VALUES[name.decode()][1]):
+                raise Garbled("parts")
+            return _known_type(name.decode())(*items)
         return self._decode(tag, payload, values)
 
     def _array(self, payload: bytes, origin: int) -> Any:
         """An array or scalar of numpy; an array that went out gets the new content in place."""
-        import numpy
-
         # Plain numbers and texts only: an array of objects would be unpickled.
         header, _, data = payload.partition(b"\n")
         dtype_code, shape, scalar_flag = header.decode().split(" ")
         if dtype_code[1] not in "biufcU" or not dtype_code[2:].isdecimal():
             raise Garbled("dtype")
+        if dtype_code[1] == "b" and data.translate(None, b"\0\1"):
+            raise Garbled("neither true nor false")
+        import numpy
+
         array = numpy.frombuffer(data, numpy.dtype(dtype_code))
         array = array.reshape([int(n) for n in shape.split(",")] if shape else ()).copy()
         if scalar_flag == "1":
@@ -236,8 +202,37 @@ class Reader:
         return array
 
 
-# Types of mutable objects of the standard library.
-_TAG_NAMES = {b"C": "Counter", b"O": "OrderedDict", b"G": "defaultdict", b"q": "deque"}
+_BUILTIN_TAGS: dict[bytes, type] = {b"l": list, b"I": list, b"D": list, b"d": dict, b"e": set, b"a": bytearray}
+SETUP = "solution."
+"""What the names of the setup's classes begin with in a message."""
+
+
+def _known_type(full_name: str) -> Any:
+    kind = type_named(full_name, True)
+    if kind is None:
+        raise Garbled("type")
+    return kind
+
+
+def _set_attributes(instance: Any, names: list[Any], items: list[Any]) -> None:
+    """Replaces what an object of a class of the setup holds itself, and runs no code of that class.
+
+    Raises:
+      Garbled: a name is no text, or belongs to a method, a property or to Python.
+    """
+    has_dictionary = type(instance).__dictoffset__ != 0
+    own = object.__getattribute__(instance, "__dict__") if has_dictionary else {}
+    own.clear()
+    for name, item in zip(names, items):  # noqa: B905
+        if type(name) is not str:
+            raise Garbled("attribute")
+        held = class_attribute(type(instance), name)
+        if type(held) is SLOT:
+            held.__set__(instance, item)
+        elif not has_dictionary or is_computed(held):
+            raise Garbled("attribute")
+        else:
+            own[name] = item
 
 
 def _index(at: int, values: list[Any]) -> int:
@@ -245,9 +240,3 @@ def _index(at: int, values: list[Any]) -> int:
     if not 0 <= at < len(values):
         raise Garbled("number")
     return at
-
-
-def _ints(items: list[Any]) -> list[int]:
-    if any(type(item) is not int for item in items):
-        raise Garbled("no whole number")
-    return items
