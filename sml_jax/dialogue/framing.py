@@ -102,6 +102,19 @@ class Framing(Protocol):
         """The tokens of a sampled teacher turn that go to the student; None if the teacher marked no feedback."""
         ...
 
+    def earlier_turn(self, tokens: Sequence[int]) -> tuple[int, list[int]] | None:
+        """What becomes of a sampled turn in its speaker's own context when the other side has answered.
+
+        Args:
+          tokens: the turn, with or without its end.
+
+        Returns:
+          None if it stays as it is, so that contexts only grow. Otherwise the number of tokens at the end of what
+          opened the turn that are taken back, and the tokens that stand in place of these and the turn, without its
+          end.
+        """
+        ...
+
     def suppressed_ids(self) -> tuple[int, ...]:
         """Ids of the tokens that neither side may sample."""
         ...
@@ -136,20 +149,18 @@ class MessageFraming:
     def student_opening(self, question: str) -> list[int]:
         """The system text if there is one, the problem in a user message, and the opening of a model message."""
         m = self.messages
-        prompt_tokens = m.text(self.prompts.for_student(question))
-        return [*self._start(self.prompts.student_system), *prompt_tokens, *self._close_turn(), *m.open_model]
+        return [*m.opening(self.prompts.for_student(question), self.prompts.student_system), *m.model_turn]
 
     def student_hears(self, reply: Sequence[int]) -> list[int]:
         """What closes the student's message, the reply as a user message, and the opening of a model message."""
-        m = self.messages
-        # `after` belongs to the student's turn that was closed: some families have a newline there.
-        return [*m.after, *m.open_user, *reply, *self._close_turn(), *m.open_model]
+        # The student's turn was closed with its end; some formats have a newline behind that.
+        return [*self.messages.next_user, *reply, *self.messages.model_turn]
 
     def teacher_opening(self, question: str, knowledge: str) -> list[int]:
         """The system text if there is one, and a user message with the teacher's prompt that is not closed yet."""
-        prompt_tokens = self.messages.text(self.prompts.for_teacher(question, knowledge))
         # The message stays open: the student's first turn becomes its last paragraph.
-        return [*self._start(self.prompts.teacher_system), *prompt_tokens, *self._blank_line()]
+        prompt = self.prompts.for_teacher(question, knowledge)
+        return [*self.messages.opening(prompt, self.prompts.teacher_system, whole=False), *self._blank_line()]
 
     def teacher_hears(self, student_turn: Sequence[int]) -> list[int]:
         """The student's turn between the two texts of the prompt `says`, within the open user message."""
@@ -166,11 +177,11 @@ class MessageFraming:
 
     def teacher_begins(self) -> list[int]:
         """Closes the user message and opens the teacher's, as a message of the model."""
-        return [*self._close_turn(), *self.messages.open_model]
+        return list(self.messages.model_turn)
 
     def teacher_ends(self) -> list[int]:
         """Closes the teacher's message and opens a user message, for the student's next turn."""
-        return [*self._close_turn(), *self.messages.open_user]
+        return [self.messages.stop_ids[0], *self.messages.next_user]
 
     def asks_question(self) -> list[int]:
         """The request for a question as the end of the user message, and the opening of a model message."""
@@ -197,26 +208,16 @@ class MessageFraming:
         feedback_text = marked(self.messages.utterance(spoken_tokens), self.prompts.feedback_tag)
         return None if feedback_text is None else self.messages.text(feedback_text)
 
+    def earlier_turn(self, tokens: Sequence[int]) -> tuple[int, list[int]] | None:
+        """What becomes of a turn when the other side has answered: None, or a turn without its thinking."""
+        return self.messages.earlier_message(tokens)
+
     def suppressed_ids(self) -> tuple[int, ...]:
         """Ids of the tokens that neither side may sample."""
         return self.messages.suppressed_ids()
 
-    def _start(self, system: str) -> list[int]:
-        """The tokens of a context up to the text of its first user message."""
-        m = self.messages
-        if not system:
-            return [*m.begin, *m.open_user]
-        # A family without a system turn has the system text at the head of the first user message.
-        if m.open_system is None:
-            return [*m.begin, *m.open_user, *m.text(system + "\n\n")]
-        return [*m.begin, *m.open_system, *m.text(system), *self._close_turn(), *m.open_user]
-
     def _blank_line(self) -> list[int]:
         return self.messages.text("\n\n")
-
-    def _close_turn(self) -> list[int]:
-        """The tokens that close a message of either side."""
-        return [*self.messages.stop_ids[:1], *self.messages.after]
 
 
 def marked(text: str, tag: str) -> str | None:

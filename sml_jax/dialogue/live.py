@@ -23,6 +23,8 @@ class LiveDialogue:
       turns: the public conversation as text. verdicts: those on the student's turns, in order.
       leaks, one_steps, redactions, injected_turns, truncated, unmarked: see `Dialogue`.
       revealed: numbers of the facts that the teacher's replies have revealed, in their order; see `Reply.fact`.
+      reread_from: index of the first token of `student_context` that has changed since the student's model read it;
+        None if it has only grown.
       max_turns: the largest number of student turns.
       over: whether it has ended. overlong: whether it ended because a context had no room for the next exchange.
       dropped: why it is left out of all numbers, "" if it is not; see `drops`.
@@ -49,6 +51,7 @@ class LiveDialogue:
     truncated: int = 0
     unmarked: int = 0
     revealed: list[int] = field(default_factory=list)
+    reread_from: int | None = None
     # Whether it goes on.
     max_turns: int = 0
     over: bool = False
@@ -82,6 +85,18 @@ class LiveDialogue:
         self.turns.append(Turn("teacher", self.problem.question))
         self.student_context.add_given(framing.student_opening(self.problem.question))
         self.teacher_context = framing.teacher_opening(self.problem.question, static_knowledge)
+
+    def take_back_thinking(self, framing: Framing) -> None:
+        """Rewrites the student's last turn in its own context, if `framing` does so when the teacher has answered."""
+        context, turn = self.student_context, len(self.verdicts)
+        # A turn of which every token was given, or none is there, has nothing to be taken back.
+        if turn not in context.turn:
+            return
+        turn_start = context.turn.index(turn)
+        rewritten = framing.earlier_turn(context.tokens[turn_start:])
+        if rewritten is not None:
+            opening_tokens, tokens = rewritten
+            self.reread_from = context.rewrite_turn(turn, opening_tokens, [*tokens, *framing.stop_ids[:1]])
 
     def drop(self, kind: str, why: str) -> None:
         """Ends the dialogue and leaves it out of all numbers.

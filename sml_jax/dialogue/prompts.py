@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
 
 FOLDER = Path(__file__).parent.parent / "prompts"
+
+# The shipped prompts that have a counterpart for small models.
+_BRIEF = {
+    **{f"{role}_{kind}": f"{role}_brief_{kind}" for role in ("student", "teacher") for kind in ("math", "code")},
+    **{f"teacher_plain_{kind}": f"teacher_brief_{kind}" for kind in ("math", "code")},
+}
 
 # A field, or one end of an optional part: `{{name}}`, `{{#name}}`, `{{/name}}`.
 _FIELD = re.compile(r"\{\{([#/]?)\s*(\w+)\s*\}\}")
@@ -33,7 +40,8 @@ class Prompts:
       says: how the teacher is shown each student turn. Field: utterance (required, once).
       verifier: how the teacher is shown the verifier's words on that turn. Field: verifier (required, once).
       question: asks for the question that Q-priming puts in place of a student turn. No fields.
-      student_system, teacher_system: system texts (not files), "" for none.
+      student_system, teacher_system: system texts (not files), "" for none. None for what the model's own chat
+        template has in a chat without a system message: Qwen 2.5 and SmolLM2 were trained with such a text.
       feedback_tag: only what the teacher writes within `<tag>...</tag>` goes to the student, so that the teacher may
         think first. A turn without such a block is sampled again, and replaced if that does not help. "" for no tag:
         the whole turn then goes to the student.
@@ -47,8 +55,8 @@ class Prompts:
     says: str = "student_says"
     verifier: str = "verifier_says"
     question: str = "ask_question"
-    student_system: str = ""
-    teacher_system: str = ""
+    student_system: str | None = None
+    teacher_system: str | None = None
     feedback_tag: str = "feedback"
 
     def __post_init__(self) -> None:
@@ -60,11 +68,20 @@ class Prompts:
         _load(self.says, ("utterance",), ("utterance",))
         _load(self.verifier, ("verifier",), ("verifier",))
         _load(self.question, (), ())
-        if self.feedback_tag and f"<{self.feedback_tag}>" not in teacher_text + self.teacher_system:
+        if self.feedback_tag and f"<{self.feedback_tag}>" not in teacher_text + (self.teacher_system or ""):
             raise UserError(
                 f"prompts: the teacher's prompt {self.teacher!r} never mentions <{self.feedback_tag}>, within which "
                 "its words to the student must stand: mention it, or set Prompts.feedback_tag to ''"
             )
+
+    def brief(self) -> Prompts:
+        """These prompts with the shipped ones for large models replaced by those that a small model can follow.
+
+        A model of 0.1 to 0.5 B parameters forgets a feedback tag and most of a long instruction. So the brief prompt of
+        the teacher asks for the reply alone, without a tag. Prompts of the user's own stay as they are.
+        """
+        changes = {} if self.teacher not in _BRIEF else {"teacher": _BRIEF[self.teacher], "feedback_tag": ""}
+        return dataclasses.replace(self, student=_BRIEF.get(self.student, self.student), **changes)
 
     def for_student(self, question: str) -> str:
         """The text of the student's first message: the prompt `student` with the problem filled in."""

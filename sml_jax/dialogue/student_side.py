@@ -84,6 +84,10 @@ class StudentSide:
         Whatever was appended to their student contexts since the last turn is read first.
         """
         for live in lives:
+            # A turn that has lost its thinking is read once more.
+            if live.reread_from is not None:
+                self._contexts.rewind(live.row, live.reread_from)
+                live.reread_from = None
             # The model has what it sampled itself, and is given what came after that.
             unread_tokens = live.student_context.tokens[len(self._contexts.context(live.row)) :]
             self._contexts.append(live.row, unread_tokens)

@@ -228,7 +228,13 @@ class TeacherSide:
         live.truncated += truncated
         live.turns.append(Turn("teacher", text))
         live.revealed += [reply.fact] if reply.fact else []
-        live.teacher_context += [*self._framing.teacher_begins(), *own_tokens, *self._framing.teacher_ends()]
+        opening = self._framing.teacher_begins()
+        # Some formats take back what a side has thought once the other has answered.
+        rewritten = self._framing.earlier_turn(own_tokens)
+        if rewritten is not None:
+            opening, own_tokens = opening[: len(opening) - rewritten[0]], tuple(rewritten[1])
+        live.teacher_context += [*opening, *own_tokens, *self._framing.teacher_ends()]
+        live.take_back_thinking(self._framing)
         live.student_context.add_given(self._framing.student_hears(tokens))
 
 

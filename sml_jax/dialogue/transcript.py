@@ -154,6 +154,30 @@ class StudentContext:
         # Nobody sampled the question in this context, so it has no log-probabilities.
         self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
+    def rewrite_turn(self, turn: int, opening_tokens: int, tokens: Sequence[int]) -> int:
+        """Replaces the last turn of the student's, and the end of what opened it.
+
+        What was sampled is no longer trained on: its log-probabilities are those of another context. A question that
+        was put in its place still is.
+
+        Args:
+          turn: the number of the turn, whose tokens are the context's last.
+          opening_tokens: how many tokens before the turn are taken back too.
+          tokens: what stands in their place.
+
+        Returns:
+          The index of the first token that was replaced.
+        """
+        turn_start = self.turn.index(turn)
+        was_injected, start = self.injected[turn_start], turn_start - opening_tokens
+        for values in (self.tokens, self.student, self.injected, self.logprob, self.sampling_logprob, self.turn):
+            del values[start:]
+        if was_injected:
+            self.add_injected(tokens, turn)
+        else:
+            self.add_given(tokens)
+        return start
+
     def as_given(self) -> StudentContext:
         """A context with the same tokens, none of which counts as the student's: nothing in it is trained on."""
         context = StudentContext()

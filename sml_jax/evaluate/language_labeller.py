@@ -64,8 +64,7 @@ class LanguageLabeller:
         """The tokens that ask for an utterance's label, up to the model's turn."""
         m, (before, after) = self.messages, self._template
         cut_utterance = m.text(utterance)[: self.utterance_tokens]
-        message_tokens = [*m.text(before), *cut_utterance, *m.text(after)]
-        return [*m.begin, *m.open_user, *message_tokens, *m.stop_ids[:1], *m.after, *m.open_model]
+        return [*m.opening(before, whole=False), *cut_utterance, *m.text(after), *m.model_turn]
 
     @staticmethod
     def _read(answer: str, utterance: str, attempted: bool) -> Label:
@@ -85,5 +84,5 @@ def labelling_length(messages: MessageFormat, utterance_tokens: int, prompt: str
       utterance_tokens: how many tokens of a turn the model reads.
       prompt: as for `LanguageLabeller`.
     """
-    message_tokens = messages.message("user", fill(load_prompt(prompt, "utterance"), utterance=""))
-    return len(messages.begin) + len(message_tokens) + utterance_tokens + len(messages.open_model) + ANSWER_TOKENS
+    prompt_tokens = messages.opening(fill(load_prompt(prompt, "utterance"), utterance=""))
+    return len(prompt_tokens) + len(messages.model_turn) + utterance_tokens + ANSWER_TOKENS

@@ -53,6 +53,8 @@ PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
 class ChatTemplate:
     """A public chat template as texts, in which control tokens are written by name ("<start_of_turn>").
 
+    It is for models that bring no template of their own; see `sml_jax.text.formats`.
+
     A context is `begin`, then messages. A message is an opening (`system`, `user` or `model`), its text, the first of
     `stop_ids`, and `after`.
 
@@ -68,6 +70,7 @@ class ChatTemplate:
       unthinking: text to put after `model` so that the model answers without thinking first; None for families that
         never think.
       default_system: the system text of the public template for chats without one.
+      stripped: whose texts the public template strips of white space: "system", "user", "model".
       other_model_types: values of `model_type` in config.json that have this chat template although the decoder cannot
         read their weights.
     """
@@ -82,6 +85,7 @@ class ChatTemplate:
     after: str = ""
     unthinking: str | None = None
     default_system: str = ""
+    stripped: tuple[Literal["system", "user", "model"], ...] = ()
     other_model_types: tuple[str, ...] = ()
 
 

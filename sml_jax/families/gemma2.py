@@ -28,6 +28,7 @@ CHAT = ChatTemplate(
     model="<start_of_turn>model\n",
     stop_ids=("<end_of_turn>", "<eos>"),
     after="\n",
+    stripped=("user", "model"),
     other_model_types=("gemma",),
 )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sml_jax.families.family import PLAIN_TRAITS, ChatTemplate, ConfigFormat, Family, GGUFFormat
 
-# https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct, chat_template;
-# https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1
+# https://huggingface.co/meta-llama/Meta-Llama-3-8B-Instruct, chat_template. From 3.1 on the template adds dates, and
+# it comes with the model.
 CHAT = ChatTemplate(
     name="llama3",
     begin="<|begin_of_text|>",
@@ -13,7 +13,7 @@ CHAT = ChatTemplate(
     user="<|start_header_id|>user<|end_header_id|>\n\n",
     model="<|start_header_id|>assistant<|end_header_id|>\n\n",
     stop_ids=("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
-    default_system="Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+    stripped=("system", "user", "model"),
 )
 
 FAMILY = Family(

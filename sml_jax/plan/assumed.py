@@ -81,6 +81,10 @@ class AssumedFraming:
         """A copy of the sampled tokens, all of which count as feedback; never None."""
         return list(tokens)
 
+    def earlier_turn(self, tokens: Sequence[int]) -> tuple[int, list[int]] | None:
+        """None: every turn stays as it is."""
+        return None
+
     def suppressed_ids(self) -> tuple[int, ...]:
         """An empty tuple: no token is kept from being sampled."""
         return ()

@@ -77,6 +77,10 @@ class ChatFormat:
         """The tokens of a sampled teacher turn that the student is given: all but `stop_ids`. Never None here."""
         return self.spoken(tokens)
 
+    def earlier_turn(self, tokens: Sequence[int]) -> tuple[int, list[int]] | None:
+        """What becomes of a turn when the other side has answered: it always stays as it is (None)."""
+        return None
+
     # The student's context: private knowledge never enters it.
     def student_opening(self, question: str) -> list[int]:
         """The student's context up to its first turn: the problem as the teacher's turn, then the student's opening."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -171,6 +171,10 @@ class HuggingFaceTokenizer:
         if token is None:
             raise UserError(f"tokenizer {self.path} has no control token {name!r}")
         return token
+
+    def control_names(self) -> Mapping[str, int]:
+        """The ids of all control tokens, by name."""
+        return self._names
 
     def control_ids(self) -> frozenset[int]:
         """All ids that stand for no text: control tokens, unknown, padding, ids without a token."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -49,6 +49,10 @@ class Tokenizer(Protocol):
 
     def control(self, name: str) -> int:
         """The id of the control token called `name`. Raises a UserError if the tokenizer has none of that name."""
+        ...
+
+    def control_names(self) -> Mapping[str, int]:
+        """The ids of all control tokens that `control` finds, by name."""
         ...
 
     def control_ids(self) -> frozenset[int]:
@@ -137,6 +141,10 @@ class SentencePieceTokenizer:
         if token not in self._controls or self._processor.id_to_piece(token) != name:
             raise UserError(f"tokenizer {self.path} has no control token {name!r}")
         return token
+
+    def control_names(self) -> Mapping[str, int]:
+        """The ids of all control tokens, by name."""
+        return {self._processor.id_to_piece(token): token for token in sorted(self._controls)}
 
     def control_ids(self) -> frozenset[int]:
         """All ids that stand for no text: control tokens, unknown, padding, ids without a token."""

@@ -11,11 +11,7 @@ What the child shows is that the file works on the texts below, not that it does
 
 from __future__ import annotations
 
-import json
 import os
-import resource
-import subprocess
-import sys
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,9 +20,10 @@ from pathlib import Path
 
 from sml_jax.common.errors import UserError
 from sml_jax.text.growth import check_decoded_length
+from sml_jax.text.limited import run_limited
 
-# Of the child: its memory, and its computing time, which does not depend on what else the machine does.
-_MEMORY_BYTES, _CPU_SECONDS, _MAX_WALL_SECONDS = 1 << 30, 2, 60
+# Of computing time in the child.
+_CPU_SECONDS = 2
 _CPU_SECONDS_A_MEGABYTE = 0.1  # of the file, for reading it
 _REPEATS = 600
 
@@ -57,39 +54,7 @@ def try_out(path: Path, patterns: Sequence[str] = ()) -> None:
 def _try_out(path: str, _content: str, patterns: tuple[str, ...]) -> None:
     """`try_out` of a file with this content."""
     cpu_seconds = _CPU_SECONDS + int(os.path.getsize(path) * _CPU_SECONDS_A_MEGABYTE / 1e6)
-    environment = {
-        **os.environ,
-        # The child imports what this process would, and stays in one thread: each further one takes address space.
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "TOKENIZERS_PARALLELISM": "false",
-        "MALLOC_ARENA_MAX": "1",
-    }
-    code = "from sml_jax.text.trial import main; main()"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
-            input=json.dumps({"path": path, "patterns": patterns, "cpu_seconds": cpu_seconds}),
-            capture_output=True,
-            timeout=_MAX_WALL_SECONDS,
-            env=environment,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _refused(path, f"it has not come to an end after {_MAX_WALL_SECONDS} seconds") from None
-    # The child ends in its own words, or the system has ended it.
-    if done.returncode == 0 and done.stdout.startswith("{"):
-        error = json.loads(done.stdout)["error"]
-        if error:
-            raise UserError(error)
-    elif done.returncode in (-24, -9):  # SIGXCPU, and SIGKILL a second later
-        raise _refused(path, f"it has not come to an end after {cpu_seconds} seconds of computing")
-    elif "memory" in done.stderr.lower() or "bad_alloc" in done.stderr:
-        raise _refused(path, f"it asks for more than {_MEMORY_BYTES >> 20} MiB of memory")
-    else:
-        last_line = next(reversed(done.stderr.splitlines()), "")[:200]
-        raise _refused(path, f"its library crashes (exit code {done.returncode}: {last_line})")
+    run_limited(f"{__name__}:use", {"path": path, "patterns": patterns}, cpu_seconds, lambda why: _refused(path, why))
 
 
 def _refused(path: str, why: str) -> UserError:
@@ -97,31 +62,15 @@ def _refused(path: str, why: str) -> UserError:
     return UserError(f"{path} is not a tokenizer that works: {why}; give the model's own tokenizer")
 
 
-def main() -> None:
-    """The child: reads what to try from its standard input, and writes what is wrong with it to its standard output."""
-    task = json.loads(sys.stdin.read())
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (task["cpu_seconds"], task["cpu_seconds"] + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    error = ""
-    try:
-        _use(Path(task["path"]), task["patterns"])
-    except UserError as refusal:
-        error = str(refusal)
-    except MemoryError:
-        error = str(_refused(task["path"], f"it asks for more than {_MEMORY_BYTES >> 20} MiB of memory"))
-    print(json.dumps({"error": error}))
-
-
-def _use(path: Path, patterns: Sequence[str]) -> None:
-    """Loads a tokenizer, and encodes and decodes many texts with it."""
+def use(path: str, patterns: Sequence[str]) -> None:
+    """Loads a tokenizer, and encodes and decodes many texts with it; called in the child."""
     from sml_jax.text.huggingface import HuggingFaceTokenizer
     from sml_jax.text.tokenizer import SentencePieceTokenizer
 
     with warnings.catch_warnings():
         # The process that asked warns itself.
         warnings.simplefilter("ignore")
-        if path.suffix == ".json":
+        if path.endswith(".json"):
             tokenizer: HuggingFaceTokenizer | SentencePieceTokenizer = HuggingFaceTokenizer(path, tried=True)
         else:
             tokenizer = SentencePieceTokenizer(path, tried=True)
@@ -131,4 +80,4 @@ def _use(path: Path, patterns: Sequence[str]) -> None:
     runs = [character * _REPEATS + end for character in characters for end in ("", "\x00")]
     for text in (*_TEXTS, *(text * 50 for text in _TEXTS), *patterns, *(text * 50 for text in patterns), *runs):
         tokens = tokenizer.encode(text)
-        check_decoded_length(path, len(text), tokenizer.decode(tokens))
+        check_decoded_length(Path(path), len(text), tokenizer.decode(tokens))

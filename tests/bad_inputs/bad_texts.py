@@ -79,7 +79,7 @@ TOKENIZERS = {
     "a family that nothing tells": Bad(
         lambda f: f.chat(f"FamilyChat.tokenizer={f.damaged(f.hugging_face, config__json=gone)}"),
         "config.json",
-        "name the",
+        "set FamilyChat.family",
     ),
     "an end that is no control": Bad(
         folder(generation_config__json=changed(eos_token_id=7)), "generation_config.json: eos_token_id 7", "take it out"

@@ -19,11 +19,13 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, LeakGuard, QuestionInjection
 from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teachers import LanguageTeacher
+from sml_jax.dialogue.transcript import StudentContext
 from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.learn.logprobs import decoder_logprobs
 from sml_jax.pocket import ASSETS
 from sml_jax.text.messages import MessageFormat
+from sml_jax.text.pieces import ChatPieces
 from sml_jax.text.tokenizer import SentencePieceTokenizer
 
 TOKENIZER = SentencePieceTokenizer(ASSETS / "pocket.model")
@@ -35,16 +37,16 @@ NEWLINE = TOKENIZER.encode("\n")
 
 def a_format(system: bool = False, think: bool = False) -> MessageFormat:
     """A family whose controls are the pocket tokenizer's."""
-    return MessageFormat(
-        TOKENIZER,
-        begin=(BEGIN,),
-        open_system=(C("<unk>"),) if system else None,
-        open_user=(USER,),
-        open_model=(MODEL,),
-        stop_ids=(END,),
-        after=tuple(NEWLINE),
-        think=(THINK, THOUGHT) if think else None,
+    pieces = ChatPieces(
+        user="<teacher>",
+        model="<student>",
+        stop="<end>",
+        after="\n",
+        begin="<begin>",
+        system_start="<begin><unk>" if system else None,
+        system_end="<end>\n<teacher>" if system else "\n\n",
     )
+    return MessageFormat(TOKENIZER, pieces, stop_ids=(END,), think=(THINK, THOUGHT) if think else None)
 
 
 @pytest.fixture
@@ -90,10 +92,10 @@ def test_system_texts_have_a_turn_of_their_own_or_stand_before_the_first_message
     with_turn, without = MessageFraming(a_format(system=True), prompts), MessageFraming(a_format(), prompts)
     rest = [*text("do: Q"), *CLOSE, MODEL]
     assert with_turn.student_opening("Q") == [BEGIN, C("<unk>"), *text("S"), *CLOSE, USER, *rest]
-    assert without.student_opening("Q") == [BEGIN, USER, *text("S\n\n"), *rest]
-    assert without.teacher_opening("Q", "")[: len(text("T <feedback>\n\n")) + 2] == [
-        BEGIN, USER, *text("T <feedback>\n\n")
-    ]  # fmt: skip
+    # What stands in one message is tokenised as one text.
+    assert without.student_opening("Q") == [BEGIN, USER, *text("S\n\ndo: Q"), *CLOSE, MODEL]
+    opening = [BEGIN, USER, *text("T <feedback>\n\nhelp: Q <feedback>"), *text("\n\n")]
+    assert without.teacher_opening("Q", "") == opening
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,47 @@ def test_thinking_stays_in_its_own_context(monkeypatch, prompts, model, params) 
     assert list(dialogue.tokens).count(THINK) == 3 and played.transcript.student[0].sum() == 3 * len(
         [THINK, *text("maybe 0"), THOUGHT, *text("9"), END]
     )
+
+
+@pytest.mark.parametrize("opens_block", [False, True])
+def test_thinking_is_taken_back_where_that_is_asked_for(monkeypatch, prompts, model, params, opens_block) -> None:
+    """As the public templates do it, whether the model thought or its prompt opened with an empty block."""
+    form = dataclasses.replace(a_format(think=not opens_block), take_back=True)
+    block = [THINK, THOUGHT] if opens_block else []
+    if opens_block:
+        pieces = dataclasses.replace(form.pieces, model="<student><private><ask>", earlier_model="<student>")
+        form = dataclasses.replace(form, pieces=pieces)
+    thought = [] if opens_block else [THINK, *text("maybe 0"), THOUGHT]
+
+    def say(heard):
+        return [*thought, *text("9" if heard.role == "student" else "<feedback>no</feedback>")]
+
+    framing = MessageFraming(form, prompts)
+    stage, played = play_with(monkeypatch, framing, say, RULES, model, params, problems=1)
+    (dialogue,) = played.dialogues
+    turn_tokens = [*thought, *text("9"), END]
+    opening, earlier = [BEGIN, USER, *text("do: find a"), *CLOSE, MODEL], [*framing.spoken(turn_tokens), END]
+    heard_reply = [*NEWLINE, USER, *text("no"), *CLOSE, MODEL]
+    # Each time it speaks the student has its earlier turns without, and what opens the present one.
+    for turn, heard in enumerate(stage.of("student")):
+        assert list(heard.context) == [*opening, *(earlier + heard_reply) * turn, *block]
+    last = [*block, *turn_tokens]
+    assert list(dialogue.tokens) == [*opening, *(earlier + heard_reply) * 2, *last]
+    # The log-probabilities of earlier turns are those of other contexts: the last turn alone is trained on.
+    trained = played.transcript.student[0, : played.transcript.length[0]]
+    assert list(trained) == [False] * (len(dialogue.tokens) - len(turn_tokens)) + [True] * len(turn_tokens)
+    for heard in stage.of("teacher"):
+        assert list(heard.context).count(THINK) == len(block) // 2
+        assert list(heard.context[-1 - len(block) :]) == [MODEL, *block]
+
+
+def test_a_question_in_place_of_a_turn_is_trained_on_although_the_block_before_it_is_taken_back() -> None:
+    context = StudentContext()
+    context.add_given([BEGIN, MODEL, THINK, THOUGHT])
+    context.add_injected([7, END], 1)
+    assert context.rewrite_turn(1, 2, [7, END]) == 2
+    assert (context.tokens, context.student) == ([BEGIN, MODEL, 7, END], [False, False, True, True])
+    assert context.injected == context.student and context.turn == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("injection", [None, QuestionInjection(decay=1.0)])

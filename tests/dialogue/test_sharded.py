@@ -34,6 +34,7 @@ from sml_jax.pocket import ASSETS
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.problems.types import Problem, Task
 from sml_jax.text.messages import MessageFormat
+from sml_jax.text.pieces import ChatPieces
 from sml_jax.text.tokenizer import SentencePieceTokenizer
 
 PROBLEM = Problem("p", "how many?", "5", ("5 cats", "2 dogs", "no fish"), full="5 cats and 2 dogs: how many?")
@@ -207,12 +208,8 @@ def framing(tmp_path) -> MessageFraming:
     return MessageFraming(
         MessageFormat(
             TOKENIZER,
-            begin=(C("<begin>"),),
-            open_system=None,
-            open_user=(C("<teacher>"),),
-            open_model=(C("<student>"),),
+            ChatPieces(user="<teacher>", model="<student>", stop="<end>", begin="<begin>"),
             stop_ids=(C("<end>"),),
-            after=(),
         ),
         Prompts(**{name: str(tmp_path / name) for name in texts}, feedback_tag="message"),
     )

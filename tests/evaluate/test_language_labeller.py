@@ -13,12 +13,13 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.pocket import ASSETS
 from sml_jax.text.messages import MessageFormat
+from sml_jax.text.pieces import ChatPieces
 from sml_jax.text.tokenizer import SentencePieceTokenizer
 
 TOKENIZER = SentencePieceTokenizer(ASSETS / "pocket.model")
 C = TOKENIZER.control
 MESSAGES = MessageFormat(
-    TOKENIZER, (C("<begin>"),), None, (C("<teacher>"),), (C("<student>"),), (C("<end>"),), after=()
+    TOKENIZER, ChatPieces(user="<teacher>", model="<student>", stop="<end>", begin="<begin>"), (C("<end>"),)
 )
 TURNS = [("The answer is 5.", True), ("What is x?", False), ("", False), ("What is x?", False), ("Is it 3 or 4?", True)]
 

@@ -1,5 +1,7 @@
 """How a recipe names a tokenizer and a chat template."""
 
+import dataclasses
+
 import pytest
 from family_toys import write_family_model
 from run_toys import write_tokenizer
@@ -50,6 +52,24 @@ def test_thinking_is_a_choice(folder) -> None:
     marker = plain.tokenizer.control("</think>")
     assert marker in plain.student_opening("Q") and marker not in thinking.student_opening("Q")
     assert marker in plain.suppressed_ids() and marker not in thinking.suppressed_ids()
+
+
+def test_small_models_have_brief_prompts(folder, tmp_path, caplog) -> None:
+    brief, long = (FamilyChat(str(folder), brief_prompts=choice).framing() for choice in (True, False))
+    by_size = FamilyChat(str(folder)).framing()
+    assert isinstance(brief, MessageFraming) and isinstance(long, MessageFraming)
+    assert by_size.student_opening("Q") == brief.student_opening("Q") != long.student_opening("Q")
+    assert (brief.prompts.feedback_tag, long.prompts.feedback_tag) == ("", "feedback")
+    assert " parameters: brief prompts take the place" in caplog.text
+    # A tokenizer alone does not tell a size, and prompts of one's own stay.
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    unknown = FamilyChat(str(tmp_path), family="qwen3").framing()
+    assert unknown.student_opening("Q") == long.student_opening("Q")
+    own = Prompts(student="student_plain", teacher="teacher_plain_math", feedback_tag="")
+    assert own.brief() == dataclasses.replace(own, teacher="teacher_brief_math")
+    assert Prompts(student="student_code", teacher="teacher_code").brief() == Prompts(
+        student="student_brief_code", teacher="teacher_brief_code", feedback_tag=""
+    )
 
 
 @pytest.mark.parametrize(

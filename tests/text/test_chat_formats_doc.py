@@ -8,9 +8,11 @@ import pytest
 from tokenizers import Tokenizer as Library
 
 from sml_jax.text.families import families, message_format
+from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "chat_formats.md").read_text(encoding="utf-8")
+HERE = Path(__file__).resolve().parent
+PAGE = (HERE.parents[1] / "docs" / "chat_formats.md").read_text(encoding="utf-8")
 KIND = {"gemma": "gemma_json", "llama3": "llama", "qwen2_5": "qwen", "qwen3": "qwen", "chatml": "qwen"}
 
 
@@ -26,6 +28,14 @@ def written(cell: str, same: str) -> list[str]:
     return [quoted.replace("\\|", "|").replace("\\n", "\n") for quoted in re.findall(r"`([^`]+)`", cell)]
 
 
+def opens_system(chat: MessageFormat) -> tuple[int, ...]:
+    """The tokens before a system's text behind the begin of a context."""
+    if not chat.pieces.has_system_message:
+        return ()
+    message = chat.message("system", "")
+    return tuple(message[: len(message) - len(chat.close_user)])
+
+
 def test_every_family_has_a_row() -> None:
     assert set(rows()) == set(families()) == set(KIND)
 
@@ -38,15 +48,17 @@ def test_the_pieces_are_those_of_the_code(
     cells = [written(cell, same) for cell, same in zip(rows()[family], rows()["qwen2_5"], strict=True)]
     pieces = [tuple(library.encode("".join(cell), add_special_tokens=False).ids) for cell in cells]
     chat = message_format(family, kinds[KIND[family]])
-    ours = [chat.begin, chat.open_system or (), chat.open_user, chat.open_model, chat.stop_ids, chat.after]
+    ours = [chat.begin, opens_system(chat), chat.open_user, chat.open_model, chat.stop_ids, chat.after]
     assert ours == pieces
 
 
 def test_the_example_runs(model_folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((model_folders["qwen"] / "tokenizer.json").read_bytes())
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
+    (tmp_path / "chat_template.jinja").write_bytes((HERE / "templates" / "qwen3.jinja").read_bytes())
     code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     names: dict = {}
     exec(code.replace('"models/Qwen3-8B"', repr(str(tmp_path))), names)
-    text = names["tokenizer"].decode(names["prompt"])
-    assert text == "user\nWhat is 12 times 34?\nassistant\n"
+    prompt, decode = names["prompt"], names["tokenizer"].decode
+    assert decode(prompt[: names["shown"]]) == "user\nWhat is 12 times 34?\nassistant\n"
+    assert decode(prompt) == "user\nWhat is 12 times 34?\nassistant\n408\nuser\nAre you sure?\nassistant\n"

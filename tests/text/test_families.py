@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sml_jax.common.errors import UserError
-from sml_jax.text.families import default_system, families, family_of, message_format
+from sml_jax.text.families import families, family_of, message_format
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 
@@ -97,58 +97,54 @@ def test_qwen3_thinking(model_folders, kinds: dict[str, Tokenizer]) -> None:
     assert off.message("model", "8") == encode(said).ids
 
 
+LLAMA_TURN = "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+CHATML_TURN = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
 @pytest.mark.parametrize(
     "family, system, rendered",
     [
+        ("llama3", None, "<|begin_of_text|>" + LLAMA_TURN),
+        ("llama3", "", "<|begin_of_text|>" + LLAMA_TURN),
         (
             "llama3",
-            default_system("llama3") + "You help.",
-            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-            "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\nYou help.<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n",
+            " You help.\n",
+            f"<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nYou help.<|eot_id|>{LLAMA_TURN}",
         ),
         (
             "qwen2_5",
-            default_system("qwen2_5"),
+            None,
             "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
-            "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+            + CHATML_TURN,
         ),
+        ("qwen2_5", "", CHATML_TURN),
+        ("qwen2_5", " You help.\n", f"<|im_start|>system\n You help.\n<|im_end|>\n{CHATML_TURN}"),
+        ("chatml", None, CHATML_TURN),
+        ("gemma", None, "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"),
+        ("gemma", "", "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"),
     ],
 )
-def test_the_public_system_messages(model_folders, kinds, family: str, system: str, rendered: str) -> None:
+def test_the_system_text_is_the_templates_own_or_none_or_ones_own(
+    model_folders, kinds, family: str, system: str | None, rendered: str
+) -> None:
     chat = message_format(family, kinds[KIND[family]])
     expected = library(model_folders, family).encode(rendered, add_special_tokens=False).ids
-    assert tokens_of(chat, [("user", "hi")], system) == expected
+    assert [*chat.opening("hi", system), *chat.model_turn] == expected
 
 
 def test_gemma_has_its_system_text_in_front_of_the_users(model_folders, kinds: dict[str, Tokenizer]) -> None:
     chat = message_format("gemma", kinds["gemma_json"])
-    assert chat.open_system is None
+    assert not chat.pieces.has_system_message
     expected = "<bos><start_of_turn>user\nYou help.\n\nhi<end_of_turn>\n<start_of_turn>model\n"
-    pieces = [
-        *chat.begin,
-        *chat.open_user,
-        *chat.text("You help.\n\n"),
-        *chat.text("hi"),
-        chat.stop_ids[0],
-        *chat.after,
-    ]
-    assert [*pieces, *chat.open_model] == library(model_folders, "gemma").encode(expected).ids
+    assert [*chat.opening("hi", "You help."), *chat.model_turn] == library(model_folders, "gemma").encode(expected).ids
 
 
 TEXTS = st.text(st.characters(exclude_characters="<[\u2581", exclude_categories=["Cs"]))
 
 
-def joins(text: str) -> bool:
-    """Whether a text's front would melt into a newline before it: white space up to another newline."""
-    front = text[: len(text) - len(text.lstrip())]
-    return bool(set(front) & set("\n\r"))
-
-
 @pytest.mark.parametrize("family", ["gemma", "llama3", "chatml"])
-@given(texts=st.lists(TEXTS.filter(lambda text: not joins(text)), min_size=1, max_size=3))
-@example(texts=["  the answer ", "ends with newlines\n\n", "?"])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=3))
+@example(texts=["  the answer ", "ends with newlines\n\n", "\n\nbegins with newlines"])
 def test_pieces_are_the_renderings_tokens_for_any_text(model_folders, kinds, family: str, texts: list[str]) -> None:
     chat = message_format(family, kinds[KIND[family]])
     opening, close = {
@@ -156,22 +152,21 @@ def test_pieces_are_the_renderings_tokens_for_any_text(model_folders, kinds, fam
         "llama3": ("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
         "chatml": ("<|im_start|>user\n", "<|im_end|>\n"),
     }[family]
-    rendered = "".join(f"{opening}{text}{close}" for text in texts)
+    written = [text if family == "chatml" else text.strip() for text in texts]
+    rendered = "".join(f"{opening}{text}{close}" for text in written)
     ours = [token for text in texts for token in chat.message("user", text)]
     assert ours == library(model_folders, family).encode(rendered, add_special_tokens=False).ids
 
 
-@pytest.mark.parametrize("family, text", [("chatml", "\nhi"), ("llama3", "\n\nhi"), ("gemma", "\nhi")])
-def test_a_text_that_begins_with_newlines_is_cut_where_the_template_would_join(
-    model_folders, kinds, family: str, text: str
+def test_a_message_that_begins_with_newlines_joins_them_to_its_opening_as_the_template_does(
+    model_folders, kinds: dict[str, Tokenizer]
 ) -> None:
-    """The one boundary that differs; Gemma's and Llama's templates strip such newlines anyway."""
-    chat = message_format(family, kinds[KIND[family]])
-    ours = chat.message("user", text)
-    opening = list(chat.open_user)
-    assert ours[: len(opening)] == opening
-    decoded = library(model_folders, family).decode(ours, skip_special_tokens=False)
-    assert library(model_folders, family).encode(decoded, add_special_tokens=False).ids != ours
+    chat = message_format("chatml", kinds["qwen"])
+    encode = library(model_folders, "chatml").encode
+    assert chat.message("user", "\nhi") == encode("<|im_start|>user\n\nhi<|im_end|>\n").ids
+    assert chat.message("user", "\nhi")[: len(chat.open_user)] != list(chat.open_user)
+    # What is appended in tokens is cut there: a context only grows.
+    assert chat.next_user == tuple(encode("\n<|im_start|>user\n").ids)
 
 
 @pytest.mark.parametrize("family", [*KIND])
@@ -253,12 +248,10 @@ def test_the_tokenizer_of_another_family(kinds, family: str, kind: str, token: s
 
 
 def test_an_unknown_family_and_one_that_does_not_think(kinds: dict[str, Tokenizer]) -> None:
-    with pytest.raises(UserError, match=r"no chat format 'qwen': it is one of chatml, gemma, llama3, qwen2_5, qwen3"):
+    with pytest.raises(UserError, match=r"'qwen': FamilyChat\.family is one of chatml, gemma, llama3, qwen2_5, qwen3"):
         message_format("qwen", kinds["qwen"])
-    with pytest.raises(UserError, match="no chat format 'qwen'"):
-        default_system("qwen")
     for family in set(families()) - {"qwen3"}:
-        with pytest.raises(UserError, match=f"models of family {family} do not think: set thinking to False"):
+        with pytest.raises(UserError, match=rf"models of family {family} do not think: set FamilyChat\.thinking to F"):
             message_format(family, kinds[KIND[family]], thinking=True)
 
 
@@ -285,8 +278,11 @@ def test_the_family_of_a_folder(tmp_path: Path, kind: str, family: str) -> None:
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, r"no .*config\.json to tell the chat format from: name the family, one of chatml, gemma"),
-        ("{}", r"no chat format for model_type None: name the family, one of chatml"),
+        (
+            None,
+            r"no chat template, and no config\.json to tell .* set FamilyChat\.family to one of chatml, gemma",
+        ),
+        ("{}", r"no chat format for model_type None: .* set FamilyChat\.family to one of chatml"),
         ('{"model_type": "mamba"}', r"no chat format for model_type 'mamba'"),
         ('{"model_type": ["llama"]}', r"no chat format for model_type \['llama'\]"),
         ("7", r"config\.json is not a JSON object"),

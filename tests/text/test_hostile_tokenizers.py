@@ -10,7 +10,7 @@ import pytest
 import text_toys as toys
 
 from sml_jax.common.errors import UserError
-from sml_jax.text import trial
+from sml_jax.text import limited, trial
 from sml_jax.text.growth import check_decoded_length, check_token_count
 from sml_jax.text.huggingface import HuggingFaceTokenizer, load_tokenizer
 from sml_jax.text.sentencepiece_model import is_usual as is_usual_model
@@ -92,7 +92,7 @@ def test_an_unusual_tokenizer_that_works_is_tried_once_and_loaded(tmp_path: Path
     plain_tokenizer = load_tokenizer(toys.write_qwen(tmp_path))
     toys.write_spec(path, spec)
     tokenizer = load_tokenizer(path)
-    monkeypatch.setattr(trial.subprocess, "run", None)
+    monkeypatch.setattr(limited.subprocess, "run", None)
     assert load_tokenizer(path).encode("so, then") == tokenizer.encode("so, then")
     assert tokenizer.vocab_size == plain_tokenizer.vocab_size
 
