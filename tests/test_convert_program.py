@@ -1,6 +1,7 @@
 """`sml-jax convert`: both ways, and what it refuses before it works. The families themselves: models/test_parity.py."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -59,6 +60,25 @@ def test_a_run_in_another_type_with_a_tokenizer_from_elsewhere(folders, tmp_path
     assert (tmp_path / "hf" / "tokenizer.json").exists()
     assert convert(f"--from={tmp_path / 'hf'}", f"--to={tmp_path / 'ours'}", "--dtype=float32") == 0
     assert load_model(tmp_path / "ours")[0].config.param_dtype == "float32"
+
+
+def test_a_folder_without_a_tokenizer_says_so(folders, tmp_path: Path, capsys) -> None:
+    run, _ = folders
+    assert convert(f"--from={run}", f"--to={tmp_path / 'hf'}") == 0
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert (
+        last_line.startswith("warning: ") and "no tokenizer" in last_line and "give --tokenizer_from=DIR" in last_line
+    )
+    # A run of a chat model has kept its tokenizer, its chat template and the settings of generation.
+    final = tmp_path / "run" / "checkpoints" / "final"
+    shutil.copytree(run, tmp_path / "run")
+    (final / "tokenizer.json").write_text("{}")
+    (final / "chat_template.jinja").write_text("{{ messages }}")
+    (final / "generation_config.json").write_text('{"eos_token_id": 3}')
+    assert convert(f"--from={tmp_path / 'run'}", f"--to={tmp_path / 'chat'}") == 0
+    assert "warning" not in capsys.readouterr().out
+    names = {"tokenizer.json", "chat_template.jinja", "generation_config.json"}
+    assert names <= {file.name for file in (tmp_path / "chat").iterdir()}
 
 
 def test_what_is_there_is_replaced_only_when_told(folders, tmp_path: Path, capsys) -> None:

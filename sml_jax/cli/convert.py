@@ -80,6 +80,12 @@ def main(argv: Sequence[str]) -> int:
             _to_hugging_face(source, target, dtype, flags.get("family"), tokenizer_folder, overwrite, progress)
     description = "a Hugging Face folder" if form == "sml-jax" else "a model folder of sml-jax"
     print(f"{target}: {description}")
+    # Without a tokenizer the folder is of little use, and what opens it later would not say why.
+    if not text_files(target):
+        print(
+            f"warning: {tokenizer_folder} has no tokenizer, so there is none in {target}: for AutoTokenizer, and for "
+            "recipes of chat models, give --tokenizer_from=DIR, the folder of the model's tokenizer"
+        )
     return 0
 
 

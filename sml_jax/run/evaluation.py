@@ -25,7 +25,8 @@ from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
 from sml_jax.evaluate.tables import closing_table, compare_dialogues
 from sml_jax.run.chats import Chat, FamilyChat
 from sml_jax.run.context import RunContext
-from sml_jax.run.io.display import Progress
+from sml_jax.run.health import AlertThresholds
+from sml_jax.run.io.display import Progress, printable
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Evaluation:
       rules: of the run's training dialogues; suites change what they need to.
       model_labels: whether the initial model labels the student's turns; fixed rules do if False.
       samples_shown: for how many problems the dialogues of base and trained model are printed side by side.
+      alerts: thresholds on the `rates` of each arm, of which a line warns.
     """
 
     suites: Sequence[Suite]
@@ -46,6 +48,7 @@ class Evaluation:
     rules: DialogueRules
     model_labels: bool = False
     samples_shown: int = 3
+    alerts: AlertThresholds = AlertThresholds()
 
     def check(self, context: RunContext) -> None:
         """Makes every engine that `run` will need, so that a suite that does not fit is an error before work begins.
@@ -136,6 +139,7 @@ class Evaluation:
                 # The entry is written at the end, with all others; dialogues are logged at once.
                 dialogues_done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {})[arm.name] = entry
+                self._warn(f"{name} {arm.name} {policy}", entry)
                 context.bookkeeper.folder.append_dialogues(
                     {**dialogue_record(d, context.bookkeeper.position.total, policy), "suite": name} for d in dialogues
                 )
@@ -174,6 +178,7 @@ class Evaluation:
                 )
                 dialogues_done += len(dialogues)
                 results.setdefault(name, {}).setdefault(policy, {}).setdefault(setting, {})[user] = entry
+                self._warn(f"{name} {setting} {user} {policy}", entry)
                 context.bookkeeper.folder.append_dialogues(
                     {
                         **dialogue_record(dialogue, context.bookkeeper.position.total, policy),
@@ -185,6 +190,17 @@ class Evaluation:
                     for dialogue, revealed_by_turn in zip(dialogues, revealed_by_dialogue, strict=True)
                 )
         return results
+
+    def _warn(self, label: str, entry: Mapping[str, Any]) -> None:
+        """Prints a line for each of an arm's rates that is beyond its threshold.
+
+        Args:
+          label: names the arm.
+          entry: of `eval.json`.
+        """
+        # Without it an arm whose every reply was replaced would look like feedback that does not help.
+        for warning in self.alerts.warnings(entry["rates"]).values():
+            print(printable(f"warning: evaluation, {label}: {warning}"), flush=True)
 
     def _suite_engine(self, context: RunContext, suite: Suite) -> tuple[Framing, Engine]:
         """The framing of a suite's contexts, and an engine with room for them."""

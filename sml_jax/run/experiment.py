@@ -155,6 +155,8 @@ class Experiment:
                 params = self._run_stages(context, checkpointer, problems_fingerprint)
                 checkpointer.finish()
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
+                # The tokenizer and the chat template go with the model, so that it can be handed on.
+                run_on_primary(partial(self.chat.write_texts, folder.checkpoints_path / "final"))
                 if context.model.config.lora is not None:
                     save_adapters(folder.checkpoints_path / "adapters", context.model, params)
             # The checkpointer is closed by now: an evaluation that is stopped begins anew.
@@ -252,7 +254,13 @@ class Experiment:
     def _evaluation(self) -> Evaluation:
         """The evaluation of this experiment's suites."""
         return Evaluation(
-            self.suites, self.sharded_suites, self.chat, self.rules, self.model_labels, samples_shown=self.samples_shown
+            self.suites,
+            self.sharded_suites,
+            self.chat,
+            self.rules,
+            self.model_labels,
+            samples_shown=self.samples_shown,
+            alerts=self.alerts,
         )
 
     def _run_stages(self, context: RunContext, checkpointer: Checkpointer, problems: str) -> dict:

@@ -25,6 +25,9 @@ class AlertThresholds:
       zero_variance: share of groups whose dialogues all came out the same, which teach nothing.
       truncated: share of turns that spent their whole budget without an end.
       leak: share of teacher turns that gave the answer away (and were sampled again).
+      unmarked: share of teacher turns that marked nothing for the student (and were sampled again).
+      redaction: share of teacher turns that were replaced by a fixed sentence, since every sample was refused. Where
+        all are, feedback is no better than being told to try again.
       dropped: share of dialogues that were dropped, because of their problem or the verifier.
       verifier_errors: dialogues of a step that the verifier had no verdict on.
     """
@@ -35,6 +38,8 @@ class AlertThresholds:
     zero_variance: float | None = 0.95
     truncated: float | None = 0.5
     leak: float | None = 0.2
+    unmarked: float | None = 0.5
+    redaction: float | None = 0.3
     dropped: float | None = 0.05
     verifier_errors: float | None = 0
 
@@ -60,6 +65,16 @@ class AlertThresholds:
             "zero_variance_fraction": (self.zero_variance, "most groups teach nothing: easier or harder problems"),
             "truncated_rate": (self.truncated, "turns do not end: a larger student_tokens or teacher_tokens"),
             "leak_rate": (self.leak, "the teacher gives answers away: look at its prompt"),
+            "unmarked_rate": (
+                self.unmarked,
+                "the teacher does not mark what the student is to read: set Prompts.feedback_tag to '' with a prompt "
+                "for the teacher that asks for the reply alone, such as teacher_brief_math or teacher_brief_code",
+            ),
+            "redaction_rate": (
+                self.redaction,
+                "the student is told a fixed sentence in place of feedback: see leak_rate and unmarked_rate, and "
+                "DialogueRules.guard",
+            ),
             "dropped_rate": (self.dropped, "dialogues are dropped: their reasons are in dialogues.jsonl"),
             "verifier_errors": (self.verifier_errors, "the verifier fails: its error is in the log"),
         }

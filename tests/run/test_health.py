@@ -9,11 +9,11 @@ from sml_jax.run.health import AlertThresholds, HealthMonitor
 
 QUIET = {
     "logprob_mismatch": 1e-6, "entropy": 1.0, "zero_variance_fraction": 0.5, "truncated_rate": 0.1, "leak_rate": 0.0,
-    "dropped_rate": 0.0, "verifier_errors": 0.0, "skipped": 0.0,
+    "dropped_rate": 0.0, "unmarked_rate": 0.4, "redaction_rate": 0.2, "verifier_errors": 0.0, "skipped": 0.0,
 }  # fmt: skip
 LOUD = {
     "logprob_mismatch": 0.3, "entropy": 0.001, "zero_variance_fraction": 1.0, "truncated_rate": 0.9, "leak_rate": 0.5,
-    "dropped_rate": 0.2, "verifier_errors": 1.0, "skipped": 1.0,
+    "dropped_rate": 0.2, "unmarked_rate": 1.0, "redaction_rate": 0.4, "verifier_errors": 1.0, "skipped": 1.0,
 }  # fmt: skip
 
 
@@ -22,6 +22,17 @@ def test_each_metric_warns_alone(name):
     (line,) = HealthMonitor(AlertThresholds()).step(7, {**QUIET, name: LOUD[name]})
     assert line.startswith("warning: step 7: ") and (name in line or name == "skipped")
     assert HealthMonitor(AlertThresholds()).step(7, QUIET) == []
+
+
+def test_a_teacher_that_marks_nothing_is_named_with_the_cure():
+    lines = HealthMonitor(AlertThresholds()).step(1, {"unmarked_rate": 1.0, "redaction_rate": 1.0})
+    assert lines == [
+        "warning: step 1: unmarked_rate 1 is above 0.5; the teacher does not mark what the student is to read: set "
+        "Prompts.feedback_tag to '' with a prompt for the teacher that asks for the reply alone, such as "
+        "teacher_brief_math or teacher_brief_code",
+        "warning: step 1: redaction_rate 1 is above 0.3; the student is told a fixed sentence in place of feedback: "
+        "see leak_rate and unmarked_rate, and DialogueRules.guard",
+    ]
 
 
 def test_none_switches_a_warning_off():
