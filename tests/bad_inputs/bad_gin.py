@@ -78,7 +78,7 @@ NAMES = {
     "a macro that is itself": Bad(line("STEPS = %STEPS"), "%STEPS stands for itself", "give it a value"),
     "macros in a circle": Bad(line("A = %B\nB = %A\nSTEPS = %A"), "%A stands for itself", "give it a value"),
     "what is required": Bad(
-        lambda f: f.train(recipe="gin/recipes/jsonl_online.gin"), "jsonl.gin:31.* is required", "add --gin.TRAIN_PATH="
+        lambda f: f.train(recipe="gin/recipes/jsonl_online.gin"), "jsonl.gin:32.* is required", "add --gin.TRAIN_PATH="
     ),
     "a scope that nothing has": Bad(given("nobody/Online.steps=3"), "no scope 'nobody'", "there is online"),
     "an override without effect": Bad(
