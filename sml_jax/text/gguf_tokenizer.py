@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sml_jax.common.errors import UserError
 from sml_jax.common.gguf_file import GGUFFile, is_gguf, read_gguf
 from sml_jax.families import family_of_gguf
 from sml_jax.text.tokenizer import SPACE_MARK
@@ -96,7 +97,8 @@ def folder_of_texts(path: Path) -> Iterator[Path]:
         removed at the end.
 
     Raises:
-      UserError: the GGUF file cannot be read.
+      UserError: the GGUF file cannot be read; or one that was raised within the context, which then names the GGUF
+        file in place of the folder.
     """
     if not is_gguf(path):
         yield path if path.is_dir() else path.parent
@@ -107,7 +109,11 @@ def folder_of_texts(path: Path) -> Iterator[Path]:
         family = family_of_gguf(read_gguf(path).text("general.architecture") or "")
         # Only the family is told from it, for models without a template.
         (folder / "config.json").write_text(json.dumps({"model_type": family.model_type if family else None}))
-        yield folder
+        try:
+            yield folder
+        except UserError as error:
+            # The file is what the user can find; the folder is gone when the error is read.
+            raise UserError(str(error).replace(str(folder), str(path))) from error
 
 
 def tokenizer_spec(file: GGUFFile) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tokenizers
 from sml_jax.cli import main as cli
 from sml_jax.common.errors import UserError
 from sml_jax.common.gguf_file import read_gguf
+from sml_jax.dialogue.prompts import Prompts
 from sml_jax.run.chats import FamilyChat
 from sml_jax.text.gguf_tokenizer import tokenizer_spec, write_gguf_texts
 from sml_jax.text.huggingface import HuggingFaceTokenizer, load_tokenizer
@@ -32,6 +33,7 @@ TEXTS = [
 ]
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 NORMAL, USER_DEFINED, UNUSED = gguf.TokenType.NORMAL, gguf.TokenType.USER_DEFINED, gguf.TokenType.UNUSED
+PLAIN = Prompts(student="student_plain", teacher="teacher_plain_math", feedback_tag="")
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -185,6 +187,20 @@ def test_a_chat_with_a_file(tmp_path: Path) -> None:
     opening = framing.student_opening("Is 7 odd?")
     assert HuggingFaceTokenizer(path).decode(opening).count("Is 7 odd?") == 1 and 1 in opening
     assert framing.stop_ids[0] == 2
+
+
+def test_a_files_own_template_counts_and_is_named_where_it_cannot_be_used(tmp_path: Path) -> None:
+    _, tokens, merges = byte_level(tmp_path, PRE_TOKENIZERS["qwen2"])
+    types = [3] * 3 + [1] * (len(tokens) - 3)
+    settings = dict(model="gpt2", pre="qwen2", merges=merges, eos_token_id=2, bos_token_id=0)
+    # The file is of Llama's architecture, and the chat is none of Llama's.
+    asks = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    path = write(tmp_path / "a.gguf", tokens, types, "llama", **settings, chat_template=TEMPLATE + asks)
+    opening = FamilyChat(str(path), prompts=PLAIN).framing().student_opening("Is 7 odd?")
+    assert HuggingFaceTokenizer(path).decode(opening) == "user\nIs 7 odd?\nassistant\n"
+    path = write(tmp_path / "b.gguf", tokens, types, "llama", **settings, chat_template=TEMPLATE)
+    with pytest.raises(UserError, match=rf"^{path}/chat_template\.jinja cannot be written as a chat that only grows"):
+        FamilyChat(str(path)).framing()
 
 
 @pytest.mark.parametrize(
