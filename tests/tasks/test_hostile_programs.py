@@ -167,6 +167,23 @@ def test_no_context_manager_of_the_code_swallows_a_failed_assert() -> None:
     assert run_tests(code, ["with f(3) as y: assert y == 3", "with f(3): raise ValueError"]).correct
 
 
+def test_a_number_does_not_change_between_two_looks() -> None:
+    code = WIRE + "class N(int):\n    shown = 1\nlooks = []\ndef f(x):\n    p = find()\n    old = p.perform\n"
+    code += "    def perform(op, operands):\n        if op != 'plain': return old(op, operands)\n"
+    code += "        looks.append(1)\n        return 10**9 if len(looks) % 2 else -10**9\n"
+    code += "    p.perform = perform\n    return N(x)\n"
+    assert not run_tests(code, ["assert 4 < f(3) < 6"]).correct
+    honest = "class N(int):\n    shown = 1\ndef f(x): return N(x + 2)\n"
+    assert run_tests(honest, ["assert 4 < f(3) < 6 and f(3).shown == 1"]).correct
+
+
+@pytest.mark.parametrize("kind", ["AssertionError", "Exception", "BaseException"])
+def test_a_name_of_the_code_does_not_catch_a_failed_assert(kind: str) -> None:
+    test = "try:\n    f(-1)\n    assert False\nexcept Mine:\n    pass"
+    assert not run_tests(f"Mine = {kind}\ndef f(x): return x", [test]).correct
+    assert run_tests("class Mine(Exception): pass\ndef f(x): raise Mine", [test]).correct
+
+
 def test_those_that_try_to_get_out_or_stay_are_contained(outside: Outside) -> None:
     assert passed(judge_all(CONTAINED, outside)) == []
 

@@ -144,6 +144,8 @@ class Namespace(dict):
             if name in _MODULES or name == "np":
                 return __import__("numpy" if name == "np" else name)
             value = self._end.ask("global", name)
+            if isinstance(value, type) and issubclass(AssertionError, value):
+                raise TypeError(f"{name} stands for {value.__name__}, so `except {name}` would catch a failed assert")
             if isinstance(value, (proxies.RemoteFunction, type)):
                 dict.__setitem__(self, name, value)  # data may change between two looks, functions seldom do
             return value

@@ -53,6 +53,8 @@ VALUES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     **{f"ipaddress.{kind}": (_text, (_STR,)) for kind in ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network")},
     "collections.UserString": (_text, (_STR,)),
 }
+UNCHANGEABLE = {*VALUES, *(f"builtins.{name}" for name in ("int", "float", "str", "bytes", "tuple", "frozenset"))}
+"""The full names of types whose values do not change."""
 VIEWS: dict[type, bytes] = {type({}.keys()): b"keys", type({}.values()): b"values", type({}.items()): b"items"}
 """The views of a dictionary, whose types cannot be called: `view_of` makes one."""
 
