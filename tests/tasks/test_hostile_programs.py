@@ -23,6 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile_messages import HANDING, MESSAGES, STOPPING, STOPS, WIRE
 from hostile_programs import CONTAINED, FORGED
+from hostile_values import SETUP, TRICKS
 
 from sml_jax.tasks import Limits, Verdict, run_tests
 from sml_jax.tasks.code.cases import run_cases
@@ -182,6 +183,15 @@ def test_a_name_of_the_code_does_not_catch_a_failed_assert(kind: str) -> None:
     test = "try:\n    f(-1)\n    assert False\nexcept Mine:\n    pass"
     assert not run_tests(f"Mine = {kind}\ndef f(x): return x", [test]).correct
     assert run_tests("class Mine(Exception): pass\ndef f(x): raise Mine", [test]).correct
+
+
+def test_values_and_objects_that_pretend_are_no_answers() -> None:
+    def one(row: tuple[str, str, str, bool]) -> Verdict:
+        return run_tests(row[1], [row[2]], SETUP if row[3] else "", Limits(wall_s=60.0))
+
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = dict(zip([row[0] for row in TRICKS], pool.map(one, TRICKS), strict=True))
+    assert passed(verdicts) == []
 
 
 def test_those_that_try_to_get_out_or_stay_are_contained(outside: Outside) -> None:
