@@ -1,7 +1,10 @@
 """Set-up that must come before JAX and the package are imported, and the fixtures that every test may use."""
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,13 @@ for _flag in (
 ):
     if _flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
+# Most tests compile the same programs of the same tiny models. Workers, and the processes that tests start, inherit the
+# variable, so each program is compiled once in a run.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="sml-jax-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Another platform is for tests that say so: they skip elsewhere.
 os.environ["JAX_PLATFORMS"] = os.environ.get("SML_JAX_TEST_PLATFORM", "cpu")
 

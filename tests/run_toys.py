@@ -1,6 +1,5 @@
 """A toy world for tests of whole runs: sixteen tokens, a task that a random model sometimes solves, a tiny model."""
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -182,19 +181,3 @@ def same(one: Any, other: Any) -> bool:
 def sgd(learning_rate: float = 0.1) -> optax.GradientTransformation:
     """An update that shows the gradient itself."""
     return optax.sgd(learning_rate)
-
-
-@contextlib.contextmanager
-def shared_compilations(folder):
-    """Within it, what is compiled is kept in `folder`: learners and engines made anew for one model compile once."""
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)

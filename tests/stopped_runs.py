@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from run_toys import OPTIMIZER, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
+from run_toys import OPTIMIZER, read_lines, same, toy_experiment, write_tokenizer
 
 from sml_jax.cli.main import run_program
 from sml_jax.dialogue.rules import QuestionInjection
@@ -33,9 +33,8 @@ def train(workdir: Path, home: Path, resume: str = "auto", short: bool = False) 
     """Runs everything, or `SHORT_STAGES`, as the program would run it; returns its exit code."""
 
     def program(_: object) -> int:
-        with shared_compilations(home / "compiled"):
-            experiment = toy_experiment(home / "toy.model", SHORT_STAGES if short else STAGES, checkpoint_every=1)
-            experiment.train(workdir, "# toy\n", resume)
+        experiment = toy_experiment(home / "toy.model", SHORT_STAGES if short else STAGES, checkpoint_every=1)
+        experiment.train(workdir, "# toy\n", resume)
         return 0
 
     return run_program(program, [])

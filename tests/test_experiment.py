@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, shared_compilations, toy_experiment, write_tokenizer
+from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, toy_experiment, write_tokenizer
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.rules import QuestionInjection
@@ -28,13 +28,6 @@ ARMS = [arm.name for arm in SUITE.arms]
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Runs of one configuration share what they compile to."""
-    with shared_compilations(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 class Stopped(Exception):

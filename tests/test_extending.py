@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from run_toys import shared_compilations
 
 from sml_jax.cli.train import main as train
 
@@ -64,12 +63,6 @@ experiment.Experiment.task = @easy.Easy()
 experiment.Experiment.suites = []
 easy.Easy.train_size = 50
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compilations(tmp_path_factory):
-    with shared_compilations(tmp_path_factory.mktemp("compilations")):
-        yield
 
 
 @pytest.fixture

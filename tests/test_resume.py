@@ -7,7 +7,7 @@ import shutil
 import signal
 
 import pytest
-from run_toys import OPTIMIZER, ToyTask, read_lines, shared_compilations, toy_experiment, write_tokenizer
+from run_toys import OPTIMIZER, ToyTask, read_lines, toy_experiment, write_tokenizer
 from stopped_runs import differences
 
 from sml_jax.common.errors import Stopped, UserError
@@ -25,12 +25,6 @@ CONFIG = "online.Online.steps = 3\nexperiment.Experiment.max_concurrent = 16\n"
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    with shared_compilations(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 @pytest.fixture(scope="module")

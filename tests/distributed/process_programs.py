@@ -142,7 +142,7 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
       layout: sizes of `data`, `fsdp` and `tensor`. death: WHERE:N:P kills process P at its Nth decoding ("rollout") or
         its Nth micro-batch ("update").
     """
-    from run_toys import OPTIMIZER, ToyTask, shared_compilations, toy_experiment
+    from run_toys import OPTIMIZER, ToyTask, toy_experiment
 
     from sml_jax.dialogue.rules import QuestionInjection
     from sml_jax.dialogue.teachers import Feedback
@@ -176,8 +176,7 @@ def run(workdir: str, home: str, layout: str, death: str = "") -> None:
     )
     if death:
         _die_at(*death.split(":"))
-    with shared_compilations(Path(home) / "compiled"):
-        experiment.train(Path(workdir), "# toy\n")
+    experiment.train(Path(workdir), "# toy\n")
 
 
 def _die_at(where: str, number: str, process: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from family_toys import write_family_model
 from rich.console import Console
-from run_toys import RULES, ToyTask, read_lines, shared_compilations, toy_experiment, write_tokenizer
+from run_toys import RULES, ToyTask, read_lines, toy_experiment, write_tokenizer
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.prompts import Prompts
@@ -54,12 +54,6 @@ def one_device(monkeypatch):
     """Compiles faster than eight."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), AXES)
     monkeypatch.setattr("sml_jax.run.experiment.make_mesh", lambda *sizes: mesh)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    with shared_compilations(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 def test_what_is_played():

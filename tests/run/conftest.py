@@ -1,19 +1,12 @@
 """What the tests of stages share: the toy world's tokenizer, and runs in folders of their own."""
 
 import pytest
-from run_toys import shared_compilations, toy_experiment, toy_run, write_tokenizer
+from run_toys import toy_experiment, toy_run, write_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Every stage makes its own learner; the tests share what these compile to."""
-    with shared_compilations(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 @pytest.fixture(scope="session")
