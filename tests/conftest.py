@@ -1,11 +1,9 @@
 """Set-up that must come before JAX and the package are imported, and the fixtures that every test may use."""
 
 import atexit
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 # Eight devices; and machine code made in a hurry, for most of the tests' time goes into compiling tiny models. What XLA
@@ -37,17 +35,6 @@ jaxtyping.install_import_hook("sml_jax", "beartype.beartype")
 # A first call compiles, so no deadline for an example.
 hypothesis.settings.register_profile("sml_jax", deadline=None, max_examples=50, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("sml_jax")
-
-
-@pytest.fixture(autouse=True)
-def package_loggers_speak() -> Iterator[None]:
-    """Undoes what libraries and earlier tests of the worker did to logging, since many tests listen to warnings."""
-    logging.disable(logging.NOTSET)
-    logging.getLogger().setLevel(logging.WARNING)
-    for name, logger in logging.getLogger().manager.loggerDict.items():
-        if name.startswith("sml_jax") and isinstance(logger, logging.Logger):
-            logger.disabled = False
-    yield
 
 
 @pytest.fixture(scope="session")

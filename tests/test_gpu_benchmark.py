@@ -67,6 +67,7 @@ def test_what_is_told_of_known_times() -> None:
     assert peaks("NVIDIA H200") == (4.8e12, 989e12) and peaks("cpu") is None
 
 
+@pytest.mark.slow
 def test_our_side_runs_what_it_is_asked_to() -> None:
     done = subprocess.run(
         [sys.executable, GPU / "run.py", "--tiny", "--sides=ours", "--repeats=1"], capture_output=True, text=True

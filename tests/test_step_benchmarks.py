@@ -33,6 +33,7 @@ def test_memory_is_read_at_some_speed():
     assert 1e8 < turns.memory_speed(1 << 22, 2) < 1e13
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
     turns.main(["--prompts=2", "--samples=2", "--said=4", "--given=4", "--repeats=1"], TINY)

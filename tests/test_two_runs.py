@@ -1,4 +1,7 @@
-"""Two real runs on one folder: the second is refused, and a killed or an unseen one makes way for the next."""
+"""Two real runs on one folder: the second is refused, and a killed or an unseen one makes way for the next.
+
+`pytest -m slow tests/test_two_runs.py`; tests/run/io/test_lock.py has the lock alone.
+"""
 
 import json
 import os
@@ -17,6 +20,7 @@ def wait_for_step(run, step, process):
     assert process.is_alive()
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_a_killed_one_makes_way(tmp_path):
     run, output = tmp_path / "run", tmp_path / "output.txt"
     write_tokenizer(tmp_path / "toy.model")

@@ -17,7 +17,7 @@ from sml_jax.models.layout import shard_params
 
 @pytest.mark.parametrize(
     ("max_concurrent", "mesh", "chunk_sizes", "capacities"),
-    [(4, (1, 1, 1), (4, 8), (16, 64)), (8, (2, 2, 2), (8,), (64,))],
+    [pytest.param(4, (1, 1, 1), (4, 8), (16, 64), marks=pytest.mark.slow), (8, (2, 2, 2), (8,), (64,))],
     ids=str,
 )
 def test_nothing_is_compiled_after_the_warm_up(
@@ -107,7 +107,11 @@ def test_settings_that_cannot_be(make_engine, changes: dict, message: str) -> No
         make_engine(**changes)
 
 
-@pytest.mark.parametrize("mesh", [(4, 1, 1), (4, 1, 2), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "mesh",
+    [pytest.param((4, 1, 1), marks=pytest.mark.slow), pytest.param((4, 1, 2), marks=pytest.mark.slow), (2, 2, 2)],
+    ids=str,
+)
 def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
     """Rows are chosen, written and copied within their shard: what devices exchange holds no slot of a cache.
 

@@ -45,7 +45,9 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Context
     return side, said
 
 
-@pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 4), ((4, 1, 1), 16)], ids=str)
+@pytest.mark.parametrize(
+    ("mesh", "rows"), [pytest.param((1, 1, 1), 4, marks=pytest.mark.slow), ((4, 1, 1), 16)], ids=str
+)
 def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
     multiplied = []
 

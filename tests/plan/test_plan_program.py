@@ -63,6 +63,7 @@ def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
     assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
 
 
+@pytest.mark.slow
 def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     """Weights and caches lie by `rollout_mesh`; the parameters are there a second time, moved to it."""
     config = tiny_config(layers=1, kv_heads=4)
