@@ -87,6 +87,7 @@ def test_a_stopped_run_ends_as_one_that_was_never_stopped(tokenizer, tmp_path, m
     assert read_lines(unstopped / "dialogues.jsonl") == read_lines(stopped / "dialogues.jsonl")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_a_rollout_and_its_first_step_rolls_out_again(tokenizer, tmp_path, monkeypatch):
     """In the second stage, after the first one's last checkpoint."""
     experiment = toy_experiment(

@@ -102,7 +102,7 @@ def same(a, b, rows_a, rows_b):
     return True
 
 
-@pytest.mark.parametrize("rows", [4, 32])
+@pytest.mark.parametrize("rows", [4, pytest.param(32, marks=pytest.mark.slow)])
 def test_the_number_of_rows_changes_nothing(run, sixteen, rows):
     assert same(sixteen, run(rows), range(16), range(16))
 

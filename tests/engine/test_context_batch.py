@@ -58,7 +58,16 @@ def test_log_probs_over_turns_are_those_of_one_full_pass(batch, scores_of) -> No
     assert batch.forwarded_tokens == sum(len(context) - 1 for context in contexts)
 
 
-@pytest.mark.parametrize(("size", "mesh"), [(16, (1, 1, 1)), (16, (8, 1, 1)), (8, (2, 2, 2)), (4, (1, 1, 2))], ids=str)
+@pytest.mark.parametrize(
+    ("size", "mesh"),
+    [
+        (16, (1, 1, 1)),
+        pytest.param(16, (8, 1, 1), marks=pytest.mark.slow),
+        (8, (2, 2, 2)),
+        pytest.param(4, (1, 1, 2), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_the_same_seed_says_the_same_whatever_rows_and_devices(batch, make_engine, model, params, size, mesh) -> None:
     from sml_jax.models.layout import shard_params
 

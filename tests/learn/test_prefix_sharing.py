@@ -55,7 +55,7 @@ def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int 
     [
         pytest.param("plain", None, None, marks=pytest.mark.slow),
         ("windows", PolicyLoss(kl_coef=0.3), None),
-        ("remat", PolicyLoss(), (2, 2, 2)),
+        pytest.param("remat", PolicyLoss(), (2, 2, 2), marks=pytest.mark.slow),
     ],
 )
 def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tuple | None) -> None:

@@ -79,7 +79,9 @@ def assert_close(one, other, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol), one, other)
 
 
-@pytest.mark.parametrize("name", [pytest.param("sft", marks=pytest.mark.slow), "policy", "kl"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("sft", marks=pytest.mark.slow), pytest.param("policy", marks=pytest.mark.slow), "kl"]
+)
 def test_micro_batches_add_up_to_the_whole(params, batch, name, request):
     learner = request.getfixturevalue(name)
     whole, metrics = step(learner, params, batch, 6)

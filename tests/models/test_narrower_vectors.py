@@ -22,7 +22,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("machine", [pytest.param("x86-64", marks=pytest.mark.slow), "x86-64-v3"])
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3"])
 def test_it_is_the_same(tmp_path, machine) -> None:
     if machine == "x86-64-v3" and not {"avx2", "fma"} <= set(CPU):
         pytest.skip("needs a CPU with AVX2 and FMA")

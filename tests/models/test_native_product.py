@@ -83,7 +83,7 @@ for factor, axis in ((kernel, 0), (kernel.T.copy(), 1)):
 def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     """NPROC: the size of XLA's pool."""
     outputs = set()
-    for threads in ("1", "3", "8"):
+    for threads in ("1", "8"):
         env = {**os.environ, "NPROC": threads, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
         done = subprocess.run([sys.executable, "-c", SUMS], env=env, capture_output=True, text=True, check=True)
         outputs.add(done.stdout)

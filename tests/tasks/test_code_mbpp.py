@@ -140,6 +140,7 @@ def test_solutions_whose_setup_needs_them_pass_with_it_after_them(sample: list[C
     assert len(late) == 2 and gold_failures(late) == set()
 
 
+@pytest.mark.slow
 def test_changed_solutions_fail(sample: list[CodeProblem], tmp_path: Path) -> None:
     alive, tried = survivors([p for p in sample if p.id not in SETUP_AFTER_CODE | SLOW], 1, tmp_path)
     assert tried > 130 and len(alive) <= 0.12 * tried
