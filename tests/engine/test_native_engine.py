@@ -36,7 +36,7 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Context
     compiled = engine.executable_count()
     side, said = ContextBatch(engine, params, jax.random.key(1)), []
     for row in range(rows):
-        side.start(row, row, OPENING if row % 2 else [1 + row, 3] * (1 + row))
+        side.start(row, row, OPENING if row % 2 else [1 + row % 12, 3] * (1 + row))
     for turn in range(3):
         said += side.sample(range(rows), 8)
         for row in range(turn, rows):
