@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent.parent / "prompts"
 _BRIEF = {
     **{f"{role}_{kind}": f"{role}_brief_{kind}" for role in ("student", "teacher") for kind in ("math", "code")},
     **{f"teacher_plain_{kind}": f"teacher_brief_{kind}" for kind in ("math", "code")},
+    "verifier_says": "verifier_brief",
 }
 
 # A field, or one end of an optional part: `{{name}}`, `{{#name}}`, `{{/name}}`.
@@ -81,7 +82,8 @@ class Prompts:
         the teacher asks for the reply alone, without a tag. Prompts of the user's own stay as they are.
         """
         changes = {} if self.teacher not in _BRIEF else {"teacher": _BRIEF[self.teacher], "feedback_tag": ""}
-        return dataclasses.replace(self, student=_BRIEF.get(self.student, self.student), **changes)
+        student, verifier = _BRIEF.get(self.student, self.student), _BRIEF.get(self.verifier, self.verifier)
+        return dataclasses.replace(self, student=student, verifier=verifier, **changes)
 
     def for_student(self, question: str) -> str:
         """The text of the student's first message: the prompt `student` with the problem filled in."""

@@ -66,9 +66,9 @@ def test_small_models_have_brief_prompts(folder, tmp_path, caplog) -> None:
     unknown = FamilyChat(str(tmp_path), family="qwen3").framing()
     assert unknown.student_opening("Q") == long.student_opening("Q")
     own = Prompts(student="student_plain", teacher="teacher_plain_math", feedback_tag="")
-    assert own.brief() == dataclasses.replace(own, teacher="teacher_brief_math")
+    assert own.brief() == dataclasses.replace(own, teacher="teacher_brief_math", verifier="verifier_brief")
     assert Prompts(student="student_code", teacher="teacher_code").brief() == Prompts(
-        student="student_brief_code", teacher="teacher_brief_code", feedback_tag=""
+        student="student_brief_code", teacher="teacher_brief_code", verifier="verifier_brief", feedback_tag=""
     )
 
 
