@@ -1,17 +1,10 @@
 """GGUF files, the format of llama.cpp: one file with a model's settings, tokenizer, chat template and weights.
 
-The layout is a header (settings by name, then name, shape, type and place of each tensor) and the bytes of the tensors:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The public package `gguf` knows the quantised types and turns
-them into numbers. The header is read here, since that package makes an object of every element of an array, which takes
-seconds for a vocabulary, and trusts the counts that a damaged file gives.
+`gguf_header` reads the settings and where tensors lie. The public package `gguf` turns quantised types into numbers.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -24,31 +17,7 @@ import numpy as np
 from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present
 
-MAGIC = b"GGUF"
-_VERSIONS = (2, 3)
 _CURE = "fetch it again"
-
-# Numbers of the types of settings: a numpy type for numbers, and those that are no numbers.
-_NUMBERS = {
-    0: "<u1",
-    1: "<i1",
-    2: "<u2",
-    3: "<i2",
-    4: "<u4",
-    5: "<i4",
-    6: "<f4",
-    7: "?",
-    10: "<u8",
-    11: "<i8",
-    12: "<f8",
-}
-_TEXT, _ARRAY = 8, 9
-
-# Far above any real file. A larger count is damage that would otherwise take hours or all memory.
-_MAX_ENTRIES = 1 << 18
-_MAX_ARRAY = 1 << 23
-_MAX_TEXT_BYTES = 16 << 20
-_MAX_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -72,7 +41,7 @@ class GGUFTensor:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row: of the numbers along the last axis, which are stored in blocks."""
-        block_size, block_bytes = _block(self.kind)
+        block_size, block_bytes = block_of(self.kind)
         return self.shape[-1] // block_size * block_bytes
 
     @property
@@ -156,7 +125,7 @@ class GGUFFile:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < end:
-            raise self.error(f"{name} is {_shown(value)}; it must be a whole number from 0 to {end - 1}; {_CURE}")
+            raise self.error(f"{name} is {shown(value)}; it must be a whole number from 0 to {end - 1}; {_CURE}")
         return value
 
 
@@ -169,162 +138,7 @@ def is_gguf(path: Path) -> bool:
     return path.suffix.lower() == ".gguf" and not path.is_dir() and is_present(path)
 
 
-def read_gguf(path: Path) -> GGUFFile:
-    """Reads the header of a GGUF file: its settings, and where its tensors lie. No weight is read.
-
-    Raises:
-      UserError: there is no such file, it is no GGUF file, it is cut off or damaged, it is one part of several, or a
-        tensor has a type that the package `gguf` does not know.
-    """
-    if not is_present(path):
-        raise UserError(f"no file at {path}: give the path of a GGUF file")
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            header = _Header(path, file, os.fstat(file.fileno()).st_size)
-            settings, places = _read_header(header)
-            return _with_tensors(header, settings, places)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable, or {_CURE}") from error
-
-
-class _Header:
-    """Reads values one after the other, never beyond the end of the file.
-
-    Args:
-      path: the file, for errors.
-      file: the open file, at its beginning.
-      size: its bytes.
-    """
-
-    def __init__(self, path: Path, file: io.BufferedReader, size: int):
-        self.path, self.size, self.position = path, size, 0
-        self._file = file
-
-    def error(self, text: str) -> UserError:
-        """A UserError about the file, to be raised."""
-        return UserError(f"{self.path} cannot be read as GGUF ({text}); {_CURE}")
-
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
-        # Before they are asked for: a damaged count should not make the system look for so much memory.
-        content = self._file.read(count) if count <= self.size - self.position else b""
-        if len(content) < count:
-            raise self.error(f"it ends after {self.size} bytes, within its header")
-        self.position += count
-        return content
-
-    def number(self, kind: int) -> Any:
-        """The next number of a type as Python's, with the shortest decimals that mean it."""
-        numpy_type = np.dtype(_NUMBERS[kind])
-        value = np.frombuffer(self.take(numpy_type.itemsize), numpy_type)[0]
-        # Python's float of 1e-5 in 32 bits would be 9.999999747378752e-06, which nobody has written.
-        return float(str(value)) if numpy_type == np.float32 else value.item()
-
-    def count(self, what: str, limit: int) -> int:
-        """The next number of 64 bits, which counts `what` and must not be above `limit`."""
-        value = int.from_bytes(self.take(8), "little")
-        if value > limit:
-            raise self.error(f"{value} {what}, of which there may be {limit}")
-        return value
-
-    def text(self) -> str:
-        """The next text."""
-        content = self.take(self.count("bytes of a text", _MAX_TEXT_BYTES))
-        try:
-            return content.decode("utf-8")
-        except UnicodeDecodeError:
-            # Pieces of old vocabularies may be cut within a character.
-            return content.decode("utf-8", "replace")
-
-    def value(self, kind: int) -> Any:
-        """The next value of a type: a number, a text, or a list of one of them."""
-        if kind in _NUMBERS:
-            return self.number(kind)
-        if kind == _TEXT:
-            return self.text()
-        if kind != _ARRAY:
-            raise self.error(f"a setting of type {kind}, which does not exist")
-        item_kind, length = int.from_bytes(self.take(4), "little"), self.count("items of a list", _MAX_ARRAY)
-        if item_kind == _TEXT:
-            return [self.text() for _ in range(length)]
-        if item_kind not in _NUMBERS:
-            raise self.error(f"a list of values of type {item_kind}")
-        numpy_type = np.dtype(_NUMBERS[item_kind])
-        return np.frombuffer(self.take(length * numpy_type.itemsize), numpy_type)
-
-
-def _read_header(header: _Header) -> tuple[dict[str, Any], list[tuple[str, tuple[int, ...], int, int]]]:
-    """Reads settings by name, and (name, shape, number of its type, offset) of each tensor."""
-    start = header.take(4)
-    if start != MAGIC:
-        raise header.error(f"it begins with {start!r}, not with {MAGIC!r}")
-    version = struct.unpack("<I", header.take(4))[0]
-    if version not in _VERSIONS:
-        kind = "of a machine with the other order of bytes" if version & 0xFFFF == 0 else f"version {version}"
-        raise header.error(f"it is {kind}; read are versions {_VERSIONS[0]} and {_VERSIONS[1]}")
-    tensor_count, setting_count = header.count("tensors", _MAX_ENTRIES), header.count("settings", _MAX_ENTRIES)
-    settings: dict[str, Any] = {}
-    for _ in range(setting_count):
-        name = header.text()
-        if name in settings:
-            raise header.error(f"the setting {_shown(name)} stands there twice")
-        settings[name] = header.value(struct.unpack("<I", header.take(4))[0])
-    places = []
-    for _ in range(tensor_count):
-        name = header.text()
-        dimensions = struct.unpack("<I", header.take(4))[0]
-        if not 1 <= dimensions <= _MAX_DIMENSIONS:
-            raise header.error(f"{_shown(name)} has {dimensions} axes")
-        # The file lists the contiguous axis first.
-        shape = struct.unpack(f"<{dimensions}Q", header.take(8 * dimensions))[::-1]
-        kind, offset = struct.unpack("<IQ", header.take(12))
-        places.append((name, shape, kind, offset))
-    return settings, places
-
-
-def _with_tensors(
-    header: _Header, settings: dict[str, Any], places: list[tuple[str, tuple[int, ...], int, int]]
-) -> GGUFFile:
-    """Checks where the tensors lie, and gives the header as a whole."""
-    if settings.get("split.count", 1) not in (0, 1):
-        raise UserError(
-            f"{header.path} is one part of several: join them (llama-gguf-split --merge), or fetch one file"
-        )
-    alignment = settings.get("general.alignment", 32)
-    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise header.error(f"general.alignment is {_shown(alignment)}")
-    # Tensors begin at the next multiple after the header.
-    data_start = -(-header.position // alignment) * alignment
-    tensors: dict[str, GGUFTensor] = {}
-    for tensor in _tensors(header, places, data_start):
-        if tensor.name in tensors:
-            raise header.error(f"the tensor {_shown(tensor.name)} stands there twice")
-        if tensor.start + tensor.size > header.size:
-            raise header.error(
-                f"it ends after {header.size} bytes, within {_shown(tensor.name)}, as half-fetched files do"
-            )
-        tensors[tensor.name] = tensor
-    return GGUFFile(header.path, settings, tensors)
-
-
-def _tensors(
-    header: _Header, places: list[tuple[str, tuple[int, ...], int, int]], data_start: int
-) -> Iterator[GGUFTensor]:
-    """The tensors, of which types and shapes were checked."""
-    kinds = {int(kind): kind.name for kind in gguf.GGMLQuantizationType}
-    for name, shape, kind, offset in places:
-        if kind not in kinds:
-            raise UserError(
-                f"{header.path}: {_shown(name)} has the type number {kind}, which the installed package gguf does not "
-                "know: install a newer one, or fetch the model in another type, such as F16"
-            )
-        block_size, _ = _block(kinds[kind])
-        if prod(shape) < 1 or prod(shape) >= 1 << 62 or shape[-1] % block_size:
-            raise header.error(f"{_shown(name)} of type {kinds[kind]} has the shape {list(shape)}")
-        yield GGUFTensor(name, header.path, shape, kinds[kind], data_start + offset)
-
-
-def _block(kind: str) -> tuple[int, int]:
+def block_of(kind: str) -> tuple[int, int]:
     """How many numbers a type stores together, and the bytes that they take."""
     return gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
 
@@ -333,13 +147,13 @@ def _block(kind: str) -> tuple[int, int]:
 def _is_readable(kind: str) -> bool:
     """Whether a type can be turned into numbers, found out with one block of zeros."""
     try:
-        gguf.dequantize(np.zeros((1, _block(kind)[1]), np.uint8), gguf.GGMLQuantizationType[kind])
+        gguf.dequantize(np.zeros((1, block_of(kind)[1]), np.uint8), gguf.GGMLQuantizationType[kind])
     except NotImplementedError:
         return False
     return True
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value for an error, shortened."""
     text = repr(value)
     return text if len(text) < 200 else f"{text[:200]}..."

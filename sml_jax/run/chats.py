@@ -18,7 +18,7 @@ from sml_jax.models.hf.checkpoint import read_model_config
 from sml_jax.models.hf.save import copy_text_files
 from sml_jax.text.chat import simple_format
 from sml_jax.text.formats import model_format
-from sml_jax.text.gguf_tokenizer import folder_of_texts, write_gguf_texts
+from sml_jax.text.gguf_texts import folder_of_texts, write_gguf_texts
 from sml_jax.text.huggingface import load_tokenizer
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import SentencePieceTokenizer

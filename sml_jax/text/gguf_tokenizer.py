@@ -1,4 +1,4 @@
-"""The tokenizer and the chat template of a GGUF file, as the files that a Hugging Face folder has for them.
+"""The tokenizer of a GGUF file as the object of a tokenizer.json file.
 
 A GGUF file lists tokens with their types, and merges (byte-level BPE) or scores (SentencePiece). How a text is cut
 before that is a name, which llama.cpp explains in its source (https://github.com/ggml-org/llama.cpp,
@@ -7,19 +7,13 @@ src/llama-vocab.cpp). Here the parts are those of the tokenizer.json files of th
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from sml_jax.common.errors import UserError
-from sml_jax.common.gguf_file import GGUFFile, is_gguf, read_gguf
-from sml_jax.families import family_of_gguf
+from sml_jax.common.gguf_file import GGUFFile
 from sml_jax.text.tokenizer import SPACE_MARK
 from sml_jax.text.tokenizer_json import LLAMA3_PATTERN, QWEN_PATTERN
 
@@ -27,7 +21,7 @@ from sml_jax.text.tokenizer_json import LLAMA3_PATTERN, QWEN_PATTERN
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
 _KINDS = ("gpt2", "llama")
-_TOKENS = "tokenizer.ggml.tokens"
+TOKENS = "tokenizer.ggml.tokens"
 
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 _GPT2_SPLIT = {**_BYTES, "use_regex": True}
@@ -38,7 +32,7 @@ def _split(pattern: str) -> list[dict[str, Any]]:
     return [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, _BYTES]
 
 
-_PRE_TOKENIZERS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
+PRE_TOKENIZERS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
     {
         "gpt-2": [_GPT2_SPLIT],
         "smollm": [{"type": "Digits", "individual_digits": True}, _GPT2_SPLIT],
@@ -51,69 +45,12 @@ _PRE_TOKENIZERS: Mapping[str, list[dict[str, Any]]] = MappingProxyType(
 _LLAMA3 = ("llama-bpe", "llama3", "llama-v3")
 
 # Ids of tokens by the names that tokenizer_config.json has for them, and settings of the file.
-_NAMED_TOKENS = {
+NAMED_TOKENS = {
     "bos_token": "tokenizer.ggml.bos_token_id",
     "eos_token": "tokenizer.ggml.eos_token_id",
     "unk_token": "tokenizer.ggml.unknown_token_id",
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
-# Further tokens that may end a message.
-_OTHER_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
-
-
-def write_gguf_texts(path: Path, folder: Path, *, vocabulary: bool = True) -> list[str]:
-    """Writes the tokenizer of a GGUF file as the files of a Hugging Face folder, which `AutoTokenizer` opens.
-
-    Args:
-      path: the GGUF file.
-      folder: the folder to write tokenizer.json, tokenizer_config.json, generation_config.json and, if the file has a
-        chat template, chat_template.jinja to. It exists.
-      vocabulary: whether tokenizer.json is written, which takes seconds; without it only what describes a chat.
-
-    Returns:
-      The names of the files written.
-
-    Raises:
-      UserError: the file has no tokenizer, or one of a kind that is not supported.
-    """
-    file = read_gguf(path)
-    contents: dict[str, Any] = {"tokenizer.json": tokenizer_spec(file)} if vocabulary else {}
-    contents |= {"tokenizer_config.json": _tokenizer_config(file), "generation_config.json": _generation_config(file)}
-    for name, content in contents.items():
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    template = file.text("tokenizer.chat_template")
-    if template is None:
-        return list(contents)
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    return [*contents, "chat_template.jinja"]
-
-
-@contextmanager
-def folder_of_texts(path: Path) -> Iterator[Path]:
-    """A context with the folder that describes how a model is spoken to: its chat template and its special tokens.
-
-    Args:
-      path: a model folder, a tokenizer's file in one, or a GGUF file, whose texts are written into a folder that is
-        removed at the end.
-
-    Raises:
-      UserError: the GGUF file cannot be read; or one that was raised within the context, which then names the GGUF
-        file in place of the folder.
-    """
-    if not is_gguf(path):
-        yield path if path.is_dir() else path.parent
-        return
-    with TemporaryDirectory(prefix=f"{path.stem[:100]}-") as name:
-        folder = Path(name)
-        write_gguf_texts(path, folder, vocabulary=False)
-        family = family_of_gguf(read_gguf(path).text("general.architecture") or "")
-        # Only the family is told from it, for models without a template.
-        (folder / "config.json").write_text(json.dumps({"model_type": family.model_type if family else None}))
-        try:
-            yield folder
-        except UserError as error:
-            # The file is what the user can find; the folder is gone when the error is read.
-            raise UserError(str(error).replace(str(folder), str(path))) from error
 
 
 def tokenizer_spec(file: GGUFFile) -> dict[str, Any]:
@@ -125,7 +62,7 @@ def tokenizer_spec(file: GGUFFile) -> dict[str, Any]:
       UserError: there is no tokenizer in the file, or one of a kind that is not supported.
     """
     kind = file.text("tokenizer.ggml.model")
-    tokens = file.texts(_TOKENS)
+    tokens = file.texts(TOKENS)
     if kind is None or not tokens:
         raise file.error("it holds no tokenizer: give the model's tokenizer.json")
     if kind not in _KINDS:
@@ -149,15 +86,15 @@ def tokenizer_spec(file: GGUFFile) -> dict[str, Any]:
 def _byte_level(file: GGUFFile, tokens: list[str], types: list[int]) -> dict[str, Any]:
     """The parts of a byte-level BPE tokenizer: its tokens spell bytes as letters, its merges are listed."""
     name = file.text("tokenizer.ggml.pre") or ""
-    if name not in _PRE_TOKENIZERS:
+    if name not in PRE_TOKENIZERS:
         raise file.error(
-            f"it cuts texts by the rules called {name!r}; known are {', '.join(_PRE_TOKENIZERS)}: give the model's "
+            f"it cuts texts by the rules called {name!r}; known are {', '.join(PRE_TOKENIZERS)}: give the model's "
             "tokenizer.json"
         )
     merges = [merge.split(" ") for merge in file.texts("tokenizer.ggml.merges") or []]
     if not merges or any(len(merge) != 2 for merge in merges):
         raise file.error("its tokenizer has no merges, or some that are no pairs; give the model's tokenizer.json")
-    parts = _PRE_TOKENIZERS[name]
+    parts = PRE_TOKENIZERS[name]
     return {
         "added_tokens": _added_tokens(tokens, types),
         # Qwen's texts are put into Unicode's composed form first.
@@ -269,7 +206,7 @@ def _post_processor(file: GGUFFile, tokens: list[str], kind: str) -> dict[str, A
         "bos_token": file.settings.get("tokenizer.ggml.add_bos_token", begins_by_default) is True,
         "eos_token": file.settings.get("tokenizer.ggml.add_eos_token", False) is True,
     }
-    ids = {name: file.whole_number(_NAMED_TOKENS[name], len(tokens)) for name, is_added in sides.items() if is_added}
+    ids = {name: file.whole_number(NAMED_TOKENS[name], len(tokens)) for name, is_added in sides.items() if is_added}
     texts = {name: tokens[token_id] for name, token_id in ids.items() if token_id is not None}
     if not texts:
         return None
@@ -285,26 +222,3 @@ def _post_processor(file: GGUFFile, tokens: list[str], kind: str) -> dict[str, A
         "pair": [*around("A", 0), *around("B", 1)],
         "special_tokens": {text: {"id": text, "ids": [ids[name]], "tokens": [text]} for name, text in texts.items()},
     }
-
-
-def _tokenizer_config(file: GGUFFile) -> dict[str, Any]:
-    """The object of tokenizer_config.json: the class that reads tokenizer.json as it is, and the named tokens."""
-    tokens = file.texts(_TOKENS) or []
-    named = {name: file.whole_number(setting, len(tokens)) for name, setting in _NAMED_TOKENS.items()}
-    length = file.settings.get(f"{file.text('general.architecture')}.context_length")
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **{name: tokens[token_id] for name, token_id in named.items() if token_id is not None},
-        **({"model_max_length": length} if isinstance(length, int) else {}),
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def _generation_config(file: GGUFFile) -> dict[str, Any]:
-    """The object of generation_config.json: the begin and padding tokens, and all that end a message."""
-    count = len(file.texts(_TOKENS) or [])
-    ids = {f"{name}_id": file.whole_number(_NAMED_TOKENS[name], count) for name in ("bos_token", "pad_token")}
-    ends = [file.whole_number(setting, count) for setting in (_NAMED_TOKENS["eos_token"], *_OTHER_ENDS)]
-    end_ids = list(dict.fromkeys(end for end in ends if end is not None))
-    values = ids | {"eos_token_id": end_ids[0] if len(end_ids) == 1 else end_ids or None}
-    return {name: value for name, value in values.items() if value is not None}

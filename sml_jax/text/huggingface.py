@@ -11,7 +11,8 @@ import tokenizers
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present
-from sml_jax.common.gguf_file import is_gguf, read_gguf
+from sml_jax.common.gguf_file import is_gguf
+from sml_jax.common.gguf_header import read_gguf
 from sml_jax.common.paths import user_path
 from sml_jax.text.gguf_tokenizer import tokenizer_spec
 from sml_jax.text.growth import check_token_count

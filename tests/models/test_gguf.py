@@ -14,7 +14,8 @@ from gguf import GGMLQuantizationType as Kind
 from gguf_toys import ARCHITECTURES, golden_arrays, write_gguf
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.gguf_file import GGUFTensor, read_gguf
+from sml_jax.common.gguf_file import GGUFTensor
+from sml_jax.common.gguf_header import read_gguf
 from sml_jax.models import config_from_hf, load_model
 from sml_jax.models.hf.checkpoint import read_model_config
 from sml_jax.models.hf.gguf_weights import GGUFWeight

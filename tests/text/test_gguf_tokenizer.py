@@ -11,10 +11,11 @@ import tokenizers
 
 from sml_jax.cli import main as cli
 from sml_jax.common.errors import UserError
-from sml_jax.common.gguf_file import read_gguf
+from sml_jax.common.gguf_header import read_gguf
 from sml_jax.dialogue.prompts import Prompts
 from sml_jax.run.chats import FamilyChat
-from sml_jax.text.gguf_tokenizer import tokenizer_spec, write_gguf_texts
+from sml_jax.text.gguf_texts import write_gguf_texts
+from sml_jax.text.gguf_tokenizer import tokenizer_spec
 from sml_jax.text.huggingface import HuggingFaceTokenizer, load_tokenizer
 from sml_jax.text.tokenizer import SentencePieceTokenizer
 from sml_jax.text.tokenizer_json import LLAMA3_PATTERN, QWEN_PATTERN, is_usual, plain

@@ -15,7 +15,7 @@ import pytest
 import tokenizers
 
 from sml_jax.text.formats import model_format
-from sml_jax.text.gguf_tokenizer import write_gguf_texts
+from sml_jax.text.gguf_texts import write_gguf_texts
 from sml_jax.text.huggingface import load_tokenizer
 from sml_jax.text.messages import MessageFormat
 

@@ -18,7 +18,8 @@ from jax.sharding import Mesh, Sharding
 from sml_jax.common.assets import SHIPPED_MODELS
 from sml_jax.common.errors import UserError
 from sml_jax.common.files import is_present, read_bytes
-from sml_jax.common.gguf_file import GGUFFile, is_gguf, read_gguf
+from sml_jax.common.gguf_file import GGUFFile, is_gguf
+from sml_jax.common.gguf_header import read_gguf
 from sml_jax.common.paths import user_path
 from sml_jax.families import wrapper_of
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig

@@ -22,15 +22,37 @@ def check_free(path: str | Path, *, overwrite: bool) -> None:
       UserError: `path` is a file or a folder with content, or there is no permission to write.
     """
     folder = Path(path).absolute()
-    # The nearest parent that exists: the others are made.
-    parent = next(parent for parent in folder.parents if parent.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        obstacle = "no permission" if parent.is_dir() else "it is a file"
-        raise UserError(f"cannot write to {parent} ({obstacle}): name a folder you may write to")
+    _check_parent(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder that is not there yet")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UserError(f"{folder} is not empty: name another folder, or give --overwrite=true (overwrite=True)")
+
+
+def check_free_file(path: str | Path, *, overwrite: bool) -> None:
+    """Checks that a new file can be made at `path`.
+
+    Args:
+      path: the file to make.
+      overwrite: whether a file may be replaced.
+
+    Raises:
+      UserError: `path` is a folder, or a file that may not be replaced, or there is no permission to write.
+    """
+    file = Path(path).absolute()
+    if file.exists() and not (overwrite and file.is_file()):
+        cure = "name another" if file.is_dir() else "name another, or give --overwrite=true (overwrite=True)"
+        raise UserError(f"{file} is there already: {cure}")
+    _check_parent(file)
+
+
+def _check_parent(path: Path) -> None:
+    """Raises UserError unless something can be made in the nearest parent of a path that exists."""
+    # The nearest parent that exists: the others are made.
+    parent = next(parent for parent in path.parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        obstacle = "no permission" if parent.is_dir() else "it is a file"
+        raise UserError(f"cannot write to {parent} ({obstacle}): name a folder you may write to")
 
 
 @contextmanager

@@ -175,6 +175,16 @@ def check_tensors(
         )
 
 
+def save_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes tensors by name into one safetensors file."""
+    # The library makes files that only their owner can read: restore the mode that new files have here.
+    path.touch()
+    mode = path.stat().st_mode
+    # transformers reads no file whose format is not "pt".
+    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, {"format": "pt"})
+    path.chmod(mode)
+
+
 class ShardWriter:
     """Writes tensors into safetensors files of a limited size, and an index if there is more than one file.
 
@@ -209,13 +219,7 @@ class ShardWriter:
         """Adds the next tensor, in the order of `sizes`. A file is written once its last tensor was added."""
         self._pending[name] = np.ascontiguousarray(values)
         if name in self._last_names:
-            path = self._folder / self._file_of[name]
-            # The library makes files that only their owner can read: restore the mode that new files have here.
-            path.touch()
-            mode = path.stat().st_mode
-            # transformers reads no file whose format is not "pt".
-            save_file(self._pending, path, metadata={"format": "pt"})
-            path.chmod(mode)
+            save_tensors(self._pending, self._folder / self._file_of[name])
             self._pending = {}
 
     def close(self) -> None:

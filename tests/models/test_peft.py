@@ -1,0 +1,100 @@
+"""Adapters in the format of PEFT: our merged weights from the files alone, and PEFT's own logits where it is there."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from gguf_toys import golden_arrays
+from safetensors.numpy import load_file, save_file
+
+from sml_jax.cli import main as cli
+from sml_jax.common.errors import UserError
+from sml_jax.models import load_model, save_hf, save_model
+from sml_jax.models.config import LORA_TARGETS, LoraConfig
+from sml_jax.models.hf.peft import save_peft
+from sml_jax.models.lora import add_lora
+
+LORA = LoraConfig(rank=3, alpha=5.0)
+
+
+def with_adapters(folder: Path, name: str, lora: LoraConfig = LORA):
+    """A golden model as a Hugging Face folder, and our model with adapters that change what it computes."""
+    config, weights, arrays = golden_arrays(name)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model, params = add_lora(*load_model(folder), lora, jax.random.key(0))
+    noise = iter(jax.random.split(jax.random.key(1), 100))
+
+    def noisy(path, leaf):
+        is_adapter = any("_lora" in str(key) for key in path)
+        return leaf + 0.2 * jax.random.normal(next(noise), leaf.shape) if is_adapter else leaf
+
+    return model, jax.tree.map_with_path(noisy, params), weights, arrays["tokens2"]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "qwen2"])
+def test_the_files_say_our_merged_weights(name: str, tmp_path: Path) -> None:
+    model, params, weights, _ = with_adapters(tmp_path / "base", name)
+    save_peft(tmp_path / "peft", model.config, params, base="somewhere/base")
+    save_hf(tmp_path / "merged", model.config, params)
+    settings = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (settings["r"], settings["lora_alpha"], settings["base_model_name_or_path"]) == (3, 5.0, "somewhere/base")
+    adapters, merged = (
+        load_file(tmp_path / "peft" / "adapter_model.safetensors"),
+        load_file(tmp_path / "merged" / "model.safetensors"),
+    )
+    changed = 0
+    for tensor, values in weights.items():
+        prefix = f"base_model.model.{tensor.removesuffix('.weight')}"
+        expected = values
+        if f"{prefix}.lora_A.weight" in adapters:
+            a, b = adapters[f"{prefix}.lora_A.weight"], adapters[f"{prefix}.lora_B.weight"]
+            assert a.shape == (3, values.shape[1]) and b.shape == (values.shape[0], 3)
+            expected, changed = values + b @ a * (5.0 / 3), changed + 1
+        if tensor in merged:
+            np.testing.assert_allclose(merged[tensor], expected, atol=1e-5, rtol=0)
+    assert changed == len(LORA_TARGETS) * model.config.layers == len(adapters) // 2
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "qwen2"])
+def test_peft_computes_our_logits(name: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="the live comparison needs peft")
+    transformers = pytest.importorskip("transformers", reason="the live comparison needs transformers")
+    torch = pytest.importorskip("torch", reason="the live comparison needs torch")
+    model, params, _, tokens = with_adapters(tmp_path / "base", name, LoraConfig(2, 4.0, ("query", "out", "down")))
+    save_model(tmp_path / "ours", model.config, params)
+    assert cli.main(["convert", f"--from={tmp_path / 'ours'}", f"--to={tmp_path / 'peft'}", "--adapters=true"]) == 0
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "base", dtype="float32", attn_implementation="eager"
+    )
+    with torch.no_grad():
+        plain = base(torch.tensor(tokens[None].astype(np.int64))).logits[0].numpy()
+        theirs = (
+            peft.PeftModel.from_pretrained(base, tmp_path / "peft")
+            .eval()(torch.tensor(tokens[None].astype(np.int64)))
+            .logits[0]
+            .numpy()
+        )
+    ours = jax.jit(model.apply)(params, tokens[None])[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
+    assert abs(theirs - plain).max() > 0.1
+
+
+def test_a_model_without_adapters(tmp_path: Path, capsys) -> None:
+    model, params = load_model("pocket")
+    with pytest.raises(UserError, match="the model has no adapters"):
+        save_peft(tmp_path / "peft", model.config, params)
+    save_model(tmp_path / "ours", model.config, params)
+    for flags, part in (
+        ((f"--to={tmp_path / 'to'}", "--adapters=true"), "the model has no adapters"),
+        ((f"--to={tmp_path / 'to.gguf'}", "--adapters=true"), "--adapters takes a model folder of ours"),
+        ((f"--to={tmp_path / 'to'}", "--adapters=true", "--dtype=bfloat16"), "leave --dtype out"),
+        ((f"--to={tmp_path / 'to.gguf'}", "--family=llama"), "leave --family out"),
+    ):
+        assert cli.main(["convert", f"--from={tmp_path / 'ours'}", *flags]) == 2
+        error = capsys.readouterr().err
+        assert part in error and error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"ours"}
