@@ -87,7 +87,13 @@ def process_group_of(flags: argparse.Namespace) -> ProcessGroup:
 
 
 def parse_program_flags(
-    prog: str, description: str, argv: Sequence[str], extra_flags: Sequence[ProgramFlag] = (), *, workdir: bool = True
+    prog: str,
+    description: str,
+    argv: Sequence[str],
+    extra_flags: Sequence[ProgramFlag] = (),
+    *,
+    workdir: bool = True,
+    gin_required: bool = True,
 ) -> argparse.Namespace:
     """Parses the command line of a program that reads gin files.
 
@@ -97,6 +103,7 @@ def parse_program_flags(
       argv: the arguments, without the program's name.
       extra_flags: the flags that this program has besides those for gin files and `--workdir`.
       workdir: whether the program takes `--workdir`, the run's folder, which is then required.
+      gin_required: whether a gin file must be given.
 
     Returns:
       A namespace with `gin_files` and `gin_bindings` (tuples of str), `workdir` (Path; missing if `workdir` is False),
@@ -107,7 +114,9 @@ def parse_program_flags(
       SystemExit: with code 0, after `--help`.
     """
     workdir_usage = "--workdir=DIR " if workdir else ""
-    parser = FlagParser(prog, description, f"--gin_file=FILE [--gin.NAME=VALUE ...] {workdir_usage}[--flag=value ...]")
+    gin_usage = "--gin_file=FILE [--gin.NAME=VALUE ...]"
+    required_usage = f"{gin_usage} " if gin_required else "".join(f"--{f.name}=... " for f in extra_flags if f.required)
+    parser = FlagParser(prog, description, f"{required_usage}{workdir_usage}[--flag=value ...]")
     # The gin flags are taken out before argparse sees the line. They are declared for the help alone.
     parser.add_argument("--gin_file", metavar="FILE", help="a gin file; may be given again, later files override")
     parser.add_argument(
@@ -129,7 +138,7 @@ def parse_program_flags(
     # All missing flags are named in one error, so that nobody has to mend a command line twice.
     required_names = [*workdir_names, *(flag.name for flag in extra_flags if flag.required)]
     missing_flags = [f"--{name}=..." for name in required_names if values[name] is None]
-    if not gin_flags.files:
+    if gin_required and not gin_flags.files:
         missing_flags.insert(0, "--gin_file=gin/recipes/...")
     if missing_flags:
         raise UserError(f"{prog} needs {' and '.join(missing_flags)}; see {prog} --help")

@@ -10,6 +10,7 @@ from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import Knowledge, NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.engine.context_batch import ContextBatch, Utterance
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.layer_params import LayerParams
 from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 
@@ -36,13 +37,13 @@ class LanguageTeacher:
     Attributes:
       engine: compiled kernels of the model, with as many rows as the student's engine. It must have the student's
         tokenizer and framing, since tokens and not text pass between the two.
-      params: the model's parameters.
+      params: the model's parameters, in any form that `Engine.prepare_params` takes.
       knows: whose private knowledge it reads, see `Teacher`.
       name: the arm's name.
     """
 
     engine: Engine
-    params: dict
+    params: dict | LayerParams
     knows: Knowledge = "own"
     name: str = "language"
     runs_model: ClassVar[bool] = True

@@ -74,6 +74,10 @@ class StudentSide:
         """Whether no student turn is being sampled."""
         return not self._contexts.active_turns
 
+    def sampled_so_far(self, live: LiveDialogue) -> tuple[int, ...]:
+        """The tokens of a dialogue's turn under way, as far as it is sampled; () if none is."""
+        return self._contexts.sampled_so_far(live.row)
+
     def open(self, live: LiveDialogue) -> None:
         """Starts the context in the dialogue's row anew, with the dialogue's student context."""
         self._contexts.start(live.row, live.id, live.student_context.tokens)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
+from jax.sharding import Mesh
 
 from sml_jax.dialogue.drops import PROBLEM
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.sampling import Sampling
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 Knowledge = Literal["own", "other", "none"]
@@ -140,6 +142,22 @@ class ChecksBeforehand(Protocol):
 
         Raises:
           UserError: something is missing.
+        """
+        ...
+
+
+@runtime_checkable
+class HasOwnEngine(Protocol):
+    """A teacher's spec whose teacher runs a model of its own, which takes memory beside the student's."""
+
+    def own_engine(self, rules: DialogueRules, sampling: Sampling, max_concurrent: int, mesh: Mesh) -> Engine:
+        """Makes an engine of the sizes that the teacher's will have. Nothing is placed on the mesh.
+
+        Args:
+          rules: of the dialogues.
+          sampling: the student's.
+          max_concurrent: dialogues that run at once.
+          mesh: devices of the rollouts, which may be of another machine.
         """
         ...
 

@@ -153,6 +153,10 @@ class ContextBatch:
         """How many rows have a turn that was begun and has not ended."""
         return len(self._turns)
 
+    def sampled_so_far(self, row: int) -> tuple[int, ...]:
+        """The tokens of a row's turn under way; () if it has none."""
+        return tuple(self._turns[row].tokens) if row in self._turns else ()
+
     def begin_turn(self, row: int, limit: int, salt: int = 0) -> None:
         """Makes a row active: the calls of `dispatch` that follow sample its next turn.
 

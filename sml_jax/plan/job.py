@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import optax
+from jax.sharding import Mesh
 
+from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
 from sml_jax.learn.losses import TokenLoss
 from sml_jax.models.config import DecoderConfig
@@ -33,6 +36,8 @@ class Dialogues:
       teacher: whether a language model teaches; it has a cache of its own.
       writer: whether Q-priming's question writer takes part; it has a cache of its own.
       max_rewind: the most tokens that are dropped from the end of a context at once.
+      own_engines: teachers that have a model of their own, by name: from the number of dialogues that run at once and
+        the mesh to that model's engine.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Dialogues:
     teacher: bool
     writer: bool = False
     max_rewind: int = 0
+    own_engines: Mapping[str, Callable[[int, Mesh], Engine]] = field(default_factory=dict)
 
     @property
     def max_new_tokens(self) -> int:

@@ -80,6 +80,9 @@ def phases_of(job: Job, mesh: Mesh, rollout_mesh: Mesh | None = None) -> list[Ph
     # shared, so that only the initial adapters are there a second time.
     resident_always = {"student's parameters": params, "frozen parameters": trainable if frozen else params}
     engine_mesh = rollout_mesh or mesh
+    # A teacher's own model is loaded for the first rollout and stays; its caches are there in rollouts alone.
+    for dialogues, _ in job.stages:
+        resident_always |= _own_models(job, dialogues, engine_mesh, "weights")
     phases = []
     for dialogues, update in job.stages:
         state: dict[str, Arrays] = dict(resident_always)
@@ -129,6 +132,7 @@ def _rollout(
     begins_short = cache_backend(job.model.attention).reads_full_capacity
     made_later = [kind for kind in resident if begins_short or kind == "student's cache"]
     resident |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
+    resident |= _own_models(job, dialogues, mesh, "weights") | _own_models(job, dialogues, mesh, "cache")
 
     # On a mesh of its own the engine first gets a copy of the parameters, which is there beside those of the update.
     same_layout = _shardings(sharded_param_shapes(model, mesh)) == _shardings(state["student's parameters"])
@@ -136,6 +140,15 @@ def _rollout(
     kinds |= {"params": "student's parameters"} if same_layout else {}
     later = ("student's weights", *made_later)
     return Phase(name, {**state, **resident}, _planned(executables, kinds, later), dialogues.number)
+
+
+def _own_models(job: Job, dialogues: Dialogues | None, mesh: Mesh, part: str) -> dict[str, Arrays]:
+    """The "weights" or the "cache" of teachers that have a model of their own, by kind as in `Phase.state`."""
+    resident = {}
+    for name, make_engine in dialogues.own_engines.items() if dialogues else ():
+        engine = make_engine(job.max_concurrent, mesh)
+        resident[f"{name}'s {part}"] = engine.abstract_weights() if part == "weights" else engine.abstract_cache()
+    return resident
 
 
 def _update(model: Decoder, mesh: Mesh, update: Update, state: Mapping[str, Arrays], train_state: TrainState) -> Phase:

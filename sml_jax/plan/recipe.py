@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gin
@@ -11,6 +12,8 @@ from sml_jax.common.errors import UserError
 from sml_jax.dialogue.context_budget import TurnCosts, context_length
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
+from sml_jax.dialogue.teacher import HasOwnEngine, TeacherSpec
+from sml_jax.engine.sampling import Sampling
 from sml_jax.evaluate.suites import Suite
 from sml_jax.gin_config.load import configured, load_experiment, parse_gin
 from sml_jax.models.config import DecoderConfig
@@ -133,7 +136,8 @@ def _job(
             suite.rules(experiment.rules),
             suite.problems,
             # An arm with a model as the teacher needs the most memory.
-            any(arm.runs_model for arm in suite.arms),
+            suite.arms,
+            experiment.sampling,
         )
         for suite_framing, suite in suites
     ]
@@ -173,7 +177,8 @@ def _stage_work(experiment: Experiment, framing: Framing, stage: Stage) -> tuple
             "train",
             work.rollout.rules,
             work.rollout.dialogues,
-            experiment.teacher.runs_model,
+            [experiment.teacher],
+            experiment.sampling,
         )
     if work.update is not None:
         length = work.update.longest_row
@@ -197,12 +202,20 @@ def _stage_work(experiment: Experiment, framing: Framing, stage: Stage) -> tuple
 
 
 def _dialogues(
-    name: str, framing: Framing, task: Task, split: str, rules: DialogueRules, number: int, teacher: bool
+    name: str,
+    framing: Framing,
+    task: Task,
+    split: str,
+    rules: DialogueRules,
+    number: int,
+    teachers: Sequence[TeacherSpec],
+    sampling: Sampling,
 ) -> Dialogues:
     """`number` dialogues under these rules, each as long as the longest problem makes it.
 
     Args:
-      teacher: whether a language model teaches.
+      teachers: one of them teaches; whatever any of them needs is counted.
+      sampling: how tokens are sampled.
     """
     problems = list(task.problems(split))
     costs = TurnCosts.under(framing, rules)
@@ -225,9 +238,14 @@ def _dialogues(
         student_reply=costs.student_reply,
         # The teacher's own reply is sampled, not given.
         teacher_turn=costs.teacher_turn + costs.teacher_reply - rules.teacher_tokens,
-        teacher=teacher,
+        teacher=any(teacher.runs_model for teacher in teachers),
         writer=rules.injection is not None,
         max_rewind=costs.max_rewind,
+        own_engines={
+            teacher.name: partial(teacher.own_engine, rules, sampling)
+            for teacher in teachers
+            if isinstance(teacher, HasOwnEngine)
+        },
     )
 
 
