@@ -42,6 +42,23 @@ def test_objects_of_a_class_of_the_setup_travel_by_value(code: str) -> None:
     assert run_tests(code, tests, SETUP, PATIENT).detail == "all 3 tests passed"
 
 
+def test_the_setup_uses_functions_and_classes_of_the_code() -> None:
+    setup = "def twice(x): return f(f(x))\ndef check(x, y):\n    assert A(f(x)).y == y and math.floor(f(x)) == y\n"
+    setup += "class Runner:\n    def run(self, x): return f(x)\ndef caught(x):\n    try: f(x); assert False\n"
+    setup += "    except Mine: return True\n"
+    tests = ["assert twice(3) == 82 and Runner().run(3) == 9", "check(3, 9)"]
+    code = "import math\nclass Mine(Exception): pass\nclass A:\n    def __init__(s, y): s.y = y\n"
+    code += "def f(x):\n    if x < 0: raise Mine\n    return x * x"
+    assert not run_tests(code, tests, setup, PATIENT).correct
+    assert run_tests(code, [tests[0].replace("82", "81"), tests[1], "assert caught(-1)"], setup, PATIENT).correct
+    # What the setup or Python defines stays theirs, and data of the code is none of the setup's.
+    setup = "def same(a, b): return abs(a - b) < 1e-6 and close(a, b)\ndef close(a, b): return a == b\n"
+    wrong = "def abs(x): return 0\ndef close(a, b): return True\ndef same(a, b): return True\ndef f(x): return 0"
+    assert not run_tests(wrong, ["assert same(f(3), 10)"], setup, PATIENT).correct
+    wrong = "LIMIT = 10**9\ndef f(x): return 0"
+    assert not run_tests(wrong, ["assert near(f(3), 10)"], "def near(a, b): return abs(a - b) < LIMIT", PATIENT).correct
+
+
 def test_a_name_of_a_builtin_is_the_code_s_only_where_it_is_asked_for() -> None:
     code = "def sum(a, b): return a + b\ndef all(x): return True\ndef f(x): return 0"
     assert run_tests(code, ["assert sum(1, 2) == 3"]).correct

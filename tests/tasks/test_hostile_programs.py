@@ -179,10 +179,24 @@ def test_a_number_does_not_change_between_two_looks() -> None:
 
 
 @pytest.mark.parametrize("kind", ["AssertionError", "Exception", "BaseException"])
-def test_a_name_of_the_code_does_not_catch_a_failed_assert(kind: str) -> None:
-    test = "try:\n    f(-1)\n    assert False\nexcept Mine:\n    pass"
-    assert not run_tests(f"Mine = {kind}\ndef f(x): return x", [test]).correct
-    assert run_tests("class Mine(Exception): pass\ndef f(x): raise Mine", [test]).correct
+def test_nothing_of_the_code_catches_a_failed_assert(kind: str) -> None:
+    code = f"Mine = {kind}\nMany = (ValueError, {kind})\nclass Bank:\n    Error = {kind}\n    errors = [{kind}]\n"
+    code += f"def f(x): return x\nf.Error = {kind}\ndef errors(): return Many"
+    caught = ["Mine", "Many", "(KeyError, Mine)", "Bank.Error", "Bank().Error", "Bank.errors[0]", "f.Error", "errors()"]
+    test = "try:\n    f(-1)\n    assert False\nexcept CAUGHT:\n    pass"
+    # A judge's run of all of them at once: what catches the failure is in `ended`.
+    texts = [test.replace("CAUGHT", name) for name in caught]
+    texts += [f"import contextlib\nwith contextlib.suppress({name}): assert f(1) == 2" for name in caught[3:6]]
+    step = "try: exec(text, globals())\n    except AssertionError: continue\n    ended.append(text)"
+    one_by_one = f"ended = []\nfor text in {texts!r}:\n    {step}\nassert ended == [], ended"
+    assert run_tests(code, [one_by_one], limits=Limits(wall_s=60.0)).detail == "all 1 tests passed"
+    assert not run_tests(code, [texts[1]]).correct
+    mine = "class Mine(Exception): pass\nclass Bank:\n    Error = Mine\n"
+    for name in ("Mine", "Bank.Error", "(KeyError, Mine)"):
+        assert run_tests(mine + "def f(x): raise Mine", [test.replace("CAUGHT", name)]).correct
+    assert run_tests(
+        f"def f(x): return {kind}", [f"assert issubclass(f(1), {kind}) and f(1).__name__ == '{kind}'"]
+    ).correct
 
 
 def test_values_and_objects_that_pretend_are_no_answers() -> None:
@@ -219,6 +233,15 @@ def test_cases_are_judged_behind_the_same_walls(name: str, outside: Outside) -> 
     code = outside.fill(PROGRAMS[name])
     assert not run_cases(code, [CallCase("[3]", "10")], "f", LIMITS).correct
     assert not run_cases(code, [IoCase("3", "10")], limits=LIMITS).correct
+
+
+def test_values_that_nobody_asked_for_buy_no_time() -> None:
+    code = "import os, time\ndef f(x):\n    for second in range(30):\n        for n in range(3, 65):\n"
+    code += "            try: os.write(n, b'76616c7565 6a736f6e 3130 3130\\n')\n            except OSError: pass\n"
+    code += "        time.sleep(1)\n    return x * x + 1"
+    start = time.monotonic()
+    assert not run_cases(code, [CallCase("[3]", "10")], "f", LIMITS).correct
+    assert time.monotonic() - start < 25
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ the function's head and its docstring), `canonical_solution` (the body), `test` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sml_jax.tasks.code.extract import parse_python
 from sml_jax.tasks.code.problem import CodeProblem
 from sml_jax.tasks.code.sandbox import DEFAULT_LIMITS, Limits
 from sml_jax.tasks.code.task import CodeTask
@@ -57,9 +59,21 @@ def _problem(row: Mapping[str, Any], label: str) -> CodeProblem:
         domain="humaneval",
         solution=code,
         tests=(f"{text(row, 'test')}\ncheck({entry})",),
+        setup=_helpers(prompt, entry),
         entry=entry,
         prefix=prompt,
     )
+
+
+def _helpers(prompt: str, entry: str) -> str:
+    """What a prompt defines before the function that is to be completed; "" if that is no program.
+
+    Tests use these helpers, such as `poly` of HumanEval/32. As the setup they are the tests' own, and an answer that
+    defines them again changes nothing for a test.
+    """
+    head = re.search(rf"^(?:async )?def {entry}\b", prompt, re.MULTILINE)
+    helpers = prompt[: head.start()] if head else ""
+    return helpers if parse_python(helpers) is not None else ""
 
 
 def completion_question(prompt: str) -> str:

@@ -26,6 +26,22 @@ def test_rows(tmp_path: Path) -> None:
         task.problems("train")
 
 
+def test_an_answer_does_not_replace_the_helpers_of_the_prompt(tmp_path: Path) -> None:
+    prompt = "import math\n\ndef poly(xs, x):\n    return sum(c * math.pow(x, i) for i, c in enumerate(xs))\n\n\n"
+    prompt += 'def zero_2(xs):\n    """Where poly is 0."""\n'
+    row = humaneval_row(2, prompt=prompt, entry_point="zero_2", canonical_solution="    return -xs[0] / xs[1]\n")
+    row["test"] = "def check(candidate):\n    assert abs(poly([1, 2], candidate([1, 2]))) < 1e-4\n"
+    task = humaneval(write(tmp_path / "HumanEval.jsonl", [row]))
+    problem = task.problems("test")[0]
+    answers = [
+        problem.solution,
+        "def zero_2(xs):\n    return -xs[0] / poly([xs[1]], 0)",
+        "def poly(xs, x):\n    return 0.0\ndef zero_2(xs):\n    return 7",
+    ]
+    verdicts = task.verify([(problem, f"```python\n{answer}\n```") for answer in answers])
+    assert [verdict.correct for verdict in verdicts] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [({"entry_point": "a b"}, "not the name of a function"), ({"prompt": None}, "NoneType"), ({"task_id": 3}, "int")],

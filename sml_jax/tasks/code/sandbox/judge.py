@@ -84,6 +84,7 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
             compiled.append((name, error))
     shadowing = {request["entry"]} if request["entry"] else name_usage.shadowed_builtin(usages, setup.__dict__)
     namespace = Namespace(wire_end, names, setup.__dict__, shadowing)
+    _complete_setup(request["parts"][:-1], names, usages, setup.__dict__, namespace)
 
     for name, compiled_test in compiled:
         say("at", name)
@@ -96,6 +97,25 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
             os._exit(1)
     say("end", "passed")
     os._exit(0)
+
+
+def _complete_setup(
+    parts: list[tuple[str, str]], names: set[str], usages: list[name_usage.Usage], setup: dict[str, Any], namespace: Any
+) -> None:
+    """Gives the setup the functions, classes and modules of the code that it uses, as if both shared a namespace.
+
+    Args:
+      parts: (name, Python text) of the setup. names: all that the code defines.
+      usages: the names that each test uses; what a test defines is no name of the code's.
+      setup: the setup's namespace, which is changed. namespace: that of the tests.
+    """
+    missing = names.difference(setup, vars(builtins), *(usage.defined for usage in usages))
+    for part_name, source in parts if missing else ():
+        usage = name_usage.usage_of(compile(source, part_name, "exec", _AST_ONLY, True))
+        for name in sorted(missing & (usage.read - usage.defined)):
+            value = namespace[name] if not name.startswith("__") else None
+            if isinstance(value, (proxies.RemoteFunction, type, type(sys))):
+                setup[name] = value
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -144,8 +164,6 @@ class Namespace(dict):
             if name in _MODULES or name == "np":
                 return __import__("numpy" if name == "np" else name)
             value = self._end.ask("global", name)
-            if isinstance(value, type) and issubclass(AssertionError, value):
-                raise TypeError(f"{name} stands for {value.__name__}, so `except {name}` would catch a failed assert")
             if isinstance(value, (proxies.RemoteFunction, type)):
                 dict.__setitem__(self, name, value)  # data may change between two looks, functions seldom do
             return value

@@ -16,7 +16,7 @@ from sml_jax.tasks.code.sandbox.peer import Peer
 from sml_jax.tasks.code.sandbox.plain import adds_nothing, plain_content
 from sml_jax.tasks.code.sandbox.proxy_factory import remote_error_number, remote_number, without_stop
 from sml_jax.tasks.code.sandbox.requests import OPERATORS, REQUESTS, SETUP, TESTS, is_class, is_of_tests, is_open
-from sml_jax.tasks.code.sandbox.value_types import base_of
+from sml_jax.tasks.code.sandbox.value_types import NOT_CATCHING, base_of
 from sml_jax.tasks.code.sandbox.wire import Writer
 
 # Kinds of objects that Python finds under a name in a module: functions, and what classes and extensions have for them.
@@ -54,6 +54,8 @@ class JudgeEnd(Peer):
         kind = type(value)
         if self.classes.get(kind.__name__) is kind:
             return b"o", None
+        if is_class(value) and value in NOT_CATCHING.values():
+            return b"T", f"builtins.{value.__name__}".encode()
         own_name: str = value.__name__ if is_class(value) else ""
         if own_name and self.classes.get(own_name) is value:
             return b"T", f"{SETUP}.{own_name}".encode()
@@ -73,6 +75,11 @@ class JudgeEnd(Peer):
     def encode_cause(self, writer: Writer, error: BaseException) -> bytes:
         """As `Lender.encode_cause`."""
         return self.encode_error(writer, error, _builtin_error(type(error)), "", True)
+
+    def decode(self, tag: bytes, payload: bytes, values: list[Any]) -> Any:
+        """As `Lender.decode`; a class that would catch a failed `assert` comes as the one of `NOT_CATCHING`."""
+        value = super().decode(tag, payload, values)
+        return NOT_CATCHING.get(value, value) if tag == b"T" else value
 
     def _lend(self, value: Any, kind: type, base: str) -> tuple[bytes, bytes]:
         """The node of what a test made: a class, function, iterator or object, which the candidate may use in part."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from sml_jax.tasks.code.sandbox.proxy_factory import build_error, make_proxy
 from sml_jax.tasks.code.sandbox.wire import Garbled, Writer
+from sml_jax.tasks.code.sandbox.wire_reader import known_type
 
 NAME_CHARACTERS = 100
 """Of the name of a class or function that travels."""
@@ -124,8 +125,9 @@ class Lender:
         """The (tag, payload) of the node for a value that `Writer` cannot copy by itself.
 
         The tags: "y" for a stand-in, which becomes the other end's object again; "k" for what the candidate's process
-        has under a name; "T" and "o" for the setup's classes and their objects; "E" for an error; "p" for an object
-        that is written as plain data (the payload is that data); "h" for anything else, which gets a stand-in.
+        has under a name; "T" for classes of the closed list and of the setup, "o" for objects of the setup's classes;
+        "E" for an error; "p" for an object that is written as plain data (the payload is that data); "h" for anything
+        else, which gets a stand-in.
         """
         raise NotImplementedError
 
@@ -144,6 +146,8 @@ class Lender:
             if number < 0:
                 raise Garbled("number")
             return self.lent[number]
+        if tag == b"T":
+            return known_type(payload.decode())
         if tag == b"E":
             numbers = [int(word) for word in payload.split()]
             if min(numbers) < 0:

@@ -46,6 +46,7 @@ class SandboxMonitor:
         # The time is up; the launcher has left; the candidate is not listened to any more.
         self._late = self._over = self._stopped = False
         self._claims_read = 0  # bytes since the last returned value
+        self._values_read = 0  # right ones
         self._deadline = time.monotonic() + _START_S
 
     def listen(self) -> None:
@@ -140,7 +141,10 @@ class SandboxMonitor:
                 self._claims_read = 0
                 self._claimed_at = "case"
                 if len(words) == 3 and self._run.on_value(tuple(words)):
-                    self._deadline = time.monotonic() + self._limits.wall_s  # only a right value buys time
+                    # Only a right value buys time, and only once for each call.
+                    self._values_read += 1
+                    if self._values_read <= len(self._run.calls):
+                        self._deadline = time.monotonic() + self._limits.wall_s
                 else:
                     self._stopped, self._claim = True, ("stopped",)
             case ("end", *words) if not self._claim:

@@ -96,6 +96,7 @@ class RemoteObject(Remote):
         return iter(peer_of(self).ask("iter", self))
 
     def __reversed__(self) -> Any:
+        refuse_made_of(self, FROM_OTHER)
         return iter(peer_of(self).ask("reversed", self))
 
     def __contains__(self, item: Any) -> bool:

@@ -20,6 +20,13 @@ ERRORS: dict[str, type] = {
     name: kind for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
 }
 """The builtin classes of errors, by name."""
+NOT_CATCHING: dict[type, type] = {
+    kind: type(kind.__name__, (kind,), {}) for kind in AssertionError.__mro__ if issubclass(kind, BaseException)
+}
+"""The classes that stand in the judge's process for those that catch a failed `assert`, where the code sends these.
+
+`except Mine`, with whatever name, attribute or tuple of the code's, then catches no failure of a test.
+"""
 _ARRAY_CODES = "bBhHiIlLqQfd"  # the number types of `array`
 
 

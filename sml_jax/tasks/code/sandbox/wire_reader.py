@@ -158,7 +158,6 @@ class Reader:
             type_name = payload.decode()
             if type_name.startswith(SETUP):
                 return self._classes[type_name[len(SETUP) :]]
-            return _known_type(type_name)
         if tag == b"x":
             return Ellipsis if payload == b"Ellipsis" else NotImplemented
         # Values that are made of earlier nodes.
@@ -174,7 +173,7 @@ class Reader:
                 return view_of(name, items)
             if not are_of_types(items, VALUES[name.decode()][1]):
                 raise Garbled("parts")
-            return _known_type(name.decode())(*items)
+            return known_type(name.decode())(*items)
         return self._decode(tag, payload, values)
 
     def _array(self, payload: bytes, origin: int) -> Any:
@@ -207,7 +206,8 @@ SETUP = "solution."
 """What the names of the setup's classes begin with in a message."""
 
 
-def _known_type(full_name: str) -> Any:
+def known_type(full_name: str) -> Any:
+    """The type of a full name of the closed list; raises Garbled for any other text."""
     kind = type_named(full_name, True)
     if kind is None:
         raise Garbled("type")
