@@ -59,6 +59,31 @@ def test_the_setup_uses_functions_and_classes_of_the_code() -> None:
     assert not run_tests(wrong, ["assert near(f(3), 10)"], "def near(a, b): return abs(a - b) < LIMIT", PATIENT).correct
 
 
+def test_errors_and_enumerations_of_the_setup_are_the_same_on_both_sides() -> None:
+    setup = "import enum\nclass Mistake(Exception):\n    def __init__(s, a, b): s.a = a; super().__init__('bad')\n"
+    setup += "class Color(enum.Enum):\n    RED = 1\n    BLUE = 2\nclass Level(enum.IntEnum):\n    LOW = 1\n"
+    tests = [
+        "try:\n    fail(1, 2)\n    assert False\nexcept Mistake as e:\n    assert e.a == 1 and str(e) == 'bad'",
+        "assert other(Color.RED) is Color.BLUE and other(Color.BLUE) == Color.RED",
+        "assert first([Color.RED, Level.LOW]) == {Color.RED: Level.LOW} and catches(Mistake) is True",
+    ]
+    code = "def fail(a, b): raise Mistake(a, b)\ndef other(c): return Color.BLUE if c is Color.RED else Color.RED\n"
+    code += "def first(xs): return {xs[0]: xs[1]} if xs[1] is Level.LOW else None\n"
+    code += "def catches(kind):\n    try: fail(1, 2)\n    except kind: return True"
+    assert run_tests(code, tests, setup, PATIENT).detail == "all 3 tests passed"
+    tests = [
+        "try:\n    fail(1, 2)\n    assert False\nexcept Mistake as e:\n    assert e.a == 1 and type(e) is not Mistake",
+        "def bad(): raise Mistake(7, 2)\nassert code_of(bad) == 7",
+    ]
+    worse = "class Worse(Mistake): pass\ndef fail(a, b): raise Worse(a, b)\n"
+    worse += "def code_of(step):\n    try: step()\n    except Mistake as e: return e.a"
+    assert run_tests(worse, tests, setup, PATIENT).detail == "all 2 tests passed"
+    again = "class Mistake(Exception):\n    a = 1\n    def __str__(s): return 'bad'\ndef fail(a, b): raise Mistake\n"
+    assert run_tests(again, ["try: fail(1, 2)\nexcept Mistake: pass"], setup, PATIENT).correct
+    assert not run_tests(code.replace("raise", "return"), [tests[0]], setup, PATIENT).correct
+    assert not run_tests(code.replace("is Color.RED", "is Color.BLUE"), [tests[1]], setup, PATIENT).correct
+
+
 def test_a_name_of_a_builtin_is_the_code_s_only_where_it_is_asked_for() -> None:
     code = "def sum(a, b): return a + b\ndef all(x): return True\ndef f(x): return 0"
     assert run_tests(code, ["assert sum(1, 2) == 3"]).correct

@@ -46,6 +46,22 @@ def reporter(pipe: int) -> Any:
     return report
 
 
+def shared_classes(namespace: dict[str, Any]) -> dict[str, type]:
+    """The classes of errors and the enumerations that a module defines, by name: two processes that ran it have both.
+
+    Args:
+      namespace: the module's `__dict__`.
+    """
+    return {
+        name: value
+        for name, value in list(namespace.items())
+        if isinstance(value, type)
+        and value.__module__ == namespace.get("__name__")
+        and value.__name__ == name
+        and (issubclass(value, BaseException) or type(value).__name__ in ("EnumMeta", "EnumType"))
+    }
+
+
 def own_classes(namespace: dict[str, Any]) -> dict[str, type]:
     """The plain classes that a module defines, whose objects can be rebuilt in another process from their attributes.
 

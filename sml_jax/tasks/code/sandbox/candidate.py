@@ -50,6 +50,7 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
     sys.modules[module.__name__] = module
     namespace = module.__dict__
     setup_classes: dict[str, type] = {}
+    shared_classes: dict[str, type] = {}
     for part_name, source in request["parts"]:
         claim("at", part_name)
         try:
@@ -61,6 +62,7 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
             _exit(1)
         if part_name != candidate_name:
             setup_classes = bare.own_classes(namespace)
+            shared_classes = bare.shared_classes(namespace)
             after_setup = dict(namespace)
 
     if is_main_program:
@@ -75,6 +77,7 @@ def main(request: dict[str, Any], claims: int, reading: int, writing: int) -> No
     wire_end = candidate_end.CandidateEnd(
         reading, writing, setup_classes, namespace, after_setup, lambda error: _line(error, candidate_name)
     )
+    wire_end.shared = shared_classes
     try:  # noqa: SIM105 - contextlib costs milliseconds
         wire_end.serve()
     except _anything:

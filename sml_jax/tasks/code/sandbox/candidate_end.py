@@ -55,6 +55,9 @@ class CandidateEnd(Peer):
         number = remote_number(value)
         if number is not None:
             return b"y", b"%d" % number
+        name = self.shared_name(value)
+        if name:
+            return b"T", name.encode()
         kind = type(value)
         type_name = str(getattr(kind, "__name__", "object"))
         if self.classes.get(type_name) is kind or type_name in self._twins:
@@ -74,6 +77,11 @@ class CandidateEnd(Peer):
         if type_name in _FUNCTION_TYPES:
             return self.lend(value, "function", getattr(value, "__name__", type_name))
         return self.lend(value, "callable" if callable(value) else "object", type_name, base)
+
+    def is_shared(self, kind: type) -> bool:
+        """As `Lender.is_shared`; a class that the code wrote again after the setup counts as the setup's."""
+        name = kind.__name__
+        return super().is_shared(kind) or (name in self.shared and self._namespace.get(name) is kind)
 
     def _lend_class(self, value: type) -> tuple[bytes, bytes]:
         name = str(value.__name__)

@@ -67,6 +67,7 @@ def main(request: dict[str, Any], tests: list[tuple[str, str]], report: int, rea
             say("end", "error", type(error).__name__[:100], str(error)[:300], "", "")
             os._exit(1)
     wire_end.classes = bare.own_classes(setup.__dict__)
+    wire_end.shared = bare.shared_classes(setup.__dict__)
 
     # All tests are compiled before the first runs: together they tell which names they want of the candidate.
     recorded: dict[str, list[Any]] = {}  # by test: one may define what another calls

@@ -51,6 +51,9 @@ class JudgeEnd(Peer):
         number = remote_number(value)
         if number is not None:
             return b"y", b"%d" % number
+        name = self.shared_name(value)
+        if name:
+            return b"T", name.encode()
         kind = type(value)
         if self.classes.get(kind.__name__) is kind:
             return b"o", None
@@ -60,7 +63,9 @@ class JudgeEnd(Peer):
         if own_name and self.classes.get(own_name) is value:
             return b"T", f"{SETUP}.{own_name}".encode()
         if isinstance(value, BaseException):
-            error_class = kind if remote_error_number(kind) is not None else _builtin_error(kind)
+            error_class = (
+                kind if remote_error_number(kind) is not None or self.is_shared(kind) else _builtin_error(kind)
+            )
             return b"E", self.encode_error(writer, value, error_class, "")
         # Python's own goes as a name.
         name = _importable_name(value)
@@ -95,6 +100,11 @@ class JudgeEnd(Peer):
         if kind.__name__ in _NAMED_KINDS:
             return self.lend(value, "function", getattr(value, "__name__", kind.__name__))
         return self.lend(value, "callable" if callable(value) else "object", kind.__name__, base)
+
+    def error_attributes(self, error: BaseException) -> tuple[Any, ...]:
+        """As `Lender.error_attributes`: those of an error of the setup."""
+        attributes = error.__dict__ if self.is_shared(type(error)) else {}
+        return tuple(part for pair in attributes.items() for part in pair if not pair[0].startswith("_"))
 
     def may_lend_class(self, kind: type) -> bool:
         """As `Lender.may_lend_class`: a class that a test wrote."""

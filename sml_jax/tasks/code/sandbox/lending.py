@@ -9,7 +9,7 @@ from typing import Any
 
 from sml_jax.tasks.code.sandbox.proxy_factory import build_error, make_proxy
 from sml_jax.tasks.code.sandbox.wire import Garbled, Writer
-from sml_jax.tasks.code.sandbox.wire_reader import known_type
+from sml_jax.tasks.code.sandbox.wire_reader import SETUP, known_type
 
 NAME_CHARACTERS = 100
 """Of the name of a class or function that travels."""
@@ -29,12 +29,14 @@ class Lender:
 
     Attributes:
       classes, strict: as above.
+      shared: the setup's classes of errors and enumerations by name; the other end has them too.
       proxies: the stand-ins by the numbers of the other end's objects.
       lent: this end's objects that the other end has stand-ins for, by number.
     """
 
     def __init__(self, classes: dict[str, type], strict: bool) -> None:
         self.classes, self.strict = classes, strict
+        self.shared: dict[str, type] = {}
         self.proxies: dict[int, Any] = {}
         self.lent: list[Any] = []
         self._lent_numbers: dict[int, int] = {}  # by `id`
@@ -59,12 +61,28 @@ class Lender:
 
     def lend_error_class(self, value: type) -> tuple[bytes, bytes]:
         """As `lend`, for a class of errors: those of its bases that may be lent go along, for `except`."""
-        derived = [base for base in value.__mro__ if self.may_lend_class(base)]
-        root = next(base for base in value.__mro__ if base.__module__ == "builtins")
+        root_at = next(i for i, b in enumerate(value.__mro__) if b.__module__ == "builtins" or self.is_shared(b))
+        derived = [base for base in value.__mro__[:root_at] if self.may_lend_class(base)]
+        root = value.__mro__[root_at]
+        root_name = f"{SETUP}{root.__name__}" if self.is_shared(root) else root.__name__
         names = [str(base.__name__)[:NAME_CHARACTERS].translate({0: "", 1: "", 2: ""}) for base in derived]
         numbers = [self.lend_number(base) for base in derived]
         lineage = "\1".join(f"{number}\2{name}" for number, name in zip(numbers, names))  # noqa: B905
-        return self.lend(value, "exception", names[0], root.__name__, lineage)
+        return self.lend(value, "exception", names[0], root_name, lineage)
+
+    def is_shared(self, kind: type) -> bool:
+        """Whether a class is one of `shared`."""
+        return self.shared.get(kind.__name__) is kind
+
+    def shared_name(self, value: Any) -> str:
+        """The name under which the other end has a class of `shared`, or a member of an enumeration; "" for others."""
+        if isinstance(value, type):
+            return f"{SETUP}{value.__name__}" if self.is_shared(value) else ""
+        kind = type(value)
+        if not self.is_shared(kind) or issubclass(kind, BaseException):
+            return ""
+        member = str(value._name_)
+        return f"{SETUP}{kind.__name__}.{member}" if kind._member_map_.get(member) is value else ""
 
     def may_lend_class(self, kind: type) -> bool:
         """Whether the other end may have a stand-in for a class."""
@@ -147,7 +165,12 @@ class Lender:
                 raise Garbled("number")
             return self.lent[number]
         if tag == b"T":
-            return known_type(payload.decode())
+            name = payload.decode()
+            if not name.startswith(SETUP):
+                return known_type(name)
+            name, _, member = name[len(SETUP) :].partition(".")
+            found: Any = self.shared[name]
+            return found._member_map_[member] if member else found
         if tag == b"E":
             numbers = [int(word) for word in payload.split()]
             if min(numbers) < 0:

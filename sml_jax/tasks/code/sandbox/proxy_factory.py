@@ -33,7 +33,7 @@ def make_proxy(peer: Any, number: int, kind: str, name: str, base: str, lineage:
       kind: "function", "class", "iterator", "callable", "object", "exception" (a class of errors) or "coroutine".
       name: name of the object's class; of a function or class, its own name.
       base: full name of the type of plain data that its class derives from, and for a class of errors the name of the
-        builtin class that it derives from; "" for none.
+        class of Python's or of the setup that it derives from; "" for none.
       lineage: for a class of errors, the numbers and names of the class and its bases, the class first, as
         `lend_class` writes them; "" for anything else.
 
@@ -108,13 +108,15 @@ def build_error(parts: list[Any]) -> BaseException:
     kind = ERRORS[kind] if type(kind) is str else kind
     if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is tuple):
         raise ValueError(kind)
+    is_of_setup = kind.__module__ == "solution"
     try:
-        error = kind(*arguments)
+        # The `__init__` of the setup's class has run at the other end, and may take other arguments.
+        error = kind.__new__(kind, *arguments) if is_of_setup else kind(*arguments)
     except Exception:  # such as UnicodeDecodeError, which wants arguments of certain types
         error = kind.__new__(kind)
         error.args = (message,)
     # Attributes: data of an error that was made here; those that Python computes take no such value.
-    if kind in ERRORS.values() or remote_error_number(kind) is not None:
+    if kind in ERRORS.values() or remote_error_number(kind) is not None or is_of_setup:
         for name, value in zip(attributes[::2], attributes[1::2]):  # noqa: B905
             if type(name) is str and not name.startswith("_") and not callable(getattr(kind, name, None)):
                 try:  # noqa: SIM105 - contextlib costs milliseconds
@@ -130,7 +132,10 @@ def build_error(parts: list[Any]) -> BaseException:
 
 def _error_class(peer: Any, lineage: str, base: str) -> type:
     """The stand-in for a class of errors. Those for its bases are made first, if there are none yet."""
-    parent = ERRORS[base]
+    setup_name = base.removeprefix("solution.")
+    parent = peer.shared[setup_name] if setup_name != base else ERRORS[base]
+    if not issubclass(parent, BaseException):
+        raise ValueError(base)
     for part in reversed(lineage.split("\1")):
         number, name = part.split("\2")
         known = peer.proxies.get(int(number))

@@ -156,7 +156,7 @@ class Reader:
             return payload
         if tag == b"T":
             type_name = payload.decode()
-            if type_name.startswith(SETUP):
+            if type_name.startswith(SETUP) and type_name[len(SETUP) :] in self._classes:
                 return self._classes[type_name[len(SETUP) :]]
         if tag == b"x":
             return Ellipsis if payload == b"Ellipsis" else NotImplemented
