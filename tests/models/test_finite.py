@@ -70,7 +70,9 @@ def changed_hf(folder: Path, target: Path, name: str, value: float, dtype: Any =
 @pytest.mark.parametrize("name", [QUERY, EMBEDDING, "model.norm.weight"])
 def test_a_tensor_of_a_hugging_face_folder_is_named(folders, tmp_path, name, value) -> None:
     folder = changed_hf(folders[1], tmp_path / "model", name, value)
-    with pytest.raises(UserError, match=rf"model\.safetensors: {name} holds numbers that are not finite.*fetch it again"):
+    with pytest.raises(
+        UserError, match=rf"model\.safetensors: {name} holds numbers that are not finite.*fetch it again"
+    ):
         load_model(folder)
 
 
