@@ -148,6 +148,11 @@ TURNS = [
     ("The next step is to multiply 9 by 2.", False),
     ("After that I will have the total.", False),
     ("All right, one more time!", False),
+    ("No solution.", True),
+    ("no real roots", True),
+    ("def f(x):\n    return x + 1", False),
+    ("def area(r):\n    pi = 3\n    return pi * r * r\n", False),
+    ("def f(x):\n    return x + 1\n\nSo f(2) = 3.", True),
 ]
 # Pieces that a regular expression might try in many ways.
 BOMBS = [

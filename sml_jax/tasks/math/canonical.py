@@ -123,11 +123,11 @@ _ALL_REALS = re.compile(
     r"(?:the set of )?all (?:real numbers?|reals)|"
     r"(?:any )?real numbers"
 )
-# The ways to say that there is no solution.
-_NONE = re.compile(
+NO_SOLUTION = re.compile(
     r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|\\emptyset|\\varnothing|\\oslash|"
     r"\\\{ ?\\\}|(?:the )?empty set"
 )
+"""The ways to say that there is no solution, in small letters."""
 
 
 def canonical(text: str, thousands: bool = True) -> str:
@@ -221,7 +221,7 @@ def folded(text: str) -> str:
     """Prepares a text from `canonical` for comparison: without spaces, and with its words in lower case."""
     text = re.sub(r"\b([AaPp])\. ?[Mm]\b\.?", r"\1m", text)
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
-    if _NONE.fullmatch(text):
+    if NO_SOLUTION.fullmatch(text):
         return "\\emptyset"
     if _ALL_REALS.fullmatch(text):
         return "\\mathbb{r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sml_jax.tasks.math.canonical import NO_SOLUTION
 from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import (
     SENTENCE_END,
@@ -35,7 +36,10 @@ _NAMED_DAY = re.compile(
     r" a)? ([A-Z][a-z]{2,15})[.!]?",
     re.I,
 )
-_CODE = re.compile(r"```[a-zA-Z]{1,20}\n.*?(?:```|\Z)", re.DOTALL)  # a program states nothing
+# A program states nothing, be it fenced or a function with the lines that are indented below it.
+_CODE = re.compile(
+    r"```[a-zA-Z]{1,20}\n.*?(?:```|\Z)|^def \w{1,40}\([^\n]*:\n(?:[ \t][^\n]*(?:\n|\Z))*", re.DOTALL | re.MULTILINE
+)
 _HEADING = re.compile(r"A: (?=[^\n]{0,200}=)")  # "A: 16 - 7 = 9" answers "Q:", and chooses nothing
 _IS_ANSWER = re.compile(
     r"\W{0,4}(?:so )?(?:this|that|which|it)(?: is|['\u2019]s| was| must be)\b[^.!?]{0,30}\banswer\b", re.IGNORECASE
@@ -66,6 +70,8 @@ def unmarked_answer(utterance: str) -> str | None:
         return chosen
     if re.fullmatch(r"\(?[a-e]\)?", whole) or _YES_OR_NO.fullmatch(whole):
         return whole
+    if NO_SOLUTION.fullmatch(whole.rstrip(".!").lower()):
+        return whole.rstrip(".!")
     opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
     if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
         return None  # the end of the text cuts a formula off
