@@ -58,7 +58,7 @@ TABLE = {
         lambda f: f.convert(f.hugging_face, "--family=qwen3"), "--family says which", "leave --family out"
     ),
     "overwrite in other words": Bad(convert("--overwrite=yes"), "--overwrite is 'yes'", "takes true or false"),
-    "convert with a binding": Bad(convert("--gin.STEPS=5"), "unknown argument --gin.STEPS=5", "there is --dtype"),
+    "convert with a binding": Bad(convert("--gin.STEPS=5"), "unknown argument --gin.STEPS=5", "there is --adapters="),
     "a tokenizer from nowhere": Bad(
         convert("--tokenizer_from=nowhere"), "--tokenizer_from: nowhere", "give the model's"
     ),

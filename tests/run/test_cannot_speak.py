@@ -5,7 +5,7 @@ import json
 
 import jax.numpy as jnp
 import pytest
-from run_toys import OPTIMIZER, RULES, ToyTask, shared_compilations, toy_experiment, write_tokenizer
+from run_toys import OPTIMIZER, RULES, ToyTask, toy_experiment, write_tokenizer
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.teachers import Feedback, Retry
@@ -21,12 +21,6 @@ HUGE = 3e38
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    with shared_compilations(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 @pytest.fixture(scope="module")
