@@ -22,7 +22,8 @@ def adamw(
 
     Args:
       learning_rate: the peak of the schedule.
-      warmup_steps: steps in which the learning rate rises linearly from 0 to the peak.
+      warmup_steps: steps in which the learning rate rises linearly to the peak: the n-th of them has n / warmup_steps
+        of it, so that already the first one learns.
       decay_steps: if above 0, the learning rate falls from the peak by a cosine that ends at this step; if 0, it stays
         at the peak.
       final_fraction: the fraction of the peak at which the cosine ends.
@@ -48,17 +49,19 @@ def adamw(
             raise UserError(f"adamw: {name} is {value}; give a number from 0 to below 1, such as 0.9")
     if not clip_norm > 0:
         raise UserError(f"adamw: clip_norm is {clip_norm}; give a norm above 0; a large one never clips")
-    # The schedule: warm-up with or without a decay after it, or a constant.
+    # The schedule: warm-up with or without a decay after it, or a constant. A rise from 0 would waste the first step,
+    # whose rollout costs as much as any other, so the rise begins one step later on that line.
+    first_rate, rising_steps = learning_rate / max(warmup_steps, 1), max(warmup_steps - 1, 0)
     if decay_steps:
         schedule = optax.warmup_cosine_decay_schedule(
-            0.0 if warmup_steps else learning_rate,
+            first_rate,
             learning_rate,
-            warmup_steps,
-            max(decay_steps, warmup_steps + 1),
+            rising_steps,
+            max(decay_steps, rising_steps + 1),
             learning_rate * final_fraction,
         )
-    elif warmup_steps:
-        schedule = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    elif rising_steps:
+        schedule = optax.linear_schedule(first_rate, learning_rate, rising_steps)
     else:
         schedule = optax.constant_schedule(learning_rate)
     # The clip comes first, so that the norm is that of the gradient itself and not of Adam's step.
