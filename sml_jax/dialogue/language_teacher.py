@@ -102,6 +102,7 @@ class ModelTeacher(Teacher):
         self.knows = role.knows
         self.max_length = role.engine.max_length
         # Rows are shared with the student: a dialogue has the same row number in both models' caches.
+        role.engine.limit_vocabulary(setup.framing.tokenizer.vocab_size)
         self._contexts = ContextBatch(role.engine, role.params, setup.key)
         self._requests: dict[int, Request] = {}  # by row: what is being answered
         self._finished: dict[int, Utterance] = {}  # by row: turns that have ended and wait for `collect`

@@ -56,6 +56,7 @@ class StudentSide:
         teacher: TeacherSide,
         writer: QuestionWriter | None,
     ):
+        engine.limit_vocabulary(framing.tokenizer.vocab_size)
         self._contexts = ContextBatch(engine, params, key)
         self._task, self._framing, self._rules, self._teacher, self._writer = task, framing, rules, teacher, writer
 

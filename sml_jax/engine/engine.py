@@ -126,11 +126,10 @@ class Engine:
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
 
         # Which tokens may be sampled. They stay on the host for now, see the argument `mesh`.
-        allowed = np.ones(model.config.vocab_size, bool)
-        allowed[list(suppressed_ids)] = False
-        if not allowed[list(stop_ids)].all() or not stop_ids:
+        self._allowed_on_host = np.ones(model.config.vocab_size, bool)
+        self._allowed_on_host[list(suppressed_ids)] = False
+        if not self._allowed_on_host[list(stop_ids)].all() or not stop_ids:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed_on_host = None if allowed.all() else allowed
         self._stop_ids = tuple(stop_ids)
         self._jit_kernels()
 
@@ -171,7 +170,29 @@ class Engine:
     @cached_property
     def _allowed(self) -> jax.Array | None:
         """Which tokens may be sampled, bool [vocab]; None for all. Placed when it is first needed, see `mesh`."""
-        return None if self._allowed_on_host is None else put_global(self._allowed_on_host, replicated(self.mesh))
+        return None if self._allowed_on_host.all() else put_global(self._allowed_on_host, replicated(self.mesh))
+
+    def limit_vocabulary(self, size: int) -> None:
+        """From now on no token from id `size` on is sampled. All that speak with an engine call it first.
+
+        Families round their embedding up for the hardware: its last rows belong to no token of the tokenizer, and a
+        sampled one of them could not be written as text.
+
+        Args:
+          size: number of the tokenizer's tokens.
+
+        Raises:
+          UserError: the tokenizer has more tokens than the model.
+        """
+        if size > self._allowed_on_host.size:
+            raise UserError(
+                f"engine: the tokenizer has {size} tokens, but the model a vocabulary of {self._allowed_on_host.size}: "
+                "give the tokenizer that the model was trained with"
+            )
+        # Nearly every call changes nothing, and then the array on the devices stays.
+        if self._allowed_on_host[size:].any():
+            self._allowed_on_host[size:] = False
+            self.__dict__.pop("_allowed", None)
 
     def prepare_params(self, params: Any) -> LayerParams:
         """Parameters in the form that the kernels take, on this engine's mesh.
@@ -391,7 +412,7 @@ class Engine:
         rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
         stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
         allowed = None
-        if self._allowed_on_host is not None:
+        if not self._allowed_on_host.all():
             allowed = jax.ShapeDtypeStruct(self._allowed_on_host.shape, bool, sharding=replicated(mesh))
         shape_key = (self.max_concurrent, batch, self.max_length)
 

@@ -142,15 +142,14 @@ class OtherModel:
         self, model: Decoder, framing: Framing, rules: DialogueRules, sampling: Sampling, rows: int, mesh: Mesh
     ) -> Engine:
         """The compiled kernels of the teacher's model."""
-        vocabulary, reply_tokens = framing.tokenizer.vocab_size, self._reply_tokens(rules)
+        reply_tokens = self._reply_tokens(rules)
         return Engine(
             model,
             max_concurrent=rows,
             max_length=min(self.max_context or _DEFAULT_CONTEXT, model.config.max_length),
             max_new_tokens=reply_tokens,
             stop_ids=framing.stop_ids,
-            # Families round their embedding up: rows past the tokenizer's vocabulary are no tokens.
-            suppressed_ids=[*framing.suppressed_ids(), *range(vocabulary, model.config.vocab_size)],
+            suppressed_ids=framing.suppressed_ids(),
             sampling=self.sampling or sampling,
             max_rewind=reply_tokens,
             mesh=mesh,
