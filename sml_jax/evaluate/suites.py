@@ -91,7 +91,7 @@ def evaluate_arm(
     params: dict,
     initial_params: dict,
     rules: DialogueRules,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
     labeller: Labeller | None = None,
     store: TeacherStore | None = None,
 ) -> tuple[dict[str, Any], tuple[Dialogue, ...]]:
@@ -104,7 +104,7 @@ def evaluate_arm(
       engine: the student's compiled kernels. params: parameters of the policy, which plays the student. initial_params:
         parameters of the frozen initial student, which some teachers use.
       rules: the run's; the suite changes what it needs to.
-      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      progress: called in each round with (number of dialogues that are done, number of all), see `play`.
       labeller: labels the student's turns; None for the rules of `label_turn`.
       store: what the run keeps for its teachers; None for nothing.
 

@@ -75,7 +75,8 @@ def test_the_order_of_speech_and_the_end(monkeypatch, chat, task, rules, engine,
     np.testing.assert_array_equal(script.reward, [1, 1, 1, 0])
     np.testing.assert_array_equal(script.turns, [1, 2, 4, 4])
     np.testing.assert_array_equal(script.group, [0, 1, 2, 3])
-    assert progress == [(1, 4), (2, 4), (4, 4)]
+    # Each dialogue under way counts as the fraction of its four turns that it has taken.
+    assert progress == [(1 + 3 / 4, 4), (2 + 2 * 2 / 4, 4), (2 + 2 * 3 / 4, 4), (4, 4)]
     statistics = dialogue_statistics(played.dialogues)
     assert statistics["success"] == 0.75 and statistics["first_turn_success"] == 0.25
     assert statistics["turns"] == 11 / 4 and statistics["attempt_rate"] == 1
