@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import Knowledge, NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.engine.context_batch import ContextBatch, Utterance
@@ -170,6 +171,7 @@ class ModelTeacher(Teacher):
             try:
                 replies[request.dialogue] = self._reply(request, utterance)
             except Exception as error:
+                raise_own_mistake(error, "reading the teacher's reply")
                 replies[request.dialogue] = NoReply(f"reading the teacher's reply: {in_one_line(error)}")
         return replies
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sml_jax.common.own_code import own_code
 from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
@@ -181,16 +182,20 @@ class TeacherSide:
     def _ask(self, requests: Sequence[Request]) -> None:
         """Hands requests to the teacher, in the processes that ask it."""
         if self._asks and requests:
-            self._teacher.start(requests)
+            with own_code("asking the teacher"):
+                self._teacher.start(requests)
 
     def _collected(self) -> Mapping[int, Reply | NoReply]:
         """The replies that are ready, the same ones in every process."""
         if not self._waiting:
             return {}
+        ready: Mapping[int, Reply | NoReply] = {}
+        if self._asks:
+            with own_code("collecting the teacher's replies"):
+                ready = self._teacher.collect()
         if self._teacher.in_step:
-            return self._teacher.collect()
+            return ready
         # Which replies are ready depends on time, so process 0 decides for all.
-        ready = self._teacher.collect() if self._asks else {}
         return {dialogue_id: _from_json(values) for dialogue_id, values in broadcast(_to_json(ready))}
 
     def _passes(self, live: LiveDialogue, reply: Reply, draw: int) -> bool:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.own_code import own_code
 from sml_jax.dialogue.transcript import Transcript
 from sml_jax.learn.shapes import shape_of
 
@@ -110,7 +111,8 @@ def signals_of(method: Method, transcript: Transcript) -> Signals:
         negative or not a number; or padding has a weight.
     """
     method_name = getattr(method, "__name__", type(method).__name__)
-    signals = method(transcript)
+    with own_code("making learning signals"):
+        signals = method(transcript)
     if not isinstance(signals, Signals):
         raise UserError(f"method {method_name} returned a {type(signals).__name__}: return a learn.Signals")
     # Every array has a number for each token.

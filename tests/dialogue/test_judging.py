@@ -71,28 +71,6 @@ def test_no_retries():
     assert isinstance(judge(task, ITEMS[:1], retries=0)[0], Unjudged) and len(task.calls) == 1
 
 
-class Wrong(DigitTask):
-    def __init__(self, change):
-        object.__setattr__(self, "change", change)
-
-    def verify(self, items):
-        return self.change(super().verify(items), items)
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda verdicts, items: verdicts[:-1] if items[-1][0].id == "pd" else verdicts, "verdicts for"),
-        (lambda verdicts, items: [p.id != "pd" and v for v, (p, _) in zip(verdicts, items, strict=True)], "a bool"),
-        (lambda verdicts, items: None if items[-1][0].id == "pd" else verdicts, "TypeError"),
-    ],
-    ids=["too-few", "no-verdict", "no-list"],
-)  # fmt: skip
-def test_what_is_no_list_of_verdicts_is_a_failure(change, error):
-    found = judge(Wrong(change), ITEMS[:4])
-    assert found[:3] == SOUND[:3] and isinstance(found[3], Unjudged) and error in found[3].error
-
-
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_what_ends_the_program_comes_through(stop):
     def fails(items, call):
