@@ -82,7 +82,13 @@ class Bookkeeper:
         # A run that was stopped before its first checkpoint has left lines in the logs, which go.
         if record is None:
             return self.folder.rewind({}, -1)
-        self.position, self._scores = record.position, list(record.scores)
+        self.position = record.position
+        # What was evaluated with fewer steps, or with other suites, is no result of this run any more.
+        if record.config != self._config:
+            self.folder.forget_evaluation()
+        # A regular checkpoint's scores are complete: the next checkpoint counts from there.
+        is_regular = record.position.total % self._checkpoint_every == 0
+        self._scores = [] if is_regular else list(record.scores)
         return self.folder.rewind(record.logs, record.position.total)
 
     def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
@@ -97,6 +103,9 @@ class Bookkeeper:
         self._stage_name, self._score = name, score
         self.position = position
         self._files, self._restore = {}, restore
+        # Scores of another stage measure something else.
+        if not restore:
+            self._scores = []
 
     def begin(self, state: RunState, optimizer: optax.GradientTransformation) -> RunState:
         """The state that a stage trains from. A stage calls it once, before its first step.

@@ -9,6 +9,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import optax
@@ -38,6 +39,7 @@ class Online:
     """A stage whose steps each roll out groups of dialogues with the present student and train on them once.
 
     Attributes:
+      length_setting: the attribute that may grow when the run is over, see `sml_jax.run.stage.Stage`.
       optimizer: from optax.
       steps: number of rollouts, each with one update.
       problems_per_step: number of problems that a step's dialogues are about.
@@ -56,6 +58,7 @@ class Online:
       name: of the stage, in logs and names of files.
     """
 
+    length_setting: ClassVar[str] = "steps"
     optimizer: optax.GradientTransformation
     steps: int = 100
     problems_per_step: int = 32
