@@ -107,6 +107,7 @@ class TeacherSide:
             # Private knowledge enters the teacher's context here, and nowhere else after the opening.
             private_text, private_tokens = private[live.id]
             live.teacher_context += private_tokens
+            live.dynamic_knowledge.append(private_text)
             request = Request(
                 dialogue=live.id,
                 row=live.row,

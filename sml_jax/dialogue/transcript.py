@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.struct
@@ -82,6 +82,9 @@ class Dialogue:
       overlong: whether it ended because a context had no room for the next exchange.
       dropped: why it is left out of all numbers, beginning with "verifier", "problem", "overlong" or "teacher"; "" if
         it is not. The last student turn of a dropped dialogue may have no verdict.
+      domain: the problem's label for reports, "" for none.
+      static_knowledge: what the teacher alone knew from the start, "" for nothing.
+      dynamic_knowledge: for each reply that the teacher was asked for, what it alone was told before, "" for nothing.
     """
 
     # What was said, and what came of it.
@@ -101,6 +104,10 @@ class Dialogue:
     revealed: tuple[int, ...] = ()
     overlong: bool = False
     dropped: str = ""
+    # For people who read the dialogue. What the teacher knew is not part of it: dialogues of the same words are equal.
+    domain: str = ""
+    static_knowledge: str = field(default="", compare=False)
+    dynamic_knowledge: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def teacher_turns(self) -> int:

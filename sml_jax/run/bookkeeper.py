@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ class Bookkeeper:
         metrics: Mapping[str, float],
         dialogues: Sequence[Dialogue] = (),
         last: bool = False,
+        learning: Sequence[Mapping[str, Any]] = (),
     ) -> RunState:
         """Counts a step, logs it, and writes a checkpoint when one is due.
 
@@ -177,6 +179,8 @@ class Bookkeeper:
           metrics: of the step; the metric that the stage is scored by must be among them.
           dialogues: those of the step's dialogues that are to be logged.
           last: whether this was the stage's last step, after which a checkpoint is always written.
+          learning: for the first of `dialogues`, fields of their lines that say what was learnt from them; see
+            `learning_record`.
 
         Returns:
           The state with its position advanced by the step.
@@ -190,7 +194,9 @@ class Bookkeeper:
         self.position = state.position
         # Logs come first: a checkpoint holds their lengths, and a resumed run cuts them back to these.
         self.folder.log_metrics(self.position.total, self._stage_name, metrics)
-        self.folder.append_dialogues(self.records(dialogues))
+        no_fields: Mapping[str, Any] = {}
+        records_and_fields = zip_longest(self.records(dialogues), learning, fillvalue=no_fields)
+        self.folder.append_dialogues({**record, **fields} for record, fields in records_and_fields)
         # A live display lets printed lines stand above its own.
         for warning in self._monitor.step(self.position.total, metrics):
             print(printable(warning), flush=True)
