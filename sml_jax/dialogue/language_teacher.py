@@ -144,7 +144,7 @@ class ModelTeacher(Teacher):
         for request in requests:
             self._requests[request.row] = request
             # A refused draw is taken back here: the context is made anew from what the teacher has read.
-            self._contexts.replace(request.row, [*request.context, *self._framing.teacher_begins()])
+            self._contexts.replace(request.row, self._context(request))
             # Each draw from the same place takes a salt of its own, or it would be the same reply once more.
             self._contexts.begin_turn(request.row, self._rules.teacher_tokens, salt=request.draw)
 
@@ -182,6 +182,10 @@ class ModelTeacher(Teacher):
         tokens = tuple(self._framing.text(message.text))
         own_tokens = tuple(self._framing.text(message.own_text)) if message.own_text else tokens
         return Reply(message.text, tokens, own_tokens, message.fact)
+
+    def _context(self, request: Request) -> list[int]:
+        """What the model has read when it begins its reply."""
+        return [*request.context, *self._framing.teacher_begins()]
 
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
         """Makes a reply of a sampled turn; its text is None if nothing in the turn may be said to the student."""

@@ -40,6 +40,8 @@ class Request:
         learns about that turn, such as the verifier's words. Both are of the problem that it knows, see
         `Teacher.knows`.
       context: everything the teacher has read so far, private knowledge included, as tokens of the run's framing.
+      student_context: everything the student has read and said so far, as tokens of the run's framing; the last is the
+        end of its turn.
       revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
       draw: how many replies to this turn were refused already, by the leak guard or because they held no feedback.
     """
@@ -53,6 +55,7 @@ class Request:
     dynamic_knowledge: str = ""
     # For teachers that are language models.
     context: tuple[int, ...] = ()
+    student_context: tuple[int, ...] = ()
     revealed: tuple[int, ...] = ()
     draw: int = 0
 

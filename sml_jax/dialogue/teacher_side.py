@@ -8,7 +8,7 @@ from typing import Any
 
 from sml_jax.common.own_code import own_code
 from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
-from sml_jax.dialogue.framing import Framing
+from sml_jax.dialogue.framing import Framing, around_reply
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
@@ -117,6 +117,7 @@ class TeacherSide:
                 static_knowledge=live.static_knowledge,
                 dynamic_knowledge=private_text,
                 context=tuple(live.teacher_context),
+                student_context=tuple(live.student_context.tokens),
                 revealed=tuple(live.revealed),
             )
             self._waiting[live.id] = live, request
@@ -163,6 +164,7 @@ class TeacherSide:
             if live.dropped:
                 continue
             # 3. A refused reply is asked for again, if that can help, and otherwise replaced.
+            replaced = False
             if not sayable:
                 if self._teacher.redraws and request.draw < self._rules.guard.regenerations:
                     request = dataclasses.replace(request, draw=request.draw + 1)
@@ -171,11 +173,12 @@ class TeacherSide:
                     continue
                 with drop_on_error(live, "replacing the teacher's reply"):
                     live.redactions += 1
+                    replaced = True
                     reply = self._teacher.replacement(live.problem, live.revealed, self._rules.guard.redaction)
             # 4. The reply joins the conversation.
             if not live.dropped:
                 with drop_on_error(live, "writing the teacher's reply"):
-                    self._write(live, reply)
+                    self._write(live, reply, replaced)
                     answered.append(live)
         self._ask(repeated_requests)
         return answered
@@ -221,8 +224,12 @@ class TeacherSide:
             return not self._rules.guard.refuse_one_step
         return True
 
-    def _write(self, live: LiveDialogue, reply: Reply) -> None:
-        """Appends a reply to the conversation and to both sides' contexts."""
+    def _write(self, live: LiveDialogue, reply: Reply, replaced: bool) -> None:
+        """Appends a reply to the conversation and to both sides' contexts.
+
+        Args:
+          replaced: whether `reply` stands in place of one that was refused; then it is not marked as the teacher's.
+        """
         text, tokens, truncated = reply.text or "", reply.tokens, reply.truncated
         if tokens is None:
             # A given text is cut where a sampled turn would have been cut.
@@ -241,7 +248,13 @@ class TeacherSide:
             opening, own_tokens = opening[: len(opening) - rewritten[0]], tuple(rewritten[1])
         live.teacher_context += [*opening, *own_tokens, *self._framing.teacher_ends()]
         live.take_back_thinking(self._framing)
-        live.student_context.add_given(self._framing.student_hears(tokens))
+        before, after = around_reply(self._framing)
+        # The token that ends the reply belongs to it, unless a cut reply was ended for the teacher.
+        ends = not truncated and after[:1] != [] and after[0] in self._framing.stop_ids
+        if replaced:
+            live.student_context.add_given([*before, *tokens, *after])
+        else:
+            live.student_context.add_reply(before, [*tokens, *after[:ends]], after[ends:])
 
 
 _TOKENS = ("tokens", "context_tokens")  # tuples, which JSON makes lists

@@ -14,6 +14,7 @@ from sml_jax.common.errors import UserError, at_least
 from sml_jax.dialogue.language_teacher import LanguageTeacher
 from sml_jax.dialogue.remote_teacher import Remote
 from sml_jax.dialogue.script_teacher import Function, Script
+from sml_jax.dialogue.self_critique import SelfCritique
 from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
@@ -26,6 +27,7 @@ __all__ = [
     "Script",
     "Scripted",
     "Self",
+    "SelfCritique",
     "Shuffled",
     "Uninformed",
     "check_arms",

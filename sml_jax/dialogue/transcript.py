@@ -34,6 +34,8 @@ class Transcript:
         top-k, top-p); 0 elsewhere.
       turn: int32 [B, T], the number of the student's turn, from 1, that a `student` token belongs to; 0 elsewhere.
         Credit by turn weighs tokens by it.
+      teacher: bool [B, T], the teacher's replies as the student reads them, each with the end of its turn; neither the
+        problem's statement, nor a reply that took the place of a refused one. Critique prediction trains on them.
       reward: float32 [B], 1 for a dialogue that ended with a correct answer, else 0.
       solved_turn: int32 [B], the student's first correct turn, from 1; 0 for none.
       turns: int32 [B], turns that the student took.
@@ -41,6 +43,9 @@ class Transcript:
       dropped: bool [B], dialogues to ignore (failed verifier, bad problem): no token is marked as the student's, the
         reward is meaningless, and all means leave them out.
       max_student_tokens: the most tokens that the student may utter in a dialogue under the rollout's rules. Static.
+      answer_logprob: float32 [B, T], at the student's tokens the log-likelihood of the gold answer as it was before
+        their turn, 0 elsewhere. It is measured after the rollout and only for methods with `needs_answer_logprob`;
+        otherwise None.
     """
 
     # The conversation.
@@ -52,6 +57,7 @@ class Transcript:
     logprob: AnyArray
     sampling_logprob: AnyArray
     turn: AnyArray
+    teacher: AnyArray
     # The result of each dialogue.
     reward: AnyArray
     solved_turn: AnyArray
@@ -59,6 +65,7 @@ class Transcript:
     group: AnyArray
     dropped: AnyArray
     max_student_tokens: int = flax.struct.field(pytree_node=False)
+    answer_logprob: AnyArray | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ class StudentContext:
     """A dialogue's student context while it grows, with what the Transcript says about each token.
 
     Attributes:
-      tokens, student, injected, logprob, sampling_logprob, turn: lists with an entry for each token; see `Transcript`.
+      tokens, student, injected, logprob, sampling_logprob, turn, teacher: lists with an entry for each token; see
+        `Transcript`.
     """
 
     def __init__(self) -> None:
@@ -130,6 +138,7 @@ class StudentContext:
         self.logprob: list[float] = []
         self.sampling_logprob: list[float] = []
         self.turn: list[int] = []
+        self.teacher: list[bool] = []
 
     def add_given(self, tokens: Sequence[int]) -> None:
         """Appends tokens that the student did not utter, and that are not trained on.
@@ -137,6 +146,19 @@ class StudentContext:
         They are the opening, the teacher's replies, and ends of turns that the rollout wrote.
         """
         self._add(tokens, False, False, [0.0] * len(tokens), [0.0] * len(tokens), 0)
+
+    def add_reply(self, before: Sequence[int], reply: Sequence[int], after: Sequence[int]) -> None:
+        """Appends a reply of the teacher's, which critique prediction trains on, between tokens of the framing.
+
+        Args:
+          before: the tokens that open the reply.
+          reply: the reply, with the token that ends it if the teacher ended it there.
+          after: the other tokens up to the student's next turn.
+        """
+        self.add_given(before)
+        self.add_given(reply)
+        self.teacher[len(self.teacher) - len(reply) :] = [True] * len(reply)
+        self.add_given(after)
 
     def add_sampled(
         self, tokens: Sequence[int], logprob: Sequence[float], sampling_logprob: Sequence[float], turn: int
@@ -177,7 +199,7 @@ class StudentContext:
         """
         turn_start = self.turn.index(turn)
         was_injected, start = self.injected[turn_start], turn_start - opening_tokens
-        for values in (self.tokens, self.student, self.injected, self.logprob, self.sampling_logprob, self.turn):
+        for values in vars(self).values():  # the lists, which have one length
             del values[start:]
         if was_injected:
             self.add_injected(tokens, turn)
@@ -208,6 +230,7 @@ class StudentContext:
         self.logprob += logprob
         self.sampling_logprob += sampling_logprob
         self.turn += [turn] * n
+        self.teacher += [False] * n
 
 
 def transcript(
@@ -250,6 +273,7 @@ def transcript(
         logprob=stack("logprob", np.float32),
         sampling_logprob=stack("sampling_logprob", np.float32),
         turn=stack("turn", np.int32),
+        teacher=stack("teacher", bool),
         reward=(solved_turns > 0).astype(np.float32),
         solved_turn=solved_turns,
         turns=np.asarray(turns, np.int32),

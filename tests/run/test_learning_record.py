@@ -38,6 +38,7 @@ def transcript(spoken):
         logprob=LOGPROB,
         sampling_logprob=LOGPROB,
         turn=TURN.astype(np.int32),
+        teacher=TURN < 0,
         reward=np.ones(2, np.float32),
         solved_turn=np.ones(2, np.int32),
         turns=np.array([2, 1], np.int32),

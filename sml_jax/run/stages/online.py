@@ -22,7 +22,7 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
-from sml_jax.learn.signals import Method, Signals, signals_of
+from sml_jax.learn.signals import Method, Signals, min_group_size_of, signals_of
 from sml_jax.learn.update import Learner
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
@@ -85,7 +85,7 @@ class Online:
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
         # A method that compares the dialogues of a problem says how many it needs.
-        needed_size = getattr(self.method, "min_group_size", 1)
+        needed_size = min_group_size_of(self.method)
         if self.group_size < needed_size:
             raise UserError(
                 f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed_size} "
