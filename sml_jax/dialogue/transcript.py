@@ -199,8 +199,10 @@ class StudentContext:
         """
         turn_start = self.turn.index(turn)
         was_injected, start = self.injected[turn_start], turn_start - opening_tokens
-        for values in vars(self).values():  # the lists, which have one length
+        for values in (self.tokens, self.student, self.injected, self.turn, self.teacher):
             del values[start:]
+        for numbers in (self.logprob, self.sampling_logprob):
+            del numbers[start:]
         if was_injected:
             self.add_injected(tokens, turn)
         else:
