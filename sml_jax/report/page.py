@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from sml_jax.common.atomic import replacing
 from sml_jax.evaluate.labels import LABELS
-from sml_jax.report import sections
+from sml_jax.report import sections, tables
 from sml_jax.report.run_files import RunFiles, read_runs
 from sml_jax.report.svg import visible
 
@@ -90,10 +90,10 @@ def _parts(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
     """The page's parts before the dialogues: each with an id, a title and blocks, and those without any left out."""
     by_run = {
         "success": ("Success by turn", sections.success_blocks),
-        "sharded": ("Told shard by shard", sections.sharded_tables),
+        "sharded": ("Told shard by shard", tables.sharded_tables),
         "likelihood": ("Likelihood of the answer by turn", sections.likelihood_blocks),
         "behaviour": ("Behaviour by turn", sections.behaviour_blocks),
-        "claims": ("Claims", sections.claims_tables),
+        "claims": ("Claims", tables.claims_tables),
     }
     parts = [{"id": "runs", "title": "Runs side by side", "runs": [("", sections.runs_block(runs))]}]
     for name, (title, make_blocks) in by_run.items():

@@ -26,7 +26,7 @@ class Line:
       label: what it shows, for the legend.
       colour: number of the page's series colour.
       x, y: its points; a `y` of None leaves a gap.
-      intervals: (low, high) of each point, drawn as a band; () for none.
+      intervals: (low, high) of each point, drawn as a band that leaves out a point of None; () for none at all.
       dashed: whether the line is dashed, which tells it apart also without colours.
     """
 
@@ -34,7 +34,7 @@ class Line:
     colour: int
     x: Sequence[Number]
     y: Sequence[Number | None]
-    intervals: Sequence[Sequence[Number]] = ()
+    intervals: Sequence[Sequence[Number] | None] = ()
     dashed: bool = False
 
 
@@ -46,6 +46,7 @@ def line_panel(
     *,
     y_limits: tuple[Number, Number] | None = None,
     breaks: Sequence[Number] = (),
+    zero: bool = False,
 ) -> str:
     """Lines over turns or steps, with bands for their intervals.
 
@@ -55,6 +56,7 @@ def line_panel(
       x_label, y_label: of the axes.
       y_limits: of the vertical axis; None to fit the lines.
       breaks: values of x where a vertical line marks a change, such as a new stage.
+      zero: whether a line marks y = 0.
 
     Returns:
       An `<svg>` element.
@@ -64,12 +66,13 @@ def line_panel(
         y = _drawn(line.y)
         colour = SERIES_COLOURS[line.colour % len(SERIES_COLOURS)]
         if line.intervals:
-            low, high = zip(*line.intervals, strict=True)
-            axes.fill_between(line.x, low, high, color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(line.x, *_bounds(line), color=colour, alpha=0.16, linewidth=0)
         # A single point has no line, so short lines get markers.
         marker = "o" if len(y) <= 12 else None
         style = "--" if line.dashed else "-"
         axes.plot(line.x, y, color=colour, linestyle=style, marker=marker, markersize=3, linewidth=1.5)
+    if zero:
+        axes.axhline(0, color=TEXT_COLOUR, linewidth=0.8)
     for position in breaks:
         axes.axvline(position, color=GRID_COLOUR, linestyle=":", linewidth=1.2)
     axes.set_xlabel(x_label, color=TEXT_COLOUR, fontsize=_FONT_SIZE)
@@ -100,8 +103,7 @@ def dot_panel(title: str, names: Sequence[str], lines: Sequence[Line], x_label: 
         shift = 0.24 * (number - (len(lines) - 1) / 2)
         heights = [row + shift for row in line.x]
         if line.intervals:
-            low, high = zip(*line.intervals, strict=True)
-            axes.hlines(heights, low, high, color=colour, linewidth=1.5)
+            axes.hlines(heights, *_bounds(line), color=colour, linewidth=1.5)
         axes.plot(_drawn(line.y), heights, "D" if line.dashed else "o", color=colour, markersize=4)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -127,7 +129,9 @@ def share_panel(title: str, labels: Sequence[str], shares: Sequence[Sequence[Num
     for number, _ in enumerate(labels):
         heights = [by_label[number] for by_label in shares]
         if any(heights):
-            axes.bar(turns, heights, bottom=bottoms, color=SERIES_COLOURS[number % len(SERIES_COLOURS)], width=0.8)
+            axes.bar(
+                turns, heights, bottom=bottoms, color=SERIES_COLOURS[number % len(SERIES_COLOURS)], width=0.8, alpha=0.8
+            )
         bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
     axes.set_ylim(0, 1)
     axes.set_xlabel("student turn", color=TEXT_COLOUR, fontsize=_FONT_SIZE)
@@ -138,6 +142,12 @@ def share_panel(title: str, labels: Sequence[str], shares: Sequence[Sequence[Num
 def _drawn(values: Sequence[Number | None]) -> list[float]:
     """Numbers as matplotlib takes them: it leaves a gap at NaN."""
     return [float("nan") if value is None else float(value) for value in values]
+
+
+def _bounds(line: Line) -> tuple[list[float], list[float]]:
+    """The low and the high ends of a line's intervals."""
+    pairs = [(None, None) if interval is None else interval for interval in line.intervals]
+    return _drawn([low for low, _ in pairs]), _drawn([high for _, high in pairs])
 
 
 def _whole_numbers() -> Locator:

@@ -1,17 +1,16 @@
-"""What the page shows of the runs besides their dialogues: groups of panels and tables, made from the runs' files."""
+"""The parts of the page that have plots, made from the runs' files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sml_jax.evaluate.labels import LABELS
-from sml_jax.report.panels import Line, Number, dot_panel, line_panel, share_panel
+from sml_jax.report.blocks import Block, Key, is_finite, names_of, policy_keys
+from sml_jax.report.panels import Line, dot_panel, line_panel, share_panel
 from sml_jax.report.run_files import RunFiles, is_intervals
+from sml_jax.report.tables import flips_table, success_table
 
-# Policies keep their colours all over the page; others take those that follow.
-_POLICY_COLOURS = {"base": 0, "trained": 1}
 # Metrics of training that have a panel if a run logged them, in this order; the log's own names.
 _CURVES = (
     "success", "first_turn_success", "return", "turns", "attempt_rate", "leak_rate", "nll", "loss", "entropy", "kl",
@@ -19,52 +18,12 @@ _CURVES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Key:
-    """An entry of a legend: what it names, the number of its colour, and whether its line is dashed."""
-
-    label: str
-    colour: int
-    dashed: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Attributes:
-      header: a name for each column.
-      rows: a text for each cell.
-    """
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Panels that belong together.
-
-    Attributes:
-      title: what they show. note: how to read them, "" for nothing to say.
-      panels: `<svg>` elements.
-      legend: what their colours mean.
-      tables: their numbers.
-    """
-
-    title: str
-    note: str = ""
-    panels: Sequence[str] = ()
-    legend: Sequence[Key] = ()
-    tables: Sequence[Table] = field(default_factory=list)
-
-
 def success_blocks(run: RunFiles) -> list[Block]:
     """Success by turn, arm beside arm, and all arms at the last turn: one block for each suite of a run."""
     blocks = []
     for suite, policies in run.evaluation.items():
-        keys = _policy_keys(policies)
-        arms = _names(arms for arms in policies.values())
+        keys = policy_keys(policies)
+        arms = names_of(arms for arms in policies.values())
         panels = []
         for arm in arms:
             lines = [
@@ -84,7 +43,7 @@ def success_blocks(run: RunFiles) -> list[Block]:
         if len(arms) > 1:
             panels.append(_arms_panel(policies, arms, keys))
         note = "Bands and bars are 95 % intervals over problems."
-        blocks.append(Block(suite, note, panels, keys, [_success_table(policies)]))
+        blocks.append(Block(suite, note, panels, keys, [success_table(policies), *flips_table(policies)]))
     return blocks
 
 
@@ -101,60 +60,57 @@ def _arms_panel(policies: Mapping[str, Mapping[str, Any]], arms: Sequence[str], 
     return dot_panel("all arms at the last turn", arms, lines, "solved")
 
 
-def _success_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The numbers behind a suite's panels: solved in percent at some turns, with intervals."""
-    longest = max(len(entry["success_at_turn"]) for arms in policies.values() for entry in arms.values())
-    turns = sorted({1, 2, 4, longest} & set(range(1, longest + 1)))
-    rows = []
-    for arm in _names(arms for arms in policies.values()):
-        for policy, arms in policies.items():
-            if (entry := arms.get(arm)) is not None:
-                cells = [_percent(entry["success_at_turn"], entry.get("ci95"), turn) for turn in turns]
-                rows.append([arm, policy, str(entry.get("n", "")), *cells])
-    return Table(["arm", "policy", "n", *(f"solved by turn {turn}, %" for turn in turns)], rows)
-
-
-def _percent(success: Sequence[Number], intervals: Sequence[Sequence[Number]] | None, turn: int) -> str:
-    """Success at a turn in percent with its interval; "" past the entry's last turn."""
-    if turn > len(success):
-        return ""
-    value = f"{100 * success[turn - 1]:.0f}"
-    if not intervals:
-        return value
-    low, high = intervals[turn - 1]
-    return f"{value} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
 def likelihood_blocks(run: RunFiles) -> list[Block]:
-    """The log-likelihood of the right answer by turn: a block for each suite that it was measured on."""
+    """The log-likelihood of the right answer by turn: a block for each suite that it was measured on.
+
+    A panel shows its mean over the dialogues that reached a turn. These are fewer and fewer, since solved dialogues
+    end, so a second panel shows what each teacher turn changed, over the same dialogues before and after it.
+    """
     blocks = []
     for suite, policies in run.evaluation.items():
-        keys = _policy_keys(policies)
-        panels = []
-        for arm in _names(arms for arms in policies.values()):
-            lines = []
-            for key in keys:
-                entry = policies[key.label].get(arm, {})
-                values = entry.get("answer_loglik_at_turn")
-                if not isinstance(values, list) or not any(isinstance(value, int | float) for value in values):
-                    continue
-                numbers = [value if isinstance(value, int | float) else None for value in values]
-                intervals = entry.get("answer_loglik_ci95")
-                shown_intervals = intervals if is_intervals(intervals, len(values)) else ()
-                turns = range(1, len(values) + 1)
-                lines.append(Line(key.label, key.colour, turns, numbers, shown_intervals, key.dashed))
-            if lines:
-                panels.append(line_panel(arm, lines, "teacher turn", "log-likelihood, nats"))
+        keys, panels = policy_keys(policies), []
+        for arm in names_of(arms for arms in policies.values()):
+            for field_name, interval_name, title, y_label in (
+                ("answer_loglik_at_turn", "answer_loglik_ci95", arm, "log-likelihood, nats"),
+                ("answer_loglik_change_at_turn", "answer_loglik_change_ci95", f"{arm}, change", "change, nats"),
+            ):
+                lines = _entry_lines(policies, arm, keys, field_name, interval_name)
+                if lines:
+                    is_change = "change" in field_name
+                    panels.append(line_panel(title, lines, "teacher turn", y_label, zero=is_change))
         if panels:
-            note = "The mean log-likelihood of the right answer after each teacher turn; it rises where a model learns."
+            note = (
+                "The mean log-likelihood of the right answer after each teacher turn, and what the turn changed in the "
+                "same dialogues: above 0 where the student learns from it."
+            )
             blocks.append(Block(suite, note, panels, keys))
     return blocks
 
 
+def _entry_lines(
+    policies: Mapping[str, Mapping[str, Any]], arm: str, keys: Sequence[Key], field_name: str, interval_name: str
+) -> list[Line]:
+    """The lines of an arm for a field with a number or None for each turn; of the policies that have one."""
+    lines = []
+    for key in keys:
+        entry = policies[key.label].get(arm, {})
+        values, intervals = entry.get(field_name), entry.get(interval_name)
+        if not isinstance(values, list) or not any(map(is_finite, values)):
+            continue
+        numbers = [value if is_finite(value) else None for value in values]
+        # A turn that too few dialogues reached has no interval.
+        if isinstance(intervals, list) and len(intervals) == len(values):
+            intervals = [interval if is_intervals([interval], 1) else None for interval in intervals]
+        else:
+            intervals = []
+        lines.append(Line(key.label, key.colour, range(1, len(values) + 1), numbers, intervals, key.dashed))
+    return lines
+
+
 def runs_block(runs: Sequence[RunFiles]) -> list[Block]:
     """The trained policies of several runs in one panel for each suite and its first arm; nothing for a single run."""
-    panels, keys = [], [Key(run.name, number) for number, run in enumerate(runs)]
-    for suite in _names(run.evaluation for run in runs):
+    panels, keys = [], [Key(run.name, number) for number, run in enumerate(runs, start=1)]
+    for suite in names_of(run.evaluation for run in runs):
         arm = next(
             arm for run in runs if suite in run.evaluation for arms in run.evaluation[suite].values() for arm in arms
         )
@@ -171,14 +127,12 @@ def runs_block(runs: Sequence[RunFiles]) -> list[Block]:
 
 def training_block(runs: Sequence[RunFiles]) -> list[Block]:
     """Training curves of all runs, a panel for each metric that any of them logged."""
-    keys = [Key(run.name, number) for number, run in enumerate(runs)]
+    keys = [Key(run.name, number) for number, run in enumerate(runs, start=1)]
     panels = []
     for metric in _CURVES:
         lines, breaks = [], []
         for key, run in zip(keys, runs, strict=True):
-            points = [
-                (row["step"], row[metric], row.get("stage")) for row in run.metrics if _is_finite(row.get(metric))
-            ]
+            points = [(row["step"], row[metric], row.get("stage")) for row in run.metrics if is_finite(row.get(metric))]
             if points:
                 steps, values, stages = zip(*points, strict=True)
                 lines.append(Line(key.label, key.colour, steps, values))
@@ -214,80 +168,13 @@ def behaviour_blocks(run: RunFiles) -> list[Block]:
         if shares:
             panels.setdefault(suite, []).append(share_panel(f"{policy}, {first_arms[suite]}", LABELS, shares))
     note = "The share of each kind of turn among the dialogues that were still open; labels by fixed rules."
-    keys = [Key(label, number) for number, label in enumerate(LABELS)]
+    # The legend names what the student did at all.
+    shown_labels = {
+        number
+        for turns in labels_by_turn.values()
+        for counts in turns
+        for number in range(len(LABELS))
+        if counts[number]
+    }
+    keys = [Key(label, number) for number, label in enumerate(LABELS) if number in shown_labels]
     return [Block(suite, note, suite_panels, keys) for suite, suite_panels in panels.items()]
-
-
-def sharded_tables(run: RunFiles) -> list[Block]:
-    """The numbers of the sharded suites: performance, aptitude and unreliability in percent, with intervals."""
-    blocks = []
-    for suite, policies in run.sharded.items():
-        rows = []
-        for policy, settings in _items(policies):
-            for setting, users in _items(settings):
-                for user, entry in _items(users):
-                    if isinstance(entry, dict):
-                        cells = [_aptitude_cell(entry, name) for name in ("P", "A90", "U")]
-                        rows.append([setting, user, policy, str(entry.get("n", "")), *cells])
-        if rows:
-            header = ["setting", "user", "policy", "n", "P, %", "A90, %", "U, %"]
-            blocks.append(Block(f"{suite}, told shard by shard", tables=[Table(header, rows)]))
-    return blocks
-
-
-def _aptitude_cell(entry: Mapping[str, Any], name: str) -> str:
-    """A number of a sharded entry with its interval; "" where there is none."""
-    value, intervals = entry.get(name), [entry.get(f"{name}_ci95")]
-    if not _is_finite(value):
-        return ""
-    if not is_intervals(intervals, 1):
-        return f"{value:.0f}"
-    ((low, high),) = intervals
-    return f"{value:.0f} [{low:.0f}, {high:.0f}]"
-
-
-def claims_tables(run: RunFiles) -> list[Block]:
-    """`claims.json` as a table: a row for each claim, and a column for each plain value that any of them has."""
-    claims = run.claims.get("claims", run.claims) if isinstance(run.claims, dict) else run.claims
-    if isinstance(claims, dict):
-        claims = [{"claim": name, **fields} for name, fields in claims.items() if isinstance(fields, dict)]
-    rows = [claim for claim in claims if isinstance(claim, dict)] if isinstance(claims, list) else []
-    if not rows:
-        return []
-    header = _names(rows)
-    return [Block(run.name, tables=[Table(header, [[_cell(row.get(name)) for name in header] for row in rows])])]
-
-
-def _cell(value: Any) -> str:
-    """A value of `claims.json` as the text of a cell."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_cell, value)) + "]"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {_cell(item)}" for name, item in value.items())
-    return {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, str) else value
-
-
-def _policy_keys(policies: Iterable[str]) -> list[Key]:
-    """The legend of a suite's policies; the base model's lines are dashed."""
-    others = iter(range(2, 100))
-    return [
-        Key(policy, _POLICY_COLOURS[policy] if policy in _POLICY_COLOURS else next(others), policy == "base")
-        for policy in policies
-    ]
-
-
-def _names(mappings: Iterable[Iterable[str]]) -> list[str]:
-    """The names of several mappings, each once, in the order in which they first come up."""
-    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
-
-
-def _items(value: Any) -> list[tuple[str, Any]]:
-    """Names and values of a JSON object; none for any other value."""
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether a JSON value is a number that can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

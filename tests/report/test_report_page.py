@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_toys import EVALUATION, HOSTILE, METRICS, Page, entry, record, unpacked, write_run
 
-from sml_jax.report import sections
+from sml_jax.report import sections, tables
 from sml_jax.report.page import pack, render
 from sml_jax.report.run_files import RunFiles, read_runs
 from sml_jax.report.svg import visible
@@ -161,15 +161,28 @@ def test_nothing_is_drawn_for_what_a_run_has_not():
 
 
 def test_the_likelihood_is_drawn_where_it_was_measured():
+    measured = {
+        "answer_loglik_at_turn": [-3.0, -2, None], "answer_loglik_ci95": [[-4.0, -2.0], None, None],
+        "answer_loglik_change_at_turn": [None, 0.5, None], "answer_loglik_change_ci95": [None, [0, 1.0], None],
+    }  # fmt: skip
     evaluation = {
-        "with": {"base": {"feedback": entry(0.5, 0.6, answer_loglik_at_turn=[-3.0, None])}},
+        "with": {"base": {"feedback": entry(0.5, 0.6, 0.6, **measured)}, "trained": {"retry": entry(0.5)}},
         "without": {
             "base": {"feedback": entry(0.5)},
             "trained": {"feedback": entry(0.5, answer_loglik_at_turn=[None])},
         },
     }
     (block,) = sections.likelihood_blocks(RunFiles("run", evaluation=evaluation))
-    assert block.title == "with" and len(block.panels) == 1
+    assert block.title == "with"
+    assert ["feedback" in panel and "change" in panel for panel in block.panels] == [False, True]
+
+
+def test_flips_of_correct_answers_have_a_table():
+    flips = {"n": 8, "rate": 0.25, "ci95": [0.1, 0.5], "kept_rate": 0.5, "lost_rate": "many"}
+    policies = {"base": {"doubt": entry(0.5, flips=flips), "feedback": entry(0.5), "retry": entry(0.5, flips={})}}
+    (table,) = tables.flips_table(policies)
+    assert table.rows == [["doubt", "base", "8", "25 [10, 50]", "50", "", ""]]
+    assert tables.flips_table({"base": {"feedback": entry(0.5)}}) == []
 
 
 def test_behaviour_is_counted_by_turn_in_the_first_arm(monkeypatch):
