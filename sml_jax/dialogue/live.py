@@ -62,8 +62,8 @@ class LiveDialogue:
 
     @property
     def solved_turn(self) -> int:
-        """The number of the student turn that was correct, from 1; 0 for none. A correct turn ends the dialogue."""
-        return len(self.verdicts) if self.verdicts and self.verdicts[-1].correct else 0
+        """The number of the first student turn that was correct, from 1; 0 for none."""
+        return next((turn for turn, verdict in enumerate(self.verdicts, 1) if verdict.correct), 0)
 
     @property
     def public_text(self) -> str:
@@ -123,6 +123,7 @@ class LiveDialogue:
             # The verdicts of a dropped dialogue prove nothing.
             solved_turn=0 if self.dropped else self.solved_turn,
             tokens=tuple(self.student_context.tokens),
+            turn_starts=tuple(self.student_context.turn_starts),
             leaks=self.leaks,
             one_steps=self.one_steps,
             redactions=self.redactions,

@@ -78,6 +78,8 @@ class Dialogue:
       verdicts: the verifier's, on each student turn in order.
       solved_turn: the first correct student turn, from 1; 0 for none.
       tokens: the student's context, from the first token to the last.
+      turn_starts: for each student turn, how the student's context stood when the turn began: the number of leading
+        tokens of `tokens`, and tokens after these that were rewritten later. See `context_before`.
       leaks: number of teacher turns whose first sample gave the answer away.
       one_steps: number of other teacher turns whose first sample left the student one operation from the answer.
       redactions: number of teacher turns that were replaced, because every sample was refused.
@@ -101,6 +103,7 @@ class Dialogue:
     verdicts: tuple[Verdict, ...]
     solved_turn: int
     tokens: tuple[int, ...]
+    turn_starts: tuple[tuple[int, tuple[int, ...]], ...] = ()
     # What the rollout did about it, and what went wrong.
     leaks: int = 0
     one_steps: int = 0
@@ -121,6 +124,11 @@ class Dialogue:
         """The number of the teacher's replies, without its statement of the problem."""
         return max(sum(turn.role == "teacher" for turn in self.turns) - 1, 0)
 
+    def context_before(self, turn: int) -> tuple[int, ...]:
+        """The student's context, as tokens, when it began its turn of this number, from 1."""
+        length, rewritten = self.turn_starts[turn - 1]
+        return (*self.tokens[:length], *rewritten)
+
 
 class StudentContext:
     """A dialogue's student context while it grows, with what the Transcript says about each token.
@@ -128,6 +136,7 @@ class StudentContext:
     Attributes:
       tokens, student, injected, logprob, sampling_logprob, turn, teacher: lists with an entry for each token; see
         `Transcript`.
+      turn_starts: a list with an entry for each student turn; see `Dialogue`.
     """
 
     def __init__(self) -> None:
@@ -139,6 +148,7 @@ class StudentContext:
         self.sampling_logprob: list[float] = []
         self.turn: list[int] = []
         self.teacher: list[bool] = []
+        self.turn_starts: list[tuple[int, tuple[int, ...]]] = []
 
     def add_given(self, tokens: Sequence[int]) -> None:
         """Appends tokens that the student did not utter, and that are not trained on.
@@ -171,6 +181,7 @@ class StudentContext:
           sampling_logprob: for each token, its log-probability under the distribution that it was drawn from.
           turn: the number of the student's turn, from 1.
         """
+        self.turn_starts.append((len(self.tokens), ()))
         self._add(tokens, True, False, logprob, sampling_logprob, turn)
 
     def add_injected(self, tokens: Sequence[int], turn: int) -> None:
@@ -180,8 +191,8 @@ class StudentContext:
           tokens: the question, with its end.
           turn: the number of the student's turn, from 1.
         """
-        # Nobody sampled the question in this context, so it has no log-probabilities.
-        self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
+        self.turn_starts.append((len(self.tokens), ()))
+        self._add_question(tokens, turn)
 
     def rewrite_turn(self, turn: int, opening_tokens: int, tokens: Sequence[int]) -> int:
         """Replaces the last turn of the student's, and the end of what opened it.
@@ -199,12 +210,13 @@ class StudentContext:
         """
         turn_start = self.turn.index(turn)
         was_injected, start = self.injected[turn_start], turn_start - opening_tokens
+        self.turn_starts[turn - 1] = start, tuple(self.tokens[start:turn_start])
         for values in (self.tokens, self.student, self.injected, self.turn, self.teacher):
             del values[start:]
         for numbers in (self.logprob, self.sampling_logprob):
             del numbers[start:]
         if was_injected:
-            self.add_injected(tokens, turn)
+            self._add_question(tokens, turn)
         else:
             self.add_given(tokens)
         return start
@@ -214,6 +226,11 @@ class StudentContext:
         context = StudentContext()
         context.add_given(self.tokens)
         return context
+
+    def _add_question(self, tokens: Sequence[int], turn: int) -> None:
+        """Appends the tokens of a question that was put in place of a student turn."""
+        # Nobody sampled the question in this context, so it has no log-probabilities.
+        self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
     def _add(
         self,

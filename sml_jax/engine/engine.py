@@ -163,6 +163,8 @@ class Engine:
         self._extend = jax.jit(extend, out_shardings=cache_shardings)
         write = partial(caches.write, self.shards, self.layout)
         self._write = jax.jit(write, donate_argnums=0, out_shardings=cache_shardings)
+        score = _per_loop(partial(kernels.score, self.model, self.layout), self.mesh, split=5)
+        self._score = jax.jit(score, out_shardings=host_readable(self.mesh))
         decode = partial(kernels.decode, self.model, self.layout, self.decode_steps, self.sampling, self._stop_ids)
         decode_out = (cache_shardings, host_readable(self.mesh))
         self._decode = jax.jit(_per_loop(decode, self.mesh, split=7, whole=1), out_shardings=decode_out)
@@ -255,6 +257,26 @@ class Engine:
         numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
         new = self._extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
         return self._write(cache, new, numbers, starts, counts)
+
+    def score(
+        self,
+        params: Any,
+        cache: Cache,
+        tokens: np.ndarray,
+        start: np.ndarray,
+        count: np.ndarray,
+        rows: np.ndarray | None = None,
+    ) -> jax.Array:
+        """Log-probabilities of given tokens, float32 [batch, time]; see `kernels.score`. The cache is only read.
+
+        Args:
+          tokens: int32 [batch, time], right padded; each width is compiled for. The first token of a row is the last
+            one of its context.
+          params, cache, start, count, rows: see `extend`.
+        """
+        row_arrays = [self._place_rows(array) for array in (tokens, start, count)]
+        scores: jax.Array = self._score(self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays)
+        return scores
 
     def write(
         self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
@@ -357,7 +379,10 @@ class Engine:
                 cache = self.copy_prefix(cache, no_rows, no_rows, 1)
 
     def executable_count(self) -> int:
-        """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`."""
+        """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`.
+
+        Those of `score`, which evaluation alone calls, are not counted.
+        """
         kernels_of_calls = (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)
         return sum(map(executable_count, kernels_of_calls))
 
