@@ -17,12 +17,13 @@ from typing import Any
 from sml_jax.common.own_code import WrongResult, raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.distributed.processes import map_across_processes
-from sml_jax.tasks.problems.types import Problem, Task, Verdict
+from sml_jax.tasks.problems.environment import verify_turns
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 _log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2  # before failed items are judged again; twice as long before each further round
 
-Item = tuple[Problem, str]
+Item = tuple[Problem, Sequence[Turn]]  # a conversation about the problem, whose last turn is judged
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     limit could have different outcomes on different hosts.
 
     Args:
-      task: its `verify` may raise what a machine or an utterance can cause.
-      items: (problem, utterance) pairs.
+      task: its verifier may raise what a machine or an utterance can cause.
+      items: (problem, conversation) pairs; the last turn is the student's and is judged. An environment judges it in
+        the light of the turns before it, see `verify_turns`.
       retries: how often a single item that failed is judged again.
 
     Returns:
@@ -130,7 +132,7 @@ def _verify_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
 def _verify_all_or_none(task: Task, items: Sequence[Item]) -> list[Judged]:
     """Calls the verifier once. If it fails, no item has a verdict."""
     try:
-        return [*_checked_verdicts(task, task.verify(items), len(items))]
+        return [*_checked_verdicts(task, verify_turns(task, items), len(items))]
     except Exception as error:
         # A mistake in the verifier would fail on every item, and trying again helps nobody.
         raise_own_mistake(error, "judging the student's turns")

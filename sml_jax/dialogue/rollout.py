@@ -161,9 +161,11 @@ def play(
             teacher_side.dispatch(STOP_FRACTION)
             # 3. While the teacher's model runs, the student's turns are judged (and perhaps replaced by questions).
             with_new_turn = student_side.collect(by_row)
-            # 4. A dialogue ends with a correct answer, at the turn limit, or where the next exchange has no room.
+            # 4. A dialogue ends with a correct answer (unless the teacher wants to go on), at the turn limit, or where
+            #    the next exchange has no room.
             for live in not_dropped(with_new_turn):
-                live.over = live.solved_turn > 0 or len(live.verdicts) == live.max_turns
+                solved = live.solved_turn > 0 and live_teacher.ends_when_correct
+                live.over = solved or len(live.verdicts) == live.max_turns
                 if not live.over and not budget.for_exchange(live):
                     live.over = live.overlong = True
             # 5. In the others the teacher is asked to reply; some teachers have their reply at once.

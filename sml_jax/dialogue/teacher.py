@@ -178,6 +178,8 @@ class Teacher:
       knows: whose private knowledge it reads: "own", of the problem at hand; "other", of another problem (its replies
         are then about the wrong problem); "none", of no problem.
       max_length: tokens that each of its contexts can hold; None if it has no contexts.
+      ends_when_correct: whether a dialogue ends with the first correct turn. If not, it goes on to the turn limit, and
+        the first correct turn is still the one that solved it.
       in_step: whether each process of a multi-process run makes the same replies by itself, in the same order. If not,
         process 0 alone calls `start` and `collect`, and sends the replies to the others; all call `turns` and `reads`.
       forwarded: tokens that went through its model so far, padding aside. copied: tokens whose keys and values were
@@ -189,6 +191,7 @@ class Teacher:
     redraws: bool = False
     knows: Knowledge = "own"
     max_length: int | None = None
+    ends_when_correct: bool = True
     in_step: bool = False
 
     # Replies: what every teacher has to write.

@@ -61,7 +61,7 @@ class TeacherSide:
         verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
         # A teacher that knows another problem reads the verdict on the student's turn as an answer to that one.
         misled_dialogues = [live for live in lives if known_problems[live.id] is live.other_problem is not live.problem]
-        items = [(live.other_problem, live.turns[-1].text) for live in misled_dialogues]
+        items = [(live.other_problem, tuple(live.turns)) for live in misled_dialogues]
         judged = judge(self._task, items, self._rules.verifier_retries)
         verdicts |= {live.id: verdict for live, verdict in zip(misled_dialogues, judged, strict=True)}
         private = {}

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.judging import Unjudged, judge, judge_in_background
-from sml_jax.tasks.problems.types import Verdict
+from sml_jax.tasks.problems.types import Turn, Verdict
 
 PROBLEMS = DigitTask().problems()
-ITEMS = [(problem, f"it is {i % 3}") for i, problem in enumerate(PROBLEMS)]
-SOUND = DigitTask().verify(ITEMS)
+SAID = [(problem, f"it is {i % 3}") for i, problem in enumerate(PROBLEMS)]
+ITEMS = [(problem, (Turn("teacher", problem.question), Turn("student", text))) for problem, text in SAID]
+SOUND = DigitTask().verify(SAID)
 
 
 @pytest.fixture(autouse=True)
