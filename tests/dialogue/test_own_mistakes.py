@@ -17,9 +17,10 @@ from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.teacher import Teacher
 from sml_jax.dialogue.teachers import Function, LanguageTeacher, Script, Scripted
 from sml_jax.learn.signals import signals_of
+from sml_jax.tasks.problems.types import Turn
 
 PROBLEMS = DigitTask().problems()[:4]
-ITEMS = [(problem, "it is 9") for problem in PROBLEMS]
+ITEMS = [(problem, (Turn("student", "it is 9"),)) for problem in PROBLEMS]
 
 
 @pytest.fixture(autouse=True)
