@@ -46,9 +46,12 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--to: cannot write a file {target}: give a file's name in a folder that exists")
     # Imported here, so that --help and mistakes in flags need not load what draws the plots.
     from sml_jax.report.page import write_report
-    from sml_jax.run.io.display import printable
+    from sml_jax.run.io.display import late_progress, printable
 
-    for note in write_report(folders, target, flags.dialogues):
+    # Labelling the turns of a large run takes a minute.
+    with late_progress("reading dialogues") as progress:
+        notes = write_report(folders, target, flags.dialogues, progress)
+    for note in notes:
         print(f"note: {printable(note)}")
     print(f"report: {target} ({_size(target)})")
     return 0

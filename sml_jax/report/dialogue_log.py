@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ _ProblemKey = tuple[bool, int, str, str]
 _label = lru_cache(maxsize=100_000)(label_turn)
 
 
-def read_dialogues(path: Path, max_dialogues: int) -> tuple[list[dict[str, Any]], list[str]]:
+def read_dialogues(
+    path: Path, max_dialogues: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Reads a run's dialogues.
 
     Where there are too many, all dialogues about a problem are kept or none, so that what belongs side by side stays
@@ -26,6 +28,7 @@ def read_dialogues(path: Path, max_dialogues: int) -> tuple[list[dict[str, Any]]
     Args:
       path: of `dialogues.jsonl`.
       max_dialogues: the largest number that is read.
+      progress: called with (dialogues read, all) after each of them.
 
     Returns:
       The dialogues in the order of the file, see `page_dialogue`; and a sentence for each thing that is not shown.
@@ -59,6 +62,8 @@ def read_dialogues(path: Path, max_dialogues: int) -> tuple[list[dict[str, Any]]
     for number, line in _lines(path):
         if number in chosen_numbers and (record := _record(line)) is not None:
             dialogues.append(page_dialogue(record))
+            if progress is not None:
+                progress(len(dialogues), len(chosen_numbers))
     return dialogues, notes
 
 

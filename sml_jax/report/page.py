@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ _SCRIPTS = ("text.js", "data.js", "filters.js", "list.js", "tokens.js", "dialogu
 _DIALOGUES_PER_BLOCK = 2000  # a block is unpacked at once, and the page stays responsive between blocks
 
 
-def write_report(folders: Sequence[Path], target: Path, max_dialogues: int) -> list[str]:
+def write_report(
+    folders: Sequence[Path], target: Path, max_dialogues: int, progress: Callable[[int, int], None] | None = None
+) -> list[str]:
     """Writes the report of one or more runs.
 
     Args:
       folders: of the runs.
       target: the HTML file; it appears whole or not at all.
       max_dialogues: the largest number of dialogues of one run that the page holds.
+      progress: called with (dialogues read, all) of one run after the other.
 
     Returns:
       A sentence for each thing that is missing, damaged or not shown whole; the page says the same.
@@ -40,7 +43,7 @@ def write_report(folders: Sequence[Path], target: Path, max_dialogues: int) -> l
       UserError: a folder is no run's, or matplotlib is not installed.
       OSError: the file cannot be written.
     """
-    runs = read_runs(folders, max_dialogues)
+    runs = read_runs(folders, max_dialogues, progress)
     page = render(runs)
     with replacing(target) as file:
         file.write(page.encode("utf-8"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -37,12 +37,15 @@ class RunFiles:
     notes: list[str] = field(default_factory=list)
 
 
-def read_runs(folders: Sequence[Path], max_dialogues: int) -> list[RunFiles]:
+def read_runs(
+    folders: Sequence[Path], max_dialogues: int, progress: Callable[[int, int], None] | None = None
+) -> list[RunFiles]:
     """Reads the folders of runs.
 
     Args:
       folders: of the runs, finished or not.
       max_dialogues: the largest number of dialogues of one run that are read.
+      progress: called with (dialogues read, all) of one run after the other.
 
     Returns:
       A `RunFiles` for each folder, in order.
@@ -57,12 +60,12 @@ def read_runs(folders: Sequence[Path], max_dialogues: int) -> list[RunFiles]:
     # Folders of several seeds are often called alike, as in a/seed0 and b/seed0.
     names = [path.name for path in resolved]
     return [
-        _read_run(folder, path.name if names.count(path.name) == 1 else str(folder), max_dialogues)
+        _read_run(folder, path.name if names.count(path.name) == 1 else str(folder), max_dialogues, progress)
         for folder, path in zip(folders, resolved, strict=True)
     ]
 
 
-def _read_run(folder: Path, name: str, max_dialogues: int) -> RunFiles:
+def _read_run(folder: Path, name: str, max_dialogues: int, progress: Callable[[int, int], None] | None) -> RunFiles:
     """Reads one run's folder; raises UserError where there is nothing to show."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give --workdir the folder of a run")
@@ -79,7 +82,7 @@ def _read_run(folder: Path, name: str, max_dialogues: int) -> RunFiles:
         run.notes.append(f"There is no {DIALOGUES}, so there are no dialogues to read.")
     else:
         try:
-            run.dialogues, notes = read_dialogues(folder / DIALOGUES, max_dialogues)
+            run.dialogues, notes = read_dialogues(folder / DIALOGUES, max_dialogues, progress)
             run.notes += notes
         except OSError as error:
             run.notes.append(f"{DIALOGUES} cannot be read ({error.strerror}).")

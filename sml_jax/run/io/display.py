@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -136,6 +137,29 @@ class Progress:
         if done <= oldest_done or (not worked_seconds and done < self._total):
             return "-"
         return _clock_time(worked_seconds / (done - oldest_done) * max(0, self._total - done))
+
+
+@contextmanager
+def late_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A context manager that shows the progress of work whose length is known only when it is under way.
+
+    Args:
+      title: the name of the work.
+
+    Yields:
+      A function to be called with (steps done, all steps). The line begins with its first call, and begins anew when
+      the number of all steps is another one, as when the work goes on with another file.
+    """
+    with ExitStack() as stack:
+        shown: list[tuple[int, Progress]] = []
+
+        def tell(done: int, total: int) -> None:
+            if not shown or shown[-1][0] != total:
+                stack.close()
+                shown.append((total, stack.enter_context(Progress(title, total))))
+            shown[-1][1].step(done)
+
+        yield tell
 
 
 def printable(text: str) -> str:

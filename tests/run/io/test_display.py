@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sml_jax.run.io import Progress, printable
 from sml_jax.run.io.compile_time import compile_seconds
+from sml_jax.run.io.display import late_progress
 
 
 class Clock:
@@ -126,3 +127,13 @@ def test_printable_steers_nothing(text):
     shown = printable(text)
     assert all(character.isprintable() or character in "\n\t" for character in shown)
     assert printable(shown) == shown
+
+
+def test_the_line_of_late_progress_begins_with_its_first_report_and_anew_with_another_length(capsys):
+    with late_progress("files") as tell:
+        assert capsys.readouterr().out == ""
+        for done in (1, 2):
+            tell(done, 2)
+        tell(1, 3)
+    lines = [line.partition("  elapsed")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["files  step 1/2", "files  step 2/2", "files  step 1/3"]
