@@ -30,7 +30,8 @@ GROUP = [
         "user": "", "step": 3, "solved": 0, "roles": "ts" * len(HOSTILE),
         "texts": [text for text in HOSTILE for _ in "ts"], "verdicts": "w" * len(HOSTILE),
         "labels": [LABELS.index("discussion")] * len(HOSTILE), "leaks": 1, "dropped": HOSTILE[2],
-        "advantages": [0.5 + member] * len(HOSTILE), "private": {"static": HOSTILE[3], "by_reply": HOSTILE[4:]},
+        "advantages": [0.5 + member] * len(HOSTILE), "shards_revealed": [1, 2], "injected_turns": [2],
+        "private": {"static": HOSTILE[3], "by_reply": HOSTILE[4:]},
         **({} if member else {"token_signals": {
             "text": [*HOSTILE, "\n"], "logprob": [None, -3.0, -0.01, *[-9.0] * 7],
             "policy.weights": [0, 0.1, 0.1, *[0] * 7], "policy.advantage": [1.5] * 10,
@@ -170,6 +171,8 @@ def test_a_group_stands_side_by_side_with_advantages_and_tokens(driver):
     press(driver, "3")
     facts = [one.text for one in driver.find_elements("css selector", ".facts")]
     assert ["advantage 0.5" in facts[0], "advantage 1.5" in facts[1]] == [True, True]
+    second_turn = driver.find_elements("css selector", ".student .who")[1].text
+    assert all(words in second_turn for words in ("\u2717 wrong", "shards told: 2", "question put in", "discussion"))
     press(driver, "t")
     tokens = driver.find_elements("css selector", ".token")
     assert len(tokens) == len(HOSTILE) + 1

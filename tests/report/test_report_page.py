@@ -35,7 +35,7 @@ def hostile_run() -> RunFiles:
         evaluation={HOSTILE[-1]: {name: arms for name in HOSTILE[3:5]}},
         sharded={name: {name: {name: {name: {"P": 1.0, "P_ci95": [0, 2]}}}} for name in HOSTILE[:2]},
         claims={name: {name: name, "ci95": [0.1, 0.2]} for name in HOSTILE},
-        dialogues=[page_record(suite=name, policy=name, turns=dialogue_texts) for name in HOSTILE],
+        dialogues=[page_record(suite=HOSTILE[5], policy=name, turns=dialogue_texts) for name in HOSTILE[:2] * 4],
         notes=list(HOSTILE),
     )
 
@@ -91,7 +91,7 @@ def test_hostile_names_stand_in_the_page_as_text(hostile_page):
 def test_dialogues_come_through_the_page_unchanged(hostile_page):
     expected = [{"run": 0, **dialogue} for dialogue in hostile_run().dialogues]
     assert hostile_page.dialogues() == expected
-    assert hostile_page.head()["total"] == len(HOSTILE) and hostile_page.head()["runs"] == [HOSTILE[1]]
+    assert hostile_page.head()["total"] == len(expected) == 8 and hostile_page.head()["runs"] == [HOSTILE[1]]
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,14 +3,16 @@
 import builtins
 
 import pytest
-from report_toys import EVALUATION, METRICS, Page, record, write_run
+from report_toys import METRICS, Page, entry, record, write_run
 
 from sml_jax.cli.main import main
 
 
 @pytest.fixture
 def run(tmp_path):
-    return write_run(tmp_path / "run", evaluation=EVALUATION, metrics=METRICS, dialogues=[record()])
+    return write_run(
+        tmp_path / "run", evaluation={"toy": {"base": {"feedback": entry(0.5)}}}, metrics=METRICS, dialogues=[record()]
+    )
 
 
 def test_the_report_lies_in_the_first_run_and_tells_what_is_not_in_it(run, tmp_path, capsys):

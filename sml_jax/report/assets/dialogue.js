@@ -63,6 +63,8 @@ function appendVerdict(who, dialogue, turn) {
   const label = LABELS[dialogue.labels[turn]];
   if (label && label !== "answer") who.append(make("span", "", label));
   if (dialogue.injected_turns?.includes?.(turn + 1)) who.append(make("span", "", "question put in"));
+  const shards = dialogue.shards_revealed?.[turn];
+  if (typeof shards === "number") who.append(make("span", "", `shards told: ${shards}`));
   const advantage = dialogue.advantages?.[turn];
   if (typeof advantage === "number") who.append(make("span", "", `advantage ${shortNumber(advantage)}`));
 }

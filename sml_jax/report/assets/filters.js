@@ -5,7 +5,7 @@ const FILTERS = [
   { label: "Suite", value: (d) => d.suite || "(training)" },
   { label: "Domain", value: (d) => d.domain || "(none)" },
   { label: "Arm", value: (d) => d.arm },
-  { label: "Teller", value: (d) => d.user || "(none)" },
+  { label: "User", value: (d) => d.user || "(none)" },
   { label: "Policy", value: (d) => d.policy },
   { label: "Solved at turn", value: (d) => (d.solved ? String(d.solved) : "never"), extra: { "any turn": (d) => d.solved > 0 } },
   { label: "Leaked", value: (d) => (d.leaks ? "yes" : "no") },
