@@ -76,15 +76,26 @@ def likelihood_blocks(run: RunFiles) -> list[Block]:
             ):
                 lines = _entry_lines(policies, arm, keys, field_name, interval_name)
                 if lines:
-                    is_change = "change" in field_name
-                    panels.append(line_panel(title, lines, "teacher turn", y_label, zero=is_change))
+                    limits, is_change = _limits_of(lines), "change" in field_name
+                    panels.append(line_panel(title, lines, "teacher turn", y_label, y_limits=limits, zero=is_change))
         if panels:
             note = (
                 "The mean log-likelihood of the right answer after each teacher turn, and what the turn changed in the "
-                "same dialogues: above 0 where the student learns from it."
+                "same dialogues: above 0 where the student learns from it. Bands are 95 % intervals; where few "
+                "dialogues are left, they may go beyond the panel."
             )
             blocks.append(Block(suite, note, panels, keys))
     return blocks
+
+
+def _limits_of(lines: Sequence[Line]) -> tuple[float, float]:
+    """Limits that show all points, and as much again above and below them.
+
+    The interval of the last few dialogues can be so wide that it would press all the points into one line.
+    """
+    points = [float(value) for line in lines for value in line.y if value is not None]
+    margin = max(max(points) - min(points), 0.1)
+    return min(points) - margin, max(points) + margin
 
 
 def _entry_lines(
