@@ -42,7 +42,9 @@ _REQUEST = re.compile(
 )
 # Politeness, not a question about the problem.
 _OFFER = re.compile(
-    r"(?:(?<!what )would you like|do you want|want me to|shall i|should i (?:go on|continue|proceed)|anything else"
+    r"(?:(?<!what )would you like|do you want (?:to|some|more|another|an?)\b|"
+    r"want me to (?:go on|continue|proceed|explain|show|try|redo|check|help|write|elaborate|do)\b|shall i"
+    r"|should i (?:go on|continue|proceed)|anything else"
     r"|(?:does|do) (?:that|this|it|these)(?: all)? (?:make sense|help|look|work|sound)"
     r"|is (?:that|this) (?:clear|ok|okay|right|correct)"
     r"|would you prefer|can i help|may i help|how can i (?:help|assist)|(?:,|^)\W*(?:right|ok|okay|no|correct)\?"
