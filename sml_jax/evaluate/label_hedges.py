@@ -22,6 +22,7 @@ _ALTERNATIVES = re.compile(
       | \bwithout\s+(?:knowing|the|more)\b[^.?!\n]{{1,60}}:[^?!\n]{{0,40}}?
         {_OFFERED}\b[^?!\n]{{1,60}}?[,;][^?!\n]{{0,20}}?{_OFFERED}
       | \b(?:can't|cannot|can\s+not)\s+decide\b[^.?!\n]{{0,30}}{_OFFERED}\s+(?:and|or)\s+{_OFFERED}
+      | \bi(?:'d|\s+would)?\s+(?:guess|say|think)\b[^.?!\n]{{0,30}}?{_OFFERED}\s+or\s+{_OFFERED}
       | ^\W*my\s+answer\s+is\s+{_OFFERED}\s+or\s+{_OFFERED}
     """,
     re.IGNORECASE | re.VERBOSE,

@@ -85,6 +85,12 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         ("I get 33, is this what you were looking for?", "33"),
         ("So that makes 33. Was the second step okay?", "33"),
         ("So the area would be 54, wouldn't it?", "54"),
+        # What is denied, or said by others.
+        ("16 makes no sense.", None),
+        ("It's impossible to get 16.", None),
+        ("My friend says it's 16.", None),
+        ("So she had 16 at first.", "16"),
+        ("You have to undo the multiplication by 3.", None),
         # A negation reaches what its verb governs.
         ("My result didn't include the balcony's 15 chairs.", None),
         ("The eggs that were not sold are 12.", "12"),

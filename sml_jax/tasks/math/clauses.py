@@ -34,12 +34,13 @@ _REPORT = re.compile(
     r"described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint)(?=,)|(?:we|i)(?: are| am| were|"
     r" was| have been|['\u2019](?:re|m|ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |"
     r"also )?kn[eo]w(?! (?:that )?(?:it|the (?:final )?(?:answer|total|result))\b)|you (?:already |just |"
-    r"also )?(?:said|say|told|mentioned|gave|wrote|mean)|it(?: is|['\u2019]s) given|given(?=:)|so far (?:I|we) have|"
-    r"i understand that|(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|"
-    r"quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|"
-    r"summari[sz]e)|there (?:are|is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|"
-    r"week|month|year|decade|century|dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|"
-    r"liter))\b",
+    r"also )?(?:said|say|told|mentioned|gave|wrote|mean)|(?:it|they|[a-z]{3,12})(?: is| are|['\u2019]s) (?:given|"
+    r"stated|mentioned|known) (?:as|that|in|to be)|given(?=:)|so far (?:I|we) have|i understand that|"
+    r"(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|quantities)|(?:let me|"
+    r"let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|(?:go over|go through|list|"
+    r"review|write down) (?:the|what) (?:facts|problem|information|givens|we know)|summari[sz]e)|there (?:are|"
+    r"is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|week|month|year|decade|century|"
+    r"dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|liter))\b",
     re.IGNORECASE,
 )
 # What the speakers did on their way: its numbers are what they worked with.

@@ -32,11 +32,11 @@ _SAYING = (
 _LIGHT_VERBS = {"have", "take", "make", "keep", "find", "count", "use", "read", "start", "finish", "solve"}
 # What the speaker is going to do, whatever it is; not what the speaker is going to say or has.
 _INTENDS = re.compile(
-    rf"\b(?:(?:I|we)(?:{_ADVERB} (?:will|shall|should|must|can|could|need to|have to|am going to|are going to|want to|"
-    rf"would like to|plan to|try to|have not|did not)|['\u2019](?:ll|m going to|re going to|d like to)){_ADVERB} "
-    rf"(?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|"
-    rf"(?:let me|let['\u2019]s|let us) (?!(?:say|submit|go with|see|think)\b)[a-z]{{2,15}}\b|"
-    rf"[a-z]{{3,12}} (?:is|was) to [a-z]{{3,15}}\b)",
+    rf"\b(?:(?:I|we|you)(?:{_ADVERB} (?:will|shall|should|must|can|could|need to|have to|am going to|are going to|"
+    rf"want to|would like to|plan to|try to|have not|did not)|['\u2019](?:ll|m going to|re going to|"
+    rf"d like to)){_ADVERB} (?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|(?:let me|"
+    rf"let['\u2019]s|let us) (?!(?:say|submit|go with|see|think)\b)[a-z]{{2,15}}\b|[a-z]{{3,12}} (?:is|"
+    rf"was) to [a-z]{{3,15}}\b)",
     re.IGNORECASE,
 )
 _RESULT = re.compile(

@@ -46,7 +46,7 @@ NAMED_LIST = re.compile(
 _RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?:(?::| : )[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
 _SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
 NOT_COUNTED = re.compile(
-    r" (?:more |different |other |small |quick )?(?:hints?|steps?|questions?|things?|ways?|problems?|mistakes?|"
+    r" (?:more |different |other |small |quick )?(?:hints?|clues?|steps?|questions?|things?|ways?|problems?|mistakes?|"
     r"errors?|ideas?|parts?|cases?|numbers?|of (?:them|us|these|those))\b",
     re.IGNORECASE,
 )

@@ -51,25 +51,26 @@ _DENIED = re.compile(
     r"must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|impossible|mistaken|not (?:right|correct|true|possible|it|the|"
     r"my|our|your|an?|valid|what)|a mistake|an error|too (?:high|low|big|small|large|much|many|few|little))|(?:isn|"
     r"wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|(?:cannot|can not|can['\u2019]t|"
-    r"couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|look|seem)|(?:could|might|"
-    r"may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
+    r"couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|look|seem)|makes? no sense|"
+    r"(?:could|might|may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
     r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |is )?not)\b",
     re.IGNORECASE,
 )
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
 _NOT_SAID = re.compile(
-    r"(?:\bso far\b|\b(?:do|does|did|has|have|had|could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|"
-    r"were|makes?|leaves?|equals?|total)\b)|\b(?:I|we|you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|"
-    r"was|have|had|can)?(?:n['\u2019]t|not| not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|"
-    r"n['\u2019]t)(?: (?:exactly|just|really|equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|"
-    r"couldn['\u2019]t|won['\u2019]t|never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|"
-    r"think|believe|true|sure|certain|know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|"
-    r"how|whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|"
-    r"\b(?:nobody|no one|doubt|doubts|unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|"
-    r"whether|unless|wonder|wondering|maybe|perhaps|possibly|thought|said|guessed|claimed|wrote|previously|earlier|"
-    r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|your hint|"
-    r"(?:problem|question) (?:says|said|tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|"
-    r"incorrectly|instead of|rather than|(?:could|might|may)(?: also)? be)\b)",
+    r"(?:\bso far\b|\bimpossible to\b|\b(?:says|claims|thinks|believes|suggests)\b|\b(?:do|does|did|has|have|had|"
+    r"could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|were|makes?|leaves?|equals?|total)\b)|\b(?:I|we|"
+    r"you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|was|have|had|can)?(?:n['\u2019]t|not| not)\b|"
+    r"\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
+    r"going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|"
+    r"equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|know|say|correct|"
+    r"right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|reason|longer|"
+    r"clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|"
+    r"(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|"
+    r"possibly|thought|said|guessed|claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|"
+    r"used to|why|you (?:say|said|told|mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states|"
+    r"asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|might|"
+    r"may)(?: also)? be)\b)",
     re.IGNORECASE,
 )
 

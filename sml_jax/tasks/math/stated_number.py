@@ -18,7 +18,7 @@ _REQUEST = re.compile(
 _HEDGE = re.compile(
     r"(?:\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|maybe|perhaps|chapter|line|"
     r"equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|tip|clue|help with number|"
-    r"sentence|paragraph|item|comment|exercise|example|either|(?:multipl|divid)[a-z]{1,6}(?: (?:it|this|that|"
+    r"sentence|paragraph|item|comment|exercise|example|either|(?:multipl|divid)[a-z]{1,8}(?: (?:it|this|that|"
     r"them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
@@ -35,6 +35,8 @@ _STATES = re.compile(
 )
 # Somebody, what they do, and how much: "She swims 7 times".
 _SPEAKER_SAYS = re.compile(r"\b(?:I|[Ww]e)(?:['\u2019](?:m|d|ve|ll|re))? (?!agree)(?:[a-z]{2,12} ){1,4}[$]?$")
+_ABOUT_ANSWERS = re.compile(r"\b(?:I|[Ww]e|[Mm]y|[Yy]ou|[Yy]our|[Ii]t|answer|result)\b")
+_AT_FIRST = re.compile(r",? (?:at first|initially|originally|at the (?:start|beginning)|to begin with)$")
 _COMPARES = re.compile(
     r" (?:[a-z]{2,15} ){0,2}?(?:more|less|fewer|greater|higher|lower|larger|smaller|longer|shorter|older|younger|"
     r"taller|heavier)(?: [a-z]{2,15}){0,2} than (?:twice|half|double|[0-9]|two|three|four|five|a third|one)\b"
@@ -126,8 +128,8 @@ _CIRCUMSTANCE = re.compile(
 # An equation in one unknown, which is still to be solved: "2x + 10 = 50".
 _TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9($])")
 _UNKNOWN = re.compile(
-    r"[0-9)] ?([xyznabkwt])(?![A-Za-z])|[-+*/^] ?([xyznabkwt])(?![A-Za-z])|"
-    r"(?<![A-Za-z'\u2019])([xyznabkwt]) ?(?:[-+*/^]|\\times|\\cdot)"
+    r"[0-9)] ?([abcdknpqrstuwxyz])(?![A-Za-z])|[-+*/^] ?([abcdknpqrstuwxyz])(?![A-Za-z])|"
+    r"(?<![A-Za-z'\u2019])([abcdknpqrstuwxyz]) ?(?:[-+*/^]|\\times|\\cdot)"
 )
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
 _PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
@@ -185,6 +187,8 @@ def _last_number(place: str) -> re.Match[str] | None:
 def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -> bool:
     """Whether a sentence says that a number of it, found in the part `place`, is so."""
     before, behind = place[: number.start()], place[number.end() :]
+    if not _ABOUT_ANSWERS.search(before):
+        behind = _AT_FIRST.sub("", behind)  # "she had 16 at first": before what the problem tells
     # 1. Hedges, ranges, and values that are denied, doubted or quoted.
     if _HEDGE.search(before) or _is_range(before) or re.match(r",? (?:or|and) [-$]?[0-9]", behind):
         return False
@@ -236,6 +240,7 @@ def is_unsolved(before: str, most: int = 3) -> bool:
     is a value.
     """
     left = _TIMES.sub("*", re.split(r"\band\b|[,;:]", before.rstrip(" =$")[-100:])[-1])
+    left = left if "=" in left else re.split(r"[A-Za-z]{2,}|['\u2019]", left)[-1]  # the calculation without its words
     unknowns = {next(filter(None, unknown.groups())) for unknown in _UNKNOWN.finditer(left)}
     return "=" not in left and 0 < len(unknowns) <= most
 
