@@ -85,6 +85,10 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         ("I get 33, is this what you were looking for?", "33"),
         ("So that makes 33. Was the second step okay?", "33"),
         ("So the area would be 54, wouldn't it?", "54"),
+        ("240 / 8 = 30. We need to find out how much money it makes in 6 weeks.", None),
+        ("So I need to divide by 3, which gives 2.", "2"),
+        ("The bakery sells its rolls in bags of 8.", None),
+        ("If they sell all, it's 30. Otherwise it's 28.", None),
         # What is denied, or said by others.
         ("16 makes no sense.", None),
         ("It's impossible to get 16.", None),

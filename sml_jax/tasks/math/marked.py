@@ -270,6 +270,8 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     connectives = _CONNECTIVES.match(value)
     value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
     value = re.sub(r"(?:,|:|;) ?(?:and )?(?:that|this|it|which)$", "", value)
+    if re.search(r"\b(?:this|that|it|these)$", value):
+        return None  # "With 8 rolls a bag this is the answer" points back
     if CALCULATION.match(value):
         value = value.rpartition("=")[2].strip()
     spelled = answer_number(value.lower()) if len(value) <= 60 else None

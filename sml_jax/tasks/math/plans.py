@@ -44,6 +44,7 @@ _RESULT = re.compile(
     r"becomes?)\b(?=[^=]{0,200}[0-9])|:(?=[^:]{0,80}[0-9])",
     re.IGNORECASE,
 )
+_QUESTION = re.compile(r"(?<![,;] )\b(?:how (?:much|many|long|far|old|often)|what|which)\b", re.IGNORECASE)
 _CHANGES_ANSWER = re.compile(
     r"\b(?:chang|revis|correct|updat|switch)[a-z]{1,3} (?:my|the|our|this|"
     r"it)(?: [a-z]{1,12}){0,2} (?:from \S{1,20} )?to [-$]{0,2}[0-9]",
@@ -66,7 +67,11 @@ def plans(sentence: str) -> bool:
     ends = [plan.end() for plan in _PLAN.finditer(sentence)]
     # What the speaker is going to do is a plan, unless it is something that people of a problem do ("I will pay 5").
     ends += [plan.end() for plan in _INTENDS.finditer(sentence) if not is_act(plan[1] or "") or plan[1] in _LIGHT_VERBS]
-    return bool(ends) and not _RESULT.search(sentence, max(ends))
+    if not ends:
+        return False
+    # "We need to find how much it makes in 6 weeks": the question that is to be answered has no result.
+    question = _QUESTION.search(sentence, max(ends)) if "=" not in sentence else None
+    return _RESULT.search(sentence, max(ends), question.start() if question else len(sentence)) is None
 
 
 def tells_mishap(sentence: str) -> bool:

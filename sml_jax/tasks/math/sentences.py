@@ -58,19 +58,19 @@ _DENIED = re.compile(
 )
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
 _NOT_SAID = re.compile(
-    r"(?:\bso far\b|\bimpossible to\b|\b(?:says|claims|thinks|believes|suggests)\b|\b(?:do|does|did|has|have|had|"
-    r"could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|were|makes?|leaves?|equals?|total)\b)|\b(?:I|we|"
-    r"you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|was|have|had|can)?(?:n['\u2019]t|not| not)\b|"
-    r"\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|equal to|"
-    r"going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|never) (?:be|"
-    r"equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|know|say|correct|"
-    r"right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|reason|longer|"
-    r"clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|"
-    r"(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|"
-    r"possibly|thought|said|guessed|claimed|wrote|previously|earlier|anything but|nothing like|other than|far from|"
-    r"used to|why|you (?:say|said|told|mean|meant|wrote)|your hint|(?:problem|question) (?:says|said|tells|states|"
-    r"asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|might|"
-    r"may)(?: also)? be)\b)",
+    r"(?:\bso far\b|\bstuck\b|\bimpossible to\b|\b(?:says|claims|thinks|believes|suggests)\b|\b(?:do|does|did|has|"
+    r"have|had|could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|were|makes?|leaves?|equals?|total)\b)|"
+    r"\b(?:I|we|you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|was|have|had|can)?(?:n['\u2019]t|not|"
+    r" not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|"
+    r"equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|"
+    r"never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|"
+    r"know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|"
+    r"reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|"
+    r"unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|"
+    r"maybe|perhaps|possibly|thought|said|guessed|claimed|wrote|previously|earlier|anything but|nothing like|"
+    r"other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|your hint|(?:problem|question) (?:says|"
+    r"said|tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|"
+    r"(?:could|might|may)(?: also)? be)\b)",
     re.IGNORECASE,
 )
 

@@ -16,10 +16,11 @@ _REQUEST = re.compile(
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
-    r"(?:\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|maybe|perhaps|chapter|line|"
-    r"equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|tip|clue|help with number|"
-    r"sentence|paragraph|item|comment|exercise|example|either|(?:multipl|divid)[a-z]{1,8}(?: (?:it|this|that|"
-    r"them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
+    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|"
+    r"maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|"
+    r"tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
+    r"divid)[a-z]{1,8}(?: (?:it|this|that|them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|"
+    r"\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
 # Verbs and signs of a sentence that states its number.
@@ -97,15 +98,17 @@ _UNFINISHED = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
-    r"\W*(?:let|say|suppose|assume) (?!me|us|['\u2019]s)(?!.{0,200}\b(?:so|then|thus|gives|"
-    r"hence)\b)",
+    r"\W*(?:otherwise|alternatively)\b|\W*(?:let|say|suppose|assume) (?!me|us|['\u2019]s)(?!.{0,200}\b(?:so|then|thus|"
+    r"gives|hence)\b)",
     re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
 )
-_BEFORE_NOW = re.compile(r"(?: [a-z]{2,12}){0,2} (?:before|earlier|last time|at first)$", re.IGNORECASE)
+_BEFORE_NOW = re.compile(
+    r"(?: [a-z]{2,12}){0,2} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
+)
 _TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
 _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?:[a-z]{2,8} )?$")
 _IN_QUESTION = re.compile(
