@@ -87,6 +87,8 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         ("So the area would be 54, wouldn't it?", "54"),
         ("240 / 8 = 30. We need to find out how much money it makes in 6 weeks.", None),
         ("So I need to divide by 3, which gives 2.", "2"),
+        ("Here is what we know:\n- The book has 420 pages.\n- She reads 20 pages a day.", None),
+        ("Nope, still 21.", "21"),
         ("The bakery sells its rolls in bags of 8.", None),
         ("If they sell all, it's 30. Otherwise it's 28.", None),
         # What is denied, or said by others.

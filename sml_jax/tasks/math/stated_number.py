@@ -76,7 +76,7 @@ LAST_NUMBER = re.compile(
 )
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|yup|yep|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|alright|"
+    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|alright|"
     r"got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up|"
     r" together)?, ",
     re.IGNORECASE,

@@ -49,7 +49,8 @@ _GOES_ON = re.compile(
 # "Let me restate the problem: .."
 _RESTATES = re.compile(
     r"\b(?:let me|let['\u2019]s|I(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|summari[sz]e) "
-    r"(?:the|this|what|your)\b",
+    r"(?:the|this|what|your)\b|"
+    r"\bwhat (?:I|we) (?:already )?know\W",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
