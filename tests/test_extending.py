@@ -157,7 +157,8 @@ def test_credit_grows_towards_the_correct_turn(examples):
     zeros = np.zeros((2, 4), np.float32)
     transcript = Transcript(
         tokens=np.ones((2, 4), np.int32), length=np.array([4, 2], np.int32), student=student, injected=student & False,
-        logprob=zeros - 1, sampling_logprob=zeros - 1, turn=turn, reward=np.array([1.0, 0.0], np.float32),
+        logprob=zeros - 1, sampling_logprob=zeros - 1, turn=turn, teacher=student & False,
+        reward=np.array([1.0, 0.0], np.float32),
         solved_turn=np.array([2, 0], np.int32), turns=np.array([2, 1], np.int32), group=np.zeros(2, np.int32),
         dropped=np.zeros(2, bool), max_student_tokens=2,
     )  # fmt: skip

@@ -128,7 +128,7 @@ def _load(experiment: Experiment, checkpoint: str, turns: int, temperature: floa
         max_length=length,
         max_new_tokens=max(rules.student_tokens, rules.teacher_tokens),
         stop_ids=framing.stop_ids,
-        suppressed_ids=[*framing.suppressed_ids(), *range(vocabulary, model.config.vocab_size)],
+        suppressed_ids=framing.suppressed_ids(),
         sampling=sampling,
         decode_steps=_STREAMED_TOKENS,
         max_rewind=TurnCosts.under(framing, rules).max_rewind,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.transcript import Dialogue
 
@@ -27,7 +28,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     """A context manager that turns an exception of its body into the end of one dialogue, which is dropped.
 
     Use it around work on one dialogue's text only. An exception of a model's engine concerns all dialogues, and must
-    end the rollout.
+    end the rollout; and so does a mistake in code of the user's own, see `sml_jax.common.own_code`.
 
     Args:
       live: the dialogue that is dropped if the body raises.
@@ -37,6 +38,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise_own_mistake(error, doing)
         live.drop(PROBLEM, f"{doing}: {in_one_line(error)}")
 
 

@@ -20,9 +20,11 @@ from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.teachers import Feedback, Retry, check_arms
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.engine.engine import Engine
+from sml_jax.evaluate.answer_loglik import answer_loglik_summary, answer_logliks
+from sml_jax.evaluate.flips import flip_summary
 from sml_jax.evaluate.labels import Labeller, behaviour_summary
 from sml_jax.evaluate.statistics import success_summary
-from sml_jax.tasks.problems.types import Task
+from sml_jax.tasks.problems.types import HasAnswerFormat, Task
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Suite:
       split: "train" or "test".
       seed: of the dialogues; the same for every policy and arm.
       prompts: of this suite's dialogues; None for those of training.
+      answer_loglik: whether the gold answer's likelihood after each teacher turn is measured, see `answer_loglik`. A
+        task that cannot write its gold answers as utterances (such as code) is left out.
 
     Raises:
       UserError: a value is not allowed.
@@ -51,6 +55,7 @@ class Suite:
     split: str = "test"
     seed: int = 12_345
     prompts: Prompts | None = None
+    answer_loglik: bool = True
 
     def __post_init__(self) -> None:
         at_least(self, problems=1, max_turns=1)
@@ -91,7 +96,7 @@ def evaluate_arm(
     params: dict,
     initial_params: dict,
     rules: DialogueRules,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
     labeller: Labeller | None = None,
     store: TeacherStore | None = None,
 ) -> tuple[dict[str, Any], tuple[Dialogue, ...]]:
@@ -104,14 +109,16 @@ def evaluate_arm(
       engine: the student's compiled kernels. params: parameters of the policy, which plays the student. initial_params:
         parameters of the frozen initial student, which some teachers use.
       rules: the run's; the suite changes what it needs to.
-      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      progress: called in each round with (number of dialogues that are done, number of all), see `play`.
       labeller: labels the student's turns; None for the rules of `label_turn`.
       store: what the run keeps for its teachers; None for nothing.
 
     Returns:
       An entry of `eval.json`, and the dialogues with dropped ones among them. The entry holds success by turn with 95 %
       Wilson intervals, gains, `rates` and `behaviour`, all over the `n` dialogues that were not dropped, and the number
-      of those that were, `dropped`.
+      of those that were, `dropped`. Where dialogues went on after a
+      correct answer, `flips` says what became of it (`flip_summary`); the gold answer's likelihood is in the fields of
+      `answer_loglik_summary`.
 
     Raises:
       UserError: the suite has no problems, or every dialogue was dropped.
@@ -141,4 +148,14 @@ def evaluate_arm(
         "rates": dialogue_statistics(played.dialogues),
         "behaviour": behaviour_summary(counted_dialogues, labeller),
     }
+    flips = flip_summary(counted_dialogues)
+    if flips:
+        entry["flips"] = flips
+    if suite.answer_loglik and isinstance(suite.task, HasAnswerFormat):
+        pairs = zip(problems, played.dialogues, strict=True)
+        counted_problems = [problem for problem, dialogue in pairs if not dialogue.dropped]
+        logliks = answer_logliks(
+            suite.task, counted_problems, counted_dialogues, framing, engine, params, suite.max_turns
+        )
+        entry |= answer_loglik_summary(logliks)
     return entry, played.dialogues

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,13 @@ class Bookkeeper:
         # A run that was stopped before its first checkpoint has left lines in the logs, which go.
         if record is None:
             return self.folder.rewind({}, -1)
-        self.position, self._scores = record.position, list(record.scores)
+        self.position = record.position
+        # What was evaluated with fewer steps, or with other suites, is no result of this run any more.
+        if record.config != self._config:
+            self.folder.forget_evaluation()
+        # A regular checkpoint's scores are complete: the next checkpoint counts from there.
+        is_regular = record.position.total % self._checkpoint_every == 0
+        self._scores = [] if is_regular else list(record.scores)
         return self.folder.rewind(record.logs, record.position.total)
 
     def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
@@ -97,6 +104,9 @@ class Bookkeeper:
         self._stage_name, self._score = name, score
         self.position = position
         self._files, self._restore = {}, restore
+        # Scores of another stage measure something else.
+        if not restore:
+            self._scores = []
 
     def begin(self, state: RunState, optimizer: optax.GradientTransformation) -> RunState:
         """The state that a stage trains from. A stage calls it once, before its first step.
@@ -160,6 +170,7 @@ class Bookkeeper:
         metrics: Mapping[str, float],
         dialogues: Sequence[Dialogue] = (),
         last: bool = False,
+        learning: Sequence[Mapping[str, Any]] = (),
     ) -> RunState:
         """Counts a step, logs it, and writes a checkpoint when one is due.
 
@@ -168,6 +179,8 @@ class Bookkeeper:
           metrics: of the step; the metric that the stage is scored by must be among them.
           dialogues: those of the step's dialogues that are to be logged.
           last: whether this was the stage's last step, after which a checkpoint is always written.
+          learning: for the first of `dialogues`, fields of their lines that say what was learnt from them; see
+            `learning_record`.
 
         Returns:
           The state with its position advanced by the step.
@@ -181,7 +194,9 @@ class Bookkeeper:
         self.position = state.position
         # Logs come first: a checkpoint holds their lengths, and a resumed run cuts them back to these.
         self.folder.log_metrics(self.position.total, self._stage_name, metrics)
-        self.folder.append_dialogues(self.records(dialogues))
+        no_fields: Mapping[str, Any] = {}
+        records_and_fields = zip_longest(self.records(dialogues), learning, fillvalue=no_fields)
+        self.folder.append_dialogues({**record, **fields} for record, fields in records_and_fields)
         # A live display lets printed lines stand above its own.
         for warning in self._monitor.step(self.position.total, metrics):
             print(printable(warning), flush=True)

@@ -80,7 +80,7 @@ class RunContext:
           max_rewind: the longest rewind, in tokens; see `Engine`.
         """
         # Suites of like sizes share what is compiled.
-        key, vocabulary = (length, max_new_tokens, sampling, max_rewind), self.framing.tokenizer.vocab_size
+        key = (length, max_new_tokens, sampling, max_rewind)
         if key not in self.engines:
             self.engines[key] = Engine(
                 self.model,
@@ -88,8 +88,7 @@ class RunContext:
                 max_length=length,
                 max_new_tokens=max_new_tokens,
                 stop_ids=self.framing.stop_ids,
-                # Families round their embedding up: rows past the tokenizer's vocabulary are no tokens.
-                suppressed_ids=[*self.framing.suppressed_ids(), *range(vocabulary, self.model.config.vocab_size)],
+                suppressed_ids=self.framing.suppressed_ids(),
                 sampling=sampling,
                 max_rewind=max_rewind,
                 mesh=self.rollout_mesh or self.mesh,

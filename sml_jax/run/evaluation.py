@@ -241,13 +241,13 @@ class Evaluation:
         return LanguageLabeller(engine, context.initial, messages, utterance_tokens)
 
 
-def _report(context: RunContext, progress: Progress, before: int, label: str, ended: int, _total: int) -> None:
-    """Shows how many dialogues have ended, and stops the run if it was asked to.
+def _report(context: RunContext, progress: Progress, before: int, label: str, done: float | int, _total: int) -> None:
+    """Shows how many dialogues are done, and stops the run if it was asked to.
 
     Args:
       before: dialogues of the arms that are done.
       label: of the present arm.
-      ended: dialogues of the present arm that have ended.
+      done: dialogues of the present arm that are done, with the fractions of those under way.
     """
-    progress.step(before + ended, {label: ended})
+    progress.step(before + done, {label: int(done)})
     context.bookkeeper.stop_if_asked()

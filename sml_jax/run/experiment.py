@@ -106,7 +106,8 @@ class Experiment:
     def train(self, workdir: Path, config_text: str, resume: str = "auto") -> None:
         """Runs all stages, saves the model, evaluates it and prints tables.
 
-        A run that is found in `workdir` continues from its newest checkpoint.
+        A run that is found in `workdir` continues from its newest checkpoint. More steps of its last stage, or another
+        evaluation, give what they would have given if they had been asked for at once.
 
         Args:
           workdir: the run's folder.
@@ -124,12 +125,15 @@ class Experiment:
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
                 # Does what is found in the folder go with this recipe?
                 record = checkpointer.newest_record
-                run_on_primary(partial(check_found, folder, record.config if record else None, config_text, resume))
+                lengths = [getattr(stage, "length_setting", "") for stage in self.stages]
+                run_on_primary(partial(check_found, folder, record, config_text, resume, lengths))
                 self._print_protection()
                 self._check_teachers([self.teacher] if self.stages else [])
                 task = self._task_without_evaluated_problems()
                 problems_fingerprint = fingerprint(task.problems("train")) if self.stages else ""
                 assert_equal("the training data", problems_fingerprint)
+                if record is not None:
+                    check_record(folder, record, len(self.stages), problems_fingerprint)
 
                 # The model is loaded, and everything that could stop the run later is tried out.
                 bookkeeper = Bookkeeper(
@@ -152,7 +156,7 @@ class Experiment:
                 folder.write_config(config_text)
 
                 # The work. Stages end when their last checkpoint is on its way, so the run waits for it.
-                params = self._run_stages(context, checkpointer, problems_fingerprint)
+                params = self._run_stages(context, checkpointer)
                 checkpointer.finish()
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
                 # The tokenizer and the chat template go with the model, so that it can be handed on.
@@ -263,12 +267,11 @@ class Experiment:
             alerts=self.alerts,
         )
 
-    def _run_stages(self, context: RunContext, checkpointer: Checkpointer, problems: str) -> dict:
+    def _run_stages(self, context: RunContext, checkpointer: Checkpointer) -> dict:
         """Runs the stages in order, from the newest checkpoint if there is one.
 
         Args:
           context: of the run. checkpointer: whose `newest_record` says where to go on.
-          problems: fingerprint of the training problems.
 
         Returns:
           The parameters that the last stage ends with.
@@ -276,8 +279,6 @@ class Experiment:
         # Where the run goes on: at the newest checkpoint, or at the beginning.
         console, bookkeeper = Console(), context.bookkeeper
         record = checkpointer.newest_record
-        if record is not None:
-            check_record(bookkeeper.folder, record, len(self.stages), problems)
         for warning in (*checkpointer.damaged, *bookkeeper.resume(record)):
             console.print(f"warning: {warning}", soft_wrap=True)
 

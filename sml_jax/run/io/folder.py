@@ -184,11 +184,12 @@ class RunFolder:
         return warnings
 
     def forget_evaluation(self) -> None:
-        """Removes the dialogues of an earlier evaluation from `dialogues.jsonl`: those with a field `suite`."""
+        """Removes what an earlier evaluation wrote: `eval.json`, and the records with a field `suite`."""
         self.close()
         self.check_held()
         if self.dialogues_path.exists():
             keep_records(self.dialogues_path, lambda record: "suite" not in record)
+        self.eval_path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Writes out and closes every file. A later call that logs opens them again."""
