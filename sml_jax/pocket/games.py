@@ -30,9 +30,16 @@ def write_answer(parts: Parts) -> str:
 
 
 def read_answer(utterance: str) -> Parts | None:
-    """The two digits of an utterance that is an answer and nothing else; None for any other utterance."""
-    match = re.fullmatch(FORMAT + r"([0-9])([0-9])", utterance)
-    return (int(match[1]), int(match[2])) if match else None
+    """The two digits of an utterance that is an answer and nothing else; None for any other utterance.
+
+    Both of the world's ways to say two digits count, "my answer is 47" and "my code is 10*4+(x//7+7)%10": a statement
+    that a student has never seen the like of does not say in which of them it should answer.
+    """
+    for form in (r"my answer is ([0-9])([0-9])", r"my code is 10\*([0-9])\+\(x//7\+([0-9])\)%10"):
+        match = re.fullmatch(form, utterance)
+        if match:
+            return int(match[1]), int(match[2])
+    return None
 
 
 class GameTask:

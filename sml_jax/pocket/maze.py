@@ -3,7 +3,8 @@
 The maze has ten rows of ten rooms. A room is named by two digits, its row (part 1) and its column (part 2). The student
 names a room; the walker goes along its column to the row, then along the row to the column, and stops at the first
 wall. The game says where it stands, and how the row and the column of that room compare with the exit's:
-"got 23, part 1 is too low, part 2 is right". Where a wall is in the way the student has to go around it.
+"got 23, part 1 is too low, part 2 is right". Where a wall is in the way the student has to go around it. A question for
+a part of the exit is answered with a range, as everywhere in the pocket world.
 """
 
 from __future__ import annotations
@@ -105,19 +106,22 @@ class MazeGame:
     def __init__(self, maze: Maze):
         self.maze, self.room = maze, maze.start
         self._moved = False
+        self._asked: int | None = None
 
     def move(self, utterance: str) -> Verdict:
         """Sends the walker to the room that the student names; see `Game`. It is correct to stand in the exit then."""
-        target = read_answer(utterance)
+        target, self._asked = read_answer(utterance), language.asked_part(utterance)
         self._moved = target is not None
         if target is not None:
             self.room = self.maze.walk(self.room, target)
         return Verdict(self._moved and self.room == self.maze.exit, self._moved, _standing(self.room))
 
     def reply(self, informed: bool = True) -> str:
-        """Where the walker stands, and how its row and column compare with the exit's; see `Game`."""
+        """Where the walker stands and how that compares with the exit, or a hint that was asked for; see `Game`."""
         if not informed:
             return language.RETRY
+        if self._asked is not None:
+            return language.part_hint(self._asked, self.maze.exit[self._asked - 1])
         if not self._moved:
             return language.NO_ANSWER
         return f"{_standing(self.room)}, {language.part_feedback(self.room, self.maze.exit)}"

@@ -4,7 +4,8 @@ The letters are digits, the only ones that a student of the pocket world can utt
 "part 1 is from 3 to 7, part 2 is from 3 to 7". After a guess the game says of each of its letters in turn: "part 1 is
 right"; or, where the letter stands at the other place of the word, what that place holds ("part 2 is from 4 to 4"); or
 "part 1 got an error", where the word has no such letter (more than the guess has shown). A guess that was made before
-is answered with the letters that are still possible at each place, from the first to the last of them.
+is answered with the letters that are still possible at each place, from the first to the last of them, and so is a
+question for one part.
 """
 
 from __future__ import annotations
@@ -60,13 +61,12 @@ class WordGame:
 
     def move(self, utterance: str) -> Verdict:
         """Takes the student's guess; see `Game`."""
-        guess = read_answer(utterance)
+        guess, asked = read_answer(utterance), language.asked_part(utterance)
         if guess is None:
-            self._reply = language.NO_ANSWER
+            self._reply = language.NO_ANSWER if asked is None else self._still_possible(asked)
             return Verdict(False, False)
         if guess in self._tried:
-            spans = enumerate(((min(letters), max(letters)) for letters in self.possible), start=1)
-            self._reply = ", ".join(f"part {place} is from {low} to {high}" for place, (low, high) in spans)
+            self._reply = ", ".join(map(self._still_possible, (1, 2)))
         else:
             self._tried.add(guess)
             self._reply = ", ".join(
@@ -77,6 +77,11 @@ class WordGame:
     def reply(self, informed: bool = True) -> str:
         """The marks of the latest guess in the world's words, or what is still possible; see `Game`."""
         return self._reply if informed else language.RETRY
+
+    def _still_possible(self, part: int) -> str:
+        """The letters that a part (1 or 2) may still be, from the first to the last of them."""
+        letters = self.possible[part - 1]
+        return f"part {part} is from {min(letters)} to {max(letters)}"
 
     def _remark(self, guess: Parts, place: int, mark: Mark) -> str:
         """Says the mark of a letter, and rules out the letters that it excludes."""

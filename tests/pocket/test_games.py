@@ -100,7 +100,9 @@ def test_a_walk_by_hand():
     game = maze.MazeGame(CORRIDOR)
     assert game.move("my answer is 04") == Verdict(False, True, "got 02")
     assert game.reply() == "got 02, part 1 is right, part 2 is too low"
-    assert game.move("what is part 2?") == Verdict(False, False, "got 02") and game.reply() == language.NO_ANSWER
+    assert game.move("what is part 2?") == Verdict(False, False, "got 02")
+    assert game.reply() == "part 2 is from 3 to 6", "a range that holds the exit's column"
+    assert game.move("well") == Verdict(False, False, "got 02") and game.reply() == language.NO_ANSWER
     # The column comes first, so that row 1 is walked along.
     assert game.move("my answer is 14") == Verdict(False, True, "got 14")
     assert game.reply() == "got 14, part 1 is too high, part 2 is right"
@@ -157,7 +159,11 @@ def test_the_mazes_words_are_true_whatever_was_said(index, said):
         assert verdict.correct == (verdict.attempted and room == found.exit)
         words = ["right" if r == e else "too low" if r < e else "too high" for r, e in zip(room, goal, strict=True)]
         wanted = f"got {room[0]}{room[1]}, part 1 is {words[0]}, part 2 is {words[1]}"
-        assert game.reply() == (wanted if verdict.attempted else language.NO_ANSWER)
+        if (part := language.asked_part(said[-1])) is not None:
+            low, high = (int(game.reply()[i]) for i in (15, 20))
+            assert low <= goal[part - 1] <= high and game.reply() == f"part {part} is from {low} to {high}"
+        else:
+            assert game.reply() == (wanted if verdict.attempted else language.NO_ANSWER)
 
 
 # The word puzzle.
@@ -197,7 +203,8 @@ def test_a_word_game_by_hand():
     game.move("my answer is 35")
     assert game.reply() == "part 1 is from 4 to 7, part 2 is from 3 to 3"
     assert game.move("hello") == Verdict(False, False) and game.reply() == language.NO_ANSWER
-    game.move("my answer is 73")
+    assert game.move("what is part 1?") == Verdict(False, False) and game.reply() == "part 1 is from 4 to 7"
+    game.move("my code is 10*7+(x//7+3)%10")
     assert game.reply() == "part 1 got an error, part 2 is right" and game.possible[0] == {4, 5, 6}
     assert game.move("my answer is 43") == Verdict(True, True)
     assert game.reply() == "part 1 is right, part 2 is right" and game.reply(informed=False) == language.RETRY
