@@ -127,7 +127,7 @@ def plain_walk(found, room, target):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
-def test_every_maze_is_solvable_in_two_or_three_moves_and_not_in_one(number):
+def test_every_maze_is_solvable_in_at_most_three_moves(number):
     """A plain breadth-first search over all hundred moves from every room, through the game itself."""
     found = maze.draw_maze(number)
     moves, waiting = {found.start: 0}, deque([found.start])
@@ -138,7 +138,7 @@ def test_every_maze_is_solvable_in_two_or_three_moves_and_not_in_one(number):
             if halt not in moves:
                 moves[halt] = moves[room] + 1
                 waiting.append(halt)
-    assert 2 <= moves[found.exit] <= 3 and moves[found.exit] == found.moves_needed(3)
+    assert 1 <= moves[found.exit] <= 3 and moves[found.exit] == found.moves_needed(3)
 
 
 @settings(max_examples=40, deadline=None)
