@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from sml_jax.common.errors import UserError
-from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.transcript import Dialogue
 
@@ -28,7 +27,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     """A context manager that turns an exception of its body into the end of one dialogue, which is dropped.
 
     Use it around work on one dialogue's text only. An exception of a model's engine concerns all dialogues, and must
-    end the rollout; and so does a mistake in code of the user's own, see `sml_jax.common.own_code`.
+    end the rollout.
 
     Args:
       live: the dialogue that is dropped if the body raises.
@@ -38,7 +37,6 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise_own_mistake(error, doing)
         live.drop(PROBLEM, f"{doing}: {in_one_line(error)}")
 
 
@@ -72,17 +70,21 @@ def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> 
             _log.warning("problem %s: dialogue dropped: %s", live.problem.id, live.dropped)
 
 
+class AllDroppedError(UserError):
+    """Every dialogue of a rollout was dropped; the text names the most common reason."""
+
+
 def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     """Checks that at least one dialogue was not dropped.
 
     Raises:
-      UserError: all were dropped, or there are none; it names the most common reason.
+      AllDroppedError: all were dropped, or there are none.
     """
     if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
     (commonest_reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
-    raise UserError(
+    raise AllDroppedError(
         f"every one of {len(dialogues)} dialogues was dropped, so nothing is left of the rollout; {count} of them for "
         f"this reason: {commonest_reason}"
     )
