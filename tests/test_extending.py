@@ -35,7 +35,6 @@ from sml_jax.models import config
 experiment.Experiment.base = @base_models.RandomWeights()
 experiment.Experiment.max_concurrent = 8
 experiment.Experiment.samples_shown = 0
-experiment.Experiment.evaluate_every = None
 base_models.RandomWeights.config = @config.DecoderConfig()
 config.DecoderConfig.vocab_size = 388
 config.DecoderConfig.embed_dim = 16
@@ -158,7 +157,8 @@ def test_credit_grows_towards_the_correct_turn(examples):
     zeros = np.zeros((2, 4), np.float32)
     transcript = Transcript(
         tokens=np.ones((2, 4), np.int32), length=np.array([4, 2], np.int32), student=student, injected=student & False,
-        logprob=zeros - 1, sampling_logprob=zeros - 1, turn=turn, reward=np.array([1.0, 0.0], np.float32),
+        logprob=zeros - 1, sampling_logprob=zeros - 1, turn=turn, teacher=student & False,
+        reward=np.array([1.0, 0.0], np.float32),
         solved_turn=np.array([2, 0], np.int32), turns=np.array([2, 1], np.int32), group=np.zeros(2, np.int32),
         dropped=np.zeros(2, bool), max_student_tokens=2,
     )  # fmt: skip
@@ -226,12 +226,6 @@ def test_an_environment_is_trained_in(examples):
     assert list(evaluation["guess_number"]["base"]) == ["game"]
 
 
-def test_a_tracker_is_handed_every_line(examples, capsys):
-    (line,), _, _ = run(examples, ["print_tracker", "easy"], *SMALL)
-    printed = [text for text in capsys.readouterr().out.splitlines() if text.startswith("step 1: ")]
-    assert printed == [f"step 1: online/success {line['success']:.4g}"]
-
-
 def test_a_family_is_read_and_written(examples):
     """A copy of the package with the page's two files reads a configuration of the family, saves and loads a model."""
     shutil.copytree(ROOT / "sml_jax", examples / "sml_jax", ignore=shutil.ignore_patterns("__pycache__"))
@@ -286,7 +280,6 @@ def test_every_example_is_complete_and_short():
         "A family",
         "A kind of answer",
         "An environment",
-        "A tracker",
     ]
     for title, text in sections.items():
         code = [

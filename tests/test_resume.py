@@ -19,7 +19,13 @@ from sml_jax.run.stages.chunks import read_chunk
 
 ONLINE = Online(OPTIMIZER, steps=3, problems_per_step=4, group_size=4, micro_batch_size=8)
 OFFLINE = Offline(OPTIMIZER, problems=4, samples=4, epochs=2, batch=8, micro_batch_size=8, problems_per_chunk=1)
-CONFIG = "online.Online.steps = 3\nexperiment.Experiment.max_concurrent = 16\n"
+CONFIG = """
+experiment.Experiment.stages = [@offline.Offline(), @online.Online()]
+experiment.Experiment.max_concurrent = 16
+offline.Offline.epochs = 2
+online.Online.steps = 3
+online.Online.group_size = 4
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +56,90 @@ def test_what_a_folder_allows(finished_run, tmp_path):
 def test_another_configuration_is_refused_with_the_difference(finished_run, monkeypatch):
     experiment, folder = finished_run
     before = (folder / "metrics.jsonl").read_bytes()
-    with pytest.raises(UserError, match=r"another configuration \(online.Online.steps: 3 -> 4\): give another"):
-        experiment.train(folder, CONFIG.replace("= 3", "= 4"))
+    other = CONFIG.replace("group_size = 4", "group_size = 8")
+    with pytest.raises(UserError, match=r"another configuration \(online.Online.group_size: 4 -> 8\): give another"):
+        experiment.train(folder, other)
     os.rename(folder / "config.gin", folder / "lost.gin")  # the checkpoint knows it too
-    with pytest.raises(UserError, match=r"online.Online.steps: 3 -> 4"):
-        experiment.train(folder, CONFIG.replace("= 3", "= 4"))
+    with pytest.raises(UserError, match=r"online.Online.group_size: 4 -> 8"):
+        experiment.train(folder, other)
     assert (folder / "metrics.jsonl").read_bytes() == before
     monkeypatch.setattr(Bookkeeper, "step_done", None)  # a step would fail
     experiment.train(folder, CONFIG.replace("= 16", "= 32"), "must")  # how it is carried out may change
     assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_is_given_more_steps_and_another_evaluation(finished_run, tokenizer, tmp_path):
+    """Three steps and then two more, checkpoints every second step: the folder of a run of five that nobody stopped."""
+    stages = [dataclasses.replace(ONLINE, steps=steps) for steps in (3, 5)]
+    suite = Suite(ToyTask(), problems=4, max_turns=2)
+    texts = [CONFIG.replace("@offline.Offline(), ", "").replace("steps = 3", f"steps = {n}") for n in (3, 5)]
+    short, whole = (toy_experiment(tokenizer, [stage], checkpoint_every=2) for stage in stages)
+    evaluated = texts[1] + "experiment.Experiment.suites = [@suites.Suite()]\nsuites.Suite.problems = 4\n"
+
+    short.train(tmp_path / "longer", texts[0])
+    assert len(read_lines(tmp_path / "longer" / "metrics.jsonl")) == 3
+    whole.train(tmp_path / "longer", texts[1])
+    dataclasses.replace(whole, suites=[suite]).train(tmp_path / "longer", evaluated)
+
+    dataclasses.replace(whole, suites=[suite]).train(tmp_path / "at_once", evaluated)
+    differing = differences(tmp_path / "at_once", tmp_path / "longer")
+    # The last checkpoint was written before the suites were asked for, and says so.
+    assert differing == ["the last checkpoint's record"]
+    for name in ("eval.json", "config.gin"):
+        assert (tmp_path / "longer" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+
+
+def test_scores_of_a_run_that_goes_on_are_those_of_a_run_that_was_not_stopped(tokenizer, tmp_path):
+    """Its last checkpoint's record too, whether the one before was a regular one or not."""
+    text = CONFIG.replace("@offline.Offline(), ", "")
+    for steps in (2, 3, 4):
+        stage = dataclasses.replace(ONLINE, steps=steps)
+        experiment = toy_experiment(tokenizer, [stage], checkpoint_every=2)
+        experiment.train(tmp_path / "by_parts", text.replace("steps = 3", f"steps = {steps}"))
+    experiment.train(tmp_path / "at_once", text.replace("steps = 3", "steps = 4"))
+    assert differences(tmp_path / "at_once", tmp_path / "by_parts") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"steps = 3": "steps = 2"}, r"begun with online.Online.steps = 3, and 2 is less: give at least 3"),
+        (
+            {"epochs = 2": "epochs = 3"},
+            r"left stage 1 behind, so offline.Offline.epochs can no longer change from 2 to 3",
+        ),
+        (
+            {"steps = 3": "steps = 4", "group_size = 4": "group_size = 8"},
+            r"\(online.Online.group_size: 4 -> 8\): give another .* a schedule that ends at a certain step, such as",
+        ),
+    ],
+)
+def test_what_would_have_changed_the_past_is_refused_with_the_cure(finished_run, changes, error):
+    experiment, folder = finished_run
+    before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "config.gin")}
+    text = CONFIG
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    with pytest.raises(UserError, match=error):
+        experiment.train(folder, text)
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_a_suite_that_takes_problems_out_of_training_is_refused_and_nothing_is_lost(finished_run, tmp_path):
+    experiment, folder = finished_run
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "eval.json").write_text("{}\n")
+
+    @dataclasses.dataclass(frozen=True)
+    class Seen(ToyTask):
+        def problems(self, split):
+            return super().problems("train")[:2]
+
+    suite = Suite(Seen(name="seen"), problems=2, max_turns=2)
+    with pytest.raises(UserError, match="a suite that holds some of these needs sml-jax evaluate"):
+        dataclasses.replace(experiment, suites=[suite]).train(tmp_path / "run", CONFIG + "suites.Suite.problems = 4\n")
+    assert (tmp_path / "run" / "eval.json").read_text() == "{}\n"
+    assert (tmp_path / "run" / "config.gin").read_text() == CONFIG
 
 
 def test_other_problems_are_refused(finished_run):

@@ -49,6 +49,12 @@ def test_the_wheel_holds_every_gin_file(unpacked_wheel):
     assert (unpacked_wheel / "sml_jax" / "py.typed").is_file()
 
 
+def test_the_wheel_holds_the_page_of_the_report(unpacked_wheel):
+    assets = Path("sml_jax") / "report" / "assets"
+    packed = {path.name for path in (unpacked_wheel / assets).iterdir()}
+    assert packed == {path.name for path in (ROOT / assets).iterdir()} >= {"page.html", "page.css", "reader.js"}
+
+
 def test_a_recipe_of_the_wheel_loads_in_an_empty_folder(unpacked_wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
     done = subprocess.run(

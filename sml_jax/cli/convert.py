@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -59,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from sml_jax.models.hf.checkpoint import find_model
     from sml_jax.models.hf.new_folder import check_free, check_free_file
     from sml_jax.models.hf.save import text_files
+    from sml_jax.run.io.display import late_progress
 
     # All flags are checked before any weight is read, which may take minutes.
     source, form = find_model(flags["from"])
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     dtype, overwrite = flags.get("dtype"), flags.get("overwrite", "false") == "true"
     (check_free_file if to_gguf else check_free)(target, overwrite=overwrite)
     _check_tokenizer(tokenizer_folder, source)
-    with _progress(f"converting {source.name}") as progress, _text_folder(tokenizer_folder) as texts:
+    with late_progress(f"converting {source.name}") as progress, _text_folder(tokenizer_folder) as texts:
         if to_gguf:
             description = _to_gguf(source, target, texts, overwrite, progress)
         elif to_ours:
@@ -227,20 +228,3 @@ def _parse(argv: Sequence[str]) -> dict[str, str]:
         if flags.get(name, choices[0]) not in choices:
             raise UserError(f"--{name} is {flags[name]!r}; it takes {' or '.join(choices)}")
     return flags
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[ReportProgress]:
-    """Yields a function to be called with (tensors done, all), which shows them."""
-    from sml_jax.run.io.display import Progress
-
-    # The line on the terminal begins with the first tensor, when their number is known.
-    with ExitStack() as stack:
-        opened: list[Progress] = []
-
-        def tell(done: int, total: int) -> None:
-            if not opened:
-                opened.append(stack.enter_context(Progress(title, total)))
-            opened[0].step(done)
-
-        yield tell

@@ -149,7 +149,7 @@ def parse_program_flags(
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser of `--name=value` flags. Each flag is written out in full, and given at most once.
+    """A parser of `--name=value` flags. Each flag is written out in full, and most may be given only once.
 
     Args:
       prog: how the program is called, such as "sml-jax train".
@@ -170,7 +170,9 @@ class FlagParser(argparse.ArgumentParser):
         """Raises a UserError with `message` and a pointer to `--help`; argparse calls it for a malformed flag."""
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def parse_flags(self, argv: Sequence[str], known: Iterable[str], *, takes_gin: bool) -> argparse.Namespace:
+    def parse_flags(
+        self, argv: Sequence[str], known: Iterable[str], *, takes_gin: bool, repeatable: Sequence[str] = ()
+    ) -> argparse.Namespace:
         """Parses a command line.
 
         Args:
@@ -178,6 +180,7 @@ class FlagParser(argparse.ArgumentParser):
           known: names of the program's flags, without dashes. An error for a misspelt flag suggests the nearest of
             them.
           takes_gin: whether the program reads gin files; an error may then suggest `--gin.NAME=VALUE`.
+          repeatable: names of the flags that may be given more than once.
 
         Returns:
           A namespace with the value of each flag by name; the flag's default where it was not given.
@@ -185,7 +188,7 @@ class FlagParser(argparse.ArgumentParser):
         Raises:
           UserError: a flag is unknown, malformed, empty or given twice, or an argument is not a flag.
         """
-        _check_given_once(argv)
+        _check_given_once(argv, repeatable)
         # argparse's own error for unknown flags suggests nothing.
         namespace, unknown = self.parse_known_args(list(argv))
         if unknown:
@@ -193,8 +196,8 @@ class FlagParser(argparse.ArgumentParser):
         return namespace
 
 
-def _check_given_once(argv: Sequence[str]) -> None:
-    """Raises UserError for a flag that is empty or given twice; argparse would let the last one win."""
+def _check_given_once(argv: Sequence[str], repeatable: Sequence[str]) -> None:
+    """Raises UserError for a flag that is empty or wrongly given twice; argparse would let the last one win."""
     given_names: set[str] = set()
     for argument in argv:
         name, equals, value = argument.partition("=")
@@ -202,7 +205,7 @@ def _check_given_once(argv: Sequence[str]) -> None:
             continue
         if equals and not value.strip():
             raise UserError(f"{name} is empty: write {name}=VALUE, or leave it out")
-        if name in given_names:
+        if name in given_names and name.removeprefix("--") not in repeatable:
             raise UserError(f"{name} is given twice: give it once")
         given_names.add(name)
 

@@ -9,9 +9,12 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher, TeacherSpec
 from sml_jax.dialogue.teacher_store import ReplyRecord, TeacherStore
 from sml_jax.dialogue.teachers import (
+    Doubt,
     Feedback,
     Function,
     LanguageTeacher,
+    Misleading,
+    Play,
     Remote,
     Retry,
     Script,
@@ -26,13 +29,16 @@ from sml_jax.tasks.leaks import leaks
 __all__ = [
     "Dialogue",
     "DialogueRules",
+    "Doubt",
     "Feedback",
     "Framing",
     "Function",
     "LanguageTeacher",
     "LeakGuard",
     "MessageFraming",
+    "Misleading",
     "NoReply",
+    "Play",
     "Played",
     "Prompts",
     "QuestionInjection",

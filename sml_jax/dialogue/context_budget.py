@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
@@ -165,6 +166,7 @@ def _openings(framing: Framing, task: Task, problems: Sequence[Problem]) -> list
             student_tokens = framing.student_opening(problem.question)
             teacher_tokens = framing.teacher_opening(problem.question, task.static_knowledge(problem))
         except Exception as error:
+            raise_own_mistake(error, f"measuring how long the dialogue about problem {problem.id} begins")
             first_failure = first_failure or f"problem {problem.id}: {in_one_line(error)}"
         else:
             lengths.append((len(student_tokens), len(teacher_tokens)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.transcript import Dialogue
 
@@ -27,7 +28,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     """A context manager that turns an exception of its body into the end of one dialogue, which is dropped.
 
     Use it around work on one dialogue's text only. An exception of a model's engine concerns all dialogues, and must
-    end the rollout.
+    end the rollout; and so does a mistake in code of the user's own, see `sml_jax.common.own_code`.
 
     Args:
       live: the dialogue that is dropped if the body raises.
@@ -37,6 +38,7 @@ def drop_on_error(live: LiveDialogue, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise_own_mistake(error, doing)
         live.drop(PROBLEM, f"{doing}: {in_one_line(error)}")
 
 
@@ -70,21 +72,17 @@ def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> 
             _log.warning("problem %s: dialogue dropped: %s", live.problem.id, live.dropped)
 
 
-class AllDroppedError(UserError):
-    """Every dialogue of a rollout was dropped; the text names the most common reason."""
-
-
 def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     """Checks that at least one dialogue was not dropped.
 
     Raises:
-      AllDroppedError: all were dropped, or there are none.
+      UserError: all were dropped, or there are none; it names the most common reason.
     """
     if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
     (commonest_reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
-    raise AllDroppedError(
+    raise UserError(
         f"every one of {len(dialogues)} dialogues was dropped, so nothing is left of the rollout; {count} of them for "
         f"this reason: {commonest_reason}"
     )

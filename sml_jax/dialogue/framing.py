@@ -120,6 +120,20 @@ class Framing(Protocol):
         ...
 
 
+def around_reply(framing: Framing) -> tuple[list[int], list[int]]:
+    """The tokens of `framing.student_hears` that stand before a reply, and those that stand behind it.
+
+    The student's own model can write a reply between the two, as the arm `self_critique` does.
+    """
+    # A number that is no token's id marks the place of the reply.
+    written = framing.student_hears([_PLACE])
+    at = written.index(_PLACE)
+    return written[:at], written[at + 1 :]
+
+
+_PLACE = -1
+
+
 class MessageFraming:
     """Writes dialogues in the chat template of a model family, with prompts around the texts.
 

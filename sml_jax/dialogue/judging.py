@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sml_jax.common.own_code import WrongResult, raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.distributed.processes import map_across_processes
-from sml_jax.tasks.problems.types import Problem, Task, Verdict
+from sml_jax.tasks.problems.environment import verify_turns
+from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 _log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2  # before failed items are judged again; twice as long before each further round
 
-Item = tuple[Problem, str]
+Item = tuple[Problem, Sequence[Turn]]  # a conversation about the problem, whose last turn is judged
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,18 @@ def judge(task: Task, items: Sequence[Item], retries: int = 2) -> list[Judged]:
     limit could have different outcomes on different hosts.
 
     Args:
-      task: its `verify` may raise, or return too few verdicts or values that are no verdicts.
-      items: (problem, utterance) pairs.
+      task: its verifier may raise what a machine or an utterance can cause.
+      items: (problem, conversation) pairs; the last turn is the student's and is judged. An environment judges it in
+        the light of the turns before it, see `verify_turns`.
       retries: how often a single item that failed is judged again.
 
     Returns:
       A Verdict or an Unjudged for each item, in order. Exceptions of the verifier are caught, except those that are
       meant to end the program (KeyboardInterrupt, SystemExit).
+
+    Raises:
+      TypeError, KeyError, ...: a mistake in a verifier of the user's own, see `sml_jax.common.own_code`. Something else
+        than a verdict for each utterance is one.
     """
     if not items:
         return []
@@ -123,15 +130,29 @@ def _verify_halves(task: Task, items: Sequence[Item]) -> list[Judged]:
 
 
 def _verify_all_or_none(task: Task, items: Sequence[Item]) -> list[Judged]:
-    """Calls the verifier once. If anything about the call is wrong, no item has a verdict."""
-    # A task of one's own may raise anything, and its verdicts are used far from here: they are checked at once.
+    """Calls the verifier once. If it fails, no item has a verdict."""
     try:
-        verdicts = list(task.verify(items))
-        if len(verdicts) != len(items):
-            raise ValueError(f"{len(verdicts)} verdicts for {len(items)} utterances")
-        for verdict in verdicts:
-            if not isinstance(verdict, Verdict):
-                raise TypeError(f"a {type(verdict).__name__} in place of a Verdict")
-        return [*verdicts]
+        return [*_checked_verdicts(task, verify_turns(task, items), len(items))]
     except Exception as error:
+        # A mistake in the verifier would fail on every item, and trying again helps nobody.
+        raise_own_mistake(error, "judging the student's turns")
         return [Unjudged(in_one_line(error))] * len(items)
+
+
+def _checked_verdicts(task: Task, returned: object, count: int) -> list[Verdict]:
+    """What a verifier returned for `count` utterances, as a list.
+
+    Raises:
+      WrongResult: it is something else than a verdict for each of them. Verdicts are used far from here, so they are
+        checked at once.
+    """
+    verify = f"{type(task).__qualname__}.verify"
+    if not isinstance(returned, Iterable):
+        raise WrongResult(f"{verify} returned a {type(returned).__name__}: return a list with a Verdict for each item")
+    verdicts = list(returned)
+    if len(verdicts) != count:
+        raise WrongResult(f"{verify} returned {len(verdicts)} verdicts for {count} utterances: return one for each")
+    for verdict in verdicts:
+        if not isinstance(verdict, Verdict):
+            raise WrongResult(f"{verify} returned a {type(verdict).__name__} among its verdicts: make it a Verdict")
+    return verdicts

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import Knowledge, NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.engine.context_batch import ContextBatch, Utterance
@@ -102,6 +103,7 @@ class ModelTeacher(Teacher):
         self.knows = role.knows
         self.max_length = role.engine.max_length
         # Rows are shared with the student: a dialogue has the same row number in both models' caches.
+        role.engine.limit_vocabulary(setup.framing.tokenizer.vocab_size)
         self._contexts = ContextBatch(role.engine, role.params, setup.key)
         self._requests: dict[int, Request] = {}  # by row: what is being answered
         self._finished: dict[int, Utterance] = {}  # by row: turns that have ended and wait for `collect`
@@ -142,7 +144,7 @@ class ModelTeacher(Teacher):
         for request in requests:
             self._requests[request.row] = request
             # A refused draw is taken back here: the context is made anew from what the teacher has read.
-            self._contexts.replace(request.row, [*request.context, *self._framing.teacher_begins()])
+            self._contexts.replace(request.row, self._context(request))
             # Each draw from the same place takes a salt of its own, or it would be the same reply once more.
             self._contexts.begin_turn(request.row, self._rules.teacher_tokens, salt=request.draw)
 
@@ -169,6 +171,7 @@ class ModelTeacher(Teacher):
             try:
                 replies[request.dialogue] = self._reply(request, utterance)
             except Exception as error:
+                raise_own_mistake(error, "reading the teacher's reply")
                 replies[request.dialogue] = NoReply(f"reading the teacher's reply: {in_one_line(error)}")
         return replies
 
@@ -179,6 +182,10 @@ class ModelTeacher(Teacher):
         tokens = tuple(self._framing.text(message.text))
         own_tokens = tuple(self._framing.text(message.own_text)) if message.own_text else tokens
         return Reply(message.text, tokens, own_tokens, message.fact)
+
+    def _context(self, request: Request) -> list[int]:
+        """What the model has read when it begins its reply."""
+        return [*request.context, *self._framing.teacher_begins()]
 
     def _reply(self, request: Request, utterance: Utterance) -> Reply:
         """Makes a reply of a sampled turn; its text is None if nothing in the turn may be said to the student."""

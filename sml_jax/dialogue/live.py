@@ -17,7 +17,8 @@ class LiveDialogue:
       id: unique in the run; with the run's seed it decides every random draw of the dialogue.
       group: index of its problem in the rollout. row: its row in the batches of both sides' models.
       problem: what it is about. other_problem: another one, for a teacher that knows the wrong one.
-      static_knowledge: what the teacher alone knows from the start, "" for nothing.
+      static_knowledge: what the teacher alone knows from the start, "" for nothing. dynamic_knowledge: for each reply
+        that it was asked for, what it alone was told before.
       student_context: what the student has read and said, as tokens.
       teacher_context: what the teacher has read and said, private knowledge included, as tokens.
       turns: the public conversation as text. verdicts: those on the student's turns, in order.
@@ -38,6 +39,7 @@ class LiveDialogue:
     other_problem: Problem
     # What each side has read and said: private knowledge is in the teacher's context alone.
     static_knowledge: str = ""
+    dynamic_knowledge: list[str] = field(default_factory=list)
     student_context: StudentContext = field(default_factory=StudentContext)
     teacher_context: list[int] = field(default_factory=list)
     # The conversation as text, and what it came to.
@@ -60,8 +62,8 @@ class LiveDialogue:
 
     @property
     def solved_turn(self) -> int:
-        """The number of the student turn that was correct, from 1; 0 for none. A correct turn ends the dialogue."""
-        return len(self.verdicts) if self.verdicts and self.verdicts[-1].correct else 0
+        """The number of the first student turn that was correct, from 1; 0 for none."""
+        return next((turn for turn, verdict in enumerate(self.verdicts, 1) if verdict.correct), 0)
 
     @property
     def public_text(self) -> str:
@@ -121,6 +123,7 @@ class LiveDialogue:
             # The verdicts of a dropped dialogue prove nothing.
             solved_turn=0 if self.dropped else self.solved_turn,
             tokens=tuple(self.student_context.tokens),
+            turn_starts=tuple(self.student_context.turn_starts),
             leaks=self.leaks,
             one_steps=self.one_steps,
             redactions=self.redactions,
@@ -130,4 +133,7 @@ class LiveDialogue:
             revealed=tuple(self.revealed),
             overlong=self.overlong,
             dropped=self.dropped,
+            domain=self.problem.domain,
+            static_knowledge=self.static_knowledge,
+            dynamic_knowledge=tuple(self.dynamic_knowledge),
         )

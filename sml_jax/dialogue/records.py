@@ -17,9 +17,10 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
 
     Returns:
       `problem_id`, `arm`, `policy`, `step`. `turns`: each with `role` and `text`. `verdicts`: one for each student
-      turn, with `correct`, `attempted` and `detail`. `leak`: whether a teacher turn gave the answer away. `tokens`: the
-      public conversation as the student's model read it. The other fields are those of `Dialogue`: `solved_turn`,
-      `leaks`, `one_steps`, `redactions`, `injected_turns`, `overlong` and `dropped`.
+      turn, with `correct`, `attempted` and `detail`. `private`: what the teacher alone knew, `static` from the start
+      and `by_reply` before each of its replies. `leak`: whether a teacher turn gave the answer away. `tokens`: the
+      public conversation as the student's model read it. The other fields are those of `Dialogue`: `domain`,
+      `solved_turn`, `leaks`, `one_steps`, `redactions`, `injected_turns`, `overlong` and `dropped`.
     """
     # NumPy numbers become Python's, which JSON needs.
     return {
@@ -28,6 +29,7 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
         "arm": dialogue.arm,
         "policy": policy,
         "step": int(step),
+        "domain": dialogue.domain,
         # What was said, and what came of it.
         "solved_turn": int(dialogue.solved_turn),
         "turns": [{"role": turn.role, "text": turn.text} for turn in dialogue.turns],
@@ -35,6 +37,8 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
             {"correct": bool(verdict.correct), "attempted": bool(verdict.attempted), "detail": verdict.detail}
             for verdict in dialogue.verdicts
         ],
+        # What the teacher knew, and the student did not.
+        "private": {"static": dialogue.static_knowledge, "by_reply": list(dialogue.dynamic_knowledge)},
         # What the rollout did about it.
         "leak": int(dialogue.leaks) > 0,
         "leaks": int(dialogue.leaks),

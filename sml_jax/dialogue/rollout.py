@@ -63,7 +63,7 @@ def play(
     group_size: int = 1,
     arm: str | None = None,
     store: TeacherStore | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
     between_turns: Callable[[], None] | None = None,
 ) -> Played:
     """Plays `group_size` dialogues about each problem, as many at once as the engine has rows.
@@ -83,7 +83,8 @@ def play(
       group_size: dialogues about each problem, which are adjacent in the result.
       arm: a label for the dialogues; None for the teacher's name.
       store: what a run keeps for its teachers between rollouts; None for nothing.
-      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      progress: called in each round with (number of dialogues that are done, number of all). A dialogue under way
+        counts as the fraction of its turns that it has taken: most end late, and all at once.
       between_turns: called in each round; an exception that it raises ends the rollout.
 
     Returns:
@@ -126,8 +127,6 @@ def play(
             log_dropped(ended, logged_drops)
             free_rows.extend(live.row for live in ended)
             active[:] = [live for live in active if not live.over]
-            if progress is not None:
-                progress(len(lives) - len(active), dialogue_count)
 
     def open_next() -> list[LiveDialogue]:
         """Opens dialogues in the free rows; those in which the student can speak."""
@@ -162,15 +161,20 @@ def play(
             teacher_side.dispatch(STOP_FRACTION)
             # 3. While the teacher's model runs, the student's turns are judged (and perhaps replaced by questions).
             with_new_turn = student_side.collect(by_row)
-            # 4. A dialogue ends with a correct answer, at the turn limit, or where the next exchange has no room.
+            # 4. A dialogue ends with a correct answer (unless the teacher wants to go on), at the turn limit, or where
+            #    the next exchange has no room.
             for live in not_dropped(with_new_turn):
-                live.over = live.solved_turn > 0 or len(live.verdicts) == live.max_turns
+                solved = live.solved_turn > 0 and live_teacher.ends_when_correct
+                live.over = solved or len(live.verdicts) == live.max_turns
                 if not live.over and not budget.for_exchange(live):
                     live.over = live.overlong = True
             # 5. In the others the teacher is asked to reply; some teachers have their reply at once.
             teacher_side.start([live for live in with_new_turn if not live.over])
             student_side.start(teacher_side.collect())
             settle()
+            if progress is not None:
+                turns_taken = sum(len(live.verdicts) / live.max_turns for live in active)
+                progress(len(lives) - len(active) + turns_taken, dialogue_count)
     finally:
         live_teacher.close()
 

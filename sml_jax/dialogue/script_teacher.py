@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from sml_jax.common.errors import at_least
+from sml_jax.common.own_code import WrongResult, raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
@@ -19,13 +20,16 @@ ReplyFunction = Callable[[Task, Problem, Sequence[Turn], Verdict], str]
 class Script:
     """Base class of teachers that are Python functions. A subclass defines `name` and `reply`.
 
+    What `reply` raises drops the dialogue that it was called for, and no other: a ValueError for words that it can make
+    nothing of, or the TimeoutError of an endpoint. A mistake in `reply` itself (TypeError, KeyError, NameError, ...)
+    ends the run; see `sml_jax.common.own_code`.
+
     Attributes:
       name: the arm's name.
       threads: how many replies are made at once, each in a thread, so that a slow one does not hold up other dialogues.
         0 for functions that only compute: `reply` is then called in the rollout's own thread, which makes runs
-          repeatable
-        to the last bit. (With threads, which dialogues share a call of the student's model depends on when replies
-        come, and log-probabilities may differ in their last digits; the dialogues do not.)
+        repeatable to the last bit. (With threads, which dialogues share a call of the student's model depends on when
+        replies come, and log-probabilities may differ in their last digits; the dialogues do not.)
       guarded: whether the leak guard reads the replies.
     """
 
@@ -63,7 +67,7 @@ class Function(Script):
     Attributes:
       function: called as `function(task, problem, conversation, verdict)` for each reply, from several threads; returns
         what the teacher says. For its arguments see `Script.reply`. An exception drops the dialogue that it was called
-        for.
+        for, or ends the run if it is a mistake in the function; see `Script`.
       name, threads, guarded: see `Script`.
     """
 
@@ -153,12 +157,13 @@ class ThreadedTeacher(Teacher):
 
 
 def _reply(script: Script, task: Task, request: Request) -> Reply | NoReply:
-    """Calls the script. What it raises becomes its dialogue's `NoReply`."""
+    """Calls the script. What it raises becomes its dialogue's `NoReply`, unless it is a mistake in the script."""
     try:
         # This is the user's code, so anything may be raised or returned.
         reply_text = script.reply(task, request.problem, request.turns, request.verdict)
         if not isinstance(reply_text, str):
-            raise TypeError(f"a reply of type {type(reply_text).__name__}; return a str")
+            raise WrongResult(f"teacher {script.name} replied with a {type(reply_text).__name__}: return a str")
     except Exception as error:
+        raise_own_mistake(error, "asking the teacher for a reply")
         return NoReply(f"the scripted reply: {in_one_line(error)}")
     return Reply(reply_text)

@@ -56,6 +56,7 @@ class StudentSide:
         teacher: TeacherSide,
         writer: QuestionWriter | None,
     ):
+        engine.limit_vocabulary(framing.tokenizer.vocab_size)
         self._contexts = ContextBatch(engine, params, key)
         self._task, self._framing, self._rules, self._teacher, self._writer = task, framing, rules, teacher, writer
 
@@ -142,7 +143,7 @@ class StudentSide:
 
     def _judged(self, turns: Sequence[_StudentTurn]) -> list[Judged]:
         """A verdict on each turn, or why there is none."""
-        items = [(turn.live.problem, turn.live.turns[-1].text) for turn in turns]
+        items = [(turn.live.problem, tuple(turn.live.turns)) for turn in turns]
         retries = self._rules.verifier_retries
         # With a question writer the teacher may never read the turn, so reading ahead would be in vain.
         if not self._rules.overlap_verification or self._writer is not None:
@@ -191,7 +192,10 @@ class StudentSide:
                 question_tokens = self._framing.spoken(utterance.tokens)
                 questions.append((turn, utterance.ended, question_tokens, self._framing.utterance(question_tokens)))
         # A question is judged like any turn, for the verdicts must be those of what stands in the conversation.
-        items = [(turn.live.problem, question_text) for turn, _, _, question_text in questions]
+        items = [
+            (turn.live.problem, (*turn.live.turns[:-1], Turn("student", question_text)))
+            for turn, _, _, question_text in questions
+        ]
         verdicts = judge(self._task, items, self._rules.verifier_retries)
         for (turn, ended, question_tokens, question_text), verdict in zip(questions, verdicts, strict=True):
             live = turn.live

@@ -40,6 +40,8 @@ class Request:
         learns about that turn, such as the verifier's words. Both are of the problem that it knows, see
         `Teacher.knows`.
       context: everything the teacher has read so far, private knowledge included, as tokens of the run's framing.
+      student_context: everything the student has read and said so far, as tokens of the run's framing; the last is the
+        end of its turn.
       revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
       draw: how many replies to this turn were refused already, by the leak guard or because they held no feedback.
     """
@@ -53,6 +55,7 @@ class Request:
     dynamic_knowledge: str = ""
     # For teachers that are language models.
     context: tuple[int, ...] = ()
+    student_context: tuple[int, ...] = ()
     revealed: tuple[int, ...] = ()
     draw: int = 0
 
@@ -175,6 +178,8 @@ class Teacher:
       knows: whose private knowledge it reads: "own", of the problem at hand; "other", of another problem (its replies
         are then about the wrong problem); "none", of no problem.
       max_length: tokens that each of its contexts can hold; None if it has no contexts.
+      ends_when_correct: whether a dialogue ends with the first correct turn. If not, it goes on to the turn limit, and
+        the first correct turn is still the one that solved it.
       in_step: whether each process of a multi-process run makes the same replies by itself, in the same order. If not,
         process 0 alone calls `start` and `collect`, and sends the replies to the others; all call `turns` and `reads`.
       forwarded: tokens that went through its model so far, padding aside. copied: tokens whose keys and values were
@@ -186,6 +191,7 @@ class Teacher:
     redraws: bool = False
     knows: Knowledge = "own"
     max_length: int | None = None
+    ends_when_correct: bool = True
     in_step: bool = False
 
     # Replies: what every teacher has to write.

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sml_jax.common.own_code import own_code
 from sml_jax.dialogue.drops import VERIFIER, drop_on_error, not_dropped
-from sml_jax.dialogue.framing import Framing
+from sml_jax.dialogue.framing import Framing, around_reply
 from sml_jax.dialogue.judging import Judged, Unjudged, judge
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import DialogueRules
@@ -60,7 +61,7 @@ class TeacherSide:
         verdicts: dict[int, Judged] = {live.id: live.verdicts[-1] for live in lives}
         # A teacher that knows another problem reads the verdict on the student's turn as an answer to that one.
         misled_dialogues = [live for live in lives if known_problems[live.id] is live.other_problem is not live.problem]
-        items = [(live.other_problem, live.turns[-1].text) for live in misled_dialogues]
+        items = [(live.other_problem, tuple(live.turns)) for live in misled_dialogues]
         judged = judge(self._task, items, self._rules.verifier_retries)
         verdicts |= {live.id: verdict for live, verdict in zip(misled_dialogues, judged, strict=True)}
         private = {}
@@ -106,6 +107,7 @@ class TeacherSide:
             # Private knowledge enters the teacher's context here, and nowhere else after the opening.
             private_text, private_tokens = private[live.id]
             live.teacher_context += private_tokens
+            live.dynamic_knowledge.append(private_text)
             request = Request(
                 dialogue=live.id,
                 row=live.row,
@@ -115,6 +117,7 @@ class TeacherSide:
                 static_knowledge=live.static_knowledge,
                 dynamic_knowledge=private_text,
                 context=tuple(live.teacher_context),
+                student_context=tuple(live.student_context.tokens),
                 revealed=tuple(live.revealed),
             )
             self._waiting[live.id] = live, request
@@ -161,6 +164,7 @@ class TeacherSide:
             if live.dropped:
                 continue
             # 3. A refused reply is asked for again, if that can help, and otherwise replaced.
+            replaced = False
             if not sayable:
                 if self._teacher.redraws and request.draw < self._rules.guard.regenerations:
                     request = dataclasses.replace(request, draw=request.draw + 1)
@@ -169,11 +173,12 @@ class TeacherSide:
                     continue
                 with drop_on_error(live, "replacing the teacher's reply"):
                     live.redactions += 1
+                    replaced = True
                     reply = self._teacher.replacement(live.problem, live.revealed, self._rules.guard.redaction)
             # 4. The reply joins the conversation.
             if not live.dropped:
                 with drop_on_error(live, "writing the teacher's reply"):
-                    self._write(live, reply)
+                    self._write(live, reply, replaced)
                     answered.append(live)
         self._ask(repeated_requests)
         return answered
@@ -181,16 +186,20 @@ class TeacherSide:
     def _ask(self, requests: Sequence[Request]) -> None:
         """Hands requests to the teacher, in the processes that ask it."""
         if self._asks and requests:
-            self._teacher.start(requests)
+            with own_code("asking the teacher"):
+                self._teacher.start(requests)
 
     def _collected(self) -> Mapping[int, Reply | NoReply]:
         """The replies that are ready, the same ones in every process."""
         if not self._waiting:
             return {}
+        ready: Mapping[int, Reply | NoReply] = {}
+        if self._asks:
+            with own_code("collecting the teacher's replies"):
+                ready = self._teacher.collect()
         if self._teacher.in_step:
-            return self._teacher.collect()
+            return ready
         # Which replies are ready depends on time, so process 0 decides for all.
-        ready = self._teacher.collect() if self._asks else {}
         return {dialogue_id: _from_json(values) for dialogue_id, values in broadcast(_to_json(ready))}
 
     def _passes(self, live: LiveDialogue, reply: Reply, draw: int) -> bool:
@@ -215,8 +224,12 @@ class TeacherSide:
             return not self._rules.guard.refuse_one_step
         return True
 
-    def _write(self, live: LiveDialogue, reply: Reply) -> None:
-        """Appends a reply to the conversation and to both sides' contexts."""
+    def _write(self, live: LiveDialogue, reply: Reply, replaced: bool) -> None:
+        """Appends a reply to the conversation and to both sides' contexts.
+
+        Args:
+          replaced: whether `reply` stands in place of one that was refused; then it is not marked as the teacher's.
+        """
         text, tokens, truncated = reply.text or "", reply.tokens, reply.truncated
         if tokens is None:
             # A given text is cut where a sampled turn would have been cut.
@@ -235,7 +248,13 @@ class TeacherSide:
             opening, own_tokens = opening[: len(opening) - rewritten[0]], tuple(rewritten[1])
         live.teacher_context += [*opening, *own_tokens, *self._framing.teacher_ends()]
         live.take_back_thinking(self._framing)
-        live.student_context.add_given(self._framing.student_hears(tokens))
+        before, after = around_reply(self._framing)
+        # The token that ends the reply belongs to it, unless a cut reply was ended for the teacher.
+        ends = not truncated and after[:1] != [] and after[0] in self._framing.stop_ids
+        if replaced:
+            live.student_context.add_given([*before, *tokens, *after])
+        else:
+            live.student_context.add_reply(before, [*tokens, *after[:ends]], after[ends:])
 
 
 _TOKENS = ("tokens", "context_tokens")  # tuples, which JSON makes lists

@@ -11,21 +11,28 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sml_jax.common.errors import UserError, at_least
+from sml_jax.dialogue.challenge import Doubt, Misleading
+from sml_jax.dialogue.game_teacher import Play
 from sml_jax.dialogue.language_teacher import LanguageTeacher
 from sml_jax.dialogue.remote_teacher import Remote
 from sml_jax.dialogue.script_teacher import Function, Script
+from sml_jax.dialogue.self_critique import SelfCritique
 from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 __all__ = [
+    "Doubt",
     "Feedback",
     "Function",
     "LanguageTeacher",
+    "Misleading",
+    "Play",
     "Remote",
     "Retry",
     "Script",
     "Scripted",
     "Self",
+    "SelfCritique",
     "Shuffled",
     "Uninformed",
     "check_arms",

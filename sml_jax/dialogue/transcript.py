@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.struct
@@ -34,6 +34,8 @@ class Transcript:
         top-k, top-p); 0 elsewhere.
       turn: int32 [B, T], the number of the student's turn, from 1, that a `student` token belongs to; 0 elsewhere.
         Credit by turn weighs tokens by it.
+      teacher: bool [B, T], the teacher's replies as the student reads them, each with the end of its turn; neither the
+        problem's statement, nor a reply that took the place of a refused one. Critique prediction trains on them.
       reward: float32 [B], 1 for a dialogue that ended with a correct answer, else 0.
       solved_turn: int32 [B], the student's first correct turn, from 1; 0 for none.
       turns: int32 [B], turns that the student took.
@@ -41,6 +43,9 @@ class Transcript:
       dropped: bool [B], dialogues to ignore (failed verifier, bad problem): no token is marked as the student's, the
         reward is meaningless, and all means leave them out.
       max_student_tokens: the most tokens that the student may utter in a dialogue under the rollout's rules. Static.
+      answer_logprob: float32 [B, T], at the student's tokens the log-likelihood of the gold answer as it was before
+        their turn, 0 elsewhere. It is measured after the rollout and only for methods with `needs_answer_logprob`;
+        otherwise None.
     """
 
     # The conversation.
@@ -52,6 +57,7 @@ class Transcript:
     logprob: AnyArray
     sampling_logprob: AnyArray
     turn: AnyArray
+    teacher: AnyArray
     # The result of each dialogue.
     reward: AnyArray
     solved_turn: AnyArray
@@ -59,6 +65,7 @@ class Transcript:
     group: AnyArray
     dropped: AnyArray
     max_student_tokens: int = flax.struct.field(pytree_node=False)
+    answer_logprob: AnyArray | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Dialogue:
       verdicts: the verifier's, on each student turn in order.
       solved_turn: the first correct student turn, from 1; 0 for none.
       tokens: the student's context, from the first token to the last.
+      turn_starts: for each student turn, how the student's context stood when the turn began: the number of leading
+        tokens of `tokens`, and tokens after these that were rewritten later. See `context_before`.
       leaks: number of teacher turns whose first sample gave the answer away.
       one_steps: number of other teacher turns whose first sample left the student one operation from the answer.
       redactions: number of teacher turns that were replaced, because every sample was refused.
@@ -82,6 +91,9 @@ class Dialogue:
       overlong: whether it ended because a context had no room for the next exchange.
       dropped: why it is left out of all numbers, beginning with "verifier", "problem", "overlong" or "teacher"; "" if
         it is not. The last student turn of a dropped dialogue may have no verdict.
+      domain: the problem's label for reports, "" for none.
+      static_knowledge: what the teacher alone knew from the start, "" for nothing.
+      dynamic_knowledge: for each reply that the teacher was asked for, what it alone was told before, "" for nothing.
     """
 
     # What was said, and what came of it.
@@ -91,6 +103,7 @@ class Dialogue:
     verdicts: tuple[Verdict, ...]
     solved_turn: int
     tokens: tuple[int, ...]
+    turn_starts: tuple[tuple[int, tuple[int, ...]], ...] = ()
     # What the rollout did about it, and what went wrong.
     leaks: int = 0
     one_steps: int = 0
@@ -101,18 +114,29 @@ class Dialogue:
     revealed: tuple[int, ...] = ()
     overlong: bool = False
     dropped: str = ""
+    # For people who read the dialogue. What the teacher knew is not part of it: dialogues of the same words are equal.
+    domain: str = ""
+    static_knowledge: str = field(default="", compare=False)
+    dynamic_knowledge: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def teacher_turns(self) -> int:
         """The number of the teacher's replies, without its statement of the problem."""
         return max(sum(turn.role == "teacher" for turn in self.turns) - 1, 0)
 
+    def context_before(self, turn: int) -> tuple[int, ...]:
+        """The student's context, as tokens, when it began its turn of this number, from 1."""
+        length, rewritten = self.turn_starts[turn - 1]
+        return (*self.tokens[:length], *rewritten)
+
 
 class StudentContext:
     """A dialogue's student context while it grows, with what the Transcript says about each token.
 
     Attributes:
-      tokens, student, injected, logprob, sampling_logprob, turn: lists with an entry for each token; see `Transcript`.
+      tokens, student, injected, logprob, sampling_logprob, turn, teacher: lists with an entry for each token; see
+        `Transcript`.
+      turn_starts: a list with an entry for each student turn; see `Dialogue`.
     """
 
     def __init__(self) -> None:
@@ -123,6 +147,8 @@ class StudentContext:
         self.logprob: list[float] = []
         self.sampling_logprob: list[float] = []
         self.turn: list[int] = []
+        self.teacher: list[bool] = []
+        self.turn_starts: list[tuple[int, tuple[int, ...]]] = []
 
     def add_given(self, tokens: Sequence[int]) -> None:
         """Appends tokens that the student did not utter, and that are not trained on.
@@ -130,6 +156,19 @@ class StudentContext:
         They are the opening, the teacher's replies, and ends of turns that the rollout wrote.
         """
         self._add(tokens, False, False, [0.0] * len(tokens), [0.0] * len(tokens), 0)
+
+    def add_reply(self, before: Sequence[int], reply: Sequence[int], after: Sequence[int]) -> None:
+        """Appends a reply of the teacher's, which critique prediction trains on, between tokens of the framing.
+
+        Args:
+          before: the tokens that open the reply.
+          reply: the reply, with the token that ends it if the teacher ended it there.
+          after: the other tokens up to the student's next turn.
+        """
+        self.add_given(before)
+        self.add_given(reply)
+        self.teacher[len(self.teacher) - len(reply) :] = [True] * len(reply)
+        self.add_given(after)
 
     def add_sampled(
         self, tokens: Sequence[int], logprob: Sequence[float], sampling_logprob: Sequence[float], turn: int
@@ -142,6 +181,7 @@ class StudentContext:
           sampling_logprob: for each token, its log-probability under the distribution that it was drawn from.
           turn: the number of the student's turn, from 1.
         """
+        self.turn_starts.append((len(self.tokens), ()))
         self._add(tokens, True, False, logprob, sampling_logprob, turn)
 
     def add_injected(self, tokens: Sequence[int], turn: int) -> None:
@@ -151,8 +191,8 @@ class StudentContext:
           tokens: the question, with its end.
           turn: the number of the student's turn, from 1.
         """
-        # Nobody sampled the question in this context, so it has no log-probabilities.
-        self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
+        self.turn_starts.append((len(self.tokens), ()))
+        self._add_question(tokens, turn)
 
     def rewrite_turn(self, turn: int, opening_tokens: int, tokens: Sequence[int]) -> int:
         """Replaces the last turn of the student's, and the end of what opened it.
@@ -170,10 +210,13 @@ class StudentContext:
         """
         turn_start = self.turn.index(turn)
         was_injected, start = self.injected[turn_start], turn_start - opening_tokens
-        for values in (self.tokens, self.student, self.injected, self.logprob, self.sampling_logprob, self.turn):
+        self.turn_starts[turn - 1] = start, tuple(self.tokens[start:turn_start])
+        for values in (self.tokens, self.student, self.injected, self.turn, self.teacher):
             del values[start:]
+        for numbers in (self.logprob, self.sampling_logprob):
+            del numbers[start:]
         if was_injected:
-            self.add_injected(tokens, turn)
+            self._add_question(tokens, turn)
         else:
             self.add_given(tokens)
         return start
@@ -183,6 +226,11 @@ class StudentContext:
         context = StudentContext()
         context.add_given(self.tokens)
         return context
+
+    def _add_question(self, tokens: Sequence[int], turn: int) -> None:
+        """Appends the tokens of a question that was put in place of a student turn."""
+        # Nobody sampled the question in this context, so it has no log-probabilities.
+        self._add(tokens, True, True, [0.0] * len(tokens), [0.0] * len(tokens), turn)
 
     def _add(
         self,
@@ -201,6 +249,7 @@ class StudentContext:
         self.logprob += logprob
         self.sampling_logprob += sampling_logprob
         self.turn += [turn] * n
+        self.teacher += [False] * n
 
 
 def transcript(
@@ -243,6 +292,7 @@ def transcript(
         logprob=stack("logprob", np.float32),
         sampling_logprob=stack("sampling_logprob", np.float32),
         turn=stack("turn", np.int32),
+        teacher=stack("teacher", bool),
         reward=(solved_turns > 0).astype(np.float32),
         solved_turn=solved_turns,
         turns=np.asarray(turns, np.int32),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import traceback
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _FOLDER = "sml_jax/exchange"
 _rounds = itertools.count()
+_TRACEBACK_CHARACTERS = 4000  # of an error in another process, from its end
 
 
 def is_primary() -> bool:
@@ -142,7 +144,8 @@ def map_across_processes(
       A result for each item, in order, the same in every process.
 
     Raises:
-      RuntimeError, or UserError if it was one: in every process, if `work` raised in one; it names that process.
+      RuntimeError, or UserError if it was one: in every process, if `work` raised in one; it names that process, and
+        a RuntimeError has the traceback there as a note.
     """
     count, me = process_count(), process_id()
     if count == 1:
@@ -153,13 +156,17 @@ def map_across_processes(
     except Exception as error:
         # All processes must learn of it: one that stopped alone would leave the others waiting for ever.
         my_results = {"error": str(error), "kind": None if isinstance(error, UserError) else type(error).__name__}
+        # The traceback shows where a function of the user's own went wrong.
+        my_results["traceback"] = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
     results_by_process = all_gather(my_results)
     # The same error in every process, of the first process that has one.
     for number, process_results in enumerate(results_by_process):
         if "error" in process_results and process_results["kind"] is None:
             raise UserError(f"process {number} of {count}: {process_results['error']}")
         if "error" in process_results:
-            raise RuntimeError(
+            failure = RuntimeError(
                 f"process {number} of {count} failed: {process_results['kind']}: {process_results['error']}"
             )
+            failure.add_note(f"In process {number}:\n{process_results['traceback']}")
+            raise failure
     return [from_json(results_by_process[i % count]["results"][i // count]) for i in range(len(items))]

@@ -6,7 +6,7 @@ some more tokens of all active turns, and a call returns once enough rows have f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -292,6 +292,37 @@ class ContextBatch:
             self.dispatch()
             utterances |= self.collect()
         return [utterances[row] for row in rows]
+
+    # Scoring
+
+    def score(self, continuations: Mapping[int, Sequence[int]]) -> dict[int, list[float]]:
+        """The log-probabilities of tokens that could follow the contexts of rows. The contexts stay as they are.
+
+        Args:
+          continuations: by row, at least one token. No context of these rows may be empty.
+
+        Returns:
+          By row, the log-probability of each token of the continuation given the context and the tokens before it, at
+          temperature 1 with every token allowed.
+        """
+        engine, rows = self._engine, list(continuations)
+        if not rows:
+            return {}
+        self.prefill(rows)
+        # Widths are powers of two, so that a few compilations serve continuations of all lengths.
+        width = 1 << max(len(continuation) for continuation in continuations.values()).bit_length()
+        batch_rows, shard_rows = self._assign_places(rows)
+        tokens, counts = np.zeros((len(batch_rows), width), np.int32), np.zeros(len(batch_rows), np.int32)
+        for place, row in enumerate(batch_rows):
+            if int(row) in continuations:
+                # The context's last token is not cached: it goes first, since it predicts the continuation.
+                window = [self._contexts[row][-1], *continuations[int(row)]]
+                tokens[place, : len(window)], counts[place] = window, len(window)
+        start = np.where(counts > 0, self._cached[batch_rows], 0).astype(np.int32)
+        scores = jax.device_get(engine.score(self._weights, self._cache, tokens, start, counts, shard_rows))
+        self.forwarded_tokens += int(counts.sum())
+        place_of = {int(row): place for place, row in enumerate(batch_rows) if row >= 0}
+        return {row: scores[place_of[row], 1 : counts[place_of[row]]].tolist() for row in rows}
 
     # Prefilling
 

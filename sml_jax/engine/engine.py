@@ -126,11 +126,10 @@ class Engine:
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
 
         # Which tokens may be sampled. They stay on the host for now, see the argument `mesh`.
-        allowed = np.ones(model.config.vocab_size, bool)
-        allowed[list(suppressed_ids)] = False
-        if not allowed[list(stop_ids)].all() or not stop_ids:
+        self._allowed_on_host = np.ones(model.config.vocab_size, bool)
+        self._allowed_on_host[list(suppressed_ids)] = False
+        if not self._allowed_on_host[list(stop_ids)].all() or not stop_ids:
             raise UserError("engine: an end of turn must be a token that can be sampled")
-        self._allowed_on_host = None if allowed.all() else allowed
         self._stop_ids = tuple(stop_ids)
         self._jit_kernels()
 
@@ -164,6 +163,8 @@ class Engine:
         self._extend = jax.jit(extend, out_shardings=cache_shardings)
         write = partial(caches.write, self.shards, self.layout)
         self._write = jax.jit(write, donate_argnums=0, out_shardings=cache_shardings)
+        score = _per_loop(partial(kernels.score, self.model, self.layout), self.mesh, split=5)
+        self._score = jax.jit(score, out_shardings=host_readable(self.mesh))
         decode = partial(kernels.decode, self.model, self.layout, self.decode_steps, self.sampling, self._stop_ids)
         decode_out = (cache_shardings, host_readable(self.mesh))
         self._decode = jax.jit(_per_loop(decode, self.mesh, split=7, whole=1), out_shardings=decode_out)
@@ -171,7 +172,29 @@ class Engine:
     @cached_property
     def _allowed(self) -> jax.Array | None:
         """Which tokens may be sampled, bool [vocab]; None for all. Placed when it is first needed, see `mesh`."""
-        return None if self._allowed_on_host is None else put_global(self._allowed_on_host, replicated(self.mesh))
+        return None if self._allowed_on_host.all() else put_global(self._allowed_on_host, replicated(self.mesh))
+
+    def limit_vocabulary(self, size: int) -> None:
+        """From now on no token from id `size` on is sampled. All that speak with an engine call it first.
+
+        Families round their embedding up for the hardware: its last rows belong to no token of the tokenizer, and a
+        sampled one of them could not be written as text.
+
+        Args:
+          size: number of the tokenizer's tokens.
+
+        Raises:
+          UserError: the tokenizer has more tokens than the model.
+        """
+        if size > self._allowed_on_host.size:
+            raise UserError(
+                f"engine: the tokenizer has {size} tokens, but the model a vocabulary of {self._allowed_on_host.size}: "
+                "give the tokenizer that the model was trained with"
+            )
+        # Nearly every call changes nothing, and then the array on the devices stays.
+        if self._allowed_on_host[size:].any():
+            self._allowed_on_host[size:] = False
+            self.__dict__.pop("_allowed", None)
 
     def prepare_params(self, params: Any) -> LayerParams:
         """Parameters in the form that the kernels take, on this engine's mesh.
@@ -234,6 +257,26 @@ class Engine:
         numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
         new = self._extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
         return self._write(cache, new, numbers, starts, counts)
+
+    def score(
+        self,
+        params: Any,
+        cache: Cache,
+        tokens: np.ndarray,
+        start: np.ndarray,
+        count: np.ndarray,
+        rows: np.ndarray | None = None,
+    ) -> jax.Array:
+        """Log-probabilities of given tokens, float32 [batch, time]; see `kernels.score`. The cache is only read.
+
+        Args:
+          tokens: int32 [batch, time], right padded; each width is compiled for. The first token of a row is the last
+            one of its context.
+          params, cache, start, count, rows: see `extend`.
+        """
+        row_arrays = [self._place_rows(array) for array in (tokens, start, count)]
+        scores: jax.Array = self._score(self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays)
+        return scores
 
     def write(
         self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
@@ -336,7 +379,10 @@ class Engine:
                 cache = self.copy_prefix(cache, no_rows, no_rows, 1)
 
     def executable_count(self) -> int:
-        """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`."""
+        """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`.
+
+        Those of `score`, which evaluation alone calls, are not counted.
+        """
         kernels_of_calls = (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)
         return sum(map(executable_count, kernels_of_calls))
 
@@ -391,7 +437,7 @@ class Engine:
         rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
         stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
         allowed = None
-        if self._allowed_on_host is not None:
+        if not self._allowed_on_host.all():
             allowed = jax.ShapeDtypeStruct(self._allowed_on_host.shape, bool, sharding=replicated(mesh))
         shape_key = (self.max_concurrent, batch, self.max_length)
 

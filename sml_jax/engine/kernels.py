@@ -1,4 +1,5 @@
-"""The kernels of every dialogue: `extend` runs given tokens through the model, and `decode` samples turns.
+"""The kernels of every dialogue: `extend` runs given tokens through the model, `decode` samples turns, and `score`
+tells the log-probabilities of given continuations.
 
 A row is a context that only grows. Its cache holds the keys and values of its first `start` tokens, and a kernel is
 given the tokens after these. The last token of a row always stays out of the cache until something follows it: its
@@ -84,6 +85,41 @@ def extend(
     cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
     _, new = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
     return new
+
+
+def score(
+    model: Decoder,
+    layout: CacheLayout,
+    weights: LayerParams,
+    cache: Cache,
+    rows: Int[Array, "shards few"] | None,
+    tokens: Int[Array, "batch time"],
+    start: Int[Array, " batch"],
+    count: Int[Array, " batch"],
+) -> Float[Array, "batch time"]:
+    """Log-probabilities of given tokens as continuations of what their rows' caches hold. Nothing is written.
+
+    Args:
+      model, layout, weights, cache, rows, tokens, start, count: see `extend`. The first token of a row is the last one
+        of its context, which is not cached yet; the others are the continuation that is scored.
+
+    Returns:
+      float32 [batch, time]: of each token given all before it, at temperature 1 with every token allowed. Position 0
+      has 0, and values past a row's count are meaningless.
+    """
+    offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    positions, valid = start[:, None] + offsets, offsets < count[:, None]
+    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
+    hidden, _ = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
+
+    # One position at a time: the logits of all positions together may not fit in memory.
+    def score_next(states_and_next: tuple[jax.Array, jax.Array]) -> jax.Array:
+        states, next_tokens = states_and_next
+        logits: Any = model.apply(weights.outside, states, method="logits")
+        return logprob_of(logits, next_tokens)
+
+    by_position = jax.lax.map(score_next, (hidden[:, :-1].swapaxes(0, 1), tokens[:, 1:].T))
+    return jnp.pad(by_position.T, ((0, 0), (1, 0)))
 
 
 def decode(

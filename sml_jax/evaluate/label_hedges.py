@@ -17,11 +17,12 @@ _ALTERNATIVES = re.compile(
       | {_OFFERED}\s*,?\s+or\s+{_OFFERED}[^.?!\n]{{0,20}}\bdepending\s+on\b
       | \b(?:(?:two|three|several|multiple)\s+possible\s+(?:answers|results|values|solutions))\b
       | \bdepending\s+on\b[^.?!\n]{{1,60}}{_OFFERED},?\s+or\s+{_OFFERED}
-      | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\bif\b
+      | {_OFFERED}(?:\s+[a-z]+)?\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\bif\b
       | {_OFFERED}\s+(?:\w+\s+)?if\b[^.?!\n]{{1,60}}?(?:\band|\bor|\bbut|[,;])\s+(?:\w+\s+)?{_OFFERED}\s+(?:\w+\s+)?if\b
       | \bwithout\s+(?:knowing|the|more)\b[^.?!\n]{{1,60}}:[^?!\n]{{0,40}}?
         {_OFFERED}\b[^?!\n]{{1,60}}?[,;][^?!\n]{{0,20}}?{_OFFERED}
       | \b(?:can't|cannot|can\s+not)\s+decide\b[^.?!\n]{{0,30}}{_OFFERED}\s+(?:and|or)\s+{_OFFERED}
+      | \bi(?:'d|\s+would)?\s+(?:guess|say|think)\b[^.?!\n]{{0,30}}?{_OFFERED}\s+or\s+{_OFFERED}
       | ^\W*my\s+answer\s+is\s+{_OFFERED}\s+or\s+{_OFFERED}
     """,
     re.IGNORECASE | re.VERBOSE,

@@ -20,6 +20,7 @@ _ASKS = re.compile(
 )
 # A question after a remark: "I have the price, but what is the rate".
 _ASKS_LATE = re.compile(rf"[:,]\s*(?:does|do|is|are|should|can|{_WH})\b", re.IGNORECASE)
+_OPENS_WITH_WH = re.compile(rf"^\W*{_WH}\b", re.IGNORECASE)
 # A further question in the same sentence.
 _AND_ASKS = re.compile(rf"(?:[,;]|\band)\s+(?:and\s+)?(?:{_WH}|should\s+i|is\s+there|does|do|did)\s+\w", re.IGNORECASE)
 # "If you buy two, what does each cost" is one question, commas or not.
@@ -42,7 +43,9 @@ _REQUEST = re.compile(
 )
 # Politeness, not a question about the problem.
 _OFFER = re.compile(
-    r"(?:(?<!what )would you like|do you want|want me to|shall i|should i (?:go on|continue|proceed)|anything else"
+    r"(?:(?<!what )would you like|do you want (?:to|some|more|another|an?)\b|"
+    r"want me to (?:go on|continue|proceed|explain|show|try|redo|check|help|write|elaborate|do)\b|shall i"
+    r"|should i (?:go on|continue|proceed)|anything else"
     r"|(?:does|do) (?:that|this|it|these)(?: all)? (?:make sense|help|look|work|sound)"
     r"|is (?:that|this) (?:clear|ok|okay|right|correct)"
     r"|would you prefer|can i help|may i help|how can i (?:help|assist)|(?:,|^)\W*(?:right|ok|okay|no|correct)\?"
@@ -85,7 +88,7 @@ def count_questions(text: str) -> int:
 
 def _joined(sentence: str) -> int:
     """Questions in one sentence: "how long is it, and what does it cost?" asks two."""
-    opening = _ASKS.match(sentence) or _ASKS_LATE.search(sentence)
+    opening = _ASKS.match(sentence) or _ASKS_LATE.search(sentence) or _OPENS_WITH_WH.match(sentence)
     if opening is None or _CONDITION_FIRST.match(sentence):
         return 1
     return 1 + len(_AND_ASKS.findall(sentence, opening.end()))

@@ -55,7 +55,8 @@ _DECLINES = re.compile(
       | \bnot\s+sure\s+how\s+to\b | \bno\s+way\s+to\s+(?:tell|know|determine|find|compute|calculate)\b
       | \bi(?:'ll|\s+will|\s+have\s+to|\s+must)?\s+pass\b(?!\s+(?:the|it|a)\b)
       | \bi\s+(?:give\s+up|quit|must\s+decline|decline|refuse|would\s+rather\s+not|'d\s+rather\s+not)\b
-      | \bno\s+(?:idea|clue)\b
+      | \bno\s+(?:idea|clue)\b | \bidk\b
+      | \b(?:doesn't|does\s+not|don't|do\s+not)\s+(?:give|have|provide|contain|include)\s+(?:me\s+|us\s+)?enough\b
       | \b(?:not\s+enough|insufficient)\s+(?:information|data|details|context)\b
       | \b(?:impossible|not\s+possible)\s+to\s+(?:determine|answer|solve|compute|calculate|know|say|tell|find)\b
       | \b(?:question|problem|task|exercise|this|it|that)\s+(?:cannot|can\s?not|can't)\s+be\s+

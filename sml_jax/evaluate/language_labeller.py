@@ -44,6 +44,7 @@ class LanguageLabeller:
         labels: dict[tuple[str, bool], Label] = {}
         # Students repeat themselves, and an equal turn has an equal label.
         distinct_turns = list(dict.fromkeys(turns))
+        self.engine.limit_vocabulary(self.messages.tokenizer.vocab_size)
         contexts = ContextBatch(self.engine, self.params, jax.random.key(0))
         for first in range(0, len(distinct_turns), self.engine.max_concurrent):
             batch = distinct_turns[first : first + self.engine.max_concurrent]

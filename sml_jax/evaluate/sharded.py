@@ -168,7 +168,7 @@ def evaluate_sharded(
     params: dict,
     teacher: TeacherSpec,
     rules: DialogueRules,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
     labeller: Labeller | None = None,
 ) -> tuple[dict[str, Any], tuple[Dialogue, ...], list[list[int]]]:
     """Plays `simulations` dialogues about each of the suite's instructions in one setting.
@@ -179,7 +179,7 @@ def evaluate_sharded(
       framing: writes contexts as tokens.
       engine: the student's compiled kernels. params: parameters of the policy, which plays the student.
       teacher: what `suite.teacher` returns. rules: what `suite.rules` returns.
-      progress: called with (number of dialogues that have ended, number of all) as dialogues end.
+      progress: called in each round with (number of dialogues that are done, number of all), see `play`.
       labeller: labels the student's turns; None for the rules of `label_turn`.
 
     Returns:

@@ -118,8 +118,20 @@ def mean_ci95_over_seeds(values: ArrayLike) -> tuple[float, float, float]:
         raise UserError(
             f"the values over seeds are {seed_values.tolist()}: leave out or repeat the runs without a number."
         )
-    mean = float(seed_values.mean())
-    half_width = float(stats.t.ppf(0.975, seed_values.size - 1) * seed_values.std(ddof=1) / np.sqrt(seed_values.size))
+    return mean_ci95(seed_values)
+
+
+def mean_ci95(values: np.ndarray) -> tuple[float, float, float]:
+    """The mean of independent values with Student's 95 % interval, `mean -+ t(0.975, n - 1) * std / sqrt(n)`.
+
+    Args:
+      values: float [n], at least two finite numbers.
+
+    Returns:
+      (mean, low, high), in the unit of `values`.
+    """
+    mean = float(values.mean())
+    half_width = float(stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
     return mean, mean - half_width, mean + half_width
 
 

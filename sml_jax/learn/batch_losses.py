@@ -151,6 +151,27 @@ def sft_loss(
     return loss, {"loss": loss, "nll": _mean(nll, has_weight), "student_tokens": jnp.sum(has_weight, dtype=jnp.float32)}
 
 
+def distill_loss(
+    divergence: Float[Array, "batch time"], weights: Float[Array, "batch time"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """`sum(weights * divergence)` over the tokens that have weight. Values elsewhere, even NaN, have no influence.
+
+    Returns:
+      The loss (f32 scalar) and metrics (f32 scalars): `loss`; `divergence`, its plain mean over the tokens that have
+      weight; and the count of these, `student_tokens`.
+
+    References:
+      Self-distillation: arXiv 2601.20802.
+    """
+    has_weight = weights > 0
+    loss = jnp.sum(_masked(weights, has_weight) * _masked(divergence, has_weight))
+    return loss, {
+        "loss": loss,
+        "divergence": _mean(divergence, has_weight),
+        "student_tokens": jnp.sum(has_weight, dtype=jnp.float32),
+    }
+
+
 def _checked(token_loss: TokenLoss, returned: object, logprob: Array) -> tuple[Array, dict[str, Array]]:
     """What a token loss returned, or a UserError that names what it should have returned."""
     loss_name = getattr(token_loss, "__name__", type(token_loss).__name__)

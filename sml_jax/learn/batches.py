@@ -15,10 +15,49 @@ import jax
 import numpy as np
 
 from sml_jax.common.errors import UserError
-from sml_jax.learn.signals import AnyArray, LikelihoodSignal, PolicySignal, Signals
+from sml_jax.learn.divergence import Divergence
+from sml_jax.learn.signals import (
+    AnyArray,
+    DistillSignal,
+    LikelihoodSignal,
+    PolicySignal,
+    Signals,
+    select_reference_rows,
+)
 from sml_jax.models.prefix_sharing import SharedPrefix
 
+NOWHERE = 2**31 - 1  # the place of no token in any micro-batch
 _MIN_SHARED = 16  # tokens; a shorter prefix is not worth compiling another executable
+
+
+@flax.struct.dataclass
+class ReferencePart:
+    """Some contexts of the reference policy, padded on the right to the same length.
+
+    Attributes:
+      tokens: int32 [rows, time]. length: int32 [rows], tokens of each row before its padding.
+      target: int32 [rows, time], for a token that is seen again its place in the micro-batch, counted row by row;
+        `NOWHERE` for all others.
+    """
+
+    tokens: AnyArray
+    length: AnyArray
+    target: AnyArray
+
+
+@flax.struct.dataclass
+class DistillPart:
+    """The distillation stream of a micro-batch.
+
+    Attributes:
+      weights: float32 [rows, time].
+      references: the contexts of the reference, in parts of as many rows; () once their states were computed.
+      divergence: see `signals.DistillSignal`. Static under `jit`.
+    """
+
+    weights: AnyArray
+    references: tuple[ReferencePart, ...]
+    divergence: Divergence = flax.struct.field(pytree_node=False)
 
 
 @flax.struct.dataclass
@@ -29,7 +68,7 @@ class MicroBatch:
 
     Attributes:
       tokens: int32 [rows, time]. length: int32 [rows], tokens of each row before its padding.
-      policy, likelihood: the learning signals, float32 [rows, time] each.
+      policy, likelihood: the learning signals, float32 [rows, time] each. distill: likewise, with other contexts.
       shared: the prefix that the rows of each block have in common; None if no prefix is shared. Static under `jit`.
     """
 
@@ -37,6 +76,7 @@ class MicroBatch:
     length: AnyArray
     policy: PolicySignal | None = None
     likelihood: LikelihoodSignal | None = None
+    distill: DistillPart | None = None
     shared: SharedPrefix | None = None
 
 
@@ -100,6 +140,9 @@ def micro_batches(
         row_indices = blocks[start : start + rows // block_rows].reshape(-1)
         time = bucket_of(int(length[row_indices].max(initial=0, where=row_indices >= 0)), buckets)
         cut_rows = partial(_cut, chosen=row_indices, time=time, rows=rows)
+        distill = None
+        if signals.distill is not None:
+            distill = _cut_distill(signals.distill, row_indices, time, rows, buckets)
         policy, likelihood = jax.tree.map(lambda array, cut_rows=cut_rows: cut_rows(array).astype(np.float32), streams)
         parts.append(
             MicroBatch(
@@ -107,6 +150,7 @@ def micro_batches(
                 length=_cut(length[:, None], row_indices, 1, rows)[:, 0].astype(np.int32),
                 policy=policy,
                 likelihood=likelihood,
+                distill=distill,
                 shared=SharedPrefix(block_rows, prefix) if block_rows > 1 and prefix < time else None,
             )
         )
@@ -153,6 +197,29 @@ def _cut(array: np.ndarray, chosen: np.ndarray, time: int, rows: int) -> np.ndar
     """Rows by index, an empty row for -1, cut and padded with zeros to [rows, time]."""
     selected = np.where(chosen[:, None] >= 0, array[chosen][:, :time], 0)
     return np.pad(selected, ((0, rows - len(chosen)), (0, time - selected.shape[1])))
+
+
+def _cut_distill(
+    distill: DistillSignal, chosen: np.ndarray, time: int, rows: int, buckets: Sequence[int]
+) -> DistillPart:
+    """The distillation stream of the dialogues `chosen` (-1 for an empty row), in rows of `time` tokens."""
+    reference = select_reference_rows(distill.reference, chosen)
+    target = np.where(reference.position >= 0, reference.dialogue[:, None] * time + reference.position, NOWHERE)
+    # Contexts of like lengths go together, as dialogues do.
+    order, parts = np.argsort(reference.length, kind="stable"), []
+    for start in range(0, len(order), rows):
+        indices = order[start : start + rows]
+        size = bucket_of(int(reference.length[indices].max()), buckets)
+        # Padding has no target either.
+        padding = ((0, rows - len(indices)), (0, max(size - target.shape[1], 0)))
+        parts.append(
+            ReferencePart(
+                _cut(reference.tokens, indices, size, rows).astype(np.int32),
+                _cut(reference.length[:, None], indices, 1, rows)[:, 0].astype(np.int32),
+                np.pad(target[indices][:, :size], padding, constant_values=NOWHERE).astype(np.int32),
+            )
+        )
+    return DistillPart(_cut(distill.weights, chosen, time, rows).astype(np.float32), tuple(parts), distill.divergence)
 
 
 def pad_rows(rows: Sequence[Sequence[int | float]], time: int, dtype: type) -> np.ndarray:

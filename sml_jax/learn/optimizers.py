@@ -1,8 +1,11 @@
-"""The optimiser that every stage uses, from optax."""
+"""The optimiser that every stage uses, from optax, and the running mean of parameters beside it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from sml_jax.common.errors import UserError
@@ -22,7 +25,8 @@ def adamw(
 
     Args:
       learning_rate: the peak of the schedule.
-      warmup_steps: steps in which the learning rate rises linearly from 0 to the peak.
+      warmup_steps: steps in which the learning rate rises linearly to the peak: the n-th of them has n / warmup_steps
+        of it, so that already the first one learns.
       decay_steps: if above 0, the learning rate falls from the peak by a cosine that ends at this step; if 0, it stays
         at the peak.
       final_fraction: the fraction of the peak at which the cosine ends.
@@ -48,17 +52,19 @@ def adamw(
             raise UserError(f"adamw: {name} is {value}; give a number from 0 to below 1, such as 0.9")
     if not clip_norm > 0:
         raise UserError(f"adamw: clip_norm is {clip_norm}; give a norm above 0; a large one never clips")
-    # The schedule: warm-up with or without a decay after it, or a constant.
+    # The schedule: warm-up with or without a decay after it, or a constant. A rise from 0 would waste the first step,
+    # whose rollout costs as much as any other, so the rise begins one step later on that line.
+    first_rate, rising_steps = learning_rate / max(warmup_steps, 1), max(warmup_steps - 1, 0)
     if decay_steps:
         schedule = optax.warmup_cosine_decay_schedule(
-            0.0 if warmup_steps else learning_rate,
+            first_rate,
             learning_rate,
-            warmup_steps,
-            max(decay_steps, warmup_steps + 1),
+            rising_steps,
+            max(decay_steps, rising_steps + 1),
             learning_rate * final_fraction,
         )
-    elif warmup_steps:
-        schedule = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    elif rising_steps:
+        schedule = optax.linear_schedule(first_rate, learning_rate, rising_steps)
     else:
         schedule = optax.constant_schedule(learning_rate)
     # The clip comes first, so that the norm is that of the gradient itself and not of Adam's step.
@@ -66,6 +72,56 @@ def adamw(
         optax.clip_by_global_norm(clip_norm),
         optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices),
     )
+
+
+class RunningMean(NamedTuple):
+    """The state of `with_ema`.
+
+    Attributes:
+      optimizer_state: of the optimiser that takes the steps.
+      mean_params: the running mean of the parameters after each step.
+    """
+
+    optimizer_state: optax.OptState
+    mean_params: optax.Params
+
+
+def with_ema(optimizer: optax.GradientTransformation, decay: float = 0.95) -> optax.GradientTransformation:
+    """The steps of `optimizer`, with a running mean of the parameters in its state: `decay * mean + (1 - decay) * new`.
+
+    The mean is the reference of self-distillation. It is saved and restored as the rest of the optimiser's state, and a
+    step that is skipped does not change it. It takes as much memory as the parameters that are trained.
+
+    Args:
+      optimizer: from optax.
+      decay: how much of the mean is kept at each step; 0.95 in SDPO.
+
+    Raises:
+      UserError: the decay is no number from 0 to 1.
+
+    References:
+      SDPO, arXiv 2601.20802: the mean as the teacher, which keeps it from following the student at once.
+    """
+    if not 0 <= decay <= 1:
+        raise UserError(f"with_ema: decay is {decay}; give a number from 0 to 1, such as 0.95")
+
+    def init(params: optax.Params) -> RunningMean:
+        return RunningMean(optimizer.init(params), jax.tree.map(jnp.copy, params))
+
+    def update(
+        gradients: optax.Updates, state: RunningMean, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, RunningMean]:
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, params)
+        new_params = optax.apply_updates(params, updates)
+        mean = jax.tree.map(lambda m, new: decay * m + (1 - decay) * new, state.mean_params, new_params)
+        return updates, RunningMean(optimizer_state, mean)
+
+    return optax.GradientTransformation(init, update)
+
+
+def running_mean(state: optax.OptState, params: optax.Params) -> optax.Params:
+    """The running mean in an optimiser's state; `params`, the parameters themselves, if it keeps none."""
+    return state.mean_params if isinstance(state, RunningMean) else params
 
 
 def _matrices(params: optax.Params) -> optax.Params:

@@ -15,12 +15,13 @@ from jax.sharding import Mesh
 from sml_jax.common.executables import Executable, executable_count
 from sml_jax.learn.batch_losses import Metrics
 from sml_jax.learn.batches import MicroBatch, split_prefix_blocks
-from sml_jax.learn.gradients import add_gradients
+from sml_jax.learn.gradients import add_gradients, reference_states
 from sml_jax.learn.losses import TokenLoss
+from sml_jax.learn.optimizers import running_mean
 from sml_jax.learn.signals import LikelihoodSignal, PolicySignal
 from sml_jax.learn.train_state import TrainState
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.lora import check_lora, split_lora, split_trainable, without_lora
+from sml_jax.models.lora import check_lora, join_lora, split_lora, split_trainable, without_lora
 from sml_jax.sharding import (
     host_readable,
     num_row_shards,
@@ -32,7 +33,11 @@ from sml_jax.sharding import (
 
 Params = Any
 # Metrics that add up over micro-batches, and those that are maxima; all others are means over trained tokens.
-_SUMS = ("loss", "policy_loss", "likelihood_loss", "student_tokens", "likelihood_tokens")
+_SUMS = (
+    "loss", "policy_loss", "likelihood_loss", "distill_loss", "student_tokens", "likelihood_tokens", "distill_tokens"
+)  # fmt: skip
+# The means that are not over the tokens of the policy stream, where there are several streams.
+_TOKENS_OF = {"nll": "likelihood_tokens", "divergence": "distill_tokens"}
 _MAXIMA = ("ratio_max", "logprob_mismatch_max")
 
 
@@ -72,6 +77,7 @@ class Learner:
         # Jitted functions, made at the first update, when shardings are known.
         self._zero_gradients: Any = None
         self._gradients: Any = None
+        self._reference_states: Any = None
         self._apply: Any = None
 
     def update(self, state: TrainState, parts: Sequence[MicroBatch]) -> tuple[TrainState, dict[str, float]]:
@@ -105,7 +111,15 @@ class Learner:
                 # Rows that share a prefix must be on one device.
                 device_rows = padded_row_count(self._mesh, len(part.tokens)) // num_row_shards(self._mesh)
                 part = shard_rows(self._mesh, split_prefix_blocks(part, device_rows))
-            (gradients, loss), metrics = self._gradients((gradients, loss), state.params, frozen, self._reference, part)
+            distill_reference = None
+            if part.distill is not None:
+                # The running mean of the parameters, if the optimiser keeps one, else the parameters themselves.
+                teacher = join_lora(frozen, running_mean(state.opt_state, state.params))
+                distill_reference = teacher, self._states_of(teacher, part)
+                part = part.replace(distill=part.distill.replace(references=()))  # type: ignore[attr-defined]
+            (gradients, loss), metrics = self._gradients(
+                (gradients, loss), state.params, frozen, self._reference, part, distill_reference
+            )
             metrics_of_parts.append(metrics)
 
         # One step on the sum.
@@ -114,6 +128,16 @@ class Learner:
             **_combine(jax.device_get(metrics_of_parts)),
             **{k: float(v) for k, v in norms.items()},
         }
+
+    def _states_of(self, teacher: Params, part: MicroBatch) -> jax.Array:
+        """The reference's hidden states for the tokens of a micro-batch, see `gradients.reference_states`."""
+        config = self._model.config
+        shape = (*part.tokens.shape, config.embed_dim)
+        sharding = None if self._mesh is None else row_sharding(self._mesh)
+        states = jnp.zeros(shape, config.compute_dtype, device=sharding)
+        for context in part.distill.references:  # type: ignore[union-attr]
+            states = self._reference_states(states, teacher, context)
+        return states
 
     def warm_up(
         self, state: TrainState, rows: int, buckets: Sequence[int], streams: Sequence[str] = ("policy",)
@@ -124,7 +148,7 @@ class Learner:
           state: a state as for `update`, which donates its buffers.
           rows: rows of a micro-batch.
           buckets: padded lengths of later micro-batches.
-          streams: the streams of later micro-batches: "policy", "likelihood", or both.
+          streams: the streams of later micro-batches, some of "policy" and "likelihood".
 
         Returns:
           A state with the same values, bit for bit, to use in place of `state`: the step that is taken is one that
@@ -141,7 +165,8 @@ class Learner:
 
     def executable_count(self) -> int:
         """How many executables have been compiled so far. It must not grow after `warm_up`."""
-        return executable_count(self._gradients) + executable_count(self._apply) if self._gradients is not None else 0
+        functions = (self._gradients, self._reference_states, self._apply)
+        return sum(map(executable_count, functions)) if self._gradients is not None else 0
 
     def programs(
         self,
@@ -225,6 +250,10 @@ class Learner:
         self._gradients = jax.jit(
             add_to_total, donate_argnums=0, out_shardings=((shardings.params, shardings.step), metrics_sharding)
         )
+        rows_sharding = None if self._mesh is None else row_sharding(self._mesh)
+        self._reference_states = jax.jit(
+            partial(reference_states, self._model), donate_argnums=0, out_shardings=rows_sharding
+        )
         self._apply = jax.jit(
             partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(shardings, metrics_sharding)
         )
@@ -260,10 +289,9 @@ def _combine(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     values_of_metric = {name: np.array([float(part[name]) for part in parts]) for name in parts[0]}
 
     def mean(name: str) -> float:
-        # With both streams present, each stream's means are over its own tokens.
-        token_counter = (
-            "likelihood_tokens" if name == "nll" and "likelihood_tokens" in values_of_metric else "student_tokens"
-        )
+        # With several streams present, each stream's means are over its own tokens.
+        token_counter = _TOKENS_OF.get(name, "student_tokens")
+        token_counter = token_counter if token_counter in values_of_metric else "student_tokens"
         token_share = values_of_metric[token_counter] / max(values_of_metric[token_counter].sum(), 1.0)
         return float((values_of_metric[name] * token_share).sum())
 

@@ -74,6 +74,20 @@ def part_feedback(guess: Sequence[int], truth: Sequence[int]) -> str:
     return ", ".join(f"part {i + 1} is {compare_part(g, t)}" for i, (g, t) in enumerate(zip(guess, truth, strict=True)))
 
 
+def false_feedback(guess: Parts, draw: int) -> str:
+    """Criticism of a right attempt that calls one of its digits too low or too high.
+
+    Args:
+      guess: the two digits of the attempt, which are right.
+      draw: any whole number from 0; it chooses the digit and, where both are possible, what it is called.
+    """
+    part, claimed = draw % 2, list(guess)
+    # The claimed digit is one that exists: nothing is below 0 or above 9.
+    rise = guess[part] == 0 or (guess[part] < 9 and draw // 2 % 2 == 0)
+    claimed[part] += 1 if rise else -1
+    return part_feedback(guess, claimed)
+
+
 def part_question(part: int) -> str:
     """The student's question for one part (1 or 2): "what is part 2?"."""
     return f"what is part {part}?"

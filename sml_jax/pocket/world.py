@@ -61,6 +61,7 @@ class PocketTask:
 
     domain = ""
     easy_part = 0  # index of the part that a small model can learn
+    answer_format = ""  # what stands before the first digit of every attempt
 
     def __init__(self, underspecified: bool = False, train_size: int = 50_000, test_size: int = 1_000):
         self.underspecified = underspecified
@@ -162,6 +163,16 @@ class PocketTask:
         )
         return f"{criticism}, {missing_fact}" if fact_is_due else criticism
 
+    def false_reply(self, problem: Problem, conversation: Sequence[Turn]) -> str:
+        """Criticism of a correct attempt that calls one of its two digits wrong; see `HasFalseReply`.
+
+        Which digit is called too low or too high follows from a checksum of the problem and the number of turns.
+        """
+        guess = self.read_attempt(conversation[-1].text)
+        if guess is None:  # an expression that is right but not written like an attempt
+            return language.RETRY
+        return language.false_feedback(guess, zlib.crc32(f"{problem.id} {len(conversation)}".encode()))
+
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether the teacher's text gives the problem's answer away (see `tasks.leaks.leaks`).
 
@@ -175,6 +186,12 @@ class PocketTask:
     def one_step(self, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
         """Whether the student is left one operation from the gold answer (see `tasks.leaks.one_step`)."""
         return one_step_in_dialogue(problem, teacher_text, conversation)
+
+    def gold_utterance(self, problem: Problem, turn: int) -> tuple[str, str]:
+        """The right attempt in two pieces, cut before its first digit; see `HasAnswerFormat`."""
+        utterance = self.write_attempt(self.truth(problem))
+        cut = len(self.answer_format)
+        return utterance[:cut], utterance[cut:]
 
     def _criticise(self, problem: Problem, utterance: str, verdict: Verdict) -> str:
         guess = self.read_attempt(utterance)
@@ -192,6 +209,7 @@ class PocketMath(PocketTask):
 
     domain = "math"
     easy_part = 1
+    answer_format = "my answer is "
 
     def _make(self, rng: random.Random) -> tuple[str, Problem]:
         a, b = rng.randint(100, 999), rng.randint(100, 999)
@@ -246,6 +264,7 @@ class PocketCode(PocketTask):
     """
 
     domain = "code"
+    answer_format = "my code is 10*"
     inputs = (0, 7, 13, 100, 86_399)
 
     def __init__(self, underspecified: bool = False, train_size: int = 50_000, test_size: int = 1_000):

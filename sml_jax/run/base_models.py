@@ -18,6 +18,9 @@ from sml_jax.models.layout import shard_params
 from sml_jax.models.lora import add_lora
 from sml_jax.text.tokenizer import Tokenizer
 
+# How many fields of a wrong shape an error lists: a model of another size differs in most of them.
+_DIFFERENCES_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -140,11 +143,14 @@ def _check_shape(on_disk: DecoderConfig, configured: DecoderConfig, path: str) -
     differing = [name for name in shape_fields if getattr(on_disk, name) != getattr(configured, name)]
     if differing:
         differences = ", ".join(
-            f"{name} {getattr(on_disk, name)!r} for {getattr(configured, name)!r}" for name in differing
+            f"{name} {getattr(on_disk, name)!r} for {getattr(configured, name)!r}"
+            for name in differing[:_DIFFERENCES_SHOWN]
         )
+        more_text = f" and {len(differing) - _DIFFERENCES_SHOWN} more" if len(differing) > _DIFFERENCES_SHOWN else ""
         raise UserError(
-            f"the model at {path} is not of the configured shape ({differences}): give the gin/models file of that "
-            "model, or bind Pretrained.config to None"
+            f"the model at {path} is not of the configured shape ({differences}{more_text}): set Pretrained.config = "
+            "None, which takes the model's own shape (--gin.Pretrained.config=None), or give the gin/models file of "
+            "that model"
         )
 
 

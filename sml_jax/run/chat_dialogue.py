@@ -199,7 +199,8 @@ class ChatDialogue:
         tokens = framing.text(text)
         if len(tokens) > rules.student_tokens:
             raise UserError(f"this turn has {len(tokens)} tokens, and a student's turn at most {rules.student_tokens}")
-        verdict = judge(self._model.task, [(live.problem, text)], rules.verifier_retries)[0]
+        conversation = (*live.turns, Turn("student", text))
+        verdict = judge(self._model.task, [(live.problem, conversation)], rules.verifier_retries)[0]
         if isinstance(verdict, Unjudged):
             raise UserError(f"the verifier failed: {verdict.error}")
         self._before = copy.deepcopy(live)

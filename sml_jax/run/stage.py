@@ -16,6 +16,9 @@ from sml_jax.run.workload import StageWork
 class Stage(Protocol):
     """One stage of a run: takes the run's state and returns a new one.
 
+    A stage whose steps do not depend on how many there are may name the setting that says how many, in a class
+    attribute `length_setting` such as "steps". A run that is over can then be given more of them.
+
     Attributes:
       name: of the stage, in logs and names of files.
       score: the metric by which its steps are scored. Every step that the stage reports must have it.

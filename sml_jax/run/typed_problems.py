@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sml_jax.tasks.leaks import leaks
 from sml_jax.tasks.math.verify import verify_math
@@ -41,6 +42,12 @@ class TypedProblems:
     """
 
     task: Task
+
+    def __getattr__(self, name: str) -> Any:
+        """What some tasks have in addition, such as the game of an environment, is the original task's."""
+        if name.startswith("_") or name == "task":  # also asked for while a copy is made, before there is a task
+            raise AttributeError(name)
+        return getattr(self.task, name)
 
     @property
     def name(self) -> str:

@@ -168,7 +168,7 @@ class Breaking(DigitTask):
 
     def _maybe(self, method, problem):
         if method == self.method and problem.id == PROBLEMS[BAD].id:
-            raise KeyError("a field")
+            raise ValueError("no number")
 
     def static_knowledge(self, problem):
         self._maybe("static_knowledge", problem)
@@ -197,7 +197,7 @@ def test_what_a_task_raises_about_one_problem_drops_its_dialogues_alone(run, cap
     assert_only_dropped(run(teacher), played, [i for i in (4, 5) if run(teacher).dialogues[i].solved_turn != 1])
     reasons = {d.dropped for d in played.dialogues if d.dropped}
     (reason,) = reasons
-    assert reason.startswith(f"problem: {doing}: KeyError: 'a field' (test_dropped.py, line ")
+    assert reason.startswith(f"problem: {doing}: ValueError: no number (test_dropped.py, line ")
     assert [record.message for record in caplog.records] == [f"problem pc: dialogue dropped: {reason}"], "once"
     assert dialogue_statistics(played.dialogues)["verifier_errors"] == 0
 
@@ -220,7 +220,7 @@ class BreakingTeacher(LanguageTeacher):
 
     def _maybe(self, method, problem, value):
         if method == self.method and problem.id == PROBLEMS[BAD].id:
-            raise IndexError("nothing there")
+            raise UnicodeError("half a character")
         return value
 
 
@@ -231,7 +231,7 @@ def test_what_a_teacher_raises_about_one_problem_drops_its_dialogues_alone(run, 
     clean = run("own", DigitTask(easy=True), **changes)
     played = run(BreakingTeacher(engine, params, method=method), **changes)
     assert_only_dropped(clean, played, [i for i in (4, 5) if clean.dialogues[i].solved_turn != 1])
-    assert "IndexError: nothing there" in played.dialogues[4].dropped + played.dialogues[5].dropped
+    assert "UnicodeError: half a character" in played.dialogues[4].dropped + played.dialogues[5].dropped
 
 
 @pytest.mark.parametrize("module", ["teacher_side", "student_side"])

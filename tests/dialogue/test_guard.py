@@ -53,6 +53,8 @@ def test_a_teacher_that_always_leaks_is_redacted(monkeypatch, chat, rules, engin
         assert occurrences(dialogue.tokens, redacted) == 3 and not occurrences(dialogue.tokens, leak)
     statistics = dialogue_statistics(played.dialogues)
     assert statistics["leak_rate"] == statistics["redaction_rate"] == 1
+    # The fixed words are not the teacher's, so critique prediction does not learn them.
+    assert not played.transcript.teacher.any()
 
 
 def occurrences(tokens, part):

@@ -46,7 +46,7 @@ def test_a_question_takes_the_place_of_an_attempt(monkeypatch, chat, task, rules
         said = [turn.text for turn in dialogue.turns if turn.role == "student"]
         assert said == ["why?" if t in turns else "9" for t in range(1, 5)]
         assert [v.attempted for v in dialogue.verdicts] == [t not in turns for t in range(1, 5)]
-        tokens, mask, numbers = expected_rows(chat, dialogue)
+        tokens, mask, numbers, _ = expected_rows(chat, dialogue)
         n = len(tokens)
         assert script.tokens[i, :n].tolist() == tokens == list(dialogue.tokens) and script.length[i] == n
         assert script.student[i, :n].tolist() == mask, "a question is trained on, its end too"

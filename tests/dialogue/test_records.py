@@ -18,6 +18,9 @@ FINISHED = Dialogue(
     one_steps=2,
     overlong=True,
     dropped="verifier: \ud800",
+    domain="sums",
+    static_knowledge="the answer is 4",
+    dynamic_knowledge=("5 is too high",),
 )
 
 
@@ -28,6 +31,7 @@ def test_a_record_holds_all_of_the_dialogue(tmp_path):
         "arm": "feedback",
         "policy": "trained",
         "step": 3,
+        "domain": "sums",
         "solved_turn": 2,
         "turns": [
             {"role": "teacher", "text": "2 + 2?"},
@@ -39,6 +43,7 @@ def test_a_record_holds_all_of_the_dialogue(tmp_path):
             {"correct": False, "attempted": True, "detail": "too high"},
             {"correct": True, "attempted": True, "detail": ""},
         ],
+        "private": {"static": "the answer is 4", "by_reply": ["5 is too high"]},
         "leak": True,
         "leaks": 1,
         "one_steps": 2,

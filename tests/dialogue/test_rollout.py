@@ -32,8 +32,9 @@ def solves_at(chat, when, words="my answer is "):
 
 
 def expected_rows(chat, dialogue):
-    """tokens, student mask and turn numbers of a dialogue in which every turn ended, from its texts alone."""
+    """Tokens, student mask, turn numbers and teacher mask of a dialogue in which every turn ended, from its texts."""
     tokens, mask, turns, n = list(chat.begin), [False] * len(chat.begin), [0] * len(chat.begin), 0
+    teacher = [False] * len(chat.begin)
     for turn in dialogue.turns:
         mine = turn.role == "student"
         n += mine
@@ -41,7 +42,9 @@ def expected_rows(chat, dialogue):
         tokens += opening + said
         mask += [False] * len(opening) + [mine] * len(said)
         turns += [0] * len(opening) + [n if mine else 0] * len(said)
-    return tokens, mask, turns
+        # The statement of the problem is no reply; a reply is marked with its end and without its opening.
+        teacher += [False] * len(opening) + [not mine and n > 0] * len(said)
+    return tokens, mask, turns, teacher
 
 
 def test_the_order_of_speech_and_the_end(monkeypatch, chat, task, rules, engine, params):
@@ -75,7 +78,8 @@ def test_the_order_of_speech_and_the_end(monkeypatch, chat, task, rules, engine,
     np.testing.assert_array_equal(script.reward, [1, 1, 1, 0])
     np.testing.assert_array_equal(script.turns, [1, 2, 4, 4])
     np.testing.assert_array_equal(script.group, [0, 1, 2, 3])
-    assert progress == [(1, 4), (2, 4), (4, 4)]
+    # Each dialogue under way counts as the fraction of its four turns that it has taken.
+    assert progress == [(1 + 3 / 4, 4), (2 + 2 * 2 / 4, 4), (2 + 2 * 3 / 4, 4), (4, 4)]
     statistics = dialogue_statistics(played.dialogues)
     assert statistics["success"] == 0.75 and statistics["first_turn_success"] == 0.25
     assert statistics["turns"] == 11 / 4 and statistics["attempt_rate"] == 1
@@ -87,14 +91,17 @@ def test_the_arrays_agree_with_the_texts(monkeypatch, chat, task, rules, engine,
     script = played.transcript
     assert script.tokens.shape == (4, max(len(d.tokens) for d in played.dialogues))
     for i, dialogue in enumerate(played.dialogues):
-        tokens, mask, turns = expected_rows(chat, dialogue)
+        tokens, mask, turns, teacher = expected_rows(chat, dialogue)
         n = len(tokens)
+        assert script.teacher[i, :n].tolist() == teacher
         assert script.length[i] == n and list(dialogue.tokens) == tokens
         assert script.tokens[i, :n].tolist() == tokens
         assert script.student[i, :n].tolist() == mask
         assert script.turn[i, :n].tolist() == turns
         assert not script.injected[i].any()
-        for array in (script.tokens, script.student, script.turn, script.logprob, script.sampling_logprob):
+        for array in (
+            script.tokens, script.student, script.turn, script.teacher, script.logprob, script.sampling_logprob
+        ):  # fmt: skip
             assert not array[i, n:].any(), "nothing stands past the length"
         # The stand-in's n-th token of a turn has log-probs -n and -2n.
         numbers = np.concatenate(
@@ -135,6 +142,10 @@ def test_a_turn_out_of_budget_is_closed_by_a_given_end(monkeypatch, chat, task, 
     assert script.length[0] == len(dialogue.tokens) and dialogue.tokens[-1] == chat.close[0]
     replies = "".join(str(t) + "," for t in dialogue.tokens).count(f",{chat.open_teacher[0]},")
     assert replies == 4
+    # The teacher's words are marked, and the ends that nobody sampled are not.
+    after_reply = np.flatnonzero(script.tokens[0] == chat.open_student[0])[1:] - 1
+    assert (script.tokens[0, after_reply] == chat.close[0]).all() and not script.teacher[0, after_reply].any()
+    assert script.teacher[0].sum() == 3 * rules.teacher_tokens
 
 
 def test_the_group_of_a_problem_stands_side_by_side(monkeypatch, chat, task, rules, engine, params):

@@ -123,14 +123,16 @@ def test_the_order_of_replies_changes_no_dialogue(run):
 
 
 @pytest.mark.parametrize("threads", [0, 8])
-def test_what_a_function_raises_or_does_not_say_drops_its_dialogue_alone(run, threads):
+def test_what_a_function_raises_drops_its_dialogue_alone(run, threads):
     class Breaking(Script):
         name = "function"
 
         def reply(self, task, problem, conversation, verdict):
             if problem.id == "p2":
                 raise ConnectionError("the endpoint is away")
-            return None if problem.id == "p3" else reply_to(task, problem, conversation, verdict)
+            if problem.id == "p3":
+                raise ValueError("no reply in what it sent")
+            return reply_to(task, problem, conversation, verdict)
 
     breaking = Breaking()
     breaking.threads = threads
@@ -138,7 +140,7 @@ def test_what_a_function_raises_or_does_not_say_drops_its_dialogue_alone(run, th
     dropped = {dialogue.problem_id: dialogue.dropped for dialogue in played.dialogues if dialogue.dropped}
     assert set(dropped) == {"p2", "p3"}
     assert "ConnectionError: the endpoint is away" in dropped["p2"]
-    assert "TypeError: a reply of type NoneType; return a str" in dropped["p3"]
+    assert "ValueError: no reply in what it sent" in dropped["p3"]
     assert [d for d in played.dialogues if not d.dropped] == [d for d in clean.dialogues if d.problem_id not in dropped]
 
 

@@ -50,6 +50,8 @@ def words() -> Any:
         processes.map_across_processes(fail, [1, 2], int, int)
     except RuntimeError as error:
         results["share"] = str(error)
+        # The note holds the traceback of the process that failed.
+        results["line"] = 'raise OSError("no such disk")' in error.__notes__[0]
     try:
         processes.assert_equal("the recipe", "same" if me < 1 else "other")
     except UserError as error:

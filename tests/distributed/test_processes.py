@@ -33,6 +33,7 @@ def test_three_processes_tell_each_other_things(tmp_path):
         "any": [False, True],
         "shared": [[10, 0], [11, 1], [12, 2], [13, 0], [14, 1]],
         "share": "process 1 of 3 failed: OSError: no such disk",
+        "line": True,
         "agree": "the recipe of process 1 is not that of process 0: give all 3 processes the same recipe, flags, data "
         "and version",
     }

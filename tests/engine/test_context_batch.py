@@ -243,3 +243,35 @@ def test_a_turn_needs_a_context(batch) -> None:
     with pytest.raises(UserError, match="a context must hold a token"):
         batch.sample([0], 8)
     assert batch.sample([], 8) == []
+
+
+@pytest.mark.parametrize("mesh", [(1, 1, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str)
+def test_continuations_are_scored_as_in_one_full_pass_and_leave_no_trace(
+    make_engine, model, params, scores_of, mesh
+) -> None:
+    """All meshes: `pytest -m "slow or not slow" tests/engine/test_context_batch.py -k continuations`."""
+    from sml_jax.models.layout import shard_params
+
+    engine = make_engine(4 if mesh == (1, 1, 1) else 8, mesh)
+    contexts = {0: [1, 3, 4], 2: [4] * 20, 3: [7, 8, 0, 11, 6, 3, 1]}
+    continuations = {0: [6], 2: [3, 1, 2, 10, 5, 8], 3: [END, 4, 4]}
+
+    def said(scored: bool) -> tuple[list, dict]:
+        batch = ContextBatch(engine, shard_params(engine.mesh, model, params), jax.random.key(0))
+        turns, scores = [], {}
+        for row, context in contexts.items():
+            batch.start(row, row, context)
+        for _ in range(2):
+            # A row that waits, and rows that are scored more than once, in other company.
+            if scored:
+                scores = batch.score({0: continuations[0]}) | batch.score(continuations)
+                full = [[*batch.context(row), *continuations[row]] for row in contexts]
+                for row, whole, wanted in zip(contexts, full, scores_of(full), strict=True):
+                    np.testing.assert_allclose(scores[row], wanted[-len(continuations[row]) :], atol=1e-4)
+                    assert batch.context(row) == whole[: -len(continuations[row])]
+            turns.append(batch.sample(list(contexts), 5))
+        return turns, scores
+
+    turns, scores = said(scored=True)
+    assert turns == said(scored=False)[0] and ContextBatch(engine, params, jax.random.key(0)).score({}) == {}
+    assert {row: len(logprobs) for row, logprobs in scores.items()} == {0: 1, 2: 6, 3: 3}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sml_jax.learn import logprobs, token_logprobs
+from sml_jax.learn import position_chunks, token_logprobs
 from sml_jax.learn.logprobs import HeadLayout, hidden_logprobs
 from sml_jax.sharding import AXES, make_mesh, num_row_shards, row_sharding
 
@@ -151,7 +151,7 @@ def test_no_array_of_all_logits():
 
 @pytest.mark.parametrize(("platform", "chunk"), [("cpu", 256), ("gpu", 1024), ("tpu", 1024)])
 def test_a_chunk_is_as_long_as_suits_the_platform(monkeypatch, platform, chunk):
-    monkeypatch.setattr(logprobs, "platform_of", lambda mesh: platform)
+    monkeypatch.setattr(position_chunks, "platform_of", lambda mesh: platform)
     kernel, hidden = jax.ShapeDtypeStruct((8, 2**18), jnp.float32), jax.ShapeDtypeStruct((8, 1024, 8), jnp.float32)
     tokens = jnp.zeros((8, 1024), jnp.int32)
 

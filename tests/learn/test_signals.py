@@ -138,6 +138,7 @@ def transcript(length=(3, 2)):
         logprob=np.where(student, -1.0, 0.0).astype(np.float32),
         sampling_logprob=np.zeros(shape, np.float32),
         turn=student.astype(np.int32),
+        teacher=np.zeros(shape, bool),
         reward=np.array([1, 0], np.float32),
         solved_turn=np.array([1, 0], np.int32),
         turns=np.ones(dialogues, np.int32),

@@ -45,8 +45,18 @@ def test_a_promised_shape_is_checked_and_its_settings_taken_over(folder, tokeniz
     model, _ = Pretrained(str(folder), promised, {"remat": False}).load(tokenizer, 0, make_mesh(), 1024)
     assert model.config == dataclasses.replace(promised, remat=False)
     other = dataclasses.replace(config, layers=3, rope_base=1e4)
-    with pytest.raises(UserError, match=r"layers 2 for 3, rope_base 1000000.0 for 10000.0.*gin/models"):
+    with pytest.raises(UserError, match=r"layers 2 for 3, rope_base 1000000.0 for 10000.0\).*gin/models"):
         Pretrained(str(folder), other).load(tokenizer, 0, make_mesh(), 1024)
+
+
+def test_the_error_of_a_model_of_another_size_is_short_and_begins_with_the_cure(folder, tokenizer) -> None:
+    config = load_model(folder)[0].config
+    other = dataclasses.replace(config, layers=3, rope_base=1e4, embed_dim=32, mlp_dim=64, vocab_size=999)
+    with pytest.raises(UserError) as caught:
+        Pretrained(str(folder), other).load(tokenizer, 0, make_mesh(), 1024)
+    differences, _, cure = str(caught.value).partition("): ")
+    assert differences.endswith(" and 2 more") and differences.count(" for ") == 3
+    assert cure.startswith("set Pretrained.config = None") and "--gin.Pretrained.config=None" in cure
 
 
 def test_adapters_leave_the_model_as_it_was(folder, tokenizer) -> None:

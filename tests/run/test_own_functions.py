@@ -51,12 +51,16 @@ teachers.Function.threads = 0
 
 @pytest.fixture
 def train(tokenizer, tmp_path):
-    """`train(name, *bindings)` trains as the gin file says and returns the lines of metrics and the dialogues."""
-    recipe = tmp_path / "mine.gin"
-    recipe.write_text(f"{GIN}chats.RoleChat.tokenizer = '{tokenizer}'\n")
+    """`train(name, *bindings)` trains as the gin file says and returns the lines of metrics and the dialogues.
 
-    def run(name, *bindings):
+    `gin` are lines that the gin file has besides, such as imports.
+    """
+    recipe = tmp_path / "mine.gin"
+
+    def run(name, *bindings, gin=""):
         own_functions.CALLS.clear()
+        first, others = GIN.lstrip().split("\n", 1)
+        recipe.write_text(f"{first}\n{gin}\n{others}chats.RoleChat.tokenizer = '{tokenizer}'\n")
         experiment, text = load_experiment([str(recipe)], bindings)
         experiment.train(tmp_path / name, text)
         return read_lines(tmp_path / name / "metrics.jsonl"), read_lines(tmp_path / name / "dialogues.jsonl")

@@ -140,7 +140,7 @@ TURNS = [
     ("$\\frac{1}{2}$", True),
     ("So we get $x = \\frac{3}{4}$.", True),
     ("The final answer is \\frac{3}{4}.", True),
-    ("Yes.", True),
+    ("Yes.", False),
     ("(B)", True),
     ("I think option B is right.", True),
     ("Each muffin uses 4 eggs, I guess?", False),
@@ -203,6 +203,10 @@ BOMBS = [
         "1e",
         " - a",
         " !",
+        "because 1, ",
+        "if we know 1 ",
+        "I used 1 to ",
+        "To a, not 1 ",
     ),
 ]
 

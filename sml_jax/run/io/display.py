@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.text import Text
+
+from sml_jax.run.io.compile_time import compile_seconds
 
 # The time left follows the last reports, since steps grow faster or slower as dialogues change in length.
 _REPORTS_FOR_PACE = 20
@@ -28,6 +31,8 @@ class Progress:
       total_steps: number of steps of the whole work.
       interval: seconds between plain lines.
       clock: returns seconds since some fixed moment.
+      compiling: returns the seconds spent on compilation so far, which the time left leaves out: programs are compiled
+        at the start, and the rest of the work does not wait for them again.
     """
 
     def __init__(
@@ -37,15 +42,16 @@ class Progress:
         *,
         interval: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        compiling: Callable[[], float] = compile_seconds,
     ):
         self._title = printable(title)
         self._total = total_steps
         self._interval = interval
         self._file = sys.stdout
-        self._clock = clock
+        self._clock, self._compiling = clock, compiling
         self._started = clock()
-        # (time, steps done) of the last reports, and the plain line that was not due yet.
-        self._reports: deque[tuple[float, int]] = deque(maxlen=_REPORTS_FOR_PACE + 1)
+        # (seconds of work, steps done) of the last reports, and the plain line that was not due yet.
+        self._reports: deque[tuple[float, float]] = deque(maxlen=_REPORTS_FOR_PACE + 1)
         self._last_printed: float | None = None
         self._unprinted: str | None = None
         # Not Console.is_terminal, which FORCE_COLOR turns on for files and pipes as well.
@@ -84,18 +90,21 @@ class Progress:
         elif self._unprinted is not None:
             self._print(self._unprinted)
 
-    def step(self, done: int, values: Mapping[str, Any] | None = None) -> None:
+    def step(self, done: float | int, values: Mapping[str, Any] | None = None) -> None:
         """Reports progress.
 
         Args:
-          done: number of steps done so far. The first report of a resumed run may be higher than 1.
+          done: number of steps done so far, with the fraction of those under way. The first report of a resumed run may
+            be higher than 1.
           values: numbers to show by name, such as success and dialogues/s.
         """
         now = self._clock()
-        self._reports.append((now, done))
+        # A report without progress says nothing of the pace: the time that it took belongs to the next progress.
+        if not self._reports or done != self._reports[-1][1]:
+            self._reports.append((now - self._compiling(), done))
         time_left = self._time_left(done)
         shown_values = [f"{name} {_number(value)}" for name, value in (values or {}).items()]
-        report = "  ".join([f"step {done}/{self._total}", *shown_values])
+        report = "  ".join([f"step {int(done)}/{self._total}", *shown_values])
         if self._bar is not None:
             # On a terminal: redraw the line.
             self._bar.update(self._task, completed=done, report=report, left=f"left {time_left}")
@@ -117,15 +126,40 @@ class Progress:
         self._last_printed = self._clock()
         self._unprinted = None
 
-    def _time_left(self, done: int) -> str:
+    def _time_left(self, done: float | int) -> str:
         """The time that the rest of the work will take at the pace of the last reports, as text; "-" if it is unknown.
 
-        It is unknown at the first report: that step includes the compilation, and a resumed run did not start at 0.
+        It is unknown at the first report: a resumed run did not start at 0.
         """
         (oldest_time, oldest_done), (newest_time, _) = self._reports[0], self._reports[-1]
-        if done <= oldest_done:
+        # Programs that were compiled side by side count for more time than has passed.
+        worked_seconds = max(newest_time - oldest_time, 0.0)
+        if done <= oldest_done or (not worked_seconds and done < self._total):
             return "-"
-        return _clock_time((newest_time - oldest_time) / (done - oldest_done) * max(0, self._total - done))
+        return _clock_time(worked_seconds / (done - oldest_done) * max(0, self._total - done))
+
+
+@contextmanager
+def late_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A context manager that shows the progress of work whose length is known only when it is under way.
+
+    Args:
+      title: the name of the work.
+
+    Yields:
+      A function to be called with (steps done, all steps). The line begins with its first call, and begins anew when
+      the number of all steps is another one, as when the work goes on with another file.
+    """
+    with ExitStack() as stack:
+        shown: list[tuple[int, Progress]] = []
+
+        def tell(done: int, total: int) -> None:
+            if not shown or shown[-1][0] != total:
+                stack.close()
+                shown.append((total, stack.enter_context(Progress(title, total))))
+            shown[-1][1].step(done)
+
+        yield tell
 
 
 def printable(text: str) -> str:

@@ -43,6 +43,7 @@ def write_chunk(path: Path, chunk: RolloutChunk) -> None:
       UserError: the file cannot be written.
     """
     arrays = {name: getattr(chunk.transcript, name) for name in _ARRAYS}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     json_values = {
         "metrics": to_json(chunk.metrics),
         "dialogues": to_json(chunk.dialogues),
@@ -58,7 +59,8 @@ def read_chunk(path: Path) -> RolloutChunk | None:
     """Reads a chunk that `write_chunk` wrote; None if the file is missing or damaged (the format has checksums)."""
     try:
         with np.load(path, allow_pickle=False) as members:
-            arrays = {name: members[name] for name in _ARRAYS}
+            # Every array but one that is only measured for some methods must be there.
+            arrays = {name: members[name] for name in _ARRAYS if name in members or name != "answer_logprob"}
             json_values = json.loads(str(members["texts"]))
         transcript = Transcript(**arrays, max_student_tokens=json_values["max_student_tokens"])
         return RolloutChunk(transcript, json_values["metrics"], json_values["dialogues"])

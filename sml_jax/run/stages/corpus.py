@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 import optax
@@ -30,6 +31,7 @@ class Corpus:
     """A stage that trains on generated text. The rows of a step have similar lengths.
 
     Attributes:
+      length_setting: the attribute that may grow when the run is over, see `sml_jax.run.stage.Stage`.
       text: generates the rows.
       optimizer: from optax.
       steps: optimiser steps.
@@ -38,6 +40,7 @@ class Corpus:
       name: of the stage, in logs and names of files.
     """
 
+    length_setting: ClassVar[str] = "steps"
     text: TextSource
     optimizer: optax.GradientTransformation
     steps: int = 3000

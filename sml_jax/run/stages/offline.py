@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import optax
@@ -40,6 +41,7 @@ class Offline:
     """A stage that rolls out once with its first parameters, and then trains on the dialogues that the method selects.
 
     Attributes:
+      length_setting: the attribute that may grow when the run is over, see `sml_jax.run.stage.Stage`.
       optimizer: from optax.
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`. It is called on
         the rollout, where dialogues without any weight are left out, and again on each step's batch of the others.
@@ -59,6 +61,7 @@ class Offline:
       name: of the stage, in logs and names of files.
     """
 
+    length_setting: ClassVar[str] = "epochs"
     optimizer: optax.GradientTransformation
     method: Method = field(default_factory=OfflineSml)
     loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)

@@ -9,6 +9,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import optax
@@ -21,10 +22,11 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
-from sml_jax.learn.signals import Method, signals_of
+from sml_jax.learn.signals import Method, Signals, min_group_size_of, signals_of
 from sml_jax.learn.update import Learner
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
+from sml_jax.run.learning_record import learning_fields
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_function, check_name
@@ -38,6 +40,7 @@ class Online:
     """A stage whose steps each roll out groups of dialogues with the present student and train on them once.
 
     Attributes:
+      length_setting: the attribute that may grow when the run is over, see `sml_jax.run.stage.Stage`.
       optimizer: from optax.
       steps: number of rollouts, each with one update.
       problems_per_step: number of problems that a step's dialogues are about.
@@ -51,11 +54,15 @@ class Online:
       rows_per_prefix: the largest number of dialogues about one problem that share one copy of their common prefix in
         the update; it is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. A larger number
         leaves more padding where lengths differ.
-      dialogues_logged: how many dialogues of each step are written to `dialogues.jsonl`.
+      dialogues_logged: how many dialogues of each step are written to `dialogues.jsonl`; `group_size` for a whole
+        group.
+      signals_logged: how many of these are written with the text, the log-probability, the advantage and the weights of
+        each token, which takes some forty bytes a token.
       score: the metric of a step that picks the best checkpoint.
       name: of the stage, in logs and names of files.
     """
 
+    length_setting: ClassVar[str] = "steps"
     optimizer: optax.GradientTransformation
     steps: int = 100
     problems_per_step: int = 32
@@ -67,17 +74,18 @@ class Online:
     rows_per_prefix: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 2
+    signals_logged: int = 0
     score: StepScore = StepScore("success")
     name: str = "online"
 
     def __post_init__(self) -> None:
         check_name(self.name)
         at_least(self, steps=0, problems_per_step=1, group_size=1, max_turns=1)
-        at_least(self, micro_batch_size=1, rows_per_prefix=1, dialogues_logged=0)
+        at_least(self, micro_batch_size=1, rows_per_prefix=1, dialogues_logged=0, signals_logged=0)
         check_function(self.name, "method", self.method)
         check_function(self.name, "loss", self.loss)
         # A method that compares the dialogues of a problem says how many it needs.
-        needed_size = getattr(self.method, "min_group_size", 1)
+        needed_size = min_group_size_of(self.method)
         if self.group_size < needed_size:
             raise UserError(
                 f"{self.name}: group_size is {self.group_size}, but {type(self.method).__name__} needs {needed_size} "
@@ -143,7 +151,8 @@ class Online:
                 rollout_ended = time.monotonic()
                 # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
                 # and the step is counted all the same.
-                batch_parts, metrics = self._batch(played, micro_batch_size, buckets)
+                signals = signals_of(self.method, played.transcript)
+                batch_parts, metrics = self._batch(played, signals, micro_batch_size, buckets)
                 if batch_parts:
                     train_state, loss_metrics = learner.update(state.train_state, batch_parts)
                     state = state.with_update(train_state)
@@ -157,19 +166,25 @@ class Online:
                     "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
                 logged_dialogues = dialogues_to_log(played.dialogues, self.dialogues_logged)
-                state = bookkeeper.step_done(state, metrics, logged_dialogues, last=step + 1 == self.steps)
+                tokenizer = context.framing.tokenizer
+                learning = learning_fields(
+                    played.transcript, signals, tokenizer, self.dialogues_logged, self.signals_logged
+                )
+                last = step + 1 == self.steps
+                state = bookkeeper.step_done(state, metrics, logged_dialogues, last, learning)
                 shown_values = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
                 progress.step(state.position.step, shown_values)
         return state
 
-    def _batch(self, played: Played, rows: int, buckets: tuple[int, ...]) -> tuple[list[MicroBatch], dict[str, float]]:
+    def _batch(
+        self, played: Played, signals: Signals, rows: int, buckets: tuple[int, ...]
+    ) -> tuple[list[MicroBatch], dict[str, float]]:
         """Micro-batches of `rows` of the dialogues that have a gradient, and the rollout's metrics.
 
         Dialogues without a signal have a gradient of exactly 0. They were counted when the weights were made, and need
         not be computed.
         """
         transcript = played.transcript
-        signals = signals_of(self.method, transcript)
         metrics = {**dialogue_statistics(played.dialogues), **signals.metrics}
         # A loss says whether a dialogue without advantage can have a gradient, as under a KL term.
         skip_zero_advantage = getattr(self.loss, "zero_without_advantage", False)

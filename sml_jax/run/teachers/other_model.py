@@ -142,15 +142,14 @@ class OtherModel:
         self, model: Decoder, framing: Framing, rules: DialogueRules, sampling: Sampling, rows: int, mesh: Mesh
     ) -> Engine:
         """The compiled kernels of the teacher's model."""
-        vocabulary, reply_tokens = framing.tokenizer.vocab_size, self._reply_tokens(rules)
+        reply_tokens = self._reply_tokens(rules)
         return Engine(
             model,
             max_concurrent=rows,
             max_length=min(self.max_context or _DEFAULT_CONTEXT, model.config.max_length),
             max_new_tokens=reply_tokens,
             stop_ids=framing.stop_ids,
-            # Families round their embedding up: rows past the tokenizer's vocabulary are no tokens.
-            suppressed_ids=[*framing.suppressed_ids(), *range(vocabulary, model.config.vocab_size)],
+            suppressed_ids=framing.suppressed_ids(),
             sampling=self.sampling or sampling,
             max_rewind=reply_tokens,
             mesh=mesh,
@@ -173,8 +172,10 @@ class OtherModelTeacher(Teacher):
     def __init__(self, speaker: Teacher, framing: Framing, rules: DialogueRules, max_length: int):
         self._speaker, self._framing, self._rules, self._max_tokens = speaker, framing, rules, max_length
         self.knows = speaker.knows
-        # By dialogue id: what it has read, its latest reply as it sampled it, and requests that cannot be answered.
+        # By dialogue id: what it has read, how many of the turns that is, its latest reply as it sampled it, and
+        # requests that cannot be answered.
         self._contexts: dict[int, list[int]] = {}
+        self._turns_read: dict[int, int] = {}
         self._offered: dict[int, Sequence[int]] = {}
         self._failed: dict[int, NoReply] = {}
 
@@ -230,24 +231,27 @@ class OtherModelTeacher(Teacher):
         self._speaker.close()
 
     def _read(self, request: Request) -> None:
-        """Appends to a dialogue's context what has been said since the teacher's last turn, and that turn itself."""
-        framing = self._framing
-        if request.dialogue not in self._contexts:
+        """Appends to a dialogue's context what has been said since the teacher was last asked."""
+        framing, dialogue = self._framing, request.dialogue
+        if dialogue not in self._contexts:
             opening = framing.teacher_opening(request.problem.question, request.static_knowledge)
-            context = self._contexts[request.dialogue] = list(opening)
-            self._speaker.open(request.dialogue, request.row, opening)
-        else:
-            context = self._contexts[request.dialogue]
-            # It sees its own turn as it sampled it, but a redaction as the student does.
-            said = request.turns[-2].text
-            redacted = said == self._rules.guard.redaction or request.dialogue not in self._offered
-            own_tokens = framing.text(said) if redacted else self._offered[request.dialogue]
-            opening = framing.teacher_begins()
+            self._contexts[dialogue], self._turns_read[dialogue] = list(opening), 1
+            self._speaker.open(dialogue, request.row, opening)
+        context, own_reply = self._contexts[dialogue], self._offered.pop(dialogue, None)
+        for turn in request.turns[self._turns_read[dialogue] :]:
+            if turn.role == "student":
+                context += framing.teacher_hears(framing.text(turn.text))
+                continue
+            # It sees its own turn as it sampled it, but a redaction as the student does, and so what another teacher
+            # said in its place.
+            redacted = turn.text == self._rules.guard.redaction or own_reply is None
+            own_tokens: Sequence[int] = framing.text(turn.text) if redacted else own_reply or ()
+            own_reply, opening = None, framing.teacher_begins()
             # Some formats take back what a side has thought once the other has answered.
             rewritten = framing.earlier_turn(own_tokens)
             if rewritten is not None:
                 opening, own_tokens = opening[: len(opening) - rewritten[0]], rewritten[1]
             context += [*opening, *own_tokens, *framing.teacher_ends()]
-        context += framing.teacher_hears(framing.text(request.turns[-1].text))
+        self._turns_read[dialogue] = len(request.turns)
         # Private knowledge enters by the opening and here, and nowhere else.
         context += framing.teacher_reads(request.dynamic_knowledge, self._rules.private_tokens)

@@ -50,6 +50,11 @@ def same_choice(gold: str, attempt: str) -> bool | None:
     return next(filter(None, chosen.groups())).upper() == (label[1] or label[2]).upper()
 
 
+def is_yes_or_no(text: str) -> bool:
+    """Whether a text says yes or no, or true or false."""
+    return _FIRST_WORD.match(text.strip().casefold()) is not None
+
+
 def is_hedged_choice(attempt: str) -> bool:
     """Whether an attempt begins with the label of a choice and goes on to another one."""
     chosen = re.match(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?=[^\w'=]|$))", attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sml_jax.tasks.math.sentences import is_check
+from sml_jax.tasks.math.followers import is_check
 
 # A list of steps, or a calculation that others follow.
 STEPS = re.compile(
@@ -17,7 +17,7 @@ _BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b",
 _SAYS = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
 )
-_LABELLED = re.compile(r"[-*\u2022]? ?[A-Za-z][A-Za-z ]{1,30} ?[:=] ?\S[^\n]*")  # a line such as "Weeks: 4"
+_LABELLED = re.compile(r"[-*\u2022]? ?\w[\w ]{1,40} ?[:=] ?\S[^\n]*")  # a line such as "Weeks: 4"
 _COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
 
 
@@ -30,6 +30,8 @@ def is_worked(answer: str, is_value: bool, rest: str) -> bool:
             return True
         prose = re.search(r"[0-9]", answer) and re.match(r"[A-Za-z']{2,}[ ,]+[A-Za-z0-9']", answer)
         return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
+    if _LABELLED.match(answer) and re.search("[A-Za-z]", answer) and _LABELLED.match(rest.lstrip()):
+        return True
     if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
         return True
     if not CALCULATION.match(answer):

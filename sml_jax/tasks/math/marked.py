@@ -6,16 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sml_jax.tasks.math.clauses import cases_differ
+from sml_jax.tasks.math.followers import takes_back, without_tag
 from sml_jax.tasks.math.headings import CALCULATION, STEPS, is_worked
 from sml_jax.tasks.math.remarks import NUMBER, last_sentence, plain, without_aside, without_remark
-from sml_jax.tasks.math.sentences import (
-    denied,
-    last_clause,
-    takes_back,
-    tells_old_answer,
-    unstated,
-    without_tag,
-)
+from sml_jax.tasks.math.sentences import denied, last_clause, tells_old_answer, unstated
 from sml_jax.tasks.problems.numbers import answer_number
 
 ANSWER_CHARACTERS = 2_000
@@ -29,12 +24,10 @@ _HEADING = re.compile(
     r"(?:\d+[.)] )?(?:step|part|solution|explanation|conclusion|summary|final|verif|check|case|calculat)", re.IGNORECASE
 )
 _MARKER = re.compile(
-    r"\b(?:answers?\b(?: (?:to|of|for) (?:the|this|your) (?:question|problem)| here)?"
-    r"|(?<=final )(?:result|solution)(?=[ *_]{0,4}(?:is|[:=])))"
-    r"[ *_\"]*(?:((?:(?:is|was|equals|are|being|becomes)|(?:should|must|would|will|has to|turns out to|to) be|"
-    r"(?:comes?|came) "
-    r"out (?:as|to(?: be)?)|works out (?:as|to(?: be)?))\b(?!['\u2019])|['\u2019]s\b)|(->|=>|"
-    r"[:=\uff1a\u2192]|[-\u2013](?= \(?[A-J]\)?[.\s]*(?:$|\n))))?[\s:*_]*",
+    r"\b(?:answers?\b(?: (?:to|of|for) (?:the|this|your) (?:question|problem)| here)?|(?<=final )(?:result|"
+    r"solution)(?=[ *_]{0,4}(?:is|[:=])))[ *_\"]*(?:((?:(?:is|was|equals|are|being|becomes)|(?:should|must|would|will|"
+    r"has to|turns out to|to) be|(?:comes?|came) out (?:as|to(?: be)?)|works out (?:as|to(?: be)?))\b(?!['\u2019])|"
+    r"['\u2019]s\b)|(->|=>|[:=\uff1a\u2192]|[-\u2013](?= \(?[A-J]\)?[.\s]*(?:$|\n))))?[\s:*_]*",
     re.IGNORECASE,
 )
 # A correction behind an answer that was stated: "No, it is 15."
@@ -46,8 +39,8 @@ _CORRECTION = re.compile(
 )
 _LEAD_IN = re.compile(
     r"(?:(?:(?:is|equal to|equals|simply|just|exactly|therefore|thus|now|indeed|then|clearly|actually|still|also|"
-    r"definitely|"
-    r"of course|again|as follows|found to be|given by|thus|hence|probably)\b|:|=+>|-+>|[\u2192\u21d2])[\s:*_,]*)+",
+    r"definitely|of course|again|as follows|found to be|given by|thus|hence|probably)\b|:|=+>|-+>|"
+    r"[\u2192\u21d2])[\s:*_,]*)+",
     re.IGNORECASE,
 )
 _VALUE = re.compile(
@@ -75,12 +68,10 @@ _NEXT_HEDGE = re.compile(
 # What follows a marker and is not an answer: "the answer is not ...", "the answer is wrong".
 _NO_ANSWER = re.compile(
     r"(?:(?:[a-z]{1,15} )?(?:not|never)|unknown|unclear|unsure|uncertain|what|which|how|why|wrong|right|correct|"
-    r"incorrect|"
-    r"missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|far from|"
-    r"left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|"
-    r"may(?! [0-9])|might|could|maybe|perhaps|possibly|between|"
-    r"likely wrong|"
-    r"there|below|above|here|as (?:above|before)|still unknown|hard|easy|false|somewhere|either wrong)\b",
+    r"incorrect|missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|"
+    r"far from|left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|"
+    r"might|could|maybe|perhaps|possibly|between|likely wrong|there|below|above|here|as (?:above|before)|"
+    r"still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
 )
 _FETCHES = re.compile(
@@ -99,14 +90,13 @@ _ASKS = re.compile(
 _ALONE = re.compile(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.][0-9.,/]{0,40}[)%\\$]*(?: [a-zA-Z]{1,15}){0,2}")
 _LINKS_BACK = re.compile(
     r"\b(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|right|required|desired|"
-    r"only|exact|new|"
-    r"actual|numerical|best|revised|corrected|updated)[*_ ]{1,4}){0,2}$",
+    r"only|exact|new|actual|numerical|best|revised|corrected|updated)[*_ ]{1,4}){0,2}$",
     re.IGNORECASE,
 )
 _CONNECTIVES = re.compile(
     r"[\s*_,]{0,4}(?:(?:so|thus|hence|therefore|then|and|now|ok|okay|finally|yes|no|I|we|you|get|got|have|found|find|"
-    r"obtain|obtained|"
-    r"arrive|arrived|at|believe|think|say|that|it is|give|conclude|with|end up|ended up|came|come|up)\b[\s,:]*){0,8}",
+    r"obtain|obtained|arrive|arrived|at|believe|think|say|that|it is|give|conclude|with|end up|ended up|came|come|"
+    r"up)\b[\s,:]*){0,8}",
     re.IGNORECASE,
 )
 _LABEL_ALONE = re.compile(r"\(?[A-J]\)?")
@@ -117,8 +107,7 @@ _CHANGED = re.compile(r",? but (?:now )?(?:it|that|this) (?:is|should|must)\b")
 # "30 was the answer to the previous question."
 _OF_ANOTHER = re.compile(
     r"answers?\b[^.!?\n]{0,20} (?:the|a|an|my|your|our) (?:previous|last|first|other|earlier|another) (?:question|"
-    r"problem|part)|"
-    r"answers?\b[^.!?\n]{0,20} another (?:question|problem)",
+    r"problem|part)|answers?\b[^.!?\n]{0,20} another (?:question|problem)",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(r"\b(?:so|thus|hence|therefore|which means(?: that)?)\b[\s,:]*", re.IGNORECASE)
@@ -233,6 +222,8 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
             return None
         sentence = statement
     whole = plain(sentence)
+    if cases_differ(whole):
+        return None  # "25 if we count the driver, and 24 if not"
     answer = without_aside(whole)
     if _LABEL_ALONE.fullmatch(answer) and _OTHER_LABEL.search(whole, len(answer)):
         answer = whole  # "C - no, D"
@@ -279,6 +270,8 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     connectives = _CONNECTIVES.match(value)
     value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
     value = re.sub(r"(?:,|:|;) ?(?:and )?(?:that|this|it|which)$", "", value)
+    if re.search(r"\b(?:this|that|it|these)$", value):
+        return None  # "With 8 rolls a bag this is the answer" points back
     if CALCULATION.match(value):
         value = value.rpartition("=")[2].strip()
     spelled = answer_number(value.lower()) if len(value) <= 60 else None

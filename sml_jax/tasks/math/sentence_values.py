@@ -14,18 +14,15 @@ FORMULA = re.compile(
 )
 _COUNTED = re.compile(
     r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december|day|week|month|year|"
-    r"page|"
-    r"chapter|room|grade|level|round|floor|row) $",
+    r"page|chapter|room|grade|level|round|floor|row) $",
     re.IGNORECASE,
 )
 # Words and signs behind a number that change its value.
 _CHANGES = re.compile(
     r" ?(?:(?:and )?(?:a|one|two|three|four|five|six|seven|nine) (?:half|quarters?|thirds?|fifths?|sixths?|eighths?|"
-    r"tenths?)\b|"
-    r"-?(?:hundred|thousand|million|billion|trillion|dozens?|score|halves|quarters?|thirds?|fourths?|fifths?|sixths?|"
-    r"sevenths?|"
-    r"eighths?|ninths?|tenths?|twelfths?|hundredths?|thousandths?|factorial|squared|cubed|percent|per cent)\b|"
-    r"and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below zero\b|!(?=\s|$))",
+    r"tenths?)\b|-?(?:hundred|thousand|million|billion|trillion|dozens?|score|halves|quarters?|thirds?|fourths?|"
+    r"fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|twelfths?|hundredths?|thousandths?|factorial|squared|cubed|"
+    r"percent|per cent)\b|and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below zero\b|!(?=\s|$))",
     re.IGNORECASE,
 )
 _SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion)\b")
@@ -37,28 +34,36 @@ _SUBTRACTED = re.compile(
 # Several numbers, of which none alone is the answer: brackets, lists, ranges.
 _BRACKETS = re.compile(r"\\?[(\[{][^()\[\]{}]{0,100}[0-9\u221e][^()\[\]{}]{0,60}[,;][^()\[\]{}]{1,100}[)\]}]\$?$")
 _LIST = re.compile(
-    r"(?:(?<=is )|(?<=are )|(?<=were )|(?<=was )|(?<=be )|(?<=: )|(?<== )|(?<=get )|(?<='s )|(?<=\u2019s )|"
-    r"(?<=and )|(?<=so )|^)"
-    r"-?[$]?[0-9][0-9.]{0,20}(?:(?:, (?:and |or |& )?| and | or | & | to )-?[$]?[0-9][0-9.]{0,20}){1,20}$",
+    r"(?:(?<=is )|(?<=are )|(?<=were )|(?<=was )|(?<=be )|(?<=: )|(?<== )|(?<=get )|(?<='s )|(?<=\u2019s )|(?<=and )|"
+    r"(?<=so )|(?<=have )|^)-?[$]?[0-9][0-9.]{0,20}(?:(?:, (?:and |or |& )?| and | or | & |"
+    r" to )-?[$]?[0-9][0-9.]{0,20}){1,20}$",
     re.IGNORECASE,
 )
 NAMED_LIST = re.compile(
     r"(?:(?<=\s)|^|(?<=\$))(?:[A-Za-z]\w{0,2} ?= ?-?[0-9][0-9./]{0,20}(?:,? (?:and|or|&) |, ?|; ?)){1,10}"
     r"(?:[A-Za-z]\w{0,2} ?= ?)?-?[0-9][0-9./]{0,20}$"
 )
-_RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?: ?: ?[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
+_RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?:(?::| : )[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
 _SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
 NOT_COUNTED = re.compile(
-    r" (?:more |different |other |small |quick )?(?:hints?|steps?|questions?|things?|ways?|problems?|mistakes?|"
-    r"errors?|ideas?|"
-    r"parts?|cases?|numbers?|of (?:them|us|these|those))\b",
+    r" (?:more |different |other |small |quick )?(?:hints?|clues?|steps?|questions?|things?|ways?|problems?|mistakes?|"
+    r"errors?|ideas?|parts?|cases?|numbers?|of (?:them|us|these|those))\b",
     re.IGNORECASE,
 )
 
 
-def in_digits(sentence: str) -> str | None:
-    """A sentence with its last number in words, but for "one", written in digits; None where it has none."""
-    phrases = [phrase for phrase in _SPELLED.finditer(sentence[-400:]) if phrase[0].lower() != "one"]
+def in_digits(sentence: str, one: bool = False) -> str | None:
+    """A sentence with its last number in words written in digits; None where it has none.
+
+    Args:
+      sentence: a sentence without digits.
+      one: whether "one" is a number in it, and not a pronoun or an article.
+    """
+    phrases = [
+        phrase
+        for phrase in _SPELLED.finditer(sentence[-400:])
+        if one or phrase[0].lower() != "one" or _CHANGES.match(phrase.string, phrase.end())
+    ]
     if not phrases or re.search(r"\bplease\b", sentence, re.IGNORECASE):
         return None
     phrase, sentence = phrases[-1], sentence[-400:]

@@ -52,4 +52,5 @@ def label_line(text: str) -> str | None:
 def _plain(sentence: str) -> str:
     r"""A sentence without styles: "(C) 42" for `$\textbf{(C)}\ 42$`, "(C)" for "[C]"."""
     sentence = _SIGNS.sub(" ", _WRAPPED.sub(r"\1", sentence[:400]))
+    sentence = re.sub(r"\b[Nn]ot \(?[A-J]\)?,? (?:but|so) (?=\(?[A-J]\b)", "", sentence)
     return re.sub(r"^\[([A-J])\]", r"(\1)", " ".join(sentence.split()))

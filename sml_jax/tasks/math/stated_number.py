@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
-from sml_jax.tasks.math.sentences import after_turn, denied, not_said, plans, tells_mishap, unstated
+from sml_jax.tasks.math.sentences import after_turn, denied, not_said, unstated
 from sml_jax.tasks.math.verbs import says_what_is_done
 
 _REQUEST = re.compile(
@@ -15,43 +16,48 @@ _REQUEST = re.compile(
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
-    r"(?:\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|maybe|perhaps|chapter|line|equation|"
-    r"(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|tip|clue|help with number|sentence|"
-    r"paragraph|item|comment|exercise|example|either|(?:multipl|"
-    r"divid)[a-z]{1,6}(?: (?:it|"
-    r"this|that|them))? by)|n't|"
-    r"[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
+    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|"
+    r"maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|"
+    r"tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
+    r"divid)[a-z]{1,8}(?: (?:it|this|that|them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|"
+    r"\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
 # Verbs and signs of a sentence that states its number.
 _STATES = re.compile(
     r"[=\u2248:\u2192]|['\u2019]s\b|\b(?:is|are|was|were|be|equals?|makes?|made|total|gives?|gets?|got|has|have|had|"
-    r"costs?|cost|takes?|took|"
-    r"needs?|needed|pays?|paid|earns?|earned|spends?|spent|sells?|sold|leaves?|left|remains?|remaining|eats?|ate|"
-    r"saves?|saved|uses?|used|buys?|bought|receives?|received|will|would|must|so|therefore|thus|hence|did|does|do|"
-    r"weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|went|think|believe|"
-    r"guess|"
-    r"say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|difference|corrected|"
-    r"okay|altogether|in total|in all|overall|looks like|seems like|ends? up|getting|i['\u2019]m at|i am(?= [0-9])|"
-    r"actually|i['\u2019]d)\b",
+    r"costs?|cost|takes?|took|needs?|needed|pays?|paid|earns?|earned|spends?|spent|sells?|sold|leaves?|left|remains?|"
+    r"remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|will|would|must|so|therefore|thus|"
+    r"hence|did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|"
+    r"went|think|believe|guess|say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|"
+    r"difference|corrected|okay|altogether|in total|in all|overall|looks like|seems like|ends? up|getting|"
+    r"i['\u2019]m at|i am(?= [0-9])|actually|i['\u2019]d)\b",
     re.IGNORECASE,
 )
 # Somebody, what they do, and how much: "She swims 7 times".
+_SPEAKER_SAYS = re.compile(r"\b(?:I|[Ww]e)(?:['\u2019](?:m|d|ve|ll|re))? (?!agree)(?:[a-z]{2,12} ){1,4}[$]?$")
+_ABOUT_ANSWERS = re.compile(r"\b(?:I|[Ww]e|[Mm]y|[Yy]ou|[Yy]our|[Ii]t|answer|result)\b")
+_AT_FIRST = re.compile(r",? (?:at first|initially|originally|at the (?:start|beginning)|to begin with)$")
+_COMPARES = re.compile(
+    r" (?:[a-z]{2,15} ){0,2}?(?:more|less|fewer|greater|higher|lower|larger|smaller|longer|shorter|older|younger|"
+    r"taller|heavier)(?: [a-z]{2,15}){0,2} than (?:twice|half|double|[0-9]|two|three|four|five|a third|one)\b"
+)
+_CAN = re.compile(
+    r"\b(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t|[A-Z][a-z]{2,14}|(?:[Tt]he|[Ee]ach|[Ee]very|[Hh]is|[Hh]er) [a-z]{2,14}) (?:can|"
+    r"could|will|would|must|should) (?:only |still |now )?[a-z]{2,14} (?:a total of |only |about )?[$]?$"
+)
 _DOES = re.compile(
     r"\b(?:I|[Ww]e) (?:now |just |also |finally )?(?:calculated?|computed?|counte?d?|derived?|reached|reach|"
     r"arrived? at|ca?ome to|came up with|come up with|end up with|ended up with|estimated?|am at|are at) ?[$]?$|"
-    r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t) (?:only |also |now |then |still )?"
-    r"(?!(?:and|or|not|to|in|of|at|on|with|for|than|should|can|could|may|might)\b)[a-z]{2,14}"
-    r"|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|[Hh]er|[Tt]heir|[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |"
-    r"now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|ame|old|ent|ave)) "
-    r"(?:(?:up with|it|them|for|in|at|out) )?"
-    r"(?:a total of |only |about )?[$]?$"
+    r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t) (?:only |also |now |then |still )?(?!(?:and|or|not|to|in|of|at|on|with|for|"
+    r"than|should|can|could|may|might)\b)[a-z]{2,14}|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|[Hh]er|[Tt]heir|"
+    r"[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|ame|old|ent|"
+    r"ave)) (?:(?:up with|it|them|for|in|at|out) )?(?:a total of |only |about )?[$]?$"
 )
 OLD = re.compile(
     r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.]{0,30}?\b(?:answer|result|"
-    r"try|attempt|"
-    r"guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|before I|"
-    r"had been|used to be)\b",
+    r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|"
+    r"before I|had been|used to be)\b",
     re.IGNORECASE,
 )
 _DIGITS = "[0-9]{1,60}"
@@ -66,12 +72,13 @@ _RUN_IN_UNIT = (
 )
 LAST_NUMBER = re.compile(
     rf"(?<![\w.,)/+:^{{-])[-+]?[$\u00a3\u20ac\u00a5\u20b9]?(?:{_NUMBER})(?:\s?\\?%)?(?!(?!{_RUN_IN_UNIT})[\w/*+^=:-]|"
-    rf"\.[0-9])"
+    rf"\.[0-9]|\([A-Za-z0-9])"
 )
+_NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|yup|yep|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|"
-    r"alright|got it|I see)\b){1,4}\W*|"
-    r"\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
+    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|alright|"
+    r"got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up|"
+    r" together)?, ",
     re.IGNORECASE,
 )
 _SQUARE_UNIT = re.compile(r"^[-+]?[0-9][0-9.,]{0,30} ?(?:mm|cm|dm|km|m|ft|in|yd|mi)(?:\^?[23]|[\u00b2\u00b3])?$")
@@ -86,27 +93,22 @@ _MOVES = re.compile(
 # Behind a number: the speaker goes on to what is still to be done, or quotes the question.
 _UNFINISHED = re.compile(
     r"[^,;.]{0,60}(?:[,;]|[,;]? ?\b(?:so|and|but)(?: now)?) (?:I|we) (?:now |still |also |then |just ){0,2}(?:need|"
-    r"have to|"
-    r"must|want|"
-    r"should|will|can|am going)\b(?![^=]{0,80}=)|[^,;.]{0,40} (?:in|from|of) the (?:question|problem|text|story|"
-    r"hint)\b",
-    re.IGNORECASE,
-)
-# "15, not 12": what the number is not.
-_CONTRAST = re.compile(
-    r"(?:,? (?:and |but )?not|,? (?:instead of|rather than))(?: the)? -?[$]?[0-9][0-9.,]{0,20}(?: [a-z]{2,12})?$",
+    r"have to|must|want|should|will|can|am going)\b(?![^=]{0,80}=)|[^,;.]{0,40} (?:in|from|of) the (?:question|"
+    r"problem|text|story|hint)\b",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
-    r"\W*(?:let|say|suppose|assume) (?!me|us|['\u2019]s)(?!.{0,200}\b(?:so|then|thus|gives|"
-    r"hence)\b)",
+    r"\W*(?:otherwise|alternatively)\b|\W*(?:let|say|suppose|assume) (?!me|us|['\u2019]s)(?!.{0,200}\b(?:so|then|thus|"
+    r"gives|hence)\b)",
     re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
 )
-_BEFORE_NOW = re.compile(r"(?: [a-z]{2,12}){0,2} (?:before|earlier|last time|at first)$", re.IGNORECASE)
+_BEFORE_NOW = re.compile(
+    r"(?: [a-z]{2,12}){0,2} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
+)
 _TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
 _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?:[a-z]{2,8} )?$")
 _IN_QUESTION = re.compile(
@@ -119,13 +121,18 @@ _EMPHASISED = re.compile(
     r"(?<![\w*)] )(?<![\w*)])\*([^*\n]{1,40})\*(?![\w*(])|(?<=[a-z] )\*([^*\n]{1,40})\*(?![\w*(])|"
     r"(?<!\w)__([^_\n]{1,40})__(?!\w)"
 )
-# "He earns 18 dollars in 1 day", ".. by 5 pm", "She has 15 left if she gives 3 away": when that is so.
+# "He earns 18 dollars in 1 day", ".. by 5 pm", ".. from the original 20 eggs": when that is so, and of what.
 _CIRCUMSTANCE = re.compile(
-    r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|"
-    r"(?:by|at|before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|"
-    r"after) the end of [^.;:=]{1,60}|"
-    r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5}|"
-    r"(?:if|when|after|because|since|once) (?:(?:s?he|it|they|the|[A-Z][a-z]+) |[a-z]{3,12}ing )[^.;:=]{1,100})$"
+    r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|(?:by|at|"
+    r"before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|after) the end of [^.;:=]{1,60}|"
+    r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |"
+    r"total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5})$"
+)
+# An equation in one unknown, which is still to be solved: "2x + 10 = 50".
+_TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9($])")
+_UNKNOWN = re.compile(
+    r"[0-9)] ?([abcdknpqrstuwxyz])(?![A-Za-z])|[-+*/^] ?([abcdknpqrstuwxyz])(?![A-Za-z])|"
+    r"(?<![A-Za-z'\u2019])([abcdknpqrstuwxyz]) ?(?:[-+*/^]|\\times|\\cdot)"
 )
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
 _PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
@@ -143,12 +150,13 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
     sentence = re.sub(r"=+>|-+>|[\u2192\u21d2]", " = ", sentence).strip()
     sentence = re.sub(r" \((?:old|previous|previously|was|not|instead|before|earlier)\b[^()]{0,60}\)?$", "", sentence)
-    sentence = _CIRCUMSTANCE.sub(r"\1", sentence)
-    sentence = _CONTRAST.sub("", re.sub(r"^#{1,3} ", "", sentence))
+    sentence = re.sub(r"^#{1,3} ", "", _CIRCUMSTANCE.sub(r"\1", sentence))
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
     mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
     if mishap or _SUPPOSES.match(sentence) or _REQUEST.match(sentence) or plans(sentence) or "\\boxed" in sentence:
         return None
+    if _NUMBER_CHAIN.fullmatch(sentence):
+        return sentence  # "6 -> 7 = 8" says one number only if all are one
     whole = _formula(raw, states) or (sentence if _SQUARE_UNIT.match(sentence) else None)
     if whole:
         return whole
@@ -182,10 +190,14 @@ def _last_number(place: str) -> re.Match[str] | None:
 def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -> bool:
     """Whether a sentence says that a number of it, found in the part `place`, is so."""
     before, behind = place[: number.start()], place[number.end() :]
+    if not _ABOUT_ANSWERS.search(before):
+        behind = _AT_FIRST.sub("", behind)  # "she had 16 at first": before what the problem tells
     # 1. Hedges, ranges, and values that are denied, doubted or quoted.
     if _HEDGE.search(before) or _is_range(before) or re.match(r",? (?:or|and) [-$]?[0-9]", behind):
         return False
     calculated = _CALCULATED.search(before[-20:]) is not None
+    if calculated and is_unsolved(before):
+        return False
     if (NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:])) or _IN_QUESTION.search(before):
         return False
     if _BEFORE_NOW.match(behind) and re.search(r"\b(?:I|we)\b", before, re.IGNORECASE):
@@ -193,6 +205,9 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if not calculated and _TWO_COUNTS.search(before[-80:]):
         return False
     if re.search(r"(?:%|percent) of [$]?$", before[-14:]) and not calculated:  # "34% of 20" is still to be worked out
+        return False
+    # "15 more than twice as many": what is still to be worked out.
+    if not calculated and _COMPARES.match(behind):
         return False
     if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
         return False
@@ -216,7 +231,21 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         or says_what_is_done(before)
         or _STATES.search(sentence)
         or _DOES.search(before[-80:])
+        or _CAN.search(before[-80:])
+        or (not behind.strip() and _SPEAKER_SAYS.search(before[-80:]))
     )
+
+
+def is_unsolved(before: str, most: int = 3) -> bool:
+    """Whether the text in front of a number ends in the left side of an equation to be solved: "2x + 10 =".
+
+    An equation in more than `most` unknowns may be what was asked for. The last part of a chain ("P = 2a + 2b = 20")
+    is a value.
+    """
+    left = _TIMES.sub("*", re.split(r"\band\b|[,;:]", before.rstrip(" =$")[-100:])[-1])
+    left = left if "=" in left else re.split(r"[A-Za-z]{2,}|['\u2019]", left)[-1]  # the calculation without its words
+    unknowns = {next(filter(None, unknown.groups())) for unknown in _UNKNOWN.finditer(left)}
+    return "=" not in left and 0 < len(unknowns) <= most
 
 
 def _formula(sentence: str, states: bool) -> str | None:
@@ -229,6 +258,9 @@ def _formula(sentence: str, states: bool) -> str | None:
     is_formula = re.search(r"[0-9\u221e\u03c0]|\\(?:infty|pi|emptyset|varnothing)", content) and not re.search(
         r"(?<![\\A-Za-z])[A-Za-z]{4,}", re.sub(r"\\(?:text|mathrm|operatorname) ?\{[^{}]*\}", "", content)
     )
+    left, equals, _ = content.rpartition("=")
+    if equals and is_unsolved(left, most=1):
+        return None
     if not is_formula or LAST_NUMBER.fullmatch(content.replace("\\", "")) or _HEDGE.search(before) or not_said(before):
         return None
     said = states or _STATES.search(before) or not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)

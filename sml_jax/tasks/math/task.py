@@ -84,6 +84,10 @@ class MathTask:
             return "That is not correct. Check each step and try again."
         return 'I found no answer in that. End with "the answer is" and your answer.'
 
+    def gold_utterance(self, problem: Problem, turn: int) -> tuple[str, str]:
+        """The opening of the box that the prompts ask for, and the gold answer; see `HasAnswerFormat`."""
+        return "\\boxed{", problem.answer
+
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether `teacher_text` gives the gold answer away and `public_text` does not (see `tasks.leaks.leaks`)."""
         return leaks(problem.answer, teacher_text, public_text)

@@ -3,30 +3,63 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from sml_jax.tasks.math.canonical import NO_SOLUTION
+from sml_jax.tasks.math.clauses import clauses, what_is_said
+from sml_jax.tasks.math.followers import asks_about_step, is_check, is_remark, without_tag
+from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
-from sml_jax.tasks.math.sentences import (
-    SENTENCE_END,
-    asks_about_step,
-    denied,
-    is_check,
-    is_remark,
-    plans,
-    tells_past_mishap,
-    without_tag,
-)
+from sml_jax.tasks.math.sentences import SENTENCE_END, denied
 from sml_jax.tasks.math.stated_choice import label_line, stated_choice
 from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, stated_number
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
 _MOST_REMARKS = 4
+_AROUND = " \t\r\n*_\"'.,;!?"
+_DIGIT = re.compile("[0-9]")
+# "In step 2": a number that names a part of the text counts nothing.
+_REFERENCE = re.compile(
+    r"\b((?:step|line|part|problem|question|equation|hint|item|example|exercise|sentence|paragraph|case|attempt|try)s?)"
+    r" (?:number |#)?[0-9]{1,3}(?: and [0-9]{1,3})?(?![\w%]|[.,/:]?[0-9]| ?[-+*/=^])",
+    re.IGNORECASE,
+)
+# "It took me 3 tries": what speakers count of their own talk.
+_OF_TALK = re.compile(
+    r"\b[0-9]{1,3} (?=(?:more |other |small |different )?(?:tries|attempts|hints|tips|clues|steps|questions|mistakes|"
+    r"errors|conditions|ideas|comments|minutes of|details)\b)",
+    re.IGNORECASE,
+)
+_SPEAKERS = re.compile(r"\b(?:I|me|my|you|your|we)\b|\b(?:the|these|those|both|all) [0-9]")
+# "its 54", "i get 54"
+_CASUAL_ITS = re.compile(r"\bits(?= [-$]?[0-9])", re.IGNORECASE)
+_CASUAL_I = re.compile(r"(?<![\w)+*/^=-] )(?<![\w)+*/^=-])i(?= [a-z]{3})|(?<=(?:so|ow|nd|en) )i(?= [a-z]{3})")
+# A first sentence that answers a question, and words behind it that go on to another result.
+_ANSWERS = re.compile(
+    r"\W*(?:(?:(?:yes|no|right|correct|exactly|yeah|sure)\b[,.!:]? )?(?:it|that)|(?:yes|no)\b[,.!]? (?:the|my|there)"
+    r"(?: [a-z]{1,15}){0,4})(?: is|['\u2019]s| was| are| would be)\b",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(
+    r"\b(?:so|therefore|thus|hence|total|altogether|in all|now|then|but|wait|actually|should|finally|answer|it|this|"
+    r"that|half|twice|double|left)\b",
+    re.IGNORECASE,
+)
+# "Let me restate the problem: .."
+_RESTATES = re.compile(
+    r"\b(?:let me|let['\u2019]s|I(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|summari[sz]e) "
+    r"(?:the|this|what|your)\b|"
+    r"\bwhat (?:I|we) (?:already )?know\W",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"=|\b(?:so|therefore|thus|hence|total|altogether|in all|finally|answer|solution|result)\b", re.IGNORECASE
+)
 _YES_OR_NO = re.compile(
-    r"(?:yes|no)(?:, (?:it|they|he|she|this|that|there|the)\b[^.!?\n]{0,80})?[.!]?|(?:(?:so )?(?:it is |it's |"
-    r"that is ))?(?:true|false)[.!]?|"
-    r"(?:so |thus |therefore |hence |then )?,? ?the (?:statement|claim|assertion|answer|equation) is (?:true|"
-    r"false)[.!]?",
+    r"(?:yes|no)(?:, (?:it|they|he|she|this|that|there|the)\b[^.!?\n0-9]{0,80})?[.!]?|(?:(?:so )?(?:it is |it's |"
+    r"that is ))?(?:true|false)[.!]?|(?:so |thus |therefore |hence |then )?,? ?the (?:statement|claim|assertion|"
+    r"answer|equation) is (?:true|false)[.!]?",
     re.IGNORECASE,
 )
 _BARE_LIST = re.compile(r"[-$]{0,2}[0-9][0-9.]{0,20}(?:; ?[-$]{0,2}[0-9][0-9.]{0,20}){1,20}[.\s]*")
@@ -36,6 +69,8 @@ _NAMED_DAY = re.compile(
     r" a)? ([A-Z][a-z]{2,15})[.!]?",
     re.I,
 )
+_ABBREVIATION = re.compile(r"\b(?:i\.e|e\.g|Rs|No|approx|[ap]\.m)$")
+_ITEM = re.compile(r"\s*(?:[*_]{1,2})?([0-9]{1,2})")  # the number of an item of a list
 # A program states nothing, be it fenced or a function with the lines that are indented below it.
 _CODE = re.compile(
     r"```[a-zA-Z]{1,20}\n.*?(?:```|\Z)|^def \w{1,40}\([^\n]*:\n(?:[ \t][^\n]*(?:\n|\Z))*", re.DOTALL | re.MULTILINE
@@ -46,12 +81,10 @@ _IS_ANSWER = re.compile(
 )
 _WORDS = re.compile(
     r"(?:(?:so|okay|ok|now|then|well|thus|hence|I think|I believe|I get|I guess|I'd say)[, ]{1,2}){0,3}(?:(?:it|"
-    r"that)(?: is|['\u2019]s) )?"
-    r"((?:minus |negative )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|"
-    r"fifteen|"
-    r"sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|a hundred|a thousand|"
-    r"a dozen)"
-    r"\b[a-z -]{0,40})$",
+    r"that)(?: is|['\u2019]s) )?((?:minus |negative )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|"
+    r"twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|"
+    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|thing\b|moment\b|clue\b|idea\b|more\b|step\b|"
+    r"question\b)[a-z]{2,15}){0,4})$",
     re.IGNORECASE,
 )
 
@@ -59,10 +92,27 @@ _WORDS = re.compile(
 def unmarked_answer(utterance: str) -> str | None:
     """The value of the last sentence that has one, if that sentence states it.
 
-    Remarks, questions for approval and checks behind that sentence are passed over; a plan, a request, a hedge or a
-    denial behind it leaves the utterance without an answer.
+    Remarks, questions for approval, reasons and checks behind that sentence are passed over; a plan, a request, a hedge
+    or a denial behind it leaves the utterance without an answer. "Yes, it is 32. He drank 2 * 8 = 16 ounces." answers
+    first and explains then.
     """
     whole = _HEADING.sub("", utterance.strip())
+    short = _short_answer(whole)
+    if short:
+        return short
+    opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
+    if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
+        return None  # the end of the text cuts a formula off
+    text = _CODE.sub("\n", whole)[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
+    sentences = _sentences(text)
+    answer = _last_stated(sentences)
+    if answer is not None and _only_restates(text):
+        return None
+    return _answered_first(sentences, answer) if answer is not None else None
+
+
+def _short_answer(whole: str) -> str | None:
+    """The answer of an utterance that is no sentence with a number: a list, a choice, "yes", "no solution", a day."""
     if _BARE_LIST.fullmatch(whole[:400]):
         return whole
     chosen = stated_choice(whole) if len(whole) <= 160 and "\n" not in whole else label_line(whole)
@@ -72,62 +122,139 @@ def unmarked_answer(utterance: str) -> str | None:
         return whole
     if NO_SOLUTION.fullmatch(whole.rstrip(".!").lower()):
         return whole.rstrip(".!")
-    opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
-    if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
-        return None  # the end of the text cuts a formula off
     named = _NAMED_DAY.fullmatch(whole)
-    if named:
-        return named[1]
-    whole = _CODE.sub("\n", whole)
-    text = whole[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
-    may_spell = re.search("[0-9]", text) is None  # digits go before numbers in words
+    return named[1] if named else None
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """A sentence as it is read.
+
+    Attributes:
+      whole: the sentence.
+      text: the sentence, or the part of it that says something itself.
+      said: the same without the signs around it.
+      asks: whether it ends in a question mark.
+      explains: whether it says nothing but gives a reason for what was said before.
+      reasoned: whether it gives a reason for what it says, which it then says in earnest.
+      end: the sign that ends it.
+    """
+
+    whole: str
+    text: str
+    said: str
+    asks: bool
+    explains: bool
+    reasoned: bool
+    end: str
+
+    @staticmethod
+    def of(sentence: str, end: str) -> _Sentence:
+        """Reads a sentence without the clauses that only support it and without the numbers of steps."""
+        stripped = sentence.strip(_AROUND)
+        written, stripped = stripped, _CASUAL_I.sub("I", _CASUAL_ITS.sub("it's", stripped))
+        parts = clauses(stripped)
+        said = _REFERENCE.sub(r"\1", what_is_said(stripped, parts)).strip(_AROUND)
+        if _SPEAKERS.search(said) and "=" not in said:
+            said = _OF_TALK.sub("", said)
+        reasons = [clause.role == "reason" for clause in parts]
+        explains = (
+            stripped != ""
+            and not re.search("[0-9]", said)
+            and any(clause.role in ("reason", "narration") for clause in parts)
+        )
+        return _Sentence(
+            sentence,
+            sentence if said == written else said,
+            said,
+            end == "?",
+            explains,
+            said != "" and any(reasons),
+            end,
+        )
+
+
+def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
+    """What the last of some sentences with a value states, None if it states nothing."""
+    may_spell = not any(_DIGIT.search(sentence) for sentence, _ in sentences)  # digits go before numbers in words
     remarks, rejected, said_answer = 0, "", False
-    for sentence, end in reversed(_sentences(text)):
-        stripped = sentence.strip(" \t\r\n*_\"'.,;!?")
-        if not stripped:
+    for written, end in reversed(sentences):
+        sentence = _Sentence.of(written, end)
+        said, asks = sentence.said, sentence.asks
+        if not said and not sentence.explains:
+            if sentence.whole.strip(_AROUND):
+                return None  # it tells what the problem says, or what would be so
             continue
-        asks = end == "?"
-        chosen = stated_choice(stripped)
+        chosen = stated_choice(said)
         if chosen:
             return None if asks else chosen
-        has_value = re.search("[0-9]", stripped) is not None
-        worded = _WORDS.fullmatch(stripped)
+        has_value = _DIGIT.search(said) is not None
+        worded = _WORDS.fullmatch(said)
         if worded and not asks:
             return worded[1].strip()
-        spelled = None if has_value or asks or not may_spell else in_digits(sentence)
-        if spelled is not None and (number := stated_number(spelled, said_answer)):
+        spelled = None
+        if not has_value and not asks and (may_spell or sentence.reasoned):
+            spelled = in_digits(sentence.text, sentence.reasoned)
+        if spelled is not None and (number := stated_number(spelled, said_answer or sentence.reasoned)):
             return number
-        if not has_value or is_check(stripped):
-            if remarks >= _MOST_REMARKS or not (is_check(stripped) or is_remark(stripped, end)):
+        if not has_value or is_check(said):
+            if remarks >= _MOST_REMARKS or not (sentence.explains or is_check(said) or is_remark(said, sentence.end)):
                 return None
-            remarks, said_answer = remarks + 1, said_answer or _IS_ANSWER.match(stripped) is not None
+            remarks, said_answer = remarks + 1, said_answer or _IS_ANSWER.match(said) is not None
             continue
+        text = sentence.text
         if asks:
-            statement = without_tag(stripped)
-            if statement is None and remarks < _MOST_REMARKS and asks_about_step(stripped):
+            statement = without_tag(said)
+            if statement is None and remarks < _MOST_REMARKS and asks_about_step(said):
                 remarks += 1
                 continue
             if statement is None:
                 return None
-            sentence = statement
-        number = stated_number(sentence, said_answer)
-        if number is None and remarks < _MOST_REMARKS and (_passes_over(stripped) or tells_past_mishap(stripped)):
-            remarks, rejected = remarks + 1, rejected + " " + stripped
+            text = statement
+        number = stated_number(text, said_answer or sentence.reasoned)
+        if number is None and remarks < _MOST_REMARKS and (_passes_over(said) or tells_past_mishap(said)):
+            remarks, rejected = remarks + 1, rejected + " " + said
             continue
         # "She has 12. So 12 is not correct."
         return None if number is None or number in rejected.split() else number
     return None
 
 
+def _answered_first(sentences: list[tuple[str, str]], last: str) -> str:
+    """The value that the first sentence answers with, where those behind it explain it; else `last`."""
+    if not 1 < len(sentences) <= 2 * _MOST_REMARKS or not _ANSWERS.match(sentences[0][0]):
+        return last
+    first, *rest = [sentence for sentence in (_Sentence.of(*written) for written in sentences) if sentence.said]
+    if not rest or len(rest) > _MOST_REMARKS or not _ANSWERS.match(first.said) or first.asks:
+        return last
+    answer = stated_number(first.text)
+    explanation = " ".join(sentence.said for sentence in rest)
+    numbers = [number[0] for number in LAST_NUMBER.finditer(explanation)]
+    if answer is None or answer in numbers or _GOES_ON.search(explanation):
+        return last
+    return answer
+
+
+def _only_restates(text: str) -> bool:
+    """Whether a text tells the problem again, and concludes nothing from it."""
+    restates = _RESTATES.search(text)
+    return restates is not None and not _CONCLUDES.search(text, restates.end())
+
+
 def _sentences(text: str) -> list[tuple[str, str]]:
     """The sentences of a text, each with the sign that ends it."""
-    found, start = [], 0
+    found, start, items = [], 0, 0
     for end in SENTENCE_END.finditer(text):
-        if end[0] == "." and re.search(
-            r"\b(?:i\.e|e\.g|Rs|No|approx|[ap]\.m)$", text[max(0, end.start() - 8) : end.start()]
-        ):
+        piece = text[start : end.start()]
+        if end[0] == "." and _ABBREVIATION.search(piece[-8:]):
             continue
-        found.append((text[start : end.start()], end[0]))
+        item = _ITEM.fullmatch(piece) if end[0] == "." and text[end.end() : end.end() + 1] == " " else None
+        if item and int(item[1]) == items + 1 and (start or items):
+            items += 1
+        elif item and item[1] == "1" and text[end.end() :].find("\n2.") >= 0:
+            items = 1
+        else:
+            found.append((piece, end[0]))
         start = end.end()
     return [*found[-50:], (text[start:], "")]
 

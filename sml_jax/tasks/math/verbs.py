@@ -23,6 +23,11 @@ _ACTS = re.compile(rf"\b(?:(?:{_REGULAR})(?:e?s|e?d|e)?|{_PASTS})\b", re.IGNOREC
 _SPEAKERS = re.compile(r"\b(?:I|me|my|we|us|our|you|your|let|please)\b(?!['\u2019])|['\u2019](?:ll|d)\b", re.IGNORECASE)
 
 
+def is_act(verb: str) -> bool:
+    """Whether a word is a verb of what people of a problem do, such as "pay" or "bake"."""
+    return _ACTS.fullmatch(verb) is not None
+
+
 def says_what_is_done(before: str) -> bool:
     """Whether the words in front of a number say what somebody other than the speakers does with that many."""
     return _ACTS.search(before[-200:]) is not None and _SPEAKERS.search(before) is None

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 from sml_jax.tasks.math.canonical import canonical, folded
+from sml_jax.tasks.math.choices import is_yes_or_no
 from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.equivalence import TimedEquivalence, worker_count
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
@@ -52,7 +53,9 @@ def verify_math(gold: str, utterance: str, unmarked: bool = True) -> Verdict:
     # An utterance that is nothing but the gold answer is right, even where no answer can be told in it.
     if _repeats(answer, end_of_utterance) and (unmarked or attempt is not None):
         return Verdict(correct=True, attempted=True, detail="correct")
-    if attempt is None:
+    # "Yes." answers a question of the teacher, and only a problem that asks for a yes or a no.
+    nods = attempt is not None and is_yes_or_no(attempt) and not is_yes_or_no(answer)
+    if attempt is None or (nods and extract_answer(end_of_utterance, unmarked=False) is None):
         return Verdict(correct=False, attempted=False, detail="no answer found")
     if not answer:
         return Verdict(correct=False, attempted=True, detail="wrong")

@@ -6,7 +6,7 @@ import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sml_jax.common.errors import UserError
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict, leaves_one_step
@@ -107,6 +107,12 @@ class TrimmedTask:
     task: Task
     split: str
     remaining: tuple[Problem, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        """What some tasks have in addition, such as the game of an environment, is the original task's."""
+        if name.startswith("_") or name == "task":  # also asked for while a copy is made, before there is a task
+            raise AttributeError(name)
+        return getattr(self.task, name)
 
     @property
     def name(self) -> str:

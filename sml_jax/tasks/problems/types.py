@@ -139,6 +139,34 @@ class HasOneStepTest(Protocol, metaclass=AttributeCheck):
         ...
 
 
+@runtime_checkable
+class HasAnswerFormat(Protocol, metaclass=AttributeCheck):
+    """A task whose gold answers can be written as a student would say them, so that their likelihood is measured."""
+
+    def gold_utterance(self, problem: Problem, turn: int) -> tuple[str, str]:
+        """The gold answer as an utterance in two pieces: the answer format, such as "my answer is ", and the answer.
+
+        Args:
+          problem: what the dialogue is about.
+          turn: the number of the student's turn, from 1, for tasks whose goal changes.
+        """
+        ...
+
+
+@runtime_checkable
+class HasFalseReply(Protocol, metaclass=AttributeCheck):
+    """A task that says itself what wrong feedback on a correct turn is."""
+
+    def false_reply(self, problem: Problem, conversation: Sequence[Turn]) -> str:
+        """Feedback in the words of the scripted teacher that is not true.
+
+        Args:
+          problem: what the dialogue is about.
+          conversation: all turns so far; the last is the student's and correct.
+        """
+        ...
+
+
 def leaves_one_step(task: Task, problem: Problem, teacher_text: str, conversation: Sequence[Turn]) -> bool:
     """`HasOneStepTest.one_step` of a task that has it; False for any other task."""
     return isinstance(task, HasOneStepTest) and task.one_step(problem, teacher_text, conversation)

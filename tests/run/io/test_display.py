@@ -1,11 +1,14 @@
 import io
 import sys
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sml_jax.run.io import Progress, printable
+from sml_jax.run.io.compile_time import compile_seconds
+from sml_jax.run.io.display import late_progress
 
 
 class Clock:
@@ -52,6 +55,48 @@ def test_a_resumed_run_leaves_the_first_steps_out_of_its_pace(capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith("elapsed 0:01:02  left 0:00:16")
 
 
+def test_compilation_is_left_out_of_the_time_left(capsys):
+    """The second step compiles for a minute more, as where the first long dialogue needs another program."""
+    clock, compiled = Clock(), [30.0]
+    with Progress("t", 100, interval=0.0, clock=clock, compiling=lambda: compiled[0]) as progress:
+        clock.now += 32
+        progress.step(1)
+        clock.now += 62
+        compiled[0] += 60
+        progress.step(2)
+        clock.now += 2
+        progress.step(3)
+    shown = [line.partition("elapsed ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["0:00:32  left -", "0:01:34  left 0:03:16", "0:01:36  left 0:03:14"]
+
+
+def test_programs_compiled_side_by_side_leave_no_negative_time(capsys):
+    clock, compiled = Clock(), [0.0]
+    with Progress("t", 10, interval=0.0, clock=clock, compiling=lambda: compiled[0]) as progress:
+        progress.step(1)
+        clock.now += 10
+        compiled[0] += 18
+        progress.step(2)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("left -")
+
+
+def test_jax_tells_how_long_it_compiles():
+    before = compile_seconds()
+    jax.jit(lambda x: x * 3 + len("a program of this test alone"))(1.0)
+    assert compile_seconds() > before
+
+
+def test_a_part_of_a_step_counts_and_a_report_without_progress_does_not(capsys):
+    clock = Clock()
+    with Progress("t", 4, interval=0.0, clock=clock, compiling=lambda: 0.0) as progress:
+        progress.step(0.25)
+        for _ in range(50):  # a slow teacher is asked again and again
+            clock.now += 0.2
+            progress.step(0.25)
+        progress.step(1.25)
+    assert capsys.readouterr().out.splitlines()[-1] == "t  step 1/4  elapsed 0:00:10  left 0:00:28"
+
+
 def test_no_control_code_off_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Progress("t\x1b[1m", 2) as progress:
@@ -82,3 +127,13 @@ def test_printable_steers_nothing(text):
     shown = printable(text)
     assert all(character.isprintable() or character in "\n\t" for character in shown)
     assert printable(shown) == shown
+
+
+def test_the_line_of_late_progress_begins_with_its_first_report_and_anew_with_another_length(capsys):
+    with late_progress("files") as tell:
+        assert capsys.readouterr().out == ""
+        for done in (1, 2):
+            tell(done, 2)
+        tell(1, 3)
+    lines = [line.partition("  elapsed")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["files  step 1/2", "files  step 2/2", "files  step 1/3"]
