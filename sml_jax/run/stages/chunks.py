@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,5 +65,5 @@ def read_chunk(path: Path) -> RolloutChunk | None:
             json_values = json.loads(str(members["texts"]))
         transcript = Transcript(**arrays, max_student_tokens=json_values["max_student_tokens"])
         return RolloutChunk(transcript, json_values["metrics"], json_values["dialogues"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
