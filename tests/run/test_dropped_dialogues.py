@@ -12,6 +12,7 @@ from run_toys import OPTIMIZER, RULES, ToyTask
 from sml_jax.dialogue import judging
 from sml_jax.dialogue.rollout import play
 from sml_jax.learn import Grpo, PolicyLoss
+from sml_jax.learn.signals import signals_of
 from sml_jax.run.stages import Offline, Online
 from sml_jax.tasks.problems.types import Problem, Verdict
 
@@ -47,7 +48,8 @@ def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggre
 
     def batch(problems):
         played = play(task, problems, context.framing, engine, params, context.teacher, RULES, seed=3, group_size=4)
-        return stage._batch(played, stage.micro_batch_size, engine.capacities)
+        signals = signals_of(stage.method, played.transcript)
+        return stage._batch(played, signals, stage.micro_batch_size, engine.capacities)
 
     parts, metrics = batch([*problems, bad])
     wanted, wanted_metrics = batch(problems)
