@@ -173,7 +173,7 @@ class InformationGain:
             raise UserError("information_gain: the method beside it has no policy stream: give one that has, as Grpo")
         if transcript.answer_logprob is None:
             raise UserError(
-                "information_gain: the transcript has no answer_logprob: call dialogue.with_answer_logprob on it first"
+                "information_gain: the transcript has no answer_logprob: take a stage that measures it, as Online does"
             )
         taken = turns_taken(transcript)
         before = at_turns(np.asarray(transcript.answer_logprob), transcript)

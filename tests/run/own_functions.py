@@ -46,3 +46,10 @@ def teachers_tokens(transcript: Transcript) -> Signals:
     given = (np.arange(transcript.tokens.shape[1]) < transcript.length[:, None]) & ~transcript.student
     weights = np.asarray(token_weights(jnp.asarray(given), "token"))
     return Signals(likelihood=LikelihoodSignal(weights), metrics={"given_tokens": float(given.sum())})
+
+
+class SayingTask(ToyTask):
+    """The toy task with gold answers that a student could say, so that their likelihood can be measured."""
+
+    def gold_utterance(self, problem, turn):
+        return "a", problem.answer

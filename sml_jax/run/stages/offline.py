@@ -25,6 +25,7 @@ from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import OfflineSml
 from sml_jax.learn.signals import Method, signals_of
 from sml_jax.learn.update import Learner
+from sml_jax.run.answer_logprob import check_answer_format, transcript_for
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.problem_order import problems_at
@@ -103,6 +104,7 @@ class Offline:
         """
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
+        check_answer_format(self.name, self.method, context.task)
 
     def workload(self, rules: DialogueRules) -> StageWork:
         """The rollout, and the updates of all epochs if every dialogue is selected. See `Stage.workload`."""
@@ -213,9 +215,11 @@ class Offline:
         if not engine.executable_count():
             progress.note("compiling...")
             engine.warm_up(state.params)
+        train_problems = context.task.problems("train")
+        problems = problems_at(train_problems, context.seed, position.problems + start, problem_count)
         played = play(
             context.task,
-            problems_at(context.task.problems("train"), context.seed, position.problems + start, problem_count),
+            problems,
             context.framing,
             engine,
             state.params,
@@ -230,7 +234,8 @@ class Offline:
             between_turns=context.bookkeeper.stop_if_asked,
         )
         # The rollout counts its problems from 0, and the stage counts on from one chunk to the next.
-        transcript = played.transcript.replace(group=played.transcript.group + start)  # type: ignore[attr-defined]
+        transcript = transcript_for(self.method, played, context.task, problems, context.framing, engine, state.params)
+        transcript = transcript.replace(group=transcript.group + start)  # type: ignore[attr-defined]
         # What the method gives no weight is not trained on, and so not kept.
         selected_indices = np.flatnonzero(signals_of(self.method, transcript).trained_rows())
         counts = {

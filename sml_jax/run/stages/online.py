@@ -24,6 +24,7 @@ from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
 from sml_jax.learn.signals import Method, Signals, min_group_size_of, signals_of
 from sml_jax.learn.update import Learner
+from sml_jax.run.answer_logprob import check_answer_format, transcript_for
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
 from sml_jax.run.learning_record import learning_fields
@@ -101,6 +102,7 @@ class Online:
         """
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
+        check_answer_format(self.name, self.method, context.task)
 
     def workload(self, rules: DialogueRules) -> StageWork:
         """One step: a rollout and its update. See `Stage.workload`."""
@@ -132,9 +134,10 @@ class Online:
                 step = state.position.step
                 # The rollout. It is a function of the seed, the step and the parameters, so a run that is stopped in
                 # the middle of it plays the same dialogues again.
+                problems = problems_at(train_problems, context.seed, state.position.problems, self.problems_per_step)
                 played = play(
                     context.task,
-                    problems_at(train_problems, context.seed, state.position.problems, self.problems_per_step),
+                    problems,
                     context.framing,
                     engine,
                     state.params,
@@ -147,6 +150,9 @@ class Online:
                     store=context.store,
                     between_turns=partial(bookkeeper.stop_if_asked, state),
                 )
+                # Some methods learn from the gold answer's likelihood, which is measured once the dialogues are over.
+                measuring = context.task, problems, context.framing, engine, state.params
+                played = dataclasses.replace(played, transcript=transcript_for(self.method, played, *measuring))
                 state = state.after_rollout(self.problems_per_step, len(played.dialogues))
                 rollout_ended = time.monotonic()
                 # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
