@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Transcript
-from sml_jax.learn.methods import Grpo
-from sml_jax.learn.signals import LikelihoodSignal, Method, Signals, check_weight, min_group_size_of
+from sml_jax.learn.beside import BesideMethod
+from sml_jax.learn.signals import LikelihoodSignal, Signals
 from sml_jax.learn.weights import token_weights
 
 
 @dataclass(frozen=True)
-class CritiquePrediction:
+class CritiquePrediction(BesideMethod):
     """Adds the cross-entropy of the teacher's replies to the loss of another method:
 
         loss = loss of `beside` + weight * mean over the teacher's tokens of -log p(token | public conversation before)
@@ -38,26 +38,10 @@ class CritiquePrediction:
       forward pass, and lambda.
     """
 
-    beside: Method | None = field(default_factory=Grpo)
-    weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_weight("critique_prediction", self.weight)
-        if self.beside is None and not self.weight:
-            raise UserError("critique_prediction: weight is 0 and beside is None, so nothing is trained on: set one")
-
-    @property
-    def min_group_size(self) -> int:
-        """The number of dialogues of a problem that `beside` needs."""
-        return min_group_size_of(self.beside)
-
-    @property
-    def needs_answer_logprob(self) -> bool:
-        """Whether `beside` reads `Transcript.answer_logprob`."""
-        return getattr(self.beside, "needs_answer_logprob", False)
+    label: ClassVar[str] = "critique_prediction"
 
     def __call__(self, transcript: Transcript) -> Signals:
-        signals = Signals() if self.beside is None else self.beside(transcript)
+        signals = self.signals_beside(transcript)
         if not self.weight:
             return signals
         # A dropped dialogue has no teacher token, so no weight and no part in a mean over tokens.

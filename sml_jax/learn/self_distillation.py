@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from sml_jax.common.errors import UserError
 from sml_jax.dialogue.transcript import Transcript
 from sml_jax.learn.batches import pad_rows
+from sml_jax.learn.beside import BesideMethod
 from sml_jax.learn.divergence import Divergence, reverse_kl
-from sml_jax.learn.methods import Grpo
-from sml_jax.learn.signals import DistillSignal, Method, ReferenceRows, Signals, check_weight, min_group_size_of
+from sml_jax.learn.signals import DistillSignal, ReferenceRows, Signals
 from sml_jax.learn.weights import token_weights
 
 
 @dataclass(frozen=True)
-class SelfDistillation:
+class SelfDistillation(BesideMethod):
     """Adds a distillation loss to another method's, on the student's turns that the teacher replied to:
 
         loss = loss of `beside` + weight * mean over their tokens of D(p(. | c, y_<t), q(. | c, y, f, y_<t))
@@ -44,28 +44,12 @@ class SelfDistillation:
       of the turn, as in the dialogue.
     """
 
-    beside: Method | None = field(default_factory=Grpo)
-    weight: float = 0.1
+    label: ClassVar[str] = "self_distillation"
     reads_feedback: bool = True
     divergence: Divergence = reverse_kl
 
-    def __post_init__(self) -> None:
-        check_weight("self_distillation", self.weight)
-        if self.beside is None and not self.weight:
-            raise UserError("self_distillation: weight is 0 and beside is None, so nothing is trained on: set one")
-
-    @property
-    def min_group_size(self) -> int:
-        """The number of dialogues of a problem that `beside` needs."""
-        return min_group_size_of(self.beside)
-
-    @property
-    def needs_answer_logprob(self) -> bool:
-        """Whether `beside` reads `Transcript.answer_logprob`."""
-        return getattr(self.beside, "needs_answer_logprob", False)
-
     def __call__(self, transcript: Transcript) -> Signals:
-        signals = Signals() if self.beside is None else self.beside(transcript)
+        signals = self.signals_beside(transcript)
         if not self.weight:
             return signals
         tokens, turn = np.asarray(transcript.tokens), np.asarray(transcript.turn)

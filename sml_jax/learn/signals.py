@@ -156,6 +156,11 @@ def min_group_size_of(method: Method | None) -> int:
     return getattr(method, "min_group_size", 1)
 
 
+def reads_answer_logprob(method: Method | None) -> bool:
+    """Whether a method reads `Transcript.answer_logprob`, which a stage then measures."""
+    return getattr(method, "needs_answer_logprob", False)
+
+
 def check_weight(where: str, weight: float) -> None:
     """Raises a UserError, whose text begins with `where`, unless `weight` is 0 or a positive number."""
     if not 0 <= weight < float("inf"):

@@ -15,7 +15,7 @@ from sml_jax.dialogue.transcript import Transcript
 from sml_jax.engine.engine import Engine
 from sml_jax.evaluate.answer_loglik import answer_logliks
 from sml_jax.learn.returns import turns_to_tokens
-from sml_jax.learn.signals import Method
+from sml_jax.learn.signals import Method, reads_answer_logprob
 from sml_jax.tasks.problems.types import HasAnswerFormat, Problem, Task
 
 
@@ -25,7 +25,7 @@ def check_answer_format(stage: str, method: Method, task: Task) -> None:
     Raises:
       UserError: it cannot.
     """
-    if getattr(method, "needs_answer_logprob", False) and not isinstance(task, HasAnswerFormat):
+    if reads_answer_logprob(method) and not isinstance(task, HasAnswerFormat):
         raise UserError(
             f"{stage}: the method {type(method).__name__} reads the likelihood of the gold answer, but the task "
             f"{task.name} has no gold_utterance, which says the answer as a student would: give the task one, or take "
@@ -54,7 +54,7 @@ def transcript_for(
       params: the student's parameters, with which it was played.
     """
     transcript = played.transcript
-    if not getattr(method, "needs_answer_logprob", False):
+    if not reads_answer_logprob(method):
         return transcript
     assert isinstance(task, HasAnswerFormat), "the stage has checked it"
     group = np.asarray(transcript.group)
