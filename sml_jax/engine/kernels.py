@@ -80,10 +80,7 @@ def extend(
     Returns:
       The new tokens' keys and values in each layer, for `caches.write`. Values past a row's count are meaningless.
     """
-    offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
-    positions, valid = start[:, None] + offsets, offsets < count[:, None]
-    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
-    _, new = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
+    _, new = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count)
     return new
 
 
@@ -107,10 +104,7 @@ def score(
       float32 [batch, time]: of each token given all before it, at temperature 1 with every token allowed. Position 0
       has 0, and values past a row's count are meaningless.
     """
-    offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
-    positions, valid = start[:, None] + offsets, offsets < count[:, None]
-    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
-    hidden, _ = _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
+    hidden, _ = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count)
 
     # One position at a time: the logits of all positions together may not fit in memory.
     def score_next(states_and_next: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -227,6 +221,23 @@ def decode(
     carry = (jnp.zeros((), jnp.int32), last, requested, empty_cache(config, batch, steps), no_samples)
     _, _, _, buffer, out = jax.lax.while_loop(goes_on, step_fn, carry)
     return buffer, out
+
+
+def _run_behind_cache(
+    model: Decoder,
+    layout: CacheLayout,
+    weights: LayerParams,
+    cache: Cache,
+    rows: jax.Array | None,
+    tokens: jax.Array,
+    start: jax.Array,
+    count: jax.Array,
+) -> tuple[jax.Array, Cache]:
+    """Hidden states of given tokens behind what their rows' caches hold, and their keys and values; see `extend`."""
+    offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    positions, valid = start[:, None] + offsets, offsets < count[:, None]
+    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
+    return _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
 
 
 def _run_layers(

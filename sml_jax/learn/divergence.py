@@ -12,12 +12,11 @@ from sml_jax.learn.position_chunks import (
     Head,
     HeadLayout,
     Params,
-    chunk_size,
+    cut_rows,
     mask_first,
     sort_positions,
     unsort_positions,
 )
-from sml_jax.sharding import num_row_shards
 
 # A divergence of two distributions, given as log-probabilities [..., V] of the policy and of the reference.
 Divergence = Callable[[Array, Array], Array]
@@ -68,14 +67,8 @@ def hidden_divergence(
     Returns:
       f32[B, T]; 0 where the mask is False and at the first token of a row.
     """
-    # Rows are handled in groups, one for each row shard of the mesh, so that no device needs another's rows.
     rows, time, width = hidden.shape
-    if layout is not None and rows % num_row_shards(layout.mesh):
-        layout = None
-    groups = 1 if layout is None else num_row_shards(layout.mesh)
-    positions = rows // groups * time
-    vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
-    chunk = chunk_size(hidden, vocabulary, positions, max_logits)
+    layout, groups, positions, chunk = cut_rows(head, params, hidden, layout, max_logits)
     params = params if trained else jax.lax.stop_gradient(params)
     reference = jax.lax.stop_gradient((reference_params, reference_hidden))
     # The hidden state at t is of the token at t + 1.

@@ -17,7 +17,7 @@ from sml_jax.learn.position_chunks import (
     HeadLayout,
     Params,
     chunk_of,
-    chunk_size,
+    cut_rows,
     decoder_head,
     decoder_states,
     mask_first,
@@ -27,7 +27,6 @@ from sml_jax.learn.position_chunks import (
 from sml_jax.learn.shapes import shape_of
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.prefix_sharing import SharedPrefix
-from sml_jax.sharding import num_row_shards
 
 
 def token_logprobs(
@@ -94,14 +93,9 @@ def hidden_logprobs(
       Cross-entropy in chunks: "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009; here
       positions are cut and not the vocabulary, because the head may be any function.
     """
-    # Rows are handled in groups, one for each row shard of the mesh, so that no device needs another's rows.
     shape, width = tokens.shape, hidden.shape[-1]
-    if layout is not None and shape[0] % num_row_shards(layout.mesh):
-        layout = None
-    groups = 1 if layout is None else num_row_shards(layout.mesh)
-    flat_group_shape = (groups, shape[0] // groups * shape[1])
-    vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
-    chunk = chunk_size(hidden, vocabulary, flat_group_shape[1], max_logits)
+    layout, groups, positions, chunk = cut_rows(head, params, hidden, layout, max_logits)
+    flat_group_shape = (groups, positions)
     # The hidden state at t predicts the token at t + 1: targets are shifted, and so are the scores that come back.
     targets, scored = (jnp.pad(x[:, 1:], ((0, 0), (0, 1))).reshape(flat_group_shape) for x in (tokens, mask))
     chunk_plan = _ChunkPlan(head, chunk, trained, layout)

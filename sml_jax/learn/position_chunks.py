@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.models.ops.attention import platform_of
 from sml_jax.models.prefix_sharing import SharedPrefix
-from sml_jax.sharding import row_sharding, to_mesh_axes
+from sml_jax.sharding import num_row_shards, row_sharding, to_mesh_axes
 
 Params = Any
 Head = Callable[[Params, jax.Array], jax.Array]
@@ -93,6 +93,31 @@ def decoder_head(model: Decoder, params: Params, mesh: Mesh | None) -> tuple[Hea
 
     layout = None if mesh is None else HeadLayout(mesh, _head_specs(model, name))
     return head, params["params"][name], layout
+
+
+def cut_rows(
+    head: Head,
+    params: Params,
+    hidden: Float[Array, "batch time width"],
+    layout: HeadLayout | None,
+    max_logits: int | None,
+) -> tuple[HeadLayout | None, int, int, int]:
+    """How a batch's positions are cut: (layout, groups of rows, positions of a group, positions of a chunk).
+
+    Rows are handled in groups, one for each row shard of the mesh, so that no device needs another's rows. Where the
+    rows cannot be split evenly, the layout is None and all rows are one group.
+
+    Args:
+      head, params, hidden: `head(params, hidden)` gives the logits.
+      layout: on a mesh. max_logits: see `chunk_size`.
+    """
+    rows, time, _ = hidden.shape
+    if layout is not None and rows % num_row_shards(layout.mesh):
+        layout = None
+    groups = 1 if layout is None else num_row_shards(layout.mesh)
+    positions = rows // groups * time
+    vocabulary = jax.eval_shape(head, params, hidden[:1, 0]).shape[-1]
+    return layout, groups, positions, chunk_size(hidden, vocabulary, positions, max_logits)
 
 
 def chunk_size(hidden: jax.Array, vocabulary: int, positions: int, max_logits: int | None) -> int:
