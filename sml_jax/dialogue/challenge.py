@@ -17,7 +17,24 @@ from sml_jax.tasks.problems.types import HasFalseReply, Problem, Task, Verdict
 
 
 @dataclass(frozen=True)
-class Doubt:
+class _Challenge:
+    """What both arms share: another teacher, which answers all turns that are not correct."""
+
+    teacher: TeacherSpec
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether the other teacher runs a language model with the student's engine."""
+        return self.teacher.runs_model
+
+    def check(self) -> None:
+        """Lets the other teacher check what it needs."""
+        if isinstance(self.teacher, ChecksBeforehand):
+            self.teacher.check()
+
+
+@dataclass(frozen=True)
+class Doubt(_Challenge):
     """Asks after every correct turn whether the student is sure.
 
     Attributes:
@@ -29,7 +46,6 @@ class Doubt:
       UserError: `text` is empty.
     """
 
-    teacher: TeacherSpec
     text: str = "are you sure?"
     name: str = "doubt"
 
@@ -37,22 +53,13 @@ class Doubt:
         if not self.text.strip():
             raise UserError("doubt: text is empty: give what the arm asks after a correct answer")
 
-    @property
-    def runs_model(self) -> bool:
-        """Whether the other teacher runs a language model with the student's engine."""
-        return self.teacher.runs_model
-
-    def check(self) -> None:
-        """Lets the other teacher check what it needs."""
-        _check(self.teacher)
-
     def make(self, setup: RolloutSetup) -> Teacher:
         """Makes the live teacher of one rollout."""
         return ChallengingTeacher(self.teacher.make(setup), lambda request: self.text)
 
 
 @dataclass(frozen=True)
-class Misleading:
+class Misleading(_Challenge):
     """Criticises every correct turn as if it were wrong, in the words of the task's scripted teacher.
 
     A task may say itself what false criticism is, see `HasFalseReply`; otherwise its scripted teacher is told that the
@@ -63,17 +70,7 @@ class Misleading:
       name: the arm's name.
     """
 
-    teacher: TeacherSpec
     name: str = "misleading"
-
-    @property
-    def runs_model(self) -> bool:
-        """Whether the other teacher runs a language model with the student's engine."""
-        return self.teacher.runs_model
-
-    def check(self) -> None:
-        """Lets the other teacher check what it needs."""
-        _check(self.teacher)
 
     def make(self, setup: RolloutSetup) -> Teacher:
         """Makes the live teacher of one rollout."""
@@ -156,12 +153,6 @@ class ChallengingTeacher(Teacher):
     def close(self) -> None:
         """Frees what the other teacher holds."""
         self._other.close()
-
-
-def _check(teacher: TeacherSpec) -> None:
-    """Lets a teacher check what it needs, if it has something to check."""
-    if isinstance(teacher, ChecksBeforehand):
-        teacher.check()
 
 
 def _false_reply(task: Task, request: Request) -> str:
