@@ -39,7 +39,7 @@ def read_dialogues(
     # The first pass only notes which line is about which problem.
     lines_by_problem: dict[_ProblemKey, list[int]] = {}
     damaged_numbers = []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         record = _record(line)
         if record is None:
             damaged_numbers.append(number)
@@ -59,7 +59,7 @@ def read_dialogues(
             "--dialogues=N takes in more."
         )
     dialogues = []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         if number in chosen_numbers and (record := _record(line)) is not None:
             dialogues.append(page_dialogue(record))
             if progress is not None:
@@ -110,8 +110,15 @@ def page_dialogue(record: dict[str, Any]) -> dict[str, Any]:
     return page
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbers, from 1, and bytes of the lines that are not blank. Only a newline ends a line, as in any JSON log."""
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbers, from 1, and bytes of the lines that are not blank. Only a newline ends a line, as in any JSON log.
+
+    Args:
+      path: of a file of JSON lines.
+
+    Raises:
+      OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():

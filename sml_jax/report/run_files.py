@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
-from sml_jax.report.dialogue_log import read_dialogues
+from sml_jax.report.dialogue_log import numbered_lines, read_dialogues
 
 EVAL, METRICS, DIALOGUES, CLAIMS = "eval.json", "metrics.jsonl", "dialogues.jsonl", "claims.json"
 
@@ -105,23 +105,20 @@ def _read_metrics(path: Path, run: RunFiles) -> None:
     if not path.is_file():
         run.notes.append(f"There is no {METRICS}, so there are no training curves.")
         return
+    damaged_numbers = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        for number, line in numbered_lines(path):
+            try:
+                row = parse_json(line.decode("utf-8"))
+                if not isinstance(row, dict) or not _is_number(row.get("step")):
+                    raise ValueError("no line of metrics")
+            except ValueError:
+                damaged_numbers.append(number)
+                continue
+            run.metrics.append(row)
     except OSError as error:
         run.notes.append(f"{METRICS} cannot be read ({error.strerror}).")
         return
-    damaged_numbers = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line.decode("utf-8"))
-            if not isinstance(row, dict) or not _is_number(row.get("step")):
-                raise ValueError("no line of metrics")
-        except ValueError:
-            damaged_numbers.append(number)
-            continue
-        run.metrics.append(row)
     if damaged_numbers:
         run.notes.append(
             f"{len(damaged_numbers)} of the lines of {METRICS} cannot be read, the first of them line "
