@@ -9,14 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
 from sml_jax.engine import caches, kernels
 from sml_jax.engine.caches import Cache, CacheLayout
+from sml_jax.engine.jitted import jit_kernels
 from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shardings
-from sml_jax.engine.sampling import Sampling, turn_keys
+from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.sizes import (
     CHUNK_SIZES,
     DECODE_STEPS,
@@ -33,7 +34,6 @@ from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding import (
     cache_sharding,
     decode_loop_sharding,
-    host_readable,
     make_mesh,
     num_decode_loops,
     num_row_shards,
@@ -131,43 +131,14 @@ class Engine:
         if not self._allowed_on_host[list(stop_ids)].all() or not stop_ids:
             raise UserError("engine: an end of turn must be a token that can be sampled")
         self._stop_ids = tuple(stop_ids)
-        self._jit_kernels()
 
-    def _jit_kernels(self) -> None:
-        """Makes the jitted functions; each compiles at its first call."""
-        config = self.model.config
+        config = model.config
         cache_backend(config.attention).check(
             self.mesh, config.compute_dtype, config.head_dim, config.attention_softcap
         )
         largest_write = max(self.chunk_sizes[-1], self.decode_steps)
         self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
-        # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
-        # differ, and each kernel would be compiled twice.
-        array_sharding = cache_sharding(self.mesh, self.layout.slot_axis)
-        sharding: Any = array_sharding  # KVCache expects arrays, and here holds a sharding for each of them
-        cache_shardings = (KVCache(sharding, sharding),) * config.layers
-
-        unstack, weights_out = partial(unstack_layers, self.model), weight_shardings(self.model, self.mesh)
-        self._prepare = jax.jit(unstack, out_shardings=weights_out)
-        # Each device makes its own part of a cache: the whole cache need not fit on one device.
-        self._empty = jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings)
-        self._grow = jax.jit(
-            partial(caches.grow, self.layout.slot_axis), static_argnums=(1, 2), out_shardings=array_sharding
-        )
-        self._keys = jax.jit(partial(turn_keys))
-        # The kernels of a call. Functions that return a changed cache are given the old one's memory (donated), while
-        # those that only read it return new keys and values.
-        copy = partial(caches.copy_prefix, self.layout)
-        self._copy = jax.jit(copy, donate_argnums=0, out_shardings=cache_shardings)
-        extend = _per_loop(partial(kernels.extend, self.model, self.layout), self.mesh, split=5)
-        self._extend = jax.jit(extend, out_shardings=cache_shardings)
-        write = partial(caches.write, self.shards, self.layout)
-        self._write = jax.jit(write, donate_argnums=0, out_shardings=cache_shardings)
-        score = _per_loop(partial(kernels.score, self.model, self.layout), self.mesh, split=5)
-        self._score = jax.jit(score, out_shardings=host_readable(self.mesh))
-        decode = partial(kernels.decode, self.model, self.layout, self.decode_steps, self.sampling, self._stop_ids)
-        decode_out = (cache_shardings, host_readable(self.mesh))
-        self._decode = jax.jit(_per_loop(decode, self.mesh, split=7, whole=1), out_shardings=decode_out)
+        self._jitted = jit_kernels(model, self.mesh, self.layout, self.decode_steps, self.sampling, self._stop_ids)
 
     @cached_property
     def _allowed(self) -> jax.Array | None:
@@ -202,11 +173,17 @@ class Engine:
         Args:
           params: the model's `{"params": ...}`, or LayerParams, which are returned unchanged.
         """
-        return params if isinstance(params, LayerParams) else self._prepare(place_params(self.mesh, self.model, params))
+        return (
+            params
+            if isinstance(params, LayerParams)
+            else self._jitted.prepare(place_params(self.mesh, self.model, params))
+        )
 
     def empty_cache(self, capacity: int | None = None) -> Cache:
         """A cache of zeros for all rows, with room for `capacity` tokens in each; None for the longest capacity."""
-        return self._empty(self.model.config, self.max_concurrent, capacity or self.cache_lengths[-1], self.layout)
+        return self._jitted.empty(
+            self.model.config, self.max_concurrent, capacity or self.cache_lengths[-1], self.layout
+        )
 
     def ensure_capacity(self, cache: Cache, needed: int) -> Cache:
         """The cache, grown if need be until each row has room for `needed` tokens; use it in place of the argument.
@@ -229,7 +206,7 @@ class Engine:
                 front_slots = layout.margin if layout.is_ring(layer_number, new_slots) else 0
                 if new_slots > old_slots:
                     for i in range(len(arrays)):
-                        arrays[i] = self._grow(arrays[i], new_slots, front_slots)
+                        arrays[i] = self._jitted.grow(arrays[i], new_slots, front_slots)
             cache = tuple(KVCache(*arrays) for arrays in layers)
         return cache
 
@@ -255,8 +232,8 @@ class Engine:
           The cache with the new tokens.
         """
         numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
-        new = self._extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
-        return self._write(cache, new, numbers, starts, counts)
+        new = self._jitted.extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
+        return self._jitted.write(cache, new, numbers, starts, counts)
 
     def score(
         self,
@@ -275,7 +252,9 @@ class Engine:
           params, cache, start, count, rows: see `extend`.
         """
         row_arrays = [self._place_rows(array) for array in (tokens, start, count)]
-        scores: jax.Array = self._score(self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays)
+        scores: jax.Array = self._jitted.score(
+            self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays
+        )
         return scores
 
     def write(
@@ -285,14 +264,16 @@ class Engine:
 
         The cache that was passed is donated: use the returned one from then on.
         """
-        return self._write(cache, new, self._place_numbers(rows), self._place_rows(start), self._place_rows(count))
+        return self._jitted.write(
+            cache, new, self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
+        )
 
     def copy_prefix(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
         """Copies the first `slots` tokens of rows to other rows of their shard; see `caches.copy_prefix`.
 
         The cache that was passed is donated: use the returned one from then on.
         """
-        return self._copy(cache, self._place_numbers(source), self._place_numbers(target), np.int32(slots))
+        return self._jitted.copy(cache, self._place_numbers(source), self._place_numbers(target), np.int32(slots))
 
     def decode(
         self,
@@ -318,7 +299,7 @@ class Engine:
         row_arrays = [self._place_rows(array) for array in (last, start, limit, keys)]
         # Rows lie where their cache is; each loop's number lies where the loop runs.
         placed_stop_counts = put_global(stop_counts, decode_loop_sharding(self.mesh))
-        return self._decode(
+        return self._jitted.decode(
             self.prepare_params(params),
             cache,
             self._place_numbers(rows),
@@ -329,7 +310,7 @@ class Engine:
 
     def turn_keys(self, seed_key: jax.Array, salts: np.ndarray, dialogue_ids: np.ndarray) -> jax.Array:
         """A random key for each row's turn, [batch]; see `sampling.turn_keys`."""
-        keys: jax.Array = self._keys(seed_key, salts, dialogue_ids)
+        keys: jax.Array = self._jitted.keys(seed_key, salts, dialogue_ids)
         return keys
 
     def chunk_size_for(self, pending: int, cached: int = 0) -> int:
@@ -381,9 +362,10 @@ class Engine:
     def executable_count(self) -> int:
         """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`.
 
-        Those of `score`, which evaluation alone calls, are not counted.
+        Those of `score`, which only measures of finished dialogues call, are not counted.
         """
-        kernels_of_calls = (self._extend, self._write, self._decode, self._copy, self._grow, self._keys)
+        jitted = self._jitted
+        kernels_of_calls = (jitted.extend, jitted.write, jitted.decode, jitted.copy, jitted.grow, jitted.keys)
         return sum(map(executable_count, kernels_of_calls))
 
     def abstract_weights(self) -> LayerParams:
@@ -447,7 +429,7 @@ class Engine:
             return Executable(
                 f"write {slots} behind {self.max_length}",
                 ("write", shape_key, slots),
-                self._write,
+                self._jitted.write,
                 (cache, new, rows, int_per_row, int_per_row),
                 calls,
                 reads=("cache",),
@@ -458,7 +440,7 @@ class Engine:
             Executable(
                 "weights for the engine",
                 "weights",
-                self._prepare,
+                self._jitted.prepare,
                 (sharded_param_shapes(self.model, mesh),),
                 prepare_calls,
                 reads=("params",),
@@ -468,7 +450,7 @@ class Engine:
             Executable(
                 f"extend by {chunk} behind {self.max_length}",
                 ("extend", shape_key, chunk),
-                self._extend,
+                self._jitted.extend,
                 (weights, cache, rows, tokens, int_per_row, int_per_row),
                 extend_calls,
                 reads=("weights", "cache"),
@@ -478,7 +460,7 @@ class Engine:
             Executable(
                 f"decode {steps} behind {self.max_length}",
                 ("decode", shape_key, steps, self.sampling),
-                self._decode,
+                self._jitted.decode,
                 (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, stop_counts, allowed),
                 decode_calls,
                 reads=("weights", "cache"),
@@ -489,7 +471,7 @@ class Engine:
             Executable(
                 "copy of a prefix",
                 ("copy", shape_key),
-                self._copy,
+                self._jitted.copy,
                 (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32)),
                 copy_calls,
                 reads=("cache",),
@@ -504,19 +486,6 @@ class Engine:
     def _place_numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         """Row numbers of a call, laid out over the row shards; None for all rows in order."""
         return None if rows is None else self._place_rows(rows)
-
-
-def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:
-    """Wraps `kernel` in shard_map over `data`, so each data shard runs its own while_loop.
-
-    The kernel's arguments are the weights, then `split` arguments with a part for each shard, then `whole` ones that
-    every shard sees in full. With one loop for all rows the kernel is returned as it is.
-    """
-    if num_decode_loops(mesh) == 1:
-        return kernel
-    full_spec, shard_spec = PartitionSpec(), PartitionSpec("data")
-    specs = (full_spec, *[shard_spec] * split, *[full_spec] * whole)
-    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=shard_spec, check_vma=False)
 
 
 def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:

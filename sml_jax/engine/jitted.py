@@ -1,0 +1,88 @@
+"""The kernels as jitted functions, with the shardings and donations that their callers rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, PartitionSpec
+
+from sml_jax.engine import caches, kernels
+from sml_jax.engine.caches import CacheLayout
+from sml_jax.engine.layer_params import unstack_layers, weight_shardings
+from sml_jax.engine.sampling import Sampling, turn_keys
+from sml_jax.models.decoder import Decoder
+from sml_jax.models.ops.cached_attention import KVCache
+from sml_jax.sharding import cache_sharding, host_readable, num_decode_loops, num_row_shards
+
+
+@dataclass(frozen=True)
+class JittedKernels:
+    """Functions from `jax.jit`, each of which compiles at its first call with arguments of new shapes.
+
+    Attributes:
+      prepare: `layer_params.unstack_layers` of one model.
+      empty, grow, copy, write: the functions of `caches` of these names.
+      keys: `sampling.turn_keys`.
+      extend, score, decode: the functions of `kernels`, one loop for each data shard where the mesh allows it.
+    """
+
+    prepare: Any
+    empty: Any
+    grow: Any
+    keys: Any
+    copy: Any
+    extend: Any
+    write: Any
+    score: Any
+    decode: Any
+
+
+def jit_kernels(
+    model: Decoder, mesh: Mesh, layout: CacheLayout, decode_steps: int, sampling: Sampling, stop_ids: tuple[int, ...]
+) -> JittedKernels:
+    """Makes the jitted kernels of a model on a mesh.
+
+    Args:
+      model, mesh, decode_steps, sampling, stop_ids: as for `Engine`. layout: of its caches.
+    """
+    # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
+    # differ, and each kernel would be compiled twice.
+    array_sharding = cache_sharding(mesh, layout.slot_axis)
+    sharding: Any = array_sharding  # KVCache expects arrays, and here holds a sharding for each of them
+    cache_shardings = (KVCache(sharding, sharding),) * model.config.layers
+    extend = _per_loop(partial(kernels.extend, model, layout), mesh, split=5)
+    decode = partial(kernels.decode, model, layout, decode_steps, sampling, stop_ids)
+    return JittedKernels(
+        prepare=jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, mesh)),
+        # Each device makes its own part of a cache: the whole cache need not fit on one device.
+        empty=jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings),
+        grow=jax.jit(partial(caches.grow, layout.slot_axis), static_argnums=(1, 2), out_shardings=array_sharding),
+        keys=jax.jit(partial(turn_keys)),
+        # Functions that return a changed cache are given the old one's memory (donated), while those that only read
+        # it return new keys and values.
+        copy=jax.jit(partial(caches.copy_prefix, layout), donate_argnums=0, out_shardings=cache_shardings),
+        extend=jax.jit(extend, out_shardings=cache_shardings),
+        write=jax.jit(
+            partial(caches.write, num_row_shards(mesh), layout), donate_argnums=0, out_shardings=cache_shardings
+        ),
+        score=jax.jit(
+            _per_loop(partial(kernels.score, model, layout), mesh, split=5), out_shardings=host_readable(mesh)
+        ),
+        decode=jax.jit(_per_loop(decode, mesh, split=7, whole=1), out_shardings=(cache_shardings, host_readable(mesh))),
+    )
+
+
+def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:
+    """Wraps `kernel` in shard_map over `data`, so each data shard runs its own while_loop.
+
+    The kernel's arguments are the weights, then `split` arguments with a part for each shard, then `whole` ones that
+    every shard sees in full. With one loop for all rows the kernel is returned as it is.
+    """
+    if num_decode_loops(mesh) == 1:
+        return kernel
+    full_spec, shard_spec = PartitionSpec(), PartitionSpec("data")
+    specs = (full_spec, *[shard_spec] * split, *[full_spec] * whole)
+    return jax.shard_map(kernel, mesh=mesh, in_specs=specs, out_specs=shard_spec, check_vma=False)
