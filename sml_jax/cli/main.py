@@ -13,6 +13,7 @@ PROGRAMS = {
     "train": ("sml_jax.cli.train", "run the training stages of a recipe, evaluate, and print the table"),
     "evaluate": ("sml_jax.cli.evaluate", "evaluate a checkpoint: success by turn, arm beside arm"),
     "report": ("sml_jax.cli.report", "write one HTML file of runs: success, training, behaviour, dialogues to read"),
+    "claims": ("sml_jax.cli.claims", "train and measure what the claims of the papers need, and say which hold"),
     "chat": ("sml_jax.cli.chat", "talk with a model in the terminal, as its teacher or as its student"),
     "plan": ("sml_jax.cli.plan", "compile a recipe for a TPU slice without one: memory, work, speed, what fits"),
     "convert": ("sml_jax.cli.convert", "convert Hugging Face weights to a model folder, and back"),

@@ -19,8 +19,9 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
       `problem_id`, `arm`, `policy`, `step`. `turns`: each with `role` and `text`. `verdicts`: one for each student
       turn, with `correct`, `attempted` and `detail`. `private`: what the teacher alone knew, `static` from the start
       and `by_reply` before each of its replies. `leak`: whether a teacher turn gave the answer away. `tokens`: the
-      public conversation as the student's model read it. The other fields are those of `Dialogue`: `domain`,
-      `solved_turn`, `leaks`, `one_steps`, `redactions`, `injected_turns`, `overlong` and `dropped`.
+      public conversation as the student's model read it. `answer_loglik`: only where it was measured. The other fields
+      are those of `Dialogue`: `domain`, `solved_turn`, `leaks`, `one_steps`, `redactions`, `injected_turns`, `overlong`
+      and `dropped`.
     """
     # NumPy numbers become Python's, which JSON needs.
     return {
@@ -48,4 +49,5 @@ def dialogue_record(dialogue: Dialogue, step: int, policy: str) -> dict[str, Any
         "overlong": bool(dialogue.overlong),
         "dropped": dialogue.dropped,
         "tokens": [int(token) for token in dialogue.tokens],
+        **({"answer_loglik": [float(loglik) for loglik in dialogue.answer_loglik]} if dialogue.answer_loglik else {}),
     }

@@ -94,6 +94,8 @@ class Dialogue:
       domain: the problem's label for reports, "" for none.
       static_knowledge: what the teacher alone knew from the start, "" for nothing.
       dynamic_knowledge: for each reply that the teacher was asked for, what it alone was told before, "" for nothing.
+      answer_loglik: the gold answer's log-likelihood in nats after each teacher turn, which an evaluation measures when
+        the dialogue is over; NaN for a turn where it could not; () where it was not measured.
     """
 
     # What was said, and what came of it.
@@ -118,6 +120,7 @@ class Dialogue:
     domain: str = ""
     static_knowledge: str = field(default="", compare=False)
     dynamic_knowledge: tuple[str, ...] = field(default=(), compare=False)
+    answer_loglik: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def teacher_turns(self) -> int:

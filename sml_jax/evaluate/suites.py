@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.drops import check_not_all_dropped, not_dropped
 from sml_jax.dialogue.framing import Framing
@@ -158,4 +160,19 @@ def evaluate_arm(
             suite.task, counted_problems, counted_dialogues, framing, engine, params, suite.max_turns
         )
         entry |= answer_loglik_summary(logliks)
+        return entry, _with_logliks(played.dialogues, logliks)
     return entry, played.dialogues
+
+
+def _with_logliks(dialogues: Sequence[Dialogue], logliks: np.ndarray) -> tuple[Dialogue, ...]:
+    """The dialogues with the likelihoods that were measured in them: a row for each that was not dropped, in order."""
+    rows = iter(logliks)
+    return tuple(
+        dialogue if dialogue.dropped else dataclasses.replace(dialogue, answer_loglik=_measured(dialogue, next(rows)))
+        for dialogue in dialogues
+    )
+
+
+def _measured(dialogue: Dialogue, by_turn: np.ndarray) -> tuple[float, ...]:
+    """The numbers of one dialogue, without the turns that it does not have."""
+    return tuple(by_turn[: len(dialogue.turn_starts)].tolist())

@@ -78,7 +78,7 @@ class Evaluation:
 
         Args:
           context: of the run.
-          policies: parameters by name; the names are "base" and "trained".
+          policies: parameters by name; the names are "base", which may be left out, and "trained".
 
         Raises:
           Stopped: the run was asked to stop. The evaluation starts from its beginning when the run is started again.
@@ -93,8 +93,8 @@ class Evaluation:
         if self.suites:
             results, shown_dialogues = self._play_suites(context, policies, labeller)
             context.bookkeeper.folder.write_eval(results)
-            # Samples: dialogues about the same problem, of which neither was dropped.
-            pairs = zip(shown_dialogues["base"], shown_dialogues["trained"], strict=True)
+            # Samples: dialogues about the same problem, of which neither was dropped. One policy has nothing beside it.
+            pairs = zip(shown_dialogues.get("base", ()), shown_dialogues["trained"], strict="base" in policies)
             undropped_pairs = [pair for pair in pairs if len(not_dropped(pair)) == 2]
             for base_dialogue, trained_dialogue in undropped_pairs[: self.samples_shown]:
                 wide_console.print(compare_dialogues(base_dialogue, trained_dialogue))

@@ -69,6 +69,7 @@ class Experiment:
       model_labels: whether the initial model labels the student's turns in evaluation, for chat models; fixed rules do
         if False.
       samples_shown: for how many problems the dialogues of base and trained model are printed side by side at the end.
+      evaluates_base: whether suites are played by the base model too, beside the trained one.
 
     Raises:
       UserError: a setting is not allowed, or a stage lacks a member of the protocol `Stage`.
@@ -94,6 +95,7 @@ class Experiment:
     alerts: AlertThresholds = AlertThresholds()
     model_labels: bool = False
     samples_shown: int = 3
+    evaluates_base: bool = True
 
     def __post_init__(self) -> None:
         # A recipe that cannot work is an error when it is read, before a model is loaded.
@@ -166,10 +168,10 @@ class Experiment:
             # The checkpointer is closed by now: an evaluation that is stopped begins anew.
             if self.suites or self.sharded_suites:
                 context = dataclasses.replace(context, bookkeeper=bookkeeper.after_training())
-                self._evaluation().run(context, {"base": context.initial, "trained": params})
+                self._evaluation().run(context, self._policies(context, params))
 
     def evaluate(self, checkpoint: str, workdir: Path, config_text: str) -> None:
-        """Evaluates a model beside the base model, without training.
+        """Evaluates a model, beside the base model if `evaluates_base`, without training.
 
         Args:
           checkpoint: a model folder, or a finished run's folder.
@@ -197,7 +199,12 @@ class Experiment:
             self._evaluation().check(context)
             folder.write_config(config_text)
             trained_params = place_params(context.mesh, context.model, params)
-            self._evaluation().run(context, {"base": context.initial, "trained": trained_params})
+            self._evaluation().run(context, self._policies(context, trained_params))
+
+    def _policies(self, context: RunContext, trained: dict) -> dict[str, dict]:
+        """Parameters of the policies that are evaluated, by the names that they have in `eval.json`."""
+        base = {"base": context.initial} if self.evaluates_base else {}
+        return {**base, "trained": trained}
 
     def _print_protection(self) -> None:
         """Prints how programs that a model wrote are confined.

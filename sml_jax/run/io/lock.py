@@ -34,6 +34,10 @@ SILENCE_SECONDS = 90.0
 _MAX_BYTES = 4096
 
 
+class FolderHeld(UserError):
+    """Raised for a folder that another process holds, so that whoever has other work can take that up instead."""
+
+
 class FolderLock:
     """Held by one process of all that name the same file; see the module.
 
@@ -57,7 +61,8 @@ class FolderLock:
         """Takes the lock. It may wait, with a line that says so, where the last holder cannot be looked up.
 
         Raises:
-          UserError: another process holds it, or the file cannot be written.
+          FolderHeld: another process holds it.
+          UserError: the file cannot be written.
         """
         watch = _Watch(self._path, self._silence)
         while self._descriptor is None:
@@ -179,7 +184,7 @@ class _Watch:
           is_new: whether the newcomer made the file.
 
         Raises:
-          UserError: the lock is another process's.
+          FolderHeld: the lock is another process's.
         """
         # Whoever takes the lock writes the file before unlocking it: an empty one is nobody's.
         if locked is not False and (is_new or (locked and not text)):
@@ -208,9 +213,9 @@ class _Watch:
         print(f"no heartbeat of {_words(holder)} for {self._silence:g} seconds: its lock is taken over", flush=True)
         return True
 
-    def _held(self, holder: ProcessIdentity | None, more: str) -> UserError:
+    def _held(self, holder: ProcessIdentity | None, more: str) -> FolderHeld:
         """The error for a folder that another process holds."""
-        return UserError(
+        return FolderHeld(
             f"{self._path.parent} is held by {_words(holder)}{more}; two runs would mix their records: wait until it "
             f"has ended, stop it, or give another --workdir. If you know that it is gone, remove {self._path}"
         )
