@@ -36,17 +36,17 @@ class Expected:
 
 def above(value: float | int) -> Expected:
     """The interval lies above a value."""
-    return Expected(f"above {value:g}", low=value)
+    return Expected(f"above {value:g}", low=float(value))
 
 
 def below(value: float | int) -> Expected:
     """The interval lies below a value."""
-    return Expected(f"below {value:g}", high=value)
+    return Expected(f"below {value:g}", high=float(value))
 
 
 def within(value: float | int) -> Expected:
     """The interval lies between a value's negative and the value."""
-    return Expected(f"within {value:g}", -value, value)
+    return Expected(f"within {value:g}", -float(value), float(value))
 
 
 @dataclass(frozen=True)

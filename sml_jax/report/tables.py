@@ -85,15 +85,20 @@ def _aptitude_cell(entry: Mapping[str, Any], name: str) -> str:
 
 
 def claims_tables(run: RunFiles) -> list[Block]:
-    """`claims.json` as a table: a row for each claim, and a column for each plain value that any of them has."""
+    """`claims.json` as tables: its claims, and below them the numbers that they were measured by, if it has some."""
     claims = run.claims.get("claims", run.claims) if isinstance(run.claims, dict) else run.claims
+    measures = run.claims.get("measures") if isinstance(run.claims, dict) and "claims" in run.claims else None
     if isinstance(claims, dict):
         claims = [{"claim": name, **fields} for name, fields in claims.items() if isinstance(fields, dict)]
-    rows = [claim for claim in claims if isinstance(claim, dict)] if isinstance(claims, list) else []
-    if not rows:
-        return []
+    tables = [table for rows in (claims, measures) if (table := _rows_table(rows)) is not None]
+    return [Block("", tables=tables)] if tables else []
+
+
+def _rows_table(value: Any) -> Table | None:
+    """A table with a row for each object of a list, and a column for each value that any of them has; None for none."""
+    rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
     header = names_of(rows)
-    return [Block("", tables=[Table(header, [[_cell(row.get(name)) for name in header] for row in rows])])]
+    return Table(header, [[_cell(row.get(name)) for name in header] for row in rows]) if rows else None
 
 
 def _cell(value: Any) -> str:

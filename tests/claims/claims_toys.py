@@ -31,7 +31,7 @@ class MadeUp:
         def make(seed):
             counts = early + seed, late
             solved = [2] * counts[0] + [8] * counts[1] + [0] * (PROBLEMS - sum(counts))
-            return {"n": PROBLEMS, "problems": "p", "solved": solved}
+            return {"n": PROBLEMS, "problems": "p", "solved": solved, "loglik_change": [None] * PROBLEMS}
 
         self.put(policy, domain, suite or domain, arm, make)
 

@@ -58,7 +58,7 @@ def done(toy_jobs, tmp_path_factory):
 def test_a_job_trains_and_measures_and_leaves_a_small_file(done):
     workdir, store, asked = done
     record = store.read(ONLINE)
-    assert [bindings[-1] for _, bindings in asked][0] == "Experiment.suites=[]" and len(asked) == 2
+    assert asked[0][1][-1] == "Experiment.suites=[]" and len(asked) == 2
     # Two steps of eight dialogues of at most two turns.
     training, metrics = record["training"], read_lines(workdir / "runs/online_math_s0/training/metrics.jsonl")
     assert training["generations"] == 2 * 8 * 2 and training["dialogues_by_step"] == 8
@@ -134,7 +134,7 @@ def test_an_evaluation_that_lacks_an_arm_is_an_error(done, toy_jobs, monkeypatch
     workdir, store, _ = done
     job = Job("online", "math", 0, {"math": ("self",)})
     monkeypatch.setattr(runner, "load_experiment", toy_jobs[0])
-    with pytest.raises(UserError, match="online_math_s0: the evaluation .* holds nothing of .*self"):
+    with pytest.raises(UserError, match=r"online_math_s0: the evaluation .* holds nothing of .*self"):
         run_jobs([job], workdir, store)
 
 
@@ -142,7 +142,7 @@ def test_results_of_another_recipe_and_damaged_ones_are_errors(tmp_path):
     store = ResultStore(tmp_path)
     path = tmp_path / "online_math_s0.json"
     path.write_text("{")
-    with pytest.raises(UserError, match="online_math_s0.json is damaged .*remove it"):
+    with pytest.raises(UserError, match=r"online_math_s0.json is damaged .*remove it"):
         store.read(ONLINE)
     path.write_text('{"recipe": {"files": [], "bindings": []}}')
     with pytest.raises(UserError, match="holds results of another recipe"):

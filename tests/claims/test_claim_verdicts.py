@@ -283,14 +283,16 @@ def test_dropped_dialogues_are_left_out():
 def test_an_interval_that_touches_the_bound_does_not_hold():
     for expected, interval in ((above(0), (0.0, 2.0)), (below(1), (0.0, 1.0)), (within(1), (-1.0, 0.5))):
         assert not expected.holds(Interval(0.5, *interval, 3))
-    assert above(0).holds(Interval(1, 0.1, 9, 3)) and within(1).holds(Interval(0, -0.9, 0.9, 3))
+    assert above(0).holds(Interval(1.0, 0.1, 9.0, 3)) and within(1).holds(Interval(0.0, -0.9, 0.9, 3))
 
 
 def test_a_claim_fails_if_one_of_its_measures_does():
     positive = above(0)
 
     def measure(low, expected=positive):
-        return Measure("m", "math", "points", None if low is None else Interval(low + 1, low, low + 2, 3), expected)
+        return Measure(
+            "m", "math", "points", None if low is None else Interval(low + 1.0, float(low), low + 2.0, 3), expected
+        )
 
     verdicts = {(1,): "holds", (1, None): "not measured", (1, -1): "fails", (None, -1): "fails"}
     for lows, verdict in verdicts.items():

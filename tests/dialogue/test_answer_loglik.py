@@ -9,6 +9,7 @@ import pytest
 from dialogue_toys import DigitTask
 
 from sml_jax.dialogue import Retry, play
+from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.transcript import Dialogue, StudentContext
 from sml_jax.evaluate.answer_loglik import _continuation, answer_loglik_summary, answer_logliks
 from sml_jax.evaluate.statistics import mean_ci95
@@ -57,7 +58,11 @@ def test_the_likelihoods_are_those_of_a_plain_forward_pass(chat, engine, model, 
     assert np.isfinite(wanted[:, 0]).all() and np.isfinite(wanted).sum() > 8
     found = answer_logliks(SUITE.task, problems, played.dialogues, chat, engine, params, 3)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
-    entry, _ = evaluated
+    entry, dialogues = evaluated
+    # Each dialogue carries its own numbers, without the turns that it does not have.
+    for dialogue, by_turn in zip(dialogues, wanted, strict=True):
+        assert dialogue.answer_loglik == pytest.approx(by_turn[np.isfinite(by_turn)].tolist(), abs=1e-4)
+        assert dialogue_record(dialogue, 0, "base")["answer_loglik"] == list(dialogue.answer_loglik)
     assert entry["answer_loglik_at_turn"] == pytest.approx(np.nanmean(wanted, axis=0).tolist(), abs=1e-4)
     assert entry["answer_loglik_n"] == [int((script.turns >= turn).sum()) for turn in (1, 2, 3)]
 
