@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from sml_jax.claims.job import TRIES, TRY_COUNT, Job
-from sml_jax.claims.results import ResultStore, is_done, missing_arms
+from sml_jax.claims.results import ResultStore, missing_arms
 
 # On two cores, where no result tells it: a suite with one arm of 128 dialogues, and loading and compiling.
 _ARM_SECONDS, _START_SECONDS, _TRY_SECONDS = 7.0, 30.0, 10.0
@@ -20,10 +20,11 @@ def seconds_left(job: Job, record: Mapping[str, Any], trainings: Mapping[str, fl
       job: what is wanted. record: its results so far.
       trainings: seconds of the trainings that are done, by policy; the mean of them is taken before the guess.
     """
-    if is_done(job, record):
+    missing = missing_arms(job, record)
+    if not missing:
         return 0.0
     seconds = _START_SECONDS
-    for suite, arms in missing_arms(job, record).items():
+    for suite, arms in missing.items():
         seconds += TRY_COUNT * _TRY_SECONDS if suite == TRIES else len(arms) * _ARM_SECONDS
     if job.training is not None and record["training"] is None:
         seconds += trainings.get(job.policy, job.training.seconds)

@@ -84,11 +84,6 @@ def missing_arms(job: Job, record: Mapping[str, Any]) -> dict[str, tuple[str, ..
     return missing
 
 
-def is_done(job: Job, record: Mapping[str, Any]) -> bool:
-    """Whether nothing of a job is left to do."""
-    return not missing_arms(job, record) and (job.training is None or record["training"] is not None)
-
-
 @dataclass(frozen=True)
 class Results:
     """The results that the claims are computed from.

@@ -16,7 +16,7 @@ import jax
 from sml_jax.claims.compose import evaluation_of, tries_of
 from sml_jax.claims.extract import evaluation_summary, training_summary, tries_entry
 from sml_jax.claims.job import TRIES, TRY_COUNT, Job
-from sml_jax.claims.results import ResultStore, is_done, missing_arms
+from sml_jax.claims.results import ResultStore, missing_arms
 from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment
 from sml_jax.run.io.lock import FolderHeld, FolderLock
@@ -59,7 +59,7 @@ def run_jobs(
     in_order = [job for offset in range(processes) for job in jobs[(first + offset) % processes :: processes]]
     held = []
     for number, job in enumerate(in_order):
-        if is_done(job, store.read(job)):
+        if not missing_arms(job, store.read(job)):
             continue
         try:
             with _holding(workdir / "runs" / job.name):
@@ -67,9 +67,8 @@ def run_jobs(
                 _run_job(job, workdir / "runs" / job.name, store)
         except FolderHeld:
             held.append(job)
-        # An engine's executables live as long as something refers to them.
+        # The job's engines and optimiser states refer to themselves, so they would stay for a while.
         gc.collect()
-        jax.clear_caches()
     return held
 
 

@@ -11,7 +11,7 @@ from sml_jax.claims.compose import evaluation_of, tries_of
 from sml_jax.claims.extract import evaluation_summary, tries_entry
 from sml_jax.claims.job import DOMAINS, POLICIES, SEEDS, TRIES, Job, make_jobs, wanted_suites
 from sml_jax.claims.plan import Plan, in_words
-from sml_jax.claims.results import ResultStore, is_done, missing_arms, read_results
+from sml_jax.claims.results import ResultStore, missing_arms, read_results
 from sml_jax.claims.runner import run_jobs
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.teachers import Doubt, Feedback, Retry, Scripted, Shuffled
@@ -64,7 +64,7 @@ def test_a_job_trains_and_measures_and_leaves_a_small_file(done):
     assert training["generations"] == 2 * 8 * 2 and training["dialogues_by_step"] == 8
     assert training["generations_taken"] == sum(round(8 * row["turns"]) for row in metrics)
     assert training["success_by_step"] == [round(row["success"], 4) for row in metrics]
-    assert is_done(ONLINE, record) and set(record["seconds"]) == {"training", "evaluation"}
+    assert missing_arms(ONLINE, record) == {} and set(record["seconds"]) == {"training", "evaluation"}
     assert (store.folder / "online_math_s0.json").stat().st_size < 10_000
     assert record["recipe"] == {"files": ["gin/recipes/pocket_math_online.gin"], "bindings": ["SEED=0"]}
 
