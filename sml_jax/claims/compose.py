@@ -46,11 +46,13 @@ def evaluation_of(domain: str, seed: int, suites: Mapping[str, tuple[str, ...]])
     plain = [name for name in suites if not name.startswith(_SHARDED)]
     sharded = [name for name in suites if name.startswith(_SHARDED)]
     evaluation_seed = _FIRST_EVALUATION_SEED + seed
+    # All suites that the files know are replaced by those that are wanted, each with the arms that are.
     bindings = [
         f"Experiment.suites=[{', '.join(f'@{name}/suites.Suite()' for name in plain)}]",
         f"Experiment.sharded_suites=[{', '.join(f'@{name}/sharded.ShardedSuite()' for name in sharded)}]",
         "Experiment.evaluates_base=False",
     ]
+    # An override that would change nothing is an error, so each kind of suite has its own.
     if plain:
         bindings.append(f"suites.Suite.seed={evaluation_seed}")
     if sharded:

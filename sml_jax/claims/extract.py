@@ -38,7 +38,8 @@ def training_summary(workdir: Path, dialogues_by_step: int, generations: int) ->
         "generations": generations,
         "generations_taken": round(taken),
         "dialogues_by_step": dialogues_by_step,
-        "success_by_step": [round(row["success"], 4) for row in online],
+        # A step whose dialogues were all dropped has no success, and counts as one without.
+        "success_by_step": [round(row["success"] or 0.0, 4) for row in online],
     }
 
 
@@ -60,6 +61,7 @@ def evaluation_summary(workdir: Path, arms: Mapping[str, Sequence[str]]) -> dict
       challenged, `flips`: 0 for an answer that was kept, 1 for one that became another answer, 2 for one that became no
       answer; null where no answer was challenged. Entries of sharded suites: see `_sharded_entry`.
     """
+    # Dialogues of one arm stand in the order of the problems, and those of training have no suite.
     by_arm: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in _records(workdir / "dialogues.jsonl"):
         if "suite" in record:

@@ -71,6 +71,7 @@ def _measures_figure(claims: Sequence[Claim]) -> Figure | None:
         return None
     figure = Figure(figsize=(8, 1 + 0.19 * len(rows)))
     axes = figure.add_subplot()
+    # The first claim stands on top.
     for number, (_, interval, verdict) in enumerate(rows):
         colour = _VERDICT_COLOURS[verdict]
         axes.plot([interval.low, interval.high], [number, number], color=colour)
@@ -123,6 +124,7 @@ def _training_figure(results: Results) -> Figure | None:
     if not runs:
         return None
     figure, axes = _panels(results.domains, "training dialogues", f"solved, mean of {_WINDOW} steps, %")
+    # Seeds of a policy share a colour, and one entry of the legend.
     labelled = set()
     for domain, policy, training in runs:
         success = np.convolve(training["success_by_step"], np.full(_WINDOW, 100 / _WINDOW), "valid")

@@ -148,9 +148,11 @@ def compare(
     rows = [[column.entry(results, seed) for column in columns] for seed in candidate_seeds]
     complete = [[entry for entry in row if entry is not None] for row in rows if None not in row]
     if not complete:
+        # The reason names what no seed has, or all columns if each seed lacks another one.
         lacking = [column for column in columns if not any(column.entry(results, seed) for seed in candidate_seeds)]
         texts = [f"{column.policy} on {column.suite}, {column.arm}" for column in lacking or columns]
         return Measure(name, domain, unit, None, expected, f"no results of {'; '.join(dict.fromkeys(texts))}")
+    # Which problems are held out may change with the code, and files of results outlive it.
     checksums = {entry["problems"] for row in complete for entry in row}
     if len(checksums) > 1:
         raise UserError(

@@ -70,6 +70,7 @@ def _numbers(measure: Measure) -> dict[str, Any]:
 def _held(claim: Claim) -> str:
     """How many of the measures that something is expected of hold, of how many that were measured, of how many."""
     expected = [measure.verdict for measure in claim.measures if measure.expected is not None]
+    # Numbers that are only reported count nowhere.
     measured = [verdict for verdict in expected if verdict != "not measured"]
     return f"{measured.count('holds')} of {len(measured)} measured, of {len(expected)}"
 
@@ -100,6 +101,7 @@ def _estimate(measure: Measure) -> str:
     """A number with its interval and unit; "" for none."""
     if (interval := measure.interval) is None:
         return ""
+    # A problem of 128 is nearly a point; nats and turns are small numbers.
     decimals = 1 if measure.unit == "points" else 2
     low, high = (f"{bound:.{decimals}f}" for bound in (interval.low, interval.high))
     return f"{interval.estimate:.{decimals}f} [{low}, {high}] {measure.unit}"

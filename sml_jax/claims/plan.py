@@ -49,6 +49,7 @@ class Plan:
         for job, record in zip(self._jobs, records, strict=True):
             if "training" in record["seconds"]:
                 measured.setdefault(job.policy, []).append(record["seconds"]["training"])
+        # Machines differ, so what this one took goes before the guess.
         trainings = {policy: fmean(seconds) for policy, seconds in measured.items()}
         return {job.name: seconds_left(job, record, trainings) for job, record in zip(self._jobs, records, strict=True)}
 

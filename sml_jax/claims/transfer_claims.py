@@ -13,6 +13,7 @@ def claim_4(results: Results) -> Claim:
     measures = []
     for domain in results.domains:
         (other,) = (name for name in DOMAINS if name != domain)
+        # The base's numbers on the other domain are in that domain's job.
         trained = [solved("online", domain, arm, suite=other) for arm in ("feedback", "retry")]
         base = [solved(BASE, other, arm) for arm in ("feedback", "retry")]
         measures += [
@@ -40,6 +41,7 @@ def claim_12(results: Results) -> Claim:
     """Problems whose goal changes at the second turn."""
     measures = []
     for domain in results.domains:
+        # Only the game can tell the new goal, so that it is the teacher in both arms: `game_retry` does not criticise.
         suite = f"evolving_{domain}"
         trained, trained_retry = (
             solved("online", domain, arm, turn=LAST_TURN, suite=suite) for arm in ("game", "game_retry")
@@ -70,6 +72,7 @@ def claim_13(results: Results) -> Claim:
     measures = []
     for domain in results.domains:
         for suite in ("maze", "words"):
+            # The game itself may say more than the base, which speaks as in training.
             for arm, expected in (("feedback", above(0)), ("game", None)):
                 columns = [
                     solved(policy, domain, name, turn=LAST_TURN, suite=suite)

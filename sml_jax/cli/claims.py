@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sml_jax.cli.flags import FlagParser
 from sml_jax.common.errors import SEEDS, UserError
 from sml_jax.common.paths import user_path
 from sml_jax.common.suggest import unknown_name
+
+if TYPE_CHECKING:
+    from sml_jax.claims.job import Job
+    from sml_jax.claims.plan import Plan
+    from sml_jax.claims.results import Results, ResultStore
 
 DESCRIPTION = """Measures the claims of the papers in the pocket world: trains every policy on both domains with three
 seeds, plays the suites, and writes claims.json, claims.md and figures/ into the folder --workdir.
@@ -33,57 +40,63 @@ def main(argv: Sequence[str]) -> int:
     """
     flags = _parse(argv)
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
-    from sml_jax.claims.claims import measure_claims
-    from sml_jax.claims.figures import write_figures
-    from sml_jax.claims.job import DOMAINS, POLICIES, Job, make_jobs
+    from sml_jax.claims.job import BASE, DOMAINS, POLICIES, make_jobs
     from sml_jax.claims.job import SEEDS as ALL_SEEDS
-    from sml_jax.claims.output import JSON, TABLE, claims_markdown, write_claims
-    from sml_jax.claims.plan import Plan, in_words
+    from sml_jax.claims.plan import Plan
     from sml_jax.claims.results import ResultStore, read_results
-    from sml_jax.claims.runner import run_jobs
-    from sml_jax.run.io.display import printable
 
-    policies = _chosen(flags.only, POLICIES, "--only")
-    domains = _chosen(flags.domains, DOMAINS, "--domains")
-    seeds = flags.seeds or ALL_SEEDS
-    if flags.quick:
-        policies, domains, seeds = policies or ("base", "online"), domains or DOMAINS[:1], flags.seeds or ALL_SEEDS[:1]
-    domains = domains or DOMAINS
-    jobs = make_jobs(policies or POLICIES, domains, seeds, flags.quick)
+    # What is not given is all there is, or with --quick the main claim's.
+    policies = _chosen(flags.only, POLICIES, "--only") or ((BASE, "online") if flags.quick else POLICIES)
+    domains = _chosen(flags.domains, DOMAINS, "--domains") or (DOMAINS[:1] if flags.quick else DOMAINS)
+    seeds = flags.seeds or (ALL_SEEDS[:1] if flags.quick else ALL_SEEDS)
+    jobs = make_jobs(policies, domains, seeds, flags.quick)
     workdir = user_path(flags.workdir)
     store = ResultStore(workdir / "results" if flags.results is None else user_path(flags.results))
     plan = Plan(jobs, store)
     print(f"plan: {len(jobs)} jobs, results in {store.folder}\n{plan.text()}", flush=True)
-
-    held: list[Job] = []
     if not flags.plan:
-        started = time.monotonic()
+        _run(jobs, workdir, store, plan, (flags.process, flags.processes))
+    # Every claim that the results allow is measured, also from jobs of an earlier call and of other policies.
+    workdir.mkdir(parents=True, exist_ok=True)
+    _measure(read_results(store, make_jobs(POLICIES, DOMAINS, seeds, False), domains), workdir)
+    return 0
 
-        def tell(job: Job, number: int) -> None:
-            left = plan.seconds_by_job()
-            passed = in_words(time.monotonic() - started)
-            print(
-                f"job {number + 1} of {len(jobs)}: {job.name}, about {in_words(left[job.name])}; "
-                f"all that is left about {in_words(sum(left.values()))}, after {passed}",
-                flush=True,
-            )
 
-        held = run_jobs(jobs, workdir, store, share=(flags.process, flags.processes), tell=tell)
-    for job in held:
+def _run(jobs: Sequence[Job], workdir: Path, store: ResultStore, plan: Plan, share: tuple[int, int]) -> None:
+    """Does the jobs, and prints how far it is."""
+    from sml_jax.claims.plan import in_words
+    from sml_jax.claims.runner import run_jobs
+
+    started = time.monotonic()
+
+    def tell(job: Job, number: int) -> None:
+        # Read anew before each job: other processes finish some, and each training tells how long the next one takes.
+        left = plan.seconds_by_job()
+        print(
+            f"job {number + 1} of {len(jobs)}: {job.name}, about {in_words(left[job.name])}; all that is left about "
+            f"{in_words(sum(left.values()))}, after {in_words(time.monotonic() - started)}",
+            flush=True,
+        )
+
+    for job in run_jobs(jobs, workdir, store, share=share, tell=tell):
         print(f"note: {job.name} is being done by another process", flush=True)
 
-    # Every claim that the results allow is measured, also from jobs of an earlier call.
-    workdir.mkdir(parents=True, exist_ok=True)
-    results = read_results(store, make_jobs(POLICIES, DOMAINS, seeds, False), domains)
+
+def _measure(results: Results, workdir: Path) -> None:
+    """Measures the claims, writes them, and prints their table."""
+    from sml_jax.claims.claims import measure_claims
+    from sml_jax.claims.figures import write_figures
+    from sml_jax.claims.output import JSON, TABLE, claims_markdown, write_claims
+
     claims = measure_claims(results)
     write_claims(claims, workdir)
+    # The numbers are there without the plots, for which hours of work should not end in an error.
     try:
         write_figures(claims, results, workdir / "figures")
     except ImportError:
         print("note: no figures, since matplotlib is not installed: pip install 'sml-jax[report]'")
-    print(printable(claims_markdown(claims)))
+    print(claims_markdown(claims))
     print(f"claims: {workdir / JSON}, {workdir / TABLE}")
-    return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
