@@ -68,7 +68,7 @@ class Plan:
         return "\n".join([*lines, f"  about {in_words(total)} on two cores, in one process"])
 
 
-def in_words(seconds: float) -> str:
+def in_words(seconds: float | int) -> str:
     """A duration in hours and minutes."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

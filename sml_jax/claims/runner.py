@@ -67,8 +67,6 @@ def run_jobs(
                 _run_job(job, workdir / "runs" / job.name, store)
         except FolderHeld:
             held.append(job)
-        # The job's engines and optimiser states refer to themselves, so they would stay for a while.
-        gc.collect()
     return held
 
 
@@ -104,6 +102,8 @@ def _run_job(job: Job, folder: Path, store: ResultStore) -> None:
     if left:
         raise UserError(f"{job.name}: the evaluation in {folder} holds nothing of {left}: see what its log says")
     store.write(job, record)
+    # The job's engines and optimiser states refer to themselves, so they would stay for a while.
+    gc.collect()
 
 
 def _train(job: Job, workdir: Path) -> dict[str, Any]:

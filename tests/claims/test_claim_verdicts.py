@@ -304,7 +304,9 @@ def test_a_claim_fails_if_one_of_its_measures_does():
 def test_all_claims_can_be_measured_from_what_one_run_gives():
     claims = measure_claims(main_results().results())
     assert [claim.name for claim in claims if claim.verdict == "holds"] == ["main"]
-    assert {claim.verdict for claim in claims[1:]} == {"not measured"}
+    # Nothing is gained after turn 4 there, which is a number like any other.
+    assert [claim.name for claim in claims if claim.verdict == "fails"] == ["C3"]
+    assert sum(claim.verdict == "not measured" for claim in claims) == len(claims) - 2
 
 
 def test_columns_of_one_seed_stand_for_all():
