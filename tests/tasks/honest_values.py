@@ -10,6 +10,27 @@ OPERATORS = [
         ["a=A()\na+=5\na+=2\nassert a.total==7", "a=b=A()\na+=1\nassert a is b and b.total==1"],
     ),
     (
+        "reversed_by_its_own_method",
+        "class R:\n    def __init__(self): self.calls=0\n    def __reversed__(self):\n        self.calls+=1\n        yield 2\n        yield 1",
+        [
+            "r=R()\nassert list(reversed(r))==[2,1] and r.calls==1",
+            "i=reversed(R())\nassert next(i)==2 and list(i)==[1]",
+        ],
+    ),
+    (
+        "reversed_by_length_and_items",
+        "class S:\n    def __init__(self,*xs): self.xs=xs\n    def __len__(self): return len(self.xs)\n    def __getitem__(self,i): return self.xs[i]\nclass L(list): pass\nclass D(dict): pass",
+        [
+            "assert list(reversed(S(1,'a',None)))==[None,'a',1]",
+            "assert list(reversed(L([1,2])))==[2,1] and list(reversed(D(a=1,b=2)))==['b','a']",
+        ],
+    ),
+    (
+        "not_to_be_reversed",
+        "class N:\n    def __iter__(self): return iter([1,2])\ndef gen(): yield 1",
+        ["for thing in (N(), gen(), {1}):\n    try: reversed(thing); assert False\n    except TypeError: pass"],
+    ),
+    (
         "only_iadd_of_items",
         "class Bag:\n    def __init__(self): self.items=[]\n    def __iadd__(self,x): self.items.append(x); return self\n    def __len__(self): return len(self.items)\n    def __iter__(self): return iter(self.items)",
         ["b=Bag()\nb+='x'\nb+=[1]\nassert b.items==['x',[1]] and len(b)==2 and list(b)==['x',[1]] and 'x' in b"],
