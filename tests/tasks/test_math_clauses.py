@@ -1,7 +1,11 @@
 """Which clause of a sentence says something, and which numbers of it therefore answer nothing."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+import sml_jax.tasks.math.clauses as module
 from sml_jax.tasks import verify_math
 from sml_jax.tasks.math.clauses import cases_differ, clauses, what_is_said
 from sml_jax.tasks.math.extract import extract_answer
@@ -97,6 +101,29 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         ("My friend says it's 16.", None),
         ("So she had 16 at first.", "16"),
         ("You have to undo the multiplication by 3.", None),
+        # The answer stands before the calculation that gives it.
+        ("The average amount guessed is 80 because 240 / 3 = 80", "80"),
+        ("She gets 16 quarters because 4 x 4 = 16", "16"),
+        ("The unknown temperature is at least 68 because 200 - 132 = 68", "68"),
+        ("The temperature is at least 68 because 200 - 100 = 100", None),
+        ("It is not 68 because 200 - 132 = 68", None),
+        # One clause says a value, and another takes an earlier one back; remarks behind a comma.
+        ("240 is correct, 26 was a mistake.", "240"),
+        ("240, I'm sure of it.", "240"),
+        # What is given, and who gave it.
+        ("The cost is 240 euros, given 120 plants.", "240"),
+        ("Now that we know there are 120 plants, the cost is 240 euros.", "240"),
+        ("There should be 3 plants on each square meter, according to the problem.", None),
+        ("Each plant costs 2 euros, as you said.", None),
+        ("It's 18, as you said.", "18"),
+        # Two measures describe a thing, and leave what was said before.
+        ("The bed is 8 meters long and 5 meters wide.", None),
+        ("The bed is 8 by 5.", None),
+        ("The area is 40. The bed is 8 meters long and 5 meters wide.", "40"),
+        # Plans without their first number, and what is counted of a talk.
+        ("Next step: times 3.", None),
+        ("I'd better count the 3 sides again.", None),
+        ("Two questions before I start.", None),
         # A negation reaches what its verb governs.
         ("My result didn't include the balcony's 15 chairs.", None),
         ("The eggs that were not sold are 12.", "12"),
@@ -105,6 +132,20 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
 )
 def test_reading_by_clauses(utterance: str, answer: str | None) -> None:
     assert extract_answer(utterance) == answer
+
+
+def test_no_word_that_opens_a_clause_is_missing_from_the_lists(monkeypatch) -> None:
+    class Everything(frozenset):
+        def isdisjoint(self, other) -> bool:
+            return False
+
+    lines = (Path(__file__).parent / "math_verdicts.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["utterance"] for line in lines]
+    found = [clauses(text) for text in texts]
+    for words in ("_SUBORDINATE_WORDS", "_REPORT_WORDS", "_SPEAKERS"):
+        monkeypatch.setattr(module, words, Everything())
+    assert found == [clauses(text) for text in texts]
+    assert sum(len(parts) > 1 for parts in found) > 50
 
 
 def test_yes_answers_only_what_asks_for_it() -> None:

@@ -43,6 +43,8 @@ def complete_boxes(text: str, most: int = 20) -> list[Box]:
     A box that the end of the text cuts off may have meant any value: it takes away the boxes before it.
     """
     boxes: list[Box] = []
+    if "\\" not in text:
+        return boxes
     for box in list(_BOX.finditer(text))[-most:]:
         if not box[0].endswith("{"):
             bare = _WITHOUT_BRACES.match(text, box.end())

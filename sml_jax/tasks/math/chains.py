@@ -52,11 +52,18 @@ def is_consistent(text: str, approximates: Callable[[str, str], bool]) -> bool:
     ends = [_EQUALS.split(side)[-1].strip() for side in sides]
     numbers = [number for side in _RELATION.split(text) if (number := answer_number(side.strip())) is not None]
     if len(sides) < 2:
-        return all(_rounds_to(numbers[-1], number) or _rounds_to(number, numbers[-1]) for number in numbers)
+        return all(_equals(numbers[-1], number) for number in numbers)
     left, right = (answer_number(end) for end in ends)
     if left is not None and right is not None:
         return _rounds_to(left, right) or _rounds_to(right, left)
     return approximates(*ends)
+
+
+def _equals(left: AnswerNumber, right: AnswerNumber) -> bool:
+    """Whether two numbers on the sides of a sign are the same: whole numbers exactly, others but for rounding."""
+    if left.value.denominator == right.value.denominator == 1:
+        return left.value == right.value
+    return _rounds_to(left, right) or _rounds_to(right, left)
 
 
 def _rounds_to(exact: AnswerNumber, rounded: AnswerNumber) -> bool:

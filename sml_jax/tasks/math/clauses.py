@@ -17,7 +17,8 @@ _MOST_CLAUSES = 12
 _SIGNED = r"[-$\u00a3\u20ac*]{0,4}[0-9]"
 # A conjunction that makes its clause a part of another one, and the role of that clause.
 _SUBORDINATE = re.compile(
-    r"\b(?P<reason>(?i:because|since|given that|seeing that|seeing as|considering that|due to|thanks to)\b|"
+    r"\b(?P<reason>(?i:because|since|given that|(?:(?<=, )|\A)given(?! ?:)|now that|seeing that|seeing as|"
+    r"considering that|due to|thanks to)\b|"
     r"(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3}))|"
     r"\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|\b(?P<aside>(?i:although|though|"
     r"despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|"
@@ -56,6 +57,22 @@ _NARRATION_ENDS = re.compile(
     r"finds?|made|makes?|obtain(?:ed)?|is|leaves|left|comes?|came)\b",
     re.IGNORECASE,
 )
+# Each of these patterns needs one of its words, and most sentences have none: a set is far quicker than a pattern.
+_WORDS = re.compile("[a-z]+")
+_SUBORDINATE_WORDS = frozenset(
+    _WORDS.findall(
+        "because since given seeing considering due thanks as if unless when whenever provided assuming whether "
+        "although though despite where which after before once until not instead rather opposed now"
+    )
+)
+_REPORT_WORDS = frozenset(
+    _WORDS.findall(
+        "problem question text story hint statement prompt passage exercise task according stated given mentioned "
+        "described told know knew said say gave wrote mean known far understand information facts values data "
+        "quantities restate rephrase repeat recap over through list review write summarize summarise there"
+    )
+)
+_SPEAKERS = frozenset({"i", "we", "you"})
 # Where a sentence goes on to say something behind a subordinate clause.
 _TURN = re.compile(
     r"(?:[,\u2014]|(?<= )-) ?(?:and )?(?:so|but|then|therefore|thus|hence|now|it is|it['\u2019]s|leaving|making|giving|"
@@ -79,6 +96,16 @@ _SEVERAL_FACTS = re.compile(
     r"\A(?!.*(?:=|\\|\b(?:so|thus|hence|therefore|then|total|altogether|left|leaves|result|answer|get|now|makes?|"
     r"it)\b))[^,]{0,80}[0-9][^,]{0,60}, and (?:[a-z]{1,12} ){0,2}?[A-Za-z]{2,15} (?:is|are|was|were|has|have|had|"
     r"costs?|[a-z]{2,12}s) [^,]{0,40}[0-9][^,]{0,40}\Z",
+    re.IGNORECASE,
+)
+# "Each plant costs 2 euros, as you said": who said it comes last. "It is 18, as you said" agrees, and answers.
+_SOURCE_LAST = re.compile(
+    r",? (?:according to (?:the|this|your)|as (?:(?:you|the (?:problem|question|text|hint)|it) (?:[a-z]{2,8} )?(?:said|"
+    r"says?|told|stated|states?|mentioned|mentions|wrote|gave)|stated|given|mentioned|described))\b[^0-9=]{0,40}\Z",
+    re.IGNORECASE,
+)
+_AGREES = re.compile(
+    r"=|\b(?:it|it['\u2019]s|that|that['\u2019]s|so|answer|total|result|thus|hence|therefore|gets?|got)\b",
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"[0-9][0-9.,]*")
@@ -108,9 +135,7 @@ class Clause:
 def clauses(sentence: str) -> list[Clause]:
     """The clauses of a sentence, in order; at most its last 600 characters are read."""
     sentence = sentence[-_READ_CHARACTERS:]
-    openings = [(word.start(), word.lastgroup or "report") for word in _SUBORDINATE.finditer(sentence)]
-    openings += [(head.start(), "report") for head in _REPORT.finditer(sentence)]
-    openings += [(head.start(), "narration") for head in _NARRATION.finditer(sentence)]
+    openings = _openings(sentence)
     found: list[Clause] = []
     start = 0  # of what is in no clause so far
     for begin, role in sorted(openings)[:_MOST_CLAUSES]:
@@ -125,6 +150,19 @@ def clauses(sentence: str) -> list[Clause]:
         found.append(Clause(sentence[begin:end], _ROLES[role]))
         start = end
     return [*found, Clause(sentence[start:], "says")] if sentence[start:].strip() else found
+
+
+def _openings(sentence: str) -> list[tuple[int, str]]:
+    """Where a clause may begin that says nothing itself, with its role."""
+    words = set(_WORDS.findall(sentence.lower()))
+    found: list[tuple[int, str]] = []
+    if not _SUBORDINATE_WORDS.isdisjoint(words) or sentence[:3].lower() in ("to ", "in "):
+        found += [(word.start(), word.lastgroup or "report") for word in _SUBORDINATE.finditer(sentence)]
+    if not _REPORT_WORDS.isdisjoint(words):
+        found += [(head.start(), "report") for head in _REPORT.finditer(sentence)]
+    if not _SPEAKERS.isdisjoint(words):
+        found += [(head.start(), "narration") for head in _NARRATION.finditer(sentence)]
+    return found
 
 
 def _clause_end(sentence: str, before: str, begin: int, role: str) -> int | None:
@@ -171,6 +209,9 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
         return ""
     if all(part.role == "says" for part in parts):
         return "" if ", and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
+    source = _SOURCE_LAST.search(sentence) if parts[-1].role == "report" else None
+    if source and not _AGREES.search(sentence, 0, source.start()):
+        return ""
     if parts[-1].role == "report" and any(part.text.rstrip().endswith(" and") for part in parts):
         return ""  # "He has 12, and we know that she has 3" is still on its way
     if any(part.role == "condition" and _UNREAL.match(part.text) for part in parts):

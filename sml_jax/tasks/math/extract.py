@@ -38,7 +38,8 @@ def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
       utterance: what was said.
       unmarked: whether a value that nothing marks as the answer counts.
     """
-    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", _STRUCK_OUT.sub("", utterance)))
+    text = _STRUCK_OUT.sub("", utterance) if "~~" in utterance else utterance
+    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", text)) if "<" in text else text
     box = boxed_answer(text)
     marked = [Marked(box[0], box[1], "value")] if box else []
     marked += [*tagged(text), *after_hashes(text), *after_markers(text, correcting=bool(box))]

@@ -134,7 +134,9 @@ class Marked:
 
 def tagged(text: str) -> list[Marked]:
     """What stands in tags such as `<answer>`."""
-    answers = []
+    answers: list[Marked] = []
+    if "<" not in text:
+        return answers
     for tag in list(_TAGGED.finditer(text))[-_MARKERS:]:
         said = after_markers(tag[2])  # <answer>The answer is 72</answer>
         answers.append(Marked(tag.start(), said[-1].text if said else tag[2].strip(" #\n"), "value"))
@@ -143,7 +145,9 @@ def tagged(text: str) -> list[Marked]:
 
 def after_hashes(text: str) -> list[Marked]:
     """The lines after `####`, unless they are headings."""
-    answers = []
+    answers: list[Marked] = []
+    if "####" not in text:
+        return answers
     for mark in list(_HASHES.finditer(text))[-_MARKERS:]:
         line, _, following = text[mark.end() : mark.end() + ANSWER_CHARACTERS].lstrip().partition("\n")
         line = line.partition("</")[0].translate(_MINUS_SIGNS).strip(" *#\t\r")
@@ -166,12 +170,15 @@ def after_markers(text: str, correcting: bool = False) -> list[Marked]:
       correcting: whether something outside these sentences states an answer that may be corrected.
     """
     answers = []
-    for marker in list(_MARKER.finditer(text))[-_MARKERS:]:
+    lowered = text.lower()
+    markers = _MARKER.finditer(text) if "answer" in lowered or "final" in lowered else ()
+    for marker in list(markers)[-_MARKERS:]:
         stated = _stated(text, marker)
         if stated is not None:
             answers.append(stated)
     first = min((answer.place for answer in answers), default=None)
-    for correction in list(_CORRECTION.finditer(text))[-_MARKERS:]:
+    corrections = _CORRECTION.finditer(text) if correcting or first is not None else ()
+    for correction in list(corrections)[-_MARKERS:]:
         if correcting or (first is not None and first < correction.start()):
             value, end, _ = _first_sentence(text[correction.end() : correction.end() + 100])
             if end != "?":

@@ -34,7 +34,8 @@ _LIGHT_VERBS = {"have", "take", "make", "keep", "find", "count", "use", "read", 
 _INTENDS = re.compile(
     rf"\b(?:(?:I|we|you)(?:{_ADVERB} (?:will|shall|should|must|can|could|need to|have to|am going to|are going to|"
     rf"want to|would like to|plan to|try to|have not|did not)|['\u2019](?:ll|m going to|re going to|"
-    rf"d like to)){_ADVERB} (?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|(?:let me|"
+    rf"d (?:like to|better|rather))){_ADVERB} "
+    rf"(?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|(?:let me|"
     rf"let['\u2019]s|let us) (?!(?:say|submit|go with|see|think)\b)[a-z]{{2,15}}\b|[a-z]{{3,12}} (?:is|"
     rf"was) to [a-z]{{3,15}}\b)",
     re.IGNORECASE,

@@ -67,8 +67,9 @@ _NOT_SAID = re.compile(
     r"know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|"
     r"reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|"
     r"unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|"
-    r"maybe|perhaps|possibly|thought|said|guessed|claimed|wrote|previously|earlier|anything but|nothing like|"
-    r"other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|your hint|(?:problem|question) (?:says|"
+    r"maybe|perhaps|possibly|(?:thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
+    r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|"
+    r"(?:want|expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|your hint|(?:problem|question) (?:says|"
     r"said|tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|"
     r"(?:could|might|may)(?: also)? be)\b)",
     re.IGNORECASE,

@@ -26,11 +26,15 @@ _NAMES_CHOICE = re.compile(
 )
 _LABEL_LINE = re.compile(r"\W{0,4}(\([A-J]\)|[A-HJ])[.)]?\W{0,4}\n")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf)[a-z]{0,6} ?\{ ?(\(?[A-J]\)?[.):]?) ?\}")
+# A label that stands alone; most sentences have none, and are done with.
+_LABEL = re.compile(r"(?<![A-Za-z0-9])[A-J](?![A-Za-z0-9])")
 _SIGNS = re.compile(r"\\[ ,;]|[*$`_]|\\[()\[\]]")
 
 
 def stated_choice(sentence: str) -> str | None:
     """The label of the choice that a sentence makes, and what stands behind it ("C. 42"); None if it makes none."""
+    if not _LABEL.search(sentence):
+        return None
     sentence = _plain(sentence)
     if len(sentence) > 200:
         return None

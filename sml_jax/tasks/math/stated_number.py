@@ -110,6 +110,13 @@ _BEFORE_NOW = re.compile(
     r"(?: [a-z]{2,12}){0,2} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
 )
 _TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
+# "The bed is 8 meters long and 5 meters wide", "The bed is 8 by 5": two measures of one thing.
+_TWO_MEASURES = re.compile(
+    r"\b(?:is|are|was|were|be|measures?|of|has|have) (?:about )?[0-9][0-9,.]{0,20}(?: (?:mm|cm|m|km|ft|in|yd|"
+    r"[a-z]{4,12}))? (?:(?:long|wide|high|tall|deep|thick|across) and (?:only |about )?|by )$"
+)
+# "Next: times 3": a calculation whose other number is said elsewhere.
+_OPERATOR_ALONE = re.compile(r"(?:^|[:,;] ?|\bthen )(?:times|plus|divided by|multiplied by) $", re.IGNORECASE)
 _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?:[a-z]{2,8} )?$")
 _IN_QUESTION = re.compile(
     r"\b(?:in|from|of) the (?:question|problem|text|story|hint)\b(?![^=]{0,80}(?:=|\bso\b|,))", re.IGNORECASE
@@ -134,6 +141,10 @@ _UNKNOWN = re.compile(
     r"[0-9)] ?([abcdknpqrstuwxyz])(?![A-Za-z])|[-+*/^] ?([abcdknpqrstuwxyz])(?![A-Za-z])|"
     r"(?<![A-Za-z'\u2019])([abcdknpqrstuwxyz]) ?(?:[-+*/^]|\\times|\\cdot)"
 )
+_ARROW = re.compile(r"=+>|-+>|[\u2192\u21d2]")
+_OLD_IN_BRACKETS = re.compile(r" \((?:old|previous|previously|was|not|instead|before|earlier)\b[^()]{0,60}\)?$")
+_HEADING = re.compile(r"^#{1,3} ")
+_BOLD = re.compile(r"\*\*([^*]{1,80})(?:\*\*[^*]*)?$")
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
 _PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
 
@@ -147,10 +158,11 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     """
     raw = sentence.strip(" \t\r\n").replace("\\$", "$")
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
-    sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
-    sentence = re.sub(r"=+>|-+>|[\u2192\u21d2]", " = ", sentence).strip()
-    sentence = re.sub(r" \((?:old|previous|previously|was|not|instead|before|earlier)\b[^()]{0,60}\)?$", "", sentence)
-    sentence = re.sub(r"^#{1,3} ", "", _CIRCUMSTANCE.sub(r"\1", sentence))
+    if "*" in sentence or "__" in sentence:
+        sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
+    sentence = _ARROW.sub(" = ", sentence).strip()
+    sentence = _OLD_IN_BRACKETS.sub("", sentence) if "(" in sentence else sentence
+    sentence = _HEADING.sub("", _CIRCUMSTANCE.sub(r"\1", sentence))
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
     mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
     if mishap or _SUPPOSES.match(sentence) or _REQUEST.match(sentence) or plans(sentence) or "\\boxed" in sentence:
@@ -161,7 +173,7 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     if whole:
         return whole
     # What is in bold goes before all else.
-    bold = re.search(r"\*\*([^*]{1,80})(?:\*\*[^*]*)?$", sentence)
+    bold = _BOLD.search(sentence) if "**" in sentence else None
     for place in [bold[1], sentence] if bold else [sentence]:
         number = _last_number(place)
         if number is None:
@@ -176,6 +188,12 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         name = _NAME.search(before[-12:])
         return f"{name[1]} = {value}" if name else value
     return several(raw) if _STATES.search(sentence) or _PLACE.search(sentence) else None
+
+
+def describes(sentence: str) -> bool:
+    """Whether a sentence gives two measures of one thing, which describes it: "The bed is 8 m long and 5 m wide"."""
+    numbers = list(LAST_NUMBER.finditer(sentence))
+    return bool(numbers) and _TWO_MEASURES.search(sentence[: numbers[-1].start()][-80:]) is not None
 
 
 def _last_number(place: str) -> re.Match[str] | None:
@@ -202,7 +220,7 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         return False
     if _BEFORE_NOW.match(behind) and re.search(r"\b(?:I|we)\b", before, re.IGNORECASE):
         return False
-    if not calculated and _TWO_COUNTS.search(before[-80:]):
+    if not calculated and any(pair.search(before[-80:]) for pair in (_TWO_COUNTS, _TWO_MEASURES, _OPERATOR_ALONE)):
         return False
     if re.search(r"(?:%|percent) of [$]?$", before[-14:]) and not calculated:  # "34% of 20" is still to be worked out
         return False
@@ -223,7 +241,9 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if place is sentence and "=" not in place and OLD.search(spoken[-80:]):
         return False
     # 3. A verb says so, or there is next to nothing but the number.
-    alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(behind.split()) <= 4
+    # "240, I'm sure of it": a remark behind a comma does not count.
+    words = behind if re.search(r"[0-9]", behind) else behind.partition(",")[0]
+    alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(words.split()) <= 4
     return bool(
         alone
         or states

@@ -12,7 +12,7 @@ from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import SENTENCE_END, denied
 from sml_jax.tasks.math.stated_choice import label_line, stated_choice
-from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, stated_number
+from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, describes, stated_number
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
@@ -76,6 +76,9 @@ _CODE = re.compile(
     r"```[a-zA-Z]{1,20}\n.*?(?:```|\Z)|^def \w{1,40}\([^\n]*:\n(?:[ \t][^\n]*(?:\n|\Z))*", re.DOTALL | re.MULTILINE
 )
 _HEADING = re.compile(r"A: (?=[^\n]{0,200}=)")  # "A: 16 - 7 = 9" answers "Q:", and chooses nothing
+# "It is at least 68 because 200 - 132 = 68", "She gets 16 quarters because 4 * 4 = 16".
+_BOUND = re.compile(r"\bat (?:least|most) [$]?\Z")
+_RESULT_LAST = re.compile(r"= ?[$]?([0-9][0-9,]{0,20}(?:\.[0-9]{1,20})?)\W*\Z")
 _IS_ANSWER = re.compile(
     r"\W{0,4}(?:so )?(?:this|that|which|it)(?: is|['\u2019]s| was| must be)\b[^.!?]{0,30}\banswer\b", re.IGNORECASE
 )
@@ -83,8 +86,8 @@ _WORDS = re.compile(
     r"(?:(?:so|okay|ok|now|then|well|thus|hence|I think|I believe|I get|I guess|I'd say)[, ]{1,2}){0,3}(?:(?:it|"
     r"that)(?: is|['\u2019]s) )?((?:minus |negative )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|"
     r"twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|"
-    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|thing\b|moment\b|clue\b|idea\b|more\b|step\b|"
-    r"question\b)[a-z]{2,15}){0,4})$",
+    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|thing\b|moment\b|more\b|"
+    r"(?:clue|idea|step|question|hint|problem|mistake|error|thing|part|case|comment|remark)s?\b)[a-z]{2,15}){0,4})$",
     re.IGNORECASE,
 )
 
@@ -152,7 +155,9 @@ class _Sentence:
     def of(sentence: str, end: str) -> _Sentence:
         """Reads a sentence without the clauses that only support it and without the numbers of steps."""
         stripped = sentence.strip(_AROUND)
-        written, stripped = stripped, _CASUAL_I.sub("I", _CASUAL_ITS.sub("it's", stripped))
+        written = stripped
+        if "its " in stripped.lower() or "i " in stripped:
+            stripped = _CASUAL_I.sub("I", _CASUAL_ITS.sub("it's", stripped))
         parts = clauses(stripped)
         said = _REFERENCE.sub(r"\1", what_is_said(stripped, parts)).strip(_AROUND)
         if _SPEAKERS.search(said) and "=" not in said:
@@ -212,12 +217,35 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
                 return None
             text = statement
         number = stated_number(text, said_answer or sentence.reasoned)
+        number = (_calculated(sentence, number) if sentence.reasoned else number) or _before_denial(said)
+        if number is None and remarks < _MOST_REMARKS and describes(said):
+            remarks += 1
+            continue
         if number is None and remarks < _MOST_REMARKS and (_passes_over(said) or tells_past_mishap(said)):
             remarks, rejected = remarks + 1, rejected + " " + said
             continue
         # "She has 12. So 12 is not correct."
         return None if number is None or number in rejected.split() else number
     return None
+
+
+def _calculated(sentence: _Sentence, number: str | None) -> str | None:
+    """What a sentence states, where its reason is a calculation of just that number.
+
+    A bound is then what was found, and "16 quarters" counts coins.
+    """
+    result, numbers = _RESULT_LAST.search(sentence.whole), list(LAST_NUMBER.finditer(sentence.said))
+    if result is None or not numbers or numbers[-1][0].lstrip("$") != result[1]:
+        return number
+    return numbers[-1][0] if number is not None or _BOUND.search(sentence.said[: numbers[-1].start()]) else None
+
+
+def _before_denial(said: str) -> str | None:
+    """What a sentence says before its last clause, which denies another value: "240 is right, 26 was a mistake"."""
+    first, comma, last = said.rpartition(", ")
+    if not comma or not _DIGIT.search(first) or not _passes_over(last):
+        return None
+    return stated_number(first)
 
 
 def _answered_first(sentences: list[tuple[str, str]], last: str) -> str:
