@@ -2,7 +2,7 @@
 
 The cache of a global layer keeps every token, slot by slot. The cache of a local (sliding-window) layer keeps the last
 tokens alone, in a ring of slots that is written round and round, so that long contexts cost it no more memory and no
-more reading than its window does.
+more reading than its window does. A layer that attends to the keys and values of an earlier layer has no cache.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.layer_kinds import LayerKind, layer_kinds
 from sml_jax.models.ops.cache_backends import cache_backend
-from sml_jax.models.ops.cached_attention import KVCache, KVSegment
+from sml_jax.models.ops.cached_attention import KVCache, KVSegment, NoCache
 
-Cache = tuple[KVCache, ...]
-"""For each layer, keys and values [rows, kv_heads, slots, head_dim]; see `CacheBackend.time_axis`."""
+LayerCache = KVCache | NoCache
+"""What one layer caches. The first axis of each of its arrays counts rows."""
+Cache = tuple[LayerCache, ...]
+"""For each layer, keys and values [rows, kv_heads, slots, head_dim], see `CacheBackend.time_axis`; or `NoCache`."""
 CacheOrLayer = TypeVar("CacheOrLayer", Cache, KVCache)
 
 COPY_WINDOW = 32  # slots of a row that one iteration of `copy_prefix` copies
@@ -86,8 +89,8 @@ class CacheLayout:
 
     def capacity_of(self, cache: Cache) -> int:
         """The most tokens that each row of a cache can hold; `sys.maxsize` if every layer's cache is a ring."""
-        slots = [layer.keys.shape[self.slot_axis] for layer in cache]
-        return min((n for layer, n in enumerate(slots) if not self.is_ring(layer, n)), default=sys.maxsize)
+        slots = {i: layer.keys.shape[self.slot_axis] for i, layer in enumerate(cache) if isinstance(layer, KVCache)}
+        return min((n for layer, n in slots.items() if not self.is_ring(layer, n)), default=sys.maxsize)
 
     def window_overwritten(self, written: int, length: int) -> bool:
         """Whether a row can no longer continue from its first `length` tokens, because a ring has lost some of them.
@@ -109,12 +112,14 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
     """
     slot_axis = cache_backend(config.attention).time_axis
 
-    def zeros(layer: int) -> jax.Array:
-        shape = [rows, config.kv_heads, config.head_dim]
+    def of_layer(layer: int, kind: LayerKind) -> LayerCache:
+        if kind.shares_kv:
+            return NoCache()
+        shape = [rows, kind.kv_heads, kind.head_dim]
         shape.insert(slot_axis, capacity if layout is None else layout.slot_count(layer, capacity))
-        return jnp.zeros(shape, config.compute_dtype)
+        return KVCache(jnp.zeros(shape, config.compute_dtype), jnp.zeros(shape, config.compute_dtype))
 
-    return tuple(KVCache(zeros(layer), zeros(layer)) for layer in range(config.layers))
+    return tuple(of_layer(layer, kind) for layer, kind in enumerate(layer_kinds(config)))
 
 
 def grow(slot_axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
@@ -129,8 +134,8 @@ def kv_segments(
     rows: Int[Array, "shards few"] | None,
     start: Int[Array, " batch"],
     in_place: bool,
-) -> tuple[KVSegment, ...]:
-    """For each layer, the cached keys and values that tokens from position `start` on attend to.
+) -> tuple[KVSegment | None, ...]:
+    """For each layer, the cached keys and values that tokens from position `start` on attend to; None without a cache.
 
     Args:
       layout: of the cache.
@@ -140,7 +145,9 @@ def kv_segments(
       in_place: attention finds `rows` in the cache itself (`CacheBackend.selects_rows`); else they are gathered here.
     """
 
-    def segment_of(layer: int, layer_cache: KVCache) -> KVSegment:
+    def segment_of(layer: int, layer_cache: LayerCache) -> KVSegment | None:
+        if isinstance(layer_cache, NoCache):
+            return None
         slots = layer_cache.keys.shape[layout.slot_axis]
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (start.shape[0], slots))
         if not layout.is_ring(layer, slots):
@@ -197,11 +204,13 @@ def copy_prefix(
       The changed cache.
     """
     slot_axis = layout.slot_axis
-    window_size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache))
+    window_size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache if isinstance(layer, KVCache)))
     all_rows_wanted = jnp.ones(target.size, bool)
 
     def copy_window(i: jax.Array, cache: Cache) -> Cache:
-        def of_layer(layer_cache: KVCache) -> KVCache:
+        def of_layer(layer_cache: LayerCache) -> LayerCache:
+            if isinstance(layer_cache, NoCache):
+                return layer_cache
             # The last window of a cache begins where it still fits, and copies some slots a second time.
             first_slot = jnp.minimum(i * window_size, layer_cache.keys.shape[slot_axis] - window_size)
             window = jax.tree.map(
@@ -245,10 +254,12 @@ def write(
     """
     slot_axis = layout.slot_axis
     if rows is None:
-        rows_per_shard = cache[0].keys.shape[0] // shards
+        rows_per_shard = jax.tree.leaves(cache)[0].shape[0] // shards
         rows = jnp.broadcast_to(jnp.arange(rows_per_shard, dtype=jnp.int32), (shards, rows_per_shard))
 
-    def of_layer(layer: int, old: KVCache, window: KVCache) -> KVCache:
+    def of_layer(layer: int, old: LayerCache, window: LayerCache) -> LayerCache:
+        if isinstance(old, NoCache) or isinstance(window, NoCache):
+            return old
         if not layout.is_ring(layer, old.keys.shape[slot_axis]):
             return _put_windows(slot_axis, old, window, rows, start, count > 0)
         ring_slot = start % layout.ring_size

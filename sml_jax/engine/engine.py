@@ -15,7 +15,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
 from sml_jax.engine import caches, kernels
 from sml_jax.engine.caches import Cache, CacheLayout
-from sml_jax.engine.jitted import jit_kernels
+from sml_jax.engine.jitted import cache_shardings, jit_kernels
 from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.sizes import (
@@ -28,11 +28,11 @@ from sml_jax.engine.sizes import (
     rows_of_a_shard,
 )
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.layer_kinds import layer_kinds
 from sml_jax.models.layout import place_params, sharded_param_shapes
 from sml_jax.models.ops.cache_backends import cache_backend
-from sml_jax.models.ops.cached_attention import KVCache
+from sml_jax.models.ops.cached_attention import KVCache, NoCache
 from sml_jax.sharding import (
-    cache_sharding,
     decode_loop_sharding,
     make_mesh,
     num_decode_loops,
@@ -133,9 +133,8 @@ class Engine:
         self._stop_ids = tuple(stop_ids)
 
         config = model.config
-        cache_backend(config.attention).check(
-            self.mesh, config.compute_dtype, config.head_dim, config.attention_softcap
-        )
+        for head_dim in sorted({kind.head_dim for kind in layer_kinds(config)}):
+            cache_backend(config.attention).check(self.mesh, config.compute_dtype, head_dim, config.attention_softcap)
         largest_write = max(self.chunk_sizes[-1], self.decode_steps)
         self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
         self._jitted = jit_kernels(model, self.mesh, self.layout, self.decode_steps, self.sampling, self._stop_ids)
@@ -191,7 +190,7 @@ class Engine:
         It grows one size at a time, so that only growth between neighbouring sizes is compiled, and one array at a
         time, so that memory never holds the complete old and new caches together.
         """
-        layout = self.layout
+        layout, shardings = self.layout, cache_shardings(self.model, self.mesh, self.layout)
         for capacity in self.cache_lengths:
             if layout.capacity_of(cache) >= needed:
                 break
@@ -201,13 +200,16 @@ class Engine:
             layers = [list(layer) for layer in cache]
             del cache
             for layer_number, arrays in enumerate(layers):
+                if not arrays:
+                    continue
                 old_slots, new_slots = arrays[0].shape[layout.slot_axis], layout.slot_count(layer_number, capacity)
                 # When a local layer becomes a ring, its tokens move behind the margin in front of the ring.
                 front_slots = layout.margin if layout.is_ring(layer_number, new_slots) else 0
                 if new_slots > old_slots:
                     for i in range(len(arrays)):
-                        arrays[i] = self._jitted.grow(arrays[i], new_slots, front_slots)
-            cache = tuple(KVCache(*arrays) for arrays in layers)
+                        grow = self._jitted.grow[shardings[layer_number][i]]
+                        arrays[i] = grow(arrays[i], new_slots, front_slots)
+            cache = tuple(KVCache(*arrays) if arrays else NoCache() for arrays in layers)
         return cache
 
     def extend(
@@ -365,7 +367,9 @@ class Engine:
         Those of `score`, which only measures of finished dialogues call, are not counted.
         """
         jitted = self._jitted
-        kernels_of_calls = (jitted.extend, jitted.write, jitted.decode, jitted.copy, jitted.grow, jitted.keys)
+        kernels_of_calls = (
+            jitted.extend, jitted.write, jitted.decode, jitted.copy, *jitted.grow.values(), jitted.keys
+        )  # fmt: skip
         return sum(map(executable_count, kernels_of_calls))
 
     def abstract_weights(self) -> LayerParams:
@@ -381,8 +385,8 @@ class Engine:
     def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
         """A cache of any size, as shapes, dtypes and shardings."""
         shapes = jax.eval_shape(partial(caches.empty_cache, self.model.config, rows, slots, layout))
-        sharding = cache_sharding(self.mesh, self.layout.slot_axis)
-        return jax.tree.map(partial(_with_sharding, sharding=sharding), shapes)
+        shardings = cache_shardings(self.model, self.mesh, self.layout)
+        return jax.tree.map(_with_sharding, shapes, shardings)
 
     def programs(
         self,

@@ -10,11 +10,12 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from sml_jax.engine import caches, kernels
-from sml_jax.engine.caches import CacheLayout
+from sml_jax.engine.caches import Cache, CacheLayout, LayerCache
 from sml_jax.engine.layer_params import unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.ops.cached_attention import KVCache
+from sml_jax.models.layer_kinds import LayerKind, layer_kinds
+from sml_jax.models.ops.cached_attention import KVCache, NoCache
 from sml_jax.sharding import cache_sharding, host_readable, num_decode_loops, num_row_shards
 
 
@@ -24,14 +25,15 @@ class JittedKernels:
 
     Attributes:
       prepare: `layer_params.unstack_layers` of one model.
-      empty, grow, copy, write: the functions of `caches` of these names.
+      empty, copy, write: the functions of `caches` of these names.
+      grow: `caches.grow`, for each sharding that arrays of the cache have.
       keys: `sampling.turn_keys`.
       extend, score, decode: the functions of `kernels`, one loop for each data shard where the mesh allows it.
     """
 
     prepare: Any
     empty: Any
-    grow: Any
+    grow: dict[Any, Any]
     keys: Any
     copy: Any
     extend: Any
@@ -50,29 +52,42 @@ def jit_kernels(
     """
     # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
     # differ, and each kernel would be compiled twice.
-    array_sharding = cache_sharding(mesh, layout.slot_axis)
-    sharding: Any = array_sharding  # KVCache expects arrays, and here holds a sharding for each of them
-    cache_shardings = (KVCache(sharding, sharding),) * model.config.layers
+    sharding_of_cache = cache_shardings(model, mesh, layout)
     extend = _per_loop(partial(kernels.extend, model, layout), mesh, split=5)
     decode = partial(kernels.decode, model, layout, decode_steps, sampling, stop_ids)
     return JittedKernels(
         prepare=jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, mesh)),
         # Each device makes its own part of a cache: the whole cache need not fit on one device.
-        empty=jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=cache_shardings),
-        grow=jax.jit(partial(caches.grow, layout.slot_axis), static_argnums=(1, 2), out_shardings=array_sharding),
+        empty=jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=sharding_of_cache),
+        grow={
+            sharding: jax.jit(partial(caches.grow, layout.slot_axis), static_argnums=(1, 2), out_shardings=sharding)
+            for sharding in jax.tree.leaves(sharding_of_cache)
+        },
         keys=jax.jit(partial(turn_keys)),
         # Functions that return a changed cache are given the old one's memory (donated), while those that only read
         # it return new keys and values.
-        copy=jax.jit(partial(caches.copy_prefix, layout), donate_argnums=0, out_shardings=cache_shardings),
-        extend=jax.jit(extend, out_shardings=cache_shardings),
+        copy=jax.jit(partial(caches.copy_prefix, layout), donate_argnums=0, out_shardings=sharding_of_cache),
+        extend=jax.jit(extend, out_shardings=sharding_of_cache),
         write=jax.jit(
-            partial(caches.write, num_row_shards(mesh), layout), donate_argnums=0, out_shardings=cache_shardings
+            partial(caches.write, num_row_shards(mesh), layout), donate_argnums=0, out_shardings=sharding_of_cache
         ),
         score=jax.jit(
             _per_loop(partial(kernels.score, model, layout), mesh, split=5), out_shardings=host_readable(mesh)
         ),
-        decode=jax.jit(_per_loop(decode, mesh, split=7, whole=1), out_shardings=(cache_shardings, host_readable(mesh))),
+        decode=jax.jit(
+            _per_loop(decode, mesh, split=7, whole=1), out_shardings=(sharding_of_cache, host_readable(mesh))
+        ),
     )
+
+
+def cache_shardings(model: Decoder, mesh: Mesh, layout: CacheLayout) -> Cache:
+    """A cache that holds the sharding of each array on a mesh in the array's place."""
+
+    def of_layer(kind: LayerKind) -> LayerCache:
+        sharding: Any = cache_sharding(mesh, layout.slot_axis, kind.kv_heads)
+        return NoCache() if kind.shares_kv else KVCache(sharding, sharding)
+
+    return tuple(map(of_layer, layer_kinds(model.config)))
 
 
 def _per_loop(kernel: Any, mesh: Mesh, split: int, whole: int = 0) -> Any:

@@ -24,13 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.engine.caches import Cache, CacheLayout, empty_cache, kv_segments
+from sml_jax.engine.caches import Cache, CacheLayout, LayerCache, empty_cache, kv_segments
 from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits, token_uniforms
+from sml_jax.models.attention import with_new_tokens
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.layer_kinds import kv_sources, layer_kinds
 from sml_jax.models.layers import Layer
 from sml_jax.models.ops.cache_backends import cache_backend
-from sml_jax.models.ops.cached_attention import KVSegment
+from sml_jax.models.ops.cached_attention import KVSegment, NoCache
 from sml_jax.models.ops.products import projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
@@ -185,7 +187,8 @@ def decode(
         # the buffer at every step.
         buffer_slots = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
         segments = [
-            (cached_segment, KVSegment(new, *buffer_slots)) for cached_segment, new in zip(cached, buffer, strict=True)
+            () if cached_segment is None else (cached_segment, KVSegment(new, *buffer_slots))
+            for cached_segment, new in zip(cached, buffer, strict=True)
         ]
         token_valid = jnp.ones((batch, 1), bool)
         hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], token_valid, segments)
@@ -237,7 +240,9 @@ def _run_behind_cache(
     offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     positions, valid = start[:, None] + offsets, offsets < count[:, None]
     cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
-    return _run_layers(model, weights, tokens, positions, valid, [(segment,) for segment in cached])
+    return _run_layers(
+        model, weights, tokens, positions, valid, [() if segment is None else (segment,) for segment in cached]
+    )
 
 
 def _run_layers(
@@ -250,16 +255,28 @@ def _run_layers(
 ) -> tuple[jax.Array, Cache]:
     """`Decoder.hidden_states`, layer by layer with the segments that each layer attends to.
 
+    A layer without keys and values of its own attends to what the layer that has them attended to. Where only the new
+    keys and values are used, as in `extend`, the compiler leaves out the last layers that have none: they do no work.
+
     Returns:
       Final hidden states [batch, time, embed_dim], and each layer's new keys and values: those of `tokens`, or the
       buffer with these in it where the last segment has a slot to write to.
     """
-    apply_layer: Any = Layer(model.config, model.product or projection).apply
+    config = model.config
     x: Any = model.apply(weights.outside, tokens, method="embed")
-    new = []
-    layers = zip(weights.layers, model.config.local_layers, segments_by_layer, strict=True)
-    for params, is_local, segments in layers:
-        x, layer_new = apply_layer(params, x, jnp.asarray(is_local), positions, segments, valid)
-        new.append(layer_new)
+    per_layer: Any = model.apply(weights.outside, tokens, x, method="per_layer_inputs")
+    kinds, sources = layer_kinds(config), kv_sources(config)
+    new: list[LayerCache] = []
+    attended_to: dict[int, tuple[KVSegment, ...]] = {}  # by layer, what those that read its keys and values attend to
+    for layer, (params, segments) in enumerate(zip(weights.layers, segments_by_layer, strict=True)):
+        kind, source = kinds[layer], sources[layer]
+        apply_layer: Any = Layer(config, kind, model.product or projection).apply
+        past = segments if source is None else attended_to[source]
+        layer_inputs = None if per_layer is None else per_layer[layer]
+        is_local = jnp.asarray(kind.is_local)
+        x, layer_new = apply_layer(params, x, is_local, positions, past, valid, per_layer=layer_inputs)
+        new.append(NoCache() if layer_new is None else layer_new)
+        if layer in sources:
+            attended_to[layer] = with_new_tokens(segments, layer_new, positions, valid)
     hidden: Any = model.apply(weights.outside, x, method="apply_final_norm")
     return hidden, tuple(new)

@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sml_jax.models.decoder import Decoder, abstract_params
+from sml_jax.models.layer_kinds import layer_places, layers_of_stacks
 from sml_jax.sharding import to_mesh_axes
 
 # Flax modules would cast these at each use, so they are cast once here. Norms and adapters are used as they are.
@@ -44,9 +45,11 @@ def unstack_layers(model: Decoder, params: Any) -> LayerParams:
 
     cast_params = jax.tree_util.tree_map_with_path(cast, params["params"])
     # Slices of the stacked arrays become arrays of their own: a kernel would copy a slice at every step.
-    layers = cast_params["layers"]
     outside = {"params": {name: value for name, value in cast_params.items() if name != "layers"}}
-    by_layer = tuple({"params": jax.tree.map(lambda x, i=i: x[i], layers)} for i in range(model.config.layers))
+    by_layer = tuple(
+        {"params": jax.tree.map(lambda x, i=index: x[i], _at(cast_params, path))}
+        for path, index in layer_places(model.config)
+    )
     return LayerParams(outside, by_layer)
 
 
@@ -63,5 +66,12 @@ def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
 
     inner = specs["params"]
     outside = {name: shardings(inner[name], stacked=False) for name in inner if name != "layers"}
-    layer = {"params": shardings(inner["layers"], stacked=True)}
-    return LayerParams({"params": outside}, (layer,) * model.config.layers)
+    of_stack = {path: {"params": shardings(_at(inner, path), stacked=True)} for path in layers_of_stacks(model.config)}
+    return LayerParams({"params": outside}, tuple(of_stack[path] for path, _ in layer_places(model.config)))
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    """What nested dicts hold at a path of names."""
+    for name in path:
+        tree = tree[name]
+    return tree

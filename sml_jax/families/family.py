@@ -44,6 +44,8 @@ PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
         "post_norms": False,
         "norm_plus_one": False,
         "embedding_scale": False,
+        "value_norm": False,
+        "layer_scalar": False,
     }
 )
 """Values of the fields of `DecoderConfig` that tell families apart, for a family without peculiarities (Llama)."""
@@ -99,12 +101,17 @@ class ConfigFormat:
         With a default for `rope_local_base_freq`, local layers have another rotary base than global ones.
       activation: the value of the activation field.
       activation_fields: names of that field. The first is written; where a file has others, they must agree.
-      score_fields: whether there are fields for the scale and the soft caps of scores and logits
-        (`query_pre_attn_scalar`, `attn_logit_softcapping`, `final_logit_softcapping`).
+      score_fields: whether there are fields for the scale and the soft cap of scores (`query_pre_attn_scalar`,
+        `attn_logit_softcapping`).
+      final_softcap_field: whether there is a field for the soft cap of logits (`final_logit_softcapping`).
       sliding: which layers are local where `layer_types` does not list them: "none"; "periodic", all but every
         `period`-th; "upper", those from `max_window_layers` on if `use_sliding_window` is true.
       period: for "periodic", how far apart global layers are.
       period_fields: fields that may give another period, the first one before the others.
+      last_is_global: whether the last layer is global, whatever the file says of it.
+      varied_layers: whether there are Gemma 4's fields for layers that differ, see `models.hf.varied_layers`.
+      rope_scaling: how rotary frequencies are scaled where the file gives no settings of them: None for not at all, or
+        the fields of `RopeScaling`. With a value, only the newer form of these settings is read and written.
       false_fields: fields for biases, which are written as false.
     """
 
@@ -113,9 +120,13 @@ class ConfigFormat:
     activation: str = "silu"
     activation_fields: tuple[str, ...] = ("hidden_act",)
     score_fields: bool = False
+    final_softcap_field: bool = False
     sliding: Literal["none", "periodic", "upper"] = "none"
     period: int = 2
     period_fields: tuple[str, ...] = ()
+    last_is_global: bool = False
+    varied_layers: bool = False
+    rope_scaling: Mapping[str, object] | None = None
     false_fields: tuple[str, ...] = ("attention_bias",)
 
 
@@ -164,8 +175,9 @@ class Family:
     Attributes:
       model_type: the family's name, as in config.json.
       architecture: the class in `transformers` that its causal language models load into.
-      traits: values of the fields of `DecoderConfig` that `PLAIN_TRAITS` names, the same in all models of the family. A
-        configuration's family is recognised by them, so no two families may have the same.
+      traits: values of fields of `DecoderConfig`, those that `PLAIN_TRAITS` names and perhaps more, the same in all
+        models of the family. A configuration's family is recognised by them: where two families have the same, as those
+        that differ only in what a file may leave out, it is the first of them in the registry.
       chat: the chat template of its instruction-tuned models.
       config: how config.json is written.
       tensors: our name of each parameter -> the tensor's name in files, see `LLAMA_TENSORS`.

@@ -50,6 +50,7 @@ FAMILY = Family(
         # Gemma 2's files carry both names; transformers reads the first.
         activation_fields=("hidden_activation", "hidden_act"),
         score_fields=True,
+        final_softcap_field=True,
         sliding="periodic",
         # Local and global layers alternate.
         period=2,

@@ -28,6 +28,7 @@ FAMILY = Family(
         activation="gelu_pytorch_tanh",
         activation_fields=("hidden_activation", "hidden_act"),
         score_fields=True,
+        final_softcap_field=True,
         sliding="periodic",
         # Five local layers, then a global one.
         period=6,

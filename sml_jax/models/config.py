@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -27,8 +28,9 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 # Names for what the backward pass computes again; see `DecoderConfig.remat`.
 REMATS = ("none", "layer", "dots")
 
-# The projections of a layer that can have an adapter.
+# The projections of a layer that have an adapter unless others are named, and those of some families that may have one.
 LORA_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
+MORE_LORA_TARGETS = ("per_layer_gate", "per_layer_out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +40,9 @@ class LoraConfig:
     Attributes:
       rank: columns of A and rows of B.
       alpha: weight of the adapters; (x A) B is multiplied by alpha / rank.
-      targets: projections that have an adapter, in every layer: "query", "key", "value", "out" (attention), "gate",
-        "up", "down" (MLP). They are stored in this order, whatever the order in which they are given.
+      targets: projections that have an adapter, in every layer that has such a projection: "query", "key", "value",
+        "out" (attention), "gate", "up", "down" (MLP), "per_layer_gate", "per_layer_out" (per-layer embeddings; not by
+        default). They are stored in this order, whatever the order in which they are given.
     """
 
     rank: int = 16
@@ -51,11 +54,12 @@ class LoraConfig:
             raise UserError(f"lora: rank is {self.rank}; it must be at least 1")
         if not 0 < self.alpha < float("inf"):
             raise UserError(f"lora: alpha is {self.alpha}; give a number above 0, such as twice the rank")
-        unknown = sorted(set(self.targets) - set(LORA_TARGETS))
+        known = (*LORA_TARGETS, *MORE_LORA_TARGETS)
+        unknown = sorted(set(self.targets) - set(known))
         if unknown or not self.targets:
             problem = f"hold {unknown}" if unknown else "are empty"
-            raise UserError(f"lora: targets {problem}; they take {', '.join(map(repr, LORA_TARGETS))}")
-        object.__setattr__(self, "targets", tuple(name for name in LORA_TARGETS if name in self.targets))
+            raise UserError(f"lora: targets {problem}; they take {', '.join(map(repr, known))}")
+        object.__setattr__(self, "targets", tuple(name for name in known if name in self.targets))
 
     @property
     def scale(self) -> float:
@@ -87,7 +91,7 @@ class DecoderConfig:
       rope_local_base: another base for local layers, whose frequencies are then not scaled (Gemma 3); None for the same
         base and scaling in all layers.
       rope_scaling: how rotary frequencies are stretched for long contexts.
-      attention_scale: factor of the attention scores; None for head_dim ** -0.5.
+      attention_scale: factor of the attention scores; None for the layer's head_dim ** -0.5.
       attention_softcap: scores become cap * tanh(scores / cap) (Gemma 2); None for no cap.
       final_softcap: the same for the logits.
       qk_norm: whether queries and keys are RMS normed over the head (Gemma 3, Qwen 3).
@@ -97,6 +101,18 @@ class DecoderConfig:
       norm_eps: added to the mean square in every norm.
       embedding_scale: whether embeddings are multiplied by sqrt(embed_dim) (Gemma).
       tied_embeddings: whether the output layer is the transposed embedding.
+      global_head_dim: size of a head in global layers, where it differs from `head_dim`; None for `head_dim`.
+      global_kv_heads: key and value heads of global layers, where they differ from `kv_heads`; None for `kv_heads`.
+      global_key_as_value: whether global layers have no value projection: their values are what the key projection
+        gives, before keys are normed and rotated (Gemma 4).
+      value_norm: whether values are RMS normed over the head, without a weight (Gemma 4).
+      layer_scalar: whether the output of a layer is multiplied by a stored number, which is not trained (Gemma 4).
+      kv_sharing_layers: how many of the last layers have no keys and values of their own. They attend to those of the
+        last layer before them that is of their kind, local or global (Gemma 4 E2B and E4B).
+      sharing_mlp_dim: `mlp_dim` of these layers; None for the same.
+      per_layer_dim: size of the per-layer embeddings: of each token, a vector for each layer, which the layer adds in
+        (Gemma 4 E2B and E4B); 0 for none.
+      per_layer_vocab_size: rows of the table of per-layer embeddings; None for `vocab_size`.
       attention: implementation of attention. "auto" takes the device's best; "xla", "cudnn" (NVIDIA) and "splash" (TPU)
         name one for complete rows, without caches. "native" is "xla" on a CPU, with C++ for attention over caches and
         for products of a few rows (`models.ops.cache_backends`).
@@ -133,6 +149,15 @@ class DecoderConfig:
     norm_eps: float = 1e-6
     embedding_scale: bool = False
     tied_embeddings: bool = True
+    global_head_dim: int | None = None
+    global_kv_heads: int | None = None
+    global_key_as_value: bool = False
+    value_norm: bool = False
+    layer_scalar: bool = False
+    kv_sharing_layers: int = 0
+    sharing_mlp_dim: int | None = None
+    per_layer_dim: int = 0
+    per_layer_vocab_size: int | None = None
     attention: str = "auto"
     dtype: str = "float32"
     param_dtype: str = "float32"
@@ -174,6 +199,36 @@ class DecoderConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"model: {name} is {value}; give a number above 0")
+        self._check_layers_that_differ()
+
+    def _check_layers_that_differ(self) -> None:
+        """Checks the fields that give some layers other sizes than others, or no keys and values."""
+        for name in ("global_head_dim", "global_kv_heads", "sharing_mlp_dim", "per_layer_vocab_size"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= _MAX_SIZE:
+                raise UserError(f"model: {name} is {value}; it must be from 1 to {_MAX_SIZE}, or None")
+        if not 0 <= self.per_layer_dim <= _MAX_SIZE:
+            raise UserError(f"model: per_layer_dim is {self.per_layer_dim}; it must be from 0 to {_MAX_SIZE}")
+        if self.global_head_dim is not None and self.global_head_dim % 2:
+            raise UserError(f"model: global_head_dim is {self.global_head_dim}; rotary embeddings need an even number")
+        if self.global_kv_heads is not None and self.heads % self.global_kv_heads:
+            raise UserError(
+                f"model: heads ({self.heads}) must be a multiple of global_kv_heads ({self.global_kv_heads})"
+            )
+        if not 0 <= self.kv_sharing_layers < self.layers:
+            raise UserError(
+                f"model: kv_sharing_layers is {self.kv_sharing_layers}; it must be from 0 to {self.layers - 1}, "
+                "so that a layer is left whose keys and values they read"
+            )
+        # Each sharing layer needs a layer of its kind below all of them.
+        own_layers = self.layers - self.kv_sharing_layers
+        missing = set(self.local_layers[own_layers:]) - set(self.local_layers[:own_layers])
+        if missing:
+            kind = "local" if True in missing else "global"
+            raise UserError(
+                f"model: the last {self.kv_sharing_layers} layers (kv_sharing_layers) read keys and values of earlier "
+                f"ones, but no earlier layer is {kind}, as some of them are: give fewer"
+            )
 
     @property
     def local_layers(self) -> tuple[bool, ...]:
@@ -233,14 +288,36 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
     kinds = tuple("local" if local else "global" for local in config.local_layers)
     # The shortest pattern that repeats to the same layers.
     period = next(p for p in range(1, len(kinds) + 1) if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
+    any_local = "local" in kinds
     # A local base that equals the global one changes nothing, unless the global frequencies are scaled.
     local_base_is_global = config.rope_local_base == config.rope_base and config.rope_scaling.kind == "none"
-    any_local = "local" in kinds
+    # None stands for each layer's own head size, so it equals a number only where all heads are of one size.
+    same_head_dims = config.global_head_dim in (None, config.head_dim)
+    same_scale = same_head_dims and config.attention_scale == config.head_dim**-0.5
+    sharing_mlp_dim = config.sharing_mlp_dim if config.kv_sharing_layers else None
+    per_layer_vocab_size = config.per_layer_vocab_size if config.per_layer_dim else None
     return dataclasses.replace(
         config,
+        **_canonical_sizes(config, any_local, "global" in kinds),
+        global_key_as_value=config.global_key_as_value and "global" in kinds,
+        sharing_mlp_dim=None if sharing_mlp_dim == config.mlp_dim else sharing_mlp_dim,
+        per_layer_vocab_size=None if per_layer_vocab_size == config.vocab_size else per_layer_vocab_size,
         layer_pattern=kinds[:period],
         window=config.window if any_local else 0,
         rope_local_base=None if local_base_is_global or not any_local else config.rope_local_base,
         rope_scaling=RopeScaling() if config.rope_scaling.kind == "none" else config.rope_scaling,
-        attention_scale=None if config.attention_scale == config.head_dim**-0.5 else config.attention_scale,
+        attention_scale=None if same_scale else config.attention_scale,
     )
+
+
+def _canonical_sizes(config: DecoderConfig, any_local: bool, any_global: bool) -> dict[str, Any]:
+    """The fields of heads in the normal form of `canonical`: sizes of global layers stand apart only if they differ."""
+    sizes: dict[str, Any] = {}
+    for name in ("head_dim", "kv_heads"):
+        base, of_global = getattr(config, name), getattr(config, f"global_{name}")
+        # Without local layers the sizes of global ones are those of all.
+        if not any_local and of_global is not None:
+            base = of_global
+        sizes[name] = base
+        sizes[f"global_{name}"] = of_global if any_global and of_global != base else None
+    return sizes

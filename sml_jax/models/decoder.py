@@ -10,16 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sml_jax.models.config import DecoderConfig
-from sml_jax.models.layers import RMSNorm, ScannedLayer
+from sml_jax.models.layer_stack import declare_layers, run_layers
 from sml_jax.models.ops.products import Product, float32_product, projection
+from sml_jax.models.parts import RMSNorm
+from sml_jax.models.per_layer import PerLayerEmbedding
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 
 class Decoder(nn.Module):
     """A causal language model: a pure function of its parameters, for any family of `sml_jax.families`.
 
-    Calling it, or `hidden_states`, runs complete rows without caches, with all layers in one scan. The engine, which
-    has caches, calls `embed`, each `Layer`, `apply_final_norm` and `logits` one by one.
+    Calling it, or `hidden_states`, runs complete rows without caches, with its layers in scans. The engine, which has
+    caches, calls `embed`, `per_layer_inputs`, each `Layer`, `apply_final_norm` and `logits` one by one.
 
     Attributes:
       config: the model's shape and how it is computed.
@@ -41,16 +43,7 @@ class Decoder(nn.Module):
             param_dtype=c.param_dtype,
             embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed")),
         )
-        # One layer is compiled, whatever their number: their parameters are stacked along a first axis, "layers".
-        self.layers = nn.scan(
-            _layer_class(c.remat),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
-            length=c.layers,
-            unroll=c.scan_unroll,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )(c, self.product or projection)
+        self.layers = declare_layers(c)
         self.final_norm = RMSNorm(c.norm_eps, c.norm_plus_one)
         # A tied model reads the embedding's table as its output layer and has no parameter of its own for it.
         if not c.tied_embeddings:
@@ -62,6 +55,8 @@ class Decoder(nn.Module):
                 kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "vocab")),
                 dot_general=self.product or (lambda x, kernel, *_, **__: float32_product(x, kernel)),
             )
+        if c.per_layer_dim:
+            self.per_layer = PerLayerEmbedding(c, self.product or projection)
 
     def __call__(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each token.
@@ -90,8 +85,15 @@ class Decoder(nn.Module):
           shared: the prefix that blocks of rows share; `tokens` and `positions` are then packed (see `SharedPrefix`),
             and so is the result. None for plain rows.
         """
-        # The scan also goes over a flag for each layer, which says whether it is local.
-        x, _ = self.layers(self.embed(tokens), jnp.asarray(self.config.local_layers), positions, shared)
+        c = self.config
+        x = self.embed(tokens)
+        per_layer = self.per_layer_inputs(tokens, x)
+        if self.is_initializing():
+            # Flax makes the parameters of modules that are called. No keys and values are at hand that a layer reads.
+            self.layers(x, jnp.asarray(c.local_layers), positions, per_layer, None)
+        else:
+            params = self.variables["params"]["layers"]
+            x = run_layers(c, self.product or projection, params, x, positions, shared, per_layer)
         return self.apply_final_norm(x)
 
     def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time embed"]:
@@ -99,6 +101,18 @@ class Decoder(nn.Module):
         c = self.config
         x = self.embedding(tokens)
         return x * jnp.asarray(c.embed_dim**0.5, x.dtype) if c.embedding_scale else x
+
+    def per_layer_inputs(
+        self, tokens: Int[Array, "batch time"], x: Float[Array, "batch time embed"]
+    ) -> Float[Array, "layers batch time per_layer"] | None:
+        """What each layer takes of the per-layer embeddings; None for families without them.
+
+        Args:
+          tokens: as for `embed`.
+          x: what `embed` returned for them.
+        """
+        inputs: jax.Array | None = self.per_layer(tokens, x) if self.config.per_layer_dim else None
+        return inputs
 
     def apply_final_norm(self, x: Float[Array, "batch time embed"]) -> Float[Array, "batch time embed"]:
         """The final norm, applied to the hidden states that the last layer returns. `logits` takes the result."""
@@ -126,16 +140,6 @@ class Decoder(nn.Module):
         else:
             out = self.output(hidden)
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap
-
-
-def _layer_class(remat: bool | str) -> type[ScannedLayer]:
-    """The layer's class, with rematerialisation in the backward pass as `DecoderConfig.remat` says."""
-    if remat in (False, "none"):
-        return ScannedLayer
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    # Within a scan XLA cannot merge the recomputation with the forward pass, so nothing has to prevent it.
-    rematerialised: type[ScannedLayer] = nn.remat(ScannedLayer, prevent_cse=False, policy=policy)
-    return rematerialised
 
 
 @partial(jax.jit, static_argnums=0)

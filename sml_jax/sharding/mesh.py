@@ -89,14 +89,17 @@ def num_row_shards(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def cache_sharding(mesh: Mesh, time_axis: int = 2) -> NamedSharding:
+def cache_sharding(mesh: Mesh, time_axis: int = 2, kv_heads: int | None = None) -> NamedSharding:
     """The sharding of key-value caches: rows over `data` and `fsdp`, heads over `tensor`.
 
     Args:
       mesh: the devices.
       time_axis: the dimension that counts tokens: 2 for [rows, kv_heads, time, head_dim], 1 for
         [rows, time, kv_heads, head_dim].
+      kv_heads: number of heads. A single one, which all query heads share, is whole on every device.
     """
+    if kv_heads == 1:
+        return row_sharding(mesh)
     # The head axis stands before or after the time axis.
     head_axes = (None, "tensor") if time_axis == 1 else ("tensor",)
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *head_axes))

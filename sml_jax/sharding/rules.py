@@ -22,6 +22,7 @@ RULES: tuple[tuple[str, str | None], ...] = (
     ("kv_heads", "tensor"),
     ("mlp", "tensor"),
     ("head_dim", None),
+    ("per_layer", None),
     ("layers", None),
 )
 """Pairs of a logical axis and the mesh axis that splits it; None leaves the dimension whole on every device."""

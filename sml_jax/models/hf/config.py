@@ -16,15 +16,17 @@ from sml_jax.models.config import MAX_LAYERS, RUN_FIELDS, DecoderConfig, canonic
 from sml_jax.models.hf.fields import HARMLESS, Fields
 from sml_jax.models.hf.layer_kinds import read_layer_kinds, write_layer_kinds
 from sml_jax.models.hf.rope import Rope, read_rope, write_rope
+from sml_jax.models.hf.varied_layers import read_varied_layers, write_varied_layers
+from sml_jax.models.ops.rope import RopeScaling
 
 # Fields of other programs for what is a trait of the family (`Family.traits`), and the trait.
 _TRAIT_FIELDS = {"qkv_bias": "qkv_bias", "use_qkv_bias": "qkv_bias", "qk_norm": "qk_norm", "use_qk_norm": "qk_norm"}
 
 
 def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
-    """Reads a config.json of one of the families (Gemma 2 and 3, Llama 3, Qwen 2.5 and 3).
+    """Reads a config.json of one of the families (Gemma 2, 3 and 4, Llama 3, Qwen 2.5 and 3).
 
-    Of a model with a vision tower (Gemma 3) the language model's part is read.
+    Of a model with parts for pictures or sound (Gemma 3 and 4) the language model's part is read.
 
     Args:
       values: the JSON object. Both the fields of transformers 4 and the `rope_parameters` of 5 are read.
@@ -54,18 +56,25 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
     if layers > MAX_LAYERS:
         raise fields.error("num_hidden_layers", layers, f"it must be at most {MAX_LAYERS}")
     window, layer_pattern = read_layer_kinds(fields, family.config, layers)
-    rope = read_rope(fields, _default_rope_base(family), _local_rope_base(family))
+    scaling: Any = family.config.rope_scaling
+    default_scaling = None if scaling is None else RopeScaling(**scaling)
+    rope = read_rope(fields, _default_rope_base(family), _local_rope_base(family), default_scaling)
     dtype = {"bfloat16": "bfloat16"}.get(str(stored_dtype(values)), "float32")
     _read_activation(fields, family.config)
     _check_traits(fields, family)
+    layer_sizes: dict[str, Any] = {
+        "kv_heads": fields.integer("num_key_value_heads", defaults.get("num_key_value_heads", heads)),
+        "head_dim": _read_head_dim(fields, family.config, embed_dim, heads),
+        "mlp_dim": size("intermediate_size"),
+    }
+    if family.config.varied_layers:
+        layer_sizes |= read_varied_layers(fields, family.config, layer_pattern, layer_sizes)
     config = DecoderConfig(
         vocab_size=size("vocab_size"),
         embed_dim=embed_dim,
         layers=layers,
         heads=heads,
-        kv_heads=fields.integer("num_key_value_heads", defaults.get("num_key_value_heads", heads)),
-        head_dim=_read_head_dim(fields, family.config, embed_dim, heads),
-        mlp_dim=size("intermediate_size"),
+        **layer_sizes,
         max_length=size("max_position_embeddings"),
         layer_pattern=layer_pattern,
         window=window,
@@ -139,7 +148,8 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
     # A family with a local rotary base writes both bases, even where they are equal.
     local_base = config.rope_base if config.rope_local_base is None else config.rope_local_base
     has_local_base = _local_rope_base(target_family) is not None
-    values |= write_rope(Rope(config.rope_base, config.rope_scaling, local_base if has_local_base else None))
+    rope = Rope(config.rope_base, config.rope_scaling, local_base if has_local_base else None)
+    values |= write_rope(rope, newer_form=target_family.config.rope_scaling is not None)
     # Fields that say what the decoder never has, as transformers writes them.
     values |= dict.fromkeys(target_family.config.false_fields, False)
     values[target_family.config.activation_fields[0]] = target_family.config.activation
@@ -148,9 +158,12 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
         values |= {
             "query_pre_attn_scalar": round(scale**-2),
             "attn_logit_softcapping": config.attention_softcap,
-            "final_logit_softcapping": config.final_softcap,
         }
+    if target_family.config.final_softcap_field:
+        values["final_logit_softcapping"] = config.final_softcap
     values |= write_layer_kinds(config, target_family.config)
+    if target_family.config.varied_layers:
+        values |= write_varied_layers(config)
     _check_expressed(config, values, family)
     return values
 
@@ -218,14 +231,14 @@ def _check_traits(fields: Fields, family: Family) -> None:
 
 def _read_score_fields(fields: Fields, form: ConfigFormat) -> dict[str, Any]:
     """The scale and the soft caps, for families that have fields for them."""
-    if not form.score_fields:
-        return {}
     defaults: Mapping[str, Any] = form.defaults
-    return {
-        "attention_scale": fields.number("query_pre_attn_scalar", defaults["query_pre_attn_scalar"]) ** -0.5,
-        "attention_softcap": fields.cap("attn_logit_softcapping", defaults.get("attn_logit_softcapping")),
-        "final_softcap": fields.cap("final_logit_softcapping", defaults.get("final_logit_softcapping")),
-    }
+    values: dict[str, Any] = {}
+    if form.score_fields:
+        values["attention_scale"] = fields.number("query_pre_attn_scalar", defaults["query_pre_attn_scalar"]) ** -0.5
+        values["attention_softcap"] = fields.cap("attn_logit_softcapping", defaults.get("attn_logit_softcapping"))
+    if form.final_softcap_field:
+        values["final_softcap"] = fields.cap("final_logit_softcapping", defaults.get("final_logit_softcapping"))
+    return values
 
 
 def _check_expressed(config: DecoderConfig, values: Mapping[str, Any], family: str) -> None:

@@ -180,7 +180,7 @@ def _tensor_shapes(config: DecoderConfig, family: Family) -> Iterator[tuple[str,
         yield ROPE_FACTORS, (config.head_dim // 2,)
     gguf_names = {hf_name: name for name, hf_name in gguf_to_hf_names(family, config).items()}
     for place in placements(config).values():
-        for name in place.names(config.layers):
+        for name in place.names():
             yield gguf_names[name], place.stored_shape
 
 
@@ -194,7 +194,7 @@ def _tensors(
         yield ROPE_FACTORS, np.asarray(frequencies(config.head_dim, config.rope_base, RopeScaling())) / scaled
     gguf_names = {hf_name: name for name, hf_name in gguf_to_hf_names(family, config).items()}
     for path, place in placements(config).items():
-        for i, hf_name in enumerate(place.names(config.layers)):
+        for i, hf_name in enumerate(place.names()):
             # One layer at a time comes to the host.
             array = np.asarray(params[path][i] if place.stacked else params[path], np.float32)
             values, name = place.stored_view(array), gguf_names[hf_name]

@@ -157,6 +157,5 @@ def gguf_to_hf_names(family: Family, config: DecoderConfig) -> dict[str, str]:
     for place in placements(config).values():
         hf_name, kind = place.name.rsplit(".", 1)
         gguf_name = f"{GGUF_TENSORS[ours_of_hf[hf_name]]}.{kind}"
-        layers = config.layers if place.stacked else 1
-        names |= {gguf_name.format(layer=i): place.name.format(layer=i) for i in range(layers)}
+        names |= {gguf_name.format(layer=i): place.name.format(layer=i) for i in place.layers or (0,)}
     return names

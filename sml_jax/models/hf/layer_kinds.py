@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sml_jax.families import ConfigFormat
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.hf.fields import Fields
+
+_log = logging.getLogger(__name__)
 
 # Values of `layer_types`, and how `DecoderConfig.layer_pattern` calls them.
 _LAYER_KINDS = {"full_attention": "global", "sliding_attention": "local"}
@@ -40,7 +43,8 @@ def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[i
         period = form.period
         for name in reversed(form.period_fields):
             period = fields.integer(name, period)
-        kinds = tuple("global" if (i + 1) % period == 0 else "local" for i in range(layers))
+        last_global = layers if form.last_is_global else 0
+        kinds = tuple("global" if (i + 1) % period == 0 or i + 1 == last_global else "local" for i in range(layers))
     else:
         window, first_local = _read_upper_window(fields, form)
         kinds = tuple("local" if window and i >= first_local else "global" for i in range(layers))
@@ -51,6 +55,9 @@ def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[i
     if not isinstance(listed, list) or len(listed) != layers or any(kind not in tuple(_LAYER_KINDS) for kind in listed):
         raise fields.error("layer_types", listed, f"it must list {layers} of {', '.join(map(repr, _LAYER_KINDS))}")
     kinds = tuple(_LAYER_KINDS[kind] for kind in listed)
+    if form.last_is_global and kinds[-1] != "global":
+        _log.warning("%s: the last layer is given full attention, as in transformers", fields.where)
+        kinds = (*kinds[:-1], "global")
     if "local" in kinds and not window:
         raise fields.error("layer_types", listed, "sliding layers need use_sliding_window and sliding_window")
     return window, kinds

@@ -19,7 +19,7 @@ from sml_jax.common.files import is_present, read_json_object
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.finite import all_finite
 from sml_jax.models.hf.memory import check_memory
-from sml_jax.models.hf.names import Placement, placements
+from sml_jax.models.hf.names import Placement, placements, unused_tensors
 from sml_jax.models.hf.safetensors_io import StoredTensor, TensorOnDisk, check_tensors, stored_tensors
 from sml_jax.models.hf.weight_files import INDEX, SINGLE
 from sml_jax.models.layout import sharded_param_shapes
@@ -48,13 +48,17 @@ def read_hf_config(folder: Path) -> dict[str, Any]:
     return dict(read_json_object(folder / "config.json"))
 
 
-def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
+def language_tensors(
+    folder: Path, ignored: tuple[str, ...] = (), unused: tuple[str, ...] = ()
+) -> dict[str, StoredTensor]:
     """Lists the tensors of a folder without reading their values.
 
     Args:
       folder: a Hugging Face folder.
       ignored: tensors whose names begin with one of these prefixes are left out, with a warning in the log: those of a
         vision tower, for example.
+      unused: names, in a plain causal language model, of tensors that are left out with a warning too, see
+        `names.unused_tensors`.
 
     Returns:
       The tensors by the names that a plain causal language model gives them ("model.norm.weight"), whatever prefix they
@@ -64,7 +68,7 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
       UserError: see `safetensors_io.stored_tensors`; or two tensors differ in their prefix alone.
     """
     tensors: dict[str, StoredTensor] = {}
-    left_out = []
+    left_out, left_out_of_layers = [], 0
     # Names first: no weight is read yet.
     for name, tensor in stored_tensors(folder).items():
         # Old files hold this constant, which is not a weight.
@@ -74,6 +78,9 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
             left_out.append(name)
             continue
         plain_name = _plain_name(name)
+        if plain_name in unused:
+            left_out_of_layers += 1
+            continue
         if plain_name in tensors:
             raise UserError(
                 f"{tensor.file}: {name} and {tensors[plain_name].name} are the same tensor of a model; fetch the "
@@ -84,6 +91,12 @@ def language_tensors(folder: Path, ignored: tuple[str, ...] = ()) -> dict[str, S
         left_out_modules = sorted({name.removeprefix("model.").split(".")[0] for name in left_out})
         _log.warning(
             "%s: read the language model; left out %d tensors of %s", folder, len(left_out), ", ".join(left_out_modules)
+        )
+    if left_out_of_layers:
+        _log.warning(
+            "%s: left out %d tensors of layers that read earlier keys and values",
+            folder,
+            left_out_of_layers,
         )
     return tensors
 
@@ -111,7 +124,8 @@ def load_hf_params(
     Raises:
       UserError: see `load_params`.
     """
-    return load_params(folder, language_tensors(folder, ignored), model, mesh, progress=progress)
+    tensors = language_tensors(folder, ignored, unused_tensors(model.config))
+    return load_params(folder, tensors, model, mesh, progress=progress)
 
 
 def load_params(
@@ -141,15 +155,15 @@ def load_params(
       UserError: tensors are missing, surplus, misshapen, of a dtype that is not supported, or hold numbers that are
         not finite; the error names them. Or they do not fit into the host's memory, where that is the devices'.
     """
-    placement_of, layers = placements(model.config), model.config.layers
-    expected = {name: place.stored_shape for place in placement_of.values() for name in place.names(layers)}
+    placement_of = placements(model.config)
+    expected = {name: place.stored_shape for place in placement_of.values() for name in place.names()}
     # Some tied models store the output layer too. It is not read, but must equal the embedding.
     tied = model.config.tied_embeddings
     check_tensors(source, tensors, expected, ["lm_head.weight"] if tied else [])
     if tied and "lm_head.weight" in tensors:
         _check_tied(tensors["lm_head.weight"], tensors["model.embed_tokens.weight"])
 
-    # Read parameter by parameter: a stacked one from the tensors of all layers.
+    # Read parameter by parameter: a stacked one from the tensors of its layers.
     shapes = sharded_param_shapes(model, mesh)
     check_memory(source, shapes)
     targets = traverse.flatten_dict(shapes["params"])
@@ -158,7 +172,7 @@ def load_params(
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
     tensors_done, params = 0, {}
     for path, place in placement_of.items():
-        param_tensors = [tensors[name] for name in place.names(layers)]
+        param_tensors = [tensors[name] for name in place.names()]
 
         def tell(count: int, before: int = tensors_done) -> None:
             if progress is not None:

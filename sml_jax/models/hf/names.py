@@ -1,18 +1,20 @@
 """How each parameter is stored in a Hugging Face folder: the tensor's name, and how its axes map onto ours.
 
-Our parameters have separate axes for heads and are stacked over the layers. Stored tensors are matrices [out, in], one
-for each layer. The names come from `sml_jax.families`.
+Our parameters have separate axes for heads and are stacked over the layers of a kind. Stored tensors are matrices
+[out, in], one for each layer. The names come from `sml_jax.families`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.hf.config import family_of_config
+from sml_jax.models.layer_kinds import LayerKind, layer_kinds, layers_of_stacks
 
 ParamPath = tuple[str, ...]
 """Names of nested dicts down to a parameter, below "params"."""
@@ -29,25 +31,28 @@ class Placement:
       name: the tensor's name. It contains "{layer}" if each layer has its own tensor.
       shape: the parameter's shape, without the axis of layers.
       groups: for each axis of the stored tensor, the axes of the parameter that are merged in it, outermost first.
+      layers: the numbers of the layers that the parameter holds, in the order of its leading axis; () if it belongs to
+        no layer and has no such axis.
     """
 
     name: str
     shape: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
+    layers: tuple[int, ...] = ()
 
     @property
     def stacked(self) -> bool:
         """Whether the parameter has a leading axis of layers, each of which is stored as its own tensor."""
-        return "{layer}" in self.name
+        return bool(self.layers)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """The shape of the stored tensor, of one layer if the parameter is stacked."""
         return tuple(prod(self.shape[axis] for axis in group) for group in self.groups)
 
-    def names(self, layers: int) -> list[str]:
-        """The names of the tensors that hold the parameter: `layers` names if it is stacked, else one."""
-        return [self.name.format(layer=i) for i in range(layers)] if self.stacked else [self.name]
+    def names(self) -> list[str]:
+        """The names of the tensors that hold the parameter: one for each of its layers if it is stacked, else one."""
+        return [self.name.format(layer=i) for i in self.layers] if self.stacked else [self.name]
 
     def stored_index(self, index: Index) -> Index:
         """Where the stored tensor holds a block of the parameter.
@@ -90,10 +95,8 @@ def placements(config: DecoderConfig) -> dict[ParamPath, Placement]:
     c = config
     names = family_of_config(c).tensors
 
-    def placement(
-        ours: str, shape: tuple[int, ...], groups: tuple[tuple[int, ...], ...], kind: str = "weight"
-    ) -> Placement:
-        return Placement(f"{names[ours]}.{kind}", shape, groups)
+    def placement(ours: str, shape: tuple[int, ...], groups: tuple[tuple[int, ...], ...]) -> Placement:
+        return Placement(f"{names[ours]}.weight", shape, groups)
 
     placement_of: dict[ParamPath, Placement] = {
         ("embedding", "embedding"): placement("embedding", (c.vocab_size, c.embed_dim), ((0,), (1,))),
@@ -101,26 +104,64 @@ def placements(config: DecoderConfig) -> dict[ParamPath, Placement]:
     }
     if not c.tied_embeddings:
         placement_of["output", "kernel"] = placement("output", (c.embed_dim, c.vocab_size), ((1,), (0,)))
+    if c.per_layer_dim:
+        width, rows = c.layers * c.per_layer_dim, c.per_layer_vocab_size or c.vocab_size
+        placement_of |= {
+            ("per_layer", "table", "embedding"): placement("per_layer_table", (rows, width), ((0,), (1,))),
+            ("per_layer", "projection", "kernel"): placement(
+                "per_layer_projection", (c.embed_dim, width), ((1,), (0,))
+            ),
+            ("per_layer", "norm", "scale"): placement("per_layer_projection_norm", (c.per_layer_dim,), ((0,),)),
+        }
+    kinds = layer_kinds(c)
+    for stack, layers in layers_of_stacks(c).items():
+        in_layer = _in_layer(c, kinds[layers[0]], names)
+        placement_of |= {(*stack, *path): replace(place, layers=layers) for path, place in in_layer.items()}
+    return placement_of
+
+
+def unused_tensors(config: DecoderConfig) -> tuple[str, ...]:
+    """Names of tensors that files may hold and no layer uses: keys and values of layers that read those of others."""
+    names = family_of_config(config).tensors
+    sharing = [layer for layer, kind in enumerate(layer_kinds(config)) if kind.shares_kv]
+    return tuple(f"{names[ours]}.weight".format(layer=i) for i in sharing for ours in ("key", "value", "key_norm"))
+
+
+def _in_layer(c: DecoderConfig, kind: LayerKind, names: Mapping[str, str]) -> dict[ParamPath, Placement]:
+    """How each parameter of a layer of one kind is stored, keyed by its path below its stack."""
+    placement_of: dict[ParamPath, Placement] = {}
+
+    def add(
+        path: ParamPath, ours: str, shape: tuple[int, ...], groups: tuple[tuple[int, ...], ...], suffix: str = ".weight"
+    ) -> None:
+        placement_of[path] = Placement(names[ours] + suffix, shape, groups)
 
     # Attention: the stored matrices merge the axes of heads and of numbers in a head.
-    for name, heads in (("query", c.heads), ("key", c.kv_heads), ("value", c.kv_heads)):
-        shape = (c.embed_dim, heads, c.head_dim)
-        placement_of["layers", "attention", name, "kernel"] = placement(name, shape, ((1, 2), (0,)))
+    heads_of = {"query": c.heads, "key": kind.kv_heads, "value": kind.kv_heads}
+    absent = {"key", "value"} if kind.shares_kv else {"value"} if kind.key_as_value else set()
+    for name in [name for name in heads_of if name not in absent]:
+        shape = (c.embed_dim, heads_of[name], kind.head_dim)
+        add(("attention", name, "kernel"), name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
-            placement_of["layers", "attention", name, "bias"] = placement(name, shape[1:], ((0, 1),), "bias")
-        # Values are never normed.
+            add(("attention", name, "bias"), name, shape[1:], ((0, 1),), ".bias")
+        # The norm of values, where there is one, has no weight.
         if c.qk_norm and name != "value":
-            norm_name = f"{name}_norm"
-            placement_of["layers", "attention", norm_name, "scale"] = placement(norm_name, (c.head_dim,), ((0,),))
-    out_shape = (c.heads, c.head_dim, c.embed_dim)
-    placement_of["layers", "attention", "out", "kernel"] = placement("out", out_shape, ((2,), (0, 1)))
+            add(("attention", f"{name}_norm", "scale"), f"{name}_norm", (kind.head_dim,), ((0,),))
+    add(("attention", "out", "kernel"), "out", (c.heads, kind.head_dim, c.embed_dim), ((2,), (0, 1)))
 
     for name in ("gate", "up", "down"):
-        mlp_shape = (c.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, c.mlp_dim)
-        placement_of["layers", "mlp", name, "kernel"] = placement(name, mlp_shape, ((1,), (0,)))
+        mlp_shape = (kind.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, kind.mlp_dim)
+        add(("mlp", name, "kernel"), name, mlp_shape, ((1,), (0,)))
 
     # Every family has the norms before attention and MLP; only some have those after.
     post_norms = ("attention_post_norm", "mlp_post_norm") if c.post_norms else ()
     for name in ("attention_norm", "mlp_norm", *post_norms):
-        placement_of["layers", name, "scale"] = placement(name, (c.embed_dim,), ((0,),))
+        add((name, "scale"), name, (c.embed_dim,), ((0,),))
+    if c.per_layer_dim:
+        add(("per_layer_gate", "kernel"), "per_layer_gate", (c.embed_dim, c.per_layer_dim), ((1,), (0,)))
+        add(("per_layer_out", "kernel"), "per_layer_out", (c.per_layer_dim, c.embed_dim), ((1,), (0,)))
+        add(("per_layer_norm", "scale"), "per_layer_norm", (c.embed_dim,), ((0,),))
+    if c.layer_scalar:
+        # It is stored under the layer's own name, as no module's weight.
+        add(("layer_scalar",), "layer_scalar", (1,), ((0,),), "")
     return placement_of

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util as traverse
 import jax
 import numpy as np
 
@@ -18,6 +19,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.hf.config import family_of_config
+from sml_jax.models.hf.names import placements
 from sml_jax.models.hf.new_folder import folder_at_once
 from sml_jax.models.hf.safetensors_io import save_tensors
 from sml_jax.models.lora import check_lora, split_lora
@@ -53,17 +55,14 @@ def save_peft(
     lora = config.lora
     if lora is None:
         raise UserError("the model has no adapters (LoRA): write the whole model in place of them")
-    layers = split_lora(params)[1]["params"]["layers"]
-    if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(layers)):
+    adapters = traverse.flatten_dict(split_lora(params)[1]["params"])
+    if not all(leaf.is_fully_addressable for leaf in adapters.values()):
         raise UserError("the adapters are spread over several processes: export from a program in one process")
-    names = family_of_config(config).tensors
-    tensors = {
-        f"{_PREFIX}{names[target].format(layer=i)}.{matrix}.weight": values
-        for target in lora.targets
-        for i, matrix, values in _matrices(layers, target, config.layers)
-    }
+    tensors = {f"{_PREFIX}{name}.weight": values for name, values in _matrices(config, adapters)}
     with folder_at_once(path, overwrite=overwrite) as folder:
         save_tensors(tensors, folder / "adapter_model.safetensors")
+        # Some layers may lack a projection that others have: PEFT looks for these names in all of them.
+        names = family_of_config(config).tensors
         modules = [names[target].rsplit(".", 1)[1] for target in lora.targets]
         (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(lora, modules, base), indent=2) + "\n")
 
@@ -86,12 +85,15 @@ def _adapter_config(lora: LoraConfig, modules: list[str], base: str | None) -> d
     }
 
 
-def _matrices(layers: dict[str, Any], target: str, count: int) -> Iterator[tuple[int, str, np.ndarray]]:
-    """The matrices of one projection's adapters as (layer, "lora_A" or "lora_B", float32 [rank, in] or [out, rank])."""
-    part = layers["mlp" if target in ("gate", "up", "down") else "attention"]
-    adapter = part[f"{target}_lora"]
-    for i in range(count):
-        # Ours are a [*in, rank] and b [rank, *out], with axes of their own for heads.
-        a, b = np.asarray(adapter["a"][i], np.float32), np.asarray(adapter["b"][i], np.float32)
-        yield i, "lora_A", a.reshape(prod(a.shape[:-1]), -1).T
-        yield i, "lora_B", b.reshape(b.shape[0], -1).T
+def _matrices(config: DecoderConfig, adapters: dict[tuple[str, ...], jax.Array]) -> Iterator[tuple[str, np.ndarray]]:
+    """The matrices of all adapters as (module's name with "lora_A" or "lora_B", float32 [rank, in] or [out, rank])."""
+    for path, place in placements(config).items():
+        adapter = (*path[:-2], f"{path[-2]}_lora") if path[-1] == "kernel" else ()
+        if (*adapter, "a") not in adapters:
+            continue
+        for index, name in enumerate(place.names()):
+            module = name.removesuffix(".weight")
+            # Ours are a [*in, rank] and b [rank, *out], with axes of their own for heads.
+            a, b = (np.asarray(adapters[*adapter, matrix][index], np.float32) for matrix in ("a", "b"))
+            yield f"{module}.lora_A", a.reshape(prod(a.shape[:-1]), -1).T
+            yield f"{module}.lora_B", b.reshape(b.shape[0], -1).T

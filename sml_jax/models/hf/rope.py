@@ -32,7 +32,12 @@ class Rope(NamedTuple):
     local_base: float | None
 
 
-def read_rope(fields: Fields, default_base: float, default_local_base: float | None) -> Rope:
+def read_rope(
+    fields: Fields,
+    default_base: float,
+    default_local_base: float | None,
+    default_scaling: RopeScaling | None = None,
+) -> Rope:
     """Takes the rotary settings out of the fields of a config.json.
 
     Args:
@@ -40,11 +45,18 @@ def read_rope(fields: Fields, default_base: float, default_local_base: float | N
         or both.
       default_base: the base to use if the file gives none.
       default_local_base: the same for local layers; None if they share the settings of global layers.
+      default_scaling: the scaling where a file has no settings at all, of a family whose files have the newer form
+        alone; None for families that have both forms.
 
     Raises:
       UserError: a value is not supported, or the two forms are both given and disagree.
     """
     parameters = fields.take("rope_parameters", None)
+    if default_scaling is not None:
+        if parameters is None:
+            return Rope(default_base, default_scaling, default_local_base)
+        by_kind = _mapping(parameters, "rope_parameters", fields)
+        return _read_parameters(by_kind, fields.where, default_base, default_local_base)
     classic_values = {name: fields.take(name, None) for name in _CLASSIC}
     classic_present = {name: value for name, value in classic_values.items() if value is not None}
     if "rope_local_base_freq" in classic_present and default_local_base is None:
@@ -102,7 +114,7 @@ def _read_scaling(fields: Fields) -> RopeScaling:
     """Reads an object that describes a scaling, and nothing else."""
     # Older files call the kind "type".
     old_kind = fields.take("type", None)
-    kind = fields.only("rope_type", ("default", "linear", "llama3"), old_kind or "default")
+    kind = fields.only("rope_type", ("default", "linear", "llama3", "proportional"), old_kind or "default")
     if old_kind not in (None, kind):
         raise fields.error("type", old_kind, f"rope_type is {kind!r}")
     if kind == "linear":
@@ -115,6 +127,11 @@ def _read_scaling(fields: Fields) -> RopeScaling:
             high_frequency_factor=fields.number("high_freq_factor"),
             original_length=fields.integer("original_max_position_embeddings"),
         )
+    elif kind == "proportional":
+        fraction = fields.number("partial_rotary_factor", 1.0)
+        if fraction > 1:
+            raise fields.error("partial_rotary_factor", fraction, "it must be at most 1")
+        scaling = RopeScaling(kind, fields.number("factor", 1.0), rotary_fraction=fraction)
     else:
         scaling = RopeScaling()
     fields.finish(())
@@ -128,10 +145,22 @@ def _mapping(value: Any, name: str, fields: Fields) -> Mapping[str, Any]:
     return value
 
 
-def write_rope(rope: Rope) -> dict[str, Any]:
-    """The fields of config.json for these settings, in the form of transformers 4, which version 5 reads too."""
+def write_rope(rope: Rope, newer_form: bool = False) -> dict[str, Any]:
+    """The fields of config.json for these settings.
+
+    Args:
+      rope: the settings.
+      newer_form: whether to write the form of transformers 5, for families that have no other; else that of version 4,
+        which version 5 reads too.
+    """
     scaling = rope.scaling
     scaling_fields: dict[str, Any] | None = None
+    if scaling.kind == "proportional":
+        scaling_fields = {
+            "rope_type": "proportional",
+            "partial_rotary_factor": scaling.rotary_fraction,
+            "factor": scaling.factor,
+        }
     if scaling.kind == "linear":
         scaling_fields = {"rope_type": "linear", "factor": scaling.factor}
     elif scaling.kind == "llama3":
@@ -142,6 +171,10 @@ def write_rope(rope: Rope) -> dict[str, Any]:
             "high_freq_factor": scaling.high_frequency_factor,
             "original_max_position_embeddings": scaling.original_length,
         }
+    if newer_form:
+        of_global = {"rope_theta": rope.base, **(scaling_fields or {"rope_type": "default"})}
+        of_local = {"rope_theta": rope.local_base, "rope_type": "default"}
+        return {"rope_parameters": {"full_attention": of_global, "sliding_attention": of_local}}
     fields: dict[str, Any] = {"rope_theta": rope.base, "rope_scaling": scaling_fields}
     if rope.local_base is not None:
         fields["rope_local_base_freq"] = rope.local_base

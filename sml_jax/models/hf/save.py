@@ -157,26 +157,21 @@ def _write_weights(
     """Writes the parameters (path below "params" -> array) as safetensors files."""
     places = placements(config)
     tensors_in_order = list(_in_order(places, config.layers))
-    sizes = {_name(place, i): prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in tensors_in_order}
+    sizes = {place.names()[i]: prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in tensors_in_order}
     writer = ShardWriter(folder, sizes, shard_bytes)
     for done, (leaf, place, i) in enumerate(tensors_in_order, start=1):
         # One layer at a time comes to the host.
         array = np.asarray(leaves[leaf][i] if place.stacked else leaves[leaf])
-        writer.add(_name(place, i), np.asarray(place.stored_view(array), dtype=jnp.dtype(dtype)))
+        writer.add(place.names()[i], np.asarray(place.stored_view(array), dtype=jnp.dtype(dtype)))
         if progress is not None:
             progress(done, len(tensors_in_order))
     writer.close()
 
 
-def _name(place: Placement, layer: int) -> str:
-    """The name of the tensor that holds one layer of a parameter, or all of one that is not stacked."""
-    return place.name.format(layer=layer)
-
-
 def _in_order(places: dict[ParamPath, Placement], layers: int) -> Iterator[tuple[ParamPath, Placement, int]]:
-    """Every tensor as (parameter, placement, layer), bottom to top: embedding, layers, final norm, output."""
+    """Every tensor as (parameter, placement, index among its tensors), bottom to top: embedding, layers, the rest."""
     not_stacked = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
     yield from not_stacked[:1]
     for i in range(layers):
-        yield from ((leaf, place, i) for leaf, place in places.items() if place.stacked)
+        yield from ((leaf, place, place.layers.index(i)) for leaf, place in places.items() if i in place.layers)
     yield from not_stacked[1:]

@@ -27,6 +27,10 @@ class KVCache(NamedTuple):
     values: jax.Array
 
 
+class NoCache(NamedTuple):
+    """The cache of a layer that has no keys and values of its own, see `LayerKind.shares_kv`: no array at all."""
+
+
 class KVSegment(NamedTuple):
     """Slots of keys and values of one layer that new tokens attend to.
 

@@ -10,21 +10,23 @@ from jaxtyping import Array, Float, Int
 
 from sml_jax.common.errors import UserError
 
-ROPE_SCALINGS = ("none", "linear", "llama3")
+ROPE_SCALINGS = ("none", "linear", "llama3", "proportional")
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are stretched so that a model can read contexts longer than it was trained on.
+    """How rotary frequencies are changed so that a model can read contexts longer than it was trained on.
 
     Attributes:
-      kind: "none"; "linear", which divides every frequency by `factor`; or "llama3" (Llama 3.1), which divides only the
-        low frequencies, and those in between by less.
+      kind: "none"; "linear", which divides every frequency by `factor`; "llama3" (Llama 3.1), which divides only the
+        low frequencies, and those in between by less; or "proportional" (Gemma 4), which rotates only the pairs of
+        numbers with the highest frequencies, divided by `factor`, and leaves the others as they are.
       factor: how many times longer the contexts become.
       low_frequency_factor: "llama3" divides a frequency by `factor` if it makes at most this many full turns within
         `original_length` tokens.
       high_frequency_factor: "llama3" leaves a frequency unchanged if it makes at least this many turns.
       original_length: tokens of the contexts that the model was first trained on ("llama3").
+      rotary_fraction: the part of a head's numbers that "proportional" rotates, above 0 and at most 1.
     """
 
     kind: str = "none"
@@ -32,11 +34,16 @@ class RopeScaling:
     low_frequency_factor: float = 1.0
     high_frequency_factor: float = 4.0
     original_length: int = 8192
+    rotary_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in ROPE_SCALINGS:
             choices = ", ".join(map(repr, ROPE_SCALINGS))
             raise UserError(f"model: rope_scaling.kind is {self.kind!r}; it takes {choices}")
+        if not 0 < self.rotary_fraction <= 1:
+            raise UserError(
+                f"model: rope_scaling.rotary_fraction is {self.rotary_fraction}; give a number above 0, at most 1"
+            )
 
 
 def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array, " half"]:
@@ -64,6 +71,10 @@ def frequencies(head_dim: int, base: float, scaling: RopeScaling) -> Float[Array
         )
         unscaled_share = jnp.clip(unscaled_share, 0.0, 1.0)
         return frequency * (unscaled_share + (1 - unscaled_share) / scaling.factor)
+    if scaling.kind == "proportional":
+        # The exponents are those of the whole head; a frequency of 0 leaves its pair of numbers unrotated.
+        rotated_pairs = int(scaling.rotary_fraction * head_dim // 2)
+        return jnp.where(jnp.arange(head_dim // 2) < rotated_pairs, frequency / scaling.factor, 0.0)
     return frequency
 
 
