@@ -146,9 +146,9 @@ def run_layers(
 
 
 def _read(config: DecoderConfig, stretch: Stretch) -> set[int]:
-    """The numbers of the layers whose keys and values the layers of a stretch read."""
+    """The numbers of the layers below a stretch whose keys and values its layers read."""
     layers = kv_sources(config)[stretch.first : stretch.first + stretch.period]
-    return {layer for layer in layers if layer is not None}
+    return {layer for layer in layers if layer is not None and layer < stretch.first}
 
 
 def _by_repeat(config: DecoderConfig, params: Any, stretch: Stretch, per_layer: jax.Array | None) -> Any:
@@ -195,7 +195,7 @@ def _run_period(
     Args:
       config, product, positions, shared: see `run_layers`.
       stretch: which layers these are; in a later repeat of the period they stand for those as many periods higher.
-      kv_of_layer: the keys and values of earlier layers that these layers read.
+      kv_of_layer: the keys and values of layers below the stretch that these layers read.
       x: hidden states.
       one_repeat: from `_by_repeat`, without the axis of repeats.
 
@@ -206,7 +206,7 @@ def _run_period(
     kinds, places, sources = layer_kinds(config), layer_places(config), kv_sources(config)
     taken: Counter[tuple[str, ...]] = Counter()
     counts = Counter(path for path, _ in places[stretch.first : stretch.first + stretch.period])
-    new_kv = {}
+    new_kv: dict[int, KVCache] = {}
     for offset in range(stretch.period):
         layer = stretch.first + offset
         kind, (path, _), source = kinds[layer], places[layer], sources[layer]
@@ -223,7 +223,7 @@ def _run_period(
             flags[offset],
             positions,
             None if per_layer is None else per_layer[offset],
-            None if source is None else kv_of_layer[source],
+            None if source is None else (kv_of_layer | new_kv)[source],
         )
         if source is None:
             new_kv[layer] = kv

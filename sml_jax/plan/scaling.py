@@ -18,8 +18,11 @@ _MIN_LAYERS = 4  # with fewer, the first and the last layer are most of the mode
 def shallow_depths(config: DecoderConfig) -> tuple[int, int] | None:
     """The two numbers of layers to compile a deep model with; both are multiples of the period of `layer_pattern`.
 
-    None if the model is hardly deeper than that: then it is compiled at its full depth.
+    None if the model is hardly deeper than that, or if its last layers read the keys and values of others, so that not
+    every period adds the same: then it is compiled at its full depth.
     """
+    if config.kv_sharing_layers:
+        return None
     period = len(config.layer_pattern)
     first = -(-_MIN_LAYERS // period) * period
     return (first, 2 * first) if config.layers > 3 * first else None

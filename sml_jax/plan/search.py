@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sml_jax.common.errors import UserError
+from sml_jax.models.layer_kinds import layer_kinds
 from sml_jax.plan.chips import CHIPS, chips_in
 from sml_jax.plan.job import Job, with_settings
 from sml_jax.plan.report import CompiledCache, Log, PhasePlan, Plan, make_plan, state_bytes
@@ -177,10 +178,11 @@ def _meshes(job: Job, chips: int) -> Iterator[tuple[float, dict[str, Any]]]:
     Where rollouts have a mesh of their own, the two meshes are changed one at a time.
     """
     yield 0.0, {}
-    heads = job.model.kv_heads
+    # A single key-value head lies whole on every device; several must divide over `tensor`, as query heads do.
+    head_counts = {job.model.heads} | {kind.kv_heads for kind in layer_kinds(job.model) if kind.kv_heads > 1}
     for tensor in (1, 2, 4, 8, 16):
         mesh = {"data": 1, "fsdp": -1, "tensor": tensor}
-        if chips % tensor or heads % tensor:
+        if chips % tensor or any(heads % tensor for heads in head_counts):
             continue
         if any(getattr(job, axis) != size for axis, size in mesh.items()):
             yield 1.5, mesh

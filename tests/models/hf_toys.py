@@ -6,7 +6,7 @@ scaled rotary embeddings. Norms and biases are random too: as initialised (ones 
 
 from typing import Any
 
-COMMON = dict(
+COMMON: dict[str, Any] = dict(
     vocab_size=53,
     hidden_size=16,
     intermediate_size=24,
@@ -22,6 +22,19 @@ COMMON = dict(
 LINEAR = dict(rope_type="linear", factor=4.0)
 LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+)
+
+_LOCAL, _GLOBAL = "sliding_attention", "full_attention"
+GEMMA4: dict[str, Any] = dict(
+    head_dim=8,
+    global_head_dim=12,
+    sliding_window=7,
+    final_logit_softcapping=3.0,
+    hidden_activation="gelu_pytorch_tanh",
+    rope_parameters={
+        _GLOBAL: dict(rope_type="proportional", partial_rotary_factor=0.4, rope_theta=1e4),
+        _LOCAL: dict(rope_type="default", rope_theta=100.0),
+    },
 )
 
 # model_type -> the fields of config.json, in the form of transformers 4.
@@ -47,6 +60,24 @@ CONFIGS: dict[str, dict[str, Any]] = {
         rope_local_base_freq=100.0,
         rope_scaling=LINEAR,
     ),
+    # Per-layer embeddings; layers that read the keys and values of earlier ones, with wider MLPs; a pattern without a
+    # period, one key-value head.
+    "gemma4_e": dict(
+        COMMON | GEMMA4 | dict(num_hidden_layers=7, num_key_value_heads=1),
+        layer_types=[_LOCAL, _GLOBAL, _LOCAL, _LOCAL, _GLOBAL, _LOCAL, _GLOBAL],
+        hidden_size_per_layer_input=6,
+        vocab_size_per_layer_input=53,
+        num_kv_shared_layers=3,
+        use_double_wide_mlp=True,
+    ),
+    # Values that are keys, one key-value head in global layers, a repeating period.
+    "gemma4_dense": dict(
+        COMMON | GEMMA4 | dict(num_hidden_layers=6),
+        layer_types=[_LOCAL, _LOCAL, _GLOBAL] * 2,
+        hidden_size_per_layer_input=0,
+        num_global_key_value_heads=1,
+        attention_k_eq_v=True,
+    ),
     "llama": dict(COMMON, head_dim=10, rope_theta=500.0, rope_scaling=LLAMA3, tie_word_embeddings=False),
     "qwen2": dict(COMMON, rope_theta=1000.0, tie_word_embeddings=True),
     "qwen2_sliding": dict(
@@ -66,24 +97,26 @@ def make_hf(name: str, seed: int = 0, **changes: Any) -> Any:
     import torch
     import transformers
 
-    family = name.removesuffix("_sliding")
+    family = name.removesuffix("_sliding").removesuffix("_dense").removesuffix("_e")
     classes = {
         "gemma2": "Gemma2",
         "gemma3_text": "Gemma3",
+        "gemma4": "Gemma4",
         "llama": "Llama",
         "qwen2": "Qwen2",
         "qwen3": "Qwen3",
     }
-    config_class = "Gemma3TextConfig" if family == "gemma3_text" else f"{classes[family]}Config"
+    config_class = f"{classes[family]}{'Text' if family in ('gemma3_text', 'gemma4') else ''}Config"
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in CONFIGS[name].items()}
     config = getattr(transformers, config_class)(**{**values, **changes}, attn_implementation="eager")
     torch.manual_seed(seed)
     model = getattr(transformers, f"{classes[family]}ForCausalLM")(config).eval()
     with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
+        scalars = [(key, buffer) for key, buffer in model.named_buffers() if key.endswith("layer_scalar")]
+        for parameter_name, parameter in [*model.named_parameters(), *scalars]:
             one_dimensional = parameter.dim() == 1
             noise = torch.randn_like(parameter)
-            if "norm" in parameter_name:
+            if "norm" in parameter_name or "scalar" in parameter_name:
                 parameter.add_(0.3 * noise)
             else:
                 parameter.copy_(0.5 * noise if one_dimensional else noise / parameter.shape[-1] ** 0.5)

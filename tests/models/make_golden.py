@@ -1,10 +1,12 @@
 """Writes golden/*.npz: what `transformers` computes with shrunken models of every family.
 
-Run it by hand where torch and transformers are installed: `python tests/models/make_golden.py`. Each file holds the
-model's config.json and tensors as they were saved, three rows of tokens of different lengths, their logits, and 64
-greedy tokens after each with their log-probabilities.
+Run it by hand where torch and transformers are installed: `python tests/models/make_golden.py [NAME ...]`, where names
+(keys of `hf_toys.CONFIGS`) leave the other files as they are. Each file holds the model's config.json and tensors as
+they were saved, three rows of tokens of different lengths, their logits, and 64 greedy tokens after each with their
+log-probabilities.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,7 @@ def golden(name: str, seed: int) -> tuple[dict[str, np.ndarray], float]:
 def main() -> None:
     """Writes every file, with the first seed whose greedy choices are clear."""
     FOLDER.mkdir(exist_ok=True)
-    for name in CONFIGS:
+    for name in sys.argv[1:] or CONFIGS:
         for seed in range(100):
             arrays, margin = golden(name, seed)
             if margin > MARGIN:

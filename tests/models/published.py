@@ -26,6 +26,48 @@ def _gemma3(**text: Any) -> dict[str, Any]:
     }
 
 
+def _gemma4(every: int, **text: Any) -> dict[str, Any]:
+    """Gemma 4's config.json, with a global layer after `every` - 1 local ones."""
+    layers = text["num_hidden_layers"]
+    kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(layers)]
+    common = dict(
+        model_type="gemma4_text",
+        attention_bias=False,
+        attention_dropout=0.0,
+        enable_moe_block=False,
+        final_logit_softcapping=30.0,
+        global_head_dim=512,
+        head_dim=256,
+        hidden_activation="gelu_pytorch_tanh",
+        layer_types=kinds,
+        num_experts=None,
+        pad_token_id=0,
+        rms_norm_eps=1e-6,
+        rope_parameters={
+            "full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1e6, "rope_type": "proportional"},
+            "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+        },
+        tie_word_embeddings=True,
+        vocab_size=262144,
+        vocab_size_per_layer_input=262144,
+    )
+    return {
+        "model_type": "gemma4",
+        "architectures": ["Gemma4ForConditionalGeneration"],
+        "audio_token_id": 258881,
+        "boa_token_id": 256000,
+        "boi_token_id": 255999,
+        "dtype": "bfloat16",
+        "eoa_token_index": 258883,
+        "eoi_token_id": 258882,
+        "image_token_id": 258880,
+        "video_token_id": 258884,
+        "vision_config": {"hidden_size": 768, "model_type": "gemma4_vision"},
+        "vision_soft_tokens_per_image": 280,
+        "text_config": {**common, **text},
+    }
+
+
 # The gin file's name -> the config.json that it should agree with.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "gemma2_9b": dict(
@@ -53,6 +95,38 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         sliding_window_size=4096,
         torch_dtype="bfloat16",
         vocab_size=256000,
+    ),
+    "gemma4_e2b": _gemma4(
+        5,
+        attention_k_eq_v=False,
+        hidden_size=1536,
+        hidden_size_per_layer_input=256,
+        intermediate_size=6144,
+        max_position_embeddings=131072,
+        num_attention_heads=8,
+        num_global_key_value_heads=None,
+        num_hidden_layers=35,
+        num_key_value_heads=1,
+        num_kv_shared_layers=20,
+        sliding_window=512,
+        use_bidirectional_attention=None,
+        use_double_wide_mlp=True,
+    ),
+    "gemma4_31b": _gemma4(
+        6,
+        attention_k_eq_v=True,
+        hidden_size=5376,
+        hidden_size_per_layer_input=0,
+        intermediate_size=21504,
+        max_position_embeddings=262144,
+        num_attention_heads=32,
+        num_global_key_value_heads=4,
+        num_hidden_layers=60,
+        num_key_value_heads=16,
+        num_kv_shared_layers=0,
+        sliding_window=1024,
+        use_bidirectional_attention="vision",
+        use_double_wide_mlp=False,
     ),
     "gemma3_1b": dict(
         model_type="gemma3_text",

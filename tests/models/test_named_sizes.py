@@ -24,6 +24,12 @@ COUNTS = {
     "gemma3_4b": 4_300_079_472 - TOWER - 1152 * 2560 - 1152,
     "gemma3_12b": 12_187_325_040 - TOWER - 1152 * 3840 - 1152,
     "gemma3_27b": 27_432_406_640 - TOWER - 1152 * 5376 - 1152,
+    # The published weights of these, with the scalar of each layer: what is left of the files of transformers' classes
+    # of the language model alone. E2B and E4B hold per-layer embeddings of 2.35 and 2.82 billion.
+    "gemma4_e2b": 4_628_569_344 + 35,
+    "gemma4_e4b": 7_463_013_376 + 42,
+    "gemma4_12b": 11_907_350_272 + 48,
+    "gemma4_31b": 30_697_345_280 + 60,
     "llama3_1_8b": 8_030_261_248,
     "llama3_2_1b": 1_235_814_400,
     "llama3_2_3b": 3_212_749_824,
@@ -38,7 +44,14 @@ COUNTS = {
     "qwen3_8b": 8_190_735_360,
     "qwen3_14b": 14_768_307_200,
 }
-FAMILY = {"gemma2": "gemma2", "gemma3": "gemma3_text", "llama3": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+FAMILY = {
+    "gemma2": "gemma2",
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "llama3": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -90,12 +90,13 @@ def _sizes_of_kinds(fields: Fields, by_layer: Any, kinds: tuple[str, ...], sizes
     name = "per_layer_config"
     if not isinstance(by_layer, Mapping) or not all(isinstance(value, Mapping) for value in by_layer.values()):
         raise fields.error(name, by_layer, "it must be an object of objects, one for each layer that differs")
-    unknown = set(by_layer) - set(map(str, range(len(kinds))))
-    if unknown:
-        raise fields.error(name, sorted(map(str, unknown))[0], f"its names are numbers of layers below {len(kinds)}")
+    # The names are numbers of layers, which transformers pads with zeros to equal lengths.
+    values_of = {int(layer): value for layer, value in by_layer.items() if str(layer).isdecimal()}
+    if len(values_of) < len(by_layer) or not set(values_of) <= set(range(len(kinds))):
+        raise fields.error(name, by_layer, f"its names must be numbers of layers below {len(kinds)}")
     of_kind: dict[str, dict[str, int]] = {}
     for layer, kind in enumerate(kinds):
-        own = Fields(by_layer.get(str(layer), {}), f"{fields.where}: {name}: {layer}")
+        own = Fields(values_of.get(layer, {}), f"{fields.where}: {name}: {layer}")
         of_layer = {ours: own.integer(theirs, sizes[ours]) for theirs, ours in _SIZES.items()}
         own.finish(())
         if of_kind.setdefault(kind, of_layer) != of_layer:
