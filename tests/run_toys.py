@@ -149,6 +149,7 @@ def toy_experiment(tokenizer: Path, stages: Sequence[Stage] = (), **settings: An
         "max_concurrent": 16,
         "samples_shown": 1,
         "checkpoint_every": 2,
+        "evaluate_every": None,  # tests of the evaluation while training turn it on
         "base": RandomWeights(config),
         "chat": RoleChat(str(tokenizer)),
     }

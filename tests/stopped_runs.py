@@ -11,10 +11,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from run_toys import OPTIMIZER, read_lines, same, toy_experiment, write_tokenizer
+from run_toys import OPTIMIZER, ToyTask, read_lines, same, toy_experiment, write_tokenizer
 
 from sml_jax.cli.main import run_program
 from sml_jax.dialogue.rules import QuestionInjection
+from sml_jax.dialogue.teachers import Scripted
+from sml_jax.evaluate.suites import Suite
 from sml_jax.models.hf.checkpoint import load_model
 from sml_jax.run.io import lock
 from sml_jax.run.stages import Offline, Online
@@ -26,6 +28,7 @@ STAGES = (
     ),
     Online(OPTIMIZER, steps=6, problems_per_step=4, group_size=4, micro_batch_size=8),
 )  # fmt: skip
+VALIDATION = Suite(ToyTask(), (Scripted(),), problems=6, max_turns=2)
 SHORT_STAGES = (Online(OPTIMIZER, steps=6, problems_per_step=2, group_size=4, micro_batch_size=8),)
 
 
@@ -33,7 +36,9 @@ def train(workdir: Path, home: Path, resume: str = "auto", short: bool = False) 
     """Runs everything, or `SHORT_STAGES`, as the program would run it; returns its exit code."""
 
     def program(_: object) -> int:
-        experiment = toy_experiment(home / "toy.model", SHORT_STAGES if short else STAGES, checkpoint_every=1)
+        stages, evaluate_every = (SHORT_STAGES, None) if short else (STAGES, 2)
+        settings = {"evaluate_every": evaluate_every, "validation": VALIDATION, "checkpoint_every": 1}
+        experiment = toy_experiment(home / "toy.model", stages, **settings)
         experiment.train(workdir, "# toy\n", resume)
         return 0
 
@@ -104,6 +109,12 @@ def differences(one: Path, other: Path) -> list[str]:
         differing.append("a line of metrics.jsonl twice")
     if (one / "dialogues.jsonl").read_bytes() != (other / "dialogues.jsonl").read_bytes():
         differing.append("dialogues.jsonl")
+    # The best model, where the runs evaluate while they train.
+    bests = [run / "checkpoints" / "best" for run in (one, other) if (run / "checkpoints" / "best").exists()]
+    if len(bests) == 1 or (bests and not same(*(jax.tree.map(np.array, load_model(best)[1]) for best in bests))):
+        differing.append("the best model")
+    if len({(best / "evaluation.json").read_text() for best in bests}) > 1:
+        differing.append("the best model's evaluation")
     records = [_record(run) for run in (one, other)]
     if records[0] != records[1]:
         differing.append("the last checkpoint's record")

@@ -35,6 +35,7 @@ from sml_jax.models import config
 experiment.Experiment.base = @base_models.RandomWeights()
 experiment.Experiment.max_concurrent = 8
 experiment.Experiment.samples_shown = 0
+experiment.Experiment.evaluate_every = None
 base_models.RandomWeights.config = @config.DecoderConfig()
 config.DecoderConfig.vocab_size = 388
 config.DecoderConfig.embed_dim = 16
@@ -226,6 +227,12 @@ def test_an_environment_is_trained_in(examples):
     assert list(evaluation["guess_number"]["base"]) == ["game"]
 
 
+def test_a_tracker_is_handed_every_line(examples, capsys):
+    (line,), _, _ = run(examples, ["print_tracker", "easy"], *SMALL)
+    printed = [text for text in capsys.readouterr().out.splitlines() if text.startswith("step 1: ")]
+    assert printed == [f"step 1: online/success {line['success']:.4g}"]
+
+
 def test_a_family_is_read_and_written(examples):
     """A copy of the package with the page's two files reads a configuration of the family, saves and loads a model."""
     shutil.copytree(ROOT / "sml_jax", examples / "sml_jax", ignore=shutil.ignore_patterns("__pycache__"))
@@ -280,6 +287,7 @@ def test_every_example_is_complete_and_short():
         "A family",
         "A kind of answer",
         "An environment",
+        "A tracker",
     ]
     for title, text in sections.items():
         code = [

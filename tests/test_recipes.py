@@ -128,7 +128,7 @@ def test_a_pocket_recipe_in_little(recipe, tmp_path):
     }
     check_folder(tmp_path, results, suites, problems=4, turns=3)
     logged = lines(tmp_path / "metrics.jsonl")
-    assert {line["stage"] for line in logged if not line["stage"].endswith("_rollout")} == STAGES[kind]
+    assert {line["stage"] for line in logged if not line["stage"].endswith("_rollout")} == {*STAGES[kind], "evaluation"}
     assert f"Experiment.task = @world.Pocket{domain.capitalize()}()" in (tmp_path / "config.gin").read_text()
 
 
@@ -177,7 +177,7 @@ def test_a_paper_recipe_in_little(recipe, chat_model, tmp_path):
     arms = ("feedback", "retry", "self", "shuffled", "uninformed")
     check_folder(tmp_path / "run", results, {suite: arms}, problems=4, turns=2)
     logged = lines(tmp_path / "run" / "metrics.jsonl")
-    assert {line["stage"] for line in logged if not line["stage"].endswith("_rollout")} == STAGES[kind]
+    assert {line["stage"] for line in logged if not line["stage"].endswith("_rollout")} == {*STAGES[kind], "evaluation"}
     assert (tmp_path / "run" / "checkpoints" / "adapters" / "adapters.json").is_file()
     said = [d["turns"] for d in lines(tmp_path / "run" / "dialogues.jsonl")]
     assert not any("<|im_" in turn["text"] or "<think>" in turn["text"] for turns in said for turn in turns)
@@ -203,7 +203,8 @@ def test_jsonl_recipe_on_rows_of_gsm8k(real_data, tmp_path):
         ),
     )
     check_folder(tmp_path / "run", results, {"jsonl": ("feedback", "retry")}, problems=4, turns=2)
-    (line,) = lines(tmp_path / "run" / "metrics.jsonl")
+    before, line, after = lines(tmp_path / "run" / "metrics.jsonl")
+    assert (before["step"], before["stage"], after["stage"]) == (0, "evaluation", "evaluation")
     assert line["stage"] == "online" and line["groups"] == 2
     # The scripted teacher and the question arrive as they are written, whatever their characters.
     questions = {json.loads(row)["question"].strip() for row in (tmp_path / "test.jsonl").open(encoding="utf-8")}

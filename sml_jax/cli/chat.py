@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sml_jax.cli.flags import ProgramFlag, choice, parse_program_flags
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Talks with a model in the terminal: you teach it while it tries to solve a problem, or it teaches you.
 
---checkpoint is a run's folder, whose config.gin says the task, the chat format and the sampling; or any model folder,
-with --gin_file for a recipe, or without one for problems that you type in.
+--checkpoint is a run's folder, whose config.gin says the task, the chat format and the sampling; or one of its
+checkpoints, such as RUN/checkpoints/best; or any model folder, with --gin_file for a recipe, or without one for
+problems that you type in.
 
 You type what you say, or one of these:
   /retry            the model's turn (or yours, as the student) is taken back and taken anew
@@ -62,8 +64,8 @@ def main(argv: Sequence[str]) -> int:
 
     # A run says itself how it was trained. The shipped model has a recipe of its own.
     files = list(flags.gin_files)
-    config_path = user_path(flags.checkpoint) / "config.gin"
-    if not files and config_path.is_file():
+    config_path = _run_config(user_path(flags.checkpoint).absolute())
+    if not files and config_path is not None:
         files = [str(config_path)]
     elif not files and flags.checkpoint == "pocket":
         files = ["gin/tasks/pocket_math.gin"]
@@ -75,6 +77,13 @@ def main(argv: Sequence[str]) -> int:
     terminal = Terminal(model, problems, flags.you, user_path(flags.save_to), flags.checkpoint)
     terminal.run(flags.problem)
     return 0
+
+
+def _run_config(checkpoint: Path) -> Path | None:
+    """The `config.gin` of a run, given its folder or a folder in its `checkpoints/`; None if there is none."""
+    run_folders = [parent.parent for parent in checkpoint.parents if parent.name == "checkpoints"]
+    paths = [folder / "config.gin" for folder in (checkpoint, *run_folders)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _experiment_of_folder(checkpoint: str) -> Experiment:

@@ -8,8 +8,8 @@ from sml_jax.cli.flags import PROCESS_FLAGS, ProgramFlag, parse_program_flags, p
 
 DESCRIPTION = """Evaluates a checkpoint with a recipe's suites: success by turn, arm beside arm, base beside trained.
 
---checkpoint is a finished run's folder, or a folder that holds model.json and params/. The folder --workdir gets
-config.gin, eval.json and dialogues.jsonl."""
+--checkpoint is a finished run's folder, or a folder that holds model.json and params/, such as RUN/checkpoints/best.
+The folder --workdir gets config.gin, eval.json and dialogues.jsonl."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,6 +14,9 @@ _MIN_LENGTH = 6
 _PART_LENGTH = 12
 
 
+_SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+
+
 class Secret:
     """A text that must reach no file and no screen. Its `repr` and `str` do not show it.
 
@@ -74,3 +77,11 @@ class Secret:
         return f"Secret({HIDDEN})"
 
     __str__ = __repr__
+
+
+def hide_environment_secrets(text: str) -> str:
+    """The text without the values of environment variables whose names say that they hold a key, token or password."""
+    for variable, value in os.environ.items():
+        if _SECRET_NAMES.search(variable) and len(value) >= _MIN_LENGTH:
+            text = Secret(value).hide(text)
+    return text

@@ -72,17 +72,21 @@ def log_dropped(lives: Sequence[LiveDialogue], logged: set[tuple[str, str]]) -> 
             _log.warning("problem %s: dialogue dropped: %s", live.problem.id, live.dropped)
 
 
+class AllDroppedError(UserError):
+    """Every dialogue of a rollout was dropped; the text names the most common reason."""
+
+
 def check_not_all_dropped(dialogues: Sequence[Dialogue]) -> None:
     """Checks that at least one dialogue was not dropped.
 
     Raises:
-      UserError: all were dropped, or there are none; it names the most common reason.
+      AllDroppedError: all were dropped, or there are none.
     """
     if not_dropped(dialogues):
         return
     # The same cause mostly ends all of them, such as a verifier that cannot start.
     (commonest_reason, count), *_ = Counter(dialogue.dropped for dialogue in dialogues).most_common(1)
-    raise UserError(
+    raise AllDroppedError(
         f"every one of {len(dialogues)} dialogues was dropped, so nothing is left of the rollout; {count} of them for "
         f"this reason: {commonest_reason}"
     )

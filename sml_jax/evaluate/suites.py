@@ -26,9 +26,10 @@ from sml_jax.evaluate.answer_loglik import answer_loglik_summary, answer_logliks
 from sml_jax.evaluate.flips import flip_summary
 from sml_jax.evaluate.labels import Labeller, behaviour_summary
 from sml_jax.evaluate.statistics import success_summary
-from sml_jax.tasks.problems.types import HasAnswerFormat, Task
+from sml_jax.tasks.problems.types import HasAnswerFormat, Problem, Task
 
 _log = logging.getLogger(__name__)
+VALIDATION_PROBLEMS = 64  # few enough that evaluating while training takes little of its time
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Suite:
     Attributes:
       task: the problems of its `split` are used.
       arms: the teachers, each with a different name; a policy is played with each of them. See `dialogue.teachers`.
-      problems: the largest number of problems, from the first.
+      problems: the largest number of problems.
+      first_problem: the number of the first one, from 0.
       max_turns: the largest number of student turns (10 in the paper, which is longer than in training).
       split: "train" or "test".
       seed: of the dialogues; the same for every policy and arm.
@@ -53,6 +55,7 @@ class Suite:
     task: Task
     arms: tuple[TeacherSpec, ...] = (Feedback(), Retry())
     problems: int = 256
+    first_problem: int = 0
     max_turns: int = 10
     split: str = "test"
     seed: int = 12_345
@@ -60,14 +63,42 @@ class Suite:
     answer_loglik: bool = True
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, max_turns=1)
+        at_least(self, problems=1, first_problem=0, max_turns=1)
         within(self, seed=SEEDS)
         check_arms(self.arms, "suite: arms")
+
+    def chosen_problems(self) -> Sequence[Problem]:
+        """The problems that the dialogues are about; fewer than `problems` if the split has no more."""
+        return self.task.problems(self.split)[self.first_problem : self.first_problem + self.problems]
 
     def rules(self, rules: DialogueRules) -> DialogueRules:
         """The run's rules with this suite's turn limit and question injection off."""
         # Q-priming makes training data: in evaluation the student has to ask by itself.
         return dataclasses.replace(rules, max_turns=self.max_turns, injection=None)
+
+
+def validation_suite(suite: Suite, max_turns: int) -> Suite | None:
+    """A small suite to evaluate with while a model is trained, made of one that is evaluated after training.
+
+    Its problems come after those of `suite`, so that the best model is not chosen by the problems that it is measured
+    on. If the split has too few for that, they are its last ones.
+
+    Args:
+      suite: its task, prompts, seed, and first arm that is not a person are taken.
+      max_turns: of the dialogues.
+
+    Returns:
+      The suite; None if only people play in `suite`.
+    """
+    arms = [arm for arm in suite.arms if not getattr(arm, "asks_person", False)]
+    available_count = len(suite.task.problems(suite.split))
+    problems = min(VALIDATION_PROBLEMS, available_count)
+    if not arms or not problems:
+        return None
+    first_problem = min(suite.first_problem + suite.problems, available_count - problems)
+    return dataclasses.replace(
+        suite, arms=(arms[0],), problems=problems, first_problem=first_problem, max_turns=max_turns
+    )
 
 
 def check_suites(suites: Sequence[Suite]) -> None:
@@ -83,11 +114,21 @@ def check_suites(suites: Sequence[Suite]) -> None:
     for suite, name in zip(suites, names, strict=True):
         if names.count(name) > 1:
             raise UserError(f"two suites are of the task {name}, and eval.json has room for one: give each its own")
-        available_count = len(suite.task.problems(suite.split))
-        if not available_count:
-            raise UserError(f"{name} has no {suite.split} problems to evaluate on: give it some, or another split")
-        if available_count < suite.problems:
-            _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, available_count)
+        check_problems(suite)
+
+
+def check_problems(suite: Suite) -> None:
+    """Checks that a suite has problems, and logs a warning if it has fewer than it asks for.
+
+    Raises:
+      UserError: it has none.
+    """
+    name, available_count = suite.task.name, len(suite.chosen_problems())
+    if not available_count:
+        after = f" after the first {suite.first_problem}" if suite.first_problem else ""
+        raise UserError(f"{name} has no {suite.split} problems{after} to evaluate on: give it some, or another split")
+    if available_count < suite.problems:
+        _log.warning("suite %s: %d problems are asked for, but there are %d", name, suite.problems, available_count)
 
 
 def evaluate_arm(
@@ -123,9 +164,10 @@ def evaluate_arm(
       `answer_loglik_summary`.
 
     Raises:
-      UserError: the suite has no problems, or every dialogue was dropped.
+      UserError: the suite has no problems.
+      AllDroppedError: every dialogue was dropped.
     """
-    problems = list(suite.task.problems(suite.split)[: suite.problems])
+    problems = list(suite.chosen_problems())
     if not problems:
         raise UserError(f"{suite.task.name} has no {suite.split} problems to evaluate on")
     played = play(

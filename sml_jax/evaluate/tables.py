@@ -183,6 +183,17 @@ def _interval(low: float | int, high: float | int, decimals: int) -> str:
     return f"[{low:.{decimals}f}-{high:.{decimals}f}]"
 
 
+def success_and_interval(entry: Mapping[str, Any], turn: int) -> str:
+    """Success at a turn in percent with its 95 % interval, such as "31 % [23-40]".
+
+    Args:
+      entry: of an arm, in the form of `eval.json`.
+      turn: from 1 on.
+    """
+    low, high = entry["ci95"][turn - 1]
+    return f"{100 * entry['success_at_turn'][turn - 1]:.0f} % {_interval(low, high, 0)}"
+
+
 def _in_order(names: Mapping[str, Any], first: Sequence[str]) -> list[str]:
     """The names that `first` has, in its order, and then the others as they come."""
     return [name for name in first if name in names] + [name for name in names if name not in first]

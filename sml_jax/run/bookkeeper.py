@@ -14,7 +14,7 @@ from sml_jax.dialogue.records import dialogue_record
 from sml_jax.dialogue.transcript import Dialogue
 from sml_jax.distributed.processes import run_on_primary
 from sml_jax.learn.train_state import init_state
-from sml_jax.run.checkpoint_record import Record
+from sml_jax.run.checkpoint_record import EvaluationState, Record
 from sml_jax.run.checkpointer import Checkpointer
 from sml_jax.run.health import AlertThresholds, HealthMonitor
 from sml_jax.run.io.display import printable
@@ -22,6 +22,7 @@ from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.io.manifest import digest
 from sml_jax.run.score import StepScore
 from sml_jax.run.state import RunPosition, RunState
+from sml_jax.run.validation import Validation
 
 
 class Bookkeeper:
@@ -40,6 +41,7 @@ class Bookkeeper:
     Attributes:
       folder: the run's.
       position: how far the run has come, after the last step that was reported.
+      validation: evaluates the student while it is trained; None for a run that does not.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Bookkeeper:
     ):
         self.folder = folder
         self.position = position
+        self.validation: Validation | None = None
         self._checkpointer = checkpointer
         self._checkpoint_every = checkpoint_every
         self._seed, self._config, self._problems = seed, config, problems
@@ -78,11 +81,14 @@ class Bookkeeper:
           record: of the checkpoint; None for a run that begins, whose logs are emptied.
 
         Returns:
-          A sentence for each log that has become shorter than it was at the checkpoint, as when the disk lost its end.
+          A sentence for each log that has become shorter than it was at the checkpoint, as when the disk lost its end;
+          and one if the best model is gone.
         """
+        evaluation = EvaluationState() if record is None else record.evaluation
+        warnings = [] if self.validation is None else self.validation.resume(evaluation)
         # A run that was stopped before its first checkpoint has left lines in the logs, which go.
         if record is None:
-            return self.folder.rewind({}, -1)
+            return [*self.folder.rewind({}, -1), *warnings]
         self.position = record.position
         # What was evaluated with fewer steps, or with other suites, is no result of this run any more.
         if record.config != self._config:
@@ -90,7 +96,7 @@ class Bookkeeper:
         # A regular checkpoint's scores are complete: the next checkpoint counts from there.
         is_regular = record.position.total % self._checkpoint_every == 0
         self._scores = [] if is_regular else list(record.scores)
-        return self.folder.rewind(record.logs, record.position.total)
+        return [*self.folder.rewind(record.logs, record.position.total), *warnings]
 
     def enter_stage(self, name: str, score: StepScore, position: RunPosition, restore: bool = False) -> None:
         """Tells which stage the next reports come from. The run calls it before each stage.
@@ -111,6 +117,8 @@ class Bookkeeper:
     def begin(self, state: RunState, optimizer: optax.GradientTransformation) -> RunState:
         """The state that a stage trains from. A stage calls it once, before its first step.
 
+        An evaluation that is due takes place: of the initial student, or one that the run was stopped in.
+
         Args:
           state: with the parameters to train; they are copied.
           optimizer: the stage's.
@@ -121,15 +129,18 @@ class Bookkeeper:
 
         Raises:
           UserError: the checkpoint holds arrays of other names or shapes.
+          Stopped: the run was asked to stop while it evaluated; its state is saved.
         """
         # The fresh state says the structure of what is restored.
-        fresh_state = init_state(state.params, optimizer)
-        if not self._restore:
-            return state.with_update(fresh_state)
-        # Once: a checkpoint restores the stage that it was written in, and no later one.
-        self._restore = False
-        assert self._checkpointer is not None
-        return state.with_update(self._checkpointer.restore(fresh_state))
+        train_state = init_state(state.params, optimizer)
+        if self._restore:
+            # Once: a checkpoint restores the stage that it was written in, and no later one.
+            self._restore = False
+            assert self._checkpointer is not None
+            train_state = self._checkpointer.restore(train_state)
+        state = state.with_update(train_state)
+        self._evaluate(state)
+        return state
 
     def after_training(self) -> Bookkeeper:
         """Makes a bookkeeper for the evaluation after training: the same logs and stop requests, but no checkpoints."""
@@ -172,7 +183,7 @@ class Bookkeeper:
         last: bool = False,
         learning: Sequence[Mapping[str, Any]] = (),
     ) -> RunState:
-        """Counts a step, logs it, and writes a checkpoint when one is due.
+        """Counts a step, logs it, and writes a checkpoint and evaluates when that is due.
 
         Args:
           state: after the step's update, but with its position not yet advanced.
@@ -210,8 +221,31 @@ class Bookkeeper:
         if last or self.position.total % self._checkpoint_every == 0:
             self._save(state, last)
             self._scores.clear()
+        # After the checkpoint: a run that is killed while it evaluates goes on from there, and evaluates again.
+        self._evaluate(state)
         self.stop_if_asked(state)
         return state
+
+    def stage_done(self, state: RunState) -> None:
+        """Evaluates the model that a stage ends with. The run calls it after each stage.
+
+        Args:
+          state: that the stage returned.
+
+        Raises:
+          Stopped: the run was asked to stop; its state is saved.
+        """
+        self._evaluate(state, last=True)
+
+    def _evaluate(self, state: RunState, last: bool = False) -> None:
+        """Evaluates the model after the last step done, if that is due or it is the last of a stage, and is not done.
+
+        A stop request is obeyed between turns. What is logged is whole, so the evaluation is either in the logs that a
+        checkpoint counts or takes place when the run goes on.
+        """
+        if self.validation is None or not self.validation.is_due(self.position.total, last):
+            return
+        self.validation.run(state.params, self.position.total, lambda: self.stop_if_asked(state))
 
     def stop_if_asked(self, state: RunState | None = None) -> None:
         """Saves the state and ends the run if it was asked to stop. Stages call it where that is safe.
@@ -247,8 +281,9 @@ class Bookkeeper:
             problems=self._problems,
             logs=self.folder.log_lengths(),
             files=self._files,
-            scores=tuple(self._scores),
+            scores=tuple(self._scores) if self.validation is None else (),
             stage_end=stage_end,
+            evaluation=EvaluationState() if self.validation is None else self.validation.state,
         )
         self._checkpointer.save(record, state.train_state)
 

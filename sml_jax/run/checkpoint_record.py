@@ -13,6 +13,21 @@ from sml_jax.run.state import RunPosition
 
 
 @dataclass(frozen=True)
+class EvaluationState:
+    """How far the evaluation while training has come.
+
+    Attributes:
+      last_step: after which step of the run it took place last; None for never.
+      best_step, best_score: after which step the best model so far was evaluated, and its score, where higher is
+        better; None for no model yet.
+    """
+
+    last_step: int | None = None
+    best_step: int | None = None
+    best_score: float | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """What a checkpoint holds besides the arrays of the state.
 
@@ -25,8 +40,10 @@ class Record:
       problems: fingerprint of the training problems.
       logs: length in bytes of each log file of the run's folder, by name.
       files: SHA-256 of other files of the run's folder that the stage needs to continue, by name.
-      scores: of the steps since the last regular checkpoint; higher is better.
+      scores: of the steps since the last regular checkpoint; higher is better. Empty in a run that evaluates while it
+        trains, since that chooses its best model.
       stage_end: whether the checkpoint was written after the last step of its stage.
+      evaluation: how far the evaluation while training had come.
     """
 
     position: RunPosition
@@ -37,6 +54,7 @@ class Record:
     files: Mapping[str, str] = field(default_factory=dict)
     scores: Sequence[float] = ()
     stage_end: bool = False
+    evaluation: EvaluationState = EvaluationState()
 
     @property
     def score(self) -> float | None:
@@ -51,7 +69,8 @@ class Record:
         Raises:
           TypeError, KeyError: `values` are not those of a record.
         """
-        return Record(**{**values, "position": RunPosition(**values["position"])})
+        position, evaluation = RunPosition(**values["position"]), EvaluationState(**values.get("evaluation", {}))
+        return Record(**{**values, "position": position, "evaluation": evaluation})
 
 
 def read_record(checkpoint: Path) -> Record | None:

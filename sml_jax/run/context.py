@@ -71,6 +71,23 @@ class RunContext:
         max_rewind = TurnCosts.under(framing or self.framing, rules).max_rewind
         return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, max_rewind)
 
+    def compiled_engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing) -> Engine:
+        """An engine for these dialogues, as `engine` makes one, or the smallest that is there already with room enough.
+
+        It saves the compilation of a second engine where dialogues are shorter than those of the first.
+        """
+        length = context_length(framing, task, list(task.problems(split)), rules)
+        max_new_tokens = max(rules.student_tokens, rules.teacher_tokens)
+        max_rewind = TurnCosts.under(framing, rules).max_rewind
+        wide_enough = [
+            engine
+            for (_, *sizes), engine in self.engines.items()
+            if engine.max_length >= length and sizes == [max_new_tokens, self.sampling, max_rewind]
+        ]
+        if not wide_enough:
+            return self.engine_of(length, max_new_tokens, self.sampling, max_rewind)
+        return min(wide_enough, key=lambda engine: engine.max_length)
+
     def engine_of(self, length: int, max_new_tokens: int, sampling: Sampling, max_rewind: int = 0) -> Engine:
         """An engine of given sizes. Equal sizes and sampling share one engine.
 

@@ -21,12 +21,14 @@ from sml_jax.evaluate.labels import Labeller
 from sml_jax.evaluate.language_labeller import ANSWER_TOKENS, LanguageLabeller, labelling_length
 from sml_jax.evaluate.sharded import SHARDED_KEY, ShardedSuite, evaluate_sharded
 from sml_jax.evaluate.sharded_table import sharded_table
-from sml_jax.evaluate.suites import Suite, check_suites, evaluate_arm
+from sml_jax.evaluate.suites import Suite, check_problems, check_suites, evaluate_arm, validation_suite
 from sml_jax.evaluate.tables import closing_table, compare_dialogues
+from sml_jax.run.best_model import BestModel
 from sml_jax.run.chats import Chat, FamilyChat
 from sml_jax.run.context import RunContext
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.display import Progress, printable
+from sml_jax.run.validation import SuitePlayer, Validation
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,36 @@ class Evaluation:
                 self._sharded_engine(context, sharded_suite, user)
         self._labeller(context)
 
+    def while_training(self, context: RunContext, suite: Suite | None, every: int | None) -> Validation | None:
+        """Makes the evaluation of the student while it is trained.
+
+        Args:
+          context: of the run; its stages have made their engines.
+          suite: None for a small one that is made of the first suite.
+          every: steps between evaluations; None for none.
+
+        Returns:
+          What plays it; None for none, which is printed if `every` asks for one.
+
+        Raises:
+          UserError: the suite has no problems, or its dialogues do not fit the model.
+        """
+        if every is None:
+            return None
+        if suite is None and self.suites:
+            suite = validation_suite(self.suites[0], self.rules.max_turns)
+        if suite is None:
+            reason = "people alone play in its first suite" if self.suites else "it has no suites"
+            print(f"the run is not evaluated while it trains, since {reason}: Experiment.validation gives it a suite")
+            return None
+        check_problems(suite)
+        framing, rules = self.chat.framing(suite.prompts), suite.rules(self.rules)
+        engine = context.compiled_engine(suite.task, rules, suite.split, framing)
+        player = SuitePlayer(suite, self.rules, framing, engine, context.initial, context.store)
+        folder = context.bookkeeper.folder
+        best_model = BestModel(folder, context.model.config, self.chat.write_texts)
+        return Validation(player, every, folder, best_model, self.alerts)
+
     def run(self, context: RunContext, policies: Mapping[str, dict]) -> None:
         """Plays every suite with each policy; writes `eval.json` and `dialogues.jsonl`; prints tables and samples.
 
@@ -118,7 +150,7 @@ class Evaluation:
         shown_dialogues: dict[str, tuple[Dialogue, ...]] = {}
         # Progress counts dialogues over all combinations.
         combinations = [(suite, policy, arm) for suite in self.suites for policy in policies for arm in suite.arms]
-        dialogue_count = sum(min(suite.problems, len(suite.task.problems(suite.split))) for suite, _, _ in combinations)
+        dialogue_count = sum(len(suite.chosen_problems()) for suite, _, _ in combinations)
         dialogues_done = 0
         with Progress("evaluation", dialogue_count) as progress:
             for suite, policy, arm in combinations:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.dialogue.teacher import ChecksBeforehand, TeacherSpec
+from sml_jax.dialogue.teacher import TeacherSpec
 from sml_jax.dialogue.teacher_store import TeacherStore
 from sml_jax.dialogue.teachers import Feedback, check_arms
 from sml_jax.distributed.processes import all_gather, assert_equal, run_on_primary
@@ -26,6 +26,7 @@ from sml_jax.models.hf.checkpoint import load_model, save_model
 from sml_jax.models.layout import place_params
 from sml_jax.models.lora import merge_lora, save_adapters, split_trainable
 from sml_jax.run.base_models import BaseModel, Pretrained
+from sml_jax.run.beforehand import check_teachers, check_trackers, print_protection, without_evaluated_problems
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.chats import Chat, RoleChat
 from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
@@ -35,13 +36,14 @@ from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.replies import RecordedReplies
 from sml_jax.run.io.shared import open_folder
 from sml_jax.run.io.stop import stop_request
+from sml_jax.run.io.tracker import Tracker
+from sml_jax.run.io.trackers import TensorBoard
 from sml_jax.run.problem_order import fingerprint
 from sml_jax.run.resume import check_found, check_new, check_record
 from sml_jax.run.stage import Stage, check_stage
 from sml_jax.run.state import RunState
 from sml_jax.sharding import MeshShape, make_mesh
-from sml_jax.tasks.problems.overlap import check_overlap
-from sml_jax.tasks.problems.types import RunsPrograms, Task
+from sml_jax.tasks.problems.types import Task
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Experiment:
       stages: run in order; each begins with the parameters that the one before it returned.
       suites: evaluated at the end, the trained model beside the base model.
       sharded_suites: the same for sharded suites.
+      evaluate_every: steps between evaluations while a model is trained, by which `checkpoints/best` is chosen; there
+        is one before the first step and one at the end of each stage besides. None for no evaluation but the final one.
+      validation: the suite that these play; None for one of at most 64 problems and the training's number of turns,
+        made of the first of `suites` (see `evaluate.suites.validation_suite`).
       base: the initial model; with its parameters frozen it is the teacher too.
       chat: the tokenizer, and the format in which utterances are written into contexts.
       rules: of dialogues in training; suites have their own number of turns.
@@ -64,10 +70,12 @@ class Experiment:
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
       checkpoint_every: steps between checkpoints.
-      checkpoints_kept: how many of the newest checkpoints are kept, besides the best one and each stage's last one.
+      checkpoints_kept: how many of the newest checkpoints are kept, besides each stage's last one and, in a run that
+        does not evaluate while it trains, the best one.
       alerts: thresholds of metrics, beyond which the run warns or gives up.
       model_labels: whether the initial model labels the student's turns in evaluation, for chat models; fixed rules do
         if False.
+      trackers: get the metrics besides `metrics.jsonl`; see `sml_jax.run.io.trackers`.
       samples_shown: for how many problems the dialogues of base and trained model are printed side by side at the end.
       evaluates_base: whether suites are played by the base model too, beside the trained one.
 
@@ -79,6 +87,8 @@ class Experiment:
     stages: Sequence[Stage] = ()
     suites: Sequence[Suite] = ()
     sharded_suites: Sequence[ShardedSuite] = ()
+    evaluate_every: int | None = 25
+    validation: Suite | None = None
     base: BaseModel = Pretrained()
     chat: Chat = RoleChat()
     rules: DialogueRules = DialogueRules()
@@ -94,12 +104,13 @@ class Experiment:
     checkpoints_kept: int = 2
     alerts: AlertThresholds = AlertThresholds()
     model_labels: bool = False
+    trackers: Sequence[Tracker] = (TensorBoard(),)
     samples_shown: int = 3
     evaluates_base: bool = True
 
     def __post_init__(self) -> None:
         # A recipe that cannot work is an error when it is read, before a model is loaded.
-        at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0)
+        at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0, evaluate_every=1)
         within(self, seed=SEEDS)
         check_arms([self.teacher], "experiment: teacher")
         for stage in self.stages:
@@ -122,16 +133,19 @@ class Experiment:
           Stopped: SIGTERM or SIGINT asked the run to stop; its state is saved.
         """
         assert_equal("the recipe", config_text)
-        with open_folder(workdir) as folder, stop_request() as stop, failed_writes_reported_once():
+        with open_folder(workdir, self.trackers) as folder, stop_request() as stop, failed_writes_reported_once():
             run_on_primary(partial(check_new, folder, resume))
             with closing(Checkpointer(folder.checkpoints_path / "steps", self.checkpoints_kept)) as checkpointer:
                 # Does what is found in the folder go with this recipe?
                 record = checkpointer.newest_record
                 lengths = [getattr(stage, "length_setting", "") for stage in self.stages]
                 run_on_primary(partial(check_found, folder, record, config_text, resume, lengths))
-                self._print_protection()
-                self._check_teachers([self.teacher] if self.stages else [])
-                task = self._task_without_evaluated_problems()
+                check_trackers(self.trackers)
+                validations = [] if self.validation is None else [self.validation]
+                suites = [*self._all_suites(), *validations]
+                print_protection([self.task, *(suite.task for suite in suites)])
+                check_teachers([self.teacher] if self.stages else [], [*self.suites, *validations])
+                task = without_evaluated_problems(self.task, suites)
                 problems_fingerprint = fingerprint(task.problems("train")) if self.stages else ""
                 assert_equal("the training data", problems_fingerprint)
                 if record is not None:
@@ -155,6 +169,7 @@ class Experiment:
                 self._evaluation().check(context)
                 for stage in self.stages:
                     stage.check(context)
+                bookkeeper.validation = self._evaluation().while_training(context, self.validation, self.evaluate_every)
                 folder.write_config(config_text)
 
                 # The work. Stages end when their last checkpoint is on its way, so the run waits for it.
@@ -187,8 +202,8 @@ class Experiment:
                 "sharded ones"
             )
         assert_equal("the recipe", config_text)
-        self._print_protection()
-        self._check_teachers([])
+        print_protection([self.task, *(suite.task for suite in self._all_suites())])
+        check_teachers([], self.suites)
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             plain_experiment = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
@@ -205,37 +220,6 @@ class Experiment:
         """Parameters of the policies that are evaluated, by the names that they have in `eval.json`."""
         base = {"base": context.initial} if self.evaluates_base else {}
         return {**base, "trained": trained}
-
-    def _print_protection(self) -> None:
-        """Prints how programs that a model wrote are confined.
-
-        Raises:
-          UserError: they would run without protection.
-        """
-        # Tasks that are confined alike say so once.
-        tasks = [self.task, *(suite.task for suite in self._all_suites())]
-        for line in dict.fromkeys(task.protection() for task in tasks if isinstance(task, RunsPrograms)):
-            print(line, flush=True)
-
-    def _check_teachers(self, teachers: Sequence[TeacherSpec]) -> None:
-        """Lets these teachers and the suites' arms check what they need, before a model is loaded.
-
-        Raises:
-          UserError: something is missing.
-        """
-        arms = [arm for suite in self.suites for arm in suite.arms]
-        for teacher in (*teachers, *arms):
-            if isinstance(teacher, ChecksBeforehand):
-                # A key need only be where requests are sent from.
-                run_on_primary(teacher.check)
-
-    def _task_without_evaluated_problems(self) -> Task:
-        """The task without those training problems that a suite evaluates on."""
-        suites = self._all_suites()
-        task = self.task
-        for split in dict.fromkeys(suite.split for suite in suites):
-            task = check_overlap(task, [suite.task for suite in suites if suite.split == split], split)
-        return task
 
     def _context(self, bookkeeper: Bookkeeper, task: Task | None = None) -> RunContext:
         """Loads the model onto the mesh and makes the run's context, with `task` or else the experiment's own."""
@@ -310,4 +294,5 @@ class Experiment:
             # Each stage has an optimiser of its own, so the one before hands on parameters alone.
             states = [RunState.of_params(states[0].params, position)]
             states.append(stage.run(context, states.pop()))
+            bookkeeper.stage_done(states[0])
         return states[0].params

@@ -174,7 +174,8 @@ def test_two_seeds_side_by_side_for_real(tmp_path):
     for seed in (0, 1):
         folder = tmp_path / "runs" / f"seed={seed}"
         assert f"SEED = {seed}" in (folder / "config.gin").read_text()
-        assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+        stages = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert stages == ["evaluation", "online", "evaluation"]
         assert (folder / "checkpoints" / "final" / "model.json").exists()
         results.append(json.loads((folder / "eval.json").read_text()))
     assert set(results[0]) == {"pocket_math", "pocket_code", "pocket_math_underspecified"} == set(results[1])

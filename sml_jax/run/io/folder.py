@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,10 @@ import numpy as np
 from sml_jax.common.atomic import replacing
 from sml_jax.common.errors import UserError
 from sml_jax.common.paths import user_path
-from sml_jax.run.io.curves import Curves
 from sml_jax.run.io.json_lines import damaged_path, drop_torn_line, keep_records, repair_log, writing
 from sml_jax.run.io.lock import LOCK_NAME, FolderLock
+from sml_jax.run.io.tracker import Tracker, TrackerGroup
+from sml_jax.run.io.trackers import TensorBoard
 
 
 class RunFolder:
@@ -30,6 +31,7 @@ class RunFolder:
     Args:
       path: the run's folder; made, with its parents, if it does not exist. Files in it are not deleted, and logs are
         appended to.
+      trackers: get the metrics too.
 
     Attributes:
       path: the run's folder, absolute.
@@ -40,7 +42,7 @@ class RunFolder:
       UserError: the folder cannot be made or written to, or one of these names is taken by something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: str | os.PathLike[str], trackers: Sequence[Tracker] = (TensorBoard(),)):
         # Is there a folder, and may this process write to it? An empty file is the surest test.
         self.path = user_path(path).absolute()
         try:
@@ -60,11 +62,10 @@ class RunFolder:
         self.tensorboard_path = self.path / "tensorboard"
         files = (self.config_path, self.metrics_path, self.dialogues_path, self.replies_path, self.eval_path)
         _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
-        # Logs are opened at their first line, and curves at their first point.
+        # Logs are opened at their first line, and trackers at their first point.
         self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}
-        self._curves: Curves | None = None
-        self._first_step_to_redo: int | None = None
+        self._trackers = TrackerGroup(trackers, self.path)
         self._lock: FolderLock | None = None
 
     def hold(self) -> None:
@@ -88,7 +89,7 @@ class RunFolder:
             self._lock.check()
 
     def log_metrics(self, step: int, stage: str, values: Mapping[str, Any]) -> None:
-        """Adds one line to `metrics.jsonl` and one point to each curve `STAGE/NAME` of TensorBoard.
+        """Adds one line to `metrics.jsonl` and one point to each curve `STAGE/NAME` of the trackers.
 
         Args:
           step: counted over the whole run, not within a stage, so that a resumed run knows which lines to drop.
@@ -108,10 +109,8 @@ class RunFolder:
         scalars = {name: _scalar(name, value) for name, value in values.items()}
         self.check_held()
         self._append(self.metrics_path, {"step": int(step), "stage": stage, **scalars})
-        curves = self._tensorboard()
-        for name, value in scalars.items():
-            if value is not None:
-                curves.add(f"{stage}/{name}", value, int(step))
+        points = {f"{stage}/{name}": value for name, value in scalars.items() if value is not None}
+        self._trackers.log(int(step), points)
 
     def append_dialogues(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds a line for each record to `dialogues.jsonl`.
@@ -168,7 +167,7 @@ class RunFolder:
 
         Args:
           positions: lengths in bytes of the logs at that checkpoint, by file name; a log without one is emptied.
-          step: of that checkpoint. Records of later steps are removed, and TensorBoard hides their points.
+          step: of that checkpoint. Records of later steps are removed, and trackers may hide their points.
 
         Returns:
           For each log that is missing, has become shorter than it was at the checkpoint, or held damaged lines, a
@@ -179,8 +178,9 @@ class RunFolder:
         warnings = []
         for path in self._logs:
             warnings += _rewind_log(path, positions.get(path.name, 0), step)
-        # Event files are not cut: TensorBoard is told what to hide when the first point is written.
-        self._first_step_to_redo = step + 1 if self.tensorboard_path.exists() else None
+        # What trackers have is not cut: they are told what is logged again.
+        if step >= 0 or self.tensorboard_path.exists():
+            self._trackers.go_on_from(step)
         return warnings
 
     def forget_evaluation(self) -> None:
@@ -197,9 +197,7 @@ class RunFolder:
             # A line that could not be written was reported then, and is still in the buffer.
             with suppress(OSError):
                 self._files.popitem()[1].close()
-        if self._curves is not None:
-            self._curves.close()
-            self._curves = None
+        self._trackers.close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -222,13 +220,6 @@ class RunFolder:
         with writing(path):
             self._files[path].write(json.dumps(to_json(record), allow_nan=False) + "\n")
             self._files[path].flush()
-
-    def _tensorboard(self) -> Curves:
-        """The curves, made when they are first needed."""
-        if self._curves is None:
-            self._curves = Curves(self.tensorboard_path, self._first_step_to_redo)
-            self._first_step_to_redo = None
-        return self._curves
 
 
 def to_json(value: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sml_jax.common.errors import UserError
 from sml_jax.distributed.processes import all_gather, broadcast, is_primary, process_count
 from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.io.tracker import Tracker
 
 
 class SilentFolder(RunFolder):
@@ -45,17 +46,18 @@ class SilentFolder(RunFolder):
         """Removes nothing."""
 
 
-def open_folder(path: str | os.PathLike[str]) -> RunFolder:
+def open_folder(path: str | os.PathLike[str], trackers: Sequence[Tracker] = ()) -> RunFolder:
     """Opens the run's folder in this process: in process 0 one that writes, in the others one that does not.
 
     Args:
       path: the folder, as the user gave it.
+      trackers: get the metrics that are logged.
 
     Raises:
       UserError: see `RunFolder` and `RunFolder.hold`; or the processes do not see the same folder, and so could write
         no checkpoint.
     """
-    folder = RunFolder(path) if is_primary() else SilentFolder(path)
+    folder = RunFolder(path, trackers) if is_primary() else SilentFolder(path)
     # Process 0 holds it for all of them. Where it may not, the others learn from its end that they must end too.
     folder.hold()
     # On a disk that each process has to itself, checkpoints would fall apart.

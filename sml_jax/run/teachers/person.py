@@ -26,6 +26,7 @@ class Person:
     guarded: bool = True
     name: str = "person"
     runs_model: ClassVar[bool] = False
+    asks_person: ClassVar[bool] = True  # so that a run does not ask at moments of its own
 
     def make(self, setup: RolloutSetup) -> Teacher:
         """Makes the live teacher of one rollout."""

@@ -1,0 +1,369 @@
+"""Evaluation while training: what it logs, which model is best, and that neither it nor a stop changes anything."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_toys import OPTIMIZER, ToyTask, host, read_lines, same, toy_experiment
+from stopped_runs import differences
+
+from sml_jax.cli.chat import _run_config
+from sml_jax.common.errors import Stopped, UserError
+from sml_jax.dialogue.drops import AllDroppedError
+from sml_jax.dialogue.teachers import Feedback, Retry, Scripted
+from sml_jax.evaluate.statistics import success_summary
+from sml_jax.evaluate.suites import Suite, validation_suite
+from sml_jax.gin_config.load import load_experiment
+from sml_jax.models.config import DecoderConfig, LoraConfig
+from sml_jax.models.hf.checkpoint import load_model
+from sml_jax.run.best_model import BestModel
+from sml_jax.run.bookkeeper import Bookkeeper
+from sml_jax.run.checkpoint_record import EvaluationState
+from sml_jax.run.io import RunFolder
+from sml_jax.run.io.trackers import Wandb
+from sml_jax.run.stages import Online
+from sml_jax.run.teachers.person import Person
+from sml_jax.run.validation import SuitePlayer, Validation, arm_metrics, score_of
+
+ONLINE = Online(OPTIMIZER, steps=5, problems_per_step=4, group_size=4, micro_batch_size=8)
+SUITE = Suite(ToyTask(), (Scripted(), Retry("b")), problems=6, max_turns=3)
+
+
+def entry(solved_turns, max_turns=3, dropped=0):
+    return {**success_summary(np.array(solved_turns, int), max_turns), "dropped": dropped, "rates": {}}
+
+
+def test_what_a_line_says_of_an_arm():
+    half = entry([1, 0, 3, 0])
+    found = arm_metrics(half, 3)
+    assert list(found) == [
+        *("success_at_1", "success_at_1_low", "success_at_1_high"),
+        *("success_at_3", "success_at_3_low", "success_at_3_high"),
+        *("n", "dropped"),
+    ]
+    assert (found["success_at_1"], found["success_at_3"], found["n"], found["dropped"]) == (0.25, 0.5, 4, 0)
+    # Wilson's interval of 2 of 4, by hand: (2 + z^2/2 +- z sqrt(2 * 2 / 4 + z^2/4)) / (4 + z^2), z = 1.96.
+    assert found["success_at_3_low"] == pytest.approx(0.1500, abs=1e-4)
+    assert found["success_at_3_high"] == pytest.approx(0.8500, abs=1e-4)
+    assert list(arm_metrics(entry([1], max_turns=1), 1))[:3] == list(found)[:3]
+    nothing = arm_metrics({"n": 0, "dropped": 4}, 3)
+    assert list(nothing) == list(found) and np.isnan([nothing[name] for name in list(nothing)[:6]]).all()
+    assert (nothing["n"], nothing["dropped"]) == (0, 4)
+
+
+def test_a_score_counts_dropped_dialogues_as_unsolved():
+    assert score_of(entry([1, 0, 3, 0])) == 0.5
+    assert score_of(entry([1, 2], dropped=6)) == 0.25
+    assert score_of({"n": 0, "dropped": 8}) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyProblems(ToyTask):
+    count: int = 1000
+
+    def problems(self, split):
+        return [dataclasses.replace(super(ManyProblems, self).problems(split)[0], id=str(i)) for i in range(self.count)]
+
+
+@pytest.mark.parametrize(
+    ("available", "used", "first", "problems"),
+    [(1000, 128, 128, 64), (192, 128, 128, 64), (150, 128, 86, 64), (64, 64, 0, 64), (5, 256, 0, 5)],
+)
+def test_the_suite_takes_other_problems_where_there_are_enough(available, used, first, problems):
+    suite = Suite(ManyProblems(count=available), (Person(), Feedback(), Retry()), problems=used, seed=7)
+    small = validation_suite(suite, max_turns=4)
+    assert (small.first_problem, small.problems, small.max_turns, small.seed) == (first, problems, 4, 7)
+    assert small.arms == (Feedback(),)  # nobody is asked at moments of the run's own
+    assert [problem.id for problem in small.chosen_problems()] == [str(i) for i in range(first, first + problems)]
+
+
+def test_no_suite_where_people_alone_play_or_nothing_is_held_out():
+    assert validation_suite(Suite(ToyTask(), (Person(),)), 4) is None
+    assert validation_suite(Suite(ManyProblems(count=0)), 4) is None
+
+
+class Kept(BestModel):
+    """A best model that only counts."""
+
+    path = Path("best")
+
+    def __init__(self, there=True):
+        self.there, self.written = there, []
+
+    def settle(self):
+        return self.there
+
+    def write(self, params, evaluation):
+        self.written.append((evaluation["step"], evaluation["score"]))
+
+
+class Results(SuitePlayer):
+    """A suite that comes out as given: for each model an arm's entry, or an exception to be raised."""
+
+    def __init__(self, *results):
+        object.__setattr__(self, "suite", dataclasses.replace(SUITE, arms=(Scripted(),)))
+        object.__setattr__(self, "results", results)
+
+    def warm_up(self, params):
+        pass
+
+    def play(self, arm, params, between):
+        result = self.results[params["model"]]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def test_the_best_model_by_hand(tmp_path, capsys):
+    """A tie keeps the earlier one; dropped dialogues do not help, and a suite that was dropped whole has no score."""
+    results = [
+        AllDroppedError("every one of 6 dialogues was dropped"),
+        entry([0, 0, 0, 0, 0, 0]),  # 0 is better than nothing
+        entry([0, 0, 1, 3, 0, 0]),
+        entry([3, 3, 0, 0, 0, 0]),  # a tie
+        entry([3], dropped=5),
+        AllDroppedError("every one of 6 dialogues was dropped"),
+        entry([1, 1, 1, 0, 0, 0]),
+    ]
+    best = Kept()
+    watched = Validation(Results(*results), 1, RunFolder(tmp_path, ()), best)
+    for step in range(len(results)):
+        watched.run({"model": step}, step, lambda: None)
+    assert best.written == [(1, 0.0), (2, pytest.approx(1 / 3)), (6, 0.5)]
+    assert watched.state == EvaluationState(6, 6, 0.5)
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    assert [(line["step"], line["stage"]) for line in lines] == [(step, "evaluation") for step in range(7)]
+    assert lines[5]["scripted_success_at_3"] is None and lines[5]["scripted_dropped"] == 6
+    assert lines[4]["scripted_success_at_3"] == 1 and lines[4]["scripted_dropped"] == 5
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "warning: evaluation, scripted: every one of 6 dialogues was dropped"
+    assert out[1] == "evaluation after step 0: toy, scripted: every dialogue was dropped"
+    shown = "evaluation after step 6: toy, scripted: turn 1 50 % [18-82], turn 3 50 % [18-82] of 6"
+    assert out[out.index(shown) + 1] == "the best model so far, now in best"
+    assert sum("best model so far" in line for line in out) == 3
+
+
+def test_when_it_is_due(tmp_path):
+    watched = Validation(Results(), 4, RunFolder(tmp_path, ()), Kept())
+    assert [step for step in range(9) if watched.is_due(step)] == [0, 4, 8]
+    watched.resume(EvaluationState(last_step=4))
+    assert [step for step in range(9) if watched.is_due(step)] == [0, 8]
+    assert watched.is_due(5, stage_end=True) and not watched.is_due(4, stage_end=True)
+
+
+def test_a_best_model_that_is_gone_is_said_and_chosen_anew(tmp_path):
+    best = Kept(there=False)
+    watched = Validation(Results(entry([0, 0, 1])), 2, RunFolder(tmp_path, ()), best)
+    assert watched.resume(EvaluationState()) == []
+    assert watched.resume(EvaluationState(4, 2, 0.9)) == ["best is missing: the best model is chosen anew from here on"]
+    watched.run({"model": 0}, 6, lambda: None)
+    assert [step for step, _ in best.written] == [6] and watched.state.last_step == 6
+
+
+CONFIG = DecoderConfig(vocab_size=8, embed_dim=8, layers=1, heads=1, kv_heads=1, head_dim=8, mlp_dim=8, max_length=8)
+
+
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        ([], None),
+        (["best"], "best"),
+        (["best.new"], None),  # killed while the first one was written
+        (["best", "best.new"], "best"),  # ... or a later one
+        (["best.old", "best.new"], "best.new"),  # between the two renames
+        (["best.old"], "best.old"),
+        (["best", "best.old"], "best"),  # before the old one was removed
+    ],
+)
+def test_a_run_that_was_killed_leaves_a_whole_model(tmp_path, there, left):
+    folder = RunFolder(tmp_path, ())
+    for name in there:
+        (folder.checkpoints_path / name).mkdir(parents=True)
+        (folder.checkpoints_path / name / "was").write_text(name)
+    assert BestModel(folder, CONFIG, lambda path: None).settle() == (left is not None)
+    kept = {path.name: (path / "was").read_text() for path in folder.checkpoints_path.glob("*")}
+    assert kept == ({} if left is None else {"best": left})
+
+
+def test_a_model_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    folder = RunFolder(tmp_path, ())
+    wrong = {"params": {"x": np.zeros(3, np.float32)}}
+
+    def refuse(path):
+        raise OSError(28, "No space left on device")
+
+    BestModel(folder, CONFIG, lambda path: None).write(wrong, {"step": 1})
+    with pytest.raises(UserError, match=r"cannot write .*best \(No space left on device\): make room"):
+        BestModel(folder, CONFIG, refuse).write(wrong, {"step": 2})
+    assert json.loads((tmp_path / "checkpoints" / "best" / "evaluation.json").read_text()) == {"step": 1}
+    BestModel(folder, CONFIG, lambda path: None).write(wrong, {"step": 3})
+    assert json.loads((tmp_path / "checkpoints" / "best" / "evaluation.json").read_text()) == {"step": 3}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best"]
+
+
+def experiment(tokenizer, **settings):
+    plain = {"evaluate_every": 2, "checkpoint_every": 3, "validation": SUITE}
+    return toy_experiment(tokenizer, [ONLINE], **{**plain, **settings})
+
+
+@pytest.fixture(scope="module")
+def whole_run(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    experiment(tokenizer).train(folder, "# toy\n")
+    return folder
+
+
+def stable(lines):
+    return [{k: v for k, v in line.items() if "second" not in k and k != "compiled"} for line in lines]
+
+
+def test_a_run_is_the_same_with_and_without(whole_run, tokenizer, tmp_path):
+    lines = read_lines(whole_run / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["stage"] == "evaluation"] == [0, 2, 4, 5]
+    experiment(tokenizer, evaluate_every=None).train(tmp_path, "# toy\n")
+    assert same(*(host(load_model(run)[1]) for run in (whole_run, tmp_path)))
+    training = [line for line in lines if line["stage"] != "evaluation"]
+    assert stable(training) == stable(read_lines(tmp_path / "metrics.jsonl"))
+    assert (whole_run / "dialogues.jsonl").read_bytes() == (tmp_path / "dialogues.jsonl").read_bytes()
+    assert not (tmp_path / "checkpoints" / "best").exists()
+
+
+def test_the_best_is_what_the_log_says_and_a_model_like_any_other(whole_run, tokenizer, tmp_path):
+    lines = [line for line in read_lines(whole_run / "metrics.jsonl") if line["stage"] == "evaluation"]
+    best = json.loads((whole_run / "checkpoints" / "best" / "evaluation.json").read_text())
+    scores = [line["scripted_success_at_3"] for line in lines]
+    assert best["score"] == max(scores) and best["step"] == lines[scores.index(max(scores))]["step"]
+    assert best["suite"] == "toy" and best["arms"]["scripted"]["n"] == 6
+    assert set(best["arms"]) == {"scripted", "retry"}
+    # Measured again by itself it gives the same, and rotation leaves it where it is.
+    again = experiment(tokenizer, suites=[dataclasses.replace(SUITE, arms=(Scripted(),))])
+    again.evaluate(str(whole_run / "checkpoints" / "best"), tmp_path, "# toy\n")
+    assert json.loads((tmp_path / "eval.json").read_text())["toy"]["trained"]["scripted"] == best["arms"]["scripted"]
+    assert sorted(path.name for path in (whole_run / "checkpoints" / "steps").iterdir()) == ["3", "5"]
+    for checkpoint in (".", "checkpoints/best", "checkpoints/final", "checkpoints/steps/5"):
+        assert _run_config(whole_run / checkpoint).read_text() == "# toy\n"
+    assert _run_config(tmp_path / "elsewhere") is None
+
+
+class Struck(Exception):
+    """Stands in for a crash."""
+
+
+def strike(patch, at, act):
+    """Does `act` when dialogues of an evaluation have ended for the time number `at`."""
+    play, calls = SuitePlayer.play, []
+
+    def struck_play(self, arm, params, between):
+        def struck():
+            calls.append(arm)
+            if len(calls) == at:
+                act()
+            between()
+
+        return play(self, arm, params, struck)
+
+    patch.setattr(SuitePlayer, "play", struck_play)
+
+
+def crash_after(patch, step):
+    """The run dies after a step was logged, saved where that was due, and evaluated."""
+    step_done = Bookkeeper.step_done
+
+    def done(self, *args, **kwargs):
+        state = step_done(self, *args, **kwargs)
+        if self.position.total == step:
+            self._checkpointer._manager.wait_until_finished()
+            raise Struck
+        return state
+
+    patch.setattr(Bookkeeper, "step_done", done)
+
+
+def crash():
+    raise Struck
+
+
+def ask_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+FEW_STOPS = [
+    (strike, 10, ask_to_stop, Stopped),  # in the evaluation after step 2: the step is saved, its evaluation is not
+    (crash_after, 4, None, Struck),  # after an evaluation that no checkpoint counts
+]
+MORE_STOPS = [
+    (strike, 1, crash, Struck),  # in the evaluation before the first step
+    (strike, 1, ask_to_stop, Stopped),
+    (crash_after, 2, None, Struck),  # after an evaluation, before the first checkpoint
+    *FEW_STOPS,
+    (strike, 2, ask_to_stop, Stopped),
+    (strike, 12, crash, Struck),  # in the last evaluation, after the last checkpoint
+]
+
+
+@pytest.mark.parametrize("stops", [FEW_STOPS, pytest.param(MORE_STOPS, marks=pytest.mark.slow)], ids=["few", "more"])
+def test_a_stopped_run_ends_as_one_that_was_never_stopped(whole_run, tokenizer, tmp_path, monkeypatch, stops):
+    """Killed and asked to stop, in and after evaluations, with and without a checkpoint of that very step.
+
+    More of them: `pytest -m slow tests/run/test_validation.py`.
+    """
+    run = tmp_path / "run"
+    for stop, at, act, ending in stops:
+        with monkeypatch.context() as patch:
+            stop(patch, at, act) if act else stop(patch, at)
+            with pytest.raises(ending):
+                experiment(tokenizer).train(run, "# toy\n")
+    experiment(tokenizer).train(run, "# toy\n")
+    assert differences(whole_run, run) == []
+    if stops is MORE_STOPS:
+        # Started again, a finished run evaluates its last model once more and doubles nothing.
+        experiment(tokenizer).train(run, "# toy\n")
+        assert differences(whole_run, run) == []
+
+
+@pytest.mark.slow
+def test_adapters_are_kept_with_their_base(tokenizer, tmp_path, capsys):
+    """`pytest -m slow tests/run/test_validation.py`."""
+    plain = experiment(tokenizer).base
+    base = dataclasses.replace(plain, lora=LoraConfig(rank=2))
+    one_step = dataclasses.replace(ONLINE, steps=1)
+    lora = toy_experiment(tokenizer, [one_step], base=base, evaluate_every=5, suites=[SUITE], trackers=())
+    lora.train(tmp_path, "# toy\n")
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [0, 1, 1]
+    model, _ = load_model(tmp_path / "checkpoints" / "best")
+    assert model.config.lora == base.lora and load_model(tmp_path)[0].config == model.config
+    # Without a suite of its own it takes the first one's first arm, with the run's two turns.
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("evaluation after step 1: toy, scripted: turn 1 ") for line in lines)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_the_suite_of_the_docs(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "watching.md").read_text()
+    (tmp_path / "watched.gin").write_text(page.partition("```gin\n")[2].partition("```")[0])
+    suite = load_experiment([str(tmp_path / "watched.gin")], [])[0].validation
+    assert [arm.name for arm in suite.arms] == ["feedback", "retry"]
+    assert (suite.first_problem, suite.problems, suite.max_turns) == (128, 64, 4)
+
+
+def test_a_run_without_suites_says_that_it_is_not_evaluated(tokenizer, tmp_path, capsys):
+    toy_experiment(tokenizer, [dataclasses.replace(ONLINE, steps=0)], evaluate_every=1).train(tmp_path, "")
+    assert "the run is not evaluated while it trains, since it has no suites: Experiment.validation" in (
+        capsys.readouterr().out
+    )
+
+
+def test_what_cannot_work_is_said_before_the_first_step(tokenizer, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="experiment: evaluate_every is 0; it must be at least 1"):
+        experiment(tokenizer, evaluate_every=0)
+    with pytest.raises(UserError, match="toy has no test problems after the first 99 to evaluate on"):
+        experiment(tokenizer, validation=dataclasses.replace(SUITE, first_problem=99)).train(tmp_path / "a", "")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r'the tracker wandb needs its package: pip install "sml-jax\[wandb\]"'):
+        experiment(tokenizer, trackers=(Wandb(),)).train(tmp_path / "b", "")
+    assert not list(tmp_path.glob("*/metrics.jsonl"))
