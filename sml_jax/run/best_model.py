@@ -16,6 +16,9 @@ from sml_jax.models.hf.checkpoint import save_model
 from sml_jax.run.io.folder import RunFolder, to_json
 from sml_jax.run.io.json_lines import writing
 
+# In the best model's folder: after which step it was evaluated, and what came out.
+EVALUATION_FILE = "evaluation.json"
+
 
 class BestModel:
     """Keeps the best model of a run in `checkpoints/best`, a model folder as `checkpoints/final` is one.
@@ -34,13 +37,14 @@ class BestModel:
         self.path = folder.checkpoints_path / "best"
         self._new_path, self._old_path = self.path.with_name("best.new"), self.path.with_name("best.old")
 
-    def settle(self) -> bool:
+    def settle(self) -> int | None:
         """Clears up after a run that was killed while it wrote.
 
         Returns:
-          Whether there is a best model.
+          After which step of the run the model that is there was evaluated; None if there is none, or if its
+          `evaluation.json` does not say so.
         """
-        return bool(run_on_primary(self._settle))
+        return run_on_primary(self._settle)
 
     def write(self, params: dict, evaluation: Mapping[str, Any]) -> None:
         """Writes a model in the place of the one before.
@@ -73,14 +77,14 @@ class BestModel:
         with writing(self.path):
             self._write_texts(self._new_path)
             text = json.dumps(evaluation, indent=2, allow_nan=False) + "\n"
-            (self._new_path / "evaluation.json").write_text(text)
+            (self._new_path / EVALUATION_FILE).write_text(text)
             # No folder can be renamed to one that is there. That the old one stands aside says that the new is whole.
             if self.path.exists():
                 self.path.rename(self._old_path)
             self._new_path.rename(self.path)
         shutil.rmtree(self._old_path, ignore_errors=True)
 
-    def _settle(self) -> bool:
+    def _settle(self) -> int | None:
         """See `settle`; in process 0 alone."""
         if self._old_path.exists() and not self.path.exists():
             # Killed between the two renames. The new model is whole, unless somebody has taken it away.
@@ -88,4 +92,8 @@ class BestModel:
                 (self._new_path if self._new_path.exists() else self._old_path).rename(self.path)
         for leftover in (self._new_path, self._old_path):
             shutil.rmtree(leftover, ignore_errors=True)
-        return self.path.exists()
+        try:
+            step = json.loads((self.path / EVALUATION_FILE).read_bytes())["step"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return step if isinstance(step, int) else None

@@ -218,16 +218,23 @@ class Bookkeeper:
         # A stage's last step always gets a checkpoint, from which the next stage can be started again.
         assert self._score is not None
         self._scores.append(self._score.of(metrics, self._stage_name))
+        # A stage's last checkpoint counts the evaluation at its end, so a finished run that is started again, for other
+        # suites or more steps, need not repeat it. Any other evaluation comes after the checkpoint of its step: a run
+        # that is killed while it evaluates goes on from there, and evaluates again.
+        if last:
+            self._evaluate(state, last)
         if last or self.position.total % self._checkpoint_every == 0:
             self._save(state, last)
             self._scores.clear()
-        # After the checkpoint: a run that is killed while it evaluates goes on from there, and evaluates again.
         self._evaluate(state)
         self.stop_if_asked(state)
         return state
 
     def stage_done(self, state: RunState) -> None:
-        """Evaluates the model that a stage ends with. The run calls it after each stage.
+        """Evaluates the model that a stage ends with, where its last step did not. The run calls it after each stage.
+
+        That is so if the run was stopped in that very evaluation, or asks for evaluations only now that the stage is
+        over.
 
         Args:
           state: that the stage returned.
@@ -235,23 +242,29 @@ class Bookkeeper:
         Raises:
           Stopped: the run was asked to stop; its state is saved.
         """
-        self._evaluate(state, last=True)
+        if self._evaluate(state, last=True) and self._checkpointer is not None and state.position.step:
+            self._save(state, stage_end=True, replace=True)
 
-    def _evaluate(self, state: RunState, last: bool = False) -> None:
+    def _evaluate(self, state: RunState, last: bool = False) -> bool:
         """Evaluates the model after the last step done, if that is due or it is the last of a stage, and is not done.
 
         A stop request is obeyed between turns. What is logged is whole, so the evaluation is either in the logs that a
         checkpoint counts or takes place when the run goes on.
+
+        Returns:
+          Whether it evaluated.
         """
         if self.validation is None or not self.validation.is_due(self.position.total, last):
-            return
-        self.validation.run(state.params, self.position.total, lambda: self.stop_if_asked(state))
+            return False
+        self.validation.run(state.params, self.position.total, lambda: self.stop_if_asked(state, stage_end=last))
+        return True
 
-    def stop_if_asked(self, state: RunState | None = None) -> None:
+    def stop_if_asked(self, state: RunState | None = None, stage_end: bool = False) -> None:
         """Saves the state and ends the run if it was asked to stop. Stages call it where that is safe.
 
         Args:
           state: after the last reported step; None if there is nothing to save.
+          stage_end: whether that was the stage's last step.
 
         Raises:
           Stopped: the run was asked to stop; the text is for the user.
@@ -262,7 +275,7 @@ class Bookkeeper:
             return
         # Before a stage's first step there is nothing that the last checkpoint does not hold.
         if state is not None and state.position.step:
-            self._save(state)
+            self._save(state, stage_end)
         if self._checkpointer is not None:
             self._checkpointer.finish()
         raise Stopped(
@@ -270,8 +283,8 @@ class Bookkeeper:
             f"(run folder {self.folder.path})"
         )
 
-    def _save(self, state: RunState, stage_end: bool = False) -> None:
-        """Writes a checkpoint after the last step done, in the background."""
+    def _save(self, state: RunState, stage_end: bool = False, replace: bool = False) -> None:
+        """Writes a checkpoint after the last step done, in the background; see `Checkpointer.save` for `replace`."""
         # Lengths of the logs are taken now: all that the steps so far logged is in them.
         assert self._checkpointer is not None
         record = Record(
@@ -285,16 +298,11 @@ class Bookkeeper:
             stage_end=stage_end,
             evaluation=EvaluationState() if self.validation is None else self.validation.state,
         )
-        self._checkpointer.save(record, state.train_state)
+        self._checkpointer.save(record, state.train_state, replace)
 
     def _give_up(self, state: RunState) -> None:
         """Saves the state and raises a UserError: too many steps in a row were not finite."""
         assert self._checkpointer is not None
         self._save(state)
         self._checkpointer.finish()
-        raise UserError(
-            f"{self._stage_name}: the loss, gradients or parameters of {self._monitor.skipped_in_a_row} steps in a row "
-            f"were not finite, up to step {self.position.total}; the checkpoint of that step holds the last good "
-            "state. Lower the learning rate or clip harder, look at the model and the data, or raise "
-            "AlertThresholds.skipped_steps, in another --workdir"
-        )
+        raise UserError(f"{self._stage_name}: {self._monitor.reason_to_give_up(self.position.total)}")

@@ -20,11 +20,13 @@ class EvaluationState:
       last_step: after which step of the run it took place last; None for never.
       best_step, best_score: after which step the best model so far was evaluated, and its score, where higher is
         better; None for no model yet.
+      suite: tells what was played, since scores of different suites cannot be compared.
     """
 
     last_step: int | None = None
     best_step: int | None = None
     best_score: float | None = None
+    suite: str = ""
 
 
 @dataclass(frozen=True)

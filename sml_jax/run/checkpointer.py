@@ -88,20 +88,21 @@ class Checkpointer:
             ),
         )
 
-    def save(self, record: Record, state: TrainState) -> None:
+    def save(self, record: Record, state: TrainState, replace: bool = False) -> None:
         """Writes a checkpoint in the background.
 
         An older checkpoint of the same step is replaced. Nothing is written if the last checkpoint has the same
-        position.
+        position, unless that is asked for.
 
         Args:
           record: what the checkpoint holds besides arrays.
           state: only what is trained is written; the frozen base under adapters is not.
+          replace: whether to replace the last checkpoint even if it has the same position.
 
         Raises:
           UserError: this checkpoint or the one before it could not be written.
         """
-        if record.position == self._last_saved:
+        if record.position == self._last_saved and not replace:
             return
         total_steps = record.position.total
         trained_state = state.trainable()

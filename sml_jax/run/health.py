@@ -136,3 +136,11 @@ class HealthMonitor:
     def should_give_up(self) -> bool:
         """Whether the last `skipped_steps` steps were all skipped, so that the run should end."""
         return self._skipped_in_a_row >= self._thresholds.skipped_steps
+
+    def reason_to_give_up(self, step: int) -> str:
+        """What the user is told when the run ends because of skipped steps, the last of which is `step`."""
+        return (
+            f"the loss, gradients or parameters of {self._skipped_in_a_row} steps in a row were not finite, up to step "
+            f"{step}; the checkpoint of that step holds the last good state. Lower the learning rate or clip harder, "
+            "look at the model and the data, or raise AlertThresholds.skipped_steps, in another --workdir"
+        )

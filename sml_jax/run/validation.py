@@ -22,6 +22,7 @@ from sml_jax.run.checkpoint_record import EvaluationState
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.display import printable
 from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.problem_order import fingerprint
 
 # The stage of its lines in metrics.jsonl, whichever stage trains: the suite is the same over the whole run.
 EVALUATION = "evaluation"
@@ -45,6 +46,13 @@ class SuitePlayer:
     engine: Engine
     initial_params: dict
     store: TeacherStore
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells what the score of a model depends on: the task, the first arm, the number of turns, the problems."""
+        suite = self.suite
+        problems = fingerprint(suite.chosen_problems())
+        return f"{suite.task.name}, {suite.arms[0].name}, {suite.max_turns} turns, {problems}"
 
     def warm_up(self, params: dict) -> None:
         """Compiles what is not compiled yet; a run that begins does so for its own rollouts, too."""
@@ -118,14 +126,17 @@ class Validation:
           state: at the checkpoint; a fresh one for a run that begins.
 
         Returns:
-          A sentence for the user if the best model is gone.
+          A sentence for the user if the best model of the checkpoint is gone.
         """
         self.state = state
-        if self._best_model.settle() or state.best_step is None:
+        present_step = self._best_model.settle()
+        if state.best_step is None or state.best_step == present_step:
             return []
-        # The next model that is evaluated becomes the best one: there is no other to be had.
+        # The next model that is evaluated becomes the best one: there is no other to be had. A model of later steps has
+        # taken the place of the old one. If the run comes to that step again it is found to be better again.
         self.state = dataclasses.replace(state, best_step=None, best_score=None)
-        return [f"{self._best_model.path} is missing: the best model is chosen anew from here on"]
+        found = "missing" if present_step is None else f"the model after step {present_step}, which comes again"
+        return [f"{self._best_model.path} is {found}: the best model is chosen anew from here on"]
 
     def is_due(self, step: int, stage_end: bool = False) -> bool:
         """Whether an evaluation falls on a step of the run, or on the end of a stage, and has not taken place."""
@@ -143,6 +154,7 @@ class Validation:
         Raises:
           UserError: the line or the model cannot be written.
         """
+        self._compare_with_same_suite()
         # So that the time below is that of the dialogues.
         self._player.warm_up(params)
         started = time.monotonic()
@@ -161,6 +173,17 @@ class Validation:
             self._best_model.write(params, evaluation)
             self.state = dataclasses.replace(self.state, best_step=step, best_score=score)
         self._print(step, entries, is_best)
+
+    def _compare_with_same_suite(self) -> None:
+        """Forgets the best score, and says so, if it is of another suite, as when a run is given other final suites."""
+        if self.state.best_step is not None and self.state.suite != self._player.fingerprint:
+            print(
+                f"the suite that is played while training is now another one ({self._player.fingerprint}; it was "
+                f"{self.state.suite}): the best model is chosen anew from here on",
+                flush=True,
+            )
+            self.state = dataclasses.replace(self.state, best_step=None, best_score=None)
+        self.state = dataclasses.replace(self.state, suite=self._player.fingerprint)
 
     def _play(self, arm: TeacherSpec, params: dict, between: Callable[[], None]) -> dict[str, Any]:
         """Plays the suite with one teacher, and warns; an entry without successes where every dialogue was dropped."""

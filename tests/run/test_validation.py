@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.checkpoint_record import EvaluationState
 from sml_jax.run.io import RunFolder
 from sml_jax.run.io.trackers import Wandb
+from sml_jax.run.score import StepScore
 from sml_jax.run.stages import Online
+from sml_jax.run.state import RunPosition, RunState
 from sml_jax.run.teachers.person import Person
 from sml_jax.run.validation import SuitePlayer, Validation, arm_metrics, score_of
 
@@ -92,11 +95,11 @@ class Kept(BestModel):
 
     path = Path("best")
 
-    def __init__(self, there=True):
-        self.there, self.written = there, []
+    def __init__(self, present_step=None):
+        self.present_step, self.written = present_step, []
 
     def settle(self):
-        return self.there
+        return self.present_step
 
     def write(self, params, evaluation):
         self.written.append((evaluation["step"], evaluation["score"]))
@@ -105,8 +108,8 @@ class Kept(BestModel):
 class Results(SuitePlayer):
     """A suite that comes out as given: for each model an arm's entry, or an exception to be raised."""
 
-    def __init__(self, *results):
-        object.__setattr__(self, "suite", dataclasses.replace(SUITE, arms=(Scripted(),)))
+    def __init__(self, *results, **settings):
+        object.__setattr__(self, "suite", dataclasses.replace(SUITE, arms=(Scripted(),), **settings))
         object.__setattr__(self, "results", results)
 
     def warm_up(self, params):
@@ -135,7 +138,7 @@ def test_the_best_model_by_hand(tmp_path, capsys):
     for step in range(len(results)):
         watched.run({"model": step}, step, lambda: None)
     assert best.written == [(1, 0.0), (2, pytest.approx(1 / 3)), (6, 0.5)]
-    assert watched.state == EvaluationState(6, 6, 0.5)
+    assert watched.state == EvaluationState(6, 6, 0.5, Results().fingerprint)
     lines = read_lines(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["stage"]) for line in lines] == [(step, "evaluation") for step in range(7)]
     assert lines[5]["scripted_success_at_3"] is None and lines[5]["scripted_dropped"] == 6
@@ -156,13 +159,98 @@ def test_when_it_is_due(tmp_path):
     assert watched.is_due(5, stage_end=True) and not watched.is_due(4, stage_end=True)
 
 
-def test_a_best_model_that_is_gone_is_said_and_chosen_anew(tmp_path):
-    best = Kept(there=False)
+@pytest.mark.parametrize(
+    ("present_step", "found"), [(None, "missing"), (8, "the model after step 8, which comes again")]
+)
+def test_a_best_model_that_is_gone_is_said_and_chosen_anew(tmp_path, present_step, found):
+    """Somebody removed it; or a better one of steps that the checkpoint does not count has taken its place."""
+    best = Kept(present_step)
     watched = Validation(Results(entry([0, 0, 1])), 2, RunFolder(tmp_path, ()), best)
     assert watched.resume(EvaluationState()) == []
-    assert watched.resume(EvaluationState(4, 2, 0.9)) == ["best is missing: the best model is chosen anew from here on"]
+    assert watched.resume(EvaluationState(4, 2, 0.9)) == [
+        f"best is {found}: the best model is chosen anew from here on"
+    ]
     watched.run({"model": 0}, 6, lambda: None)
     assert [step for step, _ in best.written] == [6] and watched.state.last_step == 6
+
+
+def test_the_best_model_of_the_checkpoint_stays(tmp_path, capsys):
+    best = Kept(present_step=2)
+    watched = Validation(Results(entry([0, 0, 1])), 2, RunFolder(tmp_path, ()), best)
+    before = EvaluationState(4, 2, 0.9, Results().fingerprint)
+    assert watched.resume(before) == []
+    watched.run({"model": 0}, 6, lambda: None)
+    assert best.written == [] and watched.state == dataclasses.replace(before, last_step=6)
+    assert "another one" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [{"problems": 5}, {"first_problem": 3}, {"max_turns": 2}])
+def test_scores_of_different_suites_are_not_compared(tmp_path, capsys, change):
+    """As when more final problems move those that are played while training."""
+    best, other = Kept(present_step=2), Results(entry([0, 0, 1], max_turns=2), **change)
+    watched = Validation(other, 2, RunFolder(tmp_path, ()), best)
+    before = Results().fingerprint
+    assert other.fingerprint != before and Results(problems=6).fingerprint == before
+    watched.resume(EvaluationState(4, 2, 0.9, before))
+    for step in (6, 8):
+        watched.run({"model": 0}, step, lambda: None)
+    assert [step for step, _ in best.written] == [6]
+    said = [line for line in capsys.readouterr().out.splitlines() if "is now another one" in line]
+    assert len(said) == 1 and before in said[0] and other.fingerprint in said[0]
+
+
+class Checkpoints:
+    """Stands in for a checkpointer: what was saved."""
+
+    def __init__(self):
+        self.saved = []
+
+    def save(self, record, state, replace=False):
+        self.saved.append((record.position.total, record.stage_end, record.evaluation.last_step, replace))
+
+    def finish(self):
+        pass
+
+
+def bookkept(folder, checkpoints, stop_at=None):
+    """Of a run that evaluates every second step and, in the evaluation after step `stop_at`, is stopped."""
+
+    class Watched(Validation):
+        def run(self, params, step, between):
+            stops.append("SIGTERM" if step == stop_at else "")
+            between()
+            super().run({"model": 0}, step, between)
+
+    stops = [""]
+    keeper = Bookkeeper(RunFolder(folder, ()), checkpoints, checkpoint_every=3, asked_to_stop=lambda: stops[-1])
+    keeper.validation = Watched(Results(entry([1])), 2, keeper.folder, Kept())
+    keeper.enter_stage("toy", StepScore("x"), RunPosition())
+    return keeper
+
+
+def test_a_stage_s_last_checkpoint_counts_the_evaluation_at_its_end(tmp_path):
+    """Step, whether it was the stage's last, and the last evaluation that each checkpoint counts."""
+    checkpoints = Checkpoints()
+    keeper, state = bookkept(tmp_path, checkpoints), RunState.of_params({})
+    for step in range(5):
+        state = keeper.step_done(state, {"x": 0.0}, last=step == 4)
+    keeper.stage_done(state)
+    assert checkpoints.saved == [(3, False, 2, False), (5, True, 5, False)]
+
+
+def test_a_run_that_is_stopped_in_that_evaluation_makes_up_for_it(tmp_path):
+    checkpoints = Checkpoints()
+    keeper, state = bookkept(tmp_path / "stopped", checkpoints, stop_at=1), RunState.of_params({})
+    with pytest.raises(Stopped):
+        keeper.step_done(state, {"x": 0.0}, last=True)
+    assert checkpoints.saved == [(1, True, None, False)]
+    # The stage finds nothing left to do, and the run evaluates once.
+    keeper = bookkept(tmp_path / "goes_on", checkpoints)
+    state = dataclasses.replace(state, position=RunPosition(total=1, step=1))
+    keeper.enter_stage("toy", StepScore("x"), state.position)
+    keeper.stage_done(state)
+    keeper.stage_done(state)
+    assert checkpoints.saved[1:] == [(1, True, 1, True)]
 
 
 CONFIG = DecoderConfig(vocab_size=8, embed_dim=8, layers=1, heads=1, kv_heads=1, head_dim=8, mlp_dim=8, max_length=8)
@@ -185,9 +273,19 @@ def test_a_run_that_was_killed_leaves_a_whole_model(tmp_path, there, left):
     for name in there:
         (folder.checkpoints_path / name).mkdir(parents=True)
         (folder.checkpoints_path / name / "was").write_text(name)
-    assert BestModel(folder, CONFIG, lambda path: None).settle() == (left is not None)
+        (folder.checkpoints_path / name / "evaluation.json").write_text(json.dumps({"step": len(name)}))
+    assert BestModel(folder, CONFIG, lambda path: None).settle() == (len(left) if left else None)
     kept = {path.name: (path / "was").read_text() for path in folder.checkpoints_path.glob("*")}
     assert kept == ({} if left is None else {"best": left})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": "2"}', "\xff"])
+def test_a_best_model_that_does_not_say_its_step_counts_as_none(tmp_path, text):
+    folder = RunFolder(tmp_path, ())
+    best = BestModel(folder, CONFIG, lambda path: None)
+    best.path.mkdir(parents=True)
+    (best.path / "evaluation.json").write_text(text)
+    assert best.settle() is None
 
 
 def test_a_model_that_cannot_be_written_leaves_the_one_before(tmp_path):
@@ -233,21 +331,28 @@ def test_a_run_is_the_same_with_and_without(whole_run, tokenizer, tmp_path):
     assert not (tmp_path / "checkpoints" / "best").exists()
 
 
-def test_the_best_is_what_the_log_says_and_a_model_like_any_other(whole_run, tokenizer, tmp_path):
+def test_the_best_is_what_the_log_says(whole_run, tmp_path):
     lines = [line for line in read_lines(whole_run / "metrics.jsonl") if line["stage"] == "evaluation"]
     best = json.loads((whole_run / "checkpoints" / "best" / "evaluation.json").read_text())
     scores = [line["scripted_success_at_3"] for line in lines]
     assert best["score"] == max(scores) and best["step"] == lines[scores.index(max(scores))]["step"]
     assert best["suite"] == "toy" and best["arms"]["scripted"]["n"] == 6
     assert set(best["arms"]) == {"scripted", "retry"}
-    # Measured again by itself it gives the same, and rotation leaves it where it is.
-    again = experiment(tokenizer, suites=[dataclasses.replace(SUITE, arms=(Scripted(),))])
-    again.evaluate(str(whole_run / "checkpoints" / "best"), tmp_path, "# toy\n")
-    assert json.loads((tmp_path / "eval.json").read_text())["toy"]["trained"]["scripted"] == best["arms"]["scripted"]
+    # Rotation leaves it where it is, and `sml-jax chat` finds the run's configuration beside it.
     assert sorted(path.name for path in (whole_run / "checkpoints" / "steps").iterdir()) == ["3", "5"]
     for checkpoint in (".", "checkpoints/best", "checkpoints/final", "checkpoints/steps/5"):
         assert _run_config(whole_run / checkpoint).read_text() == "# toy\n"
     assert _run_config(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.slow
+def test_the_best_is_a_model_like_any_other(whole_run, tokenizer, tmp_path):
+    """Measured again by itself it gives the same. `pytest -m slow tests/run/test_validation.py`."""
+    best = whole_run / "checkpoints" / "best"
+    again = experiment(tokenizer, suites=[dataclasses.replace(SUITE, arms=(Scripted(),))])
+    again.evaluate(str(best), tmp_path, "# toy\n")
+    measured = json.loads((best / "evaluation.json").read_text())["arms"]["scripted"]
+    assert json.loads((tmp_path / "eval.json").read_text())["toy"]["trained"]["scripted"] == measured
 
 
 class Struck(Exception):
@@ -295,22 +400,27 @@ def ask_to_stop():
 FEW_STOPS = [
     (strike, 10, ask_to_stop, Stopped),  # in the evaluation after step 2: the step is saved, its evaluation is not
     (crash_after, 4, None, Struck),  # after an evaluation that no checkpoint counts
+    (strike, 12, ask_to_stop, Stopped),  # in the last evaluation: the step is saved as the stage's last
 ]
 MORE_STOPS = [
     (strike, 1, crash, Struck),  # in the evaluation before the first step
     (strike, 1, ask_to_stop, Stopped),
     (crash_after, 2, None, Struck),  # after an evaluation, before the first checkpoint
-    *FEW_STOPS,
+    *FEW_STOPS[:2],
     (strike, 2, ask_to_stop, Stopped),
-    (strike, 12, crash, Struck),  # in the last evaluation, after the last checkpoint
+    (strike, 12, crash, Struck),  # in the last evaluation, before the last checkpoint
+    *FEW_STOPS[2:],
+    (strike, 2, crash, Struck),  # when that is made up for
+    (strike, 2, ask_to_stop, Stopped),
 ]
 
 
-@pytest.mark.parametrize("stops", [FEW_STOPS, pytest.param(MORE_STOPS, marks=pytest.mark.slow)], ids=["few", "more"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stops", [FEW_STOPS, MORE_STOPS], ids=["few", "more"])
 def test_a_stopped_run_ends_as_one_that_was_never_stopped(whole_run, tokenizer, tmp_path, monkeypatch, stops):
     """Killed and asked to stop, in and after evaluations, with and without a checkpoint of that very step.
 
-    More of them: `pytest -m slow tests/run/test_validation.py`.
+    `pytest -m slow tests/run/test_validation.py`.
     """
     run = tmp_path / "run"
     for stop, at, act, ending in stops:
@@ -320,10 +430,54 @@ def test_a_stopped_run_ends_as_one_that_was_never_stopped(whole_run, tokenizer, 
                 experiment(tokenizer).train(run, "# toy\n")
     experiment(tokenizer).train(run, "# toy\n")
     assert differences(whole_run, run) == []
-    if stops is MORE_STOPS:
-        # Started again, a finished run evaluates its last model once more and doubles nothing.
-        experiment(tokenizer).train(run, "# toy\n")
-        assert differences(whole_run, run) == []
+
+
+OTHER_SUITE = dataclasses.replace(SUITE, problems=4, max_turns=2, arms=(Scripted(),))
+
+
+def test_a_finished_run_is_given_another_evaluation(whole_run, tokenizer, tmp_path, monkeypatch):
+    """Nothing is trained, so nothing is evaluated on the way, whatever the suites are now."""
+    run = shutil.copytree(whole_run, tmp_path / "run")
+    watched = [run / "metrics.jsonl", run / "checkpoints" / "best" / "evaluation.json"]
+    before = [path.read_bytes() for path in watched]
+    monkeypatch.setattr(SuitePlayer, "play", None)  # an evaluation would fail
+    experiment(tokenizer, validation=None, suites=[OTHER_SUITE]).train(run, "# toy\n")
+    assert json.loads((run / "eval.json").read_text())["toy"]["trained"]["scripted"]["n"] == 4
+    assert [path.read_bytes() for path in watched] == before
+    assert differences(whole_run, run) == ["dialogues.jsonl"]  # those of the evaluation
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", [SUITE, OTHER_SUITE], ids=["the same suite", "another"])
+def test_a_finished_run_is_given_more_steps(whole_run, tokenizer, tmp_path, capsys, suite):
+    """It keeps the evaluation of its former end; all else is as in a run that was given them at once.
+
+    `pytest -m slow tests/run/test_validation.py`.
+    """
+    longer, at_once = shutil.copytree(whole_run, tmp_path / "longer"), tmp_path / "at_once"
+    stage = dataclasses.replace(ONLINE, steps=7)
+    for run, played in ((longer, suite), (at_once, SUITE)):
+        toy_experiment(tokenizer, [stage], evaluate_every=2, checkpoint_every=3, validation=played).train(
+            run, "# toy\n"
+        )
+    lines = [stable(read_lines(run / "metrics.jsonl")) for run in (longer, at_once)]
+    former_end = [line for line in lines[0] if (line["step"], line["stage"]) == (5, "evaluation")]
+    assert len(former_end) == 1
+    lines[0].remove(former_end[0])
+    evaluations = [[line for line in run if line["stage"] == "evaluation"] for run in lines]
+    assert [line["step"] for line in evaluations[0]] == [0, 2, 4, 6, 7] == [line["step"] for line in evaluations[1]]
+    assert [line for line in lines[0] if line["stage"] != "evaluation"] == [
+        line for line in lines[1] if line["stage"] != "evaluation"
+    ]
+    assert same(*(host(load_model(run)[1]) for run in (longer, at_once)))
+    assert (longer / "dialogues.jsonl").read_bytes() == (at_once / "dialogues.jsonl").read_bytes()
+    best = json.loads((longer / "checkpoints" / "best" / "evaluation.json").read_text())
+    if suite is SUITE:
+        assert evaluations[0] == evaluations[1]
+        assert best["score"] == max(line["scripted_success_at_3"] for line in (*evaluations[0], *former_end))
+    else:
+        assert best["score"] == max(line["scripted_success_at_2"] for line in evaluations[0][-2:])
+        assert capsys.readouterr().out.count("is now another one") == 1
 
 
 @pytest.mark.slow
