@@ -25,6 +25,7 @@ from sml_jax.models.hf.checkpoint import load_model
 from sml_jax.run.best_model import BestModel
 from sml_jax.run.bookkeeper import Bookkeeper
 from sml_jax.run.checkpoint_record import EvaluationState
+from sml_jax.run.checkpointer import Checkpointer
 from sml_jax.run.io import RunFolder
 from sml_jax.run.io.trackers import Wandb
 from sml_jax.run.score import StepScore
@@ -187,7 +188,7 @@ def test_the_best_model_of_the_checkpoint_stays(tmp_path, capsys):
 @pytest.mark.parametrize("change", [{"problems": 5}, {"first_problem": 3}, {"max_turns": 2}])
 def test_scores_of_different_suites_are_not_compared(tmp_path, capsys, change):
     """As when more final problems move those that are played while training."""
-    best, other = Kept(present_step=2), Results(entry([0, 0, 1], max_turns=2), **change)
+    best, other = Kept(present_step=2), Results(entry([0, 0, 1], change.get("max_turns", 3)), **change)
     watched = Validation(other, 2, RunFolder(tmp_path, ()), best)
     before = Results().fingerprint
     assert other.fingerprint != before and Results(problems=6).fingerprint == before
@@ -199,7 +200,7 @@ def test_scores_of_different_suites_are_not_compared(tmp_path, capsys, change):
     assert len(said) == 1 and before in said[0] and other.fingerprint in said[0]
 
 
-class Checkpoints:
+class Checkpoints(Checkpointer):
     """Stands in for a checkpointer: what was saved."""
 
     def __init__(self):
@@ -304,8 +305,13 @@ def test_a_model_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best"]
 
 
+# As many turns as in training, so that it needs no executables of its own.
+PLAYED = dataclasses.replace(SUITE, max_turns=2)
+OTHER = dataclasses.replace(PLAYED, problems=4, arms=(Scripted(),))
+
+
 def experiment(tokenizer, **settings):
-    plain = {"evaluate_every": 2, "checkpoint_every": 3, "validation": SUITE}
+    plain = {"evaluate_every": 2, "checkpoint_every": 3, "validation": PLAYED}
     return toy_experiment(tokenizer, [ONLINE], **{**plain, **settings})
 
 
@@ -334,7 +340,7 @@ def test_a_run_is_the_same_with_and_without(whole_run, tokenizer, tmp_path):
 def test_the_best_is_what_the_log_says(whole_run, tmp_path):
     lines = [line for line in read_lines(whole_run / "metrics.jsonl") if line["stage"] == "evaluation"]
     best = json.loads((whole_run / "checkpoints" / "best" / "evaluation.json").read_text())
-    scores = [line["scripted_success_at_3"] for line in lines]
+    scores = [line["scripted_success_at_2"] for line in lines]
     assert best["score"] == max(scores) and best["step"] == lines[scores.index(max(scores))]["step"]
     assert best["suite"] == "toy" and best["arms"]["scripted"]["n"] == 6
     assert set(best["arms"]) == {"scripted", "retry"}
@@ -349,7 +355,7 @@ def test_the_best_is_what_the_log_says(whole_run, tmp_path):
 def test_the_best_is_a_model_like_any_other(whole_run, tokenizer, tmp_path):
     """Measured again by itself it gives the same. `pytest -m slow tests/run/test_validation.py`."""
     best = whole_run / "checkpoints" / "best"
-    again = experiment(tokenizer, suites=[dataclasses.replace(SUITE, arms=(Scripted(),))])
+    again = experiment(tokenizer, suites=[dataclasses.replace(PLAYED, arms=(Scripted(),))])
     again.evaluate(str(best), tmp_path, "# toy\n")
     measured = json.loads((best / "evaluation.json").read_text())["arms"]["scripted"]
     assert json.loads((tmp_path / "eval.json").read_text())["toy"]["trained"]["scripted"] == measured
@@ -360,16 +366,16 @@ class Struck(Exception):
 
 
 def strike(patch, at, act):
-    """Does `act` when dialogues of an evaluation have ended for the time number `at`."""
-    play, calls = SuitePlayer.play, []
+    """Does `act` in the evaluation number `at`, from 1, while its second arm is played."""
+    play, arms_played = SuitePlayer.play, []
 
     def struck_play(self, arm, params, between):
         def struck():
-            calls.append(arm)
-            if len(calls) == at:
+            if len(arms_played) == at * len(self.suite.arms):
                 act()
             between()
 
+        arms_played.append(arm)
         return play(self, arm, params, struck)
 
     patch.setattr(SuitePlayer, "play", struck_play)
@@ -398,20 +404,20 @@ def ask_to_stop():
 
 
 FEW_STOPS = [
-    (strike, 10, ask_to_stop, Stopped),  # in the evaluation after step 2: the step is saved, its evaluation is not
+    (strike, 2, ask_to_stop, Stopped),  # in the evaluation after step 2: the step is saved, its evaluation is not
     (crash_after, 4, None, Struck),  # after an evaluation that no checkpoint counts
-    (strike, 12, ask_to_stop, Stopped),  # in the last evaluation: the step is saved as the stage's last
+    (strike, 2, ask_to_stop, Stopped),  # in the last evaluation: the step is saved as the stage's last
 ]
 MORE_STOPS = [
     (strike, 1, crash, Struck),  # in the evaluation before the first step
     (strike, 1, ask_to_stop, Stopped),
     (crash_after, 2, None, Struck),  # after an evaluation, before the first checkpoint
     *FEW_STOPS[:2],
-    (strike, 2, ask_to_stop, Stopped),
-    (strike, 12, crash, Struck),  # in the last evaluation, before the last checkpoint
+    (strike, 1, ask_to_stop, Stopped),  # in the evaluation after step 4
+    (strike, 2, crash, Struck),  # in the last evaluation, before the last checkpoint
     *FEW_STOPS[2:],
-    (strike, 2, crash, Struck),  # when that is made up for
-    (strike, 2, ask_to_stop, Stopped),
+    (strike, 1, crash, Struck),  # when that is made up for
+    (strike, 1, ask_to_stop, Stopped),
 ]
 
 
@@ -432,23 +438,20 @@ def test_a_stopped_run_ends_as_one_that_was_never_stopped(whole_run, tokenizer, 
     assert differences(whole_run, run) == []
 
 
-OTHER_SUITE = dataclasses.replace(SUITE, problems=4, max_turns=2, arms=(Scripted(),))
-
-
 def test_a_finished_run_is_given_another_evaluation(whole_run, tokenizer, tmp_path, monkeypatch):
     """Nothing is trained, so nothing is evaluated on the way, whatever the suites are now."""
     run = shutil.copytree(whole_run, tmp_path / "run")
     watched = [run / "metrics.jsonl", run / "checkpoints" / "best" / "evaluation.json"]
     before = [path.read_bytes() for path in watched]
     monkeypatch.setattr(SuitePlayer, "play", None)  # an evaluation would fail
-    experiment(tokenizer, validation=None, suites=[OTHER_SUITE]).train(run, "# toy\n")
+    experiment(tokenizer, validation=None, suites=[OTHER]).train(run, "# toy\n")
     assert json.loads((run / "eval.json").read_text())["toy"]["trained"]["scripted"]["n"] == 4
     assert [path.read_bytes() for path in watched] == before
     assert differences(whole_run, run) == ["dialogues.jsonl"]  # those of the evaluation
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", [SUITE, OTHER_SUITE], ids=["the same suite", "another"])
+@pytest.mark.parametrize("suite", [PLAYED, OTHER], ids=["the same suite", "another"])
 def test_a_finished_run_is_given_more_steps(whole_run, tokenizer, tmp_path, capsys, suite):
     """It keeps the evaluation of its former end; all else is as in a run that was given them at once.
 
@@ -456,7 +459,7 @@ def test_a_finished_run_is_given_more_steps(whole_run, tokenizer, tmp_path, caps
     """
     longer, at_once = shutil.copytree(whole_run, tmp_path / "longer"), tmp_path / "at_once"
     stage = dataclasses.replace(ONLINE, steps=7)
-    for run, played in ((longer, suite), (at_once, SUITE)):
+    for run, played in ((longer, suite), (at_once, PLAYED)):
         toy_experiment(tokenizer, [stage], evaluate_every=2, checkpoint_every=3, validation=played).train(
             run, "# toy\n"
         )
@@ -472,9 +475,9 @@ def test_a_finished_run_is_given_more_steps(whole_run, tokenizer, tmp_path, caps
     assert same(*(host(load_model(run)[1]) for run in (longer, at_once)))
     assert (longer / "dialogues.jsonl").read_bytes() == (at_once / "dialogues.jsonl").read_bytes()
     best = json.loads((longer / "checkpoints" / "best" / "evaluation.json").read_text())
-    if suite is SUITE:
+    if suite is PLAYED:
         assert evaluations[0] == evaluations[1]
-        assert best["score"] == max(line["scripted_success_at_3"] for line in (*evaluations[0], *former_end))
+        assert best["score"] == max(line["scripted_success_at_2"] for line in (*evaluations[0], *former_end))
     else:
         assert best["score"] == max(line["scripted_success_at_2"] for line in evaluations[0][-2:])
         assert capsys.readouterr().out.count("is now another one") == 1
@@ -486,7 +489,7 @@ def test_adapters_are_kept_with_their_base(tokenizer, tmp_path, capsys):
     plain = experiment(tokenizer).base
     base = dataclasses.replace(plain, lora=LoraConfig(rank=2))
     one_step = dataclasses.replace(ONLINE, steps=1)
-    lora = toy_experiment(tokenizer, [one_step], base=base, evaluate_every=5, suites=[SUITE], trackers=())
+    lora = toy_experiment(tokenizer, [one_step], base=base, evaluate_every=5, suites=[PLAYED], trackers=())
     lora.train(tmp_path, "# toy\n")
     assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [0, 1, 1]
     model, _ = load_model(tmp_path / "checkpoints" / "best")
@@ -506,7 +509,7 @@ def test_the_suite_of_the_docs(tmp_path):
 
 
 def test_a_run_without_suites_says_that_it_is_not_evaluated(tokenizer, tmp_path, capsys):
-    toy_experiment(tokenizer, [dataclasses.replace(ONLINE, steps=0)], evaluate_every=1).train(tmp_path, "")
+    toy_experiment(tokenizer, evaluate_every=1).train(tmp_path, "")
     assert "the run is not evaluated while it trains, since it has no suites: Experiment.validation" in (
         capsys.readouterr().out
     )
@@ -516,7 +519,7 @@ def test_what_cannot_work_is_said_before_the_first_step(tokenizer, tmp_path, mon
     with pytest.raises(UserError, match="experiment: evaluate_every is 0; it must be at least 1"):
         experiment(tokenizer, evaluate_every=0)
     with pytest.raises(UserError, match="toy has no test problems after the first 99 to evaluate on"):
-        experiment(tokenizer, validation=dataclasses.replace(SUITE, first_problem=99)).train(tmp_path / "a", "")
+        experiment(tokenizer, validation=dataclasses.replace(PLAYED, first_problem=99)).train(tmp_path / "a", "")
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r'the tracker wandb needs its package: pip install "sml-jax\[wandb\]"'):
         experiment(tokenizer, trackers=(Wandb(),)).train(tmp_path / "b", "")
