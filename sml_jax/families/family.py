@@ -70,7 +70,9 @@ class ChatTemplate:
       system: text that opens the system's message; None if the family has no system message.
       after: text between the end of a message and the next opening.
       unthinking: text to put after `model` so that the model answers without thinking first; None for families that
-        never think.
+        need none, or never think.
+      thinking_system: text at the head of the system's message that lets the model think first; "" for families that
+        need none.
       default_system: the system text of the public template for chats without one.
       stripped: whose texts the public template strips of white space: "system", "user", "model".
       other_model_types: values of `model_type` in config.json that have this chat template although the decoder cannot
@@ -86,6 +88,7 @@ class ChatTemplate:
     system: str | None = None
     after: str = ""
     unthinking: str | None = None
+    thinking_system: str = ""
     default_system: str = ""
     stripped: tuple[Literal["system", "user", "model"], ...] = ()
     other_model_types: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ CONFIG_DEFAULTS = {
 # Global layers rotate a quarter of a head's numbers.
 ROPE_SCALING = {"kind": "proportional", "rotary_fraction": 0.25}
 
-# https://huggingface.co/google/gemma-4-E4B-it, chat_template
+# https://huggingface.co/google/gemma-4-E2B-it, chat_template
 CHAT = ChatTemplate(
     name="gemma4",
     begin="<bos>",
@@ -59,6 +59,7 @@ CHAT = ChatTemplate(
     model="<|turn>model\n",
     stop_ids=("<turn|>", "<eos>"),
     after="\n",
+    thinking_system="<|think|>\n",
     stripped=("system", "user", "model"),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 from sml_jax.common.errors import UserError
 from sml_jax.text.jinja_template import PublicTemplate
 from sml_jax.text.limited import run_limited
-from sml_jax.text.pieces import CLOSE_THINKING, OPEN_THINKING, ChatPieces, Speaker, compose, names_pattern
+from sml_jax.text.pieces import ChatPieces, Speaker, compose, names_pattern, thinking_markers
 
 # Of computing time in a child; published templates take a hundredth of it.
 _CPU_SECONDS = 10
@@ -96,10 +96,12 @@ def derive_pieces(template: PublicTemplate, controls: Mapping[str, int], thinkin
 
 def _check_thinking(template: PublicTemplate, controls: Mapping[str, int], thinking: bool) -> None:
     """Refuses thinking where the template knows nothing of it, or the tokenizer has no markers for it."""
-    if thinking and not (CLOSE_THINKING in template.source and {OPEN_THINKING, CLOSE_THINKING} <= controls.keys()):
+    markers = thinking_markers(controls)
+    if thinking and (markers is None or markers[1] not in template.source):
+        opening, closing = markers or ("<think>", "</think>")
         raise UserError(
-            f"{template.origin} has no thinking ({OPEN_THINKING} and {CLOSE_THINKING} in the template and among the "
-            "tokenizer's control tokens): set FamilyChat.thinking to False"
+            f"{template.origin} has no thinking ({opening} and {closing} in the template and among the tokenizer's "
+            "control tokens): set FamilyChat.thinking to False"
         )
 
 

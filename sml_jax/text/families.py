@@ -11,7 +11,7 @@ from sml_jax.common.files import is_present
 from sml_jax.families import CHAT_TEMPLATES, ChatTemplate, chat_name_of_model_type
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.model_texts import generation_stop_ids, json_object
-from sml_jax.text.pieces import CLOSE_THINKING, OPEN_THINKING, family_pieces
+from sml_jax.text.pieces import family_pieces, thinking_markers
 from sml_jax.text.tokenizer import Tokenizer
 
 # A control token in the text of a template.
@@ -33,7 +33,7 @@ def message_format(
       tokenizer: the model's own tokenizer.
       folder: the model's folder, whose generation_config.json may name further tokens that end a message; None for no
         such file.
-      thinking: whether the model may think before it answers. Only some families can (Qwen 3).
+      thinking: whether the model may think before it answers. Only some families can (Qwen 3, Gemma 4).
 
     Raises:
       UserError: the family is unknown or never thinks, or the tokenizer or the folder belongs to another family.
@@ -41,14 +41,16 @@ def message_format(
     if family not in CHAT_TEMPLATES:
         raise UserError(f"no chat format {family!r}: FamilyChat.family is one of {_names()}")
     template = CHAT_TEMPLATES[family]
-    if thinking and template.unthinking is None:
+    if thinking and template.unthinking is None and not template.thinking_system:
         raise UserError(f"models of family {family} do not think: set FamilyChat.thinking to False")
-    _check_controls(template, tokenizer, (OPEN_THINKING, CLOSE_THINKING) if thinking else ())
     controls = tokenizer.control_names()
+    markers = thinking_markers(controls)
+    # A tokenizer without any markers of thinking is asked for the commonest, for the error.
+    _check_controls(template, tokenizer, (markers or ("<think>", "</think>")) if thinking else ())
     # The closing token must exist; the others end a message only where the tokenizer has them.
     stop_ids = [controls[name] for name in template.stop_ids if name in controls]
     stop_ids += [] if folder is None else generation_stop_ids(folder, tokenizer)
-    think = (controls[OPEN_THINKING], controls[CLOSE_THINKING]) if thinking else None
+    think = (controls[markers[0]], controls[markers[1]]) if thinking and markers else None
     # A token may be named twice, by the template and by generation_config.json.
     return MessageFormat(tokenizer, family_pieces(template, thinking), tuple(dict.fromkeys(stop_ids)), think)
 
@@ -82,7 +84,8 @@ def family_of(folder: Path) -> str:
 
 def _check_controls(template: ChatTemplate, tokenizer: Tokenizer, thinking: Sequence[str]) -> None:
     """Checks that the tokenizer has the control tokens that a family's format needs, and those of thinking."""
-    texts = (template.begin, template.user, template.model, template.system or "", template.unthinking or "")
+    texts = [template.begin, template.user, template.model, template.system or "", template.unthinking or ""]
+    texts += [template.thinking_system] if thinking else []
     used = [name for text in texts for name in _CONTROL.findall(text)]
     for name in (template.stop_ids[0], *used, *thinking):
         try:

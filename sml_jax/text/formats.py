@@ -11,7 +11,7 @@ from sml_jax.text.families import family_of, message_format
 from sml_jax.text.jinja_template import PublicTemplate
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.model_texts import generation_stop_ids, public_template
-from sml_jax.text.pieces import CLOSE_THINKING, OPEN_THINKING, ChatPieces
+from sml_jax.text.pieces import ChatPieces, thinking_markers
 from sml_jax.text.tokenizer import Tokenizer
 
 
@@ -71,7 +71,8 @@ def template_format(
     end_of_text = [template.special_tokens.get("eos_token", ""), *_known_ends()]
     stop_ids = [controls[name] for name in (pieces.stop, *end_of_text) if name in controls]
     stop_ids += [] if folder is None else generation_stop_ids(folder, tokenizer)
-    think = (controls[OPEN_THINKING], controls[CLOSE_THINKING]) if thinking else None
+    markers = thinking_markers(controls) if thinking else None
+    think = None if markers is None else (controls[markers[0]], controls[markers[1]])
     return MessageFormat(tokenizer, pieces, tuple(dict.fromkeys(stop_ids)), think)
 
 

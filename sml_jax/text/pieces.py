@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,13 @@ from sml_jax.text.tokenizer import Tokenizer
 
 Speaker = Literal["system", "user", "model"]
 
-OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
+# The control tokens that open and close a block of thinking, as models of several families have them.
+_THINKING = (("<think>", "</think>"), ("<|channel>", "<channel|>"))
+
+
+def thinking_markers(names: Container[str]) -> tuple[str, str] | None:
+    """The names of the tokens that open and close a block of thinking; None if these are not both among `names`."""
+    return next((pair for pair in _THINKING if all(marker in names for marker in pair)), None)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class ChatPieces:
     @property
     def opens_thinking(self) -> bool:
         """Whether the model's message is opened inside a block of thinking, so that the model only closes it."""
-        return self.model.count(OPEN_THINKING) > self.model.count(CLOSE_THINKING)
+        return any(self.model.count(opening) > self.model.count(closing) for opening, closing in _THINKING)
 
     def start(self, system: str | None) -> list[Part]:
         """What stands before the first user's text.
@@ -161,10 +167,11 @@ def family_pieces(template: ChatTemplate, thinking: bool = False) -> ChatPieces:
       thinking: whether the model may think before it answers.
     """
     close = template.stop_ids[0] + template.after
-    system_start = None if template.system is None else template.begin + template.system
+    head = template.thinking_system if thinking else ""
+    system_start = None if template.system is None else template.begin + template.system + head
     # The text that a template has of its own, where the chat has no system message.
     default_start = None
-    if template.default_system and system_start is not None:
+    if (template.default_system or head) and system_start is not None:
         default_start = system_start + template.default_system + close + template.user
     takes_back = template.unthinking is not None and not thinking
     return ChatPieces(

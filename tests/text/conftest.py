@@ -12,11 +12,13 @@ from sml_jax.text.tokenizer import Tokenizer
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By kind, a folder with a tokenizer; gemma_json has that of gemma as a tokenizer.json."""
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("qwen", "llama", "gemma", "gemma_json")}
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("qwen", "llama", "gemma", "gemma_json", "gemma4")}
     toys.write_qwen(folders["qwen"])
     toys.write_llama(folders["llama"])
     model = toys.write_gemma(folders["gemma"])
     toys.write_spec(folders["gemma_json"] / "tokenizer.json", toys.gemma_spec(model))
+    model = toys.write_gemma(tmp_path_factory.mktemp("gemma4_model"), toys.GEMMA4_MARKERS)
+    toys.write_spec(folders["gemma4"] / "tokenizer.json", toys.gemma_spec(model, toys.GEMMA4_MARKERS))
     return folders
 
 

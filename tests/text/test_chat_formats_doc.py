@@ -13,7 +13,14 @@ from sml_jax.text.tokenizer import Tokenizer
 
 HERE = Path(__file__).resolve().parent
 PAGE = (HERE.parents[1] / "docs" / "chat_formats.md").read_text(encoding="utf-8")
-KIND = {"gemma": "gemma_json", "llama3": "llama", "qwen2_5": "qwen", "qwen3": "qwen", "chatml": "qwen"}
+KIND = {
+    "gemma": "gemma_json",
+    "gemma4": "gemma4",
+    "llama3": "llama",
+    "qwen2_5": "qwen",
+    "qwen3": "qwen",
+    "chatml": "qwen",
+}
 
 
 def rows() -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sml_jax.text.families import message_format
+from sml_jax.text.formats import model_format
 from sml_jax.text.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -19,6 +20,16 @@ GEMMA = (
     + TURN
     + "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim }}"
     + "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+GEMMA4 = (
+    "{{ '<bos>' }}{% if enable_thinking | default(false) or messages[0].role == 'system' %}{{ '<|turn>system\n' }}"
+    + "{% if enable_thinking | default(false) %}{{ '<|think|>\n' }}{% endif %}"
+    + "{% if messages[0].role == 'system' %}{{ messages[0].content | trim }}"
+    + "{% set messages = messages[1:] %}{% endif %}{{ '<turn|>\n' }}{% endif %}"
+    + TURN
+    + "{% set said = m.content.split('<channel|>')[-1] if m.role == 'assistant' else m.content %}"
+    + "{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + said | trim + '<turn|>\n' }}"
+    + "{% endfor %}{% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}"
 )
 LLAMA3 = (
     "{{ '<|begin_of_text|>' }}"
@@ -41,6 +52,7 @@ QWEN3 = (
 )
 TEMPLATES = {
     "gemma": ("gemma_json", GEMMA),
+    "gemma4": ("gemma4", GEMMA4),
     "llama3": ("llama", LLAMA3),
     "qwen2_5": ("qwen", CHATML),
     "chatml": ("qwen", CHATML),
@@ -66,13 +78,33 @@ def test_a_chat_has_the_tokens_that_transformers_gives_it(
 ) -> None:
     kind, template = TEMPLATES[family]
     chat = message_format(family, kinds[kind])
-    trims = family in ("gemma", "llama3")
+    trims = family in ("gemma", "gemma4", "llama3")
     ours = list(chat.begin)
     for message in CHAT[:turns]:
         text = message["content"].strip() if trims else message["content"]
         ours += chat.message("user" if message["role"] == "user" else "model", text)
     ours += chat.open_model
     assert ours == rendered(model_folders[kind], template, CHAT[:turns])
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+@pytest.mark.parametrize("own", [True, False], ids=["its own template", "the shipped format"])
+def test_gemma4s_turns_with_and_without_thinking(
+    model_folders: dict[str, Path], kinds: dict[str, Tokenizer], tmp_path: Path, thinking: bool, own: bool
+) -> None:
+    if own:
+        (tmp_path / "chat_template.jinja").write_text(GEMMA4)
+        chat = model_format(tmp_path, kinds["gemma4"], thinking=thinking)
+    else:
+        chat = message_format("gemma4", kinds["gemma4"], thinking=thinking)
+    for system in (None, " Be brief.\n"):
+        ours = [*chat.opening(CHAT[0]["content"], system), *chat.model_turn]
+        for said, heard in zip(CHAT[1::2], CHAT[2::2], strict=False):
+            ours += [*kinds["gemma4"].encode(said["content"]), chat.stop_ids[0]]
+            ours += [*chat.next_user, *chat.text(heard["content"].strip()), *chat.model_turn]
+        messages = [*([] if system is None else [{"role": "system", "content": system}]), *CHAT]
+        messages = messages if messages[-1]["role"] == "user" else messages[:-1]
+        assert ours == rendered(model_folders["gemma4"], GEMMA4, messages, enable_thinking=thinking)
 
 
 @pytest.mark.parametrize("thinking", [True, False])

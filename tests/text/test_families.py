@@ -14,7 +14,14 @@ from sml_jax.text.families import families, family_of, message_format
 from sml_jax.text.messages import MessageFormat
 from sml_jax.text.tokenizer import Tokenizer
 
-KIND = {"gemma": "gemma_json", "llama3": "llama", "qwen2_5": "qwen", "qwen3": "qwen", "chatml": "qwen"}
+KIND = {
+    "gemma": "gemma_json",
+    "gemma4": "gemma4",
+    "llama3": "llama",
+    "qwen2_5": "qwen",
+    "qwen3": "qwen",
+    "chatml": "qwen",
+}
 CHAT = [
     ("user", "What is 12 times 34?"),
     ("model", "The answer is 408."),
@@ -22,9 +29,9 @@ CHAT = [
     ("model", "I think so: 400 + 8"),
 ]
 
-# What https://huggingface.co/{google/gemma-2-9b-it, meta-llama/Meta-Llama-3-8B-Instruct, Qwen/Qwen2.5-7B-Instruct,
-# Qwen/Qwen3-8B} render of CHAT with the generation prompt behind it; Llama 3.1 and Qwen 2.5 with a system message of
-# their own in front, see the tests of that.
+# What https://huggingface.co/{google/gemma-2-9b-it, google/gemma-4-E2B-it, meta-llama/Meta-Llama-3-8B-Instruct,
+# Qwen/Qwen2.5-7B-Instruct, Qwen/Qwen3-8B} render of CHAT with the generation prompt behind it; Llama 3.1 and Qwen 2.5
+# with a system message of their own in front, see the tests of that.
 RENDERED = {
     "gemma": (
         "<bos><start_of_turn>user\nWhat is 12 times 34?<end_of_turn>\n"
@@ -32,6 +39,13 @@ RENDERED = {
         "<start_of_turn>user\nIs that right?\n\nTry again.<end_of_turn>\n"
         "<start_of_turn>model\nI think so: 400 + 8<end_of_turn>\n"
         "<start_of_turn>model\n"
+    ),
+    "gemma4": (
+        "<bos><|turn>user\nWhat is 12 times 34?<turn|>\n"
+        "<|turn>model\nThe answer is 408.<turn|>\n"
+        "<|turn>user\nIs that right?\n\nTry again.<turn|>\n"
+        "<|turn>model\nI think so: 400 + 8<turn|>\n"
+        "<|turn>model\n"
     ),
     "llama3": (
         "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is 12 times 34?<|eot_id|>"
@@ -71,7 +85,7 @@ def tokens_of(chat: MessageFormat, messages: list[tuple[str, str]], system: str 
     return [*tokens, *chat.open_model]
 
 
-@pytest.mark.parametrize("family", ["gemma", "llama3", "qwen2_5", "chatml"])
+@pytest.mark.parametrize("family", ["gemma", "gemma4", "llama3", "qwen2_5", "chatml"])
 def test_pieces_are_the_tokens_of_the_public_rendering(model_folders, kinds: dict[str, Tokenizer], family: str) -> None:
     expected = library(model_folders, family).encode(RENDERED[family], add_special_tokens=False).ids
     assert tokens_of(message_format(family, kinds[KIND[family]]), CHAT) == expected
@@ -95,6 +109,22 @@ def test_qwen3_thinking(model_folders, kinds: dict[str, Tokenizer]) -> None:
     # A turn of the model's is what it was opened with and what it said: contexts are only appended to.
     said = "<|im_start|>assistant\n<think>\n\n</think>\n\n8<|im_end|>\n"
     assert off.message("model", "8") == encode(said).ids
+
+
+def test_gemma4_thinking(model_folders, kinds: dict[str, Tokenizer]) -> None:
+    """A marker in the system's message lets the model think; its thoughts stand in a channel before the answer."""
+    tokenizer, encode = kinds["gemma4"], library(model_folders, "gemma4").encode
+    on, off = (message_format("gemma4", tokenizer, thinking=thinking) for thinking in (True, False))
+    turn = "<|turn>user\nhi<turn|>\n<|turn>model\n"
+    assert [*off.opening("hi"), *off.model_turn] == encode("<bos>" + turn).ids
+    head = "<bos><|turn>system\n<|think|>\n"
+    assert [*on.opening("hi"), *on.model_turn] == encode(f"{head}<turn|>\n{turn}").ids
+    assert [*on.opening("hi", " You help.\n"), *on.model_turn] == encode(f"{head}You help.<turn|>\n{turn}").ids
+    assert on.think == (tokenizer.control("<|channel>"), tokenizer.control("<channel|>")) and off.think is None
+    assert set(on.think) <= set(off.suppressed_ids()) and not set(on.think) & set(on.suppressed_ids())
+    # The other side reads what stands behind the channel.
+    sampled = encode("<|channel>thought\nis it 408?\n<channel|>408<turn|>").ids
+    assert on.utterance(on.spoken(sampled)) == "408"
 
 
 LLAMA_TURN = "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"

@@ -33,6 +33,7 @@ LLAMA_SPECIAL = (
     "<|eot_id|>",
 )
 GEMMA_MARKERS = ("<mask>", "[@BOS@]", "<unused0>", "<start_of_turn>", "<end_of_turn>")
+GEMMA4_MARKERS = ("<|turn>", "<turn|>", "<|think|>", "<|channel>", "<channel|>", "<|tool>", "<|image|>")
 GEMMA_TEXTS = ("\n", "\n\n", "\u2581\u2581", "<b>", "</b>")
 GEMMA_SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
 
@@ -94,11 +95,11 @@ def write_sentencepiece(path: Path, **options: object) -> Path:
     return path
 
 
-def write_gemma(folder: Path) -> Path:
+def write_gemma(folder: Path, markers: tuple[str, ...] = GEMMA_MARKERS) -> Path:
     return write_sentencepiece(
         folder / "tokenizer.model",
         add_dummy_prefix=False,
-        user_defined_symbols=[*GEMMA_MARKERS, *GEMMA_TEXTS],
+        user_defined_symbols=[*markers, *GEMMA_TEXTS],
         pad_id=0,
         eos_id=1,
         bos_id=2,
@@ -110,13 +111,13 @@ def write_gemma(folder: Path) -> Path:
     )
 
 
-def gemma_spec(model: Path) -> dict:
+def gemma_spec(model: Path, markers: tuple[str, ...] = GEMMA_MARKERS) -> dict:
     """The tokenizer.json that stands for a Gemma model file: the same pieces, and the merges that they imply."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     spaces = "\u2581\u2581"  # matched behind the normaliser, hence a merge, and the first as it is a whole piece
-    outside = {*GEMMA_SPECIAL, *GEMMA_MARKERS, *GEMMA_TEXTS} - {spaces}
+    outside = {*GEMMA_SPECIAL, *markers, *GEMMA_TEXTS} - {spaces}
     learnt = [p for p in pieces if p not in outside and not processor.is_byte(vocabulary[p])]
     merges = [
         [piece[:cut], piece[cut:]]
