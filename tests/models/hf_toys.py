@@ -92,12 +92,25 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+def family_name(name: str) -> str:
+    """The name of a toy without that of its variant."""
+    for variant in ("_sliding", "_dense", "_e", "_tied"):
+        name = name.removesuffix(variant)
+    return name
+
+
+def model_type(name: str) -> str:
+    """The `model_type` of a toy."""
+    family = family_name(name)
+    return "gemma4_text" if family == "gemma4" else family
+
+
 def make_hf(name: str, seed: int = 0, **changes: Any) -> Any:
     """A `transformers` model of that family with random weights, norms and biases among them."""
     import torch
     import transformers
 
-    family = name.removesuffix("_sliding").removesuffix("_dense").removesuffix("_e")
+    family = family_name(name)
     classes = {
         "gemma2": "Gemma2",
         "gemma3_text": "Gemma3",

@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hf_toys import CONFIGS
+from hf_toys import CONFIGS, model_type
 from hypothesis import given
 from hypothesis import strategies as st
 from published import PUBLISHED
@@ -21,7 +21,7 @@ LLAMA3 = PUBLISHED["llama3_1_8b"]
 
 def toy(name: str, **changes: Any) -> dict[str, Any]:
     # A copy to the bottom: transformers writes into the objects that it is given.
-    return {**deepcopy(CONFIGS[name]), "model_type": name.removesuffix("_sliding"), **changes}
+    return {**deepcopy(CONFIGS[name]), "model_type": model_type(name), **changes}
 
 
 def test_gemma2_alternates_and_caps() -> None:
@@ -127,7 +127,7 @@ REFUSED = [
     ("gemma2", {"layer_types": ["full_attention"] * 2 + ["chunked"]}, "layer_types"),
     ("qwen2", {"layer_types": ["sliding_attention"] * 3}, "sliding layers need use_sliding_window"),
     ("qwen2", {"use_mrope": True}, "use_mrope is True"),
-    ("llama", {"model_type": "mistral"}, "'mistral' is not supported; there are gemma2, gemma3_text, llama"),
+    ("llama", {"model_type": "mistral"}, "'mistral' is not supported; there are gemma2, gemma3_text, gemma4_text"),
 ]
 
 
@@ -157,6 +157,22 @@ SCALINGS = [RopeScaling(), RopeScaling("linear", 8.0), RopeScaling("llama3", 8.0
 
 
 @st.composite
+def varied_layers(draw: st.DrawFn, layers: int, kinds: tuple[str, ...], local: bool) -> dict[str, Any]:
+    """Fields of Gemma 4 for layers that differ. Each kind of the last layers is among the first."""
+    key_as_value = draw(st.booleans())
+    fields: dict[str, Any] = dict(
+        global_head_dim=draw(st.sampled_from([None, 4, 32])),
+        global_key_as_value=key_as_value,
+        global_kv_heads=draw(st.sampled_from([None, 1, 4])) if key_as_value else None,
+        per_layer_dim=draw(st.sampled_from([0, 3])),
+        per_layer_vocab_size=draw(st.sampled_from([None, 9])),
+    )
+    own = max(range(1, layers + 1), key=lambda n: len({kinds[i % len(kinds)] for i in range(n)}) * layers - n)
+    sharing = draw(st.integers(0, layers - own))
+    return fields | dict(kv_sharing_layers=sharing, sharing_mlp_dim=None)
+
+
+@st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
     """The fields of any configuration that some family can express."""
     family = draw(st.sampled_from(sorted(FAMILIES.values(), key=lambda family: family.model_type)))
@@ -166,14 +182,21 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         kinds = tuple(draw(st.lists(st.sampled_from(["local", "global"]), min_size=1, max_size=layers)))
     local = any(kinds[i % len(kinds)] == "local" for i in range(layers))
     base = draw(st.sampled_from([1e4, 5e5, 1e6]))
-    own_base = name == "gemma3_text" and local
+    # The last layer of a Gemma 4 is global.
+    if family.config.last_is_global and kinds[(layers - 1) % len(kinds)] == "local":
+        kinds = (*(kinds[i % len(kinds)] for i in range(layers - 1)), "global")
+        local = "local" in kinds
+    own_base = "rope_local_base_freq" in family.config.defaults and local
     fields: dict[str, Any] = dict(family.traits)
     if family.config.score_fields:
         fields |= dict(
             attention_scale=draw(st.sampled_from([None, 168**-0.5, 24**-0.5])),
             attention_softcap=draw(st.sampled_from([None, 50.0])),
-            final_softcap=draw(st.sampled_from([None, 30.0])),
         )
+    if family.config.final_softcap_field:
+        fields["final_softcap"] = draw(st.sampled_from([None, 30.0]))
+    if family.config.varied_layers:
+        fields |= draw(varied_layers(layers, kinds, local))
     return dict(
         vocab_size=draw(st.integers(1, 300_000)),
         embed_dim=draw(st.integers(1, 64)),

@@ -5,7 +5,7 @@ import dataclasses
 import flax.traverse_util as traverse
 import numpy as np
 import pytest
-from hf_toys import CONFIGS
+from hf_toys import CONFIGS, model_type
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from sml_jax.models.hf.names import Placement, placements
 def test_every_parameter_has_a_place_of_its_shape(name: str, tied: bool) -> None:
     import jax
 
-    config = config_from_hf({**CONFIGS[name], "model_type": name.removesuffix("_sliding")})
+    config = config_from_hf({**CONFIGS[name], "model_type": model_type(name)})
     config = dataclasses.replace(config, tied_embeddings=tied)
     shapes = jax.eval_shape(lambda: init_params(Decoder(config), jax.random.key(0)))["params"]
     ours = {path: leaf.shape for path, leaf in traverse.flatten_dict(shapes).items()}
