@@ -24,14 +24,16 @@ def test_every_parameter_has_a_place_of_its_shape(name: str, tied: bool) -> None
     shapes = jax.eval_shape(lambda: init_params(Decoder(config), jax.random.key(0)))["params"]
     ours = {path: leaf.shape for path, leaf in traverse.flatten_dict(shapes).items()}
     places = placements(config)
-    assert ours == {p: (config.layers, *place.shape) if place.stacked else place.shape for p, place in places.items()}
-    names = [name for place in places.values() for name in place.names(config.layers)]
+    assert ours == {
+        p: (len(place.layers), *place.shape) if place.stacked else place.shape for p, place in places.items()
+    }
+    names = [name for place in places.values() for name in place.names()]
     assert len(names) == len(set(names))
 
 
 def test_known_places() -> None:
-    query = Placement("q.{layer}", (5, 2, 3), ((1, 2), (0,)))
-    assert query.stored_shape == (6, 5) and query.names(2) == ["q.0", "q.1"]
+    query = Placement("q.{layer}", (5, 2, 3), ((1, 2), (0,)), layers=(1, 3))
+    assert query.stored_shape == (6, 5) and query.names() == ["q.1", "q.3"]
     # A linear layer of torch computes x @ W.T: row h * 3 + d of W is head h, dimension d.
     stored = np.arange(30).reshape(6, 5)
     ours = np.empty((5, 2, 3), int)
