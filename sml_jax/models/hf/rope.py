@@ -156,11 +156,10 @@ def write_rope(rope: Rope, newer_form: bool = False) -> dict[str, Any]:
     scaling = rope.scaling
     scaling_fields: dict[str, Any] | None = None
     if scaling.kind == "proportional":
-        scaling_fields = {
-            "rope_type": "proportional",
-            "partial_rotary_factor": scaling.rotary_fraction,
-            "factor": scaling.factor,
-        }
+        scaling_fields = {"rope_type": "proportional", "partial_rotary_factor": scaling.rotary_fraction}
+        # transformers reads this field, but warns that it does not know it.
+        if scaling.factor != 1:
+            scaling_fields["factor"] = scaling.factor
     if scaling.kind == "linear":
         scaling_fields = {"rope_type": "linear", "factor": scaling.factor}
     elif scaling.kind == "llama3":
