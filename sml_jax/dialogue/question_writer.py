@@ -71,5 +71,6 @@ class QuestionWriter:
         # The writer reads what the teacher would read, and then the request for a question.
         for live, attempt, private_tokens in zip(lives, attempts, private, strict=True):
             context = [*live.teacher_context, *attempt, *private_tokens, *self._framing.asks_question()]
-            self._contexts.replace(live.row, context)
+            # The request does not stay: the writer's next context in this dialogue goes on from the teacher's.
+            self._contexts.replace(live.row, context, kept=len(live.teacher_context))
         return self._contexts.sample([live.row for live in lives], self._max_tokens)

@@ -16,15 +16,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from sml_jax.engine import state_cache
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.delta_net import DeltaState, empty_state
 from sml_jax.models.layer_kinds import LayerKind, layer_kinds
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment, NoCache
 
-LayerCache = KVCache | NoCache
+LayerCache = KVCache | DeltaState | NoCache
 """What one layer caches. The first axis of each of its arrays counts rows."""
 Cache = tuple[LayerCache, ...]
-"""For each layer, keys and values [rows, kv_heads, slots, head_dim], see `CacheBackend.time_axis`; or `NoCache`."""
+"""For each layer, keys and values [rows, kv_heads, slots, head_dim], see `CacheBackend.time_axis`; the two recurrent
+states of each row, see `state_cache`; or `NoCache`."""
 CacheOrLayer = TypeVar("CacheOrLayer", Cache, KVCache)
 
 COPY_WINDOW = 32  # slots of a row that one iteration of `copy_prefix` copies
@@ -115,11 +118,19 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
     def of_layer(layer: int, kind: LayerKind) -> LayerCache:
         if kind.shares_kv:
             return NoCache()
+        if kind.mixer == "delta_net":
+            return state_cache.empty_states(config, rows)
         shape = [rows, kind.kv_heads, kind.head_dim]
         shape.insert(slot_axis, capacity if layout is None else layout.slot_count(layer, capacity))
         return KVCache(jnp.zeros(shape, config.compute_dtype), jnp.zeros(shape, config.compute_dtype))
 
     return tuple(of_layer(layer, kind) for layer, kind in enumerate(layer_kinds(config)))
+
+
+def empty_results(config: DecoderConfig, rows: int, slots: int) -> Cache:
+    """What a call returns for `rows` rows, in zeros: `slots` slots of keys and values, and one state of each row."""
+    cache = empty_cache(config, rows, slots)
+    return tuple(empty_state(config, rows) if isinstance(layer, DeltaState) else layer for layer in cache)
 
 
 def grow(slot_axis: int, array: jax.Array, slots: int, front: int) -> jax.Array:
@@ -134,8 +145,9 @@ def kv_segments(
     rows: Int[Array, "shards few"] | None,
     start: Int[Array, " batch"],
     in_place: bool,
-) -> tuple[KVSegment | None, ...]:
-    """For each layer, the cached keys and values that tokens from position `start` on attend to; None without a cache.
+    places: Int[Array, "batch 2"] | None = None,
+) -> tuple[KVSegment | DeltaState | None, ...]:
+    """For each layer, what tokens from position `start` on see of those before: keys and values, or a state, or None.
 
     Args:
       layout: of the cache.
@@ -143,11 +155,14 @@ def kv_segments(
       rows: numbers of the rows in the batch, counted within their shard; None for all rows in order.
       start: for each row in the batch, the number of tokens that its cache holds.
       in_place: attention finds `rows` in the cache itself (`CacheBackend.selects_rows`); else they are gathered here.
+      places: see `state_cache.read_states`; None without recurrent layers.
     """
 
-    def segment_of(layer: int, layer_cache: LayerCache) -> KVSegment | None:
+    def segment_of(layer: int, layer_cache: LayerCache) -> KVSegment | DeltaState | None:
         if isinstance(layer_cache, NoCache):
             return None
+        if isinstance(layer_cache, DeltaState):
+            return state_cache.read_states(take_rows(layer_cache, rows), start, places)
         slots = layer_cache.keys.shape[layout.slot_axis]
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (start.shape[0], slots))
         if not layout.is_ring(layer, slots):
@@ -190,6 +205,7 @@ def copy_prefix(
     source: Int[Array, "shards few"],
     target: Int[Array, "shards few"],
     slots: Int[Array, ""],
+    places: Int[Array, "batch 2"] | None = None,
 ) -> Cache:
     """Copies the first slots of some rows to others of their shard; a target past the shard's rows copies nothing.
 
@@ -199,17 +215,20 @@ def copy_prefix(
       source, target: row numbers within their shard.
       slots: how many slots to copy. It is rounded up to a multiple of `COPY_WINDOW`, so that one executable serves all
         lengths. A ring that has fewer slots is copied completely.
+      places: for each target, which of the source's states is copied, and to which of its own; None without recurrent
+        layers.
 
     Returns:
       The changed cache.
     """
     slot_axis = layout.slot_axis
-    window_size = min(COPY_WINDOW, *(layer.keys.shape[slot_axis] for layer in cache if isinstance(layer, KVCache)))
+    slot_counts = [layer.keys.shape[slot_axis] for layer in cache if isinstance(layer, KVCache)]
+    window_size = min([COPY_WINDOW, *slot_counts])
     all_rows_wanted = jnp.ones(target.size, bool)
 
     def copy_window(i: jax.Array, cache: Cache) -> Cache:
         def of_layer(layer_cache: LayerCache) -> LayerCache:
-            if isinstance(layer_cache, NoCache):
+            if not isinstance(layer_cache, KVCache):
                 return layer_cache
             # The last window of a cache begins where it still fits, and copies some slots a second time.
             first_slot = jnp.minimum(i * window_size, layer_cache.keys.shape[slot_axis] - window_size)
@@ -223,7 +242,14 @@ def copy_prefix(
         return tuple(map(of_layer, cache))
 
     # The tokens of a ring lie behind its margin, so the margin's slots are counted on top.
-    return jax.lax.fori_loop(0, (slots + layout.margin + window_size - 1) // window_size, copy_window, cache)
+    copied: Cache = jax.lax.fori_loop(0, (slots + layout.margin + window_size - 1) // window_size, copy_window, cache)
+    # A state is copied as a whole.
+    return tuple(
+        state_cache.copy_states(layer, take_rows(layer, source), target, places)
+        if isinstance(layer, DeltaState)
+        else layer
+        for layer in copied
+    )
 
 
 def write(
@@ -234,8 +260,11 @@ def write(
     rows: Int[Array, "shards few"] | None,
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
+    places: Int[Array, "batch 2"] | None = None,
 ) -> Cache:
     """Writes the keys and values of new tokens to rows' caches: a window of slots from each row's `start` on.
+
+    Recurrent states are written as a whole.
 
     All slots of the window are written, so that their number is static. Those past the row's new tokens hold no token:
     attention masks them, and the next write overwrites them.
@@ -248,6 +277,7 @@ def write(
       rows: row numbers within their shard; None for all in order.
       start: position in the row's context of the window's first token.
       count: new tokens of a row. Nothing is written for a count of 0, nor for a row number past the shard's rows.
+      places: see `state_cache.write_states`; None without recurrent layers.
 
     Returns:
       The changed cache.
@@ -260,6 +290,8 @@ def write(
     def of_layer(layer: int, old: LayerCache, window: LayerCache) -> LayerCache:
         if isinstance(old, NoCache) or isinstance(window, NoCache):
             return old
+        if isinstance(old, DeltaState) or isinstance(window, DeltaState):
+            return state_cache.write_states(old, window, rows, count > 0, places)
         if not layout.is_ring(layer, old.keys.shape[slot_axis]):
             return _put_windows(slot_axis, old, window, rows, start, count > 0)
         ring_slot = start % layout.ring_size

@@ -7,65 +7,19 @@ some more tokens of all active turns, and a call returns once enough rows have f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
 from sml_jax.common.errors import UserError
-from sml_jax.engine.caches import Cache
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.kernels import Sampled
+from sml_jax.engine.turn_states import TurnStates
+from sml_jax.engine.turns import ActiveTurn, DispatchedCall, Utterance
 from sml_jax.sharding import num_decode_loops
 
 MIN_COPIED_OPENING = 8  # tokens: a shorter opening costs less to run through the model than to copy
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A sampled turn.
-
-    Attributes:
-      tokens: the sampled tokens, the end-of-turn token included.
-      logprobs: of each token under the model at temperature 1 with every token allowed.
-      sampling_logprobs: of each token under the distribution that it was drawn from (temperature, top-k, top-p).
-      ended: the last token is an end-of-turn token; if not, the turn was cut at its limit.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    sampling_logprobs: tuple[float, ...]
-    ended: bool
-
-
-@dataclass
-class _Turn:
-    """An active turn: how many more tokens it may have, and those that were sampled so far."""
-
-    tokens_left: int
-    salt: int
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    sampling_logprobs: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A dispatched call of the model.
-
-    Attributes:
-      rows: whose turns are active in it.
-      batch_rows, shard_rows: which row stands at each place of the call's batch, see `ContextBatch._assign_places`.
-      start: tokens that were cached, by place. new: keys and values to write. out: the samples.
-    """
-
-    rows: list[int]
-    batch_rows: np.ndarray
-    shard_rows: np.ndarray | None
-    start: np.ndarray
-    new: Cache
-    out: Sampled
 
 
 class ContextBatch:
@@ -91,11 +45,12 @@ class ContextBatch:
         self._contexts: list[list[int]] = [[] for _ in range(rows)]
         self._cached = np.zeros(rows, np.int32)  # tokens of each row whose keys and values are in the cache
         self._written = np.zeros(rows, np.int32)  # end of what was ever written to a row's cache, windows included
+        self._states = TurnStates(rows, engine.has_states)
         self._dialogue_ids = np.zeros(rows, np.uint32)
         self._openings: list[tuple[int, ...]] = [()] * rows
         self._donors: dict[tuple[int, tuple[int, ...]], int] = {}  # (shard, opening) -> a row that has it cached
-        self._turns: dict[int, _Turn] = {}
-        self._call: _Call | None = None
+        self._turns: dict[int, ActiveTurn] = {}
+        self._call: DispatchedCall | None = None
         self.forwarded_tokens = 0
         self.copied_tokens = 0
 
@@ -109,6 +64,7 @@ class ContextBatch:
         """
         self._contexts[row], self._cached[row], self._dialogue_ids[row] = [], 0, dialogue_id
         self._turns.pop(row, None)
+        self._states.wish(row, None)
         self.append(row, tokens)
         self._openings[row] = tuple(self._contexts[row])
 
@@ -122,16 +78,24 @@ class ContextBatch:
             )
         context.extend(int(t) for t in tokens)
 
-    def replace(self, row: int, tokens: Sequence[int]) -> None:
+    def replace(self, row: int, tokens: Sequence[int], kept: int | None = None) -> None:
         """Makes `tokens` a row's context. The common prefix with the old context stays cached.
 
-        Raises a UserError if the context gets too long.
+        Args:
+          row: the row.
+          tokens: its new context.
+          kept: how many of the tokens will begin the row's next contexts too, where that is less than what stands
+            before its next turn. Recurrent layers then keep their state there. None for all of it.
+
+        Raises:
+          UserError: the context gets too long.
         """
         old = self._contexts[row]
         pairs = enumerate(zip(old, tokens, strict=False))
         prefix_length = next((i for i, (a, b) in pairs if a != b), min(len(old), len(tokens)))
         self.rewind(row, prefix_length)
         self.append(row, tokens[prefix_length:])
+        self._states.wish(row, kept)
 
     def rewind(self, row: int, length: int) -> None:
         """Drops all but the first `length` tokens of a row's context."""
@@ -174,7 +138,7 @@ class ContextBatch:
         limit = min(limit, self._engine.max_new_tokens, self.tokens_left(row))
         if limit < 1:
             raise UserError(f"no room to sample a turn in a context of {self._engine.max_length}: raise max_length")
-        self._turns[row] = _Turn(limit, salt)
+        self._turns[row] = ActiveTurn(limit, salt)
 
     def dispatch(self, stop_fraction: float = 1.0) -> None:
         """Starts one call of the model for all active turns, without waiting for it.
@@ -204,12 +168,15 @@ class ContextBatch:
         keys = engine.turn_keys(self._key, salts, self._dialogue_ids[batch_rows])
         start = np.where(token_limits > 0, self._cached[batch_rows], 0).astype(np.int32)
 
+        # A turn that is taken back goes on from the state at its start, which its first call therefore keeps.
+        keeping = frozenset(row for row in rows if self._states.keeps(row, turn_starts=not self._turns[row].tokens))
+        places = self._states.places(batch_rows, keeping)
         active_by_loop = (token_limits > 0).reshape(num_decode_loops(engine.mesh), -1).sum(1)
         stop_counts = np.ceil(stop_fraction * active_by_loop).astype(np.int32)
         new_kv, samples = engine.decode(
-            self._weights, self._cache, last_tokens, start, token_limits, keys, shard_rows, stop_counts
+            self._weights, self._cache, last_tokens, start, token_limits, keys, shard_rows, places, stop_counts
         )
-        self._call = _Call(rows, batch_rows, shard_rows, start, new_kv, samples)
+        self._call = DispatchedCall(rows, batch_rows, shard_rows, start, new_kv, samples, keeping, places)
 
     def collect(self) -> dict[int, Utterance]:
         """Waits for the dispatched call and appends the sampled tokens to their rows.
@@ -229,7 +196,7 @@ class ContextBatch:
         # The cache grows only now: the room for the new tokens is not needed during the call, whose every step would
         # have read it.
         cache = self._engine.ensure_capacity(self._cache, int(call.start.max()) + steps)
-        self._cache = self._engine.write(cache, call.new, call.start, samples.count, call.shard_rows)
+        self._cache = self._engine.write(cache, call.new, call.start, samples.count, call.shard_rows, call.places)
 
         place_of = {int(row): place for place, row in enumerate(call.batch_rows) if row >= 0}
         utterances = {}
@@ -245,6 +212,7 @@ class ContextBatch:
             # `count` tokens went through the model: the one before the first sampled token, and all but the last of
             # these. So the last sampled token is the only one of the row that is not cached.
             self._cached[row] += count
+            self._states.advance(row, count, row in call.keeping)
             self.forwarded_tokens += count
             if count:
                 self._note_write(row, int(call.start[place]) + steps)
@@ -255,7 +223,7 @@ class ContextBatch:
                 )
         return utterances
 
-    def _check_finite(self, call: _Call, samples: Sampled) -> None:
+    def _check_finite(self, call: DispatchedCall, samples: Sampled) -> None:
         """Raises UserError if the logits that tokens were sampled from were not finite.
 
         A token's log-probability is a function of all logits of its position: NaN or infinity in one of them, or -inf
@@ -319,7 +287,8 @@ class ContextBatch:
                 window = [self._contexts[row][-1], *continuations[int(row)]]
                 tokens[place, : len(window)], counts[place] = window, len(window)
         start = np.where(counts > 0, self._cached[batch_rows], 0).astype(np.int32)
-        scores = jax.device_get(engine.score(self._weights, self._cache, tokens, start, counts, shard_rows))
+        places = self._states.places(batch_rows)
+        scores = jax.device_get(engine.score(self._weights, self._cache, tokens, start, counts, shard_rows, places))
         self.forwarded_tokens += int(counts.sum())
         place_of = {int(row): place for place, row in enumerate(batch_rows) if row >= 0}
         return {row: scores[place_of[row], 1 : counts[place_of[row]]].tolist() for row in rows}
@@ -340,20 +309,32 @@ class ContextBatch:
             # After a long rewind a local layer's ring may have lost tokens of the window: the row starts from nothing.
             if self._window_overwritten(row, int(self._cached[row])):
                 self._cached[row] = 0
+            # Recurrent layers go on from one of the two states that a row has, which may have read fewer tokens.
+            self._cached[row] = self._states.resume(row, int(self._cached[row]))
             if not self._cached[row]:
                 self._written[row] = 0
         donor_of = self._find_donors(rows)
-        self._extend([row for row in rows if row not in donor_of])
+        # A recurrent state can be copied only where it has read no more than the opening, so donors stop there first.
+        stops = {donor: len(self._openings[donor]) - 1 for donor in donor_of.values()} if self._states.used else {}
+        self._extend([row for row in rows if row not in donor_of], stops)
         if donor_of:
-            # The donors have their openings now. What the recipients have behind the opening is theirs to run.
+            # The donors have their openings now. What a row has behind the opening is its own to run.
             self._copy_openings(donor_of)
-            self._extend(list(donor_of))
+            self._extend(rows)
 
-    def _extend(self, rows: Sequence[int]) -> None:
-        """Runs what is not cached of these rows, their last token excepted, through the model."""
-        engine = self._engine
+    def _extend(self, rows: Sequence[int], stops: Mapping[int, int] | None = None) -> None:
+        """Runs what is not cached of these rows, their last token excepted, through the model.
+
+        Args:
+          rows: the rows.
+          stops: by row, how many tokens to run at most; rows that are not named run all.
+        """
+        engine, stops = self._engine, stops or {}
         while True:
-            pending_tokens = {row: len(self._contexts[row]) - 1 - int(self._cached[row]) for row in rows}
+            pending_tokens = {
+                row: self._states.pause(row, stops.get(row, len(self._contexts[row]) - 1)) - int(self._cached[row])
+                for row in rows
+            }
             chunk_size_of = {
                 row: engine.chunk_size_for(n, int(self._cached[row])) for row, n in pending_tokens.items() if n > 0
             }
@@ -372,10 +353,14 @@ class ContextBatch:
                     tokens[place, :n] = self._contexts[row][first_position : first_position + n]
                     new_counts[place] = n
             start = np.where(new_counts > 0, self._cached[batch_rows], 0).astype(np.int32)
-            self._cache = engine.extend(self._weights, self._cache, tokens, start, new_counts, shard_rows)
+            keeping = {row for row in call_rows if self._states.keeps(row)}
+            places = self._states.places(batch_rows, keeping)
+            self._cache = engine.extend(self._weights, self._cache, tokens, start, new_counts, shard_rows, places)
             np.add.at(self._cached, batch_rows[new_counts > 0], new_counts[new_counts > 0])
-            for row, first_position in zip(batch_rows[new_counts > 0], start[new_counts > 0], strict=True):
-                self._note_write(int(row), int(first_position) + chunk_size)
+            for place in np.flatnonzero(new_counts):
+                row = int(batch_rows[place])
+                self._note_write(row, int(start[place]) + chunk_size)
+                self._states.advance(row, int(new_counts[place]), row in keeping)
             self.forwarded_tokens += int(new_counts.sum())
 
     # Openings that several rows share
@@ -392,11 +377,12 @@ class ContextBatch:
             donor = self._donors.get(key)
             if donor is None or donor == row or not self._has_opening(donor, opening):
                 self._donors[key] = row  # this row runs the opening itself, and the next ones copy from it
-            elif donor in rows:
+            elif donor in rows and self._cached[donor] < len(opening):
                 donor_of[row] = donor
             elif self._cached[donor] >= len(opening) - 1:
-                # A donor that went on for long has the end of the opening no more in a local layer's ring.
-                if self._window_overwritten(donor, len(opening) - 1):
+                # A donor that went on for long has the end of the opening no more in a local layer's ring, and no
+                # recurrent state that has read no more than the opening.
+                if self._window_overwritten(donor, len(opening) - 1) or not self._states.longest(donor, len(opening)):
                     self._donors[key] = row
                 else:
                     donor_of[row] = donor
@@ -410,12 +396,16 @@ class ContextBatch:
         """Copies the cached part of donors' openings to their recipients' caches."""
         per_shard = self._engine.rows_per_shard
         tokens_to_copy = {
-            row: min(int(self._cached[donor]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            row: self._states.longest(
+                donor, min(int(self._cached[donor]), len(self._openings[row]), len(self._contexts[row]) - 1)
+            )
             for row, donor in donor_of.items()
         }
         # A donor may have run on in the meantime and lost a part of it; its recipients then run the opening themselves.
         donor_of = {
-            row: donor for row, donor in donor_of.items() if not self._window_overwritten(donor, tokens_to_copy[row])
+            row: donor
+            for row, donor in donor_of.items()
+            if tokens_to_copy[row] and not self._window_overwritten(donor, tokens_to_copy[row])
         }
         if not donor_of:
             return
@@ -427,9 +417,12 @@ class ContextBatch:
         target = np.where(place_copies, shard_rows, per_shard).astype(np.int32)
         source = np.array([donor_of.get(int(row), 0) % per_shard for row in batch_rows], np.int32)
         most_tokens = max(tokens_to_copy[row] for row in donor_of)
-        self._cache = self._engine.copy_prefix(self._cache, source.reshape(target.shape), target, most_tokens)
+        lengths = {row: tokens_to_copy[row] for row in donor_of}
+        places = self._states.copy_places(batch_rows, donor_of, lengths)
+        self._cache = self._engine.copy_prefix(self._cache, source.reshape(target.shape), target, most_tokens, places)
         for row, donor in donor_of.items():
             self._cached[row], self._written[row] = tokens_to_copy[row], self._written[donor]
+            self._states.copied(row, tokens_to_copy[row])
             self.copied_tokens += tokens_to_copy[row]
 
     # Places in a call's batch

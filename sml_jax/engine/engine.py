@@ -31,7 +31,7 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.layer_kinds import layer_kinds
 from sml_jax.models.layout import place_params, sharded_param_shapes
 from sml_jax.models.ops.cache_backends import cache_backend
-from sml_jax.models.ops.cached_attention import KVCache, NoCache
+from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding import (
     decode_loop_sharding,
     make_mesh,
@@ -74,6 +74,7 @@ class Engine:
       cache_lengths: slots that caches are allocated with: the capacities, of which the last has additional room for a
         window of new tokens that begins at the end of the longest context.
       layout: which slot of a cache holds which token of a row.
+      has_states: whether the model has recurrent layers.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Engine:
         self._stop_ids = tuple(stop_ids)
 
         config = model.config
+        self.has_states = any(config.delta_layers)
         for head_dim in sorted({kind.head_dim for kind in layer_kinds(config)}):
             cache_backend(config.attention).check(self.mesh, config.compute_dtype, head_dim, config.attention_softcap)
         largest_write = max(self.chunk_sizes[-1], self.decode_steps)
@@ -197,10 +199,11 @@ class Engine:
             if layout.capacity_of(cache) >= capacity:
                 continue
             # Lists in place of tuples: each old array is dropped as soon as its longer copy exists.
-            layers = [list(layer) for layer in cache]
+            layers, kinds_of_cache = [list(layer) for layer in cache], [type(layer) for layer in cache]
             del cache
             for layer_number, arrays in enumerate(layers):
-                if not arrays:
+                # Only keys and values have slots, of which longer contexts need more.
+                if kinds_of_cache[layer_number] is not KVCache:
                     continue
                 old_slots, new_slots = arrays[0].shape[layout.slot_axis], layout.slot_count(layer_number, capacity)
                 # When a local layer becomes a ring, its tokens move behind the margin in front of the ring.
@@ -209,7 +212,7 @@ class Engine:
                     for i in range(len(arrays)):
                         grow = self._jitted.grow[shardings[layer_number][i]]
                         arrays[i] = grow(arrays[i], new_slots, front_slots)
-            cache = tuple(KVCache(*arrays) if arrays else NoCache() for arrays in layers)
+            cache = tuple(kind(*arrays) for kind, arrays in zip(kinds_of_cache, layers, strict=True))
         return cache
 
     def extend(
@@ -220,6 +223,7 @@ class Engine:
         start: np.ndarray,
         count: np.ndarray,
         rows: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> Cache:
         """Runs given tokens through the model and writes their keys and values to the cache.
 
@@ -229,13 +233,17 @@ class Engine:
           tokens: int32 [batch, one of the chunk sizes], right padded.
           start: int32 [batch], tokens that a row's cache holds. count: int32 [batch], new tokens; 0 skips a row.
           rows: int32 [shards, one of the batch sizes], row numbers within their shard; None for all rows in order.
+          places: int32 [batch, 2], which recurrent state of its row each place reads and which it writes, see
+            `TurnStates.places`; None where the model has none, and for the first of both.
 
         Returns:
           The cache with the new tokens.
         """
         numbers, starts, counts = self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
-        new = self._jitted.extend(self.prepare_params(params), cache, numbers, self._place_rows(tokens), starts, counts)
-        return self._jitted.write(cache, new, numbers, starts, counts)
+        states = self._place_states(places, len(start))
+        weights, placed_tokens = self.prepare_params(params), self._place_rows(tokens)
+        new = self._jitted.extend(weights, cache, numbers, placed_tokens, starts, counts, states)
+        return self._jitted.write(cache, new, numbers, starts, counts, states)
 
     def score(
         self,
@@ -245,37 +253,47 @@ class Engine:
         start: np.ndarray,
         count: np.ndarray,
         rows: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> jax.Array:
         """Log-probabilities of given tokens, float32 [batch, time]; see `kernels.score`. The cache is only read.
 
         Args:
           tokens: int32 [batch, time], right padded; each width is compiled for. The first token of a row is the last
             one of its context.
-          params, cache, start, count, rows: see `extend`.
+          params, cache, start, count, rows, places: see `extend`.
         """
         row_arrays = [self._place_rows(array) for array in (tokens, start, count)]
+        states = self._place_states(places, len(start))
         scores: jax.Array = self._jitted.score(
-            self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays
+            self.prepare_params(params), cache, self._place_numbers(rows), *row_arrays, states
         )
         return scores
 
     def write(
-        self, cache: Cache, new: Cache, start: np.ndarray, count: np.ndarray, rows: np.ndarray | None = None
+        self,
+        cache: Cache,
+        new: Cache,
+        start: np.ndarray,
+        count: np.ndarray,
+        rows: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> Cache:
-        """Writes the keys and values that `decode` returned to the cache, and returns it; see `caches.write`.
+        """Writes the keys, values and states that `decode` returned to the cache, and returns it; see `caches.write`.
 
         The cache that was passed is donated: use the returned one from then on.
         """
-        return self._jitted.write(
-            cache, new, self._place_numbers(rows), self._place_rows(start), self._place_rows(count)
-        )
+        row_arrays = self._place_rows(start), self._place_rows(count), self._place_states(places, len(start))
+        return self._jitted.write(cache, new, self._place_numbers(rows), *row_arrays)
 
-    def copy_prefix(self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int) -> Cache:
+    def copy_prefix(
+        self, cache: Cache, source: np.ndarray, target: np.ndarray, slots: int, places: np.ndarray | None = None
+    ) -> Cache:
         """Copies the first `slots` tokens of rows to other rows of their shard; see `caches.copy_prefix`.
 
         The cache that was passed is donated: use the returned one from then on.
         """
-        return self._jitted.copy(cache, self._place_numbers(source), self._place_numbers(target), np.int32(slots))
+        numbers, states = map(self._place_numbers, (source, target)), self._place_states(places, target.size)
+        return self._jitted.copy(cache, *numbers, np.int32(slots), states)
 
     def decode(
         self,
@@ -286,11 +304,13 @@ class Engine:
         limit: np.ndarray,
         keys: jax.Array,
         rows: np.ndarray | None = None,
+        places: np.ndarray | None = None,
         stop_counts: np.ndarray | None = None,
     ) -> tuple[Cache, kernels.Sampled]:
         """Samples up to `decode_steps` tokens of rows' turns; see `kernels.decode` for the arguments.
 
         Args:
+          places: see `extend`.
           stop_counts: int32 [num_decode_loops(mesh)]: each loop returns early once this many of its rows have finished.
             None: a loop continues until all of its rows have.
 
@@ -306,6 +326,7 @@ class Engine:
             cache,
             self._place_numbers(rows),
             *row_arrays,
+            self._place_states(places, len(last)),
             placed_stop_counts,
             self._allowed,
         )
@@ -383,9 +404,10 @@ class Engine:
         return self._abstract_cache(self.max_concurrent, self.cache_lengths[-1], self.layout)
 
     def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
-        """A cache of any size, as shapes, dtypes and shardings."""
-        shapes = jax.eval_shape(partial(caches.empty_cache, self.model.config, rows, slots, layout))
-        shardings = cache_shardings(self.model, self.mesh, self.layout)
+        """A cache of any size, or without a layout what calls return, as shapes, dtypes and shardings."""
+        make = caches.empty_results if layout is None else partial(caches.empty_cache, layout=layout)
+        shapes = jax.eval_shape(partial(make, self.model.config, rows, slots))
+        shardings = cache_shardings(self.model, self.mesh, self.layout, of_results=layout is None)
         return jax.tree.map(_with_sharding, shapes, shardings)
 
     def programs(
@@ -419,6 +441,8 @@ class Engine:
         tokens = jax.ShapeDtypeStruct((batch, chunk), jnp.int32, sharding=by_rows)
         keys = _with_sharding(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch)), by_rows)
         row_numbers = jax.ShapeDtypeStruct((self.shards, batch // self.shards), jnp.int32, sharding=by_rows)
+        # States are read and written only where the model has recurrent layers.
+        states = jax.ShapeDtypeStruct((batch, 2), jnp.int32, sharding=by_rows) if self.has_states else None
         # A call of all rows is told no row numbers, and is another executable than one of some rows.
         rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
         stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
@@ -434,7 +458,7 @@ class Engine:
                 f"write {slots} behind {self.max_length}",
                 ("write", shape_key, slots),
                 self._jitted.write,
-                (cache, new, rows, int_per_row, int_per_row),
+                (cache, new, rows, int_per_row, int_per_row, states),
                 calls,
                 reads=("cache",),
                 unrolled=True,
@@ -455,7 +479,7 @@ class Engine:
                 f"extend by {chunk} behind {self.max_length}",
                 ("extend", shape_key, chunk),
                 self._jitted.extend,
-                (weights, cache, rows, tokens, int_per_row, int_per_row),
+                (weights, cache, rows, tokens, int_per_row, int_per_row, states),
                 extend_calls,
                 reads=("weights", "cache"),
                 unrolled=True,
@@ -465,7 +489,7 @@ class Engine:
                 f"decode {steps} behind {self.max_length}",
                 ("decode", shape_key, steps, self.sampling),
                 self._jitted.decode,
-                (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, stop_counts, allowed),
+                (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, states, stop_counts, allowed),
                 decode_calls,
                 reads=("weights", "cache"),
                 loop_steps=steps,
@@ -476,7 +500,7 @@ class Engine:
                 "copy of a prefix",
                 ("copy", shape_key),
                 self._jitted.copy,
-                (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32)),
+                (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32), states),
                 copy_calls,
                 reads=("cache",),
                 unrolled=True,
@@ -486,6 +510,12 @@ class Engine:
     def _place_rows(self, array: Any) -> jax.Array:
         """An array with one entry a row, laid out over the mesh's row shards."""
         return put_global(array, row_sharding(self.mesh))
+
+    def _place_states(self, places: np.ndarray | None, batch: int) -> jax.Array | None:
+        """`TurnStates.places` over the row shards, by default the first place of every row; None without states."""
+        if not self.has_states:
+            return None
+        return self._place_rows(np.zeros((batch, 2), np.int32) if places is None else places)
 
     def _place_numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         """Row numbers of a call, laid out over the row shards; None for all rows in order."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
-from sml_jax.engine import caches, kernels
+from sml_jax.engine import caches, kernels, state_cache
 from sml_jax.engine.caches import Cache, CacheLayout, LayerCache
 from sml_jax.engine.layer_params import unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling, turn_keys
@@ -53,7 +53,8 @@ def jit_kernels(
     # A cache leaves a call with the sharding that it came with. If XLA chose, a fresh cache and a used one could
     # differ, and each kernel would be compiled twice.
     sharding_of_cache = cache_shardings(model, mesh, layout)
-    extend = _per_loop(partial(kernels.extend, model, layout), mesh, split=5)
+    sharding_of_results = cache_shardings(model, mesh, layout, of_results=True)
+    extend = _per_loop(partial(kernels.extend, model, layout), mesh, split=6)
     decode = partial(kernels.decode, model, layout, decode_steps, sampling, stop_ids)
     return JittedKernels(
         prepare=jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, mesh)),
@@ -61,29 +62,33 @@ def jit_kernels(
         empty=jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=sharding_of_cache),
         grow={
             sharding: jax.jit(partial(caches.grow, layout.slot_axis), static_argnums=(1, 2), out_shardings=sharding)
-            for sharding in jax.tree.leaves(sharding_of_cache)
+            for layer_shardings in sharding_of_cache
+            if isinstance(layer_shardings, KVCache)
+            for sharding in layer_shardings
         },
         keys=jax.jit(partial(turn_keys)),
         # Functions that return a changed cache are given the old one's memory (donated), while those that only read
         # it return new keys and values.
         copy=jax.jit(partial(caches.copy_prefix, layout), donate_argnums=0, out_shardings=sharding_of_cache),
-        extend=jax.jit(extend, out_shardings=sharding_of_cache),
+        extend=jax.jit(extend, out_shardings=sharding_of_results),
         write=jax.jit(
             partial(caches.write, num_row_shards(mesh), layout), donate_argnums=0, out_shardings=sharding_of_cache
         ),
         score=jax.jit(
-            _per_loop(partial(kernels.score, model, layout), mesh, split=5), out_shardings=host_readable(mesh)
+            _per_loop(partial(kernels.score, model, layout), mesh, split=6), out_shardings=host_readable(mesh)
         ),
         decode=jax.jit(
-            _per_loop(decode, mesh, split=7, whole=1), out_shardings=(sharding_of_cache, host_readable(mesh))
+            _per_loop(decode, mesh, split=8, whole=1), out_shardings=(sharding_of_results, host_readable(mesh))
         ),
     )
 
 
-def cache_shardings(model: Decoder, mesh: Mesh, layout: CacheLayout) -> Cache:
-    """A cache that holds the sharding of each array on a mesh in the array's place."""
+def cache_shardings(model: Decoder, mesh: Mesh, layout: CacheLayout, of_results: bool = False) -> Cache:
+    """A cache, or what calls return (`caches.empty_results`), with the sharding of each array in the array's place."""
 
     def of_layer(kind: LayerKind) -> LayerCache:
+        if kind.mixer == "delta_net":
+            return state_cache.state_shardings(model.config, mesh, of_results)
         sharding: Any = cache_sharding(mesh, layout.slot_axis, kind.kv_heads)
         return NoCache() if kind.shares_kv else KVCache(sharding, sharding)
 

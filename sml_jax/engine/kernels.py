@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sml_jax.engine.caches import Cache, CacheLayout, LayerCache, empty_cache, kv_segments
+from sml_jax.engine.caches import Cache, CacheLayout, LayerCache, empty_results, kv_segments
 from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits, token_uniforms
 from sml_jax.models.attention import with_new_tokens
 from sml_jax.models.decoder import Decoder
+from sml_jax.models.delta_net import DeltaState
 from sml_jax.models.layer_kinds import kv_sources, layer_kinds
 from sml_jax.models.layers import Layer
 from sml_jax.models.ops.cache_backends import cache_backend
@@ -67,6 +68,7 @@ def extend(
     tokens: Int[Array, "batch time"],
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
+    places: Int[Array, "batch 2"] | None = None,
 ) -> Cache:
     """Runs given tokens through the model, as continuations of what their rows' caches hold.
 
@@ -78,11 +80,13 @@ def extend(
         None for all rows in order.
       tokens: new tokens of these rows, right padded.
       start: tokens that a row's cache holds. count: new tokens of a row, 0 to skip it.
+      places: which of its two recurrent states a row reads and writes, see `state_cache`; None for other models.
 
     Returns:
-      The new tokens' keys and values in each layer, for `caches.write`. Values past a row's count are meaningless.
+      The new tokens' keys and values in each layer, or its state after them, for `caches.write`. Values past a row's
+      count are meaningless.
     """
-    _, new = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count)
+    _, new = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count, places)
     return new
 
 
@@ -95,18 +99,19 @@ def score(
     tokens: Int[Array, "batch time"],
     start: Int[Array, " batch"],
     count: Int[Array, " batch"],
+    places: Int[Array, "batch 2"] | None = None,
 ) -> Float[Array, "batch time"]:
     """Log-probabilities of given tokens as continuations of what their rows' caches hold. Nothing is written.
 
     Args:
-      model, layout, weights, cache, rows, tokens, start, count: see `extend`. The first token of a row is the last one
-        of its context, which is not cached yet; the others are the continuation that is scored.
+      model, layout, weights, cache, rows, tokens, start, count, places: see `extend`. The first token of a row is the
+        last one of its context, which is not cached yet; the others are the continuation that is scored.
 
     Returns:
       float32 [batch, time]: of each token given all before it, at temperature 1 with every token allowed. Position 0
       has 0, and values past a row's count are meaningless.
     """
-    hidden, _ = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count)
+    hidden, _ = _run_behind_cache(model, layout, weights, cache, rows, tokens, start, count, places)
 
     # One position at a time: the logits of all positions together may not fit in memory.
     def score_next(states_and_next: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -131,6 +136,7 @@ def decode(
     start: Int[Array, " batch"],
     limit: Int[Array, " batch"],
     keys: jax.Array,
+    places: Int[Array, "batch 2"] | None,
     stop_count: Int[Array, " 1"],
     allowed: Bool[Array, " vocab"] | None,
 ) -> tuple[Cache, Sampled]:
@@ -148,20 +154,21 @@ def decode(
       last: each row's last token, which is not in its cache yet. start: tokens that its cache holds.
       limit: tokens that a row may sample; 0 skips it.
       keys: a random key for each row's turn.
+      places: see `extend`.
       stop_count: the loop ends once this many rows have sampled an end-of-turn token or reached their limit in this
         call. It is an array of one number, so that each of several loops can be given its own.
       allowed: tokens that may be sampled; None for all.
 
     Returns:
       Keys and values for each row's `steps` slots from position `start` on, for `caches.write`: those of `last`, then
-      those of all sampled tokens but the last one. And the samples.
+      those of all sampled tokens but the last one; or a recurrent layer's state after these. And the samples.
     """
     config, batch = model.config, last.shape[0]
     backend = cache_backend(config.attention)
     product = backend.product(batch)
     if product is not None:
         model = model.clone(product=product)
-    cached = kv_segments(layout, cache, rows, start, backend.selects_rows)
+    cached = kv_segments(layout, cache, rows, start, backend.selects_rows, places)
     shape = (batch, steps)
     slots = jnp.arange(steps, dtype=jnp.int32)
     stop_tokens = jnp.asarray(stop_ids, jnp.int32)
@@ -186,12 +193,13 @@ def decode(
         # writes the token's own keys and values to slot `step` before it reads the buffer: read first, XLA would copy
         # the buffer at every step.
         buffer_slots = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
+        # A recurrent layer reads the state that its last step left.
         segments = [
-            () if cached_segment is None else (cached_segment, KVSegment(new, *buffer_slots))
-            for cached_segment, new in zip(cached, buffer, strict=True)
+            () if seen is None else new if isinstance(new, DeltaState) else (seen, KVSegment(new, *buffer_slots))
+            for seen, new in zip(cached, buffer, strict=True)
         ]
-        token_valid = jnp.ones((batch, 1), bool)
-        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], token_valid, segments)
+        # Rows that are done run along, but what they read must not change their states.
+        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], running[:, None], segments)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
 
         # Rows that are done are sampled too, but nothing of theirs is counted.
@@ -221,7 +229,11 @@ def decode(
         logprob=jnp.zeros(shape, jnp.float32),
         sampling_logprob=jnp.zeros(shape, jnp.float32),
     )
-    carry = (jnp.zeros((), jnp.int32), last, requested, empty_cache(config, batch, steps), no_samples)
+    buffer = tuple(
+        seen if isinstance(seen, DeltaState) else empty
+        for seen, empty in zip(cached, empty_results(config, batch, steps), strict=True)
+    )
+    carry = (jnp.zeros((), jnp.int32), last, requested, buffer, no_samples)
     _, _, _, buffer, out = jax.lax.while_loop(goes_on, step_fn, carry)
     return buffer, out
 
@@ -235,14 +247,14 @@ def _run_behind_cache(
     tokens: jax.Array,
     start: jax.Array,
     count: jax.Array,
+    places: jax.Array | None,
 ) -> tuple[jax.Array, Cache]:
     """Hidden states of given tokens behind what their rows' caches hold, and their keys and values; see `extend`."""
     offsets = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     positions, valid = start[:, None] + offsets, offsets < count[:, None]
-    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows)
-    return _run_layers(
-        model, weights, tokens, positions, valid, [() if segment is None else (segment,) for segment in cached]
-    )
+    cached = kv_segments(layout, cache, rows, start, cache_backend(model.config.attention).selects_rows, places)
+    past = [() if seen is None else seen if isinstance(seen, DeltaState) else (seen,) for seen in cached]
+    return _run_layers(model, weights, tokens, positions, valid, past)
 
 
 def _run_layers(
@@ -251,16 +263,16 @@ def _run_layers(
     tokens: jax.Array,
     positions: jax.Array,
     valid: jax.Array,
-    segments_by_layer: Sequence[tuple[KVSegment, ...]],
+    past_by_layer: Sequence[tuple[KVSegment, ...] | DeltaState],
 ) -> tuple[jax.Array, Cache]:
-    """`Decoder.hidden_states`, layer by layer with the segments that each layer attends to.
+    """`Decoder.hidden_states`, layer by layer with what each layer sees of the tokens before.
 
     A layer without keys and values of its own attends to what the layer that has them attended to. Where only the new
     keys and values are used, as in `extend`, the compiler leaves out the last layers that have none: they do no work.
 
     Returns:
       Final hidden states [batch, time, embed_dim], and each layer's new keys and values: those of `tokens`, or the
-      buffer with these in it where the last segment has a slot to write to.
+      buffer with these in it where the last segment has a slot to write to; or its state after the valid tokens.
     """
     config = model.config
     x: Any = model.apply(weights.outside, tokens, method="embed")
@@ -268,15 +280,15 @@ def _run_layers(
     kinds, sources = layer_kinds(config), kv_sources(config)
     new: list[LayerCache] = []
     attended_to: dict[int, tuple[KVSegment, ...]] = {}  # by layer, what those that read its keys and values attend to
-    for layer, (params, segments) in enumerate(zip(weights.layers, segments_by_layer, strict=True)):
+    for layer, (params, own_past) in enumerate(zip(weights.layers, past_by_layer, strict=True)):
         kind, source = kinds[layer], sources[layer]
         apply_layer: Any = Layer(config, kind, model.product or projection).apply
-        past = segments if source is None else attended_to[source]
+        past = own_past if source is None else attended_to[source]
         layer_inputs = None if per_layer is None else per_layer[layer]
         is_local = jnp.asarray(kind.is_local)
         x, layer_new = apply_layer(params, x, is_local, positions, past, valid, per_layer=layer_inputs)
         new.append(NoCache() if layer_new is None else layer_new)
         if layer in sources:
-            attended_to[layer] = with_new_tokens(segments, layer_new, positions, valid)
+            attended_to[layer] = with_new_tokens(own_past, layer_new, positions, valid)
     hidden: Any = model.apply(weights.outside, x, method="apply_final_norm")
     return hidden, tuple(new)

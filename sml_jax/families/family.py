@@ -41,6 +41,7 @@ PLAIN_TRAITS: Mapping[str, object] = MappingProxyType(
         "activation": "silu",
         "qk_norm": False,
         "qkv_bias": False,
+        "output_gate": False,
         "post_norms": False,
         "norm_plus_one": False,
         "embedding_scale": False,
@@ -73,6 +74,8 @@ class ChatTemplate:
         need none, or never think.
       thinking_system: text at the head of the system's message that lets the model think first; "" for families that
         need none.
+      thinking: text to put after `model` where it may think first: the opening of the block, in templates that open it
+        themselves.
       default_system: the system text of the public template for chats without one.
       stripped: whose texts the public template strips of white space: "system", "user", "model".
       other_model_types: values of `model_type` in config.json that have this chat template although the decoder cannot
@@ -89,6 +92,7 @@ class ChatTemplate:
     after: str = ""
     unthinking: str | None = None
     thinking_system: str = ""
+    thinking: str = ""
     default_system: str = ""
     stripped: tuple[Literal["system", "user", "model"], ...] = ()
     other_model_types: tuple[str, ...] = ()
@@ -108,8 +112,9 @@ class ConfigFormat:
         `attn_logit_softcapping`).
       final_softcap_field: whether there is a field for the soft cap of logits (`final_logit_softcapping`).
       sliding: which layers are local where `layer_types` does not list them: "none"; "periodic", all but every
-        `period`-th; "upper", those from `max_window_layers` on if `use_sliding_window` is true.
-      period: for "periodic", how far apart global layers are.
+        `period`-th; "upper", those from `max_window_layers` on if `use_sliding_window` is true; "delta", none, but all
+        but every `period`-th have a delta net in the place of attention.
+      period: for "periodic" and "delta", how far apart global layers are.
       period_fields: fields that may give another period, the first one before the others.
       last_is_global: whether the last layer is global, whatever the file says of it.
       varied_layers: whether there are Gemma 4's fields for layers that differ, see `models.hf.varied_layers`.
@@ -124,7 +129,7 @@ class ConfigFormat:
     activation_fields: tuple[str, ...] = ("hidden_act",)
     score_fields: bool = False
     final_softcap_field: bool = False
-    sliding: Literal["none", "periodic", "upper"] = "none"
+    sliding: Literal["none", "periodic", "upper", "delta"] = "none"
     period: int = 2
     period_fields: tuple[str, ...] = ()
     last_is_global: bool = False

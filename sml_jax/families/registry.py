@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sml_jax.common.errors import UserError
-from sml_jax.families import gemma2, gemma3, gemma4, gemma4_unified, llama, qwen2, qwen3
+from sml_jax.families import gemma2, gemma3, gemma4, gemma4_unified, llama, qwen2, qwen3, qwen3_5
 from sml_jax.families.chatml import CHATML
 from sml_jax.families.family import ChatTemplate, Family, Wrapper
 
 # The order is that in which a configuration is compared with the families, and that of error messages.
-_MODULES = (gemma2, gemma3, gemma4, gemma4_unified, llama, qwen2, qwen3)
+_MODULES = (gemma2, gemma3, gemma4, gemma4_unified, llama, qwen2, qwen3, qwen3_5)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({module.FAMILY.model_type: module.FAMILY for module in _MODULES})
 """The families whose weights the decoder computes, by `model_type` in config.json."""

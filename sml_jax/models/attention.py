@@ -52,9 +52,11 @@ class Attention(nn.Module):
         # A single head that all queries share cannot be split over devices: each of them holds all of it.
         kv_axis = "kv_heads" if kind.kv_heads > 1 else None
 
-        def project_heads(name: str, heads: int, axis: str | None) -> Float[Array, "batch time heads dim"]:
+        def project_heads(
+            name: str, heads: int, axis: str | None, dim: int = kind.head_dim
+        ) -> Float[Array, "batch time heads dim"]:
             y = nn.DenseGeneral(
-                (heads, kind.head_dim),
+                (heads, dim),
                 use_bias=c.qkv_bias,
                 dtype=c.compute_dtype,
                 param_dtype=c.param_dtype,
@@ -72,13 +74,19 @@ class Attention(nn.Module):
             return RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name=name)(heads) if c.qk_norm else heads
 
         # Both frequencies are computed and one is selected, since `is_local` may be traced in the scan.
-        frequency = frequencies(kind.head_dim, c.rope_base, c.rope_scaling)
+        rotary_dim = c.rotary_dim or kind.head_dim
+        frequency = frequencies(rotary_dim, c.rope_base, c.rope_scaling)
         if c.rope_local_base is not None:
-            local_frequency = frequencies(kind.head_dim, c.rope_local_base, RopeScaling())
+            local_frequency = frequencies(rotary_dim, c.rope_local_base, RopeScaling())
             frequency = jnp.where(is_local, local_frequency, frequency)
 
         # Queries, keys and values [batch, time, heads, head_dim]; normed where the family does so, then rotated.
-        query = project_heads("query", c.heads, "heads")
+        if c.output_gate:
+            # One projection makes a head's query and its gate, as the families that have gates store it.
+            query_and_gate = project_heads("query", c.heads, "heads", 2 * kind.head_dim)
+            query, gate = jnp.split(query_and_gate, 2, axis=-1)
+        else:
+            query = project_heads("query", c.heads, "heads")
         own_kv = None
         if not kind.shares_kv:
             key = project_heads("key", kind.kv_heads, kv_axis)
@@ -113,6 +121,8 @@ class Attention(nn.Module):
                     own_kv = write_slots(past[-1].kv, own_kv, past[-1].slot, backend.time_axis)
                 segments = with_new_tokens(past, own_kv, positions, valid)
             attended = backend.attend(query, segments, positions, is_local, **attention_options)
+        if c.output_gate:
+            attended = attended * nn.sigmoid(gate)
         # Back from heads to the hidden state.
         y = nn.DenseGeneral(
             c.embed_dim,

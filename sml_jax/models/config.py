@@ -30,7 +30,10 @@ REMATS = ("none", "layer", "dots")
 
 # The projections of a layer that have an adapter unless others are named, and those of some families that may have one.
 LORA_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
-MORE_LORA_TARGETS = ("per_layer_gate", "per_layer_out")
+MORE_LORA_TARGETS = (
+    *("per_layer_gate", "per_layer_out"),
+    *("delta_query", "delta_key", "delta_value", "delta_gate", "delta_beta", "delta_decay", "delta_out"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,9 @@ class LoraConfig:
       rank: columns of A and rows of B.
       alpha: weight of the adapters; (x A) B is multiplied by alpha / rank.
       targets: projections that have an adapter, in every layer that has such a projection: "query", "key", "value",
-        "out" (attention), "gate", "up", "down" (MLP), "per_layer_gate", "per_layer_out" (per-layer embeddings; not by
-        default). They are stored in this order, whatever the order in which they are given.
+        "out" (attention), "gate", "up", "down" (MLP). Not by default: "per_layer_gate", "per_layer_out" (per-layer
+        embeddings), "delta_query", "delta_key", "delta_value", "delta_gate", "delta_beta", "delta_decay", "delta_out"
+        (delta nets). They are stored in this order, whatever the order in which they are given.
     """
 
     rank: int = 16
@@ -68,6 +72,36 @@ class LoraConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DeltaNetConfig:
+    """The shape of gated delta nets (arXiv 2412.06464), see `models.delta_net`.
+
+    Attributes:
+      key_heads: heads of queries and keys.
+      value_heads: heads of values; a multiple of `key_heads`. Each has a state of key_dim * value_dim numbers.
+      key_dim: size of a query or key.
+      value_dim: size of a value.
+      taps: tokens that the short convolution sums over, the present one included.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    taps: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("key_heads", "value_heads", "key_dim", "value_dim"):
+            if not 1 <= getattr(self, name) <= _MAX_SIZE:
+                raise UserError(f"delta_net: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.value_heads % self.key_heads:
+            raise UserError(
+                f"delta_net: value_heads ({self.value_heads}) must be a multiple of key_heads ({self.key_heads})"
+            )
+        if not 2 <= self.taps <= 64:
+            raise UserError(f"delta_net: taps is {self.taps}; it takes 2 to 64")
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig:
     """The shape of a decoder-only transformer, and how it is computed.
 
@@ -84,18 +118,22 @@ class DecoderConfig:
       mlp_dim: size of the inside of the gated MLP.
       max_length: longest context in tokens for which an engine may make caches.
       activation: of the MLP's gate: "silu" (Llama, Qwen), or "gelu" for GELU's tanh approximation (Gemma).
-      layer_pattern: "global" or "local" for each layer, repeated over the depth. A local layer sees only the last
-        `window` tokens.
+      layer_pattern: "global", "local" or "delta" for each layer, repeated over the depth. A local layer sees only the
+        last `window` tokens. A delta layer has a gated delta net in the place of attention.
       window: tokens that a local layer sees, the query's own included.
       rope_base: base of the rotary wavelengths.
       rope_local_base: another base for local layers, whose frequencies are then not scaled (Gemma 3); None for the same
         base and scaling in all layers.
       rope_scaling: how rotary frequencies are stretched for long contexts.
+      rotary_dim: numbers of a head that are rotated, the first ones; even. None for all of them.
       attention_scale: factor of the attention scores; None for the layer's head_dim ** -0.5.
       attention_softcap: scores become cap * tanh(scores / cap) (Gemma 2); None for no cap.
       final_softcap: the same for the logits.
       qk_norm: whether queries and keys are RMS normed over the head (Gemma 3, Qwen 3).
       qkv_bias: whether the query, key and value projections have biases (Qwen 2.5).
+      output_gate: whether what attention returns is multiplied by the sigmoid of a gate, a projection of its own beside
+        the query's (Qwen 3.5).
+      delta_net: the shape of the delta nets in "delta" layers; None without such layers.
       post_norms: whether attention and MLP have a norm after them as well (Gemma).
       norm_plus_one: whether the weights of norms are stored as offsets from one (Gemma).
       norm_eps: added to the mean square in every norm.
@@ -139,11 +177,14 @@ class DecoderConfig:
     rope_base: float = 10_000.0
     rope_local_base: float | None = None
     rope_scaling: RopeScaling = RopeScaling()
+    rotary_dim: int | None = None
     attention_scale: float | None = None
     attention_softcap: float | None = None
     final_softcap: float | None = None
     qk_norm: bool = False
     qkv_bias: bool = False
+    output_gate: bool = False
+    delta_net: DeltaNetConfig | None = None
     post_norms: bool = False
     norm_plus_one: bool = False
     norm_eps: float = 1e-6
@@ -187,8 +228,8 @@ class DecoderConfig:
         # Rotary embeddings rotate pairs of numbers.
         if self.head_dim % 2:
             raise UserError(f"model: head_dim is {self.head_dim}; rotary embeddings need an even number")
-        if not self.layer_pattern or set(self.layer_pattern) - {"global", "local"}:
-            raise UserError(f'model: layer_pattern is {self.layer_pattern}; it takes "global" and "local"')
+        if not self.layer_pattern or set(self.layer_pattern) - {"global", "local", "delta"}:
+            raise UserError(f'model: layer_pattern is {self.layer_pattern}; it takes "global", "local" and "delta"')
         if "local" in self.layer_pattern and self.window < 1:
             raise UserError(f"model: window is {self.window}; local layers (layer_pattern) need at least 1")
         if self.scan_unroll < 1:
@@ -199,6 +240,12 @@ class DecoderConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"model: {name} is {value}; give a number above 0")
+        if "delta" in self.layer_pattern and self.delta_net is None:
+            raise UserError("model: layer_pattern has delta layers, but delta_net is None: give a DeltaNetConfig")
+        if self.rotary_dim is not None and not (0 < self.rotary_dim <= self.head_dim and self.rotary_dim % 2 == 0):
+            raise UserError(
+                f"model: rotary_dim is {self.rotary_dim}; give an even number of at most head_dim ({self.head_dim})"
+            )
         self._check_layers_that_differ()
 
     def _check_layers_that_differ(self) -> None:
@@ -231,6 +278,11 @@ class DecoderConfig:
             )
 
     @property
+    def delta_layers(self) -> tuple[bool, ...]:
+        """For each layer, from the bottom, whether it has a gated delta net in the place of attention."""
+        return tuple(self.layer_pattern[i % len(self.layer_pattern)] == "delta" for i in range(self.layers))
+
+    @property
     def local_layers(self) -> tuple[bool, ...]:
         """For each layer, from the bottom, whether it is local: it sees only the last `window` tokens."""
         return tuple(self.layer_pattern[i % len(self.layer_pattern)] == "local" for i in range(self.layers))
@@ -260,6 +312,9 @@ class DecoderConfig:
         if "rope_scaling" in values:
             scaling = check_fields(values["rope_scaling"], "rope_scaling", RopeScaling)
             values["rope_scaling"] = RopeScaling(**typed_values(scaling, RopeScaling))
+        if values.get("delta_net") is not None:
+            delta_net = check_fields(values["delta_net"], "delta_net", DeltaNetConfig)
+            values["delta_net"] = DeltaNetConfig(**typed_values(delta_net, DeltaNetConfig))
         if values.get("lora") is not None:
             lora = check_fields(values["lora"], "lora", LoraConfig)
             values["lora"] = LoraConfig(**typed_values(lora, LoraConfig))
@@ -285,7 +340,7 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
     The layer pattern becomes the shortest one that gives the same layers when it is repeated. Fields without effect
     become None or 0, such as `window` without local layers.
     """
-    kinds = tuple("local" if local else "global" for local in config.local_layers)
+    kinds = tuple(config.layer_pattern[i % len(config.layer_pattern)] for i in range(config.layers))
     # The shortest pattern that repeats to the same layers.
     period = next(p for p in range(1, len(kinds) + 1) if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
     any_local = "local" in kinds
@@ -304,6 +359,8 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
         per_layer_vocab_size=None if per_layer_vocab_size == config.vocab_size else per_layer_vocab_size,
         layer_pattern=kinds[:period],
         window=config.window if any_local else 0,
+        delta_net=config.delta_net if "delta" in kinds else None,
+        rotary_dim=None if config.rotary_dim == config.head_dim else config.rotary_dim,
         rope_local_base=None if local_base_is_global or not any_local else config.rope_local_base,
         rope_scaling=RopeScaling() if config.rope_scaling.kind == "none" else config.rope_scaling,
         attention_scale=None if same_scale else config.attention_scale,

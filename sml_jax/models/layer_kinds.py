@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
+from typing import Literal
 
 from sml_jax.models.config import DecoderConfig
 
@@ -20,6 +21,7 @@ class LayerKind:
 
     Attributes:
       name: of the kind's stack of parameters, such as "local" or "global_sharing".
+      mixer: how tokens see each other: "attention", or "delta_net" (`models.delta_net`).
       is_local: whether these layers see only the last `DecoderConfig.window` tokens.
       kv_heads, head_dim, mlp_dim: the sizes, as in `DecoderConfig`.
       key_as_value: whether values are what the key projection gives, so that there is no value projection.
@@ -33,6 +35,7 @@ class LayerKind:
     mlp_dim: int
     key_as_value: bool = False
     shares_kv: bool = False
+    mixer: Literal["attention", "delta_net"] = "attention"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,9 @@ def layer_kinds(config: DecoderConfig) -> tuple[LayerKind, ...]:
     def kind(layer: int, is_local: bool) -> LayerKind:
         shares_kv = layer >= first_sharing
         kv_heads, head_dim = config.kv_heads, config.head_dim
+        if config.delta_layers[layer]:
+            # A delta net has a shape of its own, which is the same in all of a model's delta layers.
+            return LayerKind("delta", False, kv_heads, head_dim, config.mlp_dim, mixer="delta_net")
         # Only global layers may have sizes of their own.
         if not is_local:
             kv_heads, head_dim = config.global_kv_heads or kv_heads, config.global_head_dim or head_dim

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sml_jax.models.attention import Attention
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.delta_net import DeltaNet, DeltaState
 from sml_jax.models.layer_kinds import LayerKind
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment
 from sml_jax.models.ops.gate_product import gate_product
@@ -44,7 +45,7 @@ class GatedMLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """One decoder layer: attention and a gated MLP, each with a norm before it and, for Gemma, one after it.
+    """One decoder layer: attention or a delta net, then a gated MLP, with a norm before each and, for Gemma, after it.
 
     Attributes:
       config: the decoder's configuration.
@@ -62,12 +63,12 @@ class Layer(nn.Module):
         x: Float[Array, "batch time embed"],
         is_local: bool | Bool[Array, ""],
         positions: Int[Array, "batch time"],
-        past: Sequence[KVSegment] = (),
+        past: Sequence[KVSegment] | DeltaState = (),
         valid: Bool[Array, "batch time"] | None = None,
         shared: SharedPrefix | None = None,
         per_layer: Float[Array, "batch time per_layer"] | None = None,
         read_kv: KVCache | None = None,
-    ) -> tuple[Float[Array, "batch time embed"], KVCache | None]:
+    ) -> tuple[Float[Array, "batch time embed"], KVCache | DeltaState | None]:
         """Runs new tokens through the layer.
 
         Args:
@@ -76,7 +77,8 @@ class Layer(nn.Module):
           positions: position of each new token in its row's context.
           past: cached keys and values that the new tokens attend to in addition; empty for rows without a cache. For
             a layer that shares keys and values (`LayerKind.shares_kv`) all that the layer which has them attended to,
-            the new tokens included (`attention.with_new_tokens`).
+            the new tokens included (`attention.with_new_tokens`). For a layer with a delta net, its state before the
+            new tokens.
           valid: with `past`, which of the new slots hold a token.
           shared: without `past`, the prefix that blocks of rows share; `x` and `positions` are then packed.
           per_layer: the new tokens' per-layer embeddings of this layer, from `Decoder.per_layer_inputs`; None for
@@ -88,6 +90,7 @@ class Layer(nn.Module):
           With `past` they are for the caller to cache, in the layout of the caches: if the last segment of `past` is a
           decode loop's buffer (`KVSegment.slot`), the complete buffer with the new tokens in it. Without `past` they
           are [batch, time, kv_heads, head_dim], packed as `x` is, and those that were read where the layer shares.
+          A layer with a delta net returns its state after the new tokens.
         """
         c = self.config
 
@@ -96,8 +99,12 @@ class Layer(nn.Module):
 
         # Two residual blocks: each reads a normed copy of the hidden state and adds its result to the state itself.
         normed = norm("attention_norm", x)
-        attention = Attention(c, self.kind, self.product, name="attention")
-        y, new_kv = attention(normed, is_local, positions, past, valid, shared, read_kv)
+        if self.kind.mixer == "delta_net":
+            state = past if isinstance(past, DeltaState) else None
+            y, new = DeltaNet(c, self.product, name="delta_net")(normed, state, valid, shared)
+        else:
+            attention = Attention(c, self.kind, self.product, name="attention")
+            y, new = attention(normed, is_local, positions, past, valid, shared, read_kv)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
         y = GatedMLP(c, self.kind.mlp_dim, self.product, name="mlp")(norm("mlp_norm", x))
         x = x + (norm("mlp_post_norm", y) if c.post_norms else y)
@@ -113,7 +120,7 @@ class Layer(nn.Module):
             scalar: Any = self.param("layer_scalar", init, (1,), jnp.float32)
             # The families that have it store it beside the weights, but never train it.
             x = x * jax.lax.stop_gradient(scalar).astype(x.dtype)
-        return x, new_kv
+        return x, new
 
 
 class ScannedLayer(Layer):

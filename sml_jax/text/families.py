@@ -33,7 +33,7 @@ def message_format(
       tokenizer: the model's own tokenizer.
       folder: the model's folder, whose generation_config.json may name further tokens that end a message; None for no
         such file.
-      thinking: whether the model may think before it answers. Only some families can (Qwen 3, Gemma 4).
+      thinking: whether the model may think before it answers. Only some families can (Qwen 3 and 3.5, Gemma 4).
 
     Raises:
       UserError: the family is unknown or never thinks, or the tokenizer or the folder belongs to another family.
@@ -85,7 +85,7 @@ def family_of(folder: Path) -> str:
 def _check_controls(template: ChatTemplate, tokenizer: Tokenizer, thinking: Sequence[str]) -> None:
     """Checks that the tokenizer has the control tokens that a family's format needs, and those of thinking."""
     texts = [template.begin, template.user, template.model, template.system or "", template.unthinking or ""]
-    texts += [template.thinking_system] if thinking else []
+    texts += [template.thinking_system, template.thinking] if thinking else []
     used = [name for text in texts for name in _CONTROL.findall(text)]
     for name in (template.stop_ids[0], *used, *thinking):
         try:

@@ -173,16 +173,17 @@ def family_pieces(template: ChatTemplate, thinking: bool = False) -> ChatPieces:
     default_start = None
     if (template.default_system or head) and system_start is not None:
         default_start = system_start + template.default_system + close + template.user
-    takes_back = template.unthinking is not None and not thinking
+    # What the prompt writes behind the model's opening stands in no earlier message of the public template.
+    written = template.thinking if thinking else template.unthinking or ""
     return ChatPieces(
         user=template.user,
-        model=template.model + (template.unthinking or "" if takes_back else ""),
+        model=template.model + written,
         stop=template.stop_ids[0],
         after=template.after,
         begin=template.begin,
         default_start=default_start,
         system_start=system_start,
         system_end="\n\n" if system_start is None else close + template.user,
-        earlier_model=template.model if takes_back else None,
+        earlier_model=template.model if written else None,
         stripped=frozenset(template.stripped),
     )

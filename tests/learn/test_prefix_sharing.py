@@ -14,7 +14,7 @@ from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.signals import Signals
 from sml_jax.learn.train_state import init_state
 from sml_jax.learn.update import Learner
-from sml_jax.models.config import DecoderConfig
+from sml_jax.models.config import DecoderConfig, DeltaNetConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.layout import place_params
 from sml_jax.models.prefix_sharing import SharedPrefix
@@ -27,6 +27,9 @@ CONFIGS = {
     "plain": DecoderConfig(layers=2, **SIZES),
     "windows": DecoderConfig(layers=2, layer_pattern=("local", "global"), window=12, qk_norm=True, **SIZES),
     "remat": DecoderConfig(layers=2, remat="dots", **SIZES),
+    "delta": DecoderConfig(
+        layers=2, layer_pattern=("delta", "global"), delta_net=DeltaNetConfig(2, 4, 5, 3, 3), remat=True, **SIZES
+    ),
 }
 
 
@@ -56,6 +59,8 @@ def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int 
         pytest.param("plain", None, None, marks=pytest.mark.slow),
         ("windows", PolicyLoss(kl_coef=0.3), None),
         pytest.param("remat", PolicyLoss(), (2, 2, 2), marks=pytest.mark.slow),
+        pytest.param("delta", PolicyLoss(), None, marks=pytest.mark.slow),
+        pytest.param("delta", PolicyLoss(), (2, 2, 2), marks=pytest.mark.slow),
     ],
 )
 def test_the_update_is_the_same(config: str, loss: PolicyLoss | None, mesh: tuple | None) -> None:

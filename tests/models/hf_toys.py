@@ -37,6 +37,19 @@ GEMMA4: dict[str, Any] = dict(
     },
 )
 
+# Delta nets whose sizes are all different, with a full layer between; a head of 12 of which 6 rotate.
+DELTA_NETS: dict[str, Any] = dict(
+    num_hidden_layers=5,
+    layer_types=["linear_attention", "linear_attention", "full_attention", "linear_attention", "full_attention"],
+    head_dim=12,
+    rope_parameters=dict(rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.5),
+    linear_conv_kernel_dim=3,
+    linear_num_key_heads=2,
+    linear_num_value_heads=6,
+    linear_key_head_dim=5,
+    linear_value_head_dim=7,
+)
+
 # model_type -> the fields of config.json, in the form of transformers 4.
 CONFIGS: dict[str, dict[str, Any]] = {
     "gemma2": dict(
@@ -89,6 +102,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
         max_window_layers=1,
     ),
     "qwen3": dict(COMMON, head_dim=12, rope_theta=1000.0, tie_word_embeddings=False),
+    "qwen3_5_text": {**COMMON, **DELTA_NETS, "tie_word_embeddings": False},
+    # Another shape: full layers in another place, a longer convolution, as many key heads as value heads.
+    "qwen3_5_text_tied": {
+        **COMMON,
+        **DELTA_NETS,
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention"],
+        "linear_conv_kernel_dim": 5,
+        "linear_num_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
 }
 
 
@@ -118,8 +142,9 @@ def make_hf(name: str, seed: int = 0, **changes: Any) -> Any:
         "llama": "Llama",
         "qwen2": "Qwen2",
         "qwen3": "Qwen3",
+        "qwen3_5_text": "Qwen3_5",
     }
-    config_class = f"{classes[family]}{'Text' if family in ('gemma3_text', 'gemma4') else ''}Config"
+    config_class = f"{classes[family]}{'Text' if family == 'gemma4' or family.endswith('_text') else ''}Config"
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in CONFIGS[name].items()}
     config = getattr(transformers, config_class)(**{**values, **changes}, attn_implementation="eager")
     torch.manual_seed(seed)

@@ -68,6 +68,54 @@ def _gemma4(every: int, **text: Any) -> dict[str, Any]:
     }
 
 
+def _qwen3_5(layers: int, tied: bool, **text: Any) -> dict[str, Any]:
+    return dict(
+        model_type="qwen3_5",
+        architectures=["Qwen3_5ForConditionalGeneration"],
+        image_token_id=248056,
+        video_token_id=248057,
+        vision_start_token_id=248053,
+        vision_end_token_id=248054,
+        tie_word_embeddings=tied,
+        vision_config={"hidden_size": 1152, "model_type": "qwen3_5"},
+        text_config=dict(
+            model_type="qwen3_5_text",
+            attention_bias=False,
+            attention_dropout=0.0,
+            attn_output_gate=True,
+            dtype="bfloat16",
+            eos_token_id=248044,
+            full_attention_interval=4,
+            head_dim=256,
+            hidden_act="silu",
+            initializer_range=0.02,
+            layer_types=["full_attention" if (i + 1) % 4 == 0 else "linear_attention" for i in range(layers)],
+            linear_conv_kernel_dim=4,
+            linear_key_head_dim=128,
+            linear_num_key_heads=16,
+            linear_value_head_dim=128,
+            mamba_ssm_dtype="float32",
+            max_position_embeddings=262144,
+            mtp_num_hidden_layers=1,
+            mtp_use_dedicated_embeddings=False,
+            num_hidden_layers=layers,
+            partial_rotary_factor=0.25,
+            rms_norm_eps=1e-06,
+            rope_parameters={
+                "mrope_interleaved": True,
+                "mrope_section": [11, 11, 10],
+                "partial_rotary_factor": 0.25,
+                "rope_theta": 10000000,
+                "rope_type": "default",
+            },
+            tie_word_embeddings=tied,
+            use_cache=True,
+            vocab_size=248320,
+            **text,
+        ),
+    )
+
+
 # The gin file's name -> the config.json that it should agree with.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "gemma2_9b": dict(
@@ -267,5 +315,24 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         tie_word_embeddings=False,
         torch_dtype="bfloat16",
         vocab_size=128256,
+    ),
+    "qwen3_5_0_8b": _qwen3_5(
+        24,
+        True,
+        hidden_size=1024,
+        intermediate_size=3584,
+        linear_num_value_heads=16,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+    ),
+    "qwen3_5_27b": _qwen3_5(
+        64,
+        False,
+        hidden_size=5120,
+        intermediate_size=17408,
+        linear_num_value_heads=48,
+        num_attention_heads=24,
+        num_key_value_heads=4,
+        output_gate_type="swish",
     ),
 }

@@ -12,7 +12,7 @@ from published import PUBLISHED
 
 from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES
-from sml_jax.models.config import RUN_FIELDS, DecoderConfig, canonical
+from sml_jax.models.config import RUN_FIELDS, DecoderConfig, DeltaNetConfig, canonical
 from sml_jax.models.hf.config import config_from_hf, config_to_hf, family_of_config
 from sml_jax.models.ops.rope import RopeScaling
 
@@ -180,6 +180,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     kinds = ("global",)
     if name != "llama":
         kinds = tuple(draw(st.lists(st.sampled_from(["local", "global"]), min_size=1, max_size=layers)))
+    if name == "qwen3_5_text":
+        kinds = tuple("delta" if kind == "local" else kind for kind in kinds)
     local = any(kinds[i % len(kinds)] == "local" for i in range(layers))
     base = draw(st.sampled_from([1e4, 5e5, 1e6]))
     # The last layer of a Gemma 4 is global.
@@ -197,6 +199,11 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         fields["final_softcap"] = draw(st.sampled_from([None, 30.0]))
     if family.config.varied_layers:
         fields |= draw(varied_layers(layers, kinds, local))
+    if name == "qwen3_5_text":
+        key_heads, sizes = draw(st.integers(1, 4)), st.integers(1, 64)
+        heads = dict(key_heads=key_heads, value_heads=key_heads * draw(st.integers(1, 3)))
+        delta_net = DeltaNetConfig(**heads, key_dim=draw(sizes), value_dim=draw(sizes), taps=draw(st.integers(2, 5)))
+        fields |= dict(delta_net=delta_net, rotary_dim=draw(st.sampled_from([None, 2])))
     return dict(
         vocab_size=draw(st.integers(1, 300_000)),
         embed_dim=draw(st.integers(1, 64)),
@@ -328,7 +335,10 @@ def test_what_exporters_write_changes_nothing(name: str, caplog: pytest.LogCaptu
     layers = toy(name)["num_hidden_layers"]
     exported = {**EXPORTED, "torch_dtype": "float32", "dtype": "float32"}
     # The layers as newer programs list them, and what the family has in any case.
-    kinds = ["sliding_attention" if local else "full_attention" for local in plain.local_layers]
+    hf_names = {"local": "sliding_attention", "global": "full_attention", "delta": "linear_attention"}
+    kinds = [hf_names[plain.layer_pattern[i % len(plain.layer_pattern)]] for i in range(layers)]
+    if plain.rotary_dim is not None:
+        del exported["partial_rotary_factor"]  # a part of its own, which the field must say
     assert len(kinds) == layers
     traits = {"qkv_bias": plain.qkv_bias, "use_qk_norm": plain.qk_norm, "attention_bias": plain.qkv_bias}
     assert config_from_hf(toy(name, **exported, **traits, layer_types=kinds)) == plain
@@ -406,3 +416,33 @@ def test_a_list_of_full_layers_is_fine_for_llama_and_another_one_is_not() -> Non
     for listed in (["full_attention"] * 2, ["sliding_attention"] * 3, ["full_attention", "sliding_attention"] * 2, []):
         with pytest.raises(UserError, match=r"layer_types is .*; in this family it must list 3 of 'full_attention'"):
             config_from_hf(toy("llama", layer_types=listed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"linear_num_value_heads": 5}, "linear_num_value_heads is 5; it must be a multiple of linear_num_key_heads"),
+        ({"linear_key_head_dim": 0}, "linear_key_head_dim is 0; it must be a whole number of at least 1"),
+        ({"attn_output_gate": False}, "attn_output_gate is False; supported is True"),
+        ({"output_gate_type": "gelu"}, "output_gate_type is 'gelu'; supported is 'swish' or 'silu'"),
+        ({"mamba_ssm_dtype": "bfloat16"}, "mamba_ssm_dtype is 'bfloat16'; supported is 'float32'"),
+        ({"partial_rotary_factor": 0.25}, "partial_rotary_factor is 0.5; partial_rotary_factor outside of"),
+        (
+            {"rope_parameters": {"partial_rotary_factor": 0.25}},
+            "partial_rotary_factor is 0.25; of a head of 12 numbers",
+        ),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"layer_types": ["sliding_attention"] * 5}, "it must list 5 of 'full_attention', 'linear_attention'"),
+        ({"linear_something": 3}, "linear_something is 3; this field is not supported"),
+    ],
+)
+def test_what_a_delta_net_cannot_be_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config_from_hf(toy("qwen3_5_text", **changes))
+
+
+def test_every_so_many_layers_attend_where_the_file_does_not_list_them() -> None:
+    values = toy("qwen3_5_text")
+    del values["layer_types"]
+    assert config_from_hf(values).layer_pattern == ("delta", "delta", "delta", "global", "delta")
+    assert config_from_hf({**values, "full_attention_interval": 2}).layer_pattern == ("delta", "global")

@@ -43,6 +43,11 @@ COUNTS = {
     "qwen3_4b": 4_022_468_096,
     "qwen3_8b": 8_190_735_360,
     "qwen3_14b": 14_768_307_200,
+    # Without vision tower and next-token layer, as in the GGUF files: llama.cpp says 752.39 M, 4.21 B, 8.95 B, 26.90 B.
+    "qwen3_5_0_8b": 752_393_024,
+    "qwen3_5_4b": 4_205_751_296,
+    "qwen3_5_9b": 8_953_803_264,
+    "qwen3_5_27b": 26_895_998_464,
 }
 FAMILY = {
     "gemma2": "gemma2",
@@ -52,6 +57,11 @@ FAMILY = {
     "qwen2": "qwen2",
     "qwen3": "qwen3",
 }
+
+
+def family_of_name(name: str) -> str:
+    """The `model_type` of a named size."""
+    return "qwen3_5_text" if name.startswith("qwen3_5") else FAMILY[name.split("_")[0]]
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +83,7 @@ def test_every_file_is_counted() -> None:
 @pytest.mark.parametrize("name", sorted(COUNTS))
 def test_parameters_are_as_many_as_published(name: str) -> None:
     config = named(name)
-    assert family_of_config(config).model_type == FAMILY[name.split("_")[0]]
+    assert family_of_config(config).model_type == family_of_name(name)
     assert count_params(abstract_params(Decoder(config))) == COUNTS[name]
     assert f"{COUNTS[name]:,} parameters" in (FOLDER / f"{name}.gin").read_text()
 

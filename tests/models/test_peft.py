@@ -63,13 +63,50 @@ def test_the_files_say_our_merged_weights(name: str, tmp_path: Path) -> None:
 def test_peft_computes_our_logits(name: str, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="the live comparison needs peft")
     transformers = pytest.importorskip("transformers", reason="the live comparison needs transformers")
-    torch = pytest.importorskip("torch", reason="the live comparison needs torch")
+    pytest.importorskip("torch", reason="the live comparison needs torch")
     model, params, _, tokens = with_adapters(tmp_path / "base", name, LoraConfig(2, 4.0, ("query", "out", "down")))
     save_model(tmp_path / "ours", model.config, params)
     assert cli.main(["convert", f"--from={tmp_path / 'ours'}", f"--to={tmp_path / 'peft'}", "--adapters=true"]) == 0
     base = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "base", dtype="float32", attn_implementation="eager"
     )
+    check_logits(base, peft, model, params, tokens, tmp_path)
+
+
+DELTA_TARGETS = ("query", "down", "delta_query", "delta_value", "delta_gate", "delta_decay", "delta_out")
+
+
+def test_peft_computes_our_logits_of_delta_nets(tmp_path: Path) -> None:
+    """Two of three projections that share a matrix have adapters."""
+    peft = pytest.importorskip("peft", reason="the live comparison needs peft")
+    transformers = pytest.importorskip("transformers", reason="the live comparison needs transformers")
+    model, params, _, tokens = with_adapters(tmp_path / "base", "qwen3_5_text", LoraConfig(2, 3.0, DELTA_TARGETS))
+    save_peft(tmp_path / "peft", model.config, params)
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype="float32")
+    check_logits(base, peft, model, params, tokens, tmp_path)
+
+
+def test_adapters_of_delta_nets_say_our_merged_weights(tmp_path: Path) -> None:
+    model, params, weights, _ = with_adapters(tmp_path / "base", "qwen3_5_text", LoraConfig(2, 3.0, DELTA_TARGETS))
+    save_peft(tmp_path / "peft", model.config, params)
+    save_hf(tmp_path / "merged", model.config, params)
+    settings = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert settings["rank_pattern"] == {"in_proj_qkv": 4} and settings["alpha_pattern"] == {"in_proj_qkv": 6.0}
+    adapters = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    for tensor, values in weights.items():
+        prefix = f"base_model.model.{tensor.removesuffix('.weight')}"
+        expected = values
+        if f"{prefix}.lora_A.weight" in adapters:
+            expected = values + adapters[f"{prefix}.lora_B.weight"] @ adapters[f"{prefix}.lora_A.weight"] * 1.5
+            assert abs(expected - values).max() > 0.01
+        np.testing.assert_allclose(merged[tensor], expected, atol=1e-5, rtol=0)
+
+
+def check_logits(base, peft, model, params, tokens, tmp_path: Path) -> None:
+    """PEFT's logits with the written adapters are ours, and not those of the base."""
+    import torch
+
     with torch.no_grad():
         plain = base(torch.tensor(tokens[None].astype(np.int64))).logits[0].numpy()
         theirs = (

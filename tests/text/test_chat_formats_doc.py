@@ -19,6 +19,7 @@ KIND = {
     "llama3": "llama",
     "qwen2_5": "qwen",
     "qwen3": "qwen",
+    "qwen3_5": "qwen",
     "chatml": "qwen",
 }
 

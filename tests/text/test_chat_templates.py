@@ -1,5 +1,6 @@
 """Our contexts against `transformers`, which renders Jinja templates and tokenises the whole chat anew."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ QWEN3 = (
     + "{{ '<|im_start|>' + m.role + '\n' + said + '<|im_end|>\n' }}{% endfor %}"
     + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
     + "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+# The block of thinking is opened, or closed again, by the prompt; texts are stripped; earlier turns lose theirs.
+QWEN3_5 = (
+    TURN
+    + "{% set said = m.content | trim %}{% if m.role == 'assistant' %}"
+    + "{% set said = said.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+    + "{{ '<|im_start|>' + m.role + '\n' + said + '<|im_end|>\n' }}{% endfor %}"
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}"
+    + "{% if enable_thinking is defined and not enable_thinking %}{{ '\n</think>\n\n' }}{% endif %}{% endif %}"
 )
 TEMPLATES = {
     "gemma": ("gemma_json", GEMMA),
@@ -132,3 +142,27 @@ def test_qwen3s_public_template_takes_back_what_stood_in_the_context(
     # What the other side reads of that turn is what the public template keeps of it.
     said = chat.spoken(before.encode(sampled + "<|im_end|>", add_special_tokens=False))
     assert chat.utterance(said) == "408"
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_qwen3_5_token_by_token(
+    model_folders: dict[str, Path], kinds: dict[str, Tokenizer], tmp_path: Path, thinking: bool
+) -> None:
+    """The shipped format, and the one that is derived from the template: both as `transformers` renders it."""
+    (tmp_path / "chat_template.jinja").write_text(QWEN3_5)
+    formats = [message_format("qwen3_5", kinds["qwen"], thinking=thinking)]
+    formats.append(model_format(tmp_path, kinds["qwen"], thinking=thinking))
+    system = {"role": "system", "content": " You help.\n"}
+    for shipped in formats:
+        chat = dataclasses.replace(shipped, take_back=True)
+        for first, given in ((None, []), ("You help.", [system])):
+            opening = [*chat.opening(CHAT[0]["content"], first or ""), *chat.model_turn]
+            assert opening == rendered(model_folders["qwen"], QWEN3_5, [*given, CHAT[0]], enable_thinking=thinking)
+            # The second prompt: what was sampled has lost its thinking, and the opening its block.
+            sampled = [*chat.text("is it 408?"), *([chat.think[1]] if chat.think else []), *chat.text("408")]
+            taken, kept = chat.earlier_message([*sampled, chat.stop_ids[0]])
+            context = [*opening[: len(opening) - taken], *kept, chat.stop_ids[0], *chat.next_user]
+            context += [*chat.text(CHAT[2]["content"].strip()), *chat.model_turn]
+            said = "<think>\nis it 408?\n</think>\n\n408" if thinking else "is it 408?408"
+            turns = [*given, CHAT[0], {"role": "assistant", "content": said}, CHAT[2]]
+            assert context == rendered(model_folders["qwen"], QWEN3_5, turns, enable_thinking=thinking)

@@ -20,6 +20,7 @@ KIND = {
     "llama3": "llama",
     "qwen2_5": "qwen",
     "qwen3": "qwen",
+    "qwen3_5": "qwen",
     "chatml": "qwen",
 }
 CHAT = [
@@ -125,6 +126,17 @@ def test_gemma4_thinking(model_folders, kinds: dict[str, Tokenizer]) -> None:
     # The other side reads what stands behind the channel.
     sampled = encode("<|channel>thought\nis it 408?\n<channel|>408<turn|>").ids
     assert on.utterance(on.spoken(sampled)) == "408"
+
+
+def test_qwen3_5_opens_the_block_of_thinking_itself(model_folders, kinds: dict[str, Tokenizer]) -> None:
+    encode = library(model_folders, "qwen3_5").encode
+    asked = "<|im_start|>user\nWhat is 12 times 34?<|im_end|>\n<|im_start|>assistant\n"
+    on, off = (message_format("qwen3_5", kinds["qwen"], thinking=thinking) for thinking in (True, False))
+    assert tokens_of(on, [("user", " What is 12 times 34?\n")]) == encode(asked + "<think>\n").ids
+    assert tokens_of(off, CHAT[:1]) == encode(asked + "<think>\n\n</think>\n\n").ids
+    # Inside of the block that the prompt opened nothing is said; behind its end everything is.
+    assert on.spoken(on.text("400 and")) == [] and off.spoken(off.text("408")) == off.text("408")
+    assert on.think is not None and on.spoken([*on.text("hm"), on.think[1], *on.text("408")]) == on.text("408")
 
 
 LLAMA_TURN = "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -279,10 +291,10 @@ def test_the_tokenizer_of_another_family(kinds, family: str, kind: str, token: s
 
 def test_an_unknown_family_and_one_that_does_not_think(kinds: dict[str, Tokenizer]) -> None:
     with pytest.raises(
-        UserError, match=r"'qwen': FamilyChat\.family is one of chatml, gemma, gemma4, llama3, qwen2_5, qwen3"
+        UserError, match=r"'qwen': FamilyChat\.family is one of chatml, gemma, gemma4, llama3, qwen2_5, qwen3, qwen3_5"
     ):
         message_format("qwen", kinds["qwen"])
-    for family in set(families()) - {"qwen3", "gemma4"}:
+    for family in set(families()) - {"qwen3", "qwen3_5", "gemma4"}:
         with pytest.raises(UserError, match=rf"models of family {family} do not think: set FamilyChat\.thinking to F"):
             message_format(family, kinds[KIND[family]], thinking=True)
 

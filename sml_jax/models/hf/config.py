@@ -13,6 +13,7 @@ from typing import Any
 from sml_jax.common.errors import UserError
 from sml_jax.families import FAMILIES, ConfigFormat, Family, family_named, wrapper_of
 from sml_jax.models.config import MAX_LAYERS, RUN_FIELDS, DecoderConfig, canonical
+from sml_jax.models.hf.delta_net import read_delta_nets, write_delta_nets
 from sml_jax.models.hf.fields import HARMLESS, Fields
 from sml_jax.models.hf.layer_kinds import read_layer_kinds, write_layer_kinds
 from sml_jax.models.hf.rope import Rope, read_rope, write_rope
@@ -24,7 +25,7 @@ _TRAIT_FIELDS = {"qkv_bias": "qkv_bias", "use_qkv_bias": "qkv_bias", "qk_norm": 
 
 
 def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
-    """Reads a config.json of one of the families (Gemma 2, 3 and 4, Llama 3, Qwen 2.5 and 3).
+    """Reads a config.json of one of the families (Gemma 2, 3 and 4, Llama 3, Qwen 2.5, 3 and 3.5).
 
     Of a model with parts for pictures or sound (Gemma 3 and 4) the language model's part is read.
 
@@ -43,6 +44,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
     language_values = _language_model_part(values)
     family: Family = family_named(str(language_values.get("model_type")))
     defaults = family.config.defaults
+    language_values, of_delta_nets = read_delta_nets(language_values, family.config)
     fields = Fields(language_values)
     fields.take("model_type")
 
@@ -82,6 +84,7 @@ def config_from_hf(values: Mapping[str, Any]) -> DecoderConfig:
         rope_local_base=rope.local_base,
         rope_scaling=rope.scaling,
         **_read_score_fields(fields, family.config),
+        **of_delta_nets,
         norm_eps=fields.number("rms_norm_eps", 1e-6),
         tied_embeddings=fields.flag("tie_word_embeddings", bool(defaults.get("tie_word_embeddings", False))),
         dtype=dtype,
@@ -164,6 +167,8 @@ def config_to_hf(config: DecoderConfig, family: str) -> dict[str, Any]:
     values |= write_layer_kinds(config, target_family.config)
     if target_family.config.varied_layers:
         values |= write_varied_layers(config)
+    if target_family.config.sliding == "delta":
+        values |= write_delta_nets(config, values.pop("rope_theta"), values.pop("rope_scaling"))
     _check_expressed(config, values, family)
     return values
 

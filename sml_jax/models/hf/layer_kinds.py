@@ -13,7 +13,8 @@ _log = logging.getLogger(__name__)
 
 # Values of `layer_types`, and how `DecoderConfig.layer_pattern` calls them.
 _LAYER_KINDS = {"full_attention": "global", "sliding_attention": "local"}
-_HF_LAYER_KINDS = {ours: theirs for theirs, ours in _LAYER_KINDS.items()}
+_DELTA_KINDS = {"full_attention": "global", "linear_attention": "delta"}
+_HF_LAYER_KINDS = {ours: theirs for theirs, ours in (_LAYER_KINDS | _DELTA_KINDS).items()}
 
 
 def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[int, tuple[str, ...]]:
@@ -25,7 +26,7 @@ def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[i
       layers: the number of layers.
 
     Returns:
-      The window of local layers, 0 without any, and "local" or "global" for each layer, to be repeated.
+      The window of local layers, 0 without any, and "local", "global" or "delta" for each layer, to be repeated.
 
     Raises:
       UserError: a field is missing, or its value is not supported.
@@ -36,7 +37,13 @@ def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[i
         if listed not in (None, ["full_attention"] * layers):
             raise fields.error("layer_types", listed, f"in this family it must list {layers} of 'full_attention'")
         return 0, ("global",)
-    if form.sliding == "periodic":
+    window, names = 0, _LAYER_KINDS
+    if form.sliding == "delta":
+        names, period = _DELTA_KINDS, form.period
+        for name in form.period_fields:
+            period = fields.integer(name, period)
+        kinds = tuple("global" if (i + 1) % period == 0 else "delta" for i in range(layers))
+    elif form.sliding == "periodic":
         window = fields.integer("sliding_window", form.defaults["sliding_window"])
         # Another name of the same field in some of Gemma's files.
         fields.only("sliding_window_size", (window,), window)
@@ -52,9 +59,9 @@ def read_layer_kinds(fields: Fields, form: ConfigFormat, layers: int) -> tuple[i
     listed = fields.take("layer_types", None)
     if listed is None:
         return window, kinds
-    if not isinstance(listed, list) or len(listed) != layers or any(kind not in tuple(_LAYER_KINDS) for kind in listed):
-        raise fields.error("layer_types", listed, f"it must list {layers} of {', '.join(map(repr, _LAYER_KINDS))}")
-    kinds = tuple(_LAYER_KINDS[kind] for kind in listed)
+    if not isinstance(listed, list) or len(listed) != layers or any(kind not in tuple(names) for kind in listed):
+        raise fields.error("layer_types", listed, f"it must list {layers} of {', '.join(map(repr, names))}")
+    kinds = tuple(names[kind] for kind in listed)
     if form.last_is_global and kinds[-1] != "global":
         _log.warning("%s: the last layer is given full attention, as in transformers", fields.where)
         kinds = (*kinds[:-1], "global")
@@ -80,7 +87,10 @@ def write_layer_kinds(config: DecoderConfig, form: ConfigFormat) -> dict[str, An
         return {}
     local = config.local_layers
     # The full list is written, so that any pattern survives, whatever the family's rule.
-    listed = [_HF_LAYER_KINDS["local" if is_local else "global"] for is_local in local]
+    pattern = config.layer_pattern
+    listed = [_HF_LAYER_KINDS[pattern[i % len(pattern)]] for i in range(config.layers)]
+    if form.sliding == "delta":
+        return {"layer_types": listed}
     if form.sliding == "periodic":
         return {"layer_types": listed, "sliding_window": max(config.window, 1)}
     return {

@@ -170,13 +170,15 @@ def load_params(
     # The model has parameters that no file of this family can hold.
     if set(targets) != set(placement_of):
         raise UserError("weights of a Hugging Face folder have no adapters: load the model first, then add_lora")
+    # What shares a tensor with others is read on its own.
+    reads = sum(len(place.names()) for place in placement_of.values())
     tensors_done, params = 0, {}
     for path, place in placement_of.items():
         param_tensors = [tensors[name] for name in place.names()]
 
         def tell(count: int, before: int = tensors_done) -> None:
             if progress is not None:
-                progress(before + count, len(expected))
+                progress(before + count, reads)
 
         params[path] = _load(place, param_tensors, targets[path], tell)
         tensors_done += len(param_tensors)

@@ -33,12 +33,16 @@ class Placement:
       groups: for each axis of the stored tensor, the axes of the parameter that are merged in it, outermost first.
       layers: the numbers of the layers that the parameter holds, in the order of its leading axis; () if it belongs to
         no layer and has no such axis.
+      first_row: where the parameter begins on the first axis of the stored tensor, which holds others too.
+      all_rows: length of that axis; None if the tensor holds this parameter alone.
     """
 
     name: str
     shape: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
     layers: tuple[int, ...] = ()
+    first_row: int = 0
+    all_rows: int | None = None
 
     @property
     def stacked(self) -> bool:
@@ -48,7 +52,8 @@ class Placement:
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """The shape of the stored tensor, of one layer if the parameter is stacked."""
-        return tuple(prod(self.shape[axis] for axis in group) for group in self.groups)
+        rows, *others = (prod(self.shape[axis] for axis in group) for group in self.groups)
+        return (rows if self.all_rows is None else self.all_rows, *others)
 
     def names(self) -> list[str]:
         """The names of the tensors that hold the parameter: one for each of its layers if it is stacked, else one."""
@@ -66,13 +71,18 @@ class Placement:
         """
         stored_slices = []
         for group in self.groups:
+            # An axis of length one, which the parameter does not have.
+            if not group:
+                stored_slices.append(slice(0, 1))
+                continue
             outer, *inner = group
             start, stop, _ = index[outer].indices(self.shape[outer])
             # Slices of an inner axis would not be contiguous in the stored tensor.
             assert all(index[axis].indices(self.shape[axis]) == (0, self.shape[axis], 1) for axis in inner)
             inner_size = prod(self.shape[axis] for axis in inner)
             stored_slices.append(slice(start * inner_size, stop * inner_size))
-        return tuple(stored_slices)
+        first, *others = stored_slices
+        return (slice(self.first_row + first.start, self.first_row + first.stop), *others)
 
     def stored_view(self, block: np.ndarray) -> np.ndarray:
         """A view of a block of the parameter (axes as in `shape`) with the axes of the stored tensor.
@@ -136,18 +146,23 @@ def _in_layer(c: DecoderConfig, kind: LayerKind, names: Mapping[str, str]) -> di
     ) -> None:
         placement_of[path] = Placement(names[ours] + suffix, shape, groups)
 
+    if kind.mixer == "delta_net":
+        placement_of |= _in_delta_net(c, names)
     # Attention: the stored matrices merge the axes of heads and of numbers in a head.
     heads_of = {"query": c.heads, "key": kind.kv_heads, "value": kind.kv_heads}
     absent = {"key", "value"} if kind.shares_kv else {"value"} if kind.key_as_value else set()
-    for name in [name for name in heads_of if name not in absent]:
-        shape = (c.embed_dim, heads_of[name], kind.head_dim)
+    for name in [name for name in heads_of if name not in absent and kind.mixer == "attention"]:
+        # The gate of a head's output is stored behind the head's query.
+        dim = 2 * kind.head_dim if name == "query" and c.output_gate else kind.head_dim
+        shape = (c.embed_dim, heads_of[name], dim)
         add(("attention", name, "kernel"), name, shape, ((1, 2), (0,)))
         if c.qkv_bias:
             add(("attention", name, "bias"), name, shape[1:], ((0, 1),), ".bias")
         # The norm of values, where there is one, has no weight.
         if c.qk_norm and name != "value":
             add(("attention", f"{name}_norm", "scale"), f"{name}_norm", (kind.head_dim,), ((0,),))
-    add(("attention", "out", "kernel"), "out", (c.heads, kind.head_dim, c.embed_dim), ((2,), (0, 1)))
+    if kind.mixer == "attention":
+        add(("attention", "out", "kernel"), "out", (c.heads, kind.head_dim, c.embed_dim), ((2,), (0, 1)))
 
     for name in ("gate", "up", "down"):
         mlp_shape = (kind.mlp_dim, c.embed_dim) if name == "down" else (c.embed_dim, kind.mlp_dim)
@@ -164,4 +179,37 @@ def _in_layer(c: DecoderConfig, kind: LayerKind, names: Mapping[str, str]) -> di
     if c.layer_scalar:
         # It is stored under the layer's own name, as no module's weight.
         add(("layer_scalar",), "layer_scalar", (1,), ((0,),), "")
+    return placement_of
+
+
+def _in_delta_net(c: DecoderConfig, names: Mapping[str, str]) -> dict[ParamPath, Placement]:
+    """How each parameter of a delta net is stored, keyed by its path below its stack.
+
+    Queries, keys and values share one stored matrix and one convolution, each a range of their rows.
+    """
+    d, net = c.delta_net, "delta_net"
+    assert d is not None
+    keys, values = (d.key_heads, d.key_dim), (d.value_heads, d.value_dim)
+    placement_of: dict[ParamPath, Placement] = {}
+    all_rows, first_row = 2 * prod(keys) + prod(values), 0
+    for name, heads in (("query", keys), ("key", keys), ("value", values)):
+        rows = {"first_row": first_row, "all_rows": all_rows}
+        matrix = Placement(f"{names['delta_in']}.weight", (c.embed_dim, *heads), ((1, 2), (0,)), **rows)
+        # The stored convolution has an axis of one input channel for each output channel.
+        conv = Placement(f"{names['delta_conv']}.weight", (*heads, d.taps), ((0, 1), (), (2,)), **rows)
+        placement_of |= {(net, f"delta_{name}", "kernel"): matrix, (net, f"{name}_conv"): conv}
+        first_row += prod(heads)
+
+    def add(path: ParamPath, ours: str, shape: tuple[int, ...], groups: tuple[tuple[int, ...], ...]) -> None:
+        # What is no module's weight is stored under its own name.
+        suffix = "" if ours.startswith("decay_") else ".weight"
+        placement_of[net, *path] = Placement(names[ours] + suffix, shape, groups)
+
+    add(("delta_gate", "kernel"), "delta_gate", (c.embed_dim, *values), ((1, 2), (0,)))
+    for name in ("delta_beta", "delta_decay"):
+        add((name, "kernel"), name, (c.embed_dim, d.value_heads), ((1,), (0,)))
+    for name in ("decay_log_rate", "decay_bias"):
+        add((name,), name, (d.value_heads,), ((0,),))
+    add(("delta_norm", "scale"), "delta_norm", (d.value_dim,), ((0,),))
+    add(("delta_out", "kernel"), "delta_out", (*values, c.embed_dim), ((2,), (0, 1)))
     return placement_of

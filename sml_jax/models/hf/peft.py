@@ -6,7 +6,6 @@ Source: https://huggingface.co/docs/peft/developer_guides/checkpoint
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import numpy as np
 from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.hf.config import family_of_config
-from sml_jax.models.hf.names import placements
+from sml_jax.models.hf.names import Placement, placements
 from sml_jax.models.hf.new_folder import folder_at_once
 from sml_jax.models.hf.safetensors_io import save_tensors
 from sml_jax.models.lora import check_lora, split_lora
@@ -58,25 +56,26 @@ def save_peft(
     adapters = traverse.flatten_dict(split_lora(params)[1]["params"])
     if not all(leaf.is_fully_addressable for leaf in adapters.values()):
         raise UserError("the adapters are spread over several processes: export from a program in one process")
-    tensors = {f"{_PREFIX}{name}.weight": values for name, values in _matrices(config, adapters)}
+    tensors, ranks = _matrices(config, adapters)
     with folder_at_once(path, overwrite=overwrite) as folder:
         save_tensors(tensors, folder / "adapter_model.safetensors")
-        # Some layers may lack a projection that others have: PEFT looks for these names in all of them.
-        names = family_of_config(config).tensors
-        modules = [names[target].rsplit(".", 1)[1] for target in lora.targets]
-        (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(lora, modules, base), indent=2) + "\n")
+        (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(lora, ranks, base), indent=2) + "\n")
 
 
-def _adapter_config(lora: LoraConfig, modules: list[str], base: str | None) -> dict[str, Any]:
-    """The object of adapter_config.json."""
+def _adapter_config(lora: LoraConfig, ranks: dict[str, int], base: str | None) -> dict[str, Any]:
+    """The object of adapter_config.json; `ranks` are those of the modules, by the last part of their names."""
+    # The scale is lora_alpha / r here too, so a module of another rank has another alpha.
+    others = {module: rank for module, rank in ranks.items() if rank != lora.rank}
+    alphas = {module: lora.scale * rank for module, rank in others.items()}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": lora.rank,
-        # PEFT scales by lora_alpha / r too.
         "lora_alpha": lora.alpha,
-        "target_modules": modules,
+        # Some layers may lack a projection that others have: PEFT looks for these names in all of them.
+        "target_modules": list(ranks),
+        **({"rank_pattern": others, "alpha_pattern": alphas} if others else {}),
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -85,15 +84,36 @@ def _adapter_config(lora: LoraConfig, modules: list[str], base: str | None) -> d
     }
 
 
-def _matrices(config: DecoderConfig, adapters: dict[tuple[str, ...], jax.Array]) -> Iterator[tuple[str, np.ndarray]]:
-    """The matrices of all adapters as (module's name with "lora_A" or "lora_B", float32 [rank, in] or [out, rank])."""
+def _matrices(
+    config: DecoderConfig, adapters: dict[tuple[str, ...], jax.Array]
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The matrices of all adapters, and the rank of each module by the last part of its name.
+
+    Where several projections share a stored matrix (those of a delta net), their adapters become one whose rank is the
+    sum of theirs: it projects to all of their ranks, and from each of them to that projection's own rows.
+
+    Returns:
+      float32 [rank, in] ("lora_A") and [out, rank] ("lora_B") by the names that PEFT gives them.
+    """
+    parts_of: dict[str, list[tuple[Placement, np.ndarray, np.ndarray]]] = {}
     for path, place in placements(config).items():
         adapter = (*path[:-2], f"{path[-2]}_lora") if path[-1] == "kernel" else ()
         if (*adapter, "a") not in adapters:
             continue
         for index, name in enumerate(place.names()):
-            module = name.removesuffix(".weight")
             # Ours are a [*in, rank] and b [rank, *out], with axes of their own for heads.
             a, b = (np.asarray(adapters[*adapter, matrix][index], np.float32) for matrix in ("a", "b"))
-            yield f"{module}.lora_A", a.reshape(prod(a.shape[:-1]), -1).T
-            yield f"{module}.lora_B", b.reshape(b.shape[0], -1).T
+            matrices = a.reshape(prod(a.shape[:-1]), -1).T, b.reshape(b.shape[0], -1).T
+            parts_of.setdefault(name.removesuffix(".weight"), []).append((place, *matrices))
+
+    tensors, ranks = {}, {}
+    for module, parts in parts_of.items():
+        down = np.concatenate([a for _, a, _ in parts])
+        up = np.zeros((parts[0][0].stored_shape[0], len(down)), np.float32)
+        column = 0
+        for place, _, b in parts:
+            up[place.first_row : place.first_row + b.shape[0], column : column + b.shape[1]] = b
+            column += b.shape[1]
+        tensors |= {f"{_PREFIX}{module}.lora_A.weight": down, f"{_PREFIX}{module}.lora_B.weight": up}
+        ranks[module.rsplit(".", 1)[1]] = len(down)
+    return tensors, ranks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -155,23 +154,34 @@ def _write_weights(
     progress: Progress | None,
 ) -> None:
     """Writes the parameters (path below "params" -> array) as safetensors files."""
-    places = placements(config)
-    tensors_in_order = list(_in_order(places, config.layers))
-    sizes = {place.names()[i]: prod(place.shape) * jnp.dtype(dtype).itemsize for _, place, i in tensors_in_order}
+    tensors = _in_order(placements(config), config.layers)
+    item_size = jnp.dtype(dtype).itemsize
+    sizes = {name: prod(parts[0][1].stored_shape) * item_size for name, parts in tensors.items()}
     writer = ShardWriter(folder, sizes, shard_bytes)
-    for done, (leaf, place, i) in enumerate(tensors_in_order, start=1):
-        # One layer at a time comes to the host.
-        array = np.asarray(leaves[leaf][i] if place.stacked else leaves[leaf])
-        writer.add(place.names()[i], np.asarray(place.stored_view(array), dtype=jnp.dtype(dtype)))
+    for done, (name, parts) in enumerate(tensors.items(), start=1):
+        # One layer at a time comes to the host. What shares a tensor stands in it from the first row on.
+        views = []
+        for leaf, place, i in sorted(parts, key=lambda part: part[1].first_row):
+            array = np.asarray(leaves[leaf][i] if place.stacked else leaves[leaf])
+            views.append(place.stored_view(array))
+        values = views[0] if len(views) == 1 else np.concatenate(views)
+        writer.add(name, np.asarray(values, dtype=jnp.dtype(dtype)))
         if progress is not None:
-            progress(done, len(tensors_in_order))
+            progress(done, len(tensors))
     writer.close()
 
 
-def _in_order(places: dict[ParamPath, Placement], layers: int) -> Iterator[tuple[ParamPath, Placement, int]]:
-    """Every tensor as (parameter, placement, index among its tensors), bottom to top: embedding, layers, the rest."""
+def _in_order(places: dict[ParamPath, Placement], layers: int) -> dict[str, list[tuple[ParamPath, Placement, int]]]:
+    """Every tensor by its name, bottom to top: embedding, layers, the rest.
+
+    Returns:
+      For each tensor what it holds as (parameter, placement, index among the parameter's tensors).
+    """
     not_stacked = [(leaf, place, 0) for leaf, place in places.items() if not place.stacked]
-    yield from not_stacked[:1]
+    parts = not_stacked[:1]
     for i in range(layers):
-        yield from ((leaf, place, place.layers.index(i)) for leaf, place in places.items() if i in place.layers)
-    yield from not_stacked[1:]
+        parts += [(leaf, place, place.layers.index(i)) for leaf, place in places.items() if i in place.layers]
+    tensors: dict[str, list[tuple[ParamPath, Placement, int]]] = {}
+    for leaf, place, index in [*parts, *not_stacked[1:]]:
+        tensors.setdefault(place.names()[index], []).append((leaf, place, index))
+    return tensors

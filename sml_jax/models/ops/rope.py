@@ -83,10 +83,10 @@ def rotate(
     positions: Int[Array, "batch time"],
     frequency: Float[Array, " half"],
 ) -> Float[Array, "batch time heads dim"]:
-    """Rotates each pair of numbers (x[i], x[i + dim/2]) of a head by the angle position * frequency[i].
+    """Rotates each pair of numbers (x[i], x[i + half]) of a head by the angle position * frequency[i].
 
     Args:
-      x: queries or keys.
+      x: queries or keys. Numbers from 2 * half on are not rotated.
       positions: position of each token in its row's context.
       frequency: radians per token, from `frequencies`.
 
@@ -96,6 +96,7 @@ def rotate(
     # Angles in float32: bfloat16 cannot tell neighbouring positions apart beyond 256.
     angle = positions[:, :, None, None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    first_half, second_half = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    half = frequency.shape[0]
+    first_half, second_half, unrotated = jnp.split(x.astype(jnp.float32), [half, 2 * half], axis=-1)
     rotated = [first_half * cos - second_half * sin, second_half * cos + first_half * sin]
-    return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
+    return jnp.concatenate([*rotated, unrotated], axis=-1).astype(x.dtype)
