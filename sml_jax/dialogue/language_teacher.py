@@ -9,9 +9,10 @@ from typing import ClassVar
 from sml_jax.common.own_code import raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
 from sml_jax.dialogue.teacher import Knowledge, NoReply, Reply, Request, RolloutSetup, Teacher
-from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.layer_params import LayerParams
+from sml_jax.engine.turns import Utterance
 from sml_jax.tasks.problems.types import Problem, Task, Verdict
 
 

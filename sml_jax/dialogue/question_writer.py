@@ -10,8 +10,9 @@ import numpy as np
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.rules import QuestionInjection
-from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.turns import Utterance
 
 _DRAW = 0x51  # sets these draws apart from all others of the run's seed
 

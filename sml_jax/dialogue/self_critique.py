@@ -9,7 +9,7 @@ from typing import ClassVar
 from sml_jax.dialogue.framing import around_reply
 from sml_jax.dialogue.language_teacher import LanguageTeacher, ModelTeacher
 from sml_jax.dialogue.teacher import Reply, Request, RolloutSetup, Teacher
-from sml_jax.engine.context_batch import Utterance
+from sml_jax.engine.turns import Utterance
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from sml_jax.dialogue.live import LiveDialogue
 from sml_jax.dialogue.question_writer import QuestionWriter
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher_side import TeacherSide
-from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.turns import Utterance
 from sml_jax.tasks.problems.types import Task, Turn
 
 

@@ -28,7 +28,7 @@ LayerCache = KVCache | DeltaState | NoCache
 Cache = tuple[LayerCache, ...]
 """For each layer, keys and values [rows, kv_heads, slots, head_dim], see `CacheBackend.time_axis`; the two recurrent
 states of each row, see `state_cache`; or `NoCache`."""
-CacheOrLayer = TypeVar("CacheOrLayer", Cache, KVCache)
+CacheOrLayer = TypeVar("CacheOrLayer", Cache, KVCache, DeltaState)
 
 COPY_WINDOW = 32  # slots of a row that one iteration of `copy_prefix` copies
 SLOT_MULTIPLE = 16  # XLA for GPUs pads other numbers of slots, and copies all values at every step to do so
@@ -290,8 +290,10 @@ def write(
     def of_layer(layer: int, old: LayerCache, window: LayerCache) -> LayerCache:
         if isinstance(old, NoCache) or isinstance(window, NoCache):
             return old
-        if isinstance(old, DeltaState) or isinstance(window, DeltaState):
+        if isinstance(old, DeltaState):
+            assert isinstance(window, DeltaState)
             return state_cache.write_states(old, window, rows, count > 0, places)
+        assert isinstance(window, KVCache)
         if not layout.is_ring(layer, old.keys.shape[slot_axis]):
             return _put_windows(slot_axis, old, window, rows, start, count > 0)
         ring_slot = start % layout.ring_size

@@ -193,13 +193,16 @@ def decode(
         # writes the token's own keys and values to slot `step` before it reads the buffer: read first, XLA would copy
         # the buffer at every step.
         buffer_slots = start[:, None] + slots, jnp.broadcast_to(slots <= step, shape), step
-        # A recurrent layer reads the state that its last step left.
-        segments = [
-            () if seen is None else new if isinstance(new, DeltaState) else (seen, KVSegment(new, *buffer_slots))
-            for seen, new in zip(cached, buffer, strict=True)
-        ]
+
+        def past_of(seen: Any, new: LayerCache) -> Any:
+            # A recurrent layer reads the state that its last step left.
+            if isinstance(new, DeltaState):
+                return new
+            return () if seen is None else (seen, KVSegment(new, *buffer_slots))
+
+        past = [past_of(seen, new) for seen, new in zip(cached, buffer, strict=True)]
         # Rows that are done run along, but what they read must not change their states.
-        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], running[:, None], segments)
+        hidden, buffer = _run_layers(model, weights, token[:, None], position[:, None], running[:, None], past)
         logits: Any = model.apply(weights.outside, hidden[:, 0], method="logits")
 
         # Rows that are done are sampled too, but nothing of theirs is counted.
@@ -289,6 +292,7 @@ def _run_layers(
         x, layer_new = apply_layer(params, x, is_local, positions, past, valid, per_layer=layer_inputs)
         new.append(NoCache() if layer_new is None else layer_new)
         if layer in sources:
+            assert not isinstance(own_past, DeltaState)
             attended_to[layer] = with_new_tokens(own_past, layer_new, positions, valid)
     hidden: Any = model.apply(weights.outside, x, method="apply_final_norm")
     return hidden, tuple(new)

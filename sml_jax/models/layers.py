@@ -99,10 +99,12 @@ class Layer(nn.Module):
 
         # Two residual blocks: each reads a normed copy of the hidden state and adds its result to the state itself.
         normed = norm("attention_norm", x)
+        new: KVCache | DeltaState | None
         if self.kind.mixer == "delta_net":
             state = past if isinstance(past, DeltaState) else None
             y, new = DeltaNet(c, self.product, name="delta_net")(normed, state, valid, shared)
         else:
+            assert not isinstance(past, DeltaState)
             attention = Attention(c, self.kind, self.product, name="attention")
             y, new = attention(normed, is_local, positions, past, valid, shared, read_kv)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)

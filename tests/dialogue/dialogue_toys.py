@@ -9,9 +9,10 @@ import numpy as np
 from sml_jax.dialogue.context_budget import required_length
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
-from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
+from sml_jax.engine.turns import Utterance
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.tasks.leaks import leaks

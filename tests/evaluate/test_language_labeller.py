@@ -3,9 +3,10 @@
 import jax
 import pytest
 
-from sml_jax.engine.context_batch import ContextBatch, Utterance
+from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.sampling import Sampling
+from sml_jax.engine.turns import Utterance
 from sml_jax.evaluate import language_labeller
 from sml_jax.evaluate.labels import LABELS, label_by_rules
 from sml_jax.evaluate.language_labeller import ANSWER_TOKENS, LanguageLabeller, labelling_length

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,7 @@ def _in_delta_net(c: DecoderConfig, names: Mapping[str, str]) -> dict[ParamPath,
     placement_of: dict[ParamPath, Placement] = {}
     all_rows, first_row = 2 * prod(keys) + prod(values), 0
     for name, heads in (("query", keys), ("key", keys), ("value", values)):
-        rows = {"first_row": first_row, "all_rows": all_rows}
+        rows: dict[str, Any] = {"first_row": first_row, "all_rows": all_rows}
         matrix = Placement(f"{names['delta_in']}.weight", (c.embed_dim, *heads), ((1, 2), (0,)), **rows)
         # The stored convolution has an axis of one input channel for each output channel.
         conv = Placement(f"{names['delta_conv']}.weight", (*heads, d.taps), ((0, 1), (), (2,)), **rows)

@@ -106,7 +106,8 @@ def _matrices(
             matrices = a.reshape(prod(a.shape[:-1]), -1).T, b.reshape(b.shape[0], -1).T
             parts_of.setdefault(name.removesuffix(".weight"), []).append((place, *matrices))
 
-    tensors, ranks = {}, {}
+    tensors: dict[str, np.ndarray] = {}
+    ranks: dict[str, int] = {}
     for module, parts in parts_of.items():
         down = np.concatenate([a for _, a, _ in parts])
         up = np.zeros((parts[0][0].stored_shape[0], len(down)), np.float32)
