@@ -357,7 +357,7 @@ class ContextBatch:
             places = self._states.places(batch_rows, keeping)
             self._cache = engine.extend(self._weights, self._cache, tokens, start, new_counts, shard_rows, places)
             np.add.at(self._cached, batch_rows[new_counts > 0], new_counts[new_counts > 0])
-            for place in np.flatnonzero(new_counts):
+            for place in np.flatnonzero(new_counts).tolist():
                 read_row = int(batch_rows[place])
                 self._note_write(read_row, int(start[place]) + chunk_size)
                 self._states.advance(read_row, int(new_counts[place]), read_row in keeping)
