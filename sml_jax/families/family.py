@@ -190,6 +190,7 @@ class Family:
       config: how config.json is written.
       tensors: our name of each parameter -> the tensor's name in files, see `LLAMA_TENSORS`.
       wrapper: a larger model that may contain a model of this family; None if there is none.
+      unread_tensors: prefixes of the names of weights that files of the family may hold beside the language model's.
       gguf: how its GGUF files are written; None if llama.cpp has no such family.
     """
 
@@ -200,4 +201,5 @@ class Family:
     config: ConfigFormat = ConfigFormat()
     tensors: Mapping[str, str] = field(default_factory=lambda: LLAMA_TENSORS)
     wrapper: Wrapper | None = None
+    unread_tensors: tuple[str, ...] = ()
     gguf: GGUFFormat | None = None

@@ -73,6 +73,7 @@ FAMILY = Family(
             "vision_end_token_id",
             "language_model_only",
         ),
-        ignored_tensors=("model.visual.", "visual.", "mtp.", "model.mtp."),
+        ignored_tensors=("model.visual.", "visual."),
     ),
+    unread_tensors=("mtp.", "model.mtp."),
 )

@@ -126,7 +126,7 @@ def running_mean(state: optax.OptState, params: optax.Params) -> optax.Params:
 
 def _matrices(params: optax.Params) -> optax.Params:
     """True at the parameters that weight decay applies to."""
-    not_decayed = ("scale", "bias", "layer_scalar")
+    not_decayed = ("scale", "bias", "layer_scalar", "decay_log_rate", "decay_bias")
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf.ndim >= 2 and not any(getattr(p, "key", "") in not_decayed for p in path), params
     )

@@ -74,7 +74,7 @@ class FamilyChat:
       tokenizer: a model folder, a tokenizer.json or .model file, or a GGUF file.
       family: a format that ships with the package, see `sml_jax.text.families`; None for the chat template that the
         model brings along or, without one, the format of the family in its config.json.
-      thinking: whether a model that can think before it answers (Qwen 3) does so.
+      thinking: whether a model that can think before it answers (Qwen 3, 3.5) does so.
       take_back_thinking: whether thinking is taken out of a model's context when the other side has answered, as the
         public templates do. By default it stays, so that a context only grows. If it is taken back, a turn that lost
         something is no longer trained on, since its tokens were sampled in another context: then as a rule only the

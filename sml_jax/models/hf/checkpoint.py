@@ -24,7 +24,7 @@ from sml_jax.common.paths import user_path
 from sml_jax.families import wrapper_of
 from sml_jax.models.config import RUN_FIELDS, DecoderConfig
 from sml_jax.models.decoder import Decoder
-from sml_jax.models.hf.config import config_from_hf, stored_dtype
+from sml_jax.models.hf.config import config_from_hf, family_of_config, stored_dtype
 from sml_jax.models.hf.gguf_config import gguf_config, gguf_family
 from sml_jax.models.hf.gguf_weights import gguf_weights
 from sml_jax.models.hf.load import (
@@ -104,8 +104,8 @@ def load_model(
 
     Args:
       path: a folder that `save_model` wrote, a finished run's folder (its final model is read), a Hugging Face folder
-        (`config.json` and safetensors files of Gemma 2 or 3, Llama 3, Qwen 2.5 or 3), a GGUF file of one of these, or
-        the name of a model that ships with the package: "pocket".
+        (`config.json` and safetensors files of one of `sml_jax.families`), a GGUF file, or the name of a model that
+        ships with the package: "pocket".
       mesh: the devices to load the parameters onto; None for the first device. Tensors are read one by one, so host
         memory holds no more than the largest of them and some 200 MB.
       overrides: new values for fields of the configuration. Only fields that do not change the computed function may
@@ -287,9 +287,13 @@ def _load_hf(
         config = config_from_hf(values)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    # Weights of a vision tower are left out.
+    # Weights of a vision tower are left out, and others that are no part of the language model.
     family_and_wrapper = wrapper_of(values.get("model_type"))
-    ignored_prefixes = family_and_wrapper[1].ignored_tensors if family_and_wrapper is not None else ()
+    if family_and_wrapper is not None:
+        family, wrapper = family_and_wrapper
+        ignored_prefixes = (*wrapper.ignored_tensors, *family.unread_tensors)
+    else:
+        ignored_prefixes = family_of_config(config).unread_tensors
     # A config.json that names no dtype leaves it to the weights.
     if stored_dtype(values) is None:
         embedding = language_tensors(folder, ignored_prefixes).get("model.embed_tokens.weight")
