@@ -68,7 +68,7 @@ def whole(tokenizer, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_stage_runs_and_each_token_goes_through_about_once(whole: Path) -> None:
+def test_every_stage_runs_and_is_evaluated(whole: Path) -> None:
     lines = read_lines(whole / "metrics.jsonl")
     assert {line["stage"] for line in lines} == {"offline", "qpriming", "online"}
     assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
