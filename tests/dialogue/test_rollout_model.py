@@ -16,6 +16,7 @@ from sml_jax.dialogue.rules import QuestionInjection
 from sml_jax.dialogue.teachers import Function, LanguageTeacher
 from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.learn.logprobs import decoder_logprobs
+from sml_jax.models.config import DeltaNetConfig
 from sml_jax.models.decoder import Decoder, init_params
 
 SEED = 3
@@ -35,15 +36,17 @@ def engines(model, chat, task, rules):
 
 @pytest.fixture(scope="session")
 def run(chat, task, rules, params, teacher_params, engines):
-    def go(rows=8, problems=None, first_id=0, seed=SEED, group_size=2, task=task, rules=rules, engine=None):
-        engine = engine or engines(rows)
+    def go(
+        rows=8, problems=None, first_id=0, seed=SEED, group_size=2, task=task, rules=rules, engine=None, weights=None
+    ):
+        engine, (own, teachers) = engine or engines(rows), weights or (params, teacher_params)
         return play(
             task,
             problems or task.problems(),
             chat,
             engine,
-            params,
-            LanguageTeacher(engine, teacher_params),
+            own,
+            LanguageTeacher(engine, teachers),
             rules,
             seed=seed,
             first_id=first_id,
@@ -173,11 +176,23 @@ def local_engine(model, chat, task, rules):
     return engine
 
 
-@pytest.mark.parametrize("kind", ["global", "local"])
+@pytest.fixture(scope="session")
+def recurrent_engine(model, chat, task, rules):
+    """Of a model whose first layer is a delta net."""
+    shape = DeltaNetConfig(key_heads=2, value_heads=4, key_dim=6, value_dim=4, taps=3)
+    recurrent = Decoder(dataclasses.replace(model.config, layer_pattern=("delta", "global"), delta_net=shape))
+    return tiny_engine(recurrent, chat, task, dataclasses.replace(rules, injection=QuestionInjection()), 8)
+
+
+@pytest.mark.parametrize("kind", ["global", "local", pytest.param("recurrent", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", ["plain", "guarded", "primed"])
 def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rules, run, case, kind):
-    """All but a context's last token, which nothing follows; a turn that was taken back costs itself once more."""
-    engine = request.getfixturevalue("local_engine") if kind == "local" else None
+    """All but a context's last token, which nothing follows; a turn that was taken back costs itself once more.
+
+    Recurrent layers: `pytest -m slow tests/dialogue/test_rollout_model.py`.
+    """
+    engine = None if kind == "global" else request.getfixturevalue(f"{kind}_engine")
+    weights = [init_params(engine.model, jax.random.key(seed)) for seed in (7, 8)] if kind == "recurrent" else None
     rows = type("Counted", (CountedRows,), {"log": []})
     for module in (*STUDENT_MODULES, *TEACHER_MODULES):
         monkeypatch.setattr(f"{module}.ContextBatch", rows)
@@ -187,15 +202,16 @@ def test_every_token_goes_through_each_side_once(monkeypatch, request, chat, rul
         monkeypatch.setattr(DigitTask, "leaks", lambda task, problem, said, _: "3" in said)
     injection = QuestionInjection(0.75) if case == "primed" else None
     rules = dataclasses.replace(rules, injection=injection)
-    played = run(task=DigitTask(easy=True), rules=rules, engine=engine)
+    played = run(task=DigitTask(easy=True), rules=rules, engine=engine, weights=weights)
     for side, opening in (("student", chat.open_student[-1]), ("teacher", chat.open_teacher[-1])):
         expected = max_rewind = 0
         for dialogue in range(16):
             turns = [(context, said) for last, d, context, said in rows.log if last == opening and d == dialogue]
             for (context, said), (later, _) in itertools.pairwise(turns):
                 kept = later[: len(context) + len(said)] == context + said
-                # Drawn again at once, a turn needs its opening's last token again; other words after it do not.
-                max_rewind += 0 if kept else len(said) - (later != context)
+                # Drawn again at once, a turn needs its opening's last token again; other words after it do not, unless
+                # a recurrent state is taken back, which is that before this token.
+                max_rewind += 0 if kept else len(said) - (later != context and kind != "recurrent")
             expected += len(turns[-1][0]) + len(turns[-1][1]) - 1 if turns else 0
         assert played.forwarded[side] + played.copied[side] == expected + max_rewind
         assert (max_rewind > 0) == ((case, side) in (("guarded", "teacher"), ("primed", "student"))) or case == "primed"
