@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.delta_net import DeltaState
 from sml_jax.models.layer_kinds import (
     LayerKind,
     Stretch,
@@ -225,7 +226,8 @@ def _run_period(
             None if per_layer is None else per_layer[offset],
             None if source is None else (kv_of_layer | new_kv)[source],
         )
-        if source is None:
+        # Nobody reads a layer's recurrent state after complete rows.
+        if source is None and isinstance(kv, KVCache):
             new_kv[layer] = kv
     return x, new_kv
 
@@ -242,7 +244,7 @@ def _run_layer(
     positions: jax.Array,
     per_layer: jax.Array | None,
     read_kv: KVCache | None,
-) -> tuple[jax.Array, KVCache]:
+) -> tuple[jax.Array, KVCache | DeltaState]:
     """One layer as a function of all that it reads, so that rematerialisation keeps what other layers gave it.
 
     Args:
@@ -251,7 +253,7 @@ def _run_layer(
     """
     # Without a parent, Flax does not take the layer for a part of the module whose method runs this.
     layer: Any = Layer(config, kind, product, parent=None)
-    result: tuple[jax.Array, KVCache] = layer.apply(
+    result: tuple[jax.Array, KVCache | DeltaState] = layer.apply(
         {"params": params},
         x,
         flag if is_local is None else is_local,
