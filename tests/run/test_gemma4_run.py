@@ -67,13 +67,14 @@ def check(workdir, params) -> None:
     assert "key" not in params["layers"]["local_sharing"]["attention"]
 
 
+# pytest -m slow tests/run/test_gemma4_run.py
+@pytest.mark.slow
 def test_a_run_on_one_device(tokenizer, tmp_path, monkeypatch) -> None:
     one = make_mesh(1, 1, 1, over=jax.devices()[:1])
     monkeypatch.setattr(experiment, "make_mesh", lambda *_, **__: one)
     check(tmp_path, run(tokenizer, tmp_path))
 
 
-# pytest -m slow tests/run/test_gemma4_run.py
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=["data", "all"])
 def test_a_run_on_eight_devices(tokenizer, tmp_path, mesh) -> None:
