@@ -105,6 +105,8 @@ def test_a_recipe_reads_and_its_head_says_how_to_run_it(recipe, tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text('{"question": "1 + 1?", "answer": "2"}\n')
     required = [binding.format(data=data) for binding in FILES if "TRAIN_PATH" in head]
+    if recipe.stem == "own_rows":
+        required = [f"ROWS={data}", f"MODEL={tmp_path}"]
     if recipe in PAPER:
         required = [*upstream_files(tmp_path), f"MODEL={tmp_path}"]
     experiment, _ = load_experiment(files, [text for text in required if text.partition("=")[0] in head])
@@ -181,6 +183,28 @@ def test_a_paper_recipe_in_little(recipe, chat_model, tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "adapters" / "adapters.json").is_file()
     said = [d["turns"] for d in lines(tmp_path / "run" / "dialogues.jsonl")]
     assert not any("<|im_" in turn["text"] or "<think>" in turn["text"] for turns in said for turn in turns)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["folder", "gguf"])
+def test_own_rows_and_an_own_model_need_no_other_settings(form, tmp_path):
+    """Model, rows and folder, and what makes it small; the model's shape and chat format are found by themselves.
+
+    `pytest -m slow tests/test_recipes.py`.
+    """
+    model = write_family_model(tmp_path / "model")
+    if form == "gguf":
+        assert main(["convert", f"--from={model}", f"--to={tmp_path / 'model.gguf'}"]) == 0
+        model = tmp_path / "model.gguf"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"question": f"What is {i} + 1?", "answer": i + 1}) + "\n" for i in range(40)))
+    small = ["STEPS=1", "PROBLEMS_PER_STEP=2", "STUDENT_TOKENS=8", "TEACHER_TOKENS=8", "MAX_CONCURRENT=8"]
+    small += ["EVAL_PROBLEMS=2", "EVAL_TURNS=2", "Online.group_size=4", "DialogueRules.max_turns=2"]
+    recipe = ROOT / "gin" / "recipes" / "own_rows.gin"
+    results = train(recipe, tmp_path / "run", f"MODEL={model}", f"ROWS={rows}", *small)
+    check_folder(tmp_path / "run", results, {"own_rows": ("feedback", "retry")}, problems=2, turns=2)
+    final = tmp_path / "run" / "checkpoints" / "final"
+    assert (final / "tokenizer.json").is_file() and (final.parent / "adapters" / "adapters.json").is_file()
 
 
 @pytest.mark.slow
