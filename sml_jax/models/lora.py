@@ -21,6 +21,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shapes_by_path
+from sml_jax.models.stored_arrays import check_stored_arrays
 
 Params = dict[str, Any]
 _SUFFIX = "_lora"
@@ -184,6 +185,7 @@ def _restore(folder: Path, shapes: Params) -> Params:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
     try:
+        check_stored_arrays(folder / "adapters")
         with ocp.StandardCheckpointer() as checkpointer:
             # Orbax finds differing shapes too, but prints tracebacks of its own.
             stored_arrays = checkpointer.metadata(folder / "adapters").item_metadata.tree

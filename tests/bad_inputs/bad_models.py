@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorstore
 from bad_files import Bad, Change, Files, changed, cut, gone
 from safetensors.numpy import load_file, save_file
 
@@ -48,6 +49,15 @@ def every_file(change: Change) -> Argv:
             path.write_bytes(change(path.read_bytes()) or b"")
 
     return params(rewrite)
+
+
+def of_exabytes(folder: Path) -> None:
+    """One array is said to be stored in one chunk that no machine holds."""
+    base = {"driver": "file", "path": f"{folder}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    key = next(key for key in store.list().result() if key.endswith(b"/.zarray"))
+    values = json.loads(store.read(key).result().value)
+    store.write(key, json.dumps({**values, "chunks": [2**40] * len(values["shape"])}).encode()).result()
 
 
 def hf(**files: Change) -> Argv:
@@ -150,6 +160,7 @@ OURS = {
     "no parameters": Bad(params(shutil.rmtree), "the parameters in .* are damaged or not all there", COPY),
     "parameters emptied": Bad(every_file(lambda _: b""), "the parameters in .* are damaged", COPY),
     "parameters cut": Bad(every_file(cut), "the parameters in .* are damaged", COPY),
+    "parameters in chunks of exabytes": Bad(params(of_exabytes), "the chunks of params.* are", COPY),
     "parameters with every bit flipped": Bad(
         every_file(lambda content: bytes(255 - byte for byte in content)), "the parameters in .* are damaged", COPY
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -37,6 +36,7 @@ from sml_jax.models.hf.load import (
 )
 from sml_jax.models.hf.memory import check_memory
 from sml_jax.models.layout import shapes_by_path, sharded_param_shapes
+from sml_jax.models.stored_arrays import check_stored_arrays
 from sml_jax.sharding import host_readable
 
 
@@ -128,8 +128,8 @@ def load_model(
         return _load_gguf(folder, mesh, overrides or {}, progress)
     # The shape first: it says which arrays there must be.
     model = Decoder(with_overrides(read_config(folder), overrides or {}))
-    _check_files(folder / "params")
     try:
+        check_stored_arrays(folder / "params")
         with ocp.StandardCheckpointer() as checkpointer:
             # Orbax restores each array straight into its sharding on the mesh.
             abstract_params = sharded_param_shapes(model, mesh)
@@ -179,20 +179,6 @@ def read_config(folder: Path) -> DecoderConfig:
         return DecoderConfig.from_json(content.decode("utf-8"))
     except (UserError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}; copy the model's folder again") from error
-
-
-def _check_files(params_folder: Path) -> None:
-    """Checks that a folder of arrays holds files and folders alone: Orbax would wait for a FIFO for ever.
-
-    Raises:
-      UserError: something else is among them, or the list of the arrays is larger than any.
-    """
-    for parent, _, names in os.walk(params_folder):
-        for name in names:
-            is_present(Path(parent) / name)
-    # Orbax reads it all at once.
-    if is_present(params_folder / "_METADATA"):
-        read_bytes(params_folder / "_METADATA")
 
 
 def _check_finite(folder: Path, params: Any, mesh: Mesh | None) -> None:
