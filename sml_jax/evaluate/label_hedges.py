@@ -23,6 +23,9 @@ _ALTERNATIVES = re.compile(
         {_OFFERED}\b[^?!\n]{{1,60}}?[,;][^?!\n]{{0,20}}?{_OFFERED}
       | \b(?:can't|cannot|can\s+not)\s+decide\b[^.?!\n]{{0,30}}{_OFFERED}\s+(?:and|or)\s+{_OFFERED}
       | \bi(?:'d|\s+would)?\s+(?:guess|say|think)\b[^.?!\n]{{0,30}}?{_OFFERED}\s+or\s+{_OFFERED}
+      | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+tell)
+      | \b(?:it's|it\s+is|be|say|guess|somewhere)\s+(?:somewhere\s+)?between\s+{_OFFERED}\s+and\s+{_OFFERED}
+      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
       | ^\W*my\s+answer\s+is\s+{_OFFERED}\s+or\s+{_OFFERED}
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -48,7 +51,8 @@ _OTHERWISE = re.compile(
 _HAS_OFFERED = re.compile(_OFFERED, re.IGNORECASE)
 # What stands between a condition and its answer.
 _CONSEQUENCE = re.compile(
-    r"\b(?:then|total|answer|result|gives?|get|would|will|earns?|costs?|price|use|pays?|is|it's|that's|could)\b|[,:]\s|=",
+    r"\b(?:then|total|answer|result|gives?|get|would|will|earns?|costs?|price|use|pays?|is|it's|that's|could)\b|"
+    r"[,:]\s|=",
     re.IGNORECASE,
 )
 # Words that announce the one answer.
@@ -60,7 +64,8 @@ _COMMITS = re.compile(
 )
 # Words that make an announced answer conditional after all.
 _CONDITIONAL = re.compile(
-    r"\b(?:if|either|depend\w*|could|might|may|maybe|perhaps|possibl[ey]|assuming|suppose|otherwise|case|scenario|interpretation|assumption|option|version|or)\b",
+    r"\b(?:if|either|depend\w*|could|might|may|maybe|perhaps|possibl[ey]|assuming|suppose|otherwise|case|scenario|"
+    r"interpretation|assumption|option|version|or)\b",
     re.IGNORECASE,
 )
 

@@ -47,7 +47,12 @@ def test_clauses_keep_every_word() -> None:
 
 
 def test_one_value_for_each_case_is_a_hedge() -> None:
-    for hedge in ("25 if we count the driver, and 24 if not", "with the closet it's 54, without it 48"):
+    for hedge in (
+        "25 if we count the driver, and 24 if not",
+        "with the closet it's 54, without it 48",
+        "25, unless the driver counts, then it's 26",
+        "24 if they skip the driver, with the driver it is 25",
+    ):
         assert cases_differ(hedge)
         assert not verify_math("25", f"The answer is {hedge}.").correct
     assert not cases_differ("If 3 shirts cost 45 dollars, one shirt costs 15")
@@ -120,6 +125,18 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         ("The bed is 8 meters long and 5 meters wide.", None),
         ("The bed is 8 by 5.", None),
         ("The area is 40. The bed is 8 meters long and 5 meters wide.", "40"),
+        # Two facts conclude nothing; nor does one that is half of the other.
+        ("There are 2 adults and 3 children in the family.", None),
+        ("An adult ticket is 12 dollars and a child's ticket is half of that.", None),
+        ("x is 3 and y is 5.", None),
+        ("A child pays 6 dollars as that is half of 12.", "6"),
+        # A new attempt beside an old one, and remarks that go on to something else.
+        ("My first attempt gave 42, my second gives 50.", "50"),
+        ("I gave 42 as my answer last time.", None),
+        ("50 dollars. What's the next question?", "50"),
+        ("It's 50 dollars. Anything else?", "50"),
+        ("That adds up to 50.", "50"),
+        ("I fail to see how it is 50.", None),
         # Plans without their first number, and what is counted of a talk.
         ("Next step: times 3.", None),
         ("I'd better count the 3 sides again.", None),

@@ -8,7 +8,7 @@ import re
 _LABEL = re.compile(r"\(([A-Ja-j])\)|([A-J])")
 _ATTEMPT_LABEL = re.compile(
     r"(?:the )?(?:correct |right )?(?:option|choice|letter|answer)? ?(?:is )?(?:\(([A-Ja-j])\)|([A-J])(?:[).:]|$)|"
-    r"([A-J]) ?[-,] |([a-j])(?:\)|$)).*",
+    r"([A-J])(?: ?[-,] | \((?=[^()]{1,80}\)$))|([a-j])(?:\)|$)).*",
     re.DOTALL | re.IGNORECASE,
 )
 _OTHER_LABEL = re.compile(

@@ -19,7 +19,9 @@ _SIGNED = r"[-$\u00a3\u20ac*]{0,4}[0-9]"
 _SUBORDINATE = re.compile(
     r"\b(?P<reason>(?i:because|since|given that|(?:(?<=, )|\A)given(?! ?:)|now that|seeing that|seeing as|"
     r"considering that|due to|thanks to)\b|"
-    r"(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3}))|"
+    r"(?<!same )(?<!such )(?<!soon )(?<!long )(?<!much )(?<!many )(?<!far )(?<!well )as(?= (?:that|this|it|he|she|they|"
+    r"there|we|you) (?:is|are|was|were|has|have|had|costs?|pays?|gets?|needs?) )|(?<=, )as(?= (?:there|the|each|"
+    r"every|all|both|it|he|she|they|in|[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3}))|"
     r"\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|\b(?P<aside>(?i:although|though|"
     r"despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|"
     r"greater|larger|smaller|higher|lower|times|half|twice|double|than)\b)|(?i:after|before|once|"
@@ -89,13 +91,21 @@ _TIME = re.compile(r"(?:after|before|until|once) [0-9]", re.IGNORECASE)
 _UNREAL = re.compile(r"\w+ (?:it|that|this|(?:the|my|his|her) [a-z]{2,12}|[a-z]) were\b", re.IGNORECASE)
 _OTHERWISE = re.compile(r"\b(?:otherwise|or else|if not)\b", re.IGNORECASE)
 _WITH_AND_WITHOUT = re.compile(
-    r"\bwith (?:[^,;]{1,60})[0-9][^;]{0,20}[,;] (?:and |but |or )?without\b[^0-9]{0,60}[0-9]", re.IGNORECASE
+    r"\b(?:if|unless|with|without) [^,;]{1,60}[0-9][^;]{0,20}[,;] (?:and |but |or )?(?:with|"
+    r"without)\b[^0-9]{0,60}[0-9]|"
+    r"[0-9][^,;]{0,20}[,;] unless [^0-9]{1,60}\b(?:then|where|which)\b[^0-9]{0,30}[0-9]",
+    re.IGNORECASE,
 )
-# "She has 3 packs, and each pack has 24 pens" tells two things, and concludes nothing.
+# "She has 3 packs, and each pack has 24 pens", "x is 3 and y is 5": these tell two things, and conclude nothing.
+_CONCLUDES_NOTHING = (
+    r"(?!.*(?:=|\\|\b(?:so|thus|hence|therefore|then|total|altogether|left|leaves|result|answer|get|now|makes?|it|"
+    r"that['\u2019]s)\b))"
+)
+_BE = r"(?:is|are|was|were|has|have|had|costs?)"
 _SEVERAL_FACTS = re.compile(
-    r"\A(?!.*(?:=|\\|\b(?:so|thus|hence|therefore|then|total|altogether|left|leaves|result|answer|get|now|makes?|"
-    r"it)\b))[^,]{0,80}[0-9][^,]{0,60}, and (?:[a-z]{1,12} ){0,2}?[A-Za-z]{2,15} (?:is|are|was|were|has|have|had|"
-    r"costs?|[a-z]{2,12}s) [^,]{0,40}[0-9][^,]{0,40}\Z",
+    rf"\A{_CONCLUDES_NOTHING}(?:[^,]{{0,80}}[0-9][^,]{{0,60}}, and (?:[a-z]{{1,12}} ){{0,2}}?[A-Za-z]{{2,15}} "
+    rf"(?:{_BE}|[a-z]{{2,12}}s) [^,]{{0,40}}[0-9][^,]{{0,40}}\Z|[^,]{{0,80}}\b{_BE} [^,]{{0,10}}[0-9][^,]{{0,30}} and "
+    rf"(?:[A-Za-z']{{1,12}} ){{0,3}}?{_BE} [^,]{{0,20}}(?:[0-9]|\b(?:half|twice|double|triple) )[^,]{{0,40}}\Z)",
     re.IGNORECASE,
 )
 # "Each plant costs 2 euros, as you said": who said it comes last. "It is 18, as you said" agrees, and answers.
@@ -208,7 +218,7 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
     if cases_differ(sentence, parts):
         return ""
     if all(part.role == "says" for part in parts):
-        return "" if ", and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
+        return "" if " and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
     source = _SOURCE_LAST.search(sentence) if parts[-1].role == "report" else None
     if source and not _AGREES.search(sentence, 0, source.start()):
         return ""
@@ -224,7 +234,7 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
 
 def cases_differ(sentence: str, parts: list[Clause] | None = None) -> bool:
     """Whether a sentence says one value under one condition and another otherwise: "5 if it rains, and 6 if not"."""
-    if "ith" in sentence and _WITH_AND_WITHOUT.search(sentence):
+    if ("ith" in sentence or "nless" in sentence) and _WITH_AND_WITHOUT.search(sentence):
         return True
     parts = clauses(sentence) if parts is None else parts
     conditions = [part for part in parts if part.role == "condition"]

@@ -13,7 +13,8 @@ _ASIDE = re.compile(
     r"and|in|"
     r"by|after|for|she|he|it|they|we|this|that|using|thus|"
     r"hence|the|with|right|correct)\b(?! ?[-$\\(]{0,2}[0-9]| ?[$\\(]| [A-Za-z] ?=)"
-    r"| (?:-|\u2013) (?=[A-Za-z]{2})| ?(?:--|\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
+    r"| (?:-|\u2013) (?=[A-Za-z]{2})|(?<=[a-z]{3}) (?:-|\u2013) (?=[$]?[0-9.]{1,12} [a-z]{2,15} [^=]*$)| ?(?:--|"
+    r"\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
 )
 # Behind a plain number, perhaps with a unit of words: a calculation or a circumstance.
 NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?: ?\\?%)?\$?"

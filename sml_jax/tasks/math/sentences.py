@@ -33,7 +33,11 @@ _OLD = re.compile(
     re.IGNORECASE,
 )
 # Words with which a sentence turns from what was to what is.
-_TURN = re.compile(r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore)\b|;", re.IGNORECASE)
+_TURN = re.compile(
+    r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore|this time|my (?:second|new|next|latest|"
+    r"current|final))\b|;",
+    re.IGNORECASE,
+)
 # Behind a value: it was an earlier one ("12 was my first answer", "12 before, but now").
 _OLD_BEHIND = re.compile(
     r"(?:\s[a-z]{1,15}){0,2}?\s(?:was what (?:I|we|you)\b|(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|"
@@ -65,7 +69,8 @@ _NOT_SAID = re.compile(
     r"equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|"
     r"never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|"
     r"know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|"
-    r"reason|longer|clue|idea)\b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|"
+    r"reason|longer|clue|idea)\b|\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|"
+    r"no one|doubt|doubts|"
     r"unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|"
     r"maybe|perhaps|possibly|(?:thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
     r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|"

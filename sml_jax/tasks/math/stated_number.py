@@ -29,6 +29,7 @@ _STATES = re.compile(
     r"costs?|cost|takes?|took|needs?|needed|pays?|paid|earns?|earned|spends?|spent|sells?|sold|leaves?|left|remains?|"
     r"remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|will|would|must|so|therefore|thus|"
     r"hence|did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|"
+    r"adds? up|sums? up|amounts?|"
     r"went|think|believe|guess|say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|"
     r"difference|corrected|okay|altogether|in total|in all|overall|looks like|seems like|ends? up|getting|"
     r"i['\u2019]m at|i am(?= [0-9])|actually|i['\u2019]d)\b",
@@ -76,7 +77,8 @@ LAST_NUMBER = re.compile(
 )
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|then|now|right|sure|alright|"
+    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|"
+    r"then|now|right|sure|alright|"
     r"got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up|"
     r" together)?, ",
     re.IGNORECASE,
@@ -107,9 +109,12 @@ _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
 )
 _BEFORE_NOW = re.compile(
-    r"(?: [a-z]{2,12}){0,2} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
+    r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
 )
-_TWO_COUNTS = re.compile(r"(?<![=\w] )\b[0-9][0-9,.]{0,20} (?:[a-z]{2,15} ){1,3}and [$]?$")
+_TWO_COUNTS = re.compile(
+    r"(?:(?<![=\w] )|\b(?:is|are|of|has|have) )\b[0-9][0-9,.]{0,20} (?!hours?\b|minutes?\b|feet\b|dollars?\b)"
+    r"(?:[a-z]{2,15} ){1,3}and [$]?$"
+)
 # "The bed is 8 meters long and 5 meters wide", "The bed is 8 by 5": two measures of one thing.
 _TWO_MEASURES = re.compile(
     r"\b(?:is|are|was|were|be|measures?|of|has|have) (?:about )?[0-9][0-9,.]{0,20}(?: (?:mm|cm|m|km|ft|in|yd|"
