@@ -23,6 +23,7 @@ from sml_jax.common.json_text import parse_json
 _DESCRIPTION = ".zarray"
 _FIXED_FIELDS = {"zarr_format": 2, "order": "C", "filters": None, "fill_value": None, "dimension_separator": "."}
 _DTYPES = ("<f4", "bfloat16", "<f2", "<f8", "<i4", "<i8", "<u4", "<u8", "|i1", "|u1", "|b1")
+_MANIFEST = "manifest.ocdbt"  # of the store, which is the list of its arrays
 _MAX_DESCRIPTION_BYTES = 4096
 _DESCRIBING_FILES = ("_METADATA", "_CHECKPOINT_METADATA", "_sharding")
 
@@ -38,8 +39,8 @@ def check_stored_arrays(folder: Path) -> None:
       ValueError: its list of arrays, or what it says of one of them, is not as Orbax writes it.
     """
     _check_files(folder)
-    if not is_present(folder / "manifest.ocdbt"):
-        raise ValueError("there is no list of arrays, manifest.ocdbt")
+    if not is_present(folder / _MANIFEST):
+        raise ValueError(f"there is no list of arrays, {_MANIFEST}")
     base = {"driver": "file", "path": f"{folder}/"}
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
     keys = {key.decode("utf-8", "replace") for key in store.list().result()}
@@ -62,7 +63,10 @@ def _check_files(folder: Path) -> None:
                     f"{Path(parent) / name} is a link to a folder: put the folder in its place, or remove it"
                 )
         for name in names:
-            is_present(Path(parent) / name)
+            path = Path(parent) / name
+            # A file of holes is as large as it says, and tensorstore ends the process when it reads one.
+            if is_present(path) and name == _MANIFEST and not read_bytes(path):
+                raise ValueError(f"{path.relative_to(folder)} is empty")
     # These are read and parsed as a whole.
     for name in _DESCRIBING_FILES:
         if is_present(folder / name):

@@ -82,6 +82,12 @@ def test_other_files_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="loop is a link to a folder"):
         check_stored_arrays(folder)
     (folder / "loop").unlink()
+    (folder / "manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        check_stored_arrays(folder)
+    os.truncate(folder / "manifest.ocdbt", 1 << 36)
+    with pytest.raises(UserError, match="is larger than the 16 MiB"):
+        check_stored_arrays(folder)
     (folder / "manifest.ocdbt").unlink()
     with pytest.raises(ValueError, match="no list of arrays"):
         check_stored_arrays(folder)
