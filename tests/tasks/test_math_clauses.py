@@ -51,7 +51,7 @@ def test_one_value_for_each_case_is_a_hedge() -> None:
         "25 if we count the driver, and 24 if not",
         "with the closet it's 54, without it 48",
         "25, unless the driver counts, then it's 26",
-        "24 if they skip the driver, with the driver it is 25",
+        "if they skip the driver it is 24, with the driver it is 25",
     ):
         assert cases_differ(hedge)
         assert not verify_math("25", f"The answer is {hedge}.").correct
