@@ -86,7 +86,8 @@ def _check_description(array: str, description: Any, prefix: str, keys: set[str]
     if wrong:
         shown = json.dumps(description.get(wrong[0]))[:60]
         raise ValueError(f"{wrong[0]} of {array} is {shown}, which is nothing that Orbax writes for it")
-    shape, chunks = description.get("shape"), description.get("chunks")
+    shape: Any = description.get("shape")
+    chunks: Any = description.get("chunks")
     if not _are_sizes(shape, 0) or not _are_sizes(chunks, 1) or len(shape) != len(chunks):
         raise ValueError(f"the shape and the chunks of {array} are no sizes of one array")
     # A chunk is what one device holds, and never more than the array.
