@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -42,6 +42,8 @@ class JittedKernels:
     decode: Any
 
 
+# Engines of the same settings share what was compiled. The limit bounds the memory of a process that goes on to others.
+@lru_cache(maxsize=8)
 def jit_kernels(
     model: Decoder, mesh: Mesh, layout: CacheLayout, decode_steps: int, sampling: Sampling, stop_ids: tuple[int, ...]
 ) -> JittedKernels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -234,21 +234,18 @@ class Learner:
         check_lora(self._model, params)
         shardings = jax.tree.map(lambda x: x.sharding, state)
         metrics_sharding = None if self._mesh is None else host_readable(self._mesh)
-        add_to_total = partial(
-            add_gradients,
+        leaves, structure = jax.tree.flatten((shardings.params, shardings.step))
+        # Learners of the same loss share what was compiled, if the loss cannot have changed since it was traced.
+        jit_gradients = _jit_gradients if _is_constant(self._token_loss) else _jit_gradients.__wrapped__
+        self._zero_gradients, self._gradients = jit_gradients(
             self._model,
             self._reference_model,
             self._token_loss,
-            mesh=self._mesh,
-            max_logits=self._max_logits,
-        )
-        # Zeros are made in place on each device, since gradients are as large as the parameters.
-        self._zero_gradients = jax.jit(
-            lambda params: (optax.tree.zeros_like(params), jnp.zeros(())),
-            out_shardings=(shardings.params, shardings.step),
-        )
-        self._gradients = jax.jit(
-            add_to_total, donate_argnums=0, out_shardings=((shardings.params, shardings.step), metrics_sharding)
+            self._mesh,
+            self._max_logits,
+            tuple(leaves),
+            structure,
+            metrics_sharding,
         )
         rows_sharding = None if self._mesh is None else row_sharding(self._mesh)
         self._reference_states = jax.jit(
@@ -257,6 +254,40 @@ class Learner:
         self._apply = jax.jit(
             partial(_apply, self.optimizer), donate_argnums=0, out_shardings=(shardings, metrics_sharding)
         )
+
+
+def _is_constant(token_loss: TokenLoss | None) -> bool:
+    """Whether a loss is equal to another only if it computes the same: no loss, or a frozen dataclass."""
+    settings = getattr(type(token_loss), "__dataclass_params__", None)
+    return token_loss is None or (settings is not None and settings.frozen)
+
+
+# Stages of a recipe mostly share model and loss. The limit bounds the memory of a process that goes on to other models.
+@lru_cache(maxsize=8)
+def _jit_gradients(
+    model: Decoder,
+    reference_model: Decoder,
+    token_loss: TokenLoss | None,
+    mesh: Mesh | None,
+    max_logits: int | None,
+    shardings: tuple[Any, ...],
+    structure: Any,
+    metrics_sharding: Any,
+) -> tuple[Any, Any]:
+    """Makes the jitted functions that give zero gradients and that add a micro-batch's to them.
+
+    Args:
+      model, reference_model, token_loss, mesh, max_logits: as for `add_gradients`.
+      shardings, structure: where gradients and loss lie: the leaves and the structure of a tree.
+      metrics_sharding: where metrics lie; None for XLA's choice.
+    """
+    gradients_and_loss = jax.tree.unflatten(structure, shardings)
+    add_to_total = partial(add_gradients, model, reference_model, token_loss, mesh=mesh, max_logits=max_logits)
+    return (
+        # Zeros are made in place on each device, since gradients are as large as the parameters.
+        jax.jit(lambda params: (optax.tree.zeros_like(params), jnp.zeros(())), out_shardings=gradients_and_loss),
+        jax.jit(add_to_total, donate_argnums=0, out_shardings=(gradients_and_loss, metrics_sharding)),
+    )
 
 
 def _empty_micro_batch(rows: int, time: int, streams: Sequence[str]) -> MicroBatch:

@@ -11,6 +11,7 @@ from engine_toys import CONFIG, END, mesh_of
 from sml_jax.common.errors import UserError
 from sml_jax.engine.context_batch import ContextBatch
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.jitted import jit_kernels
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shard_params
 
@@ -23,6 +24,7 @@ from sml_jax.models.layout import shard_params
 def test_nothing_is_compiled_after_the_warm_up(
     make_engine, model, params, max_concurrent, mesh, chunk_sizes, capacities
 ) -> None:
+    jit_kernels.cache_clear()  # engines of one setting share what was compiled, also by the tests before
     shards = mesh[0] * mesh[1]
     engine = make_engine(
         max_concurrent, mesh, capacities=capacities, chunk_sizes=chunk_sizes, batch_sizes=(1, max_concurrent // shards)

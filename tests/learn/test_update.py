@@ -1,5 +1,6 @@
 """The update: parts add up to the whole, padding is told by length, and what has no weight changes nothing."""
 
+import dataclasses
 import math
 
 import jax
@@ -13,7 +14,7 @@ from run_toys import host, same
 from sml_jax.learn.logprobs import token_logprobs
 from sml_jax.learn.losses import PolicyLoss
 from sml_jax.learn.train_state import init_state
-from sml_jax.learn.update import Learner
+from sml_jax.learn.update import Learner, _jit_gradients
 from sml_jax.learn.weights import token_weights
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
@@ -158,7 +159,40 @@ def test_the_callers_parameters_survive(params, batch, sft):
     assert same(before, host(params))
 
 
-def test_compiles_once_a_shape(model, params, batch):
+@pytest.fixture
+def nothing_compiled():
+    """Learners of one model and loss share what was compiled, also by the tests before."""
+    _jit_gradients.cache_clear()
+
+
+def test_learners_of_one_loss_share_what_was_compiled(model, params, batch, nothing_compiled):
+    first, second = Learner(model, SGD, PolicyLoss()), Learner(model, optax.sgd(0.5), PolicyLoss())
+    step(first, params, batch, 6)
+    assert first.executable_count() == 2  # the gradients, and the optimiser's step
+    learned = [step(learner, params, batch, 6)[1]["gradient_norm"] for learner in (first, second)]
+    assert learned[0] == learned[1] and second.executable_count() == 2
+    assert second._gradients is first._gradients
+
+    # A loss that may have changed since it was traced is traced again.
+    @dataclasses.dataclass
+    class Scaled:
+        scale: float
+
+        def __hash__(self):
+            return 0
+
+        def __call__(self, *arguments):
+            token_loss, metrics = PolicyLoss()(*arguments)
+            return self.scale * token_loss, metrics
+
+    loss = Scaled(1.0)
+    norms = [step(Learner(model, SGD, loss), params, batch, 6)[1]["gradient_norm"]]
+    loss.scale = 2.0
+    norms.append(step(Learner(model, SGD, loss), params, batch, 6)[1]["gradient_norm"])
+    np.testing.assert_allclose(norms[1], 2 * norms[0], rtol=1e-5)
+
+
+def test_compiles_once_a_shape(model, params, batch, nothing_compiled):
     learner = Learner(model, SGD)
     step(learner, params, batch, 2, (4, TIME))
     compiled = learner.executable_count()
@@ -166,8 +200,8 @@ def test_compiles_once_a_shape(model, params, batch):
     assert compiled == learner.executable_count() == 3  # two lengths, and the optimiser's step
 
 
-@pytest.mark.parametrize("loss", [None, PolicyLoss(mismatch_cap=2.0)])
-def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss):
+@pytest.mark.parametrize("loss", [pytest.param(None, marks=pytest.mark.slow), PolicyLoss(mismatch_cap=2.0)])
+def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss, nothing_compiled):
     """Whatever the lengths, the number of rows left over and how many tokens are trained; and it changes nothing."""
     optimizer = optax.adamw(1e-2)
     learner, stream = Learner(model, optimizer, loss), "policy" if loss else "likelihood"
