@@ -4,15 +4,21 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 # Eight devices; and machine code made in a hurry, for most of the tests' time goes into compiling tiny models. What XLA
 # does to a program before that, such as sharding it and sharing memory, stays as it is.
-for _flag in (
+_FLAGS = [
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
-):
+]
+# The older way to make code of fused loops takes a quarter of the time; later versions no longer have it.
+if version("jaxlib").startswith("0.10."):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+for _flag in _FLAGS:
     if _flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
 # Most tests compile the same programs of the same tiny models. Workers, and the processes that tests start, inherit the
@@ -25,6 +31,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Another platform is for tests that say so: they skip elsewhere.
 os.environ["JAX_PLATFORMS"] = os.environ.get("SML_JAX_TEST_PLATFORM", "cpu")
 
+import gc  # noqa: E402
+
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
@@ -32,9 +40,35 @@ import pytest  # noqa: E402
 # Every annotated shape in the package is checked at run time.
 jaxtyping.install_import_hook("sml_jax", "beartype.beartype")
 
-# A first call compiles, so no deadline for an example.
-hypothesis.settings.register_profile("sml_jax", deadline=None, max_examples=50, derandomize="CI" in os.environ)
+# A first call compiles, so no deadline for an example. `--hypothesis-profile=thorough` tries more examples.
+hypothesis.settings.register_profile("sml_jax", deadline=None, max_examples=25, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=250)
 hypothesis.settings.load_profile("sml_jax")
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector the modules, and lets it come less often: tracing makes many small objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def two_devices() -> Iterator[None]:
+    """Runs whose mesh has the default sizes take two devices, which compile faster than eight."""
+    import jax
+
+    from sml_jax.run import experiment
+
+    def make_mesh(*sizes: int, **settings):
+        # A test that says sizes means all devices.
+        over = jax.devices()[:2] if sizes == (-1, 1, 1) and not settings else None
+        return all_devices_mesh(*sizes, **{"over": over, **settings})
+
+    all_devices_mesh = experiment.make_mesh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "make_mesh", make_mesh)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ OFFLINE = Offline(OPTIMIZER, problems=6, samples=4, epochs=4, batch=8, micro_bat
 QPRIMING = dataclasses.replace(OFFLINE, epochs=1, injection=QuestionInjection(1.0), name="qpriming")
 SUITE = Suite(ToyTask(), (Feedback(), Retry("b")), problems=5, max_turns=2)
 ARMS = [arm.name for arm in SUITE.arms]
+pytestmark = pytest.mark.usefixtures("two_devices")
 
 
 @pytest.fixture(scope="module")

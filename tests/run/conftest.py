@@ -4,6 +4,11 @@ import pytest
 from run_toys import toy_experiment, toy_run, write_tokenizer
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_devices(two_devices):
+    """What a stage does does not depend on the number of devices; tests of meshes say their sizes."""
+
+
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")

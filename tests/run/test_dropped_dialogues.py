@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -54,8 +55,9 @@ def test_a_batch_with_dropped_dialogues_is_the_batch_without_them(new_run, aggre
     parts, metrics = batch([*problems, bad])
     wanted, wanted_metrics = batch(problems)
     assert wanted and len(parts) == len(wanted)
+    # Other numbers of rows may be worked on by other kernels, whose sums differ in the last bit.
     for one, other in zip(parts, wanted, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), one, other)
     assert (metrics.pop("dropped_rate"), metrics.pop("verifier_errors")) == (pytest.approx(1 / 6), 4)
     assert (wanted_metrics.pop("dropped_rate"), wanted_metrics.pop("verifier_errors")) == (0, 0)
     assert metrics == pytest.approx(wanted_metrics)
