@@ -49,7 +49,9 @@ def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
 
 
 @needs_compiler
-@pytest.mark.parametrize("flag", ["--attention=native", "--attention=xla", "--one_core"])
+@pytest.mark.parametrize(
+    "flag", [pytest.param("--attention=native", marks=pytest.mark.slow), "--attention=xla", "--one_core"]
+)
 def test_a_step_is_timed(flag, capsys, monkeypatch):
     monkeypatch.setattr(native_product, "MAX_ROWS", native_product.MAX_ROWS)  # to be as it was
     decode_step.main(["--rows=2", "--capacity=64", "--steps=4", "--repeats=2", flag], TINY)

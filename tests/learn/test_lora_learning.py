@@ -95,10 +95,12 @@ def test_the_step_is_the_adapters_gradient_and_the_base_stays(params: dict, batc
     kept = split_lora(state.params)[1]
     after, metrics = Learner(MODEL, SGD).update(state, batch)
     base_after, adapters_after = split_lora(after.params)
-    expected = jax.tree.map(lambda a, g: a - g, adapters, gradients)
+    gradients = host(gradients)
+    expected = jax.tree.map(lambda a, g: a - g, host(adapters), gradients)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), adapters_after, expected)
-    assert metrics["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradients)), rel=1e-5)
-    assert all(float(jnp.abs(leaf).max()) > 1e-4 for leaf in jax.tree.leaves(gradients))
+    norm = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(gradients)))
+    assert metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(gradients))
     # The base is the caller's own arrays; of the state, only the adapters were given away.
     assert all(a is b for a, b in zip(jax.tree.leaves(base_after), jax.tree.leaves(base), strict=True))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(kept))

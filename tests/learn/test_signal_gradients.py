@@ -199,9 +199,16 @@ def test_the_control_has_the_running_mean_alone(model, params, script):
     assert_same(gradient, jax.jit(jax.grad(partial(wanted, divergence=PLAIN_DIVERGENCES[reverse_kl])))(moved))
 
 
-def test_eight_devices_distil_what_one_does(model, params, script):
-    method = SelfDistillation(CritiquePrediction(InformationGain()), 0.3)
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2, 1), AXES)
+@pytest.mark.parametrize(
+    ("method", "data", "fsdp"),
+    [
+        (SelfDistillation(None), 2, 1),
+        # `pytest -m slow tests/learn/test_signal_gradients.py`
+        pytest.param(SelfDistillation(CritiquePrediction(InformationGain()), 0.3), 2, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_several_devices_distil_what_one_does(model, params, script, method, data, fsdp):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp, 1), AXES)
     alone, metrics, _ = gradient_of(model, params, script, method)
     spread, spread_metrics, _ = gradient_of(model, shard_params(mesh, model, params), script, method, mesh=mesh)
     assert_same(spread, alone)

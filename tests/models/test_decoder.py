@@ -65,9 +65,18 @@ Apply = Callable[..., jax.Array]
 
 
 def made(**changes: Any) -> tuple[Apply, dict]:
-    """The jitted forward pass of a variant of `BASE`, and moved parameters."""
+    """The jitted forward pass of a variant of `BASE`, whose logits are NumPy's, and moved parameters."""
     model = Decoder(dataclasses.replace(BASE, **changes))
-    return jax.jit(model.apply), noisy(init_params(model, jax.random.key(0)))
+    forward, rng = jax.jit(model.apply), np.random.default_rng(0)
+
+    def draw(path: tuple, leaf: Any) -> jax.Array:
+        """By NumPy, which compiles nothing, at about the scale at which the parameter is initialised."""
+        if path[-1].key == "scale":
+            return jnp.full(leaf.shape, float(not model.config.norm_plus_one), leaf.dtype)
+        return jnp.asarray(rng.normal(0, model.config.embed_dim**-0.5, leaf.shape), leaf.dtype)
+
+    initial = jax.tree_util.tree_map_with_path(draw, nn.unbox(abstract_params(model)))
+    return lambda *args: np.asarray(forward(*args)), noisy(initial)
 
 
 @pytest.fixture(scope="module")

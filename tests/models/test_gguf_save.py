@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import flax.linen as nn
 import gguf
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,9 @@ from safetensors.numpy import save_file
 from sml_jax.cli import main as cli
 from sml_jax.common.errors import UserError
 from sml_jax.common.gguf_header import read_gguf
-from sml_jax.models import Decoder, DecoderConfig, init_params, load_model, save_model
+from sml_jax.models import Decoder, DecoderConfig, load_model, save_model
 from sml_jax.models.config import LoraConfig
+from sml_jax.models.decoder import abstract_params
 from sml_jax.models.hf.gguf_save import save_gguf
 from sml_jax.models.lora import add_lora, merge_lora
 from sml_jax.models.ops.rope import RopeScaling
@@ -48,11 +50,11 @@ CONFIGS = {
 
 def f16_params(config: DecoderConfig) -> dict:
     """Random parameters that F16 holds exactly, norms and biases among them."""
-    params = init_params(Decoder(config), jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [leaf + 0.25 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, [leaf.astype(jnp.float16).astype(jnp.float32) for leaf in noisy])
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.25 * rng.normal(size=leaf.shape).astype(np.float16).astype(np.float32)),
+        nn.unbox(abstract_params(Decoder(config))),
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -66,8 +66,8 @@ def test_a_model_with_these_products_is_the_same_model(tied) -> None:
     )
     plain = Decoder(config)
     params, tokens = init_params(plain, jax.random.key(0)), jnp.array([[3, 69]])
-    logits = plain.clone(product=native_product).apply(params, tokens)
-    np.testing.assert_allclose(logits, plain.apply(params, tokens), atol=1e-5)
+    logits = jax.jit(plain.clone(product=native_product).apply)(params, tokens)
+    np.testing.assert_allclose(logits, jax.jit(plain.apply)(params, tokens), atol=1e-5)
 
 
 SUMS = """
@@ -80,6 +80,7 @@ for factor, axis in ((kernel, 0), (kernel.T.copy(), 1)):
 """
 
 
+@pytest.mark.slow  # two processes that start JAX: `pytest -m slow tests/models/test_native_product.py`
 def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     """NPROC: the size of XLA's pool."""
     outputs = set()

@@ -26,11 +26,11 @@ def with_adapters(folder: Path, name: str, lora: LoraConfig = LORA):
     (folder / "config.json").write_text(json.dumps(config))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model, params = add_lora(*load_model(folder), lora, jax.random.key(0))
-    noise = iter(jax.random.split(jax.random.key(1), 100))
+    rng = np.random.default_rng(1)
 
     def noisy(path, leaf):
         is_adapter = any("_lora" in str(key) for key in path)
-        return leaf + 0.2 * jax.random.normal(next(noise), leaf.shape) if is_adapter else leaf
+        return leaf + np.float32(0.2) * rng.normal(size=leaf.shape).astype(np.float32) if is_adapter else leaf
 
     return model, jax.tree.map_with_path(noisy, params), weights, arrays["tokens2"]
 

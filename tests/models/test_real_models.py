@@ -40,6 +40,7 @@ def test_every_source_is_pinned() -> None:
         assert all("==" in wheel for wheel in source.wheels) and bool(source.wheels) != bool(source.tarball)
 
 
+@pytest.mark.slow
 def test_smollm2_is_converted_with_all_that_it_brings(tmp_path: Path) -> None:
     path = fetched("smollm2")
     assert cli.main(["convert", f"--from={path}", f"--to={tmp_path / 'ours'}"]) == 0

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from sml_jax.common.assets import SHIPPED_MODELS
@@ -11,6 +12,7 @@ from sml_jax.engine import Engine
 from sml_jax.models import count_params, load_model
 from sml_jax.pocket import ASSETS
 from sml_jax.pocket.world import pocket_task
+from sml_jax.sharding import make_mesh
 from sml_jax.text import SentencePieceTokenizer, simple_format
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -18,7 +20,7 @@ from agreement import teacher_agreement
 
 del sys.path[0]
 
-PROBLEMS = 320
+PROBLEMS = 96
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,8 @@ def base():
         max_new_tokens=14,
         stop_ids=chat.stop_ids,
         suppressed_ids=chat.suppressed_ids(),
-        capacities=(128, 256),
+        capacities=(256,),
+        mesh=make_mesh(over=jax.devices()[:2]),
     )
     return chat, engine, params
 

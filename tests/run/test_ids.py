@@ -42,6 +42,7 @@ def taken(monkeypatch):
     return problems, ids
 
 
+@pytest.mark.slow  # a run that was stopped shows the same below: `pytest -m slow tests/run/test_ids.py`
 def test_stages_take_problems_and_ids_one_after_the_other(tokenizer, tmp_path, taken):
     toy_experiment(tokenizer, STAGES).train(tmp_path, "")
     problems, ids = taken

@@ -89,8 +89,12 @@ def test_a_file_cut_off_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [b"\x08" + b"\xff" * 3_000_000, b"\x08\x01" * 3_000_000, b"\x1a\x80\xda\xc4\x09" + b"\x08\x01" * 10_000_000],
-    ids=["a number without end", "fields without end", "fields within a field"],
+    [
+        pytest.param(b"\x08" + b"\xff" * 3_000_000, id="a number without end"),
+        pytest.param(b"\x1a\x80\xda\xc4\x09" + b"\x08\x01" * 10_000_000, id="fields within a field"),
+        # As many as a real model's pieces: `pytest -m slow tests/text/test_sentencepiece_model.py`.
+        pytest.param(b"\x08\x01" * 3_000_000, id="fields without end", marks=pytest.mark.slow),
+    ],
 )
 def test_what_would_be_read_for_minutes_is_no_model(model: bytes) -> None:
     """Bits of a long number take a time that grows with its square."""
