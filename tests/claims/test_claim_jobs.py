@@ -13,7 +13,7 @@ from sml_jax.claims.job import DOMAINS, POLICIES, SEEDS, TRIES, Job, make_jobs, 
 from sml_jax.claims.plan import Plan, in_words
 from sml_jax.claims.results import ResultStore, missing_arms, read_results
 from sml_jax.claims.runner import run_jobs
-from sml_jax.common.errors import UserError
+from sml_jax.common.errors import Stopped, UserError
 from sml_jax.dialogue.teachers import Doubt, Feedback, Retry, Scripted, Shuffled
 from sml_jax.evaluate.suites import Suite
 from sml_jax.gin_config.load import load_experiment
@@ -118,6 +118,27 @@ def test_a_job_that_another_process_does_is_left_to_it(tmp_path, monkeypatch):
         assert run_jobs([ONLINE], tmp_path, ResultStore(tmp_path / "results")) == [ONLINE]
     finally:
         lock.release()
+
+
+def test_a_job_that_is_stopped_frees_its_folder_and_goes_on(tmp_path, monkeypatch):
+    store, started = ResultStore(tmp_path / "results"), []
+
+    def train(job, folder):
+        started.append(folder)
+        if len(started) == 1:
+            raise Stopped("asked to stop; its state is saved")
+        return {"success_by_step": []}
+
+    monkeypatch.setattr(runner, "_train", train)
+    monkeypatch.setattr(runner, "_evaluate", lambda *_: None)
+    entries = {arm: {"n": 1, "problems": "p", "solved": [1]} for arm in QUICK["math"]}
+    monkeypatch.setattr(runner, "evaluation_summary", lambda *_: {"pocket_math": entries})
+    with pytest.raises(Stopped):
+        run_jobs([ONLINE], tmp_path, store)
+    assert not (tmp_path / "runs/online_math_s0/job.lock").exists() and not store.folder.exists()
+    assert run_jobs([ONLINE], tmp_path, store) == [] and missing_arms(ONLINE, store.read(ONLINE)) == {}
+    # The training that was stopped goes on in its own folder.
+    assert started[0] == started[1]
 
 
 def test_processes_begin_with_their_own_share_and_help_each_other(tmp_path, monkeypatch):
@@ -249,6 +270,42 @@ def test_numbers_by_problem_are_read_out_of_the_dialogues(tmp_path):
     assert set(plain) == {"n", "problems", "solved"} and plain["problems"] != entry["problems"]
     again = summary_of(tmp_path, records[:0:-1])["toy"]["feedback"]
     assert again["problems"] != entry["problems"]
+
+
+@pytest.mark.slow
+def test_a_real_evaluation_of_every_kind_is_kept_as_eval_json_has_it(tmp_path):
+    """`pytest -m slow tests/claims/test_claim_jobs.py`: two minutes on two cores."""
+    suites = {
+        "math": ("feedback", "doubt"),
+        "maze": ("game",),
+        "evolving_math": ("game",),
+        "sharded_math": ("sharded",),
+    }
+    files, bindings = evaluation_of("math", 0, suites)
+    experiment, config = load_experiment(files, [*bindings, "EVAL_PROBLEMS=12", "SHARDED_PROBLEMS=6"])
+    experiment.evaluate("pocket", tmp_path, config)
+    kept = evaluation_summary(tmp_path, {"feedback": ("questions", "loglik_change")})
+    evaluated = json.loads((tmp_path / "eval.json").read_text())
+    # Told in shards: success and answers that came too early, over all simulations.
+    (by_policy,) = evaluated.pop("sharded_suites").values()
+    entry, counts = (
+        by_policy["trained"]["sharded"]["scripted"],
+        kept.pop("pocket_math_underspecified sharded")["sharded"],
+    )
+    solved, simulations = sum(counts["solved_simulations"]), counts["n"] * counts["simulations"]
+    assert (counts["n"], counts["simulations"]) == (6, 10) and 100 * solved / simulations == pytest.approx(entry["P"])
+    # The first turn of each dialogue is the only one before the last shard.
+    assert sum(counts["premature"]) / simulations == pytest.approx(entry["premature_rate"])
+    assert set(kept) == set(evaluated) == {"pocket_math", "pocket_maze", "pocket_math_evolving"}
+    for suite, by_policy in evaluated.items():
+        for arm, entry in by_policy["trained"].items():
+            solved_by_end = sum(at > 0 for at in kept[suite][arm]["solved"]) / 12
+            assert solved_by_end == pytest.approx(entry["success_at_turn"][-1])
+    feedback, entry = kept["pocket_math"]["feedback"], evaluated["pocket_math"]["trained"]["feedback"]
+    turns = entry["behaviour"]["all_turns"]
+    assert sum(feedback["questions"]) == round(turns["questions"] * turns["n"])
+    flips, doubt = kept["pocket_math"]["doubt"]["flips"], evaluated["pocket_math"]["trained"]["doubt"]["flips"]
+    assert sum(flip is not None for flip in flips) == doubt["n"] and flips.count(1) == round(doubt["rate"] * doubt["n"])
 
 
 def test_sharded_dialogues_are_counted_by_instruction(tmp_path):
