@@ -20,7 +20,6 @@ from sml_jax.claims.results import ResultStore, missing_arms
 from sml_jax.common.errors import UserError
 from sml_jax.gin_config.load import load_experiment
 from sml_jax.run.io.lock import FolderHeld, FolderLock
-from sml_jax.run.stages import Online
 
 BASE_MODEL = "pocket"
 # What is kept of an arm besides the turns at which problems were solved.
@@ -115,13 +114,12 @@ def _train(job: Job, workdir: Path) -> dict[str, Any]:
     for stage in experiment.stages:
         rollout = stage.workload(experiment.rules).rollout
         assert rollout is not None, "every stage of these recipes rolls out"
-        turns = rollout.dialogues * rollout.rules.max_turns
-        # The stage online rolls out in each step, the others once.
-        if isinstance(stage, Online):
-            generations += turns * stage.steps
-            dialogues_by_step = rollout.dialogues
-        else:
-            generations += turns
+        # A stage whose length is in steps rolls out in each of them, the others once.
+        length_setting = getattr(stage, "length_setting", "")
+        rollouts = 1
+        if length_setting == "steps":
+            rollouts, dialogues_by_step = getattr(stage, length_setting), rollout.dialogues
+        generations += rollouts * rollout.dialogues * rollout.rules.max_turns
     return training_summary(workdir, dialogues_by_step, generations)
 
 
