@@ -45,8 +45,8 @@ def write_figures(claims: Sequence[Claim], results: Results, folder: Path) -> li
         "training": _training_figure(results),
     }
     paths = []
-    # The same numbers give the same files: ids and dates would differ from run to run.
-    with matplotlib.rc_context({"svg.hashsalt": "sml-jax"}):
+    # The same numbers give the same files: ids and dates would differ from run to run. Text stays text, not outlines.
+    with matplotlib.rc_context({"svg.hashsalt": "sml-jax", "svg.fonttype": "none"}):
         for name, figure in figures.items():
             if figure is not None:
                 path = folder / f"{name}.svg"
@@ -99,9 +99,10 @@ def _success_figure(results: Results) -> Figure | None:
         intervals = [crossed_interval(mean, [np.stack([solved_by(turn)(entry) for entry in rows])]) for turn in _TURNS]
         shown = [(turn, interval) for turn, interval in zip(_TURNS, intervals, strict=True) if interval is not None]
         turns = [turn for turn, _ in shown]
-        (line,) = axes[domain].plot(turns, [interval.estimate for _, interval in shown], label=policy, linewidth=1)
+        colour = _colour(policy)
+        axes[domain].plot(turns, [interval.estimate for _, interval in shown], color=colour, label=policy, linewidth=1)
         bounds = [interval.low for _, interval in shown], [interval.high for _, interval in shown]
-        axes[domain].fill_between(turns, *bounds, color=line.get_color(), alpha=0.1)
+        axes[domain].fill_between(turns, *bounds, color=colour, alpha=0.1)
     return _with_legend(figure, [axes[domain] for domain in results.domains])
 
 
@@ -131,9 +132,15 @@ def _training_figure(results: Results) -> Figure | None:
         dialogues = (np.arange(len(success)) + _WINDOW) * training["dialogues_by_step"]
         label = policy if (domain, policy) not in labelled else None
         labelled.add((domain, policy))
-        colour = f"C{POLICIES.index(policy) % 10}"
-        axes[domain].plot(dialogues, success, color=colour, label=label, linewidth=0.8)
+        axes[domain].plot(dialogues, success, color=_colour(policy), label=label, linewidth=0.8)
     return _with_legend(figure, [axes[domain] for domain in results.domains])
+
+
+def _colour(policy: str) -> str:
+    """A policy's colour, the same in all figures; there are more policies than the usual ten colours."""
+    import matplotlib
+
+    return matplotlib.colors.to_hex(matplotlib.colormaps["tab20"](POLICIES.index(policy)))
 
 
 def _panels(domains: Sequence[str], x_label: str, y_label: str) -> tuple[Figure, dict]:
