@@ -41,9 +41,9 @@ def test_gradients_are_the_same_with_every_remat_and_those_of_transformers(folde
     transformers = pytest.importorskip("transformers", reason="the live comparison needs transformers")
     model, params = load_model(folder)
     tokens = np.random.default_rng(0).integers(0, 53, (2, 12)).astype(np.int32)
-    ours = gradients(model, params, tokens)
+    ours = gradients(model, params, jnp.asarray(tokens))
     for remat in ("layer", "dots"):
-        again = gradients(Decoder(dataclasses.replace(model.config, remat=remat)), params, tokens)
+        again = gradients(Decoder(dataclasses.replace(model.config, remat=remat)), params, jnp.asarray(tokens))
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max() + 1e-9, rtol=0), ours, again
         )
