@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sml_jax.common.errors import at_least
 from sml_jax.common.own_code import WrongResult, raise_own_mistake
 from sml_jax.dialogue.drops import in_one_line
-from sml_jax.dialogue.teacher import NoReply, Reply, Request, RolloutSetup, Teacher
+from sml_jax.dialogue.teacher import Knowledge, NoReply, Reply, Request, RolloutSetup, Teacher
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 LINGER_SECONDS = 0.002  # replies that come within this of the first one join the same call of the student's model
@@ -31,12 +31,15 @@ class Script:
         repeatable to the last bit. (With threads, which dialogues share a call of the student's model depends on when
         replies come, and log-probabilities may differ in their last digits; the dialogues do not.)
       guarded: whether the leak guard reads the replies.
+      knows: the problem that `reply` is called with: "own", the one at hand; "other", another one of the rollout, so
+        that its replies are feedback for the wrong problem.
     """
 
     # A subclass overrides these as class attributes, or as fields of a dataclass.
     name: str = "script"
     threads: int = 64
     guarded: bool = True
+    knows: Knowledge = "own"
     runs_model: bool = False
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
@@ -44,10 +47,10 @@ class Script:
 
         Args:
           task: the task of the rollout, which has the private knowledge.
-          problem: what the dialogue is about, answer included.
+          problem: what the dialogue is about, answer included; another problem if the script `knows` another one.
           conversation: the public turns so far; the problem's statement is the first, the student's latest turn the
             last.
-          verdict: the verifier's, on that latest turn.
+          verdict: the verifier's, on that latest turn as an answer to the dialogue's own problem.
         """
         raise NotImplementedError(f"{type(self).__name__} is a teacher without a `reply`")
 
@@ -96,7 +99,7 @@ class InlineTeacher(Teacher):
 
     def __init__(self, script: Script, task: Task):
         self._script, self._task = script, task
-        self.guarded = script.guarded
+        self.guarded, self.knows = script.guarded, script.knows
         self._ready: dict[int, Reply | NoReply] = {}
 
     def turns(self, problem: Problem) -> int | None:
@@ -123,7 +126,7 @@ class ThreadedTeacher(Teacher):
 
     def __init__(self, script: Script, task: Task):
         self._script, self._task = script, task
-        self.guarded = script.guarded
+        self.guarded, self.knows = script.guarded, script.knows
         self._pool = ThreadPoolExecutor(script.threads, thread_name_prefix=f"teacher-{script.name}")
         self._pending: dict[Future[Reply | NoReply], int] = {}
 
@@ -160,7 +163,8 @@ def _reply(script: Script, task: Task, request: Request) -> Reply | NoReply:
     """Calls the script. What it raises becomes its dialogue's `NoReply`, unless it is a mistake in the script."""
     try:
         # This is the user's code, so anything may be raised or returned.
-        reply_text = script.reply(task, request.problem, request.turns, request.verdict)
+        problem = request.known_problem or request.problem
+        reply_text = script.reply(task, problem, request.turns, request.verdict)
         if not isinstance(reply_text, str):
             raise WrongResult(f"teacher {script.name} replied with a {type(reply_text).__name__}: return a str")
     except Exception as error:

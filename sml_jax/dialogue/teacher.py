@@ -44,6 +44,7 @@ class Request:
         end of its turn.
       revealed: numbers of the facts that replies have revealed so far, in their order; see `Reply.fact`.
       draw: how many replies to this turn were refused already, by the leak guard or because they held no feedback.
+      known_problem: the problem whose private knowledge the teacher has; None if it has none.
     """
 
     dialogue: int
@@ -58,6 +59,8 @@ class Request:
     student_context: tuple[int, ...] = ()
     revealed: tuple[int, ...] = ()
     draw: int = 0
+    # For teachers that may know another problem.
+    known_problem: Problem | None = None
 
 
 @dataclass(frozen=True)

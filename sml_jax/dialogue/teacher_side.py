@@ -119,6 +119,7 @@ class TeacherSide:
                 context=tuple(live.teacher_context),
                 student_context=tuple(live.student_context.tokens),
                 revealed=tuple(live.revealed),
+                known_problem=self.known_problem(live),
             )
             self._waiting[live.id] = live, request
             requests.append(request)

@@ -17,7 +17,7 @@ from sml_jax.dialogue.language_teacher import LanguageTeacher
 from sml_jax.dialogue.remote_teacher import Remote
 from sml_jax.dialogue.script_teacher import Function, Script
 from sml_jax.dialogue.self_critique import SelfCritique
-from sml_jax.dialogue.teacher import RolloutSetup, Teacher, TeacherSpec
+from sml_jax.dialogue.teacher import Knowledge, RolloutSetup, Teacher, TeacherSpec
 from sml_jax.tasks.problems.types import Problem, Task, Turn, Verdict
 
 __all__ = [
@@ -126,13 +126,23 @@ class Scripted(Script):
       name: the arm's name.
       threads: how many replies are made at once, see `Script`. The default 0 calls the task in the rollout's own
         thread; give a number for a task whose reply takes long, such as one that asks a remote endpoint.
+      knows: "own", or "other" for the control arm beside it: the script then speaks about another problem. Give that
+        arm another name, such as "shuffled".
+
+    Raises:
+      UserError: `threads` is negative, or `knows` is something else.
     """
 
     name: str = "scripted"
     threads: int = 0
+    knows: Knowledge = "own"
 
     def __post_init__(self) -> None:
         at_least(self, threads=0)
+        if self.knows not in ("own", "other"):
+            raise UserError(
+                f"{self.name}: knows is {self.knows!r}; a script speaks about its 'own' problem or an 'other'"
+            )
 
     def reply(self, task: Task, problem: Problem, conversation: Sequence[Turn], verdict: Verdict) -> str:
         """The task's reply to the verdict."""

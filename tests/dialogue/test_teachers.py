@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jax
 import pytest
-from dialogue_toys import put_on_stage
+from dialogue_toys import DigitTask, put_on_stage
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue import language_teacher
@@ -73,6 +73,28 @@ def test_the_scripted_teacher_hears_the_conversation(monkeypatch, chat, task, ru
     rules = replace(rules, teacher_tokens=20)
     dialogue = play(task, task.problems()[:1], chat, engine, params, Scripted(), rules, seed=0).dialogues[0]
     assert [t.text for t in dialogue.turns[1:] if t.role == "teacher"] == ["no, 9 is wrong"] * 3
+
+
+class QuestionTask(DigitTask):
+    """Its script repeats the statement of the problem that it is called with."""
+
+    def reply(self, problem, conversation, verdict):
+        return problem.question
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_script_may_speak_about_another_problem(monkeypatch, chat, rules, engine, params, threads):
+    put_on_stage(monkeypatch, chat, lambda heard: "nothing")
+    task, rules = QuestionTask(), replace(rules, teacher_tokens=20, max_turns=2)
+    problems = task.problems()[:3]
+    for knows, told in (("own", ["find a", "find b", "find c"]), ("other", ["find b", "find c", "find a"])):
+        teacher = Scripted(name=knows, threads=threads, knows=knows)
+        played = play(task, problems, chat, engine, params, teacher, rules, seed=0)
+        assert [dialogue.turns[2].text for dialogue in played.dialogues] == told
+    with pytest.raises(UserError, match="at least 2 problems"):
+        play(task, problems[:1], chat, engine, params, Scripted(knows="other"), rules, seed=0)
+    with pytest.raises(UserError, match="knows is 'none'; a script knows its 'own' problem or an 'other'"):
+        Scripted(knows="none")
 
 
 def test_feedback_for_another_problem_needs_another_problem(chat, task, rules, engine, params):
