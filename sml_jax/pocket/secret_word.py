@@ -32,7 +32,7 @@ FULL_HINTS = (
     "That is wrong. Think of {kind} that starts with {letter}.",
     "Not that one. The word that I mean is {kind}, and its first letter is {letter}.",
 )
-NO_ANSWER = "Please answer with one word from the list."
+NO_ANSWER = "Please choose one word from the list."
 
 
 class SecretWord:
@@ -91,7 +91,7 @@ class SecretWord:
         secret = rng.choice(words)
         return Problem(
             id=f"{self.name}-{split}-{number}",
-            question=f"I have one of these words in mind: {', '.join(words)}. Which one is it? Answer with one word.",
+            question=f"Guess my secret word. Choose one word from this list: {', '.join(words)}.",
             answer=secret,
             domain=next(kind for kind in listed_kinds if secret in kinds[kind]),
         )
@@ -138,6 +138,22 @@ class SecretWord:
         return re.search(rf"\b{re.escape(problem.answer)}\b", teacher_text, re.IGNORECASE) is not None
 
 
+class ListedWord(SecretWord):
+    """The form of an answer alone: any word of the list is correct if the utterance is that word and nothing else.
+
+    A model that hardly ever answers in one word has no success to learn from. It learns the form here, in single turns
+    and from its own samples, and nothing about the teacher's replies, since there are none.
+
+    Args: as of `SecretWord`.
+    """
+
+    name = "listed_word"
+
+    def _judge(self, problem: Problem, utterance: str) -> Verdict:
+        attempted = super()._judge(problem, utterance).attempted
+        return Verdict(attempted and len(utterance.split()) == 1, attempted)
+
+
 def listed_words(problem: Problem) -> list[str]:
     """The words of a problem's list, in its order."""
-    return problem.question.split(": ", 1)[1].split(". ", 1)[0].split(", ")
+    return problem.question.rsplit(": ", 1)[1].rstrip(".").split(", ")

@@ -6,13 +6,21 @@ from collections import Counter
 import pytest
 
 from sml_jax.common.errors import UserError
-from sml_jax.pocket.secret_word import FULL_HINTS, KIND_HINTS, LETTER_HINTS, NO_ANSWER, SecretWord, listed_words
+from sml_jax.pocket.secret_word import (
+    FULL_HINTS,
+    KIND_HINTS,
+    LETTER_HINTS,
+    NO_ANSWER,
+    ListedWord,
+    SecretWord,
+    listed_words,
+)
 from sml_jax.pocket.word_kinds import TEST_KINDS, TRAIN_KINDS
 from sml_jax.tasks import Problem, Task, Turn, Verdict
 
 TASK = SecretWord(train_size=200, test_size=100)
 PROBLEM = Problem(
-    "p", "I have one of these words in mind: dog, hammer, France, red. Which one is it?", "France", domain="a country"
+    "p", "Guess my secret word. Choose one word from this list: dog, hammer, France, red.", "France", domain="a country"
 )
 WRONG = Verdict(False, True)
 
@@ -55,6 +63,14 @@ def test_no_word_is_of_two_kinds_or_of_both_halves():
 )
 def test_verdicts(said, correct, attempted):
     assert TASK.verify([(PROBLEM, said)]) == [Verdict(correct, attempted)]
+
+
+def test_any_listed_word_alone_has_the_form_of_an_answer():
+    said = ["dog", "France.", "a dog", "dog, red", "Spain", ""]
+    judged = ListedWord().verify([(PROBLEM, text) for text in said])
+    assert [(v.correct, v.attempted) for v in judged] == [
+        *[(True, True)] * 2, (False, True), *[(False, False)] * 3
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("split", "kinds"), [("train", TRAIN_KINDS), ("test", TEST_KINDS)])
