@@ -32,6 +32,8 @@ FULL_HINTS = (
     "That is wrong. Think of {kind} that starts with {letter}.",
     "Not that one. The word that I mean is {kind}, and its first letter is {letter}.",
 )
+TRY_AGAIN = "That is not right. Try again."
+DEMONSTRATED_TURNS = 4
 NO_ANSWER = "Please choose one word from the list."
 
 
@@ -61,6 +63,8 @@ class SecretWord:
         most_kinds = min(len(TRAIN_KINDS), len(TEST_KINDS))
         if kinds_listed > most_kinds:
             raise UserError(f"{self.name}: kinds_listed is {kinds_listed}; there are {most_kinds} kinds")
+        if kinds_listed * words_of_a_kind < DEMONSTRATED_TURNS:
+            raise UserError(f"{self.name}: a list has {kinds_listed * words_of_a_kind} words; give 4 or more")
         most_words = min(len(words) for kinds in (TRAIN_KINDS, TEST_KINDS) for words in kinds.values())
         if words_of_a_kind > most_words:
             raise UserError(
@@ -133,25 +137,20 @@ class SecretWord:
         wording = random.Random(f"{problem.id} {len(student_turns)}").choice(hints)
         return wording.format(kind=problem.domain, letter=problem.answer[0].upper())
 
+    def demonstration(self, problem: Problem) -> tuple[Turn, ...]:
+        """Four different words of the list, each answered with a request to try again; see `HasDemonstrations`.
+
+        They are drawn without regard to the secret word, and no hint is given. So they show the form of an answer, and
+        that no word is said twice, which is the best that anybody can do without feedback.
+        """
+        turns = [Turn("teacher", problem.question)]
+        for guess in random.Random(f"{problem.id} shown").sample(listed_words(problem), DEMONSTRATED_TURNS):
+            turns += [Turn("student", guess), Turn("teacher", TRY_AGAIN)]
+        return tuple(turns[:-1])
+
     def leaks(self, problem: Problem, teacher_text: str, public_text: str) -> bool:
         """Whether the teacher says the secret word itself, which the student has read in the list but not as such."""
         return re.search(rf"\b{re.escape(problem.answer)}\b", teacher_text, re.IGNORECASE) is not None
-
-
-class ListedWord(SecretWord):
-    """The form of an answer alone: any word of the list is correct if the utterance is that word and nothing else.
-
-    A model that hardly ever answers in one word has no success to learn from. It learns the form here, in single turns
-    and from its own samples, and nothing about the teacher's replies, since there are none.
-
-    Args: as of `SecretWord`.
-    """
-
-    name = "listed_word"
-
-    def _judge(self, problem: Problem, utterance: str) -> Verdict:
-        attempted = super()._judge(problem, utterance).attempted
-        return Verdict(attempted and len(utterance.split()) == 1, attempted)
 
 
 def listed_words(problem: Problem) -> list[str]:
