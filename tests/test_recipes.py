@@ -14,6 +14,7 @@ from sml_jax.tasks import JsonlTask
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "gin" / "recipes").glob("*.gin"))
 PAPER = [recipe for recipe in RECIPES if re.match(r"(math|code)_", recipe.name)]
+WORDS = [recipe for recipe in RECIPES if recipe.name.startswith("smollm2_words_")]
 POCKET = [recipe for recipe in RECIPES if re.match(r"pocket_(math|code)_", recipe.name)]
 
 # What a recipe must be given, and what makes it small. An override must name something that the recipe knows.
@@ -109,6 +110,8 @@ def test_a_recipe_reads_and_its_head_says_how_to_run_it(recipe, tmp_path):
         required = [f"ROWS={data}", f"MODEL={tmp_path}"]
     if recipe in PAPER:
         required = [*upstream_files(tmp_path), f"MODEL={tmp_path}"]
+    if recipe in WORDS:
+        required = [f"MODEL={tmp_path}", f"TOKENIZER={tmp_path}"]
     experiment, _ = load_experiment(files, [text for text in required if text.partition("=")[0] in head])
     assert experiment.stages and all(stage.name for stage in experiment.stages)
 
@@ -205,6 +208,22 @@ def test_own_rows_and_an_own_model_need_no_other_settings(form, tmp_path):
     check_folder(tmp_path / "run", results, {"own_rows": ("feedback", "retry")}, problems=2, turns=2)
     final = tmp_path / "run" / "checkpoints" / "final"
     assert (final / "tokenizer.json").is_file() and (final.parent / "adapters" / "adapters.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_recipes_of_the_word_game_in_little(chat_model, tmp_path):
+    """The form first, then online SML from there: `pytest -m slow -k word_game tests/test_recipes.py`."""
+    form, online = (ROOT / "gin" / "recipes" / f"smollm2_words_{name}.gin" for name in ("form", "online"))
+    argv = ["train", f"--gin_file={form}", f"--workdir={tmp_path / 'form'}", f"--gin.MODEL={chat_model}"]
+    assert main([*argv, "--gin.STEPS=3", "--gin.Imitation.problems_per_step=4"]) == 0
+    nll = [line["nll"] for line in lines(tmp_path / "form" / "metrics.jsonl")]
+    assert len(nll) == 3 and nll[-1] < nll[0]
+    model = [f"MODEL={tmp_path / 'form'}", f"TOKENIZER={chat_model}"]
+    small = ["STEPS=1", "EVAL_PROBLEMS=2", "Online.problems_per_step=2", "Online.group_size=2", "Suite.max_turns=2"]
+    results = train(online, tmp_path / "online", *model, *small)
+    check_folder(tmp_path / "online", results, {"secret_word": ("scripted", "retry", "shuffled")}, problems=2, turns=2)
+    said = [d["turns"] for d in lines(tmp_path / "online" / "dialogues.jsonl") if d.get("arm") == "retry"]
+    assert said and all(turns[2]["text"] == "That is not right. Try again." for turns in said if len(turns) > 2)
 
 
 @pytest.mark.slow
