@@ -1,5 +1,6 @@
 """The game of the secret word: known answers, and what must hold of every list, hint and verdict."""
 
+import random
 import re
 from collections import Counter
 
@@ -95,6 +96,24 @@ def test_every_list_has_its_kinds_and_every_hint_is_true_and_enough(split, kinds
         assert told == sorted(told, reverse=True) and told[1] <= 3
     # The secret word may stand anywhere in the list.
     assert len(places) == 12
+
+
+def test_a_reader_of_the_hints_wins_and_one_who_ignores_them_does_not():
+    """Success at turn 4 over both splits, of a reader who takes each hint at its word and of one who never reads."""
+    rng = random.Random(0)
+    won = {"reads": 0, "ignores": 0}
+    problems = [(p, k) for split, k in (("train", TRAIN_KINDS), ("test", TEST_KINDS)) for p in TASK.problems(split)]
+    for problem, kinds in problems:
+        for reader in won:
+            left, said = listed_words(problem), []
+            for _ in range(4):
+                said.append(rng.choice([word for word in left if word not in said]))
+                if said[-1] == problem.answer:
+                    won[reader] += 1
+                    break
+                if reader == "reads":
+                    left = remaining(left, kinds, TASK.reply(problem, conversation(problem, said), WRONG))
+    assert won["reads"] / len(problems) > 0.9 and 0.27 < won["ignores"] / len(problems) < 0.4, won
 
 
 def test_the_hints_come_in_order_and_in_several_wordings():
