@@ -93,7 +93,7 @@ def test_a_script_may_speak_about_another_problem(monkeypatch, chat, rules, engi
         assert [dialogue.turns[2].text for dialogue in played.dialogues] == told
     with pytest.raises(UserError, match="at least 2 problems"):
         play(task, problems[:1], chat, engine, params, Scripted(knows="other"), rules, seed=0)
-    with pytest.raises(UserError, match="knows is 'none'; a script knows its 'own' problem or an 'other'"):
+    with pytest.raises(UserError, match="knows is 'none'; a script speaks about its 'own' problem or an 'other'"):
         Scripted(knows="none")
 
 
