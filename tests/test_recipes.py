@@ -107,7 +107,7 @@ def test_a_recipe_reads_and_its_head_says_how_to_run_it(recipe, tmp_path):
     data.write_text('{"question": "1 + 1?", "answer": "2"}\n')
     required = [binding.format(data=data) for binding in FILES if "TRAIN_PATH" in head]
     if recipe.stem == "own_rows":
-        required = [f"ROWS={data}", f"MODEL={tmp_path}"]
+        required = [f"ROWS_FILE={data}", f"MODEL={tmp_path}"]
     if recipe in PAPER:
         required = [*upstream_files(tmp_path), f"MODEL={tmp_path}"]
     if recipe in WORDS:
@@ -204,7 +204,7 @@ def test_own_rows_and_an_own_model_need_no_other_settings(form, tmp_path):
     small = ["STEPS=1", "PROBLEMS_PER_STEP=2", "STUDENT_TOKENS=8", "TEACHER_TOKENS=8", "MAX_CONCURRENT=8"]
     small += ["EVAL_PROBLEMS=2", "EVAL_TURNS=2", "Online.group_size=4", "DialogueRules.max_turns=2"]
     recipe = ROOT / "gin" / "recipes" / "own_rows.gin"
-    results = train(recipe, tmp_path / "run", f"MODEL={model}", f"ROWS={rows}", *small)
+    results = train(recipe, tmp_path / "run", f"MODEL={model}", f"ROWS_FILE={rows}", *small)
     check_folder(tmp_path / "run", results, {"own_rows": ("feedback", "retry")}, problems=2, turns=2)
     final = tmp_path / "run" / "checkpoints" / "final"
     assert (final / "tokenizer.json").is_file() and (final.parent / "adapters" / "adapters.json").is_file()

@@ -18,7 +18,15 @@ from sml_jax.text.families import families, family_of, message_format
 
 _toys = toys("text/text_toys")
 # The tokenizer of the tests that stands for each family's.
-_KIND = {"gemma": "gemma", "llama3": "llama", "qwen2_5": "qwen", "qwen3": "qwen", "chatml": "qwen"}
+_KIND = {
+    "gemma": "gemma",
+    "gemma4": "gemma4",
+    "llama3": "llama",
+    "qwen2_5": "qwen",
+    "qwen3": "qwen",
+    "qwen3_5": "qwen",
+    "chatml": "qwen",
+}
 _WORDS = (
     *("<feedback>", "</feedback>", "<think>", "</think>", "{{question}}", "{{#knowledge}}", "{{/knowledge}}", "{{"),
     *("}}", "{{knowledge}}", "{{utterance}}", "\\1", "\\g<0>", "the answer is", "42", "\n\n", "Student:", "Tutor:"),

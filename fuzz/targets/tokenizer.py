@@ -43,6 +43,11 @@ def tokenizers() -> dict[str, Tokenizer]:
             if kind == "gemma":
                 spec = _toys.write_spec(Path(place) / "gemma.json", _toys.gemma_spec(model))
                 by_name["gemma_json"] = load_tokenizer(spec)
+                # Gemma 4 has other markers of turns.
+                (folder / "4").mkdir()
+                markers = _toys.GEMMA4_MARKERS
+                spec = _toys.gemma_spec(_toys.write_gemma(folder / "4", markers), markers)
+                by_name["gemma4"] = load_tokenizer(_toys.write_spec(Path(place) / "gemma4.json", spec))
         spaced = _toys.write_sentencepiece(Path(place) / "spaced.model", add_dummy_prefix=True)
         by_name["spaced"] = SentencePieceTokenizer(spaced)
         lossy = _toys.write_sentencepiece(Path(place) / "lossy.model", byte_fallback=False, vocab_size=120)

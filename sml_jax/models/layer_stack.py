@@ -163,7 +163,7 @@ def _by_repeat(config: DecoderConfig, params: Any, stretch: Stretch, per_layer: 
     places = layer_places(config)
     layers_in_period = Counter(path for path, _ in places[first : first + period])
 
-    def cut(leaf: jax.Array, start: int, count: int) -> jax.Array:
+    def cut(leaf: jax.Array | np.ndarray, start: int, count: int) -> jax.Array | np.ndarray:
         # The whole array is not sliced: a slice would be a copy.
         if count * repeats < leaf.shape[0]:
             leaf = leaf[start : start + count * repeats]

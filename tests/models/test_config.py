@@ -32,7 +32,7 @@ def test_sizes_are_positive(name: str) -> None:
     [
         ({"kv_heads": 3}, r"heads \(4\) must be a multiple of kv_heads \(3\)"),
         ({"head_dim": 5}, r"head_dim is 5; rotary embeddings need an even number"),
-        ({"layer_pattern": ()}, r'layer_pattern is \(\); it takes "global" and "local"'),
+        ({"layer_pattern": ()}, r'layer_pattern is \(\); it takes "global", "local" and "delta"'),
         ({"layer_pattern": ("global", "wide")}, r"layer_pattern is \('global', 'wide'\)"),
         ({"layer_pattern": ("local", "global")}, r"window is 0; local layers .* need at least 1"),
     ],

@@ -63,9 +63,11 @@ def gradients(remat: str) -> dict:
 
 @pytest.mark.parametrize("remat", ["layer", pytest.param("dots", marks=pytest.mark.slow)])
 def test_gradients_are_the_same_with_any_rematerialisation(remat: str) -> None:
+    """To 1e-5 of the largest number in each."""
     for ours, plain in zip(jax.tree.leaves(gradients(remat)), jax.tree.leaves(gradients("none")), strict=True):
-        assert float(jnp.abs(plain).max()) > 0
-        np.testing.assert_allclose(ours, plain, atol=1e-5, rtol=0)
+        largest = float(jnp.abs(plain).max())
+        assert largest > 0
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * max(largest, 1), rtol=1e-5)
 
 
 NAMED = (

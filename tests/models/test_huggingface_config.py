@@ -431,7 +431,7 @@ def test_a_list_of_full_layers_is_fine_for_llama_and_another_one_is_not() -> Non
             {"rope_parameters": {"partial_rotary_factor": 0.25}},
             "partial_rotary_factor is 0.25; of a head of 12 numbers",
         ),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"rope_parameters": {"rope_type": "yarn", "partial_rotary_factor": 0.5}}, "rope_type is 'yarn'"),
         ({"layer_types": ["sliding_attention"] * 5}, "it must list 5 of 'full_attention', 'linear_attention'"),
         ({"linear_something": 3}, "linear_something is 3; this field is not supported"),
     ],
@@ -444,5 +444,5 @@ def test_what_a_delta_net_cannot_be_is_named(changes: dict[str, Any], message: s
 def test_every_so_many_layers_attend_where_the_file_does_not_list_them() -> None:
     values = toy("qwen3_5_text")
     del values["layer_types"]
-    assert config_from_hf(values).layer_pattern == ("delta", "delta", "delta", "global", "delta")
+    assert config_from_hf(values).layer_pattern == ("delta", "delta", "delta", "global")
     assert config_from_hf({**values, "full_attention_interval": 2}).layer_pattern == ("delta", "global")

@@ -100,7 +100,8 @@ def verify_math_many(pairs: Sequence[tuple[str, str]], unmarked: bool = True) ->
 def _repeats(answer: str, utterance: str) -> bool:
     """Whether an utterance, or what follows its last marker, is the gold answer and nothing else."""
     length = len(answer) + 200
-    full, end = utterance.strip(), after_last_marker(utterance)
+    # Where a box states an answer, the words behind a marker would be a second one.
+    full, end = utterance.strip(), "" if "\\boxed" in utterance else after_last_marker(utterance)
     texts = [full] if len(full) <= length else []
     texts += [end] if 0 < len(end) <= length else []
     wanted = folded(canonical(answer)) if texts and len(answer) <= 10 * ANSWER_CHARACTERS else ""
