@@ -17,7 +17,7 @@ from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVCache, KVSegment, write_slots
 from sml_jax.models.ops.products import Product, projection
 from sml_jax.models.ops.rope import RopeScaling, frequencies, rotate
-from sml_jax.models.parts import RMSNorm, add_adapter, unit_rms
+from sml_jax.models.parts import RMSNorm, project_heads_out, project_into, unit_rms
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 
@@ -55,20 +55,7 @@ class Attention(nn.Module):
         def project_heads(
             name: str, heads: int, axis: str | None, dim: int = kind.head_dim
         ) -> Float[Array, "batch time heads dim"]:
-            y = nn.DenseGeneral(
-                (heads, dim),
-                use_bias=c.qkv_bias,
-                dtype=c.compute_dtype,
-                param_dtype=c.param_dtype,
-                kernel_init=nn.with_logical_partitioning(
-                    nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
-                    ("embed", axis, "head_dim"),
-                ),
-                bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axis, "head_dim")),
-                dot_general=self.product,
-                name=name,
-            )(x)
-            return add_adapter(c, name, x, y, ("embed",), (axis, "head_dim"))
+            return project_into(c, self.product, name, x, (heads, dim), (axis, "head_dim"), use_bias=c.qkv_bias)
 
         def norm(name: str, heads: jax.Array) -> jax.Array:
             return RMSNorm(c.norm_eps, c.norm_plus_one, "head_dim", name=name)(heads) if c.qk_norm else heads
@@ -124,20 +111,7 @@ class Attention(nn.Module):
         if c.output_gate:
             attended = attended * nn.sigmoid(gate)
         # Back from heads to the hidden state.
-        y = nn.DenseGeneral(
-            c.embed_dim,
-            axis=(-2, -1),
-            use_bias=False,
-            dtype=c.compute_dtype,
-            param_dtype=c.param_dtype,
-            kernel_init=nn.with_logical_partitioning(
-                nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"),
-                ("heads", "head_dim", "embed"),
-            ),
-            dot_general=self.product,
-            name="out",
-        )(attended)
-        return add_adapter(c, "out", attended, y, ("heads", "head_dim"), ("embed",)), own_kv
+        return project_heads_out(c, self.product, "out", attended), own_kv
 
 
 def with_new_tokens(

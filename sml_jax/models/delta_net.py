@@ -13,7 +13,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops.causal_conv import causal_conv
 from sml_jax.models.ops.delta_rule import delta_rule, delta_step
 from sml_jax.models.ops.products import Product, projection
-from sml_jax.models.parts import RMSNorm, add_adapter
+from sml_jax.models.parts import RMSNorm, project_heads_out, project_into
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 _L2_EPS = 1e-6  # added to the squared length of queries and keys, in all published models
@@ -87,19 +87,9 @@ class DeltaNet(nn.Module):
         """
         c, d = self.config, self.config.delta_net
         assert d is not None
-        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
         def project(name: str, features: tuple[int, ...], axes: tuple[str, ...]) -> jax.Array:
-            y = nn.DenseGeneral(
-                features,
-                use_bias=False,
-                dtype=c.compute_dtype,
-                param_dtype=c.param_dtype,
-                kernel_init=nn.with_logical_partitioning(init, ("embed", *axes)),
-                dot_general=self.product,
-                name=name,
-            )(x)
-            return add_adapter(c, name, x, y, ("embed",), axes)
+            return project_into(c, self.product, name, x, features, axes)
 
         key_heads, value_heads = (d.key_heads, d.key_dim), (d.value_heads, d.value_dim)
         query = project("delta_query", key_heads, ("kv_heads", "head_dim"))
@@ -146,20 +136,7 @@ class DeltaNet(nn.Module):
         # The norm of a head's outputs has the plain weight `w` also where all other norms of the model have `1 + w`.
         normed = RMSNorm(c.norm_eps, False, "head_dim", name="delta_norm")(out)
         gated = (normed * nn.silu(gate.astype(jnp.float32))).astype(c.compute_dtype)
-        y = nn.DenseGeneral(
-            c.embed_dim,
-            axis=(-2, -1),
-            use_bias=False,
-            dtype=c.compute_dtype,
-            param_dtype=c.param_dtype,
-            kernel_init=nn.with_logical_partitioning(
-                nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"),
-                ("heads", "head_dim", "embed"),
-            ),
-            dot_general=self.product,
-            name="delta_out",
-        )(gated)
-        y = add_adapter(c, "delta_out", gated, y, ("heads", "head_dim"), ("embed",))
+        y = project_heads_out(c, self.product, "delta_out", gated)
         return y, DeltaState(memory, query_history, key_history, value_history)
 
     def _decay(self, projected: Float[Array, "batch time heads"]) -> Float[Array, "batch time heads"]:

@@ -138,3 +138,62 @@ def dense(
         name=name,
     )(x)
     return add_adapter(c, name, x, y, axes[:1], axes[1:])
+
+
+def project_into(
+    c: DecoderConfig,
+    product: Product,
+    name: str,
+    x: jax.Array,
+    features: tuple[int, ...],
+    axes: tuple[str | None, ...],
+    use_bias: bool = False,
+) -> jax.Array:
+    """Projects hidden states into the dimensions of a mixer, such as heads, with the adapter of that name if any.
+
+    Call it inside a module's compact method, which the parameters then belong to.
+
+    Args:
+      c, product, name: as for `dense`.
+      x: [batch, time, embed].
+      features: sizes of the result's dimensions behind time. axes: their logical axes.
+      use_bias: whether a bias is added.
+    """
+    y = nn.DenseGeneral(
+        features,
+        use_bias=use_bias,
+        dtype=c.compute_dtype,
+        param_dtype=c.param_dtype,
+        kernel_init=nn.with_logical_partitioning(
+            nn.initializers.variance_scaling(1.0, "fan_in", "normal"), ("embed", *axes)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes),
+        dot_general=product,
+        name=name,
+    )(x)
+    return add_adapter(c, name, x, y, ("embed",), axes)
+
+
+def project_heads_out(c: DecoderConfig, product: Product, name: str, heads: jax.Array) -> jax.Array:
+    """Projects the heads of a mixer back to hidden states, with the adapter of that name if any.
+
+    Call it inside a module's compact method, which the parameters then belong to.
+
+    Args:
+      c, product, name: as for `dense`.
+      heads: [batch, time, heads, head_dim].
+    """
+    y = nn.DenseGeneral(
+        c.embed_dim,
+        axis=(-2, -1),
+        use_bias=False,
+        dtype=c.compute_dtype,
+        param_dtype=c.param_dtype,
+        # What adds to the residual stream starts small, the smaller the more layers there are.
+        kernel_init=nn.with_logical_partitioning(
+            nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"), ("heads", "head_dim", "embed")
+        ),
+        dot_general=product,
+        name=name,
+    )(heads)
+    return add_adapter(c, name, heads, y, ("heads", "head_dim"), ("embed",))
