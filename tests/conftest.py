@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 # Eight devices; and machine code made in a hurry, for most of the tests' time goes into compiling tiny models. What XLA
 # does to a program before that, such as sharding it and sharing memory, stays as it is.
@@ -28,6 +29,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# A program's text without the call stack of each of its operations is made in less time.
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
 # Another platform is for tests that say so: they skip elsewhere.
 os.environ["JAX_PLATFORMS"] = os.environ.get("SML_JAX_TEST_PLATFORM", "cpu")
 
@@ -37,8 +40,20 @@ import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
-# Every annotated shape in the package is checked at run time.
+# Every annotated shape of the package's functions, methods and classes is checked at run time.
 jaxtyping.install_import_hook("sml_jax", "beartype.beartype")
+
+
+def _check_outer(*args: Any, **options: Any) -> Any:
+    """Leaves functions within functions as they are: each call of the outer one would make a check of them anew."""
+    check = _check_all(*args, **options)
+    if args:
+        return check
+    return lambda annotated: annotated if "<locals>" in getattr(annotated, "__qualname__", "") else check(annotated)
+
+
+# The import hook puts this name of jaxtyping's over every function.
+_check_all, jaxtyping.jaxtyped = jaxtyping.jaxtyped, _check_outer
 
 # A first call compiles, so no deadline for an example. `--hypothesis-profile=thorough` tries more examples.
 hypothesis.settings.register_profile("sml_jax", deadline=None, max_examples=25, derandomize="CI" in os.environ)
