@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -31,6 +32,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # A program's text without the call stack of each of its operations is made in less time.
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
+# Workers, and the programs that tests start, read the bytecode that the first of them wrote.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Another platform is for tests that say so: they skip elsewhere.
 os.environ["JAX_PLATFORMS"] = os.environ.get("SML_JAX_TEST_PLATFORM", "cpu")
 

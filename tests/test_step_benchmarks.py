@@ -50,7 +50,8 @@ def test_long_dialogues_are_played_and_compared_with_the_shortest(capsys):
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "flag", [pytest.param("--attention=native", marks=pytest.mark.slow), "--attention=xla", "--one_core"]
+    "flag",
+    [*(pytest.param(flag, marks=pytest.mark.slow) for flag in ("--attention=native", "--one_core")), "--attention=xla"],
 )
 def test_a_step_is_timed(flag, capsys, monkeypatch):
     monkeypatch.setattr(native_product, "MAX_ROWS", native_product.MAX_ROWS)  # to be as it was

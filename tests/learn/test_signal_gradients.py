@@ -38,6 +38,8 @@ from sml_jax.sharding import AXES
 DIALOGUES = ["..11.tt.22.t.3", "..111.tt.2", "..1", "..11.ttt.22.tt.33"]
 VOCABULARY = 7
 DECAY = 0.75
+SGD = optax.sgd(1.0)  # the step is the gradient
+SGD_WITH_MEAN = with_ema(SGD, DECAY)
 
 
 def make_transcript():
@@ -127,7 +129,7 @@ PLAIN_DIVERGENCES = {
 
 def gradient_of(model, params, script, method, optimizer=None, rows=3, mesh=None, state=None):
     """The gradient that one update steps along, and its metrics; micro-batches of 3 of the 4 dialogues, then of 1."""
-    optimizer = optimizer or optax.sgd(1.0)
+    optimizer = optimizer or SGD
     signals = signals_of(method, script)
     parts = micro_batches(script.tokens, script.length, signals, rows, (16, 20), group=script.group, rows_per_prefix=2)
     before = host(params) if state is None else host(state.params)
@@ -188,7 +190,7 @@ def test_the_control_has_the_running_mean_alone(model, params, script):
     control = SelfDistillation(None, 1.0, reads_feedback=False)
     gradient, metrics, _ = gradient_of(model, params, script, control)
     assert metrics["divergence"] == pytest.approx(0, abs=1e-6) and metrics["gradient_norm"] < 1e-5
-    optimizer = with_ema(optax.sgd(1.0), DECAY)
+    optimizer = SGD_WITH_MEAN
     # A first step leaves the mean behind the parameters.
     first, _, state = gradient_of(model, params, script, Grpo(), optimizer)
     mean = jax.tree.map(lambda old, step: old - (1 - DECAY) * step, host(params), first)
@@ -308,7 +310,7 @@ def test_chunks_change_no_divergence(divergence):
 
 
 def test_the_running_mean_waits_with_a_step_that_is_skipped(model, params, script):
-    optimizer = with_ema(optax.sgd(1.0), DECAY)
+    optimizer = SGD_WITH_MEAN
     signals = signals_of(CritiquePrediction(None), script)
     broken = np.where(signals.likelihood.weights > 0, np.inf, 0).astype(np.float32)
     parts = micro_batches(

@@ -20,6 +20,7 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 
 SGD = optax.sgd(1.0)  # the step is the gradient
+ADAMW = optax.adamw(1e-2)
 LENGTHS = np.array([7, 3, 8, 5, 2, 6])
 TIME = 8
 
@@ -203,7 +204,7 @@ def test_compiles_once_a_shape(model, params, batch, nothing_compiled):
 @pytest.mark.parametrize("loss", [pytest.param(None, marks=pytest.mark.slow), PolicyLoss(mismatch_cap=2.0)])
 def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss, nothing_compiled):
     """Whatever the lengths, the number of rows left over and how many tokens are trained; and it changes nothing."""
-    optimizer = optax.adamw(1e-2)
+    optimizer = ADAMW
     learner, stream = Learner(model, optimizer, loss), "policy" if loss else "likelihood"
     state = learner.warm_up(init_state(params, optimizer), 4, (4, TIME), (stream,))
     assert same(host(state), host(init_state(params, optimizer)))
@@ -218,7 +219,7 @@ def test_nothing_is_compiled_after_the_warm_up(model, params, batch, loss, nothi
 
 def test_state_and_gradients_are_updated_in_place(model, params, batch):
     """The compiled programs write parameters, moments and summed gradients where the old ones lay."""
-    optimizer = optax.adamw(1e-2)
+    optimizer = ADAMW
     learner = Learner(model, optimizer)
     state = init_state(params, optimizer)
     learner.update(jax.tree.map(jnp.copy, state), parts_of(batch, "likelihood", rows=6, buckets=(TIME,)))
@@ -240,8 +241,7 @@ def test_a_step_that_overflows_the_parameters_alone_changes_nothing(model, param
 
 @pytest.fixture(scope="module")
 def adam(model):
-    optimizer = optax.adamw(1e-2)
-    return optimizer, Learner(model, optimizer, PolicyLoss())
+    return ADAMW, Learner(model, ADAMW, PolicyLoss())
 
 
 @pytest.mark.parametrize("broken", ["weights", "advantage"])

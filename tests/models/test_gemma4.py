@@ -68,7 +68,8 @@ def test_gradients_are_the_same_with_every_remat_and_those_of_transformers(folde
     assert compared == len(weights)
 
 
-@pytest.mark.parametrize("attention", ["auto", "native"])
+# `pytest -m slow tests/models/test_gemma4.py`
+@pytest.mark.parametrize("attention", ["auto", pytest.param("native", marks=pytest.mark.slow)])
 def test_a_dialogue_with_copies_and_rewinds_has_the_log_probabilities_of_one_pass(folder, attention) -> None:
     model, params = load_model(folder)
     if attention == "native":

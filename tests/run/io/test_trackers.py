@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,6 +176,10 @@ def test_wandb_offline(tmp_path, offline, capsys):
     assert len(files) == 2 and {file.stem for file in files} == {
         "run-" + (tmp_path / "run" / "tracker.id").read_text().strip()
     }
+    # The package's own process may write the last of it a moment after `finish`.
+    until = time.monotonic() + 30
+    while not all(b"online/success" in file.read_bytes() for file in files) and time.monotonic() < until:
+        time.sleep(0.1)
     assert all(b"online/success" in file.read_bytes() for file in files)
     assert any(b"online.Online.steps" in file.read_bytes() for file in files)
     assert offline == [] and without_key(tmp_path) and "warning" not in capsys.readouterr().out
