@@ -61,7 +61,9 @@ def gradients(remat: str) -> dict:
     return jax.jit(jax.grad(partial(loss, model)))(params(), TOKENS)
 
 
-@pytest.mark.parametrize("remat", ["layer", pytest.param("dots", marks=pytest.mark.slow)])
+# `pytest -m slow tests/models/test_delta_layers.py`
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["layer", "dots"])
 def test_gradients_are_the_same_with_any_rematerialisation(remat: str) -> None:
     """But for the rounding of sums in float32."""
     for ours, plain in zip(jax.tree.leaves(gradients(remat)), jax.tree.leaves(gradients("none")), strict=True):

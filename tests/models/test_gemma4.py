@@ -69,12 +69,19 @@ def test_gradients_are_the_same_with_every_remat_and_those_of_transformers(folde
 
 
 # `pytest -m slow tests/models/test_gemma4.py`
-@pytest.mark.parametrize("attention", ["auto", pytest.param("native", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("folder", "attention"),
+    [
+        ("gemma4_e", "auto"),
+        pytest.param("gemma4_dense", "auto", marks=pytest.mark.slow),
+        # The C++ is asked for layers of both sizes.
+        pytest.param("gemma4_e", "native", marks=pytest.mark.slow),
+    ],
+    indirect=["folder"],
+)
 def test_a_dialogue_with_copies_and_rewinds_has_the_log_probabilities_of_one_pass(folder, attention) -> None:
     model, params = load_model(folder)
     if attention == "native":
-        if "dense" in folder.name:
-            pytest.skip("the C++ is asked for layers of both sizes by the other model")
         # Its heads have a multiple of 16 numbers.
         model = Decoder(dataclasses.replace(model.config, attention="native", head_dim=16, global_head_dim=32))
         params = init_params(model, jax.random.key(3))

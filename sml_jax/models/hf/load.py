@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,9 @@ from sml_jax.models.hf.weight_files import INDEX, SINGLE
 from sml_jax.models.layout import sharded_param_shapes
 
 _log = logging.getLogger(__name__)
+
+# A stack of layers that is no larger is put together on the host.
+_HOST_STACK_BYTES = 8 * 2**20
 
 Progress = Callable[[int, int], None]
 """A function that is called after each tensor with the number of tensors done and their total."""
@@ -200,11 +204,23 @@ def _plain_name(name: str) -> str:
 def _load(
     place: Placement, tensors: list[TensorOnDisk], target: jax.ShapeDtypeStruct, tell: Callable[[int], None]
 ) -> jax.Array:
-    """Reads one parameter. A stacked one is filled layer by layer on the devices, so the host never holds all of it."""
+    """Reads one parameter. A large stacked one is filled layer by layer on the devices, so the host never holds it."""
     sharding: Any = target.sharding
     if not place.stacked:
         array = _read(place, tensors[0], target.dtype, sharding)
         tell(1)
+        return array
+    if math.prod(target.shape) * target.dtype.itemsize <= _HOST_STACK_BYTES:
+        # Filling it on the devices would compile two programs for its shape, which takes longer than reading it.
+        read_blocks = [_block_reader(place, tensor, target.dtype) for tensor in tensors]
+
+        def read_stack(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # JAX's annotation alone allows None
+            return np.stack([read_block(index[1:]) for read_block in read_blocks[index[0]]])
+
+        array = jax.make_array_from_callback(target.shape, sharding, read_stack)
+        for i in range(len(tensors)):
+            tell(i + 1)
         return array
     layer_sharding = sharding
     if isinstance(sharding, NamedSharding):
@@ -235,14 +251,18 @@ def _compiled_put_layer(sharding: Sharding) -> Any:
 
 
 def _read(place: Placement, tensor: TensorOnDisk, dtype: Any, sharding: Sharding) -> jax.Array:
-    """Reads one tensor into an array.
+    """Reads one tensor into an array. Each process reads only the blocks that its own devices hold."""
+    return jax.make_array_from_callback(place.shape, sharding, _block_reader(place, tensor, dtype))
 
-    Each process reads only the blocks that its own devices hold, and a block that several devices hold only once.
-    """
+
+def _block_reader(
+    place: Placement, tensor: TensorOnDisk, dtype: Any
+) -> Callable[[tuple[slice, ...] | None], np.ndarray]:
+    """A function that reads a block of a tensor, and one that several devices hold only once."""
     blocks: dict[str, np.ndarray] = {}
 
     def read_block(index: tuple[slice, ...] | None) -> np.ndarray:
-        index = (slice(None),) * len(place.shape) if index is None else index
+        assert index is not None  # JAX's annotation alone allows None
         if str(index) not in blocks:
             block_shape = [
                 len(range(*axis_slice.indices(size))) for axis_slice, size in zip(index, place.shape, strict=True)
@@ -258,7 +278,7 @@ def _read(place: Placement, tensor: TensorOnDisk, dtype: Any, sharding: Sharding
             blocks[str(index)] = values
         return blocks[str(index)]
 
-    return jax.make_array_from_callback(place.shape, sharding, read_block)
+    return read_block
 
 
 def _check_tied(head: TensorOnDisk, embedding: TensorOnDisk) -> None:
