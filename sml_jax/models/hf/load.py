@@ -28,7 +28,7 @@ from sml_jax.models.layout import sharded_param_shapes
 _log = logging.getLogger(__name__)
 
 # A stack of layers that is no larger is put together on the host.
-_HOST_STACK_BYTES = 8 * 2**20
+_HOST_STACK_BYTES = 2**20
 
 Progress = Callable[[int, int], None]
 """A function that is called after each tensor with the number of tensors done and their total."""
