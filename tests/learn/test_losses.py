@@ -116,12 +116,13 @@ def test_loss_known_answer():
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
+    st.sampled_from([(1, 1), (4, 6)]),
     st.sampled_from(AGGREGATIONS),
     st.sampled_from([(0.2, 0.2), (0.1, 0.35), (0.0, 0.0)]),
     st.sampled_from([0.0, 0.3]),
 )
-def test_agrees_with_plain_loops(seed, aggregation, clips, kl_coef):
-    logprob, old, ref, advantage, mask = a_batch(seed)
+def test_agrees_with_plain_loops(seed, shape, aggregation, clips, kl_coef):
+    logprob, old, ref, advantage, mask = a_batch(seed, shape)
     loss, metrics = grpo_loss(
         *map(jnp.array, (logprob, old, advantage, mask)),
         clip_low=clips[0],

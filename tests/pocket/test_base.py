@@ -20,7 +20,7 @@ from agreement import teacher_agreement
 
 del sys.path[0]
 
-PROBLEMS = 64
+PROBLEMS = 96
 
 
 @pytest.fixture(scope="module")

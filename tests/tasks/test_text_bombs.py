@@ -200,7 +200,7 @@ def slow_texts(
 
 @pytest.mark.parametrize("name", READERS)
 def test_time_grows_no_faster_than_the_text(name: str) -> None:
-    assert slow_texts(READERS[name], FRAMES[:1], UNITS[::12]) == []
+    assert slow_texts(READERS[name], FRAMES[:1], UNITS[::6]) == []
 
 
 @pytest.mark.slow
