@@ -9,6 +9,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from make_golden import FOLDER
 from safetensors.numpy import load_file, save_file
@@ -44,8 +45,12 @@ def test_gradients_are_the_same_with_every_remat_and_those_of_transformers(folde
     ours = gradients(model, params, jnp.asarray(tokens))
     for remat in ("layer", "dots"):
         again = gradients(Decoder(dataclasses.replace(model.config, remat=remat)), params, jnp.asarray(tokens))
+        # Remat sums in another order. Over the whole gradient that is within 1e-5; the leaves with the smallest
+        # gradients, which are sums of terms that cancel, were seen to differ by 2e-5 on some processors.
+        difference = jax.tree.map(jnp.subtract, again, ours)
+        assert optax.global_norm(difference) <= 1e-5 * optax.global_norm(ours)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max() + 1e-9, rtol=0), ours, again
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max() + 1e-9, rtol=0), ours, again
         )
 
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32", attn_implementation="eager")
