@@ -30,10 +30,6 @@ def _equation_flops(equation: Any, loop_steps: int | None) -> float:
         (contracted, _), _ = params["dimension_numbers"]
         left = equation.invars[0].aval.shape
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[d] for d in contracted)
-    if name == "triangular_solve":
-        # Substitution: each row of the solution takes all rows before it, half of the matrix on average.
-        matrix = equation.invars[0].aval.shape
-        return float(math.prod(equation.outvars[0].aval.shape) * matrix[-1])
     if name == "conv_general_dilated":
         # Every number of the result is a sum over the kernel's spatial dimensions and its input features.
         dimensions, kernel = params["dimension_numbers"], equation.invars[1].aval.shape

@@ -5,11 +5,12 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sml_jax.models.ops.causal_conv import causal_conv
-from sml_jax.models.ops.delta_rule import delta_rule, delta_step, reference_delta_rule
+from sml_jax.models.ops.delta_rule import delta_rule, delta_step, inverse_unit_lower, reference_delta_rule
 
 BATCH, HEADS, KEY, VALUE, CHUNK = 2, 3, 4, 5, 4
 TIME = 9  # two chunks and one token
@@ -67,6 +68,25 @@ def test_chunks_are_the_steps(seed: int, time: int, decay: float) -> None:
     expected = by_tokens(*arrays)
     check_close(jitted("chunks")(*arrays), expected)
     check_close(jitted("steps")(*arrays), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 64])
+def test_the_inverse_of_a_unit_triangular_matrix(size: int) -> None:
+    """Beside float64, with entries as a chunk has them; what stands on and above the diagonal is never read."""
+    rng = np.random.default_rng(size)
+    k = rng.normal(size=(2, 3, size, 8))
+    k /= np.linalg.norm(k, axis=-1, keepdims=True)
+    below = np.tril(rng.uniform(size=(2, 3, size, 1)) * k @ k.swapaxes(-1, -2), -1)
+    ours = jax.jit(inverse_unit_lower)((below + np.triu(rng.normal(size=(2, 3, size, size)))).astype(np.float32))
+    expected = np.linalg.inv(np.eye(size) + below)
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
+
+
+def test_chunks_call_nothing_that_waits_for_the_threads_it_runs_on() -> None:
+    """A library's solver did, and all devices of a process stood still: no custom call is in the compiled program."""
+    arrays = inputs(0, CHUNK)
+    text = jitted("chunks").lower(*arrays).compile().as_text()
+    assert "dot" in text and "custom_call_target" not in text
 
 
 @settings(max_examples=10, deadline=None)

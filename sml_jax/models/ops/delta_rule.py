@@ -80,6 +80,38 @@ def reference_delta_rule(
     return jnp.moveaxis(out, 0, 1), state
 
 
+def inverse_unit_lower(system: Float[Array, "*batch size size"]) -> Float[Array, "*batch size size"]:
+    """The inverse of I + strict_lower(system), by products: what stands on and above the diagonal is never read.
+
+    Blocks of the diagonal are inverted in pairs, which doubles their width each time:
+
+        [A 0; C B]^-1 = [A^-1 0; -B^-1 C A^-1  B^-1]
+
+    `jax.lax.linalg.triangular_solve` would do, but on a CPU it hands its work to the threads that it itself runs on,
+    and waits: with several devices in a process, all of these threads came to wait for each other, for ever.
+    """
+    size = system.shape[-1]
+    full = 1 << (size - 1).bit_length()
+    system = jnp.pad(system, [(0, 0)] * (system.ndim - 2) + [(0, full - size)] * 2)
+    inverse = jnp.ones((*system.shape[:-2], full, 1, 1), system.dtype)  # of the diagonal's blocks of width 1
+    while (width := inverse.shape[-1]) < full:
+        pairs = full // (2 * width)
+        blocks = system.reshape(*system.shape[:-2], pairs, 2 * width, pairs, 2 * width)
+        # The block C of each pair; the pairs are the diagonal of rows and columns of blocks.
+        below = jnp.diagonal(blocks[..., width:, :, :width], axis1=-4, axis2=-2)
+        below = jnp.moveaxis(below, -1, -3)
+        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
+        below = -_einsum("...rj,...jk,...kx->...rx", second, below, first)
+        inverse = jnp.concatenate(
+            [
+                jnp.concatenate([first, jnp.zeros_like(first)], axis=-1),
+                jnp.concatenate([below, second], axis=-1),
+            ],
+            axis=-2,
+        )
+    return inverse[..., 0, :size, :size]
+
+
 def delta_rule(
     state: Float[Array, "batch heads key value"],
     q: Float[Array, "batch time heads key"],
@@ -123,12 +155,11 @@ def delta_rule(
     causal = jnp.tril(jnp.ones((size, size), bool))
     decay = jnp.exp(jnp.where(causal, log_gamma[..., :, None] - log_gamma[..., None, :], -jnp.inf))
 
-    # (I + strict_lower(diag(beta) (Gamma * K K^T))) [U W] = diag(beta) [V  gamma K]. A unit diagonal is what the
-    # solver assumes, so what stands on and above it is never read.
+    # (I + strict_lower(diag(beta) (Gamma * K K^T))) [U W] = diag(beta) [V  gamma K].
     system = beta[..., None] * decay * _einsum("...rk,...jk->...rj", k, k)
     gamma = jnp.exp(log_gamma)[..., None]
     right_side = beta[..., None] * jnp.concatenate([v, gamma * k], axis=-1)
-    solved = jax.lax.linalg.triangular_solve(system, right_side, left_side=True, lower=True, unit_diagonal=True)
+    solved = _einsum("...rj,...jx->...rx", inverse_unit_lower(system), right_side)
     u, w = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
 
     # What a chunk's tokens see of each other; what the chunk's start state gives to its queries; what its keys write
