@@ -74,22 +74,22 @@ def measure_parity(path: Path) -> Parity:
     ours_seconds = time.perf_counter() - started
 
     started = time.perf_counter()
-    theirs = _transformers_model(path)
+    theirs = transformers_model(path)
     logit_difference = max(
-        float(abs(_transformers_logits(theirs, row) - logits).max()) for row, logits in zip(rows, ours, strict=True)
+        float(abs(transformers_logits(theirs, row) - logits).max()) for row, logits in zip(rows, ours, strict=True)
     )
     equal, lead = 0, 0.0
     differences: dict[str, list[float]] = {"sampled": [], "drawn": [], "update": []}
     for i, row in enumerate(rows):
         # Teacher forcing on our own greedy tokens: where theirs differ, their own choice leads ours.
-        logits = _transformers_logits(theirs, np.concatenate([row, greedy[i]]))[row.size - 1 : -1]
+        logits = transformers_logits(theirs, np.concatenate([row, greedy[i]]))[row.size - 1 : -1]
         choices = logits.argmax(-1)
         count = int(np.argmin(np.append(choices == greedy[i], False)))
         equal += count
         if count < _GREEDY:
             lead = max(lead, float(logits[count].max() - logits[count, greedy[i][count]]))
         # The same tokens under the plain and under the sampling distribution.
-        logits = _transformers_logits(theirs, whole[i])[row.size - 1 : -1]
+        logits = transformers_logits(theirs, whole[i])[row.size - 1 : -1]
         plain = _log_softmax(logits)[np.arange(_SAMPLED), sampled[i]]
         warped = _log_softmax(_warped(logits))[np.arange(_SAMPLED), sampled[i]]
         for name, measured, expected in (
@@ -175,7 +175,7 @@ def _update_logprobs(
     return [scores[i][mask[i]] for i in range(len(rows))]
 
 
-def _transformers_model(path: Path) -> Any:
+def transformers_model(path: Path) -> Any:
     """The model of `transformers`, in float32."""
     import torch
     import transformers
@@ -188,7 +188,7 @@ def _transformers_model(path: Path) -> Any:
     ).eval()
 
 
-def _transformers_logits(model: Any, row: np.ndarray) -> np.ndarray:
+def transformers_logits(model: Any, row: np.ndarray) -> np.ndarray:
     """Their logits [time, vocabulary] of one row in one pass."""
     import torch
 

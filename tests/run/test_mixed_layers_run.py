@@ -153,10 +153,10 @@ def test_stopped_and_resumed_it_ends_the_same(family: str, tokenizer: Path, tmp_
 
 
 def test_adapters_and_a_rollout_mesh(family: str, tokenizer: Path, tmp_path: Path) -> None:
-    """Rollouts on another mesh, adapters in the place of all weights, and delta nets alone with a single key head."""
+    """Rollouts on another mesh, adapters in the place of all weights, and delta nets alone, with fewer taps."""
     config = CONFIGS[family]
     if family == "qwen3_5":
-        config = dataclasses.replace(config, layer_pattern=("delta",), delta_net=DeltaNetConfig(1, 4, 6, 4, 2))
+        config = dataclasses.replace(config, layer_pattern=("delta",), delta_net=DeltaNetConfig(2, 4, 6, 4, 2))
     base = RandomWeights(config, lora=LoraConfig(rank=2, alpha=4.0, targets=ADAPTED[family]))
     train(tokenizer, tmp_path, family, base=base, data=2, fsdp=4, rollout_mesh=MeshShape(4, 1, 2))
     lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if line["stage"] == "online"]
