@@ -26,6 +26,13 @@ _ALTERNATIVES = re.compile(
       | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+tell)
       | \b(?:it's|it\s+is|be|say|guess|somewhere)\s+(?:somewhere\s+)?between\s+{_OFFERED}\s+and\s+{_OFFERED}
       | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
+      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\W+(?:and\s+|but\s+|or\s+)?(?:otherwise|else|if\s+not)\b
+        [^.?!\n]{{0,20}}{_OFFERED}
+      | {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b[^.?!,;\n]{{1,40}}[,;]\s+(?:and\s+|but\s+|or\s+)?
+        {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b
+      | ^\W*{_OFFERED}(?:\s+\w+)?\s+or\s+{_OFFERED}(?:\s+\w+)?\W*$
+      | \b(?:torn|hesitat\w+|undecided|wavering|choose|choosing)\s+between\s+{_OFFERED}
+      | \bdepends\b[^.?!\n]{{1,60}}?{_OFFERED}[^.?!,;\n]{{1,30}}[,;]\s+(?:and\s+|or\s+|but\s+)?{_OFFERED}
       | ^\W*my\s+answer\s+is\s+{_OFFERED}\s+or\s+{_OFFERED}
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -57,9 +64,8 @@ _CONSEQUENCE = re.compile(
 )
 # Words that announce the one answer.
 _COMMITS = re.compile(
-    r"\\boxed|####|\bfinal answer\b|\b(?:the|my) (?:answer|result|total) (?:is|must be|should be)\b"
-    r"|\bi(?:'ll| will) (?:go with|say|take)\b"
-    r"|\bi (?:choose|pick)\b|\b(?:therefore|hence|thus|in total|altogether)\b",
+    r"\\boxed|####|\bfinal answer\b|\b(?:the|my) (?:answer|result|total) (?:is|must be|should be)\b|\bi(?:'ll|"
+    r" will) (?:go with|say|take)\b|\bi (?:choose|pick)\b|\b(?:therefore|hence|thus|in total|altogether)\b",
     re.IGNORECASE,
 )
 # Words that make an announced answer conditional after all.

@@ -89,7 +89,7 @@ def count_questions(text: str) -> int:
 def _joined(sentence: str) -> int:
     """Questions in one sentence: "how long is it, and what does it cost?" asks two."""
     opening = _ASKS.match(sentence) or _ASKS_LATE.search(sentence) or _OPENS_WITH_WH.match(sentence)
-    if opening is None or _CONDITION_FIRST.match(sentence):
+    if opening is None or (_CONDITION_FIRST.match(sentence) and not opening[0].startswith(":")):
         return 1
     return 1 + len(_AND_ASKS.findall(sentence, opening.end()))
 

@@ -47,7 +47,7 @@ _NOT = (
 _DECLINES = re.compile(
     rf"""\bi\s*{_NOT}\s+(?:really\s+|fully\s+|possibly\s+)?
         (?:answer|help|solve|do\s+(?:this|that|it)|say|provide|determine|complete|continue|assist|give
-        |write|run|compute|calculate|finish|tell|work\s+(?:this|it)\s+out|figure)\b
+        |write|implement|find\s+(?:the|an?|any)\s+(?:answer|solution|result)|run|compute|calculate|finish|tell|work\s+(?:this|it)\s+out|figure)\b
       | (?:\b(?:i|we)\s+(?:really\s+|honestly\s+)?|^\W*)(?:don'?t|do\s+not)\s+
         (?:know|have\s+(?:enough|the|any|sufficient|access|a\s+clue))\b
         (?!\s+(?:if|whether|yet|why))
@@ -57,7 +57,7 @@ _DECLINES = re.compile(
       | \bi\s+(?:give\s+up|quit|must\s+decline|decline|refuse|would\s+rather\s+not|'d\s+rather\s+not)\b
       | \bno\s+(?:idea|clue)\b | \bidk\b
       | \b(?:doesn't|does\s+not|don't|do\s+not)\s+(?:give|have|provide|contain|include)\s+(?:me\s+|us\s+)?enough\b
-      | \b(?:not\s+enough|insufficient)\s+(?:information|data|details|context)\b
+      | (?:\bnot\s+enough|n't\s+enough|\binsufficient)\s+(?:information|data|details|context)\b
       | \b(?:impossible|not\s+possible)\s+to\s+(?:determine|answer|solve|compute|calculate|know|say|tell|find)\b
       | \b(?:question|problem|task|exercise|this|it|that)\s+(?:cannot|can\s?not|can't)\s+be\s+
         (?:answered|solved|determined|done|completed)\b

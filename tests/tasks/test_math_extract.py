@@ -30,7 +30,7 @@ from sml_jax.tasks.math.extract import extract_answer, final_answer
         ("**Final Answer:** 5 km", "5 km"),
         ("## Answer\n\n5 km", "5 km"),
         ("The answer is 5 or 6.", "5 or 6"),
-        ("So she has 5 of the 7 eggs.", "7"),
+        ("So she has 5 of the 7 eggs.", "5"),
         ("So 2 + 3 = 5 of the 7 eggs.", "5"),
         ("So she has **5** of the 7 eggs.", "5"),
         ("So she has 5 eggs.\nHope this helps!", "5"),

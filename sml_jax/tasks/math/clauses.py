@@ -18,32 +18,33 @@ _SIGNED = r"[-$\u00a3\u20ac*]{0,4}[0-9]"
 # A conjunction that makes its clause a part of another one, and the role of that clause.
 _SUBORDINATE = re.compile(
     r"\b(?P<reason>(?i:because|since|given that|(?:(?<=, )|\A)given(?! ?:)|now that|seeing that|seeing as|"
-    r"considering that|due to|thanks to)\b|"
-    r"(?<!same )(?<!such )(?<!soon )(?<!long )(?<!much )(?<!many )(?<!far )(?<!well )as(?= (?:that|this|it|he|she|they|"
-    r"there|we|you) (?:is|are|was|were|has|have|had|costs?|pays?|gets?|needs?) )|(?<=, )as(?= (?:there|the|each|"
-    r"every|all|both|it|he|she|they|in|[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3}))|"
-    r"\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|\b(?P<aside>(?i:although|though|"
-    r"despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|"
-    r"greater|larger|smaller|higher|lower|times|half|twice|double|than)\b)|(?i:after|before|once|"
-    r"until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|[A-Z][a-z]{1,20}|all|[0-9]{1,9})\b))|"
-    r"\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
-    rf"|\b(?P<contrast>(?i:(?:and |but )?not|instead of|rather than|as opposed to)(?= (?:the )?{_SIGNED}))",
+    r"considering that|due to|thanks to)\b|(?<!same )(?<!such )(?<!soon )(?<!long )(?<!much )(?<!many )(?<!far "
+    r")(?<!well )as(?= (?:that|this|it|he|she|they|there|we|you) (?:is|are|was|were|has|have|had|costs?|pays?|gets?|"
+    r"needs?) | (?:(?!as |many |much |long |far |soon |well )[a-z]{2,15} ){1,3}?(?:costs?|is|are|was|were|has|had|"
+    r"pays?|gets?|needs?|takes?) )|(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|[0-9]{1,20}|"
+    r"[A-Z][a-z]{1,20}) [^,]{3}))|\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|"
+    r"\b(?P<aside>(?i:although|though|despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|"
+    r"were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|greater|larger|smaller|higher|lower|times|half|twice|double|"
+    r"than)\b)|(?i:after|before|once|until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|"
+    r"[A-Z][a-z]{1,20}|all|[0-9]{1,9})\b))|\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
+    rf"|\b(?P<contrast>(?i:(?:and |but )?not|no longer|instead of|rather than|as opposed to)(?= (?:the )?{_SIGNED}))",
 )
 # What somebody said, or what the problem tells: such a clause repeats, and says nothing of its own.
 _REPORT = re.compile(
     r"\b(?:(?:the|this|your|our) (?:word |math |original )?(?:problem|question|text|story|hint|statement|prompt|"
     r"passage|exercise|task)(?: also| only| just| clearly)? (?:says?|said|states?|stated|tells?|told|gives?|gave|"
-    r"mentions?|mentioned|asks?|asked|wants?|specifies)|according to (?:the|your|this)|as (?:stated|given|mentioned|"
-    r"described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint)(?=,)|(?:we|i)(?: are| am| were|"
-    r" was| have been|['\u2019](?:re|m|ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |"
-    r"also )?kn[eo]w(?! (?:that )?(?:it|the (?:final )?(?:answer|total|result))\b)|you (?:already |just |"
-    r"also )?(?:said|say|told|mentioned|gave|wrote|mean)|(?:it|they|[a-z]{3,12})(?: is| are|['\u2019]s) (?:given|"
-    r"stated|mentioned|known) (?:as|that|in|to be)|given(?=:)|so far (?:I|we) have|i understand that|"
-    r"(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|quantities)|(?:let me|"
-    r"let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|(?:go over|go through|list|"
-    r"review|write down) (?:the|what) (?:facts|problem|information|givens|we know)|summari[sz]e)|there (?:are|"
-    r"is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|week|month|year|decade|century|"
-    r"dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|liter))\b",
+    r"mentions?|mentioned|asks?|asked|wants?|specifies)|according to (?:the|your|this|you)|(?:summary|recap) of|"
+    r"as (?:stated|given|mentioned|described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint)(?=,)|"
+    r"(?:we|i)(?: are| am| were| was| have been|['\u2019](?:re|m|ve been)) (?:also )?(?:given|told)|(?:we|"
+    r"i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|the (?:final )?(?:answer|total|result))\b)|you (?:already |"
+    r"just |also )?(?:said|say|told|mentioned|gave|wrote|mean)|(?:it|they|[a-z]{3,12})(?: is| are|"
+    r"['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|given(?=:)|so far (?:I|we) have|"
+    r"i understand that|(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|"
+    r"quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|"
+    r"(?:go over|go through|list|review|write down) (?:the|what) (?:facts|problem|information|givens|we know)|"
+    r"summari[sz]e)|there (?:are|is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|"
+    r"week|month|year|decade|century|dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|"
+    r"liter))\b",
     re.IGNORECASE,
 )
 # What the speakers did on their way: its numbers are what they worked with.
@@ -64,14 +65,14 @@ _WORDS = re.compile("[a-z]+")
 _SUBORDINATE_WORDS = frozenset(
     _WORDS.findall(
         "because since given seeing considering due thanks as if unless when whenever provided assuming whether "
-        "although though despite where which after before once until not instead rather opposed now"
+        "although though despite where which after before once until not longer instead rather opposed now"
     )
 )
 _REPORT_WORDS = frozenset(
     _WORDS.findall(
-        "problem question text story hint statement prompt passage exercise task according stated given mentioned "
-        "described told know knew said say gave wrote mean known far understand information facts values data "
-        "quantities restate rephrase repeat recap over through list review write summarize summarise there"
+        "problem summary recap question text story hint statement prompt passage exercise task according stated "
+        "given mentioned described told know knew said say gave wrote mean known far understand information facts "
+        "values data quantities restate rephrase repeat recap over through list review write summarize summarise there"
     )
 )
 _SPEAKERS = frozenset({"i", "we", "you"})
@@ -83,6 +84,8 @@ _TURN = re.compile(
 )
 # A comma that ends the clause at the beginning of a sentence; not one of a list of numbers.
 _CLAUSE_COMMA = re.compile(r"(?<![0-9]),(?= )|(?<=[0-9]),(?= [^0-9 ])|(?<=\w)(?= then\b)")
+# "If you add them you get 60": the conclusion comes without a comma.
+_WE_GET = re.compile(r"(?<= )(?:we|you|I) (?:get|have|obtain|find|end up)\b", re.IGNORECASE)
 _COORDINATES = re.compile(r"(?:\A\W*|[;:.!]\W*|\b(?:and|but|so|then|thus|hence|therefore)[ ,]*)\Z", re.IGNORECASE)
 _CALCULATION = re.compile(r"[0-9)%a-z] ?(?:[-+*/\u00d7\u00f7x]|\\times|\\cdot) ?[($]?[0-9][^=]{0,80}=", re.IGNORECASE)
 _CALCULATED = re.compile(r"=|\b(?:is|are|was|were) [$]?[0-9]")
@@ -92,8 +95,7 @@ _UNREAL = re.compile(r"\w+ (?:it|that|this|(?:the|my|his|her) [a-z]{2,12}|[a-z])
 _OTHERWISE = re.compile(r"\b(?:otherwise|or else|if not)\b", re.IGNORECASE)
 _WITH_AND_WITHOUT = re.compile(
     r"\b(?:if|unless|with|without) [^,;]{1,60}[0-9][^;]{0,20}[,;] (?:and |but |or )?(?:with|"
-    r"without)\b[^0-9]{0,60}[0-9]|"
-    r"[0-9][^,;]{0,20}[,;] unless [^0-9]{1,60}\b(?:then|where|which)\b[^0-9]{0,30}[0-9]",
+    r"without)\b[^0-9]{0,60}[0-9]|[0-9][^,;]{0,20}[,;] unless [^0-9]{1,60}\b(?:then|where|which)\b[^0-9]{0,30}[0-9]",
     re.IGNORECASE,
 )
 # "She has 3 packs, and each pack has 24 pens", "x is 3 and y is 5": these tell two things, and conclude nothing.
@@ -110,18 +112,21 @@ _SEVERAL_FACTS = re.compile(
 )
 # "Each plant costs 2 euros, as you said": who said it comes last. "It is 18, as you said" agrees, and answers.
 _SOURCE_LAST = re.compile(
-    r",? (?:according to (?:the|this|your)|as (?:(?:you|the (?:problem|question|text|hint)|it) (?:[a-z]{2,8} )?(?:said|"
-    r"says?|told|stated|states?|mentioned|mentions|wrote|gave)|stated|given|mentioned|described))\b[^0-9=]{0,40}\Z",
+    r",? (?:according to (?:the|this|your|you)|you (?:just |already )?(?:told|said|mentioned|wrote|gave)|as (?:(?:you|"
+    r"the (?:problem|question|text|hint)|it) (?:[a-z]{2,8} )?(?:said|says?|told|stated|states?|mentioned|mentions|"
+    r"wrote|gave)|stated|given|mentioned|described))\b[^0-9=]{0,40}\Z",
     re.IGNORECASE,
 )
+_AS_GIVEN = re.compile(r"[^=]as (?:was |is )?(?:given|stated|mentioned|described)\W*\Z", re.IGNORECASE)
 _AGREES = re.compile(
     r"=|\b(?:it|it['\u2019]s|that|that['\u2019]s|so|answer|total|result|thus|hence|therefore|gets?|got)\b",
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"[0-9][0-9.,]*")
 _CASE = re.compile(r"\b(?:if|when|unless|assuming|otherwise|else)\b", re.IGNORECASE)
+_UNLESS = re.compile(rf"unless (?:it|that)(?: is|['\u2019]s|was) {_SIGNED}", re.IGNORECASE)
 _CONTRASTED = re.compile(
-    rf"(?:not|instead of|rather than|as opposed to) (?:the )?{_SIGNED}[0-9.,]{{0,20}}(?<![.,]),?", re.I
+    rf"(?:not|no longer|instead of|rather than|as opposed to) (?:the )?{_SIGNED}[0-9.,]{{0,20}}(?<![.,]),?", re.I
 )
 _NUMBER = re.compile(r"[0-9]")
 _ROLES: dict[str, Role] = {"reason": "reason", "condition": "condition", "aside": "aside", "report": "report"}
@@ -200,6 +205,9 @@ def _clause_end(sentence: str, before: str, begin: int, role: str) -> int | None
         long_subject = (_RESULT if said else _CALCULATED).search(sentence, begin, end) is not None
         timed = role in ("aside", "condition") and not sentence.startswith("where", begin)
         return None if timed and long_subject else end
+    result = _WE_GET.search(sentence, begin) if role == "condition" else None
+    if result and result.start() < end:
+        return result.start()
     comma = _CLAUSE_COMMA.search(sentence, begin)
     if comma and comma.start() < end:
         return comma.end()
@@ -219,12 +227,20 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
         return ""
     if all(part.role == "says" for part in parts):
         return "" if " and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
+    if parts[-1].role == "report" and _AS_GIVEN.search(sentence):
+        return ""
     source = _SOURCE_LAST.search(sentence) if parts[-1].role == "report" else None
     if source and not _AGREES.search(sentence, 0, source.start()):
         return ""
     if parts[-1].role == "report" and any(part.text.rstrip().endswith(" and") for part in parts):
         return ""  # "He has 12, and we know that she has 3" is still on its way
-    if any(part.role == "condition" and _UNREAL.match(part.text) for part in parts):
+    unreal = [part for part in parts if part.role == "condition" and _UNREAL.match(part.text)]
+    supposed = (
+        " would" in sentence
+        and "=" not in sentence
+        and any(part.role == "condition" and re.search(r"\b(?:were|had)\b", part.text) for part in parts)
+    )
+    if unreal or supposed:
         return ""
     said = " ".join(part.text.strip() for part in parts if part.role == "says").strip(" ,")
     if not _NUMBER.search(said) and any(_TIME.match(part.text) for part in parts):
@@ -242,6 +258,8 @@ def cases_differ(sentence: str, parts: list[Clause] | None = None) -> bool:
         return False
     if _OTHERWISE.search(sentence) and len(_VALUE.findall(sentence)) > 1:
         return True
+    if any(_UNLESS.match(part.text) for part in conditions) and _VALUE.search(parts[0].text):
+        return True  # "5, unless it is 6"
     said = sum(part.role == "says" and _NUMBER.search(part.text) is not None for part in parts)
     # "5 if it rains, and 6 if not" holds the other case within the condition.
     inner = any(len(_CASE.findall(part.text)) > 1 and _NUMBER.search(part.text) for part in conditions)

@@ -14,9 +14,10 @@ _TAG = re.compile(
 )
 _REMARK = re.compile(
     r"(?:I|I['\u2019](?:m|ve|ll|d)|my|this|that|it|that['\u2019]s|it['\u2019]s|sorry|thanks?|great|good|nice|hope|"
-    r"hopefully|let me know|feel free|please let|if you|oh|ok|okay|done|yes|yay|you|you['\u2019]re|your|we|math|"
-    r"what a|fun|cool|awesome|now it|it all|ask me|ask if|now I (?:see|understand|get it|know)|I understand|hooray|"
-    r"problem solved|best|cheers|have a|simple|easy|and that['\u2019]s|there you|here you|wow|all done)\b",
+    r"hopefully|let me know|feel free|please let|if you|oh|ok|okay|done|excellent|perfect|lovely|yes|yay|you|"
+    r"you['\u2019]re|your|we|math|what a|fun|cool|awesome|now it|it all|ask me|ask if|now I (?:see|understand|get it|"
+    r"know)|I understand|hooray|problem solved|best|cheers|have a|simple|easy|and that['\u2019]s|there you|here you|"
+    r"wow|all done)\b",
     re.IGNORECASE,
 )
 _PLEASANTRY = re.compile(
@@ -36,6 +37,16 @@ _TAKES_BACK = re.compile(
     r"that answer)(?:['\u2019]s| is| was| must be| seems| looks)? (?:(?:clearly|definitely|still|also|obviously|"
     r"certainly) )?(?:wrong|incorrect|false|impossible|a mistake|not (?:right|correct|true|possible|it|what|valid)|"
     r"fails?\b|(?:does|is|can)(?: not|n['\u2019]t|not) (?:work|fit|make sense|right|correct|be|possible|add up))",
+    re.IGNORECASE,
+)
+# What a sentence about the talk itself speaks of.
+_TALK = re.compile(r"\b(?:hints?|help|exercise|explanation|tips?|advice|patience|puzzle)\b", re.IGNORECASE)
+_SHORT = 10  # words of a sentence that only rounds off
+# What is still open: a sentence with one of these goes on to another result, or doubts the one before.
+_OPEN = re.compile(
+    r"\b(?:not|never|wrong|incorrect|unless|next|first|then|still|remaining|rest|missing|forgot|mistake|error|need|"
+    r"should|must|but|however|or|maybe|perhaps|if|more|less|fewer|another|other|also|half|twice|double|each|every|"
+    r"what|how|why|which)\b|n['\u2019]t\b",
     re.IGNORECASE,
 )
 _UNSURE = re.compile(
@@ -59,6 +70,15 @@ _ASKS_APPROVAL = re.compile(
     r"work|working|approach|method|calculation|solution|math|logic)\b)",
     re.IGNORECASE,
 )
+# A question of yes or no that is about the talk, not about the problem: "Can we go on?", not "Is the tank empty?".
+_ASKS_ABOUT_TALK = re.compile(
+    r"(?:so |and |but |now |ok(?:ay)? |or )?(?:is|was|are|were|does|did|do|am|have|has|can|could|would|will|shall|may|"
+    r"should|must|isn['\u2019]t|don['\u2019]t|didn['\u2019]t|wasn['\u2019]t|can['\u2019]t) (?:you|I|we|it|this|that|"
+    r"these|my|everything|anything|all|the (?:answer|result)|there (?:be|another|a|any|more|something|"
+    r"anything))\b(?!.*\b(?:how|what|which|where|why|hint|clue|help|know|need|missing|mean|have to|supposed|add|"
+    r"subtract|multiply|divide|use|count|round|find|calculate|convert|include|take|add|start|try again|assume)\b)",
+    re.IGNORECASE,
+)
 # A question about how a result was found, which leaves the result.
 _ASKS_ABOUT_STEP = re.compile(
     r"(?:so |and |but )?(?:(?:was|is) it (?:right|ok|okay|correct|fine) (?:to|that)|did I|have I|was I (?:right|"
@@ -66,7 +86,8 @@ _ASKS_ABOUT_STEP = re.compile(
     re.IGNORECASE,
 )
 _TELLS = re.compile(
-    r"\b(?:(?:it|that|this)(?: is|['\u2019]s)(?: still| indeed)?|gave|gives?|got|get|found) [-$]{0,2}[0-9]",
+    r"\b(?:(?:it|that|this)(?: is|['\u2019]s)(?: still| indeed)?|gave|gives?|got|get|found|so (?:it|I|"
+    r"we)\b.{0,30}) [-$]{0,2}[0-9]",
     re.IGNORECASE,
 )
 _CHECK = re.compile(
@@ -102,11 +123,20 @@ def asks_about_step(question: str) -> bool:
     return _ASKS_ABOUT_STEP.match(question.strip(" \t\r\n*_\"'()")) is not None
 
 
+def is_neutral(sentence: str, end: str) -> bool:
+    """Whether a sentence without a value goes on about the problem and leaves a conclusion before it as it is."""
+    return (
+        end in (".", "!")
+        and len(sentence.split()) <= _SHORT
+        and not (takes_back(sentence) or begins_plan(sentence) or _LOST.search(sentence) or _OPEN.search(sentence))
+    )
+
+
 def is_remark(sentence: str, end: str) -> bool:
     """Whether a sentence without a value leaves what was stated before it: thanks, an offer, "Is it right?"."""
     sentence = sentence.strip(" \t\r\n*_\"'()")
     if end == "?":
-        return _ASKS_APPROVAL.match(sentence) is not None
+        return _ASKS_APPROVAL.match(sentence) is not None or _ASKS_ABOUT_TALK.match(sentence) is not None
     if not re.search("[A-Za-z]", sentence):
         return True
     if takes_back(sentence):
@@ -114,6 +144,8 @@ def is_remark(sentence: str, end: str) -> bool:
     if _PLEASANTRY.match(sentence) or _UNSURE.match(sentence):
         return True
     if re.search(r"\b(?:before|earlier|at first)$", sentence) and re.match(r"(?:I|my|that|it)\b", sentence, re.I):
+        return True
+    if _TALK.search(sentence) and not (_OPEN.search(sentence) or _LOST.search(sentence) or begins_plan(sentence)):
         return True
     exclaims = len(sentence.split()) <= 3 or end == "!"
     return (

@@ -12,7 +12,14 @@ STEPS = re.compile(
     r"1[.)] [A-Za-z][^\n]{0,300}[.;] 2[.)] )",
     re.IGNORECASE,
 )
-CALCULATION = re.compile(r"(?=[^=\n]{0,120}[0-9][^=\n]{0,40} ?[-+*/x\u00d7\u00f7] ?[^=\n]{0,40}[0-9])[^=\n]{1,200}=")
+CALCULATION = re.compile(
+    r"(?=[^=\n]{0,120}[0-9][^=\n]{0,40} ?(?:[-+*/x\u00d7\u00f7]|\\cdot|\\times) ?[^=\n]{0,40}[0-9])[^=\n]{1,200}="
+)
+# "15% of 80 is 12"
+_SPOKEN = re.compile(
+    r"\b[0-9][0-9.,]{0,12}%? (?:of|times|plus|minus|divided by|[-+*/]) [$]?[0-9.]{1,12} (?:is|are|makes?|"
+    r"gives?) [$]?[0-9]"
+)
 _BEGINS_WORK = re.compile(r"(?:let|first|to|we|i|since|if|she|he|they|there)\b", re.IGNORECASE)
 _SAYS = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
@@ -33,6 +40,8 @@ def is_worked(answer: str, is_value: bool, rest: str) -> bool:
     if _LABELLED.match(answer) and re.search("[A-Za-z]", answer) and _LABELLED.match(rest.lstrip()):
         return True
     if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
+        return True
+    if _SPOKEN.match(answer) and _SPOKEN.search(rest):
         return True
     if not CALCULATION.match(answer):
         return False

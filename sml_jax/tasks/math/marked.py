@@ -74,6 +74,7 @@ _NO_ANSWER = re.compile(
     r"still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
 )
+_MINE = re.compile(r"\b(?:my|our|your) (?:\w{1,12} )?$", re.IGNORECASE)
 _FETCHES = re.compile(
     r"\b(?:check|verify|find|get|getting|compute|calculate|reach|explain|justify|confirm|see|about|double-check|revise|"
     r"recheck|understand|(?:verification|check|proof|explanation|justification|derivation|"
@@ -89,8 +90,8 @@ _ASKS = re.compile(
 )
 _ALONE = re.compile(r"[-+]?[$\u00a3\u20ac(\\]*[0-9.][0-9.,/]{0,40}[)%\\$]*(?: [a-zA-Z]{1,15}){0,2}")
 _LINKS_BACK = re.compile(
-    r"\b(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|right|required|desired|"
-    r"only|exact|new|actual|numerical|best|revised|corrected|updated)[*_ ]{1,4}){0,2}$",
+    r"\b(?!was[*_ ]{1,4}(?:my|our))(?:is|are|was|as|for)(?:[*_ ]{1,4})(?:the|my|our|an?)[*_ ]{1,4}(?:(?:final|correct|"
+    r"right|required|desired|only|exact|new|actual|numerical|best|revised|corrected|updated)[*_ ]{1,4}){0,2}$",
     re.IGNORECASE,
 )
 _CONNECTIVES = re.compile(
@@ -199,6 +200,8 @@ def _may_state(text: str, marker: re.Match[str]) -> bool:
     before = text[max(0, marker.start() - 300) : marker.start()]
     if (marker[2] or "").strip() and _CORRECTS.search(before[-60:]):
         return True  # "Let me correct my previous answer: 25."
+    if marker[1] == "was" and _MINE.search(before[-30:]):
+        return False  # "My answer was 5" tells what was said
     fetches = not marker[1] and _FETCHES.search(before[-80:]) is not None
     return not (tells_old_answer(before) or unstated(before) or fetches or _ASKS.match(last_clause(before)))
 
@@ -242,9 +245,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         or (value and denied(whole[value.end() :]))
     ):
         return None
-    if (_CHANGED_SINCE if marker[1] == "was" else _CHANGED).search(whole) or (
-        marker[1] == "was" and re.search(r"\b(?:my|our) (?:\w{1,12} )?$", text[: marker.start()][-30:], re.IGNORECASE)
-    ):
+    if (_CHANGED_SINCE if marker[1] == "was" else _CHANGED).search(whole):
         return None
     if not linked and not _ALONE.fullmatch(whole):
         return None

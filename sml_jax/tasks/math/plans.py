@@ -8,8 +8,8 @@ from sml_jax.tasks.math.verbs import is_act
 
 _WORK = (
     r"(?:add|subtract|multiply|divide|use|find|figure|calculate|compute|check|try|recalculate|redo|rework|solve|start|"
-    r"look|count|determine|take|plug|substitute|simplify|factor|compare|convert|set up|write|apply|consider|begin|"
-    r"review|verify|correct|fix|double|halve|round|break|work|think about|focus|account|include|remember|know|"
+    r"look|count(?! on)|determine|take|plug|substitute|simplify|factor|compare|convert|set up|write|apply|consider|"
+    r"begin|review|verify|correct|fix|double|halve|round|break|work|think about|focus|account|include|remember|know|"
     r"be careful|make sure|show|explain|see how|change|replace|remove)"
 )
 _ADVERB = r"(?: (?:I|we|not|never|now|also|then|just|first|next|only|again|still|instead|have to|need to)\b){0,3}"
@@ -33,9 +33,8 @@ _LIGHT_VERBS = {"have", "take", "make", "keep", "find", "count", "use", "read", 
 # What the speaker is going to do, whatever it is; not what the speaker is going to say or has.
 _INTENDS = re.compile(
     rf"\b(?:(?:I|we|you)(?:{_ADVERB} (?:will|shall|should|must|can|could|need to|have to|am going to|are going to|"
-    rf"want to|would like to|plan to|try to|have not|did not)|['\u2019](?:ll|m going to|re going to|"
-    rf"d (?:like to|better|rather))){_ADVERB} "
-    rf"(?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|(?:let me|"
+    rf"want to|would like to|plan to|try to|have not|did not)|['\u2019](?:ll|m going to|re going to|d (?:like to|"
+    rf"better|rather))){_ADVERB} (?!{_SAYING}(?: [a-z']{{1,12}}){{0,3}} ?[-$]{{0,2}}[0-9])([a-z]{{2,15}})\b|(?:let me|"
     rf"let['\u2019]s|let us) (?!(?:say|submit|go with|see|think)\b)[a-z]{{2,15}}\b|[a-z]{{3,12}} (?:is|"
     rf"was) to [a-z]{{3,15}}\b)",
     re.IGNORECASE,

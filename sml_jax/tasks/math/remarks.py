@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 
 _ASIDE = re.compile(
-    r",? (?:because|since|so|which|where|given|when we|if we|as we|after rounding|that is|and not|not|instead of|"
-    r"rather than|(?:as|I) (?:shown|believe|think|guess|hope|suppose|said|am|get|got|found|computed|calculated|"
-    r"required|above|"
-    r"desired|expected|wanted)|and (?:it|that|this|she|he|they|I|we)|my|our|the (?:old|previous|first))\b"
-    r"|,? \(?i\.e\.|, as\b|, I (?=[a-z])|,? I['\u2019]m| - I\b| if (?:I|we|you|it|she|he|this|that|my)\b|, (?:as|not|"
-    r"and|in|"
-    r"by|after|for|she|he|it|they|we|this|that|using|thus|"
-    r"hence|the|with|right|correct)\b(?! ?[-$\\(]{0,2}[0-9]| ?[$\\(]| [A-Za-z] ?=)"
-    r"| (?:-|\u2013) (?=[A-Za-z]{2})|(?<=[a-z]{3}) (?:-|\u2013) (?=[$]?[0-9.]{1,12} [a-z]{2,15} [^=]*$)| ?(?:--|"
-    r"\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
+    r", (?=[$]?[0-9.]{1,12} (?:more|less|fewer|of which|times)\b)|,? (?:because|since|so|or so (?:I|we|it)|which|"
+    r"where|given|when we|if we|as we|after rounding|that is|and not|not|instead of|rather than|(?:as|I) (?:shown|"
+    r"believe|think|guess|hope|suppose|said|am|get|got|found|computed|calculated|required|above|desired|expected|"
+    r"wanted)|and (?:it|that|this|she|he|they|I|we)|my|our|the (?:old|previous|first))\b|,? \(?i\.e\.|, as\b|"
+    r", I (?=[a-z])|,? I['\u2019]m| - I\b| if (?:I|we|you|it|she|he|this|that|my)\b|, (?:as|not|and|in|by|after|for|"
+    r"she|he|it|they|we|this|that|using|thus|hence|the|with|right|correct)\b(?! ?[-$\\(]{0,2}[0-9]| ?[$\\(]|"
+    r" [A-Za-z] ?=)| (?:-|\u2013) (?=[A-Za-z]{2})|(?<=[a-z]{3}) (?:-|\u2013) (?=[$]?[0-9.]{1,12} [a-z]{2,15} [^=]*$)|"
+    r" ?(?:--|\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
 )
 # Behind a plain number, perhaps with a unit of words: a calculation or a circumstance.
 NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?: ?\\?%)?\$?"

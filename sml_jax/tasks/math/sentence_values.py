@@ -9,7 +9,7 @@ from sml_jax.tasks.problems.number_words import WHOLE_PHRASE, whole_phrase_value
 FORMULA = re.compile(
     r"(?:\$\$(?=[^\s$])([^$]{1,400})(?<!\s)\$\$|(?<!\$)\$(?=[^\s$])([^$\n]{1,300})(?<!\s)\$|"
     r"\\\(((?:(?!\\\)).){1,300})\\\)|\\\[((?:(?!\\\]).){1,400})\\\]|"
-    r"(-?\\[dt]?frac ?\{[^{}]{1,40}\} ?\{[^{}]{1,40}\}))(?: [A-Za-z][a-z]{0,15}){0,3}$",
+    r"(-?\\[dt]?frac ?\{[^{}]{1,40}\} ?\{[^{}]{1,40}\}))(?: (?!of\b)[A-Za-z][a-z]{0,15}){0,3}$",
     re.DOTALL,
 )
 _COUNTED = re.compile(
@@ -44,10 +44,19 @@ NAMED_LIST = re.compile(
     r"(?:[A-Za-z]\w{0,2} ?= ?)?-?[0-9][0-9./]{0,20}$"
 )
 _RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?:(?::| : )[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
+# An amount in two units: "3 hours and 24 minutes".
+_TWO_UNITS = re.compile(
+    r"[0-9.]{1,12} ?(?:years?|months?|weeks?|days?|hours?|hrs?|h|minutes?|mins?|feet|foot|ft|yards?|pounds?|lbs?|kg|"
+    r"km|met(?:er|re)s?|m|dollars?|gallons?),? (?:and )?[0-9.]{1,12} ?(?:months?|weeks?|days?|hours?|hrs?|h|minutes?|"
+    r"mins?|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz|grams?|g|m|met(?:er|re)s?|centimet(?:er|re)s?|cm|cents?|"
+    r"quarts?)$",
+    re.IGNORECASE,
+)
 _SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
 NOT_COUNTED = re.compile(
     r" (?:more |different |other |small |quick )?(?:hints?|clues?|steps?|questions?|things?|ways?|problems?|mistakes?|"
-    r"errors?|ideas?|parts?|cases?|numbers?|of (?:them|us|these|those))\b",
+    r"errors?|ideas?|parts?|cases?|numbers?|of (?:them|us|these|those|(?:your|my|the) (?:hints?|tips?|clues?|steps?|"
+    r"questions?|tries|attempts)))\b",
     re.IGNORECASE,
 )
 
@@ -79,6 +88,9 @@ def several(sentence: str) -> str | None:
     if brackets:
         return brackets[0].strip("$")
     sentence = sentence.rstrip("$")[-300:]
+    amount = _TWO_UNITS.search(sentence[-60:])
+    if amount:
+        return amount[0]
     listed = NAMED_LIST.search(sentence) or _RATIO.search(sentence)
     if listed:
         return listed[0]

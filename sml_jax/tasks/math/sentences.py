@@ -34,13 +34,14 @@ _OLD = re.compile(
 )
 # Words with which a sentence turns from what was to what is.
 _TURN = re.compile(
-    r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore|this time|my (?:second|new|next|latest|"
-    r"current|final))\b|;",
+    r"\b(?:but|so|now|then|instead|actually|however|yet|though|thus|therefore|this time|(?:the|my) (?:second|new|next|"
+    r"latest|current|final))\b|;",
     re.IGNORECASE,
 )
 # Behind a value: it was an earlier one ("12 was my first answer", "12 before, but now").
 _OLD_BEHIND = re.compile(
-    r"(?:\s[a-z]{1,15}){0,2}?\s(?:was what (?:I|we|you)\b|(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|"
+    r"(?:\s[a-z]{1,15}){0,2}?\s(?:was what (?:I|we|you)\b|was\s(?:my|our|your)\s(?:answer|"
+    r"result|guess|solution|response)\b|(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|"
     r"older|previous|first|earlier|initial|original|former|prior|last|wrong|incorrect)\b(?! (?:day|week|month|year|"
     r"hour|time))|(?:was|is)\sthe\sanswer\s(?:to|of|for)\s(?:the|a|an|my)\s(?:previous|last|first|other|earlier)|"
     r"(?:earlier|at first|initially|previously|originally|last time)(?=\W*$|\W? but\b|,)|before(?=,| but\b))",
@@ -53,10 +54,10 @@ _DENIED = re.compile(
     r"but it|and it)\s)?(?:[A-Za-z]{1,20}\s){0,2}?(?:(?:that|it|this|which)['\u2019]s (?:[a-z]{2,12} )?(?:wrong|"
     r"incorrect|false|impossible|a mistake|not|too)|(?:is|was|are|were|be|seems?|looks?|turned out(?: to be)?|"
     r"must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|impossible|mistaken|not (?:right|correct|true|possible|it|the|"
-    r"my|our|your|an?|valid|what)|a mistake|an error|too (?:high|low|big|small|large|much|many|few|little))|(?:isn|"
-    r"wasn|aren)['\u2019]t (?:right|correct|true|possible|it|the|valid|what)|(?:cannot|can not|can['\u2019]t|"
-    r"couldn['\u2019]t) be|(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|look|seem)|makes? no sense|"
-    r"(?:could|might|may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
+    r"my|our|your|an?|valid|what)|a mistake|an error|too [a-z]+)|(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|"
+    r"possible|it|the|valid|what)|(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|it (?:isn|ain|wasn)['\u2019]t|"
+    r"(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|look|seem)|makes? no sense|(?:could|might|"
+    r"may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
     r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |is )?not)\b",
     re.IGNORECASE,
 )
@@ -66,17 +67,16 @@ _NOT_SAID = re.compile(
     r"have|had|could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|were|makes?|leaves?|equals?|total)\b)|"
     r"\b(?:I|we|you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|was|have|had|can)?(?:n['\u2019]t|not|"
     r" not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|"
-    r"equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t|"
-    r"never) (?:be|equal)\b|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|"
-    r"know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|"
-    r"reason|longer|clue|idea)\b|\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|"
-    r"no one|doubt|doubts|"
-    r"unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|"
-    r"maybe|perhaps|possibly|(?:thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
-    r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|"
-    r"(?:want|expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|your hint|(?:problem|question) (?:says|"
-    r"said|tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|"
-    r"(?:could|might|may)(?: also)? be)\b)",
+    r"equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t) (?:be|"
+    r"equal)\b|\bnever\b|\b(?:under|by|at|in) no [a-z]|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|"
+    r"believe|true|sure|certain|know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|"
+    r"whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|"
+    r"untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|"
+    r"imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|(?:thought|said|guessed|claimed|"
+    r"wrote)(?! (?:is|are|was|were)\b)|previously|earlier|anything but|nothing like|other than|far from|used to|why|"
+    r"you (?:say|said|told|mean|meant|wrote)|(?:want|expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|"
+    r"your hint(?! (?:I|we)\b)|(?:problem|question) (?:says|said|tells|states|asks|wants|gives|mentions)|wrong to|"
+    r"wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|might|may)(?: also)? be)\b)",
     re.IGNORECASE,
 )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from sml_jax.tasks.math.plans import plans, tells_mishap
+from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
 from sml_jax.tasks.math.sentences import after_turn, denied, not_said, unstated
-from sml_jax.tasks.math.verbs import says_what_is_done
 
 _REQUEST = re.compile(
-    r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what|which|how|why|do|does|is|are|was|"
+    r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what|which(?! means)|how|why|do|does|is|are|was|"
     r"were)\b(?!['\u2019]s)",
     re.IGNORECASE,
 )
@@ -23,37 +23,11 @@ _HEDGE = re.compile(
     r"\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
 )
-# Verbs and signs of a sentence that states its number.
-_STATES = re.compile(
-    r"[=\u2248:\u2192]|['\u2019]s\b|\b(?:is|are|was|were|be|equals?|makes?|made|total|gives?|gets?|got|has|have|had|"
-    r"costs?|cost|takes?|took|needs?|needed|pays?|paid|earns?|earned|spends?|spent|sells?|sold|leaves?|left|remains?|"
-    r"remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|will|would|must|so|therefore|thus|"
-    r"hence|did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|"
-    r"adds? up|sums? up|amounts?|"
-    r"went|think|believe|guess|say|says|result|find|found|obtain|obtained|leaving|giving|making|conclude|sum|product|"
-    r"difference|corrected|okay|altogether|in total|in all|overall|looks like|seems like|ends? up|getting|"
-    r"i['\u2019]m at|i am(?= [0-9])|actually|i['\u2019]d)\b",
-    re.IGNORECASE,
-)
-# Somebody, what they do, and how much: "She swims 7 times".
-_SPEAKER_SAYS = re.compile(r"\b(?:I|[Ww]e)(?:['\u2019](?:m|d|ve|ll|re))? (?!agree)(?:[a-z]{2,12} ){1,4}[$]?$")
 _ABOUT_ANSWERS = re.compile(r"\b(?:I|[Ww]e|[Mm]y|[Yy]ou|[Yy]our|[Ii]t|answer|result)\b")
 _AT_FIRST = re.compile(r",? (?:at first|initially|originally|at the (?:start|beginning)|to begin with)$")
 _COMPARES = re.compile(
     r" (?:[a-z]{2,15} ){0,2}?(?:more|less|fewer|greater|higher|lower|larger|smaller|longer|shorter|older|younger|"
     r"taller|heavier)(?: [a-z]{2,15}){0,2} than (?:twice|half|double|[0-9]|two|three|four|five|a third|one)\b"
-)
-_CAN = re.compile(
-    r"\b(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t|[A-Z][a-z]{2,14}|(?:[Tt]he|[Ee]ach|[Ee]very|[Hh]is|[Hh]er) [a-z]{2,14}) (?:can|"
-    r"could|will|would|must|should) (?:only |still |now )?[a-z]{2,14} (?:a total of |only |about )?[$]?$"
-)
-_DOES = re.compile(
-    r"\b(?:I|[Ww]e) (?:now |just |also |finally )?(?:calculated?|computed?|counte?d?|derived?|reached|reach|"
-    r"arrived? at|ca?ome to|came up with|come up with|end up with|ended up with|estimated?|am at|are at) ?[$]?$|"
-    r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t) (?:only |also |now |then |still )?(?!(?:and|or|not|to|in|of|at|on|with|for|"
-    r"than|should|can|could|may|might)\b)[a-z]{2,14}|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|[Hh]er|[Tt]heir|"
-    r"[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|ame|old|ent|"
-    r"ave)) (?:(?:up with|it|them|for|in|at|out) )?(?:a total of |only |about )?[$]?$"
 )
 OLD = re.compile(
     r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.]{0,30}?\b(?:answer|result|"
@@ -75,12 +49,20 @@ LAST_NUMBER = re.compile(
     rf"(?<![\w.,)/+:^{{-])[-+]?[$\u00a3\u20ac\u00a5\u20b9]?(?:{_NUMBER})(?:\s?\\?%)?(?!(?!{_RUN_IN_UNIT})[\w/*+^=:-]|"
     rf"\.[0-9]|\([A-Za-z0-9])"
 )
+_REPLACES = re.compile(
+    rf"(?:(?:so|now|then|yes|no|ok),? )?([-$]{{0,2}}(?:{_NUMBER}))(?: [a-z]{{1,12}}){{0,3}}? (?:now )?(?:replaces|"
+    rf"supersedes|corrects|is my new)\b",
+    re.IGNORECASE,
+)
+# "She has 5 of the 7 eggs."
+_PART_OF = re.compile(
+    r"[0-9] (?:[a-z]{2,15} ){0,2}?(?:out )?of (?:the|its|his|her|their|all|these|those) (?:[a-z]{2,12} )?$"
+)
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|hm|wait|oops|finally|no|ok|okay|so|well|hmm|ah|oh|aha|"
-    r"then|now|right|sure|alright|"
-    r"got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up|"
-    r" together)?, ",
+    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|o+h+|u+h+|h*m+|"
+    r"wow|phew|then|now|right|sure|alright|got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|"
+    r"this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
 )
 _SQUARE_UNIT = re.compile(r"^[-+]?[0-9][0-9.,]{0,30} ?(?:mm|cm|dm|km|m|ft|in|yd|mi)(?:\^?[23]|[\u00b2\u00b3])?$")
@@ -104,6 +86,10 @@ _SUPPOSES = re.compile(
     r"gives|hence)\b)",
     re.IGNORECASE,
 )
+# Another candidate, or a bound, behind a number.
+_MORE = re.compile(
+    r",? (?:(?:or|and) [-$]?[0-9]|or (?:more|less|fewer|thereabouts|maybe|even|possibly|perhaps)\b)", re.IGNORECASE
+)
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(
     r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
@@ -111,6 +97,7 @@ _GOES_ON = re.compile(
 _BEFORE_NOW = re.compile(
     r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
 )
+_LISTED = re.compile(r"(?:\A|\D)[0-9.]{1,6}(?:,| and| &) [$]?$")
 _TWO_COUNTS = re.compile(
     r"(?:(?<![=\w] )|\b(?:is|are|of|has|have) )\b[0-9][0-9,.]{0,20} (?!hours?\b|minutes?\b|feet\b|dollars?\b)"
     r"(?:[a-z]{2,15} ){1,3}and [$]?$"
@@ -147,6 +134,10 @@ _UNKNOWN = re.compile(
     r"(?<![A-Za-z'\u2019])([abcdknpqrstuwxyz]) ?(?:[-+*/^]|\\times|\\cdot)"
 )
 _ARROW = re.compile(r"=+>|-+>|[\u2192\u21d2]")
+# "72 (68 + 4)", "72 (the price with tax)"
+_BRACKETS_BEHIND = re.compile(
+    r"(?<=[0-9a-z]) \((?![^()]*\b(?:or|maybe)\b)(?=[^()]*(?:[0-9] ?[-+*/\u00d7]|[a-z]{3}))[^(),]{1,80}$"
+)
 _OLD_IN_BRACKETS = re.compile(r" \((?:old|previous|previously|was|not|instead|before|earlier)\b[^()]{0,60}\)?$")
 _HEADING = re.compile(r"^#{1,3} ")
 _BOLD = re.compile(r"\*\*([^*]{1,80})(?:\*\*[^*]*)?$")
@@ -161,10 +152,11 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
       sentence: one sentence.
       states: whether a sentence behind it says that this was the answer.
     """
-    raw = sentence.strip(" \t\r\n").replace("\\$", "$")
+    raw = sentence.strip(" \t\r\n").replace("\\$", "$").replace("***", "**")
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
     if "*" in sentence or "__" in sentence:
         sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
+    sentence = _BRACKETS_BEHIND.sub("", sentence) if "(" in sentence else sentence
     sentence = _ARROW.sub(" = ", sentence).strip()
     sentence = _OLD_IN_BRACKETS.sub("", sentence) if "(" in sentence else sentence
     sentence = _HEADING.sub("", _CIRCUMSTANCE.sub(r"\1", sentence))
@@ -174,6 +166,8 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         return None
     if _NUMBER_CHAIN.fullmatch(sentence):
         return sentence  # "6 -> 7 = 8" says one number only if all are one
+    if (replacing := replaced(sentence)) is not None:
+        return replacing
     whole = _formula(raw, states) or (sentence if _SQUARE_UNIT.match(sentence) else None)
     if whole:
         return whole
@@ -192,7 +186,13 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         value = (None if calculated else several(raw)) or with_words(before, number[0], behind, calculated)
         name = _NAME.search(before[-12:])
         return f"{name[1]} = {value}" if name else value
-    return several(raw) if _STATES.search(sentence) or _PLACE.search(sentence) else None
+    return several(raw) if STATES.search(sentence) or _PLACE.search(sentence) else None
+
+
+def replaced(sentence: str) -> str | None:
+    """The value that a sentence says to stand for an earlier one: "32 replaces my 40"."""
+    replaces = _REPLACES.match(sentence)
+    return replaces[1] if replaces else None
 
 
 def describes(sentence: str) -> bool:
@@ -206,7 +206,8 @@ def _last_number(place: str) -> re.Match[str] | None:
     numbers = list(LAST_NUMBER.finditer(place))
     results = [number for number in numbers if number.start() > place.rfind("=")] if "=" in place else []
     if not results:
-        return numbers[-1] if numbers else None
+        part = len(numbers) > 1 and _PART_OF.search(place[: numbers[-1].start()][-60:])
+        return numbers[-2 if part else -1] if numbers else None
     return results[-1 if _GOES_ON.match(place, results[0].end()) else 0]
 
 
@@ -216,12 +217,16 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     if not _ABOUT_ANSWERS.search(before):
         behind = _AT_FIRST.sub("", behind)  # "she had 16 at first": before what the problem tells
     # 1. Hedges, ranges, and values that are denied, doubted or quoted.
-    if _HEDGE.search(before) or _is_range(before) or re.match(r",? (?:or|and) [-$]?[0-9]", behind):
+    if _HEDGE.search(before) or _is_range(before) or _MORE.match(behind):
         return False
     calculated = _CALCULATED.search(before[-20:]) is not None
     if calculated and is_unsolved(before):
         return False
-    if (NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:])) or _IN_QUESTION.search(before):
+    if (
+        re.match(r" (?:hints?|clues?)\b", behind)
+        or (NOT_COUNTED.match(behind) and _SPEAKER.search(before[-30:]))
+        or _IN_QUESTION.search(before)
+    ):
         return False
     if _BEFORE_NOW.match(behind) and re.search(r"\b(?:I|we)\b", before, re.IGNORECASE):
         return False
@@ -229,10 +234,14 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         return False
     if re.search(r"(?:%|percent) of [$]?$", before[-14:]) and not calculated:  # "34% of 20" is still to be worked out
         return False
+    if _LISTED.search(before[-8:]) and re.match(" [a-z]", behind):  # "5 and 12 are the numbers"
+        return False
     # "15 more than twice as many": what is still to be worked out.
     if not calculated and _COMPARES.match(behind):
         return False
     if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
+        return False
+    if not calculated and only_carries(before, behind):
         return False
     if "answer" in sentence and unstated(before):
         return False
@@ -249,16 +258,7 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     # "240, I'm sure of it": a remark behind a comma does not count.
     words = behind if re.search(r"[0-9]", behind) else behind.partition(",")[0]
     alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(words.split()) <= 4
-    return bool(
-        alone
-        or states
-        or _PLACE.search(sentence)
-        or says_what_is_done(before)
-        or _STATES.search(sentence)
-        or _DOES.search(before[-80:])
-        or _CAN.search(before[-80:])
-        or (not behind.strip() and _SPEAKER_SAYS.search(before[-80:]))
-    )
+    return bool(alone or states or _PLACE.search(sentence) or calculated or says(before, behind))
 
 
 def is_unsolved(before: str, most: int = 3) -> bool:
@@ -270,7 +270,8 @@ def is_unsolved(before: str, most: int = 3) -> bool:
     left = _TIMES.sub("*", re.split(r"\band\b|[,;:]", before.rstrip(" =$")[-100:])[-1])
     left = left if "=" in left else re.split(r"[A-Za-z]{2,}|['\u2019]", left)[-1]  # the calculation without its words
     unknowns = {next(filter(None, unknown.groups())) for unknown in _UNKNOWN.finditer(left)}
-    return "=" not in left and 0 < len(unknowns) <= most
+    known = {name for name in unknowns if re.search(rf"\b{name} ?= ?-?[$]?[0-9]", before)}
+    return "=" not in left and 0 < len(unknowns - known) <= most
 
 
 def _formula(sentence: str, states: bool) -> str | None:
@@ -288,7 +289,7 @@ def _formula(sentence: str, states: bool) -> str | None:
         return None
     if not is_formula or LAST_NUMBER.fullmatch(content.replace("\\", "")) or _HEDGE.search(before) or not_said(before):
         return None
-    said = states or _STATES.search(before) or not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)
+    said = states or says(before, "") or not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)
     return segment[0] if said and not _SPAN.search(before) else None
 
 

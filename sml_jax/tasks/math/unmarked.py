@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sml_jax.tasks.math.canonical import NO_SOLUTION
 from sml_jax.tasks.math.clauses import clauses, what_is_said
-from sml_jax.tasks.math.followers import asks_about_step, is_check, is_remark, without_tag
+from sml_jax.tasks.math.followers import asks_about_step, is_check, is_neutral, is_remark, without_tag
 from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import SENTENCE_END, denied
-from sml_jax.tasks.math.stated_choice import label_line, stated_choice
+from sml_jax.tasks.math.short_answer import short_answer
+from sml_jax.tasks.math.stated_choice import stated_choice
 from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, describes, stated_number
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
@@ -48,27 +48,20 @@ _GOES_ON = re.compile(
 )
 # "Let me restate the problem: .."
 _RESTATES = re.compile(
-    r"\b(?:let me|let['\u2019]s|I(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|summari[sz]e) "
-    r"(?:the|this|what|your)\b|"
-    r"\bwhat (?:I|we) (?:already )?know\W",
+    r"\b(?:let me|let['\u2019]s|I(?: will|['\u2019]ll)|to) (?:first )?(?:(?:restate|rephrase|repeat|recap|"
+    r"summari[sz]e) (?:the|this|what|your)\b|recap\W)|\bwhat (?:I|we) (?:already )?know\W",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
     r"=|\b(?:so|therefore|thus|hence|total|altogether|in all|finally|answer|solution|result)\b", re.IGNORECASE
 )
-_YES_OR_NO = re.compile(
-    r"(?:yes|no)(?:, (?:it|they|he|she|this|that|there|the)\b[^.!?\n0-9]{0,80})?[.!]?|(?:(?:so )?(?:it is |it's |"
-    r"that is ))?(?:true|false)[.!]?|(?:so |thus |therefore |hence |then )?,? ?the (?:statement|claim|assertion|"
-    r"answer|equation) is (?:true|false)[.!]?",
+_CONCLUDES_HERE = re.compile(
+    r"=|\b(?:so|therefore|thus|hence|total|altogether|in all|finally|answer|solution|result|it|it['\u2019]s|that|this|"
+    r"that['\u2019]s|I get|we get|I got)\b",
     re.IGNORECASE,
 )
-_BARE_LIST = re.compile(r"[-$]{0,2}[0-9][0-9.]{0,20}(?:; ?[-$]{0,2}[0-9][0-9.]{0,20}){1,20}[.\s]*")
+_BARE = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}%?(?: [a-z]{1,15}){0,2}")
 _OPENS_FORMULA = re.compile(r"(?<!\\)\\[(\[]")
-_NAMED_DAY = re.compile(
-    r"(?:(?:so|then|thus|therefore),? )?(?:it|that)(?: is|['\u2019]s| was| will be)(?: on| in|"
-    r" a)? ([A-Z][a-z]{2,15})[.!]?",
-    re.I,
-)
 _ABBREVIATION = re.compile(r"\b(?:i\.e|e\.g|Rs|No|approx|[ap]\.m)$")
 _ITEM = re.compile(r"\s*(?:[*_]{1,2})?([0-9]{1,2})")  # the number of an item of a list
 # A program states nothing, be it fenced or a function with the lines that are indented below it.
@@ -100,7 +93,7 @@ def unmarked_answer(utterance: str) -> str | None:
     first and explains then.
     """
     whole = _HEADING.sub("", utterance.strip())
-    short = _short_answer(whole)
+    short = short_answer(whole)
     if short:
         return short
     opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
@@ -112,21 +105,6 @@ def unmarked_answer(utterance: str) -> str | None:
     if answer is not None and _only_restates(text):
         return None
     return _answered_first(sentences, answer) if answer is not None else None
-
-
-def _short_answer(whole: str) -> str | None:
-    """The answer of an utterance that is no sentence with a number: a list, a choice, "yes", "no solution", a day."""
-    if _BARE_LIST.fullmatch(whole[:400]):
-        return whole
-    chosen = stated_choice(whole) if len(whole) <= 160 and "\n" not in whole else label_line(whole)
-    if chosen:
-        return chosen
-    if re.fullmatch(r"\(?[a-e]\)?", whole) or _YES_OR_NO.fullmatch(whole):
-        return whole
-    if NO_SOLUTION.fullmatch(whole.rstrip(".!").lower()):
-        return whole.rstrip(".!")
-    named = _NAMED_DAY.fullmatch(whole)
-    return named[1] if named else None
 
 
 @dataclass(frozen=True)
@@ -182,7 +160,7 @@ class _Sentence:
 def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
     """What the last of some sentences with a value states, None if it states nothing."""
     may_spell = not any(_DIGIT.search(sentence) for sentence, _ in sentences)  # digits go before numbers in words
-    remarks, rejected, said_answer = 0, "", False
+    remarks, rejected, said_answer, weak = 0, "", False, False
     for written, end in reversed(sentences):
         sentence = _Sentence.of(written, end)
         said, asks = sentence.said, sentence.asks
@@ -201,10 +179,12 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         if not has_value and not asks and (may_spell or sentence.reasoned):
             spelled = in_digits(sentence.text, sentence.reasoned)
         if spelled is not None and (number := stated_number(spelled, said_answer or sentence.reasoned)):
-            return number
+            return None if weak and not _CONCLUDES_HERE.search(said) else number
         if not has_value or is_check(said):
-            if remarks >= _MOST_REMARKS or not (sentence.explains or is_check(said) or is_remark(said, sentence.end)):
+            leaves = sentence.explains or is_check(said) or is_remark(said, sentence.end)
+            if remarks >= _MOST_REMARKS or not (leaves or is_neutral(said, sentence.end)):
                 return None
+            weak = weak or not leaves
             remarks, said_answer = remarks + 1, said_answer or _IS_ANSWER.match(said) is not None
             continue
         text = sentence.text
@@ -224,6 +204,9 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         if number is None and remarks < _MOST_REMARKS and (_passes_over(said) or tells_past_mishap(said)):
             remarks, rejected = remarks + 1, rejected + " " + said
             continue
+        # What follows is about the problem, and so may this be, unless it concludes.
+        if weak and not _CONCLUDES_HERE.search(said) and not _BARE.fullmatch(said):
+            return None
         # "She has 12. So 12 is not correct."
         return None if number is None or number in rejected.split() else number
     return None
@@ -243,6 +226,7 @@ def _calculated(sentence: _Sentence, number: str | None) -> str | None:
 def _before_denial(said: str) -> str | None:
     """What a sentence says before its last clause, which denies another value: "240 is right, 26 was a mistake"."""
     first, comma, last = said.rpartition(", ")
+    first, comma, last = (first, comma, last) if comma else said.rpartition(" and ")
     if not comma or not _DIGIT.search(first) or not _passes_over(last):
         return None
     return stated_number(first)

@@ -1,0 +1,43 @@
+"""What a sentence says of a number that it begins with: "5 is what I get", and not "5 sounds odd"."""
+
+from __future__ import annotations
+
+import re
+
+_QUOTES = r"(?:['\"*`)]{1,3})?"
+_UNIT = r"(?: [a-z]{2,15}){0,2}?"
+# A number, or an amount, that is spoken of in the singular: most of what may be said of it approves of nothing.
+_JUDGED = re.compile(
+    rf"{_QUOTES}(?:{_UNIT} (?:is|was|would|will|seems?|sounds?|looks?|feels?|appears?|must|should|has|had|(?:have|"
+    r"needs?) to|can|could|may|might)\b(?!['\u2019]s)| (?:[a-z]{2,15} ){0,2}?[a-z]{2,7}n['\u2019]t\b|(?! (?:is|was|"
+    r"are|were|becomes|makes|gives|leaves)\b) [a-z]{3,12} (?:me|us|like|as|too|my|your|next|first|the)\b)",
+    re.IGNORECASE,
+)
+_BE = (
+    r"(?:is|was|(?:would|will|must|should|(?:has|have|needs?) to) (?:[a-z]{4,10} )?be|seems|sounds|looks|appears)"
+    r"(?: to be)?"
+)
+_ADVERBS = (
+    r"(?: (?:also|indeed|now|then|still|therefore|thus|definitely|clearly|certainly|really|just|actually|probably|"
+    r"exactly|simply|only|about))*"
+)
+_WHAT_WE = r"what (?:I|we|she|he|they|it|you|was|is)\b(?! (?:guessed|thought|said|wrote|had))"
+# "5 is left", "5 was sold"; not "5 is confusing".
+_DONE = (
+    r"(?!mistaken|add|subtract|divid|multipl|confus|surpris|mislead|given|used|based|known|said|stated|mentioned|"
+    r"disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
+)
+_APPROVED = re.compile(
+    rf"{_QUOTES}(?: it is\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
+    r"fine|ok|okay|true|left|enough|there|final|in|on|at|more|less|fewer|how|(?:the|my|our|his|her|"
+    r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|need|want|were|"
+    r"was|is)))|sold|spent|lost|"
+    rf"paid|made|kept|bought|met|built|cut|{_WHAT_WE}|{_DONE})\b|[0-9(])|(?:must|should|will|would) (?:do|remain|stay|"
+    r"come out)\b|will (?!be\b)[a-z]))",
+    re.IGNORECASE,
+)
+
+
+def is_doubtful(behind: str) -> bool:
+    """Whether the words behind a number judge it without saying that it is so."""
+    return _JUDGED.match(behind) is not None and _APPROVED.match(behind) is None
