@@ -54,7 +54,8 @@ _DECLINES = re.compile(
       | ^\W*(?:i|we)\s*{_NOT}\W*$ | ^\W*(?:i'm\s+|i\s+am\s+)?(?:so\s+|very\s+)?sorry\W*$
       | \bnot\s+sure\s+how\s+to\b | \bno\s+way\s+to\s+(?:tell|know|determine|find|compute|calculate)\b
       | \bi(?:'ll|\s+will|\s+have\s+to|\s+must)?\s+pass\b(?!\s+(?:the|it|a)\b)
-      | \bi\s+(?:give\s+up|quit|must\s+decline|decline|refuse|would\s+rather\s+not|'d\s+rather\s+not)\b
+      | \bi\s+(?:(?:guess\s+i\s+)?(?:have\s+to|must|will|should|'ll)\s+)?(?:give\s+up|surrender|quit
+        |must\s+decline|decline|refuse|would\s+rather\s+not|'d\s+rather\s+not)\b
       | \bno\s+(?:idea|clue)\b | \bidk\b
       | \b(?:doesn't|does\s+not|don't|do\s+not)\s+(?:give|have|provide|contain|include)\s+(?:me\s+|us\s+)?enough\b
       | (?:\bnot\s+enough|n't\s+enough|\binsufficient)\s+(?:information|data|details|context)\b

@@ -20,13 +20,14 @@ _SUBORDINATE = re.compile(
     r"\b(?P<reason>(?i:because|since|given that|(?:(?<=, )|\A)given(?! ?:)|now that|seeing that|seeing as|"
     r"considering that|due to|thanks to)\b|(?<!same )(?<!such )(?<!soon )(?<!long )(?<!much )(?<!many )(?<!far "
     r")(?<!well )as(?= (?:that|this|it|he|she|they|there|we|you) (?:is|are|was|were|has|have|had|costs?|pays?|gets?|"
-    r"needs?) | (?:(?!as |many |much |long |far |soon |well )[a-z]{2,15} ){1,3}?(?:costs?|is|are|was|were|has|had|"
+    r"needs?) | (?!an? )(?:(?!as |many |much |long |far |soon |well )[a-z0-9]{1,15} ){1,5}?(?:costs?|is|are|was|were|has|had|"
     r"pays?|gets?|needs?|takes?) )|(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|[0-9]{1,20}|"
-    r"[A-Z][a-z]{1,20}) [^,]{3}))|\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|"
-    r"\b(?P<aside>(?i:although|though|despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|"
-    r"were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|greater|larger|smaller|higher|lower|times|half|twice|double|"
-    r"than)\b)|(?i:after|before|once|until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|"
-    r"[A-Z][a-z]{1,20}|all|[0-9]{1,9})\b))|\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
+    r"[A-Z][a-z]{1,20}) [^,]{3})|(?<=, )for(?= (?:[a-z0-9]{1,15} ){1,6}?(?:is|are|was|were|makes?|gives?|costs?) ))|"
+    r"\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|\b(?P<aside>(?i:although|though|"
+    r"despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|"
+    r"greater|larger|smaller|higher|lower|times|half|twice|double|than)\b)|(?i:after|before|once|"
+    r"until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|[A-Z][a-z]{1,20}|all(?! but)|[0-9]{1,9})\b))|"
+    r"\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
     rf"|\b(?P<contrast>(?i:(?:and |but )?not|no longer|instead of|rather than|as opposed to)(?= (?:the )?{_SIGNED}))",
 )
 # What somebody said, or what the problem tells: such a clause repeats, and says nothing of its own.
@@ -38,8 +39,8 @@ _REPORT = re.compile(
     r"(?:we|i)(?: are| am| were| was| have been|['\u2019](?:re|m|ve been)) (?:also )?(?:given|told)|(?:we|"
     r"i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|the (?:final )?(?:answer|total|result))\b)|you (?:already |"
     r"just |also )?(?:said|say|told|mentioned|gave|wrote|mean)|(?:it|they|[a-z]{3,12})(?: is| are|"
-    r"['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|given(?=:)|so far (?:I|we) have|"
-    r"i understand that|(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|"
+    r"['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|(?:given|known|facts|givens)(?=:)|so far (?:I|"
+    r"we) have|i understand that|(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|"
     r"quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|"
     r"(?:go over|go through|list|review|write down) (?:the|what) (?:facts|problem|information|givens|we know)|"
     r"summari[sz]e)|there (?:are|is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|"
@@ -64,7 +65,7 @@ _NARRATION_ENDS = re.compile(
 _WORDS = re.compile("[a-z]+")
 _SUBORDINATE_WORDS = frozenset(
     _WORDS.findall(
-        "because since given seeing considering due thanks as if unless when whenever provided assuming whether "
+        "because for since given seeing considering due thanks as if unless when whenever provided assuming whether "
         "although though despite where which after before once until not longer instead rather opposed now"
     )
 )
@@ -117,7 +118,11 @@ _SOURCE_LAST = re.compile(
     r"wrote|gave)|stated|given|mentioned|described))\b[^0-9=]{0,40}\Z",
     re.IGNORECASE,
 )
-_AS_GIVEN = re.compile(r"[^=]as (?:was |is )?(?:given|stated|mentioned|described)\W*\Z", re.IGNORECASE)
+_AS_GIVEN = re.compile(
+    r"[^=](?:as (?:was |is )?|, (?:that|which|this)(?:['\u2019]s| is| was) )(?:given|known|stated|mentioned|"
+    r"described)\W*\Z",
+    re.IGNORECASE,
+)
 _AGREES = re.compile(
     r"=|\b(?:it|it['\u2019]s|that|that['\u2019]s|so|answer|total|result|thus|hence|therefore|gets?|got)\b",
     re.IGNORECASE,
@@ -225,10 +230,10 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
     parts = clauses(sentence) if parts is None else parts
     if cases_differ(sentence, parts):
         return ""
+    if _AS_GIVEN.search(sentence):
+        return ""
     if all(part.role == "says" for part in parts):
         return "" if " and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
-    if parts[-1].role == "report" and _AS_GIVEN.search(sentence):
-        return ""
     source = _SOURCE_LAST.search(sentence) if parts[-1].role == "report" else None
     if source and not _AGREES.search(sentence, 0, source.start()):
         return ""

@@ -25,7 +25,10 @@ _SAYS = re.compile(
     r"=|\b(?:is|are|has|have|had|makes?|will|was|were|gets?|earns?|costs?|needs?|sells?|spends?|pays?|uses?)\b"
 )
 _LABELLED = re.compile(r"[-*\u2022]? ?\w[\w ]{1,40} ?[:=] ?\S[^\n]*")  # a line such as "Weeks: 4"
-_COUNTS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went)\b")
+_COUNTS = re.compile(
+    r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3} (?:are|is|were|was|have|has|had|go|went|pays?|costs?|"
+    r"makes?|gives?|gets?|needs?|eats?|sells?|buys?|takes?)\b"
+)
 
 
 def is_worked(answer: str, is_value: bool, rest: str) -> bool:
@@ -35,7 +38,7 @@ def is_worked(answer: str, is_value: bool, rest: str) -> bool:
             return True
         if rest.strip() and _BEGINS_WORK.match(answer):
             return True
-        prose = re.search(r"[0-9]", answer) and re.match(r"[A-Za-z']{2,}[ ,]+[A-Za-z0-9']", answer)
+        prose = re.search(r"[0-9]", answer) and re.match(r"(?:[A-Za-z']{2,}[ ,]+[A-Za-z0-9']|An? [a-z]{2})", answer)
         return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
     if _LABELLED.match(answer) and re.search("[A-Za-z]", answer) and _LABELLED.match(rest.lstrip()):
         return True

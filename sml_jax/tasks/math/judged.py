@@ -13,6 +13,7 @@ _JUDGED = re.compile(
     r"are|were|becomes|makes|gives|leaves)\b) [a-z]{3,12} (?:me|us|like|as|too|my|your|next|first|the)\b)",
     re.IGNORECASE,
 )
+_MUST_BE = r"(?:must|will|should|(?:has|have) to) be"
 _BE = (
     r"(?:is|was|(?:would|will|must|should|(?:has|have|needs?) to) (?:[a-z]{4,10} )?be|seems|sounds|looks|appears)"
     r"(?: to be)?"
@@ -28,7 +29,8 @@ _DONE = (
     r"disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
 )
 _APPROVED = re.compile(
-    rf"{_QUOTES}(?: it is\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
+    rf"{_QUOTES}(?: it is\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|subtract|"
+    rf"divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
     r"fine|ok|okay|true|left|enough|there|final|in|on|at|more|less|fewer|how|(?:the|my|our|his|her|"
     r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|need|want|were|"
     r"was|is)))|sold|spent|lost|"

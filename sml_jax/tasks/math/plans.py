@@ -7,10 +7,10 @@ import re
 from sml_jax.tasks.math.verbs import is_act
 
 _WORK = (
-    r"(?:add|subtract|multiply|divide|use|find|figure|calculate|compute|check|try|recalculate|redo|rework|solve|start|"
-    r"look|count(?! on)|determine|take|plug|substitute|simplify|factor|compare|convert|set up|write|apply|consider|"
-    r"begin|review|verify|correct|fix|double|halve|round|break|work|think about|focus|account|include|remember|know|"
-    r"be careful|make sure|show|explain|see how|change|replace|remove)"
+    r"(?:add|subtract|multiply|divide|use|find(?! [$]?[0-9])|figure|calculate|compute|check|try|recalculate|redo|"
+    r"rework|solve|start|look|count(?! on)|determine|take|plug|substitute|simplify|factor|compare|convert|set up|"
+    r"write|apply|consider|begin|review|verify|correct|fix|double|halve|round|break|work|think about|focus|account|"
+    r"include|remember|know|be careful|make sure|show|explain|see how|change|replace|remove)"
 )
 _ADVERB = r"(?: (?:I|we|not|never|now|also|then|just|first|next|only|again|still|instead|have to|need to)\b){0,3}"
 _PLAN = re.compile(
@@ -26,7 +26,7 @@ _PLAN = re.compile(
     re.IGNORECASE,
 )
 _SAYING = (
-    r"(?:get|got|have|had|be|give|say|go|end|answer|conclude|see|obtain|arrive|choose|pick|stick|still|think|believe|"
+    r"(?:get|got|have|had|be|give|find|say|go|end|answer|conclude|see|obtain|arrive|choose|pick|stick|still|think|believe|"
     r"guess|estimate|expect|need|owe|submit|tell)\b"
 )
 _LIGHT_VERBS = {"have", "take", "make", "keep", "find", "count", "use", "read", "start", "finish", "solve"}
@@ -46,6 +46,7 @@ _RESULT = re.compile(
 )
 _QUESTION = re.compile(r"(?<![,;] )\b(?:how (?:much|many|long|far|old|often)|what|which)\b", re.IGNORECASE)
 _CHANGES_ANSWER = re.compile(
+    r"\b(?:replac|chang|switch)[a-z]{1,3} (?:from )?[$]?[0-9.]{1,12} (?:by|with|to|for|into) [$]?[0-9]|"
     r"\b(?:chang|revis|correct|updat|switch)[a-z]{1,3} (?:my|the|our|this|"
     r"it)(?: [a-z]{1,12}){0,2} (?:from \S{1,20} )?to [-$]{0,2}[0-9]",
     re.IGNORECASE,

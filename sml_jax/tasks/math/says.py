@@ -63,7 +63,12 @@ _CARRIED_AS = {
     "what is supposed": r"\b(?:let['\u2019]?s|let us) (?:say|assume|pretend)\b",
     "what is judged": (
         r"\b(?:it|that)(?:['\u2019]s| is| was| seems) (?:[a-z]{4,12} )?(?:im|un|in)?(?:possible|likely|probable|"
-        r"plausible|wrong|false|thinkable|strange|odd|doubtful|conceivable) that\b"
+        r"plausible|wrong|false|thinkable|strange|odd|doubtful|conceivable) that\b|"
+        r"\b(?:hard|difficult|impossible|tough) to [a-z]{2,12} (?:that|how|why)\b"
+    ),
+    "what others say": (
+        r"\b(?:they|people|some|others|everyone|everybody|he|she) (?:[a-z]{2,8} )?(?:say|says|claim|claims|think|"
+        r"thinks|believe|believes)\b"
     ),
     "an operation": (
         r"\b(?:divi[ds]|multipl|subtract|addi|adding|factor)[a-z]{0,10}(?: [a-z0-9.]{1,12}){0,3} (?:by|from|with) [$]?$"

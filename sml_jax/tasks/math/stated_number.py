@@ -61,8 +61,9 @@ _PART_OF = re.compile(
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
     r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|o+h+|u+h+|h*m+|"
-    r"wow|phew|then|now|right|sure|alright|got it|I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|"
-    r"this|both)(?: all)?(?: up| together)?, ",
+    r"wow|phew|then|now|right|sure|alright|all right|obviously|clearly|definitely|certainly|naturally|surely|"
+    r"apparently|simply|my bad|my mistake|good point|fair enough|of course|exactly|indeed|correct|got it|"
+    r"I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
 )
 _SQUARE_UNIT = re.compile(r"^[-+]?[0-9][0-9.,]{0,30} ?(?:mm|cm|dm|km|m|ft|in|yd|mi)(?:\^?[23]|[\u00b2\u00b3])?$")
@@ -88,7 +89,9 @@ _SUPPOSES = re.compile(
 )
 # Another candidate, or a bound, behind a number.
 _MORE = re.compile(
-    r",? (?:(?:or|and) [-$]?[0-9]|or (?:more|less|fewer|thereabouts|maybe|even|possibly|perhaps)\b)", re.IGNORECASE
+    r",? (?:(?:or|and) [-$]?[0-9]|or (?:more|less|fewer|thereabouts|maybe|even|possibly|perhaps)\b)|"
+    r"(?: [a-z]{2,12})? (?:at (?:most|least|best)|tops|maximum|minimum)\W*$",
+    re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(

@@ -79,7 +79,7 @@ _WORDS = re.compile(
     r"(?:(?:so|okay|ok|now|then|well|thus|hence|I think|I believe|I get|I guess|I'd say)[, ]{1,2}){0,3}(?:(?:it|"
     r"that)(?: is|['\u2019]s) )?((?:minus |negative )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|"
     r"twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|"
-    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|thing\b|moment\b|more\b|"
+    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|for\b|thing\b|moment\b|more\b|"
     r"(?:clue|idea|step|question|hint|problem|mistake|error|thing|part|case|comment|remark)s?\b)[a-z]{2,15}){0,4})$",
     re.IGNORECASE,
 )
