@@ -26,12 +26,14 @@ _ALTERNATIVES = re.compile(
       | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+tell)
       | \b(?:it's|it\s+is|be|say|guess|somewhere)\s+(?:somewhere\s+)?between\s+{_OFFERED}\s+and\s+{_OFFERED}
       | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
+      | {_OFFERED}[^.?!\n]{{0,12}}\bif\b[^.?!\n]{{1,60}}?\b(?:otherwise|else|if\s+not)\b[^.?!\n]{{0,12}}{_OFFERED}
       | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\W+(?:and\s+|but\s+|or\s+)?(?:otherwise|else|if\s+not)\b
         [^.?!\n]{{0,20}}{_OFFERED}
       | {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b[^.?!,;\n]{{1,40}}[,;]\s+(?:and\s+|but\s+|or\s+)?
         {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b
-      | ^\W*{_OFFERED}(?:\s+\w+)?\s+or\s+{_OFFERED}(?:\s+\w+)?\W*$
-      | \b(?:torn|hesitat\w+|undecided|wavering|choose|choosing)\s+between\s+{_OFFERED}
+      | ^\W*(?:(?:it's|it\s+is|that's|i\s+get|i\s+got|so|then)\s+){{0,2}}
+        {_OFFERED}(?:\s+\w+)?\s+or\s+{_OFFERED}(?:\s+\w+)?\W*$
+      | \b(?:torn|hesitat\w+|undecided|waver\w*|choose|choosing)\s+between\s+{_OFFERED}
       | \bdepends\b[^.?!\n]{{1,60}}?{_OFFERED}[^.?!,;\n]{{1,30}}[,;]\s+(?:and\s+|or\s+|but\s+)?{_OFFERED}
       | ^\W*my\s+answer\s+is\s+{_OFFERED}\s+or\s+{_OFFERED}
     """,

@@ -41,6 +41,8 @@ _REQUEST = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+# "To solve this, we need to know the price" is a plan.
+_PURPOSE = re.compile(r"^\W*to\s+(?:solve|find|answer|determine|calculate|compute|get|work)\b", re.IGNORECASE)
 # Politeness, not a question about the problem.
 _OFFER = re.compile(
     r"(?:(?<!what )would you like|do you want (?:to|some|more|another|an?)\b|"
@@ -76,7 +78,7 @@ def count_questions(text: str) -> int:
             if not _answered(sentence, lines[i + 1 :]):
                 question_count += _joined(sentence)
                 list_expected = list_expected or stripped_sentence.endswith(":")
-        elif _REQUEST.search(sentence):
+        elif _REQUEST.search(sentence) and not _PURPOSE.match(sentence):
             request_count += 1
         elif (request_count or list_expected) and BULLET.match(line):
             item_count += 1

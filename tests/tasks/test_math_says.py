@@ -29,6 +29,14 @@ STATED = [
     "5 of the 7 eggs are sold",
     "5 (3 + 2)",
     "Which means it takes 5 minutes",
+    "You'll find 5 yellow tulips",
+    "Obviously 5",
+    "5 shirts can be made",
+    "5 of them have to be yellow",
+    "What we get is 5",
+    "He makes 5 shirts, with 1.5 m for each",
+    "There are 5 left, for a third of the 15 are red",
+    "To find the rest, we subtract 120 from 125, which gives 5",
 ]
 CARRIED = [
     "It may take 5 minutes",
@@ -61,6 +69,18 @@ CARRIED = [
     "5, unless it's 6",
     "5, or more",
     "3 and 5 are the numbers",
+    "It's hard to believe that it's 5",
+    "They say it's 5",
+    "The number I gave was 5",
+    "5 fails",
+    "5 is ruled out",
+    "5 eggs are mentioned in the text",
+    "The tailor owns 5 m of cloth, it says",
+    "5 at most",
+    "5, give or take 1",
+    "The book has 5 as the solution, but that's wrong",
+    "5 m times the coats",
+    "Given that the book has 5 pages",
 ]
 
 

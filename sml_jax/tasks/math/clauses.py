@@ -20,14 +20,14 @@ _SUBORDINATE = re.compile(
     r"\b(?P<reason>(?i:because|since|given that|(?:(?<=, )|\A)given(?! ?:)|now that|seeing that|seeing as|"
     r"considering that|due to|thanks to)\b|(?<!same )(?<!such )(?<!soon )(?<!long )(?<!much )(?<!many )(?<!far "
     r")(?<!well )as(?= (?:that|this|it|he|she|they|there|we|you) (?:is|are|was|were|has|have|had|costs?|pays?|gets?|"
-    r"needs?) | (?!an? )(?:(?!as |many |much |long |far |soon |well )[a-z0-9]{1,15} ){1,5}?(?:costs?|is|are|was|were|has|had|"
-    r"pays?|gets?|needs?|takes?) )|(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|[0-9]{1,20}|"
-    r"[A-Z][a-z]{1,20}) [^,]{3})|(?<=, )for(?= (?:[a-z0-9]{1,15} ){1,6}?(?:is|are|was|were|makes?|gives?|costs?) ))|"
-    r"\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|\b(?P<aside>(?i:although|though|"
-    r"despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|"
-    r"greater|larger|smaller|higher|lower|times|half|twice|double|than)\b)|(?i:after|before|once|"
-    r"until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|[A-Z][a-z]{1,20}|all(?! but)|[0-9]{1,9})\b))|"
-    r"\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
+    r"needs?) | (?!an? )(?:(?!as |many |much |long |far |soon |well )[a-z0-9]{1,15} ){1,5}?(?:costs?|is|are|was|were|"
+    r"has|had|pays?|gets?|needs?|takes?) )|(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|"
+    r"[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3})|(?<=, )for(?= (?:[a-z0-9]{1,15} ){1,6}?(?:is|are|was|were|makes?|gives?|"
+    r"costs?) ))|\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|"
+    r"\b(?P<aside>(?i:although|though|despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|"
+    r"were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|greater|larger|smaller|higher|lower|times|half|twice|double|"
+    r"than)\b)|(?i:after|before|once|until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|"
+    r"[A-Z][a-z]{1,20}|all(?! but)|[0-9]{1,9})\b))|\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
     rf"|\b(?P<contrast>(?i:(?:and |but )?not|no longer|instead of|rather than|as opposed to)(?= (?:the )?{_SIGNED}))",
 )
 # What somebody said, or what the problem tells: such a clause repeats, and says nothing of its own.
@@ -128,6 +128,7 @@ _AGREES = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"[0-9][0-9.,]*")
+_ONLY_NUMBER = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}")
 _CASE = re.compile(r"\b(?:if|when|unless|assuming|otherwise|else)\b", re.IGNORECASE)
 _UNLESS = re.compile(rf"unless (?:it|that)(?: is|['\u2019]s|was) {_SIGNED}", re.IGNORECASE)
 _CONTRASTED = re.compile(
@@ -217,7 +218,7 @@ def _clause_end(sentence: str, before: str, begin: int, role: str) -> int | None
     if comma and comma.start() < end:
         return comma.end()
     # "Because 3 * 4 is 12." is no more than a reason; "When you add them you get 60." goes on without a comma.
-    return end if turn or sentence.startswith(("because", "Because"), begin) else None
+    return end if turn or sentence.startswith(("because", "Because", "Given", "given"), begin) else None
 
 
 def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
@@ -250,7 +251,9 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
     said = " ".join(part.text.strip() for part in parts if part.role == "says").strip(" ,")
     if not _NUMBER.search(said) and any(_TIME.match(part.text) for part in parts):
         return sentence  # "It is taller after 10 days" says when
-    return re.sub(r"^(?:but|and) ", "", said)
+    if _ONLY_NUMBER.fullmatch(said) and any(part.role == "report" for part in parts):
+        return ""  # "12 eggs are mentioned in the text"
+    return re.sub(r"^(?:but|and|which) ", "", said)
 
 
 def cases_differ(sentence: str, parts: list[Clause] | None = None) -> bool:

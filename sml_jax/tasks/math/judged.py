@@ -9,8 +9,10 @@ _UNIT = r"(?: [a-z]{2,15}){0,2}?"
 # A number, or an amount, that is spoken of in the singular: most of what may be said of it approves of nothing.
 _JUDGED = re.compile(
     rf"{_QUOTES}(?:{_UNIT} (?:is|was|would|will|seems?|sounds?|looks?|feels?|appears?|must|should|has|had|(?:have|"
-    r"needs?) to|can|could|may|might)\b(?!['\u2019]s)| (?:[a-z]{2,15} ){0,2}?[a-z]{2,7}n['\u2019]t\b|(?! (?:is|was|"
-    r"are|were|becomes|makes|gives|leaves)\b) [a-z]{3,12} (?:me|us|like|as|too|my|your|next|first|the)\b)",
+    rf"needs?) to|can|could|may|might|[a-z]{{2,7}}n['\u2019]t|(?:are|were) (?:given|mentioned|stated|known|ruled|"
+    rf"excluded|rejected|listed|described|specified))\b(?!['\u2019]s)| (?:fails|lacks|contradicts|breaks|violates|"
+    rf"ignores|misses|surprises|confuses|puzzles|bothers|leaves me)\b|(?! (?:is|was|are|were|becomes|makes|gives|leaves"
+    rf")\b) [a-z]{{3,12}} (?:me|us|like|as|too|my|your|next|first|the)\b)",
     re.IGNORECASE,
 )
 _MUST_BE = r"(?:must|will|should|(?:has|have) to) be"
@@ -25,16 +27,17 @@ _ADVERBS = (
 _WHAT_WE = r"what (?:I|we|she|he|they|it|you|was|is)\b(?! (?:guessed|thought|said|wrote|had))"
 # "5 is left", "5 was sold"; not "5 is confusing".
 _DONE = (
-    r"(?!mistaken|add|subtract|divid|multipl|confus|surpris|mislead|given|used|based|known|said|stated|mentioned|"
-    r"disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
+    r"(?!mistaken|ruled|reject|exclud|add|subtract|divid|multipl|confus|surpris|mislead|given|used|based|known|said|"
+    r"stated|mentioned|disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
 )
 _APPROVED = re.compile(
-    rf"{_QUOTES}(?: it is\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|subtract|"
-    rf"divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
+    rf"{_QUOTES}(?: it (?:is|must be)\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
+    rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
     r"fine|ok|okay|true|left|enough|there|final|in|on|at|more|less|fewer|how|(?:the|my|our|his|her|"
     r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|need|want|were|"
     r"was|is)))|sold|spent|lost|"
-    rf"paid|made|kept|bought|met|built|cut|{_WHAT_WE}|{_DONE})\b|[0-9(])|(?:must|should|will|would) (?:do|remain|stay|"
+    rf"paid|made|kept|bought|met|built|cut|{_WHAT_WE}|{_DONE})\b|[0-9(])|(?:can|could) be (?:{_DONE}|made|built|sold|"
+    rf"bought|kept|cut|seen)\b|(?:must|should|will|would) (?:do|remain|stay|"
     r"come out)\b|will (?!be\b)[a-z]))",
     re.IGNORECASE,
 )

@@ -41,7 +41,7 @@ _GETS = re.compile(
     rf"{_ADVERBS} (?:gets?|got|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|counte?d?|derived?|"
     r"reach(?:ed)?|arrived? at|c[ao]me (?:to|up with|out (?:at|with))|(?:end|wind|ended|wound|ending) up (?:with|at)|"
     r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choose|pick|go(?:ing)? (?:with|for)|(?:stick|"
-    r"stay)(?:ing)? (?:with|to|at)|stand by|settle (?:on|for)|(?:put|place|set) it at|looking at|give|submit|enter|"
+    r"stay)(?:ing)? (?:with|to|at)|stand by|settled? (?:on|for)|(?:put|place|set) it at|looking at|give|submit|enter|"
     r"meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |want to )?(?:say|said|written)|"
     r"replaced? .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|adjust)[a-z]{1,3}\b.{0,40}? to|"
     r".{1,60} to (?:get|obtain|reach))(?: (?:my|the|our|an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|"
@@ -75,7 +75,8 @@ _CARRIED_AS = {
     ),
     "an earlier answer": (
         r"\b(?:my|your|our|his|her|their) (?:[a-z]{1,12} ){0,3}?(?:answer|result|guess|solution|attempt|response|"
-        r"reply)(?: (?:then|before))? (?:was|had been|used to be)\b"
+        r"reply)(?: (?:then|before))? (?:was|had been|used to be)\b|\b(?:number|value|answer|result|"
+        r"one) (?:that )?(?:I|we|you) (?:gave|said|wrote|put|had|submitted|guessed|used|mentioned) (?:was|were|is)\b"
     ),
     "what was so before": r"\balready\b",
     "a thing that is known": (r"(?<!is )(?<!are )(?<!was )(?<!were )(?<!be )\b(?:the|these|those|your|another) [$]?$"),
@@ -91,7 +92,7 @@ _OF_TALK = re.compile(
     r"(?: [a-z]{2,15}){0,2} (?:(?:left )?to|that (?:must|has|have)) (?:be |to be )?(?:add|subtract|divi|multipl|"
     r"take off|consider|use)|[^,.;]{0,40}\b(?:in|of|from|with) (?:your|my)\b|[^,.;]{0,30} (?:on|for|"
     r"with) this(?: one)?\b\W*$|[^.;]{0,60}, (?:as )?you (?:just |already )?(?:told|said|mentioned|wrote|gave|"
-    r"explained)\b",
+    r"explained)\b|[^.;]{0,60}, (?:it|they|the [a-z]{3,12}) (?:says?|said|tells?|states?)\b",
     re.IGNORECASE,
 )
 # "My guess of 5", "The answer 5": the number is a part of the subject.
@@ -101,6 +102,7 @@ _ADJUNCT = re.compile(
     r"(?:so |then )?(?:including|with|without|adding|counting|after|together with|for) [^,0-9]{1,60}, ?[$]?",
     re.IGNORECASE,
 )
+_ONE_WORD = re.compile(r"[A-Z][a-z]{1,12}(?:-[a-z]{2,12})?, ?[$]?")  # "Okey-dokey, 5 shirts"
 _AFTER_COMMA = re.compile(r"(?<!so)(?<!then)(?<!thus)(?<!hence)(?<!therefore),\W*$", re.IGNORECASE)
 # Verbs and signs with which a clause states its number.
 STATES = re.compile(
@@ -115,11 +117,11 @@ STATES = re.compile(
 )
 # Somebody, what they do, and how much: "She swims 7 times".
 _DOES = re.compile(
-    r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t) (?:only |also |now |then |still |all )?(?!(?:and|or|not|to|in|of|at|on|with|"
-    r"for|than|should|can|could|may|might)\b)[a-z]{2,14}|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|[Hh]er|[Tt]heir|"
-    r"[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|ame|old|ent|"
-    r"ave)|[Tt]h(?:at|is) (?:all )?[a-z]{2,14}s) (?:(?:it|them) )?(?:(?:(?:up|down|out|back) )?(?:with|to|at|as|for|"
-    r"in|out|after|within) )?(?:a total of |only |about )?[$]?$"
+    r"\b(?:(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t)(?:['\u2019]ll)? (?:only |also |now |then |still |all )?(?!(?:and|or|not|to|"
+    r"in|of|at|on|with|for|than|should|can|could|may|might)\b)[a-z]{2,14}|(?:[A-Z][a-z]{2,14}|(?:[Tt]he|[Aa]n?|[Hh]is|"
+    r"[Hh]er|[Tt]heir|[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|"
+    r"ame|old|ent|ave)|[Tt]h(?:at|is) (?:all )?[a-z]{2,14}s) (?:(?:it|them) )?(?:(?:(?:up|down|out|back) )?(?:with|to|"
+    r"at|as|for|in|out|after|within) )?(?:a total of |only |about )?[$]?$"
 )
 
 
@@ -130,6 +132,7 @@ def says(before: str, behind: str) -> bool:
     return bool(
         speaks
         or _ADJUNCT.fullmatch(before)
+        or _ONE_WORD.fullmatch(before)
         or (not told.strip(" $(") and (not _AFTER_COMMA.search(before) or STATES.search(before)))
         or STATES.search(clause)
         or STATES.search(rest)

@@ -19,8 +19,9 @@ _UNSTATED = re.compile(
     r"assumes|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|thought|"
     r"said|guessed|claimed|believed|wrote|told|assumed|asked|originally|initially|at first|formerly|refuse|disagree|"
     r"you (?:say|think|mean|want|tell)|(?:they|he|she|some|people|book|friend|teacher|key|hint|"
-    r"it) (?:[a-z]{2,6} )?(?:says?|claims?|thinks?|believes?|suggests?)|why|neither|hardly|previously|earlier|error|"
-    r"mistake|used to|anything but|nothing like|other than|far from|between)\b|n't\b|n\u2019t\b",
+    r"it) (?:[a-z]{2,6} )?(?:says?|claims?|thinks?|believes?|suggests?)|(?:says|claims|insists|swears)|why|neither|"
+    r"hardly|previously|earlier|error|mistake|used to|anything but|nothing like|other than|far from|between)\b|n't\b|"
+    r"n\u2019t\b",
     re.IGNORECASE,
 )
 _NO_DOUBT = re.compile(
@@ -47,7 +48,12 @@ _OLD_BEHIND = re.compile(
     r"(?:earlier|at first|initially|previously|originally|last time)(?=\W*$|\W? but\b|,)|before(?=,| but\b))",
     re.IGNORECASE,
 )
-_DISAGREES = re.compile(r"[^.]{0,30}, but I (?:disagree|doubt|do not|don)", re.IGNORECASE)
+_DISAGREES = re.compile(
+    r"[^.]{0,40},? but (?:I (?:disagree|doubt|do not|don)|(?:that|this|it)(?:['\u2019]s| is| was)? ?(?:isn|wasn|not|"
+    r"wrong|"
+    r"incorrect|false|too|a mistake)\b)",
+    re.IGNORECASE,
+)
 # Behind a value: it is denied after all.
 _DENIED = re.compile(
     r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:[A-Za-z]{1,20}\s){0,2}?(?:which|that|this|it|"

@@ -8,10 +8,11 @@ from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
 from sml_jax.tasks.math.sentences import after_turn, denied, not_said, unstated
+from sml_jax.tasks.math.unsolved import is_unsolved
 
 _REQUEST = re.compile(
-    r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what|which(?! means)|how|why|do|does|is|are|was|"
-    r"were)\b(?!['\u2019]s)",
+    r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what(?! (?:I|we|he|she|they|you|it|is left|"
+    r"remains)\b)|which(?! means)|how|why|do|does|is|are|was|were)\b(?!['\u2019]s)",
     re.IGNORECASE,
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
@@ -89,8 +90,8 @@ _SUPPOSES = re.compile(
 )
 # Another candidate, or a bound, behind a number.
 _MORE = re.compile(
-    r",? (?:(?:or|and) [-$]?[0-9]|or (?:more|less|fewer|thereabouts|maybe|even|possibly|perhaps)\b)|"
-    r"(?: [a-z]{2,12})? (?:at (?:most|least|best)|tops|maximum|minimum)\W*$",
+    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|give or take\b|or (?:more|less|fewer|thereabouts|maybe|even|possibly|"
+    r"perhaps)\b)|(?: [a-z]{2,12})? (?:at (?:the very )?(?:most|least|best)|tops|maximum|minimum)\W*$",
     re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
@@ -99,6 +100,10 @@ _GOES_ON = re.compile(
 )
 _BEFORE_NOW = re.compile(
     r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
+)
+# "2.5 m times the coats" is still to be worked out.
+_OPERATOR_BEHIND = re.compile(
+    r"(?: [a-z]{1,12})? (?:times|plus|minus|divided by|multiplied by) (?:the|that|this|those|its|his|her)\b"
 )
 _LISTED = re.compile(r"(?:\A|\D)[0-9.]{1,6}(?:,| and| &) [$]?$")
 _TWO_COUNTS = re.compile(
@@ -127,14 +132,9 @@ _EMPHASISED = re.compile(
 _CIRCUMSTANCE = re.compile(
     r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|(?:by|at|"
     r"before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|after) the end of [^.;:=]{1,60}|"
+    r"with [$]?[0-9.]{1,12} [a-z ]{1,30}(?:each|apiece|per [a-z]{1,12})|"
     r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |"
     r"total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5})$"
-)
-# An equation in one unknown, which is still to be solved: "2x + 10 = 50".
-_TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9($])")
-_UNKNOWN = re.compile(
-    r"[0-9)] ?([abcdknpqrstuwxyz])(?![A-Za-z])|[-+*/^] ?([abcdknpqrstuwxyz])(?![A-Za-z])|"
-    r"(?<![A-Za-z'\u2019])([abcdknpqrstuwxyz]) ?(?:[-+*/^]|\\times|\\cdot)"
 )
 _ARROW = re.compile(r"=+>|-+>|[\u2192\u21d2]")
 # "72 (68 + 4)", "72 (the price with tax)"
@@ -237,6 +237,8 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         return False
     if re.search(r"(?:%|percent) of [$]?$", before[-14:]) and not calculated:  # "34% of 20" is still to be worked out
         return False
+    if _OPERATOR_BEHIND.match(behind) and not calculated:
+        return False
     if _LISTED.search(before[-8:]) and re.match(" [a-z]", behind):  # "5 and 12 are the numbers"
         return False
     # "15 more than twice as many": what is still to be worked out.
@@ -262,19 +264,6 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     words = behind if re.search(r"[0-9]", behind) else behind.partition(",")[0]
     alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(words.split()) <= 4
     return bool(alone or states or _PLACE.search(sentence) or calculated or says(before, behind))
-
-
-def is_unsolved(before: str, most: int = 3) -> bool:
-    """Whether the text in front of a number ends in the left side of an equation to be solved: "2x + 10 =".
-
-    An equation in more than `most` unknowns may be what was asked for. The last part of a chain ("P = 2a + 2b = 20")
-    is a value.
-    """
-    left = _TIMES.sub("*", re.split(r"\band\b|[,;:]", before.rstrip(" =$")[-100:])[-1])
-    left = left if "=" in left else re.split(r"[A-Za-z]{2,}|['\u2019]", left)[-1]  # the calculation without its words
-    unknowns = {next(filter(None, unknown.groups())) for unknown in _UNKNOWN.finditer(left)}
-    known = {name for name in unknowns if re.search(rf"\b{name} ?= ?-?[$]?[0-9]", before)}
-    return "=" not in left and 0 < len(unknowns - known) <= most
 
 
 def _formula(sentence: str, states: bool) -> str | None:

@@ -172,7 +172,7 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         if chosen:
             return None if asks else chosen
         has_value = _DIGIT.search(said) is not None
-        worded = _WORDS.fullmatch(said)
+        worded = _WORDS.fullmatch(re.sub(r", (?:and )?not [a-z -]{3,30}$", "", said))
         if worded and not asks:
             return worded[1].strip()
         spelled = None
