@@ -25,9 +25,10 @@ _ALTERNATIVES = re.compile(
       | \bi(?:'d|\s+would)?\s+(?:guess|say|think)\b[^.?!\n]{{0,30}}?{_OFFERED}\s+or\s+{_OFFERED}
       | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+tell)
       | \b(?:it's|it\s+is|be|say|guess|somewhere)\s+(?:somewhere\s+)?between\s+{_OFFERED}\s+and\s+{_OFFERED}
-      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
+      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;.]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
+      | \bwith(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}\W+(?:and\s+|but\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
       | {_OFFERED}[^.?!\n]{{0,12}}\bif\b[^.?!\n]{{1,60}}?\b(?:otherwise|else|if\s+not)\b[^.?!\n]{{0,12}}{_OFFERED}
-      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\W+(?:and\s+|but\s+|or\s+)?(?:otherwise|else|if\s+not)\b
+      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}(?:\s+\w+)?\W+(?:and\s+|but\s+|or\s+)?(?:otherwise|else|if\s+not)\b
         [^.?!\n]{{0,20}}{_OFFERED}
       | {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b[^.?!,;\n]{{1,40}}[,;]\s+(?:and\s+|but\s+|or\s+)?
         {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b

@@ -34,6 +34,10 @@ STATED = [
     "5 shirts can be made",
     "5 of them have to be yellow",
     "What we get is 5",
+    "It should come to 5 dollars",
+    "$5 for the paint",
+    "I'm happy with 5",
+    "Not 4 weeks, 5 weeks",
     "He makes 5 shirts, with 1.5 m for each",
     "There are 5 left, for a third of the 15 are red",
     "To find the rest, we subtract 120 from 125, which gives 5",
@@ -80,6 +84,11 @@ CARRIED = [
     "5, give or take 1",
     "The book has 5 as the solution, but that's wrong",
     "5 m times the coats",
+    "It being 5 would surprise me",
+    "The cost could lie at 5",
+    "A can costs 5 dollars, that's what you said",
+    "In your message, 2 cans are for 5 square meters",
+    "The scooter costs 5 dollars, as the problem says",
     "Given that the book has 5 pages",
 ]
 

@@ -35,17 +35,17 @@ _REPORT = re.compile(
     r"\b(?:(?:the|this|your|our) (?:word |math |original )?(?:problem|question|text|story|hint|statement|prompt|"
     r"passage|exercise|task)(?: also| only| just| clearly)? (?:says?|said|states?|stated|tells?|told|gives?|gave|"
     r"mentions?|mentioned|asks?|asked|wants?|specifies)|according to (?:the|your|this|you)|(?:summary|recap) of|"
-    r"as (?:stated|given|mentioned|described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint)(?=,)|"
-    r"(?:we|i)(?: are| am| were| was| have been|['\u2019](?:re|m|ve been)) (?:also )?(?:given|told)|(?:we|"
-    r"i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|the (?:final )?(?:answer|total|result))\b)|you (?:already |"
-    r"just |also )?(?:said|say|told|mentioned|gave|wrote|mean)|(?:it|they|[a-z]{3,12})(?: is| are|"
-    r"['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|(?:given|known|facts|givens)(?=:)|so far (?:I|"
-    r"we) have|i understand that|(?:the )?given (?:information|facts|values|data)|the (?:known|given) (?:facts|values|"
-    r"quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|to) (?:first )?(?:restate|rephrase|repeat|recap|"
-    r"(?:go over|go through|list|review|write down) (?:the|what) (?:facts|problem|information|givens|we know)|"
-    r"summari[sz]e)|there (?:are|is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|"
-    r"week|month|year|decade|century|dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|"
-    r"liter))\b",
+    r"as (?:stated|given|mentioned|described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint|"
+    r"message|task|description|explanation)(?=,)|(?:we|i)(?: are| am| were| was| have been|['\u2019](?:re|m|"
+    r"ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|"
+    r"the (?:final )?(?:answer|total|result))\b)|you (?:already |just |also )?(?:said|say|told|mentioned|gave|wrote|"
+    r"mean)|(?:it|they|[a-z]{3,12})(?: is| are|['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|"
+    r"(?:given|known|facts|givens)(?=\)?:)|so far (?:I|we) have|i understand that|(?:the )?given (?:information|facts|"
+    r"values|data)|the (?:known|given) (?:facts|values|quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|"
+    r"to) (?:first )?(?:restate|rephrase|repeat|recap|(?:go over|go through|list|review|write down) (?:the|"
+    r"what) (?:facts|problem|information|givens|we know)|summari[sz]e)|there (?:are|"
+    r"is) [a-z0-9,.]{1,12} [a-z]{2,12} in (?:a|an|each|every|one|1) (?:minute|hour|day|week|month|year|decade|century|"
+    r"dozen|foot|yard|mile|pound|ton|gallon|quart|dollar|meter|kilometer|kilogram|liter))\b",
     re.IGNORECASE,
 )
 # What the speakers did on their way: its numbers are what they worked with.
@@ -71,7 +71,8 @@ _SUBORDINATE_WORDS = frozenset(
 )
 _REPORT_WORDS = frozenset(
     _WORDS.findall(
-        "problem summary recap question text story hint statement prompt passage exercise task according stated "
+        "problem message description explanation summary recap question text story hint statement prompt passage "
+        "exercise task according stated "
         "given mentioned described told know knew said say gave wrote mean known far understand information facts "
         "values data quantities restate rephrase repeat recap over through list review write summarize summarise there"
     )
@@ -120,7 +121,7 @@ _SOURCE_LAST = re.compile(
 )
 _AS_GIVEN = re.compile(
     r"[^=](?:as (?:was |is )?|, (?:that|which|this)(?:['\u2019]s| is| was) )(?:given|known|stated|mentioned|"
-    r"described)\W*\Z",
+    r"described|what (?:you|they|it|the [a-z]{3,10}) (?:said|says?|told|wrote))\W*\Z",
     re.IGNORECASE,
 )
 _AGREES = re.compile(
@@ -132,7 +133,9 @@ _ONLY_NUMBER = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}")
 _CASE = re.compile(r"\b(?:if|when|unless|assuming|otherwise|else)\b", re.IGNORECASE)
 _UNLESS = re.compile(rf"unless (?:it|that)(?: is|['\u2019]s|was) {_SIGNED}", re.IGNORECASE)
 _CONTRASTED = re.compile(
-    rf"(?:not|no longer|instead of|rather than|as opposed to) (?:the )?{_SIGNED}[0-9.,]{{0,20}}(?<![.,]),?", re.I
+    rf"(?:not|no longer|instead of|rather than|as opposed to) (?:the )?{_SIGNED}[0-9.,]{{0,20}}"
+    r"(?<![.,])(?:(?: [a-z]{2,15}){0,2},|,?)",
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[0-9]")
 _ROLES: dict[str, Role] = {"reason": "reason", "condition": "condition", "aside": "aside", "report": "report"}
@@ -235,7 +238,7 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
         return ""
     if all(part.role == "says" for part in parts):
         return "" if " and " in sentence and _SEVERAL_FACTS.search(sentence) else sentence
-    source = _SOURCE_LAST.search(sentence) if parts[-1].role == "report" else None
+    source = _SOURCE_LAST.search(sentence) if parts[-1].role in ("report", "reason") else None
     if source and not _AGREES.search(sentence, 0, source.start()):
         return ""
     if parts[-1].role == "report" and any(part.text.rstrip().endswith(" and") for part in parts):

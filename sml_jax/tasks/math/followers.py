@@ -14,7 +14,7 @@ _TAG = re.compile(
 )
 _REMARK = re.compile(
     r"(?:I|I['\u2019](?:m|ve|ll|d)|my|this|that|it|that['\u2019]s|it['\u2019]s|sorry|thanks?|great|good|nice|hope|"
-    r"hopefully|let me know|feel free|please let|if you|oh|ok|okay|done|excellent|perfect|lovely|yes|yay|you|"
+    r"hopefully|let me know|feel free|please let|if you|oh|ok|okay|done|ready|excellent|perfect|lovely|yes|yay|you|"
     r"you['\u2019]re|your|we|math|what a|fun|cool|awesome|now it|it all|ask me|ask if|now I (?:see|understand|get it|"
     r"know)|I understand|hooray|problem solved|best|cheers|have a|simple|easy|and that['\u2019]s|there you|here you|"
     r"wow|all done)\b",
@@ -22,7 +22,7 @@ _REMARK = re.compile(
 )
 _PLEASANTRY = re.compile(
     r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|correct me|tell me if|please (?:let|"
-    r"tell|check|confirm|correct|verify))\b(?! me (?:try|check))",
+    r"double-check|look|tell|check|confirm|correct|verify))\b(?! me (?:try|check))",
     re.IGNORECASE,
 )
 _LOST = re.compile(

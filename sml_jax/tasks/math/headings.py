@@ -48,6 +48,6 @@ def is_worked(answer: str, is_value: bool, rest: str) -> bool:
         return True
     if not CALCULATION.match(answer):
         return False
-    if re.search(r"=[^=]*(?:[,;]| and| then) [^=]*=", answer):
+    if re.search(r"=[^=]*(?:[,;] | and | then |\n)[^=]*=", answer):
         return True
     return re.search(r"=\s*\$?[0-9]", rest) is not None and not is_check(rest.strip(" \n*_-.;"))

@@ -75,6 +75,7 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _MINE = re.compile(r"\b(?:my|our|your) (?:\w{1,12} )?$", re.IGNORECASE)
+_UNDERLINE = re.compile(r"\A[-=]{3,}\s*\n")  # of the heading "Answer"
 _FETCHES = re.compile(
     r"\b(?:check|verify|find|get|getting|compute|calculate|reach|explain|justify|confirm|see|about|double-check|revise|"
     r"recheck|understand|(?:verification|check|proof|explanation|justification|derivation|"
@@ -223,6 +224,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     if opened:  # the mark has taken the first half of "**72** clips"
         following = re.sub(re.escape(opened[1]) + r"(?![\w(])", "", following, count=1)
     following = following.removeprefix("} ")  # \text{Answer: } 72
+    following = _UNDERLINE.sub("", following)
     sentence, end, rest = _first_sentence(following)
     if not sentence or re.match(r"[.!?,;)\"](?![0-9])", following):
         return None if linked and not re.match(r"\s*[.!?,;)\"](?![0-9])", following) else _stated_before(text, marker)

@@ -26,8 +26,8 @@ _PLAN = re.compile(
     re.IGNORECASE,
 )
 _SAYING = (
-    r"(?:get|got|have|had|be|give|find|say|go|end|answer|conclude|see|obtain|arrive|choose|pick|stick|still|think|believe|"
-    r"guess|estimate|expect|need|owe|submit|tell)\b"
+    r"(?:get|got|have|had|be|give|find|say|go|end|answer|conclude|see|obtain|arrive|choose|pick|stick|still|think|"
+    r"believe|guess|estimate|expect|need|owe|submit|tell)\b"
 )
 _LIGHT_VERBS = {"have", "take", "make", "keep", "find", "count", "use", "read", "start", "finish", "solve"}
 # What the speaker is going to do, whatever it is; not what the speaker is going to say or has.
@@ -47,7 +47,7 @@ _RESULT = re.compile(
 _QUESTION = re.compile(r"(?<![,;] )\b(?:how (?:much|many|long|far|old|often)|what|which)\b", re.IGNORECASE)
 _CHANGES_ANSWER = re.compile(
     r"\b(?:replac|chang|switch)[a-z]{1,3} (?:from )?[$]?[0-9.]{1,12} (?:by|with|to|for|into) [$]?[0-9]|"
-    r"\b(?:chang|revis|correct|updat|switch)[a-z]{1,3} (?:my|the|our|this|"
+    r"\b(?:chang|revis|correct|updat|switch)[a-z]{0,3} (?:my|the|our|this|that|"
     r"it)(?: [a-z]{1,12}){0,2} (?:from \S{1,20} )?to [-$]{0,2}[0-9]",
     re.IGNORECASE,
 )

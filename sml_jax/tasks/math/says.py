@@ -41,12 +41,13 @@ _GETS = re.compile(
     rf"{_ADVERBS} (?:gets?|got|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|counte?d?|derived?|"
     r"reach(?:ed)?|arrived? at|c[ao]me (?:to|up with|out (?:at|with))|(?:end|wind|ended|wound|ending) up (?:with|at)|"
     r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choose|pick|go(?:ing)? (?:with|for)|(?:stick|"
-    r"stay)(?:ing)? (?:with|to|at)|stand by|settled? (?:on|for)|(?:put|place|set) it at|looking at|give|submit|enter|"
-    r"meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |want to )?(?:say|said|written)|"
-    r"replaced? .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|adjust)[a-z]{1,3}\b.{0,40}? to|"
-    r".{1,60} to (?:get|obtain|reach))(?: (?:my|the|our|an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|"
-    r"number)(?: (?:of|is|to|as|to be))?)?(?: (?:it|that|exactly|just|only|about|around|roughly|approximately|"
-    r"a total of|the same|still|now|to be|as|(?:the |an? )?(?:point|pair|interval|set|list|vertex|"
+    r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|settled? (?:on|for)|(?:put|"
+    r"place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
+    r"want to )?(?:say|said|written)|replaced? .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
+    r"adjust)[a-z]{1,3}\b.{0,40}? to|.{1,60} to (?:get|obtain|reach))(?: (?:my|the|our|"
+    r"an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|number|cost|price|length|area|amount)(?: (?:of|is|"
+    r"to|as|to be))?)?(?: (?:it|that|exactly|just|only|about|around|roughly|approximately|a total of|the same|still|"
+    r"now|to be|as|(?:the |an? )?(?:point|pair|interval|set|list|vertex|"
     r"ratio)))*(?: [(\[{]?-?[0-9.]{1,12},(?: and)?)* ?[-$\u00a3\u20ac*`\"'(\[{]*",
     re.IGNORECASE,
 )
@@ -59,7 +60,10 @@ _ACTS = re.compile(
 )
 # The ways in which a clause only carries its number, whoever it is told of.
 _CARRIED_AS = {
-    "what may be": r"(?-i:\bmay\b)|\bmight\b|\bcould (?:well |also |perhaps |just )?(?:be|take|have|cost|need)\b",
+    "what may be": (
+        r"(?-i:\bmay\b)|\bmight\b|\bcould (?:well |also |perhaps |just )?(?:be|take|have|cost|need|lie|come|get|end|"
+        r"turn|amount|equal|reach|make)\b"
+    ),
     "what is supposed": r"\b(?:let['\u2019]?s|let us) (?:say|assume|pretend)\b",
     "what is judged": (
         r"\b(?:it|that)(?:['\u2019]s| is| was| seems) (?:[a-z]{4,12} )?(?:im|un|in)?(?:possible|likely|probable|"
@@ -96,7 +100,9 @@ _OF_TALK = re.compile(
     re.IGNORECASE,
 )
 # "My guess of 5", "The answer 5": the number is a part of the subject.
-_SUBJECT = re.compile(r"(?:[a-z']{1,12} ){0,3}(?:of|answer|result|value|number|guess|option) ?[$]?", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"(?:[a-z']{1,12} ){0,3}(?:it being|of|answer|result|value|number|guess|option) ?[$]?", re.IGNORECASE
+)
 # What a bare value may be the result of: "Including the fee, 5 dollars".
 _ADJUNCT = re.compile(
     r"(?:so |then )?(?:including|with|without|adding|counting|after|together with|for) [^,0-9]{1,60}, ?[$]?",
@@ -112,7 +118,7 @@ STATES = re.compile(
     r"did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|adds? up|"
     r"sums? up|amounts?|went|say|says|result|find|found|leaving|giving|making|sum|product|difference|corrected|okay|"
     r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|getting|actually|rounds? (?:up|down)|(?:can|"
-    r"will|must)(?: [a-z]{2,12}){1,2})\b",
+    r"will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
     re.IGNORECASE,
 )
 # Somebody, what they do, and how much: "She swims 7 times".

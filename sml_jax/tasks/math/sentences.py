@@ -50,8 +50,7 @@ _OLD_BEHIND = re.compile(
 )
 _DISAGREES = re.compile(
     r"[^.]{0,40},? but (?:I (?:disagree|doubt|do not|don)|(?:that|this|it)(?:['\u2019]s| is| was)? ?(?:isn|wasn|not|"
-    r"wrong|"
-    r"incorrect|false|too|a mistake)\b)",
+    r"wrong|incorrect|false|too|a mistake)\b)",
     re.IGNORECASE,
 )
 # Behind a value: it is denied after all.

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 
 _LEAD_WORDS = (
-    r"so|thus|hence|therefore|then|now|ok|okay|well|the|correct|best|right|it is|it's|must be|that is|that's|I|I'm|"
-    r"I am|"
+    r"so|thus|hence|therefore|then|now|ok|okay|well|the|correct|best|right|it is|it's|must|that is|that's|I|I'm|I am|"
     r"my|we|answer|would|will|be|go|going|for|with|final|choose|pick|select|say|chose|think|believe|guess|I'd|I'll|"
-    r"option|"
-    r"choice|it|is|"
-    r"letter|has|to|one|should|choosing|confident|sure|certain|that"
+    r"option|choice|it|is|letter|has|to|one|should|choosing|confident|sure|certain|that"
 )
 # The words in front of a label, the label, and what may stand behind it.
 _CHOICE = re.compile(
@@ -20,8 +17,8 @@ _CHOICE = re.compile(
 )
 _DASHED = re.compile(r"(\(?[A-J]\)?) [-\u2013] [^=]{1,80}$")
 _NAMES_CHOICE = re.compile(
-    r"\b(?:option|choice|it|it's|it is|go|going|pick|choose|select|say|think|chose|believe|letter|correct|right)\b|"
-    r"^\W?[A-J]\W|^(?:(?:so|thus|hence|therefore|then)\W{1,3})?\(?[A-J]\)?\W*$",
+    r"\b(?:option|choice|it|it's|it is|must be|go|going|pick|choose|select|say|think|chose|believe|letter|correct|"
+    r"right)\b|^\W?[A-J]\W|^(?:(?:so|thus|hence|therefore|then)\W{1,3})?\(?[A-J]\)?\W*$",
     re.IGNORECASE,
 )
 _LABEL_LINE = re.compile(r"\W{0,4}(\([A-J]\)|[A-HJ])[.)]?\W{0,4}\n")

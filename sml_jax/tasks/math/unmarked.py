@@ -165,14 +165,14 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         sentence = _Sentence.of(written, end)
         said, asks = sentence.said, sentence.asks
         if not said and not sentence.explains:
-            if sentence.whole.strip(_AROUND):
+            if sentence.whole.strip(_AROUND) and not (asks and is_remark(sentence.whole, "?")):
                 return None  # it tells what the problem says, or what would be so
             continue
         chosen = stated_choice(said)
         if chosen:
             return None if asks else chosen
         has_value = _DIGIT.search(said) is not None
-        worded = _WORDS.fullmatch(re.sub(r", (?:and )?not [a-z -]{3,30}$", "", said))
+        worded = _WORDS.fullmatch(re.sub(r"(?:, (?:and )?not [a-z -]{3,30}| it is)$", "", said))
         if worded and not asks:
             return worded[1].strip()
         spelled = None
@@ -181,7 +181,7 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         if spelled is not None and (number := stated_number(spelled, said_answer or sentence.reasoned)):
             return None if weak and not _CONCLUDES_HERE.search(said) else number
         if not has_value or is_check(said):
-            leaves = sentence.explains or is_check(said) or is_remark(said, sentence.end)
+            leaves = sentence.explains or is_check(said) or is_remark(sentence.whole if asks else said, sentence.end)
             if remarks >= _MOST_REMARKS or not (leaves or is_neutral(said, sentence.end)):
                 return None
             weak = weak or not leaves
