@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from sml_jax.claims.compose import evaluation_of, tries_of
 from sml_jax.claims.extract import evaluation_summary, training_summary, tries_entry
 from sml_jax.claims.job import TRIES, TRY_COUNT, Job
@@ -52,7 +50,6 @@ def run_jobs(
       UserError: a job cannot be done.
       Stopped: the process was asked to stop.
     """
-    _keep_executables(workdir / "compiled")
     first, processes = share
     # Each process begins elsewhere, so that two seldom want the same job.
     in_order = [job for offset in range(processes) for job in jobs[(first + offset) % processes :: processes]]
@@ -156,10 +153,3 @@ def _holding(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _keep_executables(folder: Path) -> None:
-    """Keeps compiled programs on disk, unless the user keeps them elsewhere: most jobs compile the same ones."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -60,8 +60,10 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--turns is {flags.turns}; it must be at least 1")
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from sml_jax.cli.chat_terminal import Terminal
+    from sml_jax.common.compilation_cache import keep_executables
     from sml_jax.gin_config.load import load_experiment
 
+    keep_executables()
     # A run says itself how it was trained. The shipped model has a recipe of its own.
     files = list(flags.gin_files)
     config_path = _run_config(user_path(flags.checkpoint).absolute())

@@ -66,7 +66,9 @@ def _run(jobs: Sequence[Job], workdir: Path, store: ResultStore, plan: Plan, sha
     """Does the jobs, and prints how far it is."""
     from sml_jax.claims.plan import in_words
     from sml_jax.claims.runner import run_jobs
+    from sml_jax.common.compilation_cache import keep_executables
 
+    keep_executables()
     started = time.monotonic()
 
     def tell(job: Job, number: int) -> None:

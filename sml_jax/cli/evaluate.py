@@ -27,8 +27,10 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = ProgramFlag("checkpoint", "the model: a finished run's folder or a model folder", required=True)
     flags = parse_program_flags("sml-jax evaluate", DESCRIPTION, argv, [checkpoint, *PROCESS_FLAGS])
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
+    from sml_jax.common.compilation_cache import keep_executables
     from sml_jax.distributed.membership import join_group
 
+    keep_executables()
     # The processes join before anything uses JAX, which importing a run may do.
     with join_group(process_group_of(flags)):
         from sml_jax.gin_config.load import load_experiment

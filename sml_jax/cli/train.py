@@ -34,8 +34,10 @@ def main(argv: Sequence[str]) -> int:
     """
     flags = parse_program_flags("sml-jax train", DESCRIPTION, argv, [RESUME, *PROCESS_FLAGS])
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
+    from sml_jax.common.compilation_cache import keep_executables
     from sml_jax.distributed.membership import join_group
 
+    keep_executables()
     # The processes join before anything uses JAX, which importing a run may do.
     with join_group(process_group_of(flags)):
         from sml_jax.gin_config.load import load_experiment

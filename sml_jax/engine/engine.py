@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property, partial
+from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from sml_jax.common.errors import UserError
 from sml_jax.common.executables import Executable, executable_count
-from sml_jax.engine import caches, kernels
+from sml_jax.engine import kernels
 from sml_jax.engine.caches import Cache, CacheLayout
+from sml_jax.engine.compiling import Tell, compile_ahead
 from sml_jax.engine.jitted import cache_shardings, jit_kernels
-from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shardings
+from sml_jax.engine.layer_params import LayerParams
+from sml_jax.engine.programs import EngineShapes
 from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.sizes import (
     CHUNK_SIZES,
@@ -29,7 +30,7 @@ from sml_jax.engine.sizes import (
 )
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layer_kinds import layer_kinds
-from sml_jax.models.layout import place_params, sharded_param_shapes
+from sml_jax.models.layout import place_params
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVCache
 from sml_jax.sharding import (
@@ -140,6 +141,7 @@ class Engine:
         largest_write = max(self.chunk_sizes[-1], self.decode_steps)
         self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
         self._jitted = jit_kernels(model, self.mesh, self.layout, self.decode_steps, self.sampling, self._stop_ids)
+        self._compiled: set[Hashable] = set()  # keys of the executables that `warm_up` has compiled
 
     @cached_property
     def _allowed(self) -> jax.Array | None:
@@ -361,9 +363,24 @@ class Engine:
             return size_for_all
         return max((size for size in self.batch_sizes if size <= rows), default=size_for_all)
 
-    def warm_up(self, params: Any) -> None:
-        """Compiles all kernels for all shapes, by running each of them on no row. `params`: see `prepare_params`."""
-        # The cache grows through all its lengths, and every kernel runs at each length and batch size.
+    def warm_up(self, params: Any, tell: Tell | None = None) -> None:
+        """Compiles all kernels for all shapes, and runs each of them on no row. A second call does nothing.
+
+        Args:
+          params: see `prepare_params`.
+          tell: called while something is compiled, see `compile_ahead`.
+        """
+        executables = self._call_executables()
+        if not isinstance(params, LayerParams):
+            params = place_params(self.mesh, self.model, params)
+            executables.insert(0, self._shapes.prepare(params=params))
+        missing = [executable for executable in executables if executable.key not in self._compiled]
+        if not missing:
+            return
+        compile_ahead(missing, tell)
+        self._compiled.update(executable.key for executable in missing)
+        # Calls find what was compiled above. The cache grows through all its lengths, and every kernel runs at each
+        # length and batch size.
         weights, cache = self.prepare_params(params), self.empty_cache(self.cache_lengths[0])
         for capacity in self.cache_lengths:
             cache = self.ensure_capacity(cache, capacity)
@@ -372,15 +389,30 @@ class Engine:
                 no_rows = np.full((self.shards, batch_size), self.rows_per_shard, np.int32)
                 rows = None if batch_size == self.rows_per_shard else no_rows
                 zeros = np.zeros(self.shards * batch_size, np.int32)
-                # A window that is longer than the cache is never written to it.
-                for size in self.chunk_sizes:
-                    if size <= capacity:
-                        cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
+                for size in self._chunk_sizes_within(capacity):
+                    cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
                 keys = self.turn_keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
                 new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
                 if self.decode_steps <= capacity:
                     cache = self.write(cache, new, zeros, zeros, rows)
                 cache = self.copy_prefix(cache, no_rows, no_rows, 1)
+
+    def _chunk_sizes_within(self, capacity: int) -> list[int]:
+        """The chunk sizes for a cache of `capacity` slots: a window that is longer is never written to it."""
+        return [size for size in self.chunk_sizes if size <= capacity]
+
+    def _call_executables(self) -> list[Executable]:
+        """Those of all calls, but for what is compiled in a moment: the keys of turns and the growth of caches."""
+        executables: list[Executable] = []
+        for capacity in self.cache_lengths:
+            for batch_size in self.batch_sizes:
+                calls = self._shapes.at(capacity, batch_size, mask=not self._allowed_on_host.all())
+                chunk_sizes = self._chunk_sizes_within(capacity)
+                # New tokens are written in windows of these sizes; a decode's may be as long as a chunk.
+                written = sorted({*chunk_sizes, *([self.decode_steps] if self.decode_steps <= capacity else [])})
+                executables += [calls.decode(), *map(calls.extend, chunk_sizes), *map(calls.write, written)]
+                executables.append(calls.copy())
+        return executables
 
     def executable_count(self) -> int:
         """How many executables the kernels have been compiled to so far. It must not grow after `warm_up`.
@@ -393,22 +425,19 @@ class Engine:
         )  # fmt: skip
         return sum(map(executable_count, kernels_of_calls))
 
+    @cached_property
+    def _shapes(self) -> EngineShapes:
+        """What the arguments of calls look like. `limit_vocabulary` may still change the mask of allowed tokens."""
+        sizes = self.max_concurrent, self.max_length, self.decode_steps
+        return EngineShapes(self.model, self.mesh, *sizes, self.sampling, self.layout, self._jitted)
+
     def abstract_weights(self) -> LayerParams:
         """What `prepare_params` returns, as shapes, dtypes and shardings."""
-        shapes = jax.eval_shape(partial(unstack_layers, self.model), sharded_param_shapes(self.model, self.mesh))
-        shardings = weight_shardings(self.model, self.mesh)
-        return jax.tree.map(_with_sharding, shapes, shardings)
+        return self._shapes.weights
 
     def abstract_cache(self) -> Cache:
         """What `empty_cache` returns for the longest capacity, as shapes, dtypes and shardings."""
-        return self._abstract_cache(self.max_concurrent, self.cache_lengths[-1], self.layout)
-
-    def _abstract_cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
-        """A cache of any size, or without a layout what calls return, as shapes, dtypes and shardings."""
-        make = caches.empty_results if layout is None else partial(caches.empty_cache, layout=layout)
-        shapes = jax.eval_shape(partial(make, self.model.config, rows, slots))
-        shardings = cache_shardings(self.model, self.mesh, self.layout, of_results=layout is None)
-        return jax.tree.map(_with_sharding, shapes, shardings)
+        return self._shapes.cache(self.cache_lengths[-1])
 
     def programs(
         self,
@@ -431,80 +460,15 @@ class Engine:
           "extend"; "write" of the extended tokens; "decode"; "write" of the sampled tokens; "copy". "extend" and
           "decode" read "weights" and "cache", "write" and "copy" read "cache".
         """
-        mesh, chunk, steps = self.mesh, self.chunk_sizes[-1], self.decode_steps
-        batch = self.shards * (batch_size or self.rows_per_shard)
-        by_rows = row_sharding(mesh)
-
-        # The arguments of calls, as the methods above place them.
-        weights, cache = self.abstract_weights(), self.abstract_cache()
-        int_per_row = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=by_rows)
-        tokens = jax.ShapeDtypeStruct((batch, chunk), jnp.int32, sharding=by_rows)
-        keys = _with_sharding(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch)), by_rows)
-        row_numbers = jax.ShapeDtypeStruct((self.shards, batch // self.shards), jnp.int32, sharding=by_rows)
-        # States are read and written only where the model has recurrent layers.
-        states = jax.ShapeDtypeStruct((batch, 2), jnp.int32, sharding=by_rows) if self.has_states else None
-        # A call of all rows is told no row numbers, and is another executable than one of some rows.
-        rows = None if batch_size in (None, self.rows_per_shard) else row_numbers
-        stop_counts = jax.ShapeDtypeStruct((num_decode_loops(mesh),), jnp.int32, sharding=decode_loop_sharding(mesh))
-        allowed = None
-        if not self._allowed_on_host.all():
-            allowed = jax.ShapeDtypeStruct(self._allowed_on_host.shape, bool, sharding=replicated(mesh))
-        shape_key = (self.max_concurrent, batch, self.max_length)
-
-        def write_executable(slots: int, calls: int) -> Executable:
-            # New keys and values lie slot by slot, also those that go into a ring.
-            new = self._abstract_cache(batch, slots, None)
-            return Executable(
-                f"write {slots} behind {self.max_length}",
-                ("write", shape_key, slots),
-                self._jitted.write,
-                (cache, new, rows, int_per_row, int_per_row, states),
-                calls,
-                reads=("cache",),
-                unrolled=True,
-            )
-
+        chunk, mask = self.chunk_sizes[-1], not self._allowed_on_host.all()
+        calls = self._shapes.at(self.cache_lengths[-1], batch_size or self.rows_per_shard, mask=mask)
         return (
-            Executable(
-                "weights for the engine",
-                "weights",
-                self._jitted.prepare,
-                (sharded_param_shapes(self.model, mesh),),
-                prepare_calls,
-                reads=("params",),
-                makes="weights",
-                unrolled=True,
-            ),
-            Executable(
-                f"extend by {chunk} behind {self.max_length}",
-                ("extend", shape_key, chunk),
-                self._jitted.extend,
-                (weights, cache, rows, tokens, int_per_row, int_per_row, states),
-                extend_calls,
-                reads=("weights", "cache"),
-                unrolled=True,
-            ),
-            write_executable(chunk, extend_calls),
-            Executable(
-                f"decode {steps} behind {self.max_length}",
-                ("decode", shape_key, steps, self.sampling),
-                self._jitted.decode,
-                (weights, cache, rows, int_per_row, int_per_row, int_per_row, keys, states, stop_counts, allowed),
-                decode_calls,
-                reads=("weights", "cache"),
-                loop_steps=steps,
-                unrolled=True,
-            ),
-            write_executable(steps, decode_calls),
-            Executable(
-                "copy of a prefix",
-                ("copy", shape_key),
-                self._jitted.copy,
-                (cache, row_numbers, row_numbers, jax.ShapeDtypeStruct((), jnp.int32), states),
-                copy_calls,
-                reads=("cache",),
-                unrolled=True,
-            ),
+            self._shapes.prepare(prepare_calls),
+            calls.extend(chunk, extend_calls),
+            calls.write(chunk, extend_calls),
+            calls.decode(decode_calls),
+            calls.write(self.decode_steps, decode_calls),
+            calls.copy(copy_calls),
         )
 
     def _place_rows(self, array: Any) -> jax.Array:
@@ -520,8 +484,3 @@ class Engine:
     def _place_numbers(self, rows: np.ndarray | None) -> jax.Array | None:
         """Row numbers of a call, laid out over the row shards; None for all rows in order."""
         return None if rows is None else self._place_rows(rows)
-
-
-def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of an array, with a sharding."""
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

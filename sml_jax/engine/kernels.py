@@ -16,6 +16,7 @@ layers, or of the used part of a longer cache, would be a copy of what the step 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import flax.struct
@@ -28,13 +29,14 @@ from sml_jax.engine.caches import Cache, CacheLayout, LayerCache, empty_results,
 from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.sampling import Sampling, logprob_of, sample, sampling_logits, token_uniforms
 from sml_jax.models.attention import with_new_tokens
+from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.delta_net import DeltaState
-from sml_jax.models.layer_kinds import kv_sources, layer_kinds
+from sml_jax.models.layer_kinds import LayerKind, kv_sources, layer_kinds
 from sml_jax.models.layers import Layer
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.cached_attention import KVSegment, NoCache
-from sml_jax.models.ops.products import projection
+from sml_jax.models.ops.products import Product, projection
 
 AnyArray = jax.Array | np.ndarray  # on the device, or fetched from it
 
@@ -285,14 +287,34 @@ def _run_layers(
     attended_to: dict[int, tuple[KVSegment, ...]] = {}  # by layer, what those that read its keys and values attend to
     for layer, (params, own_past) in enumerate(zip(weights.layers, past_by_layer, strict=True)):
         kind, source = kinds[layer], sources[layer]
-        apply_layer: Any = Layer(config, kind, model.product or projection).apply
         past = own_past if source is None else attended_to[source]
         layer_inputs = None if per_layer is None else per_layer[layer]
-        is_local = jnp.asarray(kind.is_local)
-        x, layer_new = apply_layer(params, x, is_local, positions, past, valid, per_layer=layer_inputs)
+        run_layer = _layer_function(config, kind, model.product or projection)
+        x, layer_new = run_layer(params, x, positions, past, valid, layer_inputs)
         new.append(NoCache() if layer_new is None else layer_new)
         if layer in sources:
             assert not isinstance(own_past, DeltaState)
             attended_to[layer] = with_new_tokens(own_past, layer_new, positions, valid)
     hidden: Any = model.apply(weights.outside, x, method="apply_final_norm")
     return hidden, tuple(new)
+
+
+@lru_cache(maxsize=64)
+def _layer_function(config: DecoderConfig, kind: LayerKind, product: Product) -> Any:
+    """`Layer.apply` of one kind of layer, jitted: layers with arguments of the same shapes are traced only once.
+
+    Tracing 30 layers one by one takes longer than it takes to read their executable from the compilation cache. XLA
+    puts the calls' bodies in place of the calls before it does anything else, so the executable is the same.
+    """
+
+    def run_layer(
+        params: Any, x: jax.Array, positions: jax.Array, past: Any, valid: jax.Array, per_layer: jax.Array | None
+    ) -> tuple[jax.Array, LayerCache | None]:
+        apply_layer: Any = Layer(config, kind, product).apply
+        is_local = jnp.asarray(kind.is_local)
+        out: tuple[jax.Array, LayerCache | None] = apply_layer(
+            params, x, is_local, positions, past, valid, per_layer=per_layer
+        )
+        return out
+
+    return jax.jit(run_layer)

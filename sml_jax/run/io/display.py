@@ -114,6 +114,13 @@ class Progress:
         if self._last_printed is None or now - self._last_printed >= self._interval:
             self._print(self._unprinted)
 
+    def status(self, text: str) -> None:
+        """Shows what the first step waits for: on a terminal in the line that is redrawn, elsewhere in plain lines."""
+        if self._bar is not None:
+            self._bar.update(self._task, report=printable(text))
+        elif self._last_printed is None or self._clock() - self._last_printed >= self._interval:
+            self._print(f"{self._title}  {printable(text)}")
+
     def note(self, text: str) -> None:
         """Prints `text` at once; on a terminal above the line that is redrawn."""
         if self._bar is not None:

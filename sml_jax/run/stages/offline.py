@@ -28,6 +28,7 @@ from sml_jax.learn.update import Learner
 from sml_jax.run.answer_logprob import check_answer_format, transcript_for
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
+from sml_jax.run.io.warm_up import warm_up
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_function, check_name
@@ -212,9 +213,7 @@ class Offline:
             position = position.after_rollout(-self.problems, -self.problems * self.samples)
         problem_count = min(self.problems_per_chunk, self.problems - start)
         dialogues_before = start * self.samples
-        if not engine.executable_count():
-            progress.note("compiling...")
-            engine.warm_up(state.params)
+        warm_up(engine, state.params, progress)
         train_problems = context.task.problems("train")
         problems = problems_at(train_problems, context.seed, position.problems + start, problem_count)
         played = play(

@@ -27,6 +27,7 @@ from sml_jax.learn.update import Learner
 from sml_jax.run.answer_logprob import check_answer_format, transcript_for
 from sml_jax.run.context import RunContext
 from sml_jax.run.io.display import Progress
+from sml_jax.run.io.warm_up import warm_up
 from sml_jax.run.learning_record import learning_fields
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
@@ -127,8 +128,7 @@ class Online:
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         with Progress(self.name, self.steps) as progress:
             # Compiled before the first step, so that no step's time holds it.
-            progress.note("compiling...")
-            engine.warm_up(state.params)
+            warm_up(engine, state.params, progress)
             while state.position.step < self.steps:
                 started = time.monotonic()
                 step = state.position.step

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sml_jax.engine.compiling import Ready
+from sml_jax.engine.engine import Engine
 from sml_jax.run.io import Progress, printable
 from sml_jax.run.io.compile_time import compile_seconds
 from sml_jax.run.io.display import late_progress
+from sml_jax.run.io.warm_up import warm_up
 
 
 class Clock:
@@ -137,3 +140,32 @@ def test_the_line_of_late_progress_begins_with_its_first_report_and_anew_with_an
         tell(1, 3)
     lines = [line.partition("  elapsed")[0] for line in capsys.readouterr().out.splitlines()]
     assert lines == ["files  step 1/2", "files  step 2/2", "files  step 1/3"]
+
+
+class CompilingEngine(Engine):
+    """An engine that compiles nothing, and takes some seconds for it by `clock`."""
+
+    def __init__(self, clock: Clock, executables: list[tuple[str, float]]):
+        self._clock, self._executables = clock, executables
+
+    def warm_up(self, params, tell):
+        if self._executables:
+            tell(Ready(0, len(self._executables)))
+        for number, (name, seconds) in enumerate(self._executables, start=1):
+            self._clock.now += seconds
+            tell(Ready(number, len(self._executables), name, seconds))
+
+
+def test_what_is_compiled_is_shown_at_times_and_in_the_end(capsys):
+    clock = Clock()
+    names = [("decode 32 behind 64", 6.0), ("extend by 16 behind 64", 3.2), ("write 16 behind 64", 1.0)]
+    with Progress("online", 4, clock=clock) as progress:
+        warm_up(CompilingEngine(clock, names), None, progress)
+    assert capsys.readouterr().out.splitlines() == [
+        "online  compiling 0 of 3",
+        "online  compiling 3 of 3: write 16 behind 64, 1.0 s",
+        "3 executables are ready after 0 s, 0 from the cache",
+    ]
+    with Progress("online", 4, clock=clock) as progress:
+        warm_up(CompilingEngine(clock, []), None, progress)
+    assert capsys.readouterr().out == "", "where nothing is left to compile there is nothing to say"
