@@ -130,10 +130,16 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
     Raises:
       UserError: no problem can be written as tokens, or `rules.max_context` is too short for any problem and one turn.
     """
+    return context_lengths(framing, task, problems, rules)[1]
+
+
+def context_lengths(framing: Framing, task: Task, problems: Sequence[Problem], rules: DialogueRules) -> tuple[int, int]:
+    """The fewest tokens that open a context of either side, and `context_length`. Both raise the same errors."""
     opening_lengths = _openings(framing, task, problems)
+    shortest_opening = min(map(min, opening_lengths))
     required_tokens = _longest(opening_lengths, framing, rules)
     if rules.max_context is None or required_tokens <= rules.max_context:
-        return required_tokens
+        return shortest_opening, required_tokens
     # Long problems may be dropped, but if even the shortest has no room then nothing can be played.
     shortest_dialogue = (
         min(student_length for student_length, _ in opening_lengths) + TurnCosts.under(framing, rules).student_turn
@@ -143,7 +149,7 @@ def context_length(framing: Framing, task: Task, problems: Sequence[Problem], ru
             f"dialogue: max_context is {rules.max_context}, but the shortest problem of {task.name} and one student "
             f"turn take {shortest_dialogue} tokens: raise max_context, or lower student_tokens"
         )
-    return rules.max_context
+    return shortest_opening, rules.max_context
 
 
 def _longest(openings: Sequence[tuple[int, int]], framing: Framing, rules: DialogueRules) -> int:

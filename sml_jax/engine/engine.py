@@ -74,6 +74,8 @@ class Engine:
       rows_per_shard: rows in each of the mesh's `shards` row shards.
       cache_lengths: slots that caches are allocated with: the capacities, of which the last has additional room for a
         window of new tokens that begins at the end of the longest context.
+      shortest_context: tokens that every context has before its first turn, as far as is known; 0 at first. It decides
+        what `warm_up` compiles and nothing else.
       layout: which slot of a cache holds which token of a row.
       has_states: whether the model has recurrent layers.
     """
@@ -126,6 +128,7 @@ class Engine:
         longest_slots = longest_cache_length(self.capacities[-1], self.chunk_sizes, self.decode_steps)
         self.cache_lengths = (*(self.capacities if capacities else self.capacities[:-1]), longest_slots)
         self.max_rewind = max_new_tokens if max_rewind is None else max_rewind
+        self.shortest_context = 0
 
         # Which tokens may be sampled. They stay on the host for now, see the argument `mesh`.
         self._allowed_on_host = np.ones(model.config.vocab_size, bool)
@@ -364,7 +367,9 @@ class Engine:
         return max((size for size in self.batch_sizes if size <= rows), default=size_for_all)
 
     def warm_up(self, params: Any, tell: Tell | None = None) -> None:
-        """Compiles all kernels for all shapes, and runs each of them on no row. A second call does nothing.
+        """Compiles the kernels for all shapes that contexts can meet, and runs each of them on no row.
+
+        A second call does nothing. Contexts below `shortest_context` compile what only they need when they need it.
 
         Args:
           params: see `prepare_params`.
@@ -389,17 +394,31 @@ class Engine:
                 no_rows = np.full((self.shards, batch_size), self.rows_per_shard, np.int32)
                 rows = None if batch_size == self.rows_per_shard else no_rows
                 zeros = np.zeros(self.shards * batch_size, np.int32)
-                for size in self._chunk_sizes_within(capacity):
+                for size in self._chunk_sizes_at(capacity):
                     cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
+                if self._is_passed_through(capacity):
+                    continue
                 keys = self.turn_keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
                 new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
                 if self.decode_steps <= capacity:
                     cache = self.write(cache, new, zeros, zeros, rows)
                 cache = self.copy_prefix(cache, no_rows, no_rows, 1)
 
-    def _chunk_sizes_within(self, capacity: int) -> list[int]:
-        """The chunk sizes for a cache of `capacity` slots: a window that is longer is never written to it."""
-        return [size for size in self.chunk_sizes if size <= capacity]
+    def _is_passed_through(self, capacity: int) -> bool:
+        """Whether caches outgrow this capacity before any row has read the whole opening of its context.
+
+        Nothing is sampled or copied then, and the openings are read in the largest chunks.
+        """
+        return capacity < self.shortest_context - 1
+
+    def _chunk_sizes_at(self, capacity: int) -> list[int]:
+        """The chunk sizes that may be met in a cache of `capacity` slots."""
+        # A window that is longer than the cache is never written to it.
+        fitting = [size for size in self.chunk_sizes if size <= capacity]
+        # Recurrent layers may have to stop at any token.
+        if not self._is_passed_through(capacity) or self.has_states:
+            return fitting
+        return [size for size in fitting if size == self.chunk_sizes[-1]]
 
     def _call_executables(self) -> list[Executable]:
         """Those of all calls, but for what is compiled in a moment: the keys of turns and the growth of caches."""
@@ -407,11 +426,12 @@ class Engine:
         for capacity in self.cache_lengths:
             for batch_size in self.batch_sizes:
                 calls = self._shapes.at(capacity, batch_size, mask=not self._allowed_on_host.all())
-                chunk_sizes = self._chunk_sizes_within(capacity)
-                # New tokens are written in windows of these sizes; a decode's may be as long as a chunk.
-                written = sorted({*chunk_sizes, *([self.decode_steps] if self.decode_steps <= capacity else [])})
-                executables += [calls.decode(), *map(calls.extend, chunk_sizes), *map(calls.write, written)]
-                executables.append(calls.copy())
+                chunk_sizes, written = self._chunk_sizes_at(capacity), set(self._chunk_sizes_at(capacity))
+                if not self._is_passed_through(capacity):
+                    # What a decode returns may be as long as a chunk, and is then written by the same executable.
+                    written |= {self.decode_steps} if self.decode_steps <= capacity else set()
+                    executables += [calls.decode(), calls.copy()]
+                executables += [*map(calls.extend, chunk_sizes), *map(calls.write, sorted(written))]
         return executables
 
     def executable_count(self) -> int:

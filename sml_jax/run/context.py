@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from jax.sharding import Mesh
 
-from sml_jax.dialogue.context_budget import TurnCosts, context_length
+from sml_jax.dialogue.context_budget import TurnCosts, context_lengths
 from sml_jax.dialogue.framing import Framing
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.teacher import TeacherSpec
@@ -67,16 +67,17 @@ class RunContext:
           UserError: the dialogues do not fit the model, or no problem can be written as tokens.
         """
         # Room for the longest problem's dialogue, every turn at its limit.
-        length = context_length(framing or self.framing, task, list(task.problems(split)), rules)
+        shortest, length = context_lengths(framing or self.framing, task, list(task.problems(split)), rules)
         max_rewind = TurnCosts.under(framing or self.framing, rules).max_rewind
-        return self.engine_of(length, max(rules.student_tokens, rules.teacher_tokens), self.sampling, max_rewind)
+        max_new_tokens = max(rules.student_tokens, rules.teacher_tokens)
+        return self.engine_of(length, max_new_tokens, self.sampling, max_rewind, shortest)
 
     def compiled_engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing) -> Engine:
         """An engine for these dialogues, as `engine` makes one, or the smallest that is there already with room enough.
 
         It saves the compilation of a second engine where dialogues are shorter than those of the first.
         """
-        length = context_length(framing, task, list(task.problems(split)), rules)
+        shortest, length = context_lengths(framing, task, list(task.problems(split)), rules)
         max_new_tokens = max(rules.student_tokens, rules.teacher_tokens)
         max_rewind = TurnCosts.under(framing, rules).max_rewind
         wide_enough = [
@@ -85,16 +86,21 @@ class RunContext:
             if engine.max_length >= length and sizes == [max_new_tokens, self.sampling, max_rewind]
         ]
         if not wide_enough:
-            return self.engine_of(length, max_new_tokens, self.sampling, max_rewind)
-        return min(wide_enough, key=lambda engine: engine.max_length)
+            return self.engine_of(length, max_new_tokens, self.sampling, max_rewind, shortest)
+        smallest = min(wide_enough, key=lambda engine: engine.max_length)
+        smallest.shortest_context = min(smallest.shortest_context, shortest)
+        return smallest
 
-    def engine_of(self, length: int, max_new_tokens: int, sampling: Sampling, max_rewind: int = 0) -> Engine:
+    def engine_of(
+        self, length: int, max_new_tokens: int, sampling: Sampling, max_rewind: int = 0, shortest: int = 0
+    ) -> Engine:
         """An engine of given sizes. Equal sizes and sampling share one engine.
 
         Args:
           length: tokens of a context. max_new_tokens: the largest number of tokens of a turn.
           sampling: temperature, top-k and top-p.
           max_rewind: the longest rewind, in tokens; see `Engine`.
+          shortest: the fewest tokens that open a context, 0 where that is not known; see `Engine.shortest_context`.
         """
         # Suites of like sizes share what is compiled.
         key = (length, max_new_tokens, sampling, max_rewind)
@@ -110,4 +116,8 @@ class RunContext:
                 max_rewind=max_rewind,
                 mesh=self.rollout_mesh or self.mesh,
             )
-        return self.engines[key]
+            self.engines[key].shortest_context = shortest
+        # An engine that several kinds of dialogues share has to be ready for the shortest of them.
+        engine: Engine = self.engines[key]
+        engine.shortest_context = min(engine.shortest_context, shortest)
+        return engine

@@ -139,3 +139,38 @@ def test_no_cache_ever_moves_between_devices(make_engine, params, mesh) -> None:
         )
         assert not [shape for shape in moved[name] if set(map(str, slots)) & set(re.split(r"[\[\],{}]", shape))]
     assert not moved["copy"] and bool(moved["decode"]) == (mesh[1:] != (1, 1))
+
+
+def outgrown_engine(make_engine, **changes) -> Engine:
+    """An engine of few rows whose contexts all begin with 18 tokens or more."""
+    engine = make_engine(2, chunk_sizes=(4, 8), capacities=(8, 16, 64), batch_sizes=(2,), **changes)
+    engine.shortest_context = 18
+    return engine
+
+
+def test_capacities_that_openings_outgrow_are_warmed_up_for_reading_alone(make_engine) -> None:
+    engine = outgrown_engine(make_engine, max_new_tokens=6)
+    names = [executable.name for executable in engine._call_executables()]
+    # Nothing is sampled or copied there, and a row with so much to read takes the largest chunks.
+    assert names[:4] == ["extend by 8 behind 8", "write 8 behind 8", "extend by 8 behind 16", "write 8 behind 16"]
+    # The other two capacities have a decode, a copy, two extends and three writes.
+    assert len(names) == 4 + 2 * 7
+    engine.shortest_context = 9  # of which 8 are read before the first turn
+    assert len(engine._call_executables()) == 4 * 7
+
+
+@pytest.mark.slow
+def test_nothing_is_missing_where_openings_outgrow_capacities(make_engine, params) -> None:
+    jit_kernels.cache_clear()
+    engine = outgrown_engine(make_engine, max_new_tokens=5)
+    engine.warm_up(params)
+    compiled = engine.executable_count()
+    for opening in ([1, 3, 4, 6, 7, 8] * 3, [1, 3] * 15):
+        contexts = ContextBatch(engine, params, jax.random.key(0))
+        for row in range(2):
+            contexts.start(row, row, opening)
+        for _ in range(2):
+            contexts.sample([0], 4)
+            contexts.sample([0, 1], 4)
+            contexts.append(1, [3, 4])
+        assert contexts.copied_tokens and engine.executable_count() == compiled

@@ -152,7 +152,7 @@ def test_where_it_cannot_run_it_says_so(platform, dtype, dim, says) -> None:
 def test_without_a_compiler_it_says_what_to_do(monkeypatch, compiler, says) -> None:
     monkeypatch.setitem(os.environ, "CXX", compiler)
     with pytest.raises(UserError, match=says) as raised:
-        native_build.load_native.__wrapped__()
+        native_build._load_once.__wrapped__()
     assert 'attention = "auto"' in str(raised.value)
 
 
@@ -160,4 +160,4 @@ def test_with_no_compiler_on_the_path_it_says_what_to_do(monkeypatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(native_build.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="there is none here"):
-        native_build.load_native.__wrapped__()
+        native_build._load_once.__wrapped__()

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,9 @@ _FLAGS = (
 )
 
 
-@cache
+_loading = threading.Lock()
+
+
 def load_native() -> None:
     """Compiles and loads the C++ code and registers its functions with XLA as `ATTEND` and `MULTIPLY`.
 
@@ -36,6 +39,14 @@ def load_native() -> None:
     Raises:
       UserError: there is no C++ compiler, or it failed.
     """
+    # XLA refuses a second function of the same name, and an engine traces in several threads.
+    with _loading:
+        _load_once()
+
+
+@cache
+def _load_once() -> None:
+    """Does `load_native` for the first call."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
     sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc")]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
