@@ -113,6 +113,8 @@ class CallShapes:
             vocabulary = (engine.model.config.vocab_size,)
             self._allowed = jax.ShapeDtypeStruct(vocabulary, bool, sharding=replicated(mesh))
 
+        self._some_rows = "" if self._rows is None else f", {self._batch} rows"
+
         # The last cache has room for more than the longest context.
         self._tokens = min(capacity, engine.max_length)
         self._key = (engine.max_concurrent, self._batch, self._tokens)
@@ -125,7 +127,7 @@ class CallShapes:
         """Runs `chunk` given tokens of each row through the model. It reads "weights" and "cache"."""
         tokens, per_row = self._of_rows((self._batch, chunk)), self._int_per_row
         return Executable(
-            f"extend by {chunk} behind {self._tokens}",
+            f"extend by {chunk} behind {self._tokens}{self._some_rows}",
             ("extend", self._key, chunk),
             self._engine.jitted.extend,
             (self._weights, self._cache, self._rows, tokens, per_row, per_row, self._states),
@@ -139,7 +141,7 @@ class CallShapes:
         # New keys and values lie slot by slot, also those that go into a ring.
         new = self._engine._cache(self._batch, slots, None)
         return Executable(
-            f"write {slots} behind {self._tokens}",
+            f"write {slots} behind {self._tokens}{self._some_rows}",
             ("write", self._key, slots),
             self._engine.jitted.write,
             (self._cache, new, self._rows, self._int_per_row, self._int_per_row, self._states),
@@ -152,7 +154,7 @@ class CallShapes:
         """Samples up to `decode_steps` tokens of each row. It reads "weights" and "cache"."""
         engine, per_row = self._engine, self._int_per_row
         return Executable(
-            f"decode {engine.decode_steps} behind {self._tokens}",
+            f"decode {engine.decode_steps} behind {self._tokens}{self._some_rows}",
             ("decode", self._key, engine.decode_steps, engine.sampling, self._allowed is not None),
             engine.jitted.decode,
             (
@@ -169,7 +171,7 @@ class CallShapes:
         """Copies the first tokens of rows to other rows. It reads "cache"."""
         slots, numbers = jax.ShapeDtypeStruct((), jnp.int32), self._row_numbers
         return Executable(
-            "copy of a prefix",
+            f"copy of a prefix{self._some_rows}",
             ("copy", self._key),
             self._engine.jitted.copy,
             (self._cache, numbers, numbers, slots, self._states),

@@ -20,7 +20,7 @@ from sml_jax.evaluate.tables import success_and_interval
 from sml_jax.run.best_model import BestModel
 from sml_jax.run.checkpoint_record import EvaluationState
 from sml_jax.run.health import AlertThresholds
-from sml_jax.run.io.display import Progress, printable
+from sml_jax.run.io.display import printable
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.io.warm_up import warm_up
 from sml_jax.run.problem_order import fingerprint
@@ -57,8 +57,8 @@ class SuitePlayer:
 
     def warm_up(self, params: dict) -> None:
         """Compiles what is not compiled yet; a run that begins does so for its own rollouts, too."""
-        with Progress(EVALUATION, len(self.suite.chosen_problems())) as progress:
-            warm_up(self.engine, params, progress)
+        # The stage's line may be on the terminal already, so this prints lines of its own.
+        warm_up(self.engine, params)
 
     def play(self, arm: TeacherSpec, params: dict, between: Callable[[], None]) -> dict[str, Any]:
         """Plays the suite with one teacher.

@@ -10,24 +10,37 @@ from sml_jax.engine.compiling import Ready
 from sml_jax.engine.engine import Engine
 from sml_jax.run.io.display import Progress
 
+_INTERVAL = 10.0  # seconds between lines that are printed
 
-def warm_up(engine: Engine, params: Any, progress: Progress) -> None:
-    """Does `Engine.warm_up`. Where something is left to compile, `progress` shows what, and then how long it took.
+
+def warm_up(engine: Engine, params: Any, progress: Progress | None = None) -> None:
+    """Does `Engine.warm_up`. Where something is left to compile, it shows what, and then how long it took.
 
     Args:
       engine: of the run.
       params: of its model.
-      progress: of the work that waits for it; it is in use, and no step was reported yet.
+      progress: of the work that waits for it, where it is in use; None to print lines.
     """
     started, read_before, total = time.monotonic(), executables_read(), 0
+    last_printed = -_INTERVAL
 
     def tell(ready: Ready) -> None:
-        nonlocal total
+        nonlocal total, last_printed
         total = ready.total
         name_and_time = f": {ready.name}, {ready.seconds:.1f} s" if ready.number else ""
-        progress.status(f"compiling {ready.number} of {ready.total}{name_and_time}")
+        text = f"compiling {ready.number} of {ready.total}{name_and_time}"
+        if progress is not None:
+            progress.status(text)
+        elif time.monotonic() - last_printed >= _INTERVAL:
+            print(text, flush=True)
+            last_printed = time.monotonic()
 
     engine.warm_up(params, tell)
-    if total:
-        read = min(executables_read() - read_before, total)
-        progress.note(f"{total} executables are ready after {time.monotonic() - started:.0f} s, {read} from the cache")
+    if not total:
+        return
+    read = min(executables_read() - read_before, total)
+    text = f"{total} executables are ready after {time.monotonic() - started:.0f} s, {read} from the cache"
+    if progress is not None:
+        progress.note(text)
+    else:
+        print(text, flush=True)

@@ -169,3 +169,8 @@ def test_what_is_compiled_is_shown_at_times_and_in_the_end(capsys):
     with Progress("online", 4, clock=clock) as progress:
         warm_up(CompilingEngine(clock, []), None, progress)
     assert capsys.readouterr().out == "", "where nothing is left to compile there is nothing to say"
+    warm_up(CompilingEngine(clock, names), None)
+    assert capsys.readouterr().out.splitlines() == [
+        "compiling 0 of 3",
+        "3 executables are ready after 0 s, 0 from the cache",
+    ]
