@@ -23,16 +23,18 @@ _ALTERNATIVES = re.compile(
         {_OFFERED}\b[^?!\n]{{1,60}}?[,;][^?!\n]{{0,20}}?{_OFFERED}
       | \b(?:can't|cannot|can\s+not)\s+decide\b[^.?!\n]{{0,30}}{_OFFERED}\s+(?:and|or)\s+{_OFFERED}
       | \bi(?:'d|\s+would)?\s+(?:guess|say|think)\b[^.?!\n]{{0,30}}?{_OFFERED}\s+or\s+{_OFFERED}
-      | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+tell)
+      | {_OFFERED}\W+or\s+{_OFFERED}[^.?!\n]{{0,20}}\b(?:not\s+sure|unsure|don't\s+know|cannot\s+tell|can't\s+(?:tell
+        |decide))
       | \b(?:it's|it\s+is|be|say|guess|somewhere)\s+(?:somewhere\s+)?between\s+{_OFFERED}\s+and\s+{_OFFERED}
       | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}\s*[,;.]\s+(?:and\s+|but\s+|or\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
       | \bwith(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}\W+(?:and\s+|but\s+)?with(?:out)?\b[^.?!\n]{{1,40}}?{_OFFERED}
+      | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}[^.?!\n]{{0,12}}\b(?:and|or)\s+{_OFFERED}\s+(?:\w+\s+)?(?:otherwise|if\s+not)\b
       | {_OFFERED}[^.?!\n]{{0,12}}\bif\b[^.?!\n]{{1,60}}?\b(?:otherwise|else|if\s+not)\b[^.?!\n]{{0,12}}{_OFFERED}
       | \bif\b[^.?!\n]{{1,60}}?{_OFFERED}(?:\s+\w+)?\W+(?:and\s+|but\s+|or\s+)?(?:otherwise|else|if\s+not)\b
         [^.?!\n]{{0,20}}{_OFFERED}
       | {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b[^.?!,;\n]{{1,40}}[,;]\s+(?:and\s+|but\s+|or\s+)?
         {_OFFERED}[^.?!\n]{{0,12}}\bwith(?:out)?\b
-      | ^\W*(?:(?:it's|it\s+is|that's|i\s+get|i\s+got|so|then)\s+){{0,2}}
+      | ^\W*(?:(?:it's|it\s+is|that's|i\s+get|i\s+got|so|then|(?:the|my)\s+(?:final\s+)?answer\s+is)\s+){{0,2}}
         {_OFFERED}(?:\s+\w+)?\s+or\s+{_OFFERED}(?:\s+\w+)?\W*$
       | \b(?:torn|hesitat\w+|undecided|waver\w*|choose|choosing)\s+between\s+{_OFFERED}
       | \bdepends\b[^.?!\n]{{1,60}}?{_OFFERED}[^.?!,;\n]{{1,30}}[,;]\s+(?:and\s+|or\s+|but\s+)?{_OFFERED}

@@ -37,7 +37,7 @@ _REQUEST = re.compile(
       | let\s+me\s+know{_THING}
       | (?:i|we)(?:'d|\s+would|\s+will|'ll)?\s+(?:also\s+|still\s+|first\s+|just\s+)?(?:need|like|have)\s+to\s+know\b
       | (?:i|we)(?:'d|\s+would|\s+will|'ll)?\s+(?:also\s+|still\s+)?(?:need|require)\s+
-        (?:the|your|some|more|further|additional|a\s+few|information|details)\b(?!\s+(?:time|to\b))
+        (?:the|your|some|more|further|additional|a\s+few|information|details)\b(?!\s+(?:time|to\b|total|sum|difference|product|result))
       | ^\W*tell\s+me\b
     )""",
     re.IGNORECASE | re.VERBOSE,

@@ -120,8 +120,9 @@ _SOURCE_LAST = re.compile(
     re.IGNORECASE,
 )
 _AS_GIVEN = re.compile(
-    r"[^=](?:as (?:was |is )?|, (?:that|which|this)(?:['\u2019]s| is| was) )(?:given|known|stated|mentioned|"
-    r"described|what (?:you|they|it|the [a-z]{3,10}) (?:said|says?|told|wrote))\W*\Z",
+    r"\bif I (?:remember|recall|understood|read)\b[^0-9]*\Z|[^=](?:as (?:was |is )?|, (?:that|which|"
+    r"this)(?:['\u2019]s| is| was) )(?:given|known|stated|mentioned|described|what (?:you|they|it|"
+    r"the [a-z]{3,10}) (?:said|says?|told|wrote))\W*\Z",
     re.IGNORECASE,
 )
 _AGREES = re.compile(

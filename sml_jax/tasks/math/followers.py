@@ -63,11 +63,12 @@ _ASKS_APPROVAL = re.compile(
     r"isn['\u2019]t (?:it|that)|any (?:feedback|thoughts|comments|advice)|makes? sense|what (?:is|was|"
     r"did you get as) your (?:result|answer|solution)|do you|does (?:that|this|it)|shall (?:I|we)|should I (?:show|"
     r"explain|write|go|continue|box|do)\b|(?:what|who)(?:['\u2019]s| is) (?:the )?next|anything else$|what else$|"
-    r"(?:the )?next (?:question|one|problem)$|are you|(?:what|"
-    r"anything)(?: else)? (?:should|can|shall) (?:I|we) do next|(?:can|could|shall) (?:we|I) (?:do|try|have|"
-    r"get) (?:another|the next|more)|how about you|what about you|what did you get|is there (?:another|a better|"
-    r"an easier) way|(?:is|was|are|were|does|did) (?:the|my) (?:[a-z]{2,12} ){0,3}?(?:steps?|answer|result|reasoning|"
-    r"work|working|approach|method|calculation|solution|math|logic)\b)",
+    r"(?:the )?next (?:question|one|problem)$|are you|what(?:['\u2019]s| is) wrong\b|where (?:did I|is (?:the|"
+    r"my)) (?:go wrong|mistake|error)|(?:what|anything)(?: else)? (?:should|can|shall) (?:I|we) do next|(?:can|could|"
+    r"shall) (?:we|I) (?:do|try|have|get) (?:another|the next|more)|how about you|what about you|what did you get|"
+    r"is there (?:another|a better|an easier) way|(?:is|was|are|were|does|did) (?:the|"
+    r"my) (?:[a-z]{2,12} ){0,3}?(?:steps?|answer|result|reasoning|work|working|approach|method|calculation|solution|"
+    r"math|logic)\b)",
     re.IGNORECASE,
 )
 # A question of yes or no that is about the talk, not about the problem: "Can we go on?", not "Is the tank empty?".
@@ -136,7 +137,11 @@ def is_remark(sentence: str, end: str) -> bool:
     """Whether a sentence without a value leaves what was stated before it: thanks, an offer, "Is it right?"."""
     sentence = sentence.strip(" \t\r\n*_\"'()")
     if end == "?":
-        return _ASKS_APPROVAL.match(sentence) is not None or _ASKS_ABOUT_TALK.match(sentence) is not None
+        return (
+            _ASKS_APPROVAL.match(sentence) is not None
+            or _ASKS_ABOUT_TALK.match(sentence) is not None
+            or _TAG.search(sentence[-60:]) is not None
+        )
     if not re.search("[A-Za-z]", sentence):
         return True
     if takes_back(sentence):

@@ -11,9 +11,9 @@ _JUDGED = re.compile(
     rf"{_QUOTES}(?:{_UNIT} (?:is|was|would|will|seems?|sounds?|looks?|feels?|appears?|must|should|has|had|(?:have|"
     rf"needs?) to|can|could|may|might|[a-z]{{2,7}}n['\u2019]t|(?:are|were) (?:given|mentioned|stated|known|ruled|"
     rf"excluded|rejected|listed|described|specified))\b(?!['\u2019]s)| (?:fails|lacks|contradicts|breaks|violates|"
-    rf"ignores|misses|surprises|confuses|puzzles|bothers|leaves me)\b|(?! (?:is|was|are|were|becomes|makes|gives|"
-    rf"leaves|for|with|from|per|and|plus|times|minus|after|before|than|then)\b) [a-z]{{3,12}} (?:me|us|like|as|too|my|"
-    rf"your|next|first|the)\b)",
+    rf"ignores|misses|surprises|confuses|puzzles|bothers|(?:leaves|makes|gives) me|c[ao]mes? from)\b|(?! (?:is|was|"
+    rf"are|were|becomes|makes|gives|leaves|for|with|from|per|and|plus|times|minus|after|before|than|"
+    rf"then)\b) [a-z]{{3,12}} (?:me|us|like|as|too|my|your|next|first|the)\b)",
     re.IGNORECASE,
 )
 _MUST_BE = r"(?:must|will|should|(?:has|have) to) be"
@@ -34,7 +34,7 @@ _DONE = (
 _APPROVED = re.compile(
     rf"{_QUOTES}(?: it (?:is|must be)\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
     rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
-    r"fine|ok|okay|true|left|enough|there|final|in|on|at|more|less|fewer|how|(?:the|my|our|his|her|"
+    r"fine|ok|okay|true|left|enough|there|final|more|less|fewer|how|(?:the|my|our|his|her|"
     r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|need|want|were|"
     r"was|is)))|sold|spent|lost|"
     rf"paid|made|kept|bought|met|built|cut|{_WHAT_WE}|{_DONE})\b|[0-9(])|(?:can|could) be (?:{_DONE}|made|built|sold|"

@@ -41,13 +41,13 @@ _GETS = re.compile(
     rf"{_ADVERBS} (?:gets?|got|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|counte?d?|derived?|"
     r"reach(?:ed)?|arrived? at|c[ao]me (?:to|up with|out (?:at|with))|(?:end|wind|ended|wound|ending) up (?:with|at)|"
     r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choose|pick|go(?:ing)? (?:with|for)|(?:stick|"
-    r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|settled? (?:on|for)|(?:put|"
-    r"place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
+    r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|vote for|settled? (?:on|for)|"
+    r"(?:put|place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
     r"want to )?(?:say|said|written)|replaced? .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
-    r"adjust)[a-z]{1,3}\b.{0,40}? to|.{1,60} to (?:get|obtain|reach))(?: (?:my|the|our|"
-    r"an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|number|cost|price|length|area|amount)(?: (?:of|is|"
-    r"to|as|to be))?)?(?: (?:it|that|exactly|just|only|about|around|roughly|approximately|a total of|the same|still|"
-    r"now|to be|as|(?:the |an? )?(?:point|pair|interval|set|list|vertex|"
+    r"adjust)[a-z]{1,3}\b.{0,40}? to|(?!(?:supposed|expected|asked|trying|hoping|unable|told)\b).{1,60} to (?:get|"
+    r"obtain|reach))(?: (?:my|the|our|an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|number|cost|price|"
+    r"length|area|amount)(?: (?:of|is|to|as|to be))?)?(?: (?:it|that|exactly|just|only|about|around|roughly|"
+    r"approximately|a total of|the same|still|now|to be|as|(?:the |an? )?(?:point|pair|interval|set|list|vertex|"
     r"ratio)))*(?: [(\[{]?-?[0-9.]{1,12},(?: and)?)* ?[-$\u00a3\u20ac*`\"'(\[{]*",
     re.IGNORECASE,
 )
@@ -96,7 +96,7 @@ _OF_TALK = re.compile(
     r"(?: [a-z]{2,15}){0,2} (?:(?:left )?to|that (?:must|has|have)) (?:be |to be )?(?:add|subtract|divi|multipl|"
     r"take off|consider|use)|[^,.;]{0,40}\b(?:in|of|from|with) (?:your|my)\b|[^,.;]{0,30} (?:on|for|"
     r"with) this(?: one)?\b\W*$|[^.;]{0,60}, (?:as )?you (?:just |already )?(?:told|said|mentioned|wrote|gave|"
-    r"explained)\b|[^.;]{0,60}, (?:it|they|the [a-z]{3,12}) (?:says?|said|tells?|states?)\b",
+    r"explained|write|say|tell|mention)\b|[^.;]{0,60}, (?:it|they|the [a-z]{3,12}) (?:says?|said|tells?|states?)\b",
     re.IGNORECASE,
 )
 # "My guess of 5", "The answer 5": the number is a part of the subject.
@@ -117,8 +117,8 @@ STATES = re.compile(
     r"sells?|sold|leaves?|left|remains?|remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|"
     r"did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|adds? up|"
     r"sums? up|amounts?|went|say|says|result|find|found|leaving|giving|making|sum|product|difference|corrected|okay|"
-    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|getting|actually|rounds? (?:up|down)|(?:can|"
-    r"will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
+    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|means|fits? into|goe?s? into|getting|"
+    r"actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
     re.IGNORECASE,
 )
 # Somebody, what they do, and how much: "She swims 7 times".

@@ -55,8 +55,8 @@ _DISAGREES = re.compile(
 )
 # Behind a value: it is denied after all.
 _DENIED = re.compile(
-    r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:[A-Za-z]{1,20}\s){0,2}?(?:which|that|this|it|"
-    r"but it|and it)\s)?(?:[A-Za-z]{1,20}\s){0,2}?(?:(?:that|it|this|which)['\u2019]s (?:[a-z]{2,12} )?(?:wrong|"
+    r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:[A-Za-z]{1,20},?\s){0,2}?(?:which|that|this|"
+    r"it|but it|and it)\s)?(?:[A-Za-z]{1,20}\s){0,2}?(?:(?:that|it|this|which)['\u2019]s (?:[a-z]{2,12} )?(?:wrong|"
     r"incorrect|false|impossible|a mistake|not|too)|(?:is|was|are|were|be|seems?|looks?|turned out(?: to be)?|"
     r"must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|impossible|mistaken|not (?:right|correct|true|possible|it|the|"
     r"my|our|your|an?|valid|what)|a mistake|an error|too [a-z]+)|(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|"
@@ -68,20 +68,21 @@ _DENIED = re.compile(
 )
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
 _NOT_SAID = re.compile(
-    r"(?:\bso far\b|\bstuck\b|\bimpossible to\b|\b(?:says|claims|thinks|believes|suggests)\b|\b(?:do|does|did|has|"
-    r"have|had|could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|was|were|makes?|leaves?|equals?|total)\b)|"
-    r"\b(?:I|we|you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|is|was|have|had|can)?(?:n['\u2019]t|not|"
-    r" not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|n['\u2019]t)(?: (?:exactly|just|really|"
-    r"equal to|going to be|simply|even))? ?[$]?$|\b(?:not|cannot|can['\u2019]t|couldn['\u2019]t|won['\u2019]t) (?:be|"
-    r"equal)\b|\bnever\b|\b(?:under|by|at|in) no [a-z]|(?:not|n['\u2019]t) (?:get|see|understand|mean|recall|think|"
-    r"believe|true|sure|certain|know|say|correct|right|the case|agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|"
-    r"whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|"
-    r"untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|unlikely|(?<!I )suppose|supposing|assume|assuming|"
-    r"imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|(?:thought|said|guessed|claimed|"
-    r"wrote)(?! (?:is|are|was|were)\b)|previously|earlier|anything but|nothing like|other than|far from|used to|why|"
-    r"you (?:say|said|told|mean|meant|wrote)|(?:want|expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|"
-    r"your hint(?! (?:I|we)\b)|(?:problem|question) (?:says|said|tells|states|asks|wants|gives|mentions)|wrong to|"
-    r"wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|might|may)(?: also)? be)\b)",
+    r"(?:\bso far\b|\bstuck\b|\bimpossible to\b|(?<!calculation )(?<!calculator )(?<!math )\b(?:says|claims|thinks|"
+    r"believes|suggests)\b|\b(?:do|does|did|has|have|had|could|would)(?:n['\u2019]t| not)\b(?![^=]{0,200}\b(?:is|are|"
+    r"was|were|makes?|leaves?|equals?|total)\b)|\b(?:I|we|you|it|this|that) ?(?:do|does|did|ca|could|wo|would|should|"
+    r"is|was|have|had|can)?(?:n['\u2019]t|not| not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|"
+    r"n['\u2019]t)(?: (?:exactly|just|really|equal to|going to be|simply|even))? ?[$]?$|\b(?:cannot|(?:can|won|couldn|"
+    r"shouldn)['\u2019]t) [a-z]|\bnot (?:be|equal)\b|\bnever\b|\b(?:under|by|at|in) no [a-z]|(?:not|"
+    r"n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|know|say|correct|right|the case|"
+    r"agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|"
+    r"\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|"
+    r"unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|"
+    r"perhaps|possibly|(?:thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
+    r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|(?:want|"
+    r"expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|your hint(?! (?:I|we)\b)|(?:problem|question) (?:says|said|"
+    r"tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|"
+    r"might|may)(?: also)? be)\b)",
     re.IGNORECASE,
 )
 

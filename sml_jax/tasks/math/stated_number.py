@@ -17,7 +17,7 @@ _REQUEST = re.compile(
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
-    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|step|problem|question|part|"
+    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|step|problem|question|part|"
     r"maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|"
     r"tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
     r"divid)[a-z]{1,8}(?: (?:it|this|that|them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|"
@@ -31,7 +31,7 @@ _COMPARES = re.compile(
     r"taller|heavier)(?: [a-z]{2,15}){0,2} than (?:twice|half|double|[0-9]|two|three|four|five|a third|one)\b"
 )
 OLD = re.compile(
-    r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.]{0,30}?\b(?:answer|result|"
+    r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.,]{0,30}?\b(?:answer|result|"
     r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|"
     r"before I|had been|used to be)\b",
     re.IGNORECASE,
@@ -121,7 +121,9 @@ _SPEAKER = re.compile(r"\b(?:I|[Ww]e|[Yy]ou)(?:['\u2019](?:ve|d))? [a-z]{2,8} (?
 _IN_QUESTION = re.compile(
     r"\b(?:in|from|of) the (?:question|problem|text|story|hint)\b(?![^=]{0,80}(?:=|\bso\b|,))", re.IGNORECASE
 )
-_OPERATOR_BEFORE = re.compile(r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$")
+_OPERATOR_BEFORE = re.compile(
+    r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$|[0-9a-z] (?:times|divided by|multiplied by) $"
+)
 # A sentence that tells a mistake and what comes out without it.
 _MENDED = re.compile(r"[=:]|\b(?:so|should be|now|gives?|(?:I|we) (?:now |then )?(?:get|got|find|obtain))\b")
 _EMPHASISED = re.compile(

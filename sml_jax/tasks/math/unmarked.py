@@ -205,7 +205,7 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
             remarks, rejected = remarks + 1, rejected + " " + said
             continue
         # What follows is about the problem, and so may this be, unless it concludes.
-        if weak and not _CONCLUDES_HERE.search(said) and not _BARE.fullmatch(said):
+        if weak and not (_CONCLUDES_HERE.search(said) or _BARE.fullmatch(said) or "**" in said):
             return None
         # "She has 12. So 12 is not correct."
         return None if number is None or number in rejected.split() else number
