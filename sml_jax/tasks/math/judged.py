@@ -35,8 +35,8 @@ _APPROVED = re.compile(
     rf"{_QUOTES}(?: it (?:is|must be)\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
     rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
     r"fine|ok|okay|true|left|enough|there|final|more|less|fewer|how|(?:the|my|our|his|her|"
-    r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|need|want|were|"
-    r"was|is)))|sold|spent|lost|"
+    r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|give|chose|"
+    r"choose|have|asked|need|want|were|was|is)))|sold|spent|lost|"
     rf"paid|made|kept|bought|met|built|cut|{_WHAT_WE}|{_DONE})\b|[0-9(])|(?:can|could) be (?:{_DONE}|made|built|sold|"
     rf"bought|kept|cut|seen)\b|(?:must|should|will|would) (?:do|remain|stay|"
     r"come out)\b|will (?!be\b)[a-z]))",

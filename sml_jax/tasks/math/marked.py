@@ -32,9 +32,9 @@ _MARKER = re.compile(
 )
 # A correction behind an answer that was stated: "No, it is 15."
 _CORRECTION = re.compile(
-    r"(?:(?<=[.!?] )|(?<=\n))(?:(?:no|wait|hold on|actually|oops|sorry|hmm|correction)[,.:! ]{1,3}){1,3}(?:I mean|"
-    r"(?:it|that) (?:should be|is|must be)|it's|make that)? ?"
-    r"(?=[-$]{0,2}[0-9][0-9.,]{0,20}(?:\s[a-z]{2,12})?[.!]?(?:\s|$))",
+    r"(?:(?<=[.!?] )|(?<=\n))(?:(?:no|wait(?=[,.:!]| no)|hold on|actually|oops|sorry|hmm|"
+    r"correction)[,.:! ]{1,3}){1,3}(?:I mean|(?:it|that) (?:should be|is|must be)|it's|"
+    r"make that)? ?(?=[-$]{0,2}[0-9][0-9.,]{0,20}(?:\s[a-z]{2,12})?[.!]?(?:\s|$))",
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _ASIDE = re.compile(
-    r",? (?:if|provided|assuming)\b(?=[^0-9]{1,80}$)(?![^0-9]{0,80}\b(?:otherwise|else|or|not)\b)|"
-    r", (?=[$]?[0-9.]{1,12} (?:more|less|fewer|of which|times)\b)|,? (?:because|since|so|or so (?:I|we|it)|which|"
+    r",? (?:if|provided|assuming)\b(?=[^0-9]{1,80}$)(?![^0-9]{0,80}\b(?:otherwise|or|not)\b)|"
+    r", (?=[$]?[0-9.]{1,12} (?:more|less|fewer|of which|times|for)\b)|,? (?:because|since|so|or so (?:I|we|it)|which|"
     r"where|given|when we|if we|as we|after rounding|that is|and not|not|instead of|rather than|(?:as|I) (?:shown|"
     r"believe|think|guess|hope|suppose|said|am|get|got|found|computed|calculated|required|above|desired|expected|"
     r"wanted)|and (?:it|that|this|she|he|they|I|we)|my|our|the (?:old|previous|first))\b|,? \(?i\.e\.|, as\b|"

@@ -38,13 +38,14 @@ _OPINION = re.compile(
 )
 # What came out for speakers, in the present or with "should have"; a past is told only of what was found.
 _GETS = re.compile(
-    rf"{_ADVERBS} (?:gets?|got|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|counte?d?|derived?|"
+    rf"{_ADVERBS} (?:gets?(?: to)?|got(?: to)?|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|"
+    rf"counte?d?|derived?|"
     r"reach(?:ed)?|arrived? at|c[ao]me (?:to|up with|out (?:at|with))|(?:end|wind|ended|wound|ending) up (?:with|at)|"
     r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choose|pick|go(?:ing)? (?:with|for)|(?:stick|"
     r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|vote for|settled? (?:on|for)|"
     r"(?:put|place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
-    r"want to )?(?:say|said|written)|replaced? .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
-    r"adjust)[a-z]{1,3}\b.{0,40}? to|(?!(?:supposed|expected|asked|trying|hoping|unable|told)\b).{1,60} to (?:get|"
+    r"want to )?(?:say|said|written)|replac(?:e|ed|ing) .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
+    r"adjust)[a-z]{0,3}\b.{0,40}? to|(?!(?:supposed|expected|asked|trying|hoping|unable|told)\b).{1,60} to (?:get|"
     r"obtain|reach))(?: (?:my|the|our|an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|number|cost|price|"
     r"length|area|amount)(?: (?:of|is|to|as|to be))?)?(?: (?:it|that|exactly|just|only|about|around|roughly|"
     r"approximately|a total of|the same|still|now|to be|as|(?:the |an? )?(?:point|pair|interval|set|list|vertex|"
@@ -55,7 +56,7 @@ _GETS = re.compile(
 _ACTS = re.compile(
     rf"(?:{_ADVERBS} (?:need|pay|owe|spend|earn|save|lose|keep|make|receive|buy|sell)|(?: [a-z]{{2,12}})?"
     r"(?: (?:will|would|can|could|must|should|need to|have to)) (?:only |still |then |each )?([a-z]{2,12}))"
-    r"(?: [a-z']{1,12}){0,3} ?[$]?",
+    r"(?: (?!your|my|help|more|some|another)[a-z']{1,12}){0,3} ?[$]?",
     re.IGNORECASE,
 )
 # The ways in which a clause only carries its number, whoever it is told of.
@@ -117,8 +118,8 @@ STATES = re.compile(
     r"sells?|sold|leaves?|left|remains?|remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|"
     r"did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|adds? up|"
     r"sums? up|amounts?|went|say|says|result|find|found|leaving|giving|making|sum|product|difference|corrected|okay|"
-    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|means|fits? into|goe?s? into|getting|"
-    r"actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
+    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|go with|submit|means|fits? into|"
+    r"goe?s? into|getting|actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
     re.IGNORECASE,
 )
 # Somebody, what they do, and how much: "She swims 7 times".

@@ -6,6 +6,13 @@ import re
 
 SENTENCE_END = re.compile(r"[.!?;\u3002](?=[\s*\"')]|$)|\n")
 """The end of a sentence, without regard to mathematics."""
+OLD = re.compile(
+    r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.,]{0,30}?\b(?:answer|result|"
+    r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|"
+    r"before I|had been|used to be)\b",
+    re.IGNORECASE,
+)
+"""Words of a sentence without the word "answer" that tell an earlier value."""
 # What a sentence says of a value begins anew at these.
 _CLAUSE = re.compile(
     r"[,;:\u2014](?!\d)|(?<!anything )(?<!nothing )\b(?:but|so|then|therefore|thus|hence|and|because|since|however|"

@@ -7,7 +7,7 @@ import re
 from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
-from sml_jax.tasks.math.sentences import after_turn, denied, not_said, unstated
+from sml_jax.tasks.math.sentences import OLD, after_turn, denied, not_said, unstated
 from sml_jax.tasks.math.unsolved import is_unsolved
 
 _REQUEST = re.compile(
@@ -17,9 +17,9 @@ _REQUEST = re.compile(
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
-    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|step|problem|question|part|"
-    r"maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|hint|"
-    r"tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
+    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|over|step|problem|question|"
+    r"part|maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|"
+    r"hint|tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
     r"divid)[a-z]{1,8}(?: (?:it|this|that|them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|"
     r"\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
     re.IGNORECASE,
@@ -29,12 +29,6 @@ _AT_FIRST = re.compile(r",? (?:at first|initially|originally|at the (?:start|beg
 _COMPARES = re.compile(
     r" (?:[a-z]{2,15} ){0,2}?(?:more|less|fewer|greater|higher|lower|larger|smaller|longer|shorter|older|younger|"
     r"taller|heavier)(?: [a-z]{2,15}){0,2} than (?:twice|half|double|[0-9]|two|three|four|five|a third|one)\b"
-)
-OLD = re.compile(
-    r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.,]{0,30}?\b(?:answer|result|"
-    r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|"
-    r"before I|had been|used to be)\b",
-    re.IGNORECASE,
 )
 _DIGITS = "[0-9]{1,60}"
 _NUMBER = (
@@ -62,8 +56,8 @@ _PART_OF = re.compile(
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
     r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|o+h+|u+h+|h*m+|"
-    r"wow|phew|then|now|right|sure|alright|all right|obviously|clearly|definitely|certainly|naturally|surely|"
-    r"apparently|simply|my bad|my mistake|good point|fair enough|of course|exactly|indeed|correct|got it|"
+    r"wow|phew|then|now|right|sure|alright|all right|only|exactly|obviously|clearly|definitely|certainly|naturally|"
+    r"surely|apparently|simply|my bad|my mistake|good point|fair enough|of course|exactly|indeed|correct|got it|"
     r"I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
 )
@@ -125,7 +119,10 @@ _OPERATOR_BEFORE = re.compile(
     r"[0-9)\]%] ?(?:[-+*/\u00d7\u00f7]|x|\\times|\\cdot|\\div) ?[$]?$|[0-9a-z] (?:times|divided by|multiplied by) $"
 )
 # A sentence that tells a mistake and what comes out without it.
-_MENDED = re.compile(r"[=:]|\b(?:so|should be|now|gives?|(?:I|we) (?:now |then )?(?:get|got|find|obtain))\b")
+_MENDED = re.compile(
+    r"[=:]|, (?:it|that)(?:['\u2019]s| is)\b|"
+    r"\b(?:so|should be|now|gives?|(?:I|we) (?:now |then )?(?:get|got|find|obtain))\b"
+)
 _EMPHASISED = re.compile(
     r"(?<![\w*)] )(?<![\w*)])\*([^*\n]{1,40})\*(?![\w*(])|(?<=[a-z] )\*([^*\n]{1,40})\*(?![\w*(])|"
     r"(?<!\w)__([^_\n]{1,40})__(?!\w)"
@@ -157,7 +154,7 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
       sentence: one sentence.
       states: whether a sentence behind it says that this was the answer.
     """
-    raw = sentence.strip(" \t\r\n").replace("\\$", "$").replace("***", "**")
+    raw = sentence.strip(" \t\r\n").replace("\\$", "$").replace("***", "**").replace("`", "")
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
     if "*" in sentence or "__" in sentence:
         sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
@@ -167,7 +164,14 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     sentence = _HEADING.sub("", _CIRCUMSTANCE.sub(r"\1", sentence))
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
     mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
-    if mishap or _SUPPOSES.match(sentence) or _REQUEST.match(sentence) or plans(sentence) or "\\boxed" in sentence:
+    if (
+        mishap
+        or _SUPPOSES.match(sentence)
+        or _REQUEST.match(sentence)
+        or sentence.endswith(", please")
+        or plans(sentence)
+        or "\\boxed" in sentence
+    ):
         return None
     if _NUMBER_CHAIN.fullmatch(sentence):
         return sentence  # "6 -> 7 = 8" says one number only if all are one

@@ -9,10 +9,10 @@ from sml_jax.tasks.math.clauses import clauses, what_is_said
 from sml_jax.tasks.math.followers import asks_about_step, is_check, is_neutral, is_remark, without_tag
 from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
-from sml_jax.tasks.math.sentences import SENTENCE_END, denied
+from sml_jax.tasks.math.sentences import OLD, SENTENCE_END, denied
 from sml_jax.tasks.math.short_answer import short_answer
 from sml_jax.tasks.math.stated_choice import stated_choice
-from sml_jax.tasks.math.stated_number import LAST_NUMBER, OLD, describes, stated_number
+from sml_jax.tasks.math.stated_number import LAST_NUMBER, describes, stated_number
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
