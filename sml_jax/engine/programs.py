@@ -50,6 +50,10 @@ class EngineShapes:
         """What `Engine.empty_cache` returns."""
         return self._cache(self.max_concurrent, capacity, self.layout)
 
+    def results(self, rows: int, slots: int) -> Cache:
+        """The new keys, values and states that a call of `rows` rows returns for `slots` tokens of each."""
+        return self._cache(rows, slots, None)
+
     def _cache(self, rows: int, slots: int, layout: CacheLayout | None) -> Cache:
         """A cache of any size, or without a layout what calls return."""
         make = caches.empty_results if layout is None else partial(caches.empty_cache, layout=layout)
@@ -139,7 +143,7 @@ class CallShapes:
     def write(self, slots: int, calls: int = 1) -> Executable:
         """Writes `slots` new keys and values of each row to the cache. It reads "cache"."""
         # New keys and values lie slot by slot, also those that go into a ring.
-        new = self._engine._cache(self._batch, slots, None)
+        new = self._engine.results(self._batch, slots)
         return Executable(
             f"write {slots} behind {self._tokens}{self._some_rows}",
             ("write", self._key, slots),

@@ -21,12 +21,13 @@ def warm_up(engine: Engine, params: Any, progress: Progress | None = None) -> No
       params: of its model.
       progress: of the work that waits for it, where it is in use; None to print lines.
     """
-    started, read_before, total = time.monotonic(), executables_read(), 0
-    last_printed = -_INTERVAL
+    started, read_before, last_printed = time.monotonic(), executables_read(), -_INTERVAL
+    total = read = 0
 
     def tell(ready: Ready) -> None:
-        nonlocal total, last_printed
-        total = ready.total
+        nonlocal total, read, last_printed
+        # Smaller ones that are read afterwards are not counted.
+        total, read = ready.total, executables_read() - read_before
         name_and_time = f": {ready.name}, {ready.seconds:.1f} s" if ready.number else ""
         text = f"compiling {ready.number} of {ready.total}{name_and_time}"
         if progress is not None:
@@ -38,7 +39,6 @@ def warm_up(engine: Engine, params: Any, progress: Progress | None = None) -> No
     engine.warm_up(params, tell)
     if not total:
         return
-    read = min(executables_read() - read_before, total)
     text = f"{total} executables are ready after {time.monotonic() - started:.0f} s, {read} from the cache"
     if progress is not None:
         progress.note(text)
