@@ -1,19 +1,12 @@
-"""Compiles executables before they are needed, several at once."""
+"""Compiles executables before they are needed, and tells how far it is."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-import jax
-
-from sml_jax.common.cores import cores
 from sml_jax.common.executables import Executable
-
-MAX_THREADS = 2
-"""How many executables are compiled at once. Tracing and lowering hold Python's lock, so that more gain little."""
 
 
 @dataclass(frozen=True)
@@ -35,32 +28,19 @@ class Ready:
 Tell = Callable[[Ready], None]
 
 
-def compile_ahead(executables: Sequence[Executable], tell: Tell | None = None, threads: int | None = None) -> None:
+def compile_ahead(executables: Sequence[Executable], tell: Tell | None = None) -> None:
     """Compiles executables, so that the calls of `Executable.jitted` that need them find them ready.
 
-    XLA compiles without Python's lock: with a second thread, one executable is traced while another is compiled.
+    One after the other: XLA's compiler for CPUs shares an executable out among the cores by itself, and a second
+    executable at the same time gained nothing that could be measured on two cores.
 
     Args:
       executables: what to compile, in this order.
-      tell: called in the caller's thread, at the start and whenever an executable is ready.
-      threads: how many are compiled at once. By default `MAX_THREADS`, where there are as many cores; and 1 where
-        processes run together, whose compilers may have to meet in the same order.
+      tell: called at the start and whenever an executable is ready.
     """
-
-    def compile_one(executable: Executable) -> float:
+    tell = tell or (lambda ready: None)
+    tell(Ready(0, len(executables)))
+    for number, executable in enumerate(executables, start=1):
         started = time.perf_counter()
         executable.jitted.lower(*executable.args).compile()
-        return time.perf_counter() - started
-
-    tell = tell or (lambda ready: None)
-    if threads is None:
-        threads = 1 if jax.process_count() > 1 else min(MAX_THREADS, cores())
-    tell(Ready(0, len(executables)))
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="compile")
-    try:
-        name_of = {pool.submit(compile_one, executable): executable.name for executable in executables}
-        for number, done in enumerate(as_completed(name_of), start=1):
-            tell(Ready(number, len(executables), name_of[done], done.result()))
-    finally:
-        # After an error or Ctrl-C, what has not begun is not compiled any more.
-        pool.shutdown(cancel_futures=True)
+        tell(Ready(number, len(executables), executable.name, time.perf_counter() - started))

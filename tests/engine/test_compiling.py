@@ -1,16 +1,14 @@
 """What a warm-up compiles ahead is what the calls need, and every layer of a kind is traced once."""
 
 import dataclasses
-import threading
 from collections import Counter
 
 import jax
 import pytest
 from engine_toys import CONFIG, mesh_of
 
-from sml_jax.common.executables import Executable
 from sml_jax.engine import kernels
-from sml_jax.engine.compiling import Ready, compile_ahead
+from sml_jax.engine.compiling import Ready
 from sml_jax.engine.engine import Engine
 from sml_jax.engine.jitted import jit_kernels
 from sml_jax.models.decoder import Decoder
@@ -66,41 +64,3 @@ def test_calls_find_what_was_compiled_ahead(make_engine, model, params, mesh) ->
     assert [ready.number for ready in told] == list(range(10)) and {ready.total for ready in told} == {9}
     assert told[0] == Ready(0, 9) and all(ready.name and ready.seconds > 0 for ready in told[1:])
     assert {ready.name for ready in told[1:]} >= {"extend by 8 behind 64", "decode 8 behind 64", "write 8 behind 64"}
-
-
-class Compilation:
-    """Takes the place of what `jax.jit` returns, and runs a function in place of a compilation."""
-
-    def __init__(self, run):
-        self._run = run
-
-    def lower(self, *args):
-        return self
-
-    def compile(self):
-        self._run()
-
-
-def executables(*functions) -> list[Executable]:
-    return [Executable(f"number {i}", i, Compilation(run), (), 1) for i, run in enumerate(functions)]
-
-
-def test_two_are_compiled_at_once() -> None:
-    meeting, told = threading.Barrier(2, timeout=20), []
-    compile_ahead(executables(meeting.wait, meeting.wait), told.append, threads=2)
-    assert [ready.number for ready in told] == [0, 1, 2]
-
-
-def test_an_error_ends_the_compilation_of_what_has_not_begun() -> None:
-    begun = []
-
-    def fail() -> None:
-        raise RuntimeError("RESOURCE_EXHAUSTED")
-
-    def slow() -> None:
-        begun.append(1)
-        threading.Event().wait(0.2)
-
-    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
-        compile_ahead(executables(fail, *[slow] * 20), threads=1)
-    assert len(begun) < 5

@@ -39,7 +39,7 @@ def load_native() -> None:
     Raises:
       UserError: there is no C++ compiler, or it failed.
     """
-    # XLA refuses a second function of the same name, and an engine traces in several threads.
+    # XLA refuses a second function of the same name, and a program may trace in several threads.
     with _loading:
         _load_once()
 
