@@ -44,8 +44,9 @@ import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
-# Every annotated shape of the package's functions, methods and classes is checked at run time.
-jaxtyping.install_import_hook("sml_jax", "beartype.beartype")
+# Every annotated shape of the package's functions, methods and classes is checked at run time. These rooms have them
+# all. The plain types of the others are left to mypy, since their checks are slow to make and to run.
+jaxtyping.install_import_hook(["sml_jax.engine", "sml_jax.learn", "sml_jax.models"], "beartype.beartype")
 
 
 def _check_outer(*args: Any, **options: Any) -> Any:

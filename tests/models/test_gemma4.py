@@ -74,13 +74,14 @@ def test_gradients_are_the_same_with_every_remat_and_those_of_transformers(folde
 
 
 # `pytest -m slow tests/models/test_gemma4.py`
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "attention"),
     [
         ("gemma4_e", "auto"),
-        pytest.param("gemma4_dense", "auto", marks=pytest.mark.slow),
+        ("gemma4_dense", "auto"),
         # The C++ is asked for layers of both sizes.
-        pytest.param("gemma4_e", "native", marks=pytest.mark.slow),
+        ("gemma4_e", "native"),
     ],
     indirect=["folder"],
 )
