@@ -426,7 +426,8 @@ class Engine:
         for capacity in self.cache_lengths:
             for batch_size in self.batch_sizes:
                 calls = self._shapes.at(capacity, batch_size, mask=not self._allowed_on_host.all())
-                chunk_sizes, written = self._chunk_sizes_at(capacity), set(self._chunk_sizes_at(capacity))
+                chunk_sizes = self._chunk_sizes_at(capacity)
+                written = set(chunk_sizes)
                 if not self._is_passed_through(capacity):
                     # What a decode returns may be as long as a chunk, and is then written by the same executable.
                     written |= {self.decode_steps} if self.decode_steps <= capacity else set()

@@ -69,8 +69,9 @@ _CONSEQUENCE = re.compile(
 )
 # Words that announce the one answer.
 _COMMITS = re.compile(
-    r"\\boxed|####|\bfinal answer\b|\b(?:the|my) (?:answer|result|total) (?:is|must be|should be)\b|\bi(?:'ll|"
-    r" will) (?:go with|say|take)\b|\bi (?:choose|pick)\b|\b(?:therefore|hence|thus|in total|altogether)\b",
+    r"\\boxed|####|\bfinal answer\b|\b(?:the|my) (?:answer|result|total) (?:is|must be|should be)\b"
+    r"|\bi(?:'ll| will) (?:go with|say|take)\b"
+    r"|\bi (?:choose|pick)\b|\b(?:therefore|hence|thus|in total|altogether)\b",
     re.IGNORECASE,
 )
 # Words that make an announced answer conditional after all.

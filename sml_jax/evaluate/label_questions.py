@@ -12,8 +12,8 @@ _WH = r"(?:what|which|who|whose|whom|where|when|why|how)"
 # "When x is 3, ..." states and "when is it due" asks: a question word counts only before a verb or a quantity.
 _ASKS = re.compile(
     rf"""^\W*(?:(?:and|but|so|also|or|then|first|second|third|finally|ok|okay)\b,?\s+)*(?:
-        {_WH}(?:\s+(?:is|are|was|were|do|does|did|can|could|should|would|will|has|have|many|much|long|far|old|often|big|large|tall|heavy|wide|deep|fast|high
-            |part|parts|about|side|number|kind|type)\b|'s\b)
+        {_WH}(?:\s+(?:is|are|was|were|do|does|did|can|could|should|would|will|has|have|many|much|long|far|old|often
+            |big|large|tall|heavy|wide|deep|fast|high|part|parts|about|side|number|kind|type)\b|'s\b)
       | (?:can|could|would|will|do|does|did|is|are|should|may)\s+(?:you|i|we|it|the|this|that|there|my|part|s?he|they
             |his|her|their|an?|any|all|each|every|\d+)\b
     )""",
@@ -37,7 +37,8 @@ _REQUEST = re.compile(
       | let\s+me\s+know{_THING}
       | (?:i|we)(?:'d|\s+would|\s+will|'ll)?\s+(?:also\s+|still\s+|first\s+|just\s+)?(?:need|like|have)\s+to\s+know\b
       | (?:i|we)(?:'d|\s+would|\s+will|'ll)?\s+(?:also\s+|still\s+)?(?:need|require)\s+
-        (?:the|your|some|more|further|additional|a\s+few|information|details)\b(?!\s+(?:time|to\b|total|sum|difference|product|result))
+        (?:the|your|some|more|further|additional|a\s+few|information|details)\b
+        (?!\s+(?:time|to\b|total|sum|difference|product|result))
       | ^\W*tell\s+me\b
     )""",
     re.IGNORECASE | re.VERBOSE,

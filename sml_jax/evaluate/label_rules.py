@@ -47,7 +47,8 @@ _NOT = (
 _DECLINES = re.compile(
     rf"""\bi\s*{_NOT}\s+(?:really\s+|fully\s+|possibly\s+)?
         (?:answer|help|solve|do\s+(?:this|that|it)|say|provide|determine|complete|continue|assist|give
-        |write|implement|find\s+(?:the|an?|any)\s+(?:answer|solution|result)|run|compute|calculate|finish|tell|work\s+(?:this|it)\s+out|figure)\b
+        |write|implement|find\s+(?:the|an?|any)\s+(?:answer|solution|result)|run|compute
+        |calculate|finish|tell|work\s+(?:this|it)\s+out|figure)\b
       | (?:\b(?:i|we)\s+(?:really\s+|honestly\s+)?|^\W*)(?:don'?t|do\s+not)\s+
         (?:know|have\s+(?:enough|the|any|sufficient|access|a\s+clue))\b
         (?!\s+(?:if|whether|yet|why))

@@ -175,7 +175,7 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         return None
     if _NUMBER_CHAIN.fullmatch(sentence):
         return sentence  # "6 -> 7 = 8" says one number only if all are one
-    if (replacing := replaced(sentence)) is not None:
+    if (replacing := _replaced(sentence)) is not None:
         return replacing
     whole = _formula(raw, states) or (sentence if _SQUARE_UNIT.match(sentence) else None)
     if whole:
@@ -198,7 +198,7 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     return several(raw) if STATES.search(sentence) or _PLACE.search(sentence) else None
 
 
-def replaced(sentence: str) -> str | None:
+def _replaced(sentence: str) -> str | None:
     """The value that a sentence says to stand for an earlier one: "32 replaces my 40"."""
     replaces = _REPLACES.match(sentence)
     return replaces[1] if replaces else None

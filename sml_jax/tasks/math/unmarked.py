@@ -56,8 +56,7 @@ _CONCLUDES = re.compile(
     r"=|\b(?:so|therefore|thus|hence|total|altogether|in all|finally|answer|solution|result)\b", re.IGNORECASE
 )
 _CONCLUDES_HERE = re.compile(
-    r"=|\b(?:so|therefore|thus|hence|total|altogether|in all|finally|answer|solution|result|it|it['\u2019]s|that|this|"
-    r"that['\u2019]s|I get|we get|I got)\b",
+    rf"{_CONCLUDES.pattern}|\b(?:it|it['\u2019]s|that|this|that['\u2019]s|I get|we get|I got)\b",
     re.IGNORECASE,
 )
 _BARE = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}%?(?: [a-z]{1,15}){0,2}")
