@@ -6,7 +6,8 @@
 The first command plays dialogues of one turn as an evaluation does: our prompts, chat format, engine and verifier. The
 second gives the same tokens to `transformers`, which reads the same file, and has the replies verified. It goes on
 where it was stopped, and then compares: replies that are equal, and, where they part, by how much `transformers`
-prefers its own token. Both sides compute in float32. For GSM8K give `--task=gsm8k` and its test.jsonl.
+prefers its own token; that needs torch, transformers and accelerate, and was not run to its end yet. Both sides compute
+in float32. For GSM8K give `--task=gsm8k` and its test.jsonl.
 """
 
 from __future__ import annotations
