@@ -89,6 +89,7 @@ def test_a_finished_run_is_given_more_steps_and_another_evaluation(finished_run,
         assert (tmp_path / "longer" / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
 
 
+@pytest.mark.extra
 def test_scores_of_a_run_that_goes_on_are_those_of_a_run_that_was_not_stopped(tokenizer, tmp_path):
     """Its last checkpoint's record too, whether the one before was a regular one or not."""
     text = CONFIG.replace("@offline.Offline(), ", "")

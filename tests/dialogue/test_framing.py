@@ -357,6 +357,7 @@ def test_the_trainer_finds_the_samplers_logprobs(random_words, model, params) ->
     np.testing.assert_allclose(script.logprob[script.student], again[script.student], atol=1e-4)
 
 
+@pytest.mark.extra
 def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> None:
     contexts: dict[str, dict[int, list[int]]] = {"student": {}, "teacher": {}}
     for side, module in (("student", "student_side"), ("teacher", "language_teacher")):

@@ -37,6 +37,7 @@ def engine_of(model, chat, rules):
     )
 
 
+@pytest.mark.extra
 def test_neither_student_nor_teacher_samples_an_id_without_a_token(padded, chat, rules) -> None:
     model, params = padded
     student, teacher = engine_of(model, chat, rules), engine_of(model, chat, rules)

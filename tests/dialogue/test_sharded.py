@@ -341,6 +341,7 @@ def test_a_user_that_solves_the_problem_is_a_leak(monkeypatch, framing, model, p
         assert dialogue.leaks >= 1 and not any("7" in t.text for t in dialogue.turns if t.role == "teacher")
 
 
+@pytest.mark.extra
 def test_the_same_seed_gives_the_same_dialogues_whatever_the_rows(framing, model, params):
     """Of a language user, whose random messages are all replaced; its tries stay in no context."""
     rules = dataclasses.replace(LANGUAGE, student_tokens=5, teacher_tokens=24, guard=LeakGuard(regenerations=0))

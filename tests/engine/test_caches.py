@@ -113,6 +113,7 @@ def test_where_a_ring_pays() -> None:
 LONG = 256
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("layers", "mesh"),
     [

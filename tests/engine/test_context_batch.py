@@ -96,6 +96,7 @@ def test_weights_move_from_the_updates_mesh_to_the_rollouts(batch, make_engine, 
     assert play(ContextBatch(engine, sharded, jax.random.key(0)), row_of)[0] == play(batch, row_of)[0]
 
 
+@pytest.mark.extra
 def test_rows_at_their_own_pace_say_what_they_say_in_step(make_engine, params) -> None:
     """Turns begun at different times, and stopped in the middle again and again, are the turns of one call."""
     engine = make_engine(4, decode_steps=3, batch_sizes=(1, 2, 4))
@@ -245,6 +246,7 @@ def test_a_turn_needs_a_context(batch) -> None:
     assert batch.sample([], 8) == []
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("mesh", [(1, 1, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str)
 def test_continuations_are_scored_as_in_one_full_pass_and_leave_no_trace(
     make_engine, model, params, scores_of, mesh

@@ -16,6 +16,7 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shard_params
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("max_concurrent", "mesh", "chunk_sizes", "capacities"),
     [pytest.param(4, (1, 1, 1), (4, 8), (16, 64), marks=pytest.mark.slow), (8, (2, 2, 2), (8,), (64,))],
@@ -109,6 +110,7 @@ def test_settings_that_cannot_be(make_engine, changes: dict, message: str) -> No
         make_engine(**changes)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     "mesh",
     [pytest.param((4, 1, 1), marks=pytest.mark.slow), pytest.param((4, 1, 2), marks=pytest.mark.slow), (2, 2, 2)],

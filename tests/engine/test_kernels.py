@@ -61,6 +61,7 @@ def test_a_sampled_turns_log_probs_are_those_of_a_full_pass(
         np.testing.assert_allclose(got[:n], score[len(row) :], atol=1e-4)
 
 
+@pytest.mark.extra
 def test_chunks_make_no_difference_to_what_is_kept(make_engine, params) -> None:
     small, _ = fill_cache(make_engine(), params, contexts(), 4)
     large, _ = fill_cache(make_engine(), params, contexts(), 8)
@@ -133,6 +134,7 @@ def test_the_loop_stops_when_all_turns_have_ended(make_engine, params) -> None:
     assert (out.logprob[:, 0] < -0.1).all()
 
 
+@pytest.mark.extra
 def test_each_part_of_data_ends_its_call_by_itself(make_engine, params) -> None:
     """The shard of the first two rows returns with its first finished row; the other shard goes on to its limits."""
     engine, stopped = make_engine(mesh=(2, 1, 1)), 0

@@ -59,6 +59,7 @@ def with_output(params: dict, value: float, tokens: slice | int) -> dict:
     return {"params": {**params["params"], "output": {"kernel": kernel}}}
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("name", SAMPLINGS)
 @pytest.mark.parametrize("tokens", [5, 13, slice(None)], ids=["a suppressed token", "the last token", "all"])
 def test_nan_ends_the_call(name: str, tokens: slice | int) -> None:

@@ -147,6 +147,7 @@ def test_optimiser_state_is_the_adapters_alone(params: dict, batch: list[MicroBa
     assert not any(a is b for a, b in zip(jax.tree.leaves(plain.params), jax.tree.leaves(base), strict=True))
 
 
+@pytest.mark.extra
 def test_weight_decay_sees_adapters_alone(params: dict, batch: list[MicroBatch], learner: Learner) -> None:
     """Where nothing has a gradient, decay shrinks each adapter by its share and leaves the base."""
     nothing = [part.replace(likelihood=jax.tree.map(np.zeros_like, part.likelihood)) for part in batch]
@@ -191,6 +192,7 @@ def test_the_kl_reference_may_come_with_adapters_or_without(params: dict, batch:
     assert metrics["kl"] > 1e-4 and metrics["kl"] == pytest.approx(others["kl"], rel=1e-4)
 
 
+@pytest.mark.extra
 def test_eight_devices_train_what_one_does(params: dict, batch: list[MicroBatch], learner: Learner) -> None:
     mesh = make_mesh(2, 2, 2)
     laid = shard_params(mesh, MODEL, params)

@@ -53,6 +53,7 @@ def dialogues(problems: int = 4, each: int = 8, opening: int = 20, longest: int 
     }
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("config", "loss", "mesh"),
     [

@@ -185,6 +185,7 @@ def test_self_distillation_from_feedback(model, params, script):
     assert metrics["distill_loss"] == pytest.approx(0.3 * float(distilled), rel=1e-4)
 
 
+@pytest.mark.extra
 def test_the_control_has_the_running_mean_alone(model, params, script):
     """Without a mean its gradient is 0; with one it is that of the distance to the mean, in the same context."""
     control = SelfDistillation(None, 1.0, reads_feedback=False)
@@ -201,6 +202,7 @@ def test_the_control_has_the_running_mean_alone(model, params, script):
     assert_same(gradient, jax.jit(jax.grad(partial(wanted, divergence=PLAIN_DIVERGENCES[reverse_kl])))(moved))
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("method", "data", "fsdp"),
     [

@@ -81,6 +81,7 @@ def assert_close(one, other, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol), one, other)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     "name", [pytest.param("sft", marks=pytest.mark.slow), pytest.param("policy", marks=pytest.mark.slow), "kl"]
 )
@@ -140,6 +141,7 @@ def test_a_student_token_whose_id_is_the_padding_is_trained_on(params, sft):
     assert unchanged and metrics["student_tokens"] == 0 and metrics["gradient_norm"] == 0
 
 
+@pytest.mark.extra
 def test_rows_without_advantage_need_not_be_computed(params, batch, policy, kl):
     """Without a KL term they may be left out, for their weights were made with them there; with one they may not."""
     chosen = np.flatnonzero(batch["advantage"])
@@ -166,6 +168,7 @@ def nothing_compiled():
     _jit_gradients.cache_clear()
 
 
+@pytest.mark.extra
 def test_learners_of_one_loss_share_what_was_compiled(model, params, batch, nothing_compiled):
     first, second = Learner(model, SGD, PolicyLoss()), Learner(model, optax.sgd(0.5), PolicyLoss())
     step(first, params, batch, 6)

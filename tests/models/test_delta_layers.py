@@ -100,6 +100,7 @@ def test_gradients_are_those_of_transformers(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, expected, atol=3e-4 * np.abs(expected).max(), rtol=0)
 
 
+@pytest.mark.extra
 def test_a_prefix_that_rows_share_is_read_once_and_the_same() -> None:
     model, tokens = Decoder(CONFIG), TOKENS.copy()
     tokens[:, :10] = np.repeat(tokens[::2, :10], 2, axis=0)
@@ -127,6 +128,7 @@ def test_logits_and_gradients_on_any_mesh(mesh: tuple[int, int, int]) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=0), ours, plain)
 
 
+@pytest.mark.extra
 def test_adapters_of_delta_nets_are_merged() -> None:
     lora = LoraConfig(2, 4.0, ("delta_query", "delta_decay", "delta_out", "query"))
     model, adapted = add_lora(Decoder(CONFIG), params(), lora, jax.random.key(1))

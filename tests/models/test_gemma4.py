@@ -131,6 +131,7 @@ def test_a_dialogue_with_copies_and_rewinds_has_the_log_probabilities_of_one_pas
         np.testing.assert_allclose([sampled[row][at] for at in places.tolist()], ours, atol=1e-4, rtol=0)
 
 
+@pytest.mark.extra
 def test_other_parts_and_weights_without_use_are_left_out_and_counted(folder, tmp_path, caplog) -> None:
     text = json.loads((folder / "config.json").read_text())
     model, params = load_model(folder)

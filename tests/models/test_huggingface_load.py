@@ -196,6 +196,7 @@ def write_random(folder: Path, **sizes: int) -> DecoderConfig:
     return config
 
 
+@pytest.mark.extra
 def test_the_host_holds_a_tensor_at_a_time(tmp_path: Path) -> None:
     config = write_random(tmp_path / "deep", hidden_size=256, intermediate_size=4096, num_hidden_layers=8)
     load_model(tmp_path / "deep")  # compiles

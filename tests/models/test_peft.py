@@ -86,6 +86,7 @@ def test_peft_computes_our_logits_of_delta_nets(tmp_path: Path) -> None:
     check_logits(base, peft, model, params, tokens, tmp_path)
 
 
+@pytest.mark.extra
 def test_adapters_of_delta_nets_say_our_merged_weights(tmp_path: Path) -> None:
     model, params, weights, _ = with_adapters(tmp_path / "base", "qwen3_5_text", LoraConfig(2, 3.0, DELTA_TARGETS))
     save_peft(tmp_path / "peft", model.config, params)

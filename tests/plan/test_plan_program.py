@@ -111,6 +111,7 @@ def test_a_recipes_rollout_mesh_reaches_its_plan():
     assert read_job(GEMMA, []).rollout_mesh is None
 
 
+@pytest.mark.extra
 def test_what_does_not_fit_gets_a_setting_that_was_compiled_and_does(cache):
     job = tiny_job()
     # A limit that is a fifth too low for the job as it is.

@@ -66,6 +66,7 @@ def test_small_enough_to_ship(base):
     assert sum(f.stat().st_size for f in SHIPPED_MODELS["pocket"].rglob("*") if f.is_file()) <= 8_000_000
 
 
+@pytest.mark.extra
 def test_as_teacher_it_says_what_the_scripted_teacher_says(dialogues):
     task, played = dialogues
     agreed, replies = teacher_agreement(task, played["feedback"])

@@ -49,6 +49,7 @@ def test_stages_take_problems_and_ids_one_after_the_other(tokenizer, tmp_path, t
     assert problems == list(range(PROBLEMS)) and ids == list(range(DIALOGUES))
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("crash_after", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 3)), 5])
 def test_a_run_that_goes_on_takes_the_same_ones(tokenizer, tmp_path, taken, monkeypatch, crash_after):
     """In each kind of stage and at a stage's end; what is played again is what was lost."""

@@ -44,6 +44,7 @@ def test_the_student_s_turns_and_their_ends_are_trained_on_and_nothing_else(new_
     assert not batch.likelihood.weights[:, len(tokens) :].any() and (batch.length == len(tokens)).all()
 
 
+@pytest.mark.extra
 def test_it_learns_what_is_shown_and_uses_each_problem_once(new_run):
     run = new_run(task=Shown())
     before = host(run.state.params)

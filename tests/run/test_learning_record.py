@@ -73,6 +73,7 @@ def test_a_method_without_a_policy_stream_has_no_advantages(transcript, spoken):
     assert set(fields["token_signals"]) == {"text", "logprob", "likelihood.weights"}
 
 
+@pytest.mark.extra
 def test_a_stage_logs_whole_groups_with_what_was_learnt_from_them(new_run):
     run = new_run()
     stage = Online(OPTIMIZER, steps=2, problems_per_step=5, group_size=4, micro_batch_size=8, dialogues_logged=4)

@@ -44,6 +44,7 @@ def test_keeps_the_successful_dialogues_and_fits_the_student_in_them(new_run):
     assert nll[-1] < nll[0] and not same(before, after)
 
 
+@pytest.mark.extra
 def test_question_injection(new_run):
     """Incorrect turns became questions, which are no answers."""
     run = new_run()
@@ -56,6 +57,7 @@ def test_question_injection(new_run):
     assert run.metrics()[1:]
 
 
+@pytest.mark.extra
 def test_single_turn_form(new_run):
     run = new_run()
     run.run(dataclasses.replace(OFFLINE, max_turns=1, samples=6, name="single_sft"))
@@ -64,6 +66,7 @@ def test_single_turn_form(new_run):
     assert {len(d["turns"]) for d in run.dialogues()} == {2}
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("aggregation", ["sequence", "constant"])
 def test_every_aggregation(new_run, aggregation):
     run = new_run()

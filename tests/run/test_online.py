@@ -73,6 +73,7 @@ def test_rollouts_on_a_mesh_of_their_own_say_and_train_the_same(new_run, tokeniz
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *end_params)
 
 
+@pytest.mark.extra
 def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
     """Two rows to a micro-batch, and eight row shards: eight rows, and not two beside six empty ones."""
     run, rows, update = new_run(data=2, fsdp=4), [], Learner.update
@@ -107,12 +108,14 @@ def test_groups_without_variance_change_nothing_and_are_counted(new_run, task, s
         assert line["dialogues_trained"] == 0
 
 
+@pytest.mark.extra
 def test_a_kl_term_trains_on_groups_without_variance_too(new_run):
     run = new_run(task=ToyTask(impossible="0123"))
     run.run(dataclasses.replace(ONLINE, steps=2, problems_per_step=3, loss=PolicyLoss(kl_coef=0.1)))
     assert [line["dialogues_trained"] for line in run.metrics()] == [12, 12]
 
 
+@pytest.mark.extra
 def test_dialogues_without_advantage_left_out_of_the_computation_change_nothing(new_run, monkeypatch):
     """The same step with every row computed: the gradient, and so the parameters, are the same."""
     run, all_rows_run = (new_run(task=ToyTask(impossible="01")) for _ in range(2))
@@ -130,6 +133,7 @@ def assert_close(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, other)
 
 
+@pytest.mark.extra
 def test_single_turn_form(new_run):
     run = new_run()
     run.run(dataclasses.replace(ONLINE, steps=1, max_turns=1, group_size=8, name="single_rl"))
@@ -147,6 +151,7 @@ def test_the_return_is_discounted_by_the_turn(new_run):
     assert line["return"] == pytest.approx(np.mean(worth))
 
 
+@pytest.mark.extra
 def test_a_frozen_teacher(new_run, monkeypatch):
     """The language-model teacher keeps the initial weights while the student moves."""
     seen = []

@@ -96,6 +96,7 @@ def student(teacher_folder, tokenizer):
     return make, OtherModel(str(teacher_folder), RoleChat(str(tokenizer)), reply_tokens=4)
 
 
+@pytest.mark.extra
 def test_it_teaches_in_training_and_evaluation_in_tokens_of_its_own(student, tmp_path):
     make, teacher = student
     make(teacher).train(tmp_path, "# toy\n")

@@ -92,6 +92,7 @@ def test_a_teacher_a_return_and_a_loss(train):
     assert lines[0]["gradient_norm"] != plain[0].get("gradient_norm")
 
 
+@pytest.mark.extra
 def test_a_method_in_either_stage(train):
     lines, _ = train(
         "own",

@@ -60,6 +60,7 @@ def whole_run(tokenizer, tmp_path_factory):
             yield stub, folder, len(stub.asked)
 
 
+@pytest.mark.extra
 def test_a_run_that_goes_on_after_a_stop_is_the_same_to_the_last_bit(whole_run, tokenizer, tmp_path, monkeypatch):
     """It is stopped in the middle of training, between two checkpoints; what was replied by then is not asked again."""
     stub, whole, request_count = whole_run

@@ -33,6 +33,7 @@ def test_a_fragment_reads_behind_a_recipe_as_its_head_says(name):
     assert isinstance(stage.method, CLASSES[name])
 
 
+@pytest.mark.extra
 def test_critique_prediction_trains_also_where_no_dialogue_succeeds(train):  # noqa: F811
     lines, _ = train(
         "critique",
@@ -46,6 +47,7 @@ def test_critique_prediction_trains_also_where_no_dialogue_succeeds(train):  # n
     assert all(line["likelihood_tokens"] % 16 == 0 for line in lines)
 
 
+@pytest.mark.extra
 def test_turn_returns_train(train):  # noqa: F811
     lines, _ = train("turns", "Online.method=@turn_credit.TurnReturns()", gin="from sml_jax.learn import turn_credit")
     assert all(line["groups"] == 4 and line["gradient_norm"] > 0 for line in lines if line["dialogues_trained"])
@@ -65,6 +67,7 @@ def test_self_distillation_trains_beside_grpo_and_compiles_once(train):  # noqa:
     assert all(line["distill_tokens"] > 0 and line["skipped"] == 0 for line in lines)
 
 
+@pytest.mark.extra
 def test_information_gain_trains_on_what_is_measured_behind_the_dialogues(train, new_run):  # noqa: F811
     gain = {"gin": "from sml_jax.learn import turn_credit"}
     method = "Online.method=@turn_credit.InformationGain()"

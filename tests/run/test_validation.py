@@ -438,6 +438,7 @@ def test_a_stopped_run_ends_as_one_that_was_never_stopped(whole_run, tokenizer, 
     assert differences(whole_run, run) == []
 
 
+@pytest.mark.extra
 def test_a_finished_run_is_given_another_evaluation(whole_run, tokenizer, tmp_path, monkeypatch):
     """Nothing is trained, so nothing is evaluated on the way, whatever the suites are now."""
     run = shutil.copytree(whole_run, tmp_path / "run")

@@ -98,6 +98,7 @@ def test_a_killed_holder_blocks_nobody(start, newcomer, flags, capsys):
     newcomer.check()
 
 
+@pytest.mark.extra
 @PLACES
 def test_a_suspended_holder(start, newcomer, flags):
     """One that can be seen blocks; one that cannot is taken over, and told so when it goes on."""
