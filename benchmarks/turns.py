@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -36,10 +37,10 @@ TURNS = (2, 4, 8, 16)
 ARRAY = 1 << 28
 
 
-def bytes_read(s: Setting) -> float:
-    """Bytes of float32 caches that a sampled token reads on average: all slots of its row, its own included."""
+def bytes_read(s: Setting, cache_dtype: str = "float32") -> float:
+    """Bytes of caches that a sampled token reads on average: all slots of its row, its own included."""
     slots = s.prompt + (s.turns - 1) / 2 * (s.said + s.given) + (s.said + 1) / 2
-    return slots * s.layers * 2 * s.kv_heads * s.head_dim * 4
+    return slots * s.layers * 2 * s.kv_heads * s.head_dim * jnp.dtype(cache_dtype).itemsize
 
 
 def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
@@ -59,14 +60,14 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("prompts", 8), ("samples", 8), ("said", 32), ("given", 32), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--cache_dtype", choices=("float32", "bfloat16"), default="float32")
     args = parser.parse_args(argv)
     sizes = {name: getattr(args, name) for name in ("prompts", "samples", "said", "given")}
     settings = {turns: dataclasses.replace(base or Setting(), turns=turns, **sizes) for turns in TURNS}
     # Memory is measured before anything else is loaded.
     speed = memory_speed()
-    runs = {
-        turns: ours.dialogue(s, s.rows, [1], s.rows, ours.EngineShapes(fractions=(1,))) for turns, s in settings.items()
-    }
+    shapes = ours.EngineShapes(fractions=(1,), cache_dtype=args.cache_dtype)
+    runs = {turns: ours.dialogue(s, s.rows, [1], s.rows, shapes) for turns, s in settings.items()}
     token_seconds: dict[int, list[float]] = {turns: [] for turns in TURNS}
     for repeat in range(args.repeats + 1):
         for turns, run in runs.items():
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None
     for turns, seconds in token_seconds.items():
         median, longest = statistics.median(seconds), settings[turns].dialogue_tokens
         spread = f"{min(seconds) * 1e3:.3f} to {max(seconds) * 1e3:.3f}"
-        read = bytes_read(settings[turns])
+        read = bytes_read(settings[turns], args.cache_dtype)
         print(f"{turns:3} turns, contexts up to {longest:5}: {median * 1e3:.3f} ms a sampled token ({spread}), "
               f"{median / shortest:.2f} times that of {TURNS[0]} turns; {read / 1e6:.1f} MB of caches read a token, "
               f"{read / speed * 1e3:.3f} ms")  # fmt: skip

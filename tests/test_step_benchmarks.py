@@ -27,6 +27,7 @@ def test_bytes_of_caches_that_a_token_reads_by_hand():
     one = replace(TINY, turns=2, said=2, given=3)
     assert turns.bytes_read(one) == (9 + 10 + 14 + 15) / 4 * 2 * 2 * 16 * 4
     assert turns.bytes_read(replace(one, layers=3)) == 3 * turns.bytes_read(one)
+    assert turns.bytes_read(one, "bfloat16") == turns.bytes_read(one) / 2
 
 
 def test_memory_is_read_at_some_speed():

@@ -31,8 +31,8 @@ from sml_jax.models.layout import place_params
 from sml_jax.sharding import make_mesh
 
 
-def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:
-    """A model with random weights, with the attention that an engine of it is to have."""
+def qwen3(s: Setting, attention: str = "native", cache_dtype: str | None = None) -> tuple[Decoder, dict]:
+    """A model with random weights, with the attention and the dtype of caches that an engine of it is to have."""
     config = DecoderConfig(
         vocab_size=s.vocab,
         embed_dim=s.width,
@@ -46,6 +46,7 @@ def qwen3(s: Setting, attention: str = "native") -> tuple[Decoder, dict]:
         qk_norm=True,
         tied_embeddings=False,
         attention=attention,
+        cache_dtype=cache_dtype,
     )
     model = Decoder(config)
     return model, init_params(model, jax.random.key(0))
@@ -59,11 +60,13 @@ class EngineShapes:
       capacity_step: slots from one capacity of caches to the next; None for the engine's own capacities.
       fractions: a call may take all rows of a device divided by each of these.
       decode_steps: the most tokens that one call samples.
+      cache_dtype: dtype of the caches of a `dialogue`'s model; None for that of its products.
     """
 
     capacity_step: int | None = None
     fractions: tuple[int, ...] = (1, 4)
     decode_steps: int = DECODE_STEPS
+    cache_dtype: str | None = None
 
 
 def engine_of(
@@ -129,7 +132,7 @@ def dialogue(
 
     A turn that ends is answered, and a dialogue that ends makes room for the next one, while other rows go on.
     """
-    model, params = qwen3(s)
+    model, params = qwen3(s, cache_dtype=shapes.cache_dtype)
     engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, stop_ids, shapes)
     weights = engine.prepare_params(params)
     engine.warm_up(weights)

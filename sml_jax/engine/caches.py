@@ -108,7 +108,7 @@ class CacheLayout:
 
 
 def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLayout | None = None) -> Cache:
-    """A cache of zeros for `rows` contexts of up to `capacity` tokens, in the config's compute dtype.
+    """A cache of zeros for `rows` contexts of up to `capacity` tokens.
 
     Without a layout no layer has a ring. Rows are the first axis because a write is a scatter over rows, and XLA
     transposes whole caches where they are not.
@@ -122,7 +122,7 @@ def empty_cache(config: DecoderConfig, rows: int, capacity: int, layout: CacheLa
             return state_cache.empty_states(config, rows)
         shape = [rows, kind.kv_heads, kind.head_dim]
         shape.insert(slot_axis, capacity if layout is None else layout.slot_count(layer, capacity))
-        return KVCache(jnp.zeros(shape, config.compute_dtype), jnp.zeros(shape, config.compute_dtype))
+        return KVCache(jnp.zeros(shape, config.kv_dtype), jnp.zeros(shape, config.kv_dtype))
 
     return tuple(of_layer(layer, kind) for layer, kind in enumerate(layer_kinds(config)))
 

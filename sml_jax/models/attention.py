@@ -101,8 +101,9 @@ class Attention(nn.Module):
             assert shared is None and valid is not None
             backend, segments = cache_backend(c.attention), tuple(past)
             if own_kv is not None:
-                # Keys and values in the layout that the caches have.
-                own_kv = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis) for array in own_kv))
+                # Keys and values in the layout and the dtype that the caches have. New tokens attend to each other's
+                # as later ones will read them, so it does not matter which tokens are given in one call.
+                own_kv = KVCache(*(jnp.moveaxis(array, 1, backend.time_axis).astype(c.kv_dtype) for array in own_kv))
                 if past[-1].slot is not None:
                     # A decode loop's buffer, which counts the new tokens in already: they are written into it.
                     own_kv = write_slots(past[-1].kv, own_kv, past[-1].slot, backend.time_axis)

@@ -155,6 +155,9 @@ class DecoderConfig:
         name one for complete rows, without caches. "native" is "xla" on a CPU, with C++ for attention over caches and
         for products of a few rows (`models.ops.cache_backends`).
       dtype: dtype of the computation, "float32" or "bfloat16".
+      cache_dtype: dtype that an engine stores keys and values in, "float32" or "bfloat16"; None for `dtype`. With
+        "bfloat16" beside a `dtype` of "float32", caches are half as large and read in half the time, and the sampler
+        rounds keys and values where the trainer does not (`logprob_mismatch` says by how much that matters).
       param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
       remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all
         of a layer, so that one hidden state a layer is stored. "dots": all but products with weights.
@@ -201,6 +204,7 @@ class DecoderConfig:
     per_layer_vocab_size: int | None = None
     attention: str = "auto"
     dtype: str = "float32"
+    cache_dtype: str | None = None
     param_dtype: str = "float32"
     remat: bool | str = False
     scan_unroll: int = 1
@@ -222,6 +226,8 @@ class DecoderConfig:
         _check_choice("activation", self.activation, ("silu", "gelu"))
         _check_choice("attention", self.attention, ATTENTIONS)
         _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+        if self.cache_dtype is not None:
+            _check_choice("cache_dtype", self.cache_dtype, ("float32", "bfloat16"))
         _check_choice("param_dtype", self.param_dtype, ("float32", "bfloat16"))
         if not isinstance(self.remat, bool):
             _check_choice("remat", self.remat, REMATS)
@@ -292,6 +298,11 @@ class DecoderConfig:
         """`dtype` as a JAX dtype."""
         return jnp.dtype(self.dtype)
 
+    @property
+    def kv_dtype(self) -> jnp.dtype:
+        """The JAX dtype of cached keys and values: `cache_dtype`, or `dtype` where that is None."""
+        return jnp.dtype(self.cache_dtype or self.dtype)
+
     def to_json(self) -> str:
         """The configuration as JSON text, read back by `from_json`."""
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -325,7 +336,7 @@ class DecoderConfig:
             raise UserError(f"model config: {str(error).split('__() ')[-1]}") from error
 
 
-RUN_FIELDS = ("attention", "dtype", "param_dtype", "max_length", "remat", "scan_unroll")
+RUN_FIELDS = ("attention", "dtype", "cache_dtype", "param_dtype", "max_length", "remat", "scan_unroll")
 """The fields that say how a model is run or stored, not which function it computes."""
 
 

@@ -18,9 +18,16 @@ pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++
 OPENING = list(range(1, 12)) * 4
 
 
-def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[ContextBatch, list]:
+def talk(
+    attention: str,
+    mesh: tuple[int, int, int],
+    rows: int,
+    cache_dtype: str | None = None,
+    chunk_sizes: tuple[int, ...] = (8,),
+) -> tuple[ContextBatch, list]:
     """Three turns of rows of several lengths, of which some begin alike."""
-    model = Decoder(replace(CONFIG, head_dim=16, attention=attention, max_length=128))
+    config = replace(CONFIG, head_dim=16, attention=attention, cache_dtype=cache_dtype, max_length=128)
+    model = Decoder(config)
     params = init_params(model, jax.random.key(0))
     engine = Engine(
         model,
@@ -28,7 +35,7 @@ def talk(attention: str, mesh: tuple[int, int, int], rows: int) -> tuple[Context
         128,
         8,
         (END,),
-        chunk_sizes=(8,),
+        chunk_sizes=chunk_sizes,
         batch_sizes=(1, rows // (mesh[0] * mesh[1])),
         mesh=mesh_of(*mesh),
     )
@@ -67,6 +74,27 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
         "cores share the products of one device's few rows"
     )
     assert len(native._engine.cache_lengths) == 1 < len(plain._engine.cache_lengths), "one length of caches"
+
+
+def test_caches_in_bfloat16_are_read_alike_and_take_half_the_memory() -> None:
+    """The C++ and the plain engine round the same numbers, however many tokens are given in one call."""
+    arguments = (1, 1, 1), 4, "bfloat16"
+    (plain, expected), (native, got), (_, in_chunks) = (
+        talk(attention, *arguments, chunk_sizes)
+        for attention, chunk_sizes in (("xla", (8,)), ("native", (8,)), ("native", (3,)))
+    )
+    for turns in (got, in_chunks):
+        assert [turn.tokens for turn in turns] == [turn.tokens for turn in expected]
+        for a, b in zip(turns, expected, strict=True):
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
+    # Exact caches give something else, by no more than rounding to 8 bits can.
+    _, exact = talk("native", (1, 1, 1), 4)
+    differences = [
+        np.abs(a.logprobs[0] - b.logprobs[0]) for a, b in zip(got[:4], exact[:4], strict=True) if len(a.logprobs)
+    ]
+    assert 1e-6 < max(differences) < 0.05
+    caches = [jax.tree.leaves(batch._engine.empty_cache(64)) for batch in (plain, native)]
+    assert {array.dtype.itemsize for arrays in caches for array in arrays} == {2}
 
 
 @pytest.mark.parametrize("mesh", [(1, 2, 1), (1, 1, 2)], ids=str)

@@ -37,8 +37,11 @@ ROWS, KEPT, ROOM = 6, 40, 12
 START = [0, 1, 17, 40, 5]
 
 
-def given(heads, kv_heads, dim, time, slot, garbage: float = 0.0):
-    """Query, segments of the native way and positions; what no query may see is `garbage`. Five of six rows."""
+def given(heads, kv_heads, dim, time, slot, garbage: float = 0.0, dtype: str = "float32"):
+    """Query, segments of the native way and positions; what no query may see is `garbage`. Five of six rows.
+
+    `dtype` is that of the keys and values.
+    """
     rng = np.random.default_rng(heads + dim + time)
     room = time if slot is None else ROOM
     at, start, rows = 0 if slot is None else slot, np.array(START, np.int32), np.array([4, 0, 5, 2, 1], np.int32)
@@ -55,8 +58,9 @@ def given(heads, kv_heads, dim, time, slot, garbage: float = 0.0):
                 array[row, count:] = garbage
         for array in new_kv:
             array[:, at + time :] = garbage
-    past = KVSegment(KVCache(*map(jnp.asarray, cached)), None, None, rows=jnp.asarray(rows)[None])
-    new = KVSegment(KVCache(*map(jnp.asarray, new_kv)), None, None, None if slot is None else jnp.int32(slot))
+    cached_kv, own_kv = (KVCache(*(jnp.asarray(array, dtype) for array in arrays)) for arrays in (cached, new_kv))
+    past = KVSegment(cached_kv, None, None, rows=jnp.asarray(rows)[None])
+    new = KVSegment(own_kv, None, None, None if slot is None else jnp.int32(slot))
     return jnp.asarray(query), (past, new), jnp.asarray(start[:, None] + at + np.arange(time, dtype=np.int32))
 
 
@@ -74,10 +78,13 @@ def plain(query, segments, positions, is_local, **rule) -> jax.Array:
     return cached_attention(query, (past, new), positions, jnp.asarray(is_local), **rule)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_it_is_the_plain_way(shape) -> None:
+def test_it_is_the_plain_way(shape, dtype) -> None:
+    """The plain way widens bfloat16 to the queries' float32, so both compute with the same numbers."""
     *sizes, window, local, softcap = shape
-    query, segments, positions = given(*sizes)
+    query, segments, positions = given(*sizes, dtype=dtype)
+    assert segments[0].kv.keys.dtype == jnp.dtype(dtype)
     rule = {"window": window, "scale": 0.4, "softcap": softcap}
     expected = plain(query, segments, positions, local, **rule)
     got = native_cached_attention(query, segments, positions, jnp.asarray(local), **rule)
@@ -85,12 +92,13 @@ def test_it_is_the_plain_way(shape) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_nothing_is_read_but_what_a_row_holds(shape) -> None:
+def test_nothing_is_read_but_what_a_row_holds(shape, dtype) -> None:
     """Not-a-numbers wherever no token is change no bit."""
     *sizes, window, local, softcap = shape
     rule = {"window": window, "scale": 0.4, "softcap": softcap}
-    clean, dirty = (given(*sizes, garbage=garbage) for garbage in (0.0, np.nan))
+    clean, dirty = (given(*sizes, garbage=garbage, dtype=dtype) for garbage in (0.0, np.nan))
     outs = [native_cached_attention(*one, jnp.asarray(local), **rule) for one in (clean, dirty)]
     np.testing.assert_array_equal(*outs)
 
@@ -111,6 +119,19 @@ def test_rows_that_cores_share_are_the_same(monkeypatch, shape, few) -> None:
     query, positions = (jnp.asarray(np.asarray(x)[part]) for x in (query, positions))
     got = native_cached_attention(query, (past, new), positions, jnp.asarray(local), **rule)
     np.testing.assert_array_equal(got, np.asarray(whole)[part])
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"), [(jnp.float16, "must be float32 or bfloat16"), (None, "attend: keys and values")]
+)
+def test_other_keys_and_values_are_an_error(changed, says) -> None:
+    """Of another dtype, or the caches' of one and the new tokens' of another."""
+    query, (past, new), positions = given(4, 4, 32, 9, None)
+    past = past._replace(kv=jax.tree.map(lambda x: x.astype(changed or jnp.bfloat16), past.kv))
+    new = new if changed is None else new._replace(kv=jax.tree.map(lambda x: x.astype(changed), new.kv))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=says):
+        rule = {"window": 0, "scale": 0.4, "softcap": None}
+        native_cached_attention(query, (past, new), positions, jnp.asarray(False), **rule).block_until_ready()
 
 
 def test_a_known_answer_where_all_scores_are_equal() -> None:

@@ -33,8 +33,8 @@ def native_cached_attention(
     Args:
       query: rotated queries, float32.
       segments: first the cache, then the new tokens. Keys and values are [rows, time, kv_heads, head_dim], so that what
-        a row reads is contiguous. With `rows`, the cache may have more rows than the batch, and it is not copied. The
-        first query's own key is in slot `slot` of the new tokens, or in their first slot.
+        a row reads is contiguous, in float32 or bfloat16. With `rows`, the cache may have more rows than the batch, and
+        it is not copied. The first query's own key is in slot `slot` of the new tokens, or in their first slot.
       positions: position of each query in its row's context.
       is_local: whether the layer sees only the last `window` tokens.
       window, scale, softcap: see `cached_attention`.

@@ -1,4 +1,5 @@
-// Attention of new tokens over a cache and over each other, float32. Each row reads only the slots that hold its tokens,
+// Attention of new tokens over a cache and over each other. Queries and results are float32, keys and values float32 or
+// bfloat16. Each row reads only the slots that hold its tokens,
 // while a product over whole caches reads as many slots for every row as the longest row has.
 //
 // Built by ../native_build.py; called through jax.ffi by ../cached_attention_native.py, whose docstring gives the shapes.
@@ -18,18 +19,23 @@ namespace {
 using sml_jax::Problem;
 using sml_jax::Slots;
 
-template <int kDim>
-void Row(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t slot, float* out) {
-  const auto row = p.queries() < 8 ? sml_jax::RowOfFew<kDim> : sml_jax::RowOfMany<kDim>;
+template <int kDim, typename Number>
+void Row(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh, int64_t slot,
+         float* out) {
+  const auto row = p.queries() < 8 ? sml_jax::RowOfFew<kDim, Number> : sml_jax::RowOfMany<kDim, Number>;
   row(p, query, kept, fresh, slot, out);
 }
 
 using Array = ffi::Buffer<ffi::F32>;
-using Numbers = ffi::Buffer<ffi::S32>;
+using KeysOrValues = ffi::AnyBuffer;
+using Integers = ffi::Buffer<ffi::S32>;
 
-ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, Numbers rows, Numbers start,
-                  Array fresh_keys, Array fresh_values, Numbers slot, ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out,
-                  int64_t window, float scale, float softcap, bool shared) {
+// For keys and values that are stored as Number.
+template <typename Number>
+ffi::Error AttendTo(ffi::ThreadPool pool, Array query, KeysOrValues keys, KeysOrValues values, Integers rows,
+                    Integers start, KeysOrValues fresh_keys, KeysOrValues fresh_values, Integers slot,
+                    ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out, int64_t window, float scale,
+                    float softcap, bool shared) {
   const auto q = query.dimensions(), k = keys.dimensions(), f = fresh_keys.dimensions();
   const int64_t all = k[0], capacity = k[1], kv_heads = k[2], room = f[1], at = slot.typed_data()[0];
   const int64_t parts = shared ? std::clamp<int64_t>(sml_jax::Crew::Size(pool) / q[0], 1, kv_heads) : 1;
@@ -37,11 +43,12 @@ ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, N
   const Problem whole{q[1], q[2], q[3], kv_heads, local ? window : 0, scale, softcap, kv_heads};
   if (whole.dim % 16 || f[0] != q[0] || at < 0 || at + whole.time > room)
     return ffi::Error::InvalidArgument("attend: shapes");
-  const auto attend = whole.dim == 32    ? Row<32>
-                      : whole.dim == 64  ? Row<64>
-                      : whole.dim == 128 ? Row<128>
-                      : whole.dim == 256 ? Row<256>
-                                         : Row<0>;
+  const auto attend = whole.dim == 32    ? Row<32, Number>
+                      : whole.dim == 64  ? Row<64, Number>
+                      : whole.dim == 128 ? Row<128, Number>
+                      : whole.dim == 256 ? Row<256, Number>
+                                         : Row<0, Number>;
+  const auto numbers = [](const KeysOrValues& array) { return static_cast<const Number*>(array.untyped_data()); };
   // One part of the work: some kv heads of one row.
   const auto run = [&](int64_t part) {
     const int64_t i = part / parts, first = kv_heads * (part % parts) / parts;
@@ -53,8 +60,8 @@ ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, N
     const int64_t from = p.window ? std::clamp<int64_t>(held + at - p.window + 1, 0, held) : 0;
     const int64_t old = (row * capacity + from) * p.stride() + first * p.dim;
     const int64_t said = i * room * p.stride() + first * p.dim;
-    const Slots kept{keys.typed_data() + old, values.typed_data() + old, held - from};
-    const Slots fresh{fresh_keys.typed_data() + said, fresh_values.typed_data() + said, at + p.time};
+    const Slots<Number> kept{numbers(keys) + old, numbers(values) + old, held - from, p.stride()};
+    const Slots<Number> fresh{numbers(fresh_keys) + said, numbers(fresh_values) + said, at + p.time, p.stride()};
     const int64_t place = (i * p.time * p.heads + first * p.group()) * p.dim;
     attend(p, query.typed_data() + place, kept, fresh, at, out->typed_data() + place);
   };
@@ -65,19 +72,34 @@ ffi::Error Attend(ffi::ThreadPool pool, Array query, Array keys, Array values, N
   return ffi::Error::Success();
 }
 
+ffi::Error Attend(ffi::ThreadPool pool, Array query, KeysOrValues keys, KeysOrValues values, Integers rows,
+                  Integers start, KeysOrValues fresh_keys, KeysOrValues fresh_values, Integers slot,
+                  ffi::Buffer<ffi::PRED> is_local, ffi::ResultBuffer<ffi::F32> out, int64_t window, float scale,
+                  float softcap, bool shared) {
+  const auto type = keys.element_type();
+  for (const KeysOrValues& array : {keys, values, fresh_keys, fresh_values})
+    if (array.element_type() != type || array.dimensions().size() != 4)
+      return ffi::Error::InvalidArgument("attend: keys and values");
+  if (type != ffi::F32 && type != ffi::BF16)
+    return ffi::Error::InvalidArgument("attend: keys and values must be float32 or bfloat16");
+  const auto attend = type == ffi::BF16 ? AttendTo<sml_jax::Bfloat16> : AttendTo<float>;
+  return attend(pool, query, keys, values, rows, start, fresh_keys, fresh_values, slot, is_local, out, window, scale,
+                softcap, shared);
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(SmlJaxAttend, Attend,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Numbers>()
-                                  .Arg<Numbers>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Numbers>()
+                                  .Arg<KeysOrValues>()
+                                  .Arg<KeysOrValues>()
+                                  .Arg<Integers>()
+                                  .Arg<Integers>()
+                                  .Arg<KeysOrValues>()
+                                  .Arg<KeysOrValues>()
+                                  .Arg<Integers>()
                                   .Arg<ffi::Buffer<ffi::PRED>>()
                                   .Ret<Array>()
                                   .Attr<int64_t>("window")

@@ -7,10 +7,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "numbers.h"
+
 namespace sml_jax {
 
 constexpr float kNever = -1e30f;  // the score of a masked slot: its weight is 0
-constexpr int64_t kFetched = 16;  // numbers in a cache line of 64 bytes
 
 // exp(x - n log 2) for n near x / log 2, to about 2 ulp. Number is float or Lanes.
 template <typename Number>
@@ -39,11 +40,13 @@ inline float SoftCap(float score, float cap) {
   return std::copysign(cap * (1.0f - e) / (1.0f + e), score);
 }
 
-// Neighbouring slots of a row: keys and values [count, kv_heads, dim]. For one head, the pointers begin at that head.
+// Neighbouring slots of a row: keys and values [count, kv_heads, dim], from one slot to the next `stride` numbers. For
+// one head, the pointers begin at that head. Number is float or Bfloat16.
+template <typename Number>
 struct Slots {
-  const float* keys;
-  const float* values;
-  int64_t count;
+  const Number* keys;
+  const Number* values;
+  int64_t count, stride;
 };
 
 struct Problem {
@@ -52,7 +55,7 @@ struct Problem {
   int64_t kv_heads;                                // how many of them this part of the work has
   int64_t group() const { return heads / all_kv_heads; }
   int64_t queries() const { return time * group(); }     // of a kv head
-  int64_t stride() const { return all_kv_heads * dim; }  // from slot to slot
+  int64_t stride() const { return all_kv_heads * dim; }  // from slot to slot of the caches
 };
 
 // The slots that a query sees: from `first` to `last`, which is its own.

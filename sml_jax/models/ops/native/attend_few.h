@@ -15,18 +15,19 @@ constexpr int64_t kAhead = 8;  // how many slots before its use a slot is prefet
 
 // Prefetches the numbers of a head. The hardware's own prefetching stops at the end of a page of 4 KB. Always inline,
 // since g++ 12 drops calls of a function that only prefetches.
-__attribute__((always_inline)) inline void Fetch(const float* numbers, int64_t dim) {
-  for (int64_t d = 0; d < dim; d += kFetched) __builtin_prefetch(numbers + d);
+template <typename Number>
+__attribute__((always_inline)) inline void Fetch(const Number* numbers, int64_t dim) {
+  for (int64_t d = 0; d < dim; d += kFetched<Number>) __builtin_prefetch(numbers + d);
 }
 
 // Computes score[h][q][j], where lines [h][q] are `width` slots apart.
-template <int kDim>
-void ScoresOfFew(const Problem& p, const float* query, const Slots& slots, float* score, int64_t width) {
+template <int kDim, typename Number>
+void ScoresOfFew(const Problem& p, const float* query, const Slots<Number>& slots, float* score, int64_t width) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries();
   for (int64_t j = 0; j < slots.count; ++j)
     for (int64_t h = 0; h < p.kv_heads; ++h) {
-      const float* key = slots.keys + j * p.stride() + h * dim;
-      Fetch(key + kAhead * p.stride(), dim);
+      const Number* key = slots.keys + j * slots.stride + h * dim;
+      Fetch(key + kAhead * slots.stride, dim);
       for (int64_t q = h * queries; q < (h + 1) * queries; ++q) {
         float sum = 0;
         for (int64_t d = 0; d < dim; ++d) sum += query[q * dim + d] * key[d];
@@ -36,26 +37,28 @@ void ScoresOfFew(const Problem& p, const float* query, const Slots& slots, float
 }
 
 // out[h][q] += sum of weight[h][q][j] value[j][h] over kSlots slots j.
-template <int kDim, int kSlots>
-void BlendOfFew(const Problem& p, const float* weight, int64_t width, const float* values, float* out) {
+template <int kDim, int kSlots, typename Number>
+void BlendOfFew(const Problem& p, const float* weight, int64_t width, const Number* values, int64_t stride,
+                float* out) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries();
   for (int64_t h = 0; h < p.kv_heads; ++h) {
-    for (int j = 0; j < kSlots; ++j) Fetch(values + (j + kAhead) * p.stride() + h * dim, dim);
+    for (int j = 0; j < kSlots; ++j) Fetch(values + (j + kAhead) * stride + h * dim, dim);
     for (int64_t q = h * queries; q < (h + 1) * queries; ++q)
       for (int64_t d = 0; d < dim; ++d) {
         float sum = out[q * dim + d];
-        for (int j = 0; j < kSlots; ++j) sum += weight[q * width + j] * values[j * p.stride() + h * dim + d];
+        for (int j = 0; j < kSlots; ++j) sum += weight[q * width + j] * values[j * stride + h * dim + d];
         out[q * dim + d] = sum;
       }
   }
 }
 
-template <int kDim>
-void BlendAllOfFew(const Problem& p, const float* weight, int64_t width, const Slots& slots, float* out) {
+template <int kDim, typename Number>
+void BlendAllOfFew(const Problem& p, const float* weight, int64_t width, const Slots<Number>& slots, float* out) {
+  const int64_t stride = slots.stride;
   int64_t j = 0;
   for (; j + 4 <= slots.count; j += 4)
-    BlendOfFew<kDim, 4>(p, weight + j, width, slots.values + j * p.stride(), out);
-  for (; j < slots.count; ++j) BlendOfFew<kDim, 1>(p, weight + j, width, slots.values + j * p.stride(), out);
+    BlendOfFew<kDim, 4>(p, weight + j, width, slots.values + j * stride, stride, out);
+  for (; j < slots.count; ++j) BlendOfFew<kDim, 1>(p, weight + j, width, slots.values + j * stride, stride, out);
 }
 
 // Turns scores [kv_heads, queries, width] into weights; masked slots get 0.
@@ -74,8 +77,9 @@ void SoftmaxOfFew(const Problem& p, float* score, int64_t width, int64_t own) {
 }
 
 // Attention of one row, for all heads of this part of the work.
-template <int kDim>
-void RowOfFew(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t slot, float* out) {
+template <int kDim, typename Number>
+void RowOfFew(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh, int64_t slot,
+              float* out) {
   const int64_t dim = kDim ? kDim : p.dim, queries = p.queries(), width = kept.count + fresh.count;
   thread_local std::vector<float> asked, score, sum;
   asked.resize(p.kv_heads * queries * dim);

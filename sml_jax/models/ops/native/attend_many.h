@@ -43,7 +43,8 @@ void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, 
   constexpr int kParts = kLines / kLanes;
   Lanes sum[kSlots][kParts] = {};
   for (int64_t d = 0; d < dim; ++d) {
-    if (d < kSlots * dim / kFetched) __builtin_prefetch(keys + ahead + d % kSlots * stride + d / kSlots * kFetched);
+    if (d < kSlots * dim / kFetched<float>)
+      __builtin_prefetch(keys + ahead + d % kSlots * stride + d / kSlots * kFetched<float>);
     for (int j = 0; j < kSlots; ++j)
       for (int q = 0; q < kParts; ++q) sum[j][q] += keys[j * stride + d] * Load(turned + d * kLines + q * kLanes);
   }
@@ -94,13 +95,13 @@ void Weigh(float* score, int64_t count, Queries<kLines>& queries, float* fade) {
 // Adds a chunk of one head's slots to the sums. The chunk's first slot is number `from` of the row; the next chunk is
 // `ahead` numbers further.
 template <int kDim, int kLines>
-void TakeIn(const Problem& p, const Slots& slots, int64_t from, int64_t ahead, const Sight* sights,
+void TakeIn(const Problem& p, const Slots<float>& slots, int64_t from, int64_t ahead, const Sight* sights,
             Queries<kLines>& queries) {
   constexpr int kSlots = kSums * kLanes / kLines;
   float score[kChunk * kLines], fade[kLines];
   const auto dots = [&](auto count, int64_t first) {
-    const float* keys = slots.keys + first * p.stride();
-    Dots<kDim, count, kLines>(queries.turned, keys, p.stride(), p.dim, ahead, score + first * kLines);
+    const float* keys = slots.keys + first * slots.stride;
+    Dots<kDim, count, kLines>(queries.turned, keys, slots.stride, p.dim, ahead, score + first * kLines);
   };
   int64_t j = 0;
   for (; j + kSlots <= slots.count; j += kSlots) dots(std::integral_constant<int, kSlots>(), j);
@@ -114,13 +115,28 @@ void TakeIn(const Problem& p, const Slots& slots, int64_t from, int64_t ahead, c
         if (from + j < sights[q].first || from + j > sights[q].last) score[j * kLines + q] = kNever;
   Weigh<kLines>(score, slots.count, queries, fade);
   for (int64_t d = 0; d < p.dim; d += kSlots)
-    Blend<kSlots, kLines>(score, fade, slots.values + d, p.stride(), slots.count, ahead, queries.out + d * kLines);
+    Blend<kSlots, kLines>(score, fade, slots.values + d, slots.stride, slots.count, ahead, queries.out + d * kLines);
+}
+
+// A chunk of one head's slots as floats: as it is, or widened into a buffer, which then serves all kLines queries.
+inline Slots<float> AsFloats(const Slots<float>& chunk, int64_t) { return chunk; }
+
+inline Slots<float> AsFloats(const Slots<Bfloat16>& chunk, int64_t dim) {
+  thread_local std::vector<float> widened;
+  widened.resize(2 * kChunk * dim);
+  float *keys = widened.data(), *values = keys + kChunk * dim;
+  for (int64_t j = 0; j < chunk.count; ++j)
+    for (int64_t d = 0; d < dim; ++d) {
+      keys[j * dim + d] = chunk.keys[j * chunk.stride + d];
+      values[j * dim + d] = chunk.values[j * chunk.stride + d];
+    }
+  return {keys, values, chunk.count, dim};
 }
 
 // Attention of up to kLines queries of a row, from number `first` on, for every head.
-template <int kDim, int kLines>
-void Lines(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t own, int64_t first,
-           float* out) {
+template <int kDim, int kLines, typename Number>
+void Lines(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh, int64_t own,
+           int64_t first, float* out) {
   const int64_t dim = kDim ? kDim : p.dim, group = p.group(), size = dim * kLines;
   const int64_t count = std::min<int64_t>(kLines, p.queries() - first);
   thread_local std::vector<float> numbers;
@@ -141,14 +157,15 @@ void Lines(const Problem& p, const float* query, const Slots& kept, const Slots&
     for (int64_t q = 0; q < count; ++q)
       for (int64_t d = 0; d < dim; ++d) head.turned[d * kLines + q] = query[place(h, q) + d] * p.scale;
   }
-  const auto take = [&](const Slots& slots, int64_t before) {
+  const auto take = [&](const Slots<Number>& slots, int64_t before) {
     const int64_t end = std::min(slots.count, sights.back().last + 1 - before);
     for (int64_t j = std::max<int64_t>(0, sights[0].first - before); j < end; j += kChunk) {
-      const int64_t ahead = j + kChunk < end ? kChunk * p.stride() : 0;
+      // Where a chunk is widened, reading it in order has the hardware prefetch the next one.
+      const int64_t ahead = std::is_same_v<Number, float> && j + kChunk < end ? kChunk * slots.stride : 0;
       for (int64_t h = 0; h < p.kv_heads; ++h) {
-        const int64_t at = j * p.stride() + h * p.dim;
-        const Slots chunk{slots.keys + at, slots.values + at, std::min(kChunk, end - j)};
-        TakeIn<kDim, kLines>(p, chunk, before + j, ahead, sights.data(), heads[h]);
+        const int64_t at = j * slots.stride + h * p.dim;
+        const Slots<Number> chunk{slots.keys + at, slots.values + at, std::min(kChunk, end - j), slots.stride};
+        TakeIn<kDim, kLines>(p, AsFloats(chunk, p.dim), before + j, ahead, sights.data(), heads[h]);
       }
     }
   };
@@ -162,8 +179,9 @@ void Lines(const Problem& p, const float* query, const Slots& kept, const Slots&
 }
 
 // Attention of one row, for all heads of this part of the work.
-template <int kDim>
-void RowOfMany(const Problem& p, const float* query, const Slots& kept, const Slots& fresh, int64_t slot, float* out) {
+template <int kDim, typename Number>
+void RowOfMany(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh,
+               int64_t slot, float* out) {
   const int64_t own = kept.count + slot;
   int64_t first = 0;
   for (; first + kLanes < p.queries(); first += 2 * kLanes)
