@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import jax
 
 from sml_jax.common.executables import Executable
 from sml_jax.plan.chips import GIB
@@ -72,7 +76,8 @@ def compile_executable(executable: Executable) -> Compiled:
     traced = executable.jitted.trace(*executable.args)
     useful_flops = traced_flops(traced.jaxpr, executable.loop_steps)
     try:
-        compiled = traced.lower().compile()
+        with _named_kernels():
+            compiled = traced.lower().compile()
     except Exception as error:
         # Too little memory is a result, not a failure: the plan says how much was wanted.
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -81,6 +86,21 @@ def compile_executable(executable: Executable) -> Compiled:
     # What XLA's own cost analysis counts once, such as the body of a loop, is counted here as often as it runs.
     work = count_work(parse_hlo(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
     return Compiled(_memory(compiled), None, work, useful_flops, time.monotonic() - started)
+
+
+@contextmanager
+def _named_kernels() -> Iterator[None]:
+    """A context manager in whose body Pallas kernels keep their names, by which their arithmetic is found.
+
+    JAX takes the names from its call stacks, which it may have been told to leave out.
+    """
+    option = "jax_include_full_tracebacks_in_locations"
+    before = getattr(jax.config, option)
+    jax.config.update(option, True)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
 
 
 def _memory(compiled: Any) -> Memory:
