@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -120,7 +121,8 @@ class Bookkeeper:
         An evaluation that is due takes place: of the initial student, or one that the run was stopped in.
 
         Args:
-          state: with the parameters to train; they are copied.
+          state: with the parameters to train; they are copied. It has `rollout_params` if the stage's rollouts lag
+            behind its updates, and then checkpoints hold them too.
           optimizer: the stage's.
 
         Returns:
@@ -132,13 +134,13 @@ class Bookkeeper:
           Stopped: the run was asked to stop while it evaluated; its state is saved.
         """
         # The fresh state says the structure of what is restored.
-        train_state = init_state(state.params, optimizer)
+        state = state.with_update(init_state(state.params, optimizer))
         if self._restore:
             # Once: a checkpoint restores the stage that it was written in, and no later one.
             self._restore = False
             assert self._checkpointer is not None
-            train_state = self._checkpointer.restore(train_state)
-        state = state.with_update(train_state)
+            train_state, rollout_params = self._checkpointer.restore(state.train_state, state.rollout_params)
+            state = dataclasses.replace(state, train_state=train_state, rollout_params=rollout_params)
         self._evaluate(state)
         return state
 
@@ -201,7 +203,7 @@ class Bookkeeper:
           UserError: a checkpoint could not be written, the score's metric is missing, or too many steps in a row, or
             all of a stage, were skipped.
         """
-        state = RunState(state.train_state, state.position.after_step())
+        state = dataclasses.replace(state, position=state.position.after_step())
         self.position = state.position
         # Logs come first: a checkpoint holds their lengths, and a resumed run cuts them back to these.
         self.folder.log_metrics(self.position.total, self._stage_name, metrics)
@@ -259,6 +261,10 @@ class Bookkeeper:
         self.validation.run(state.params, self.position.total, lambda: self.stop_if_asked(state, stage_end=last))
         return True
 
+    def is_asked_to_stop(self) -> bool:
+        """Whether the run was asked to stop. The next `stop_if_asked`, which `step_done` calls too, ends it."""
+        return bool(self._asked_to_stop())
+
     def stop_if_asked(self, state: RunState | None = None, stage_end: bool = False) -> None:
         """Saves the state and ends the run if it was asked to stop. Stages call it where that is safe.
 
@@ -298,7 +304,7 @@ class Bookkeeper:
             stage_end=stage_end,
             evaluation=EvaluationState() if self.validation is None else self.validation.state,
         )
-        self._checkpointer.save(record, state.train_state, replace)
+        self._checkpointer.save(record, state.train_state, replace, state.rollout_params)
 
     def _give_up(self, state: RunState) -> None:
         """Saves the state and raises a UserError: too many steps in a row were not finite."""

@@ -54,8 +54,8 @@ class Checkpointer:
     """Writes a run's checkpoints, deletes old ones, and restores the newest.
 
     It keeps the last ones, the best one of the latest stage, and the last one of each stage. A checkpoint `steps/N`
-    holds `params/` (of what is trained), `optimizer/`, `position/` and `manifest.json`. It is written in the background
-    under another name, and renamed when it is complete.
+    holds `params/` (of what is trained), `optimizer/`, `position/` and `manifest.json`, and `rollout_params/` where
+    rollouts lag behind updates. It is written in the background under another name, and renamed when it is complete.
 
     Args:
       folder: `checkpoints/steps` of the run, in the run's folder; made if it does not exist.
@@ -88,7 +88,9 @@ class Checkpointer:
             ),
         )
 
-    def save(self, record: Record, state: TrainState, replace: bool = False) -> None:
+    def save(
+        self, record: Record, state: TrainState, replace: bool = False, rollout_params: dict | None = None
+    ) -> None:
         """Writes a checkpoint in the background.
 
         An older checkpoint of the same step is replaced. Nothing is written if the last checkpoint has the same
@@ -98,6 +100,7 @@ class Checkpointer:
           record: what the checkpoint holds besides arrays.
           state: only what is trained is written; the frozen base under adapters is not.
           replace: whether to replace the last checkpoint even if it has the same position.
+          rollout_params: see `RunState.rollout_params`; None for none.
 
         Raises:
           UserError: this checkpoint or the one before it could not be written.
@@ -107,11 +110,11 @@ class Checkpointer:
         total_steps = record.position.total
         trained_state = state.trainable()
         # Copies: the next update donates the state's buffers while the write is still under way.
-        params, optimizer = jax.tree.map(jnp.copy, (trained_state.params, _optimizer_item(trained_state)))
+        items = jax.tree.map(jnp.copy, _array_items(trained_state, rollout_params))
         try:
             # One write at a time: `_seal` must know which checkpoint it seals.
             self._manager.wait_until_finished()
-            self._check_room(params, optimizer)
+            self._check_room(items)
             self._step_being_written = total_steps
             if total_steps in self._manager.all_steps():
                 self._manager.delete(total_steps)
@@ -119,20 +122,20 @@ class Checkpointer:
                 total_steps,
                 args=ocp.args.Composite(
                     position=ocp.args.JsonSave(asdict(record)),
-                    params=ocp.args.StandardSave(params),
-                    optimizer=ocp.args.StandardSave(optimizer),
+                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
                 ),
             )
         except Exception as error:
             raise self._unwritten(error) from error
         self._last_saved = record.position
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The state in the newest complete checkpoint, which must exist.
+    def restore(self, like: TrainState, rollout_params: dict | None = None) -> tuple[TrainState, dict | None]:
+        """The state in the newest complete checkpoint, which must exist, and its `RunState.rollout_params`.
 
         Args:
           like: a state of the same structure. It says where arrays are laid out, and the frozen base under adapters is
             taken from it.
+          rollout_params: parameters of the same structure; None where the checkpoint holds none.
 
         Raises:
           UserError: the checkpoint holds arrays of other names or shapes.
@@ -140,15 +143,11 @@ class Checkpointer:
         assert self.newest_record is not None
         total_steps, trained_state = self.newest_record.position.total, like.trainable()
         # Orbax reads each array to where the one of `like` lies.
-        params, optimizer = jax.tree.map(
-            ocp.utils.to_shape_dtype_struct, (trained_state.params, _optimizer_item(trained_state))
-        )
+        items = jax.tree.map(ocp.utils.to_shape_dtype_struct, _array_items(trained_state, rollout_params))
         try:
             restored = self._manager.restore(
                 total_steps,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardRestore(params), optimizer=ocp.args.StandardRestore(optimizer)
-                ),
+                args=ocp.args.Composite(**{name: ocp.args.StandardRestore(item) for name, item in items.items()}),
             )
         except (ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
@@ -157,7 +156,7 @@ class Checkpointer:
                 "--workdir, or the configuration that it was made with"
             ) from error
         state = TrainState(restored["optimizer"]["step"], restored["params"], restored["optimizer"]["opt_state"])
-        return state.with_base(like.params)
+        return state.with_base(like.params), restored.get("rollout_params")
 
     def finish(self) -> None:
         """Waits for writes that are under way.
@@ -227,6 +226,7 @@ class _KeepNewestBestAndStageEnds(policies.PreservationPolicy):
         return [step in kept_steps for step in steps]
 
 
-def _optimizer_item(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint's item `optimizer` holds."""
-    return {"step": state.step, "opt_state": state.opt_state}
+def _array_items(state: TrainState, rollout_params: dict | None) -> dict[str, Any]:
+    """The items of a checkpoint that hold arrays, by name."""
+    items = {"params": state.params, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
+    return items if rollout_params is None else {**items, "rollout_params": rollout_params}

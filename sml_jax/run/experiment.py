@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import jax
+from jax.sharding import Mesh
 from rich.console import Console
 
 from sml_jax.common.errors import SEEDS, UserError, at_least, within
@@ -69,6 +71,9 @@ class Experiment:
       data, fsdp, tensor: sizes of the device mesh's axes; one of them may be -1, for all devices that the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
+      rollout_devices: how many of the devices, the last ones, are for rollouts and evaluation alone; the others are for
+        updates. With `Online.staleness = 1` both work at the same time. 0: all devices do both, by turns. The run must
+        have one process.
       checkpoint_every: steps between checkpoints.
       checkpoints_kept: how many of the newest checkpoints are kept, besides each stage's last one and, in a run that
         does not evaluate while it trains, the best one.
@@ -100,6 +105,7 @@ class Experiment:
     fsdp: int = 1
     tensor: int = 1
     rollout_mesh: MeshShape | None = None
+    rollout_devices: int = 0
     checkpoint_every: int = 25
     checkpoints_kept: int = 2
     alerts: AlertThresholds = AlertThresholds()
@@ -110,7 +116,15 @@ class Experiment:
 
     def __post_init__(self) -> None:
         # A recipe that cannot work is an error when it is read, before a model is loaded.
-        at_least(self, max_concurrent=1, checkpoint_every=1, checkpoints_kept=1, samples_shown=0, evaluate_every=1)
+        at_least(
+            self,
+            rollout_devices=0,
+            max_concurrent=1,
+            checkpoint_every=1,
+            checkpoints_kept=1,
+            samples_shown=0,
+            evaluate_every=1,
+        )
         within(self, seed=SEEDS)
         check_arms([self.teacher], "experiment: teacher")
         for stage in self.stages:
@@ -224,12 +238,12 @@ class Experiment:
     def _context(self, bookkeeper: Bookkeeper, task: Task | None = None) -> RunContext:
         """Loads the model onto the mesh and makes the run's context, with `task` or else the experiment's own."""
         framing = self.chat.framing()
-        mesh = make_mesh(self.data, self.fsdp, self.tensor)
+        mesh, rollout_mesh = self._meshes()
         model, initial_params = self.base.load(framing.tokenizer, self.seed, mesh, self.chat.padding)
         return RunContext(
             bookkeeper=bookkeeper,
             mesh=mesh,
-            rollout_mesh=make_mesh(**dataclasses.asdict(self.rollout_mesh)) if self.rollout_mesh else None,
+            rollout_mesh=rollout_mesh,
             model=model,
             framing=framing,
             task=task or self.task,
@@ -240,6 +254,29 @@ class Experiment:
             sampling=self.sampling,
             teacher=self.teacher,
             store=TeacherStore(RecordedReplies(bookkeeper.folder)),
+        )
+
+    def _meshes(self) -> tuple[Mesh, Mesh | None]:
+        """The mesh of updates, and that of rollouts where it is another one."""
+        rollout_shape = self.rollout_mesh or MeshShape()
+        if not self.rollout_devices:
+            mesh = make_mesh(self.data, self.fsdp, self.tensor)
+            return mesh, make_mesh(**dataclasses.asdict(rollout_shape)) if self.rollout_mesh else None
+        if jax.process_count() > 1:
+            raise UserError(
+                f"experiment: rollout_devices is {self.rollout_devices}, and the run has {jax.process_count()} "
+                "processes, each of which would need devices of both kinds: set it to 0"
+            )
+        devices = jax.devices()
+        if self.rollout_devices >= len(devices):
+            raise UserError(
+                f"experiment: rollout_devices is {self.rollout_devices}, and there are {len(devices)} devices: leave "
+                "at least one for updates"
+            )
+        update_devices, own_devices = devices[: -self.rollout_devices], devices[-self.rollout_devices :]
+        return (
+            make_mesh(self.data, self.fsdp, self.tensor, over=update_devices),
+            make_mesh(**dataclasses.asdict(rollout_shape), over=own_devices),
         )
 
     def _all_suites(self) -> list[Suite | ShardedSuite]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 
 from sml_jax.learn.train_state import TrainState
+from sml_jax.models.lora import join_lora, split_trainable
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class RunState:
     Attributes:
       train_state: the student's parameters, and the optimiser's state of the stage under way.
       position: how far the run has come.
+      rollout_params: the trained parameters, without a frozen base, that the next rollout samples with where it lags
+        behind the updates; None where it samples with the present ones.
     """
 
     train_state: TrainState
     position: RunPosition = RunPosition()
+    rollout_params: dict | None = None
 
     @staticmethod
     def of_params(params: dict, position: RunPosition = RunPosition()) -> RunState:
@@ -64,6 +69,20 @@ class RunState:
     def params(self) -> dict:
         """The student's parameters, with the frozen base if adapters are trained."""
         return self.train_state.params
+
+    @property
+    def sampling_params(self) -> dict:
+        """The parameters that the next rollout samples with, with the frozen base if adapters are trained."""
+        if self.rollout_params is None:
+            return self.params
+        sampling_params: dict = join_lora(split_trainable(self.params)[0], self.rollout_params)
+        return sampling_params
+
+    def sampling_with_present_params(self) -> RunState:
+        """This state with a copy of the present parameters for the next rollout, which the next update leaves alone."""
+        # An update donates the buffers of what it trains, so a rollout beside it needs buffers of its own.
+        rollout_params = jax.tree.map(jnp.copy, split_trainable(self.params)[1])
+        return dataclasses.replace(self, rollout_params=rollout_params)
 
     def with_update(self, train_state: TrainState) -> RunState:
         """This state with the train state after an update. The position is not advanced: the bookkeeper does that."""

@@ -62,7 +62,7 @@ def test_comes_back_bit_for_bit_and_loads_as_a_model(tmp_path, two):
         and checkpointer.newest_record.config == "step 2"
         and checkpointer.damaged == []
     )
-    restored = checkpointer.restore(state_at(7))
+    restored, _ = checkpointer.restore(state_at(7))
     checkpointer.close()
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, state_at(2)))
     model, params = load_model(two / "checkpoints" / "steps" / "1")

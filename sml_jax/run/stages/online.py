@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
+import jax
 import numpy as np
 import optax
 
-from sml_jax.common.errors import UserError, at_least
+from sml_jax.common.errors import UserError, at_least, within
 from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
+from sml_jax.engine.engine import Engine
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
@@ -31,10 +34,19 @@ from sml_jax.run.io.warm_up import warm_up
 from sml_jax.run.learning_record import learning_fields
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
+from sml_jax.run.stages.ahead import Ahead
 from sml_jax.run.stages.checks import check_buckets, check_function, check_name
-from sml_jax.run.state import RunState
+from sml_jax.run.state import RunPosition, RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """The dialogues of a step, and how long they took in seconds."""
+
+    played: Played
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,12 @@ class Online:
       method: a function from a Transcript to the learning signals of its tokens, see `learn.methods`.
       loss: the loss of each token in the policy stream: clips and KL, or a function of your own (see
         `learn.losses.TokenLoss`).
+      staleness: how many updates a rollout may lag behind. 0: each step's dialogues are sampled with the parameters
+        that the step updates. 1: while the learner updates on a step's dialogues, the next step's are played with the
+        parameters before the update. The loss compares with the log-probabilities of the parameters that sampled, so
+        its clip holds what the lag moves. It takes a second copy of the trained parameters, and gains time where the
+        two do not compete for the same devices: with `Experiment.rollout_devices`, or with a teacher to wait for. The
+        run must have one process.
       max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
       micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards.
       buckets: padded lengths, rising; None for powers of two.
@@ -71,6 +89,7 @@ class Online:
     group_size: int = 8
     method: Method = field(default_factory=Grpo)
     loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)
+    staleness: int = 0
     max_turns: int | None = None
     micro_batch_size: int = 64
     rows_per_prefix: int = 4
@@ -82,6 +101,7 @@ class Online:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        within(self, staleness=(0, 1))
         at_least(self, steps=0, problems_per_step=1, group_size=1, max_turns=1)
         at_least(self, micro_batch_size=1, rows_per_prefix=1, dialogues_logged=0, signals_logged=0)
         check_function(self.name, "method", self.method)
@@ -96,11 +116,16 @@ class Online:
         check_buckets(self.name, self.buckets)
 
     def check(self, context: RunContext) -> None:
-        """Checks that the dialogues fit the model and the buckets.
+        """Checks that the dialogues fit the model and the buckets, and that rollouts may lag behind.
 
         Raises:
           UserError: they do not.
         """
+        if self.staleness and jax.process_count() > 1:
+            raise UserError(
+                f"{self.name}: staleness is {self.staleness}, and the run has {jax.process_count()} processes, whose "
+                "rollouts and updates would wait for each other in different orders: set staleness 0"
+            )
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
         check_answer_format(self.name, self.method, context.task)
@@ -123,38 +148,30 @@ class Online:
         buckets = self.buckets or engine.capacities
         # The initial student is the reference policy of a KL term.
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
-        state = bookkeeper.begin(state, self.optimizer)
-        train_problems = context.task.problems("train")
+        state = bookkeeper.begin(state.sampling_with_present_params() if self.staleness else state, self.optimizer)
+        roll_out = partial(self._roll_out, context, engine, rules)
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
-        with Progress(self.name, self.steps) as progress:
+        with Progress(self.name, self.steps) as progress, Ahead[_Rollout]() as ahead:
             # Compiled before the first step, so that no step's time holds it.
             warm_up(engine, state.params, progress)
             while state.position.step < self.steps:
                 started = time.monotonic()
                 step = state.position.step
-                # The rollout. It is a function of the seed, the step and the parameters, so a run that is stopped in
-                # the middle of it plays the same dialogues again.
-                problems = problems_at(train_problems, context.seed, state.position.problems, self.problems_per_step)
-                played = play(
-                    context.task,
-                    problems,
-                    context.framing,
-                    engine,
-                    state.params,
-                    context.teacher,
-                    rules,
-                    seed=context.seed,
-                    initial_params=context.initial,
-                    first_id=state.position.dialogues,
-                    group_size=self.group_size,
-                    store=context.store,
-                    between_turns=partial(bookkeeper.stop_if_asked, state),
-                )
-                # Some methods learn from the gold answer's likelihood, which is measured once the dialogues are over.
-                measuring = context.task, problems, context.framing, engine, state.params
-                played = dataclasses.replace(played, transcript=transcript_for(self.method, played, *measuring))
+                last = step + 1 == self.steps
+                # The rollout: played beside the last update, or now. It is a function of the seed, the step and the
+                # parameters, so a run that is stopped in the middle of it plays the same dialogues again.
+                rollout = ahead.take()
+                if rollout is None:
+                    rollout = roll_out(state.position, state.sampling_params, partial(bookkeeper.stop_if_asked, state))
+                played = rollout.played
                 state = state.after_rollout(self.problems_per_step, len(played.dialogues))
-                rollout_ended = time.monotonic()
+                if self.staleness:
+                    # The next rollout samples with the parameters before this step's update, whether it is played
+                    # beside the update or after a restart.
+                    state = state.sampling_with_present_params()
+                    if not last:
+                        ahead.start(partial(roll_out, state.position, state.sampling_params))
+                update_started = time.monotonic()
                 # The update. Where no dialogue has a signal, as in groups without variance, there is nothing to learn,
                 # and the step is counted all the same.
                 signals = signals_of(self.method, played.transcript)
@@ -163,24 +180,62 @@ class Online:
                     train_state, loss_metrics = learner.update(state.train_state, batch_parts)
                     state = state.with_update(train_state)
                     metrics |= loss_metrics
+                update_seconds = time.monotonic() - update_started
+                # Nothing is written while a rollout is under way, so a checkpoint always counts the same replies.
+                ahead.wait(bookkeeper.is_asked_to_stop)
                 # The report.
                 seconds = time.monotonic() - started
                 metrics |= {
-                    "rollout_seconds": rollout_ended - started,
-                    "update_seconds": seconds - (rollout_ended - started),
+                    "rollout_seconds": rollout.seconds,
+                    "update_seconds": update_seconds,
                     "dialogues_per_second": len(played.dialogues) / seconds,
                     "compiled": float(engine.executable_count() + learner.executable_count()),
                 }
+                if self.staleness:
+                    # The first rollout samples with the parameters that the first update changes.
+                    metrics["staleness"] = float(min(step, self.staleness))
                 logged_dialogues = dialogues_to_log(played.dialogues, self.dialogues_logged)
                 tokenizer = context.framing.tokenizer
                 learning = learning_fields(
                     played.transcript, signals, tokenizer, self.dialogues_logged, self.signals_logged
                 )
-                last = step + 1 == self.steps
                 state = bookkeeper.step_done(state, metrics, logged_dialogues, last, learning)
                 shown_values = {"success": metrics["success"], "dialogues/s": metrics["dialogues_per_second"]}
                 progress.step(state.position.step, shown_values)
         return state
+
+    def _roll_out(
+        self,
+        context: RunContext,
+        engine: Engine,
+        rules: DialogueRules,
+        position: RunPosition,
+        params: dict,
+        between_turns: Callable[[], None],
+    ) -> _Rollout:
+        """Plays the dialogues of the step at `position` with a student that has `params`."""
+        started = time.monotonic()
+        train_problems = context.task.problems("train")
+        problems = problems_at(train_problems, context.seed, position.problems, self.problems_per_step)
+        played = play(
+            context.task,
+            problems,
+            context.framing,
+            engine,
+            params,
+            context.teacher,
+            rules,
+            seed=context.seed,
+            initial_params=context.initial,
+            first_id=position.dialogues,
+            group_size=self.group_size,
+            store=context.store,
+            between_turns=between_turns,
+        )
+        # Some methods learn from the gold answer's likelihood, which is measured once the dialogues are over.
+        measuring = context.task, problems, context.framing, engine, params
+        played = dataclasses.replace(played, transcript=transcript_for(self.method, played, *measuring))
+        return _Rollout(played, time.monotonic() - started)
 
     def _batch(
         self, played: Played, signals: Signals, rows: int, buckets: tuple[int, ...]
