@@ -76,6 +76,7 @@ def test_it_says_what_the_plain_engine_says(mesh, rows, monkeypatch) -> None:
     assert len(native._engine.cache_lengths) == 1 < len(plain._engine.cache_lengths), "one length of caches"
 
 
+@pytest.mark.extra
 def test_caches_in_bfloat16_are_read_alike_and_take_half_the_memory() -> None:
     """The C++ and the plain engine round the same numbers, however many tokens are given in one call."""
     arguments = (1, 1, 1), 4, "bfloat16"

@@ -151,6 +151,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(tokenizer, tmp_pa
     assert successes[0] == successes[1] and len(successes[0]) == 4
 
 
+@pytest.mark.extra
 def test_rollouts_on_devices_of_their_own_say_and_train_the_same(new_run):
     run = new_run(rollout_devices=4)
     run.context = dataclasses.replace(run.context, engines={})
