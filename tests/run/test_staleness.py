@@ -35,7 +35,7 @@ def one_after_the_other(run, stage):
     state = context.bookkeeper.begin(run.state, stage.optimizer)
     before, said = jax.tree.map(jax.numpy.copy, state.params), []
     for _ in range(stage.steps):
-        played = stage._roll_out(context, engine, context.rules, state.position, before, lambda: None).played
+        played = stage._roll_out(context, context.rules, state.position, before, lambda: None).played
         state = state.after_rollout(stage.problems_per_step, len(played.dialogues))
         said.append([[turn.text for turn in dialogue.turns] for dialogue in played.dialogues])
         before = jax.tree.map(jax.numpy.copy, state.params)

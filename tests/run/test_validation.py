@@ -206,7 +206,7 @@ class Checkpoints(Checkpointer):
     def __init__(self):
         self.saved = []
 
-    def save(self, record, state, replace=False):
+    def save(self, record, state, replace=False, rollout_params=None):
         self.saved.append((record.position.total, record.stage_end, record.evaluation.last_step, replace))
 
     def finish(self):

@@ -21,7 +21,6 @@ from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.engine.engine import Engine
 from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
@@ -149,7 +148,7 @@ class Online:
         # The initial student is the reference policy of a KL term.
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state.sampling_with_present_params() if self.staleness else state, self.optimizer)
-        roll_out = partial(self._roll_out, context, engine, rules)
+        roll_out = partial(self._roll_out, context, rules)
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         with Progress(self.name, self.steps) as progress, Ahead[_Rollout]() as ahead:
             # Compiled before the first step, so that no step's time holds it.
@@ -207,14 +206,13 @@ class Online:
     def _roll_out(
         self,
         context: RunContext,
-        engine: Engine,
         rules: DialogueRules,
         position: RunPosition,
         params: dict,
         between_turns: Callable[[], None],
     ) -> _Rollout:
         """Plays the dialogues of the step at `position` with a student that has `params`."""
-        started = time.monotonic()
+        started, engine = time.monotonic(), context.engine(context.task, rules, "train")
         train_problems = context.task.problems("train")
         problems = problems_at(train_problems, context.seed, position.problems, self.problems_per_step)
         played = play(
