@@ -31,7 +31,8 @@ class PolicyLoss:
     Attributes:
       clip_low, clip_high: the ratio is clipped to the range from `1 - clip_low` to `1 + clip_high`.
       kl_coef: weight of the KL to the reference policy.
-      mismatch_cap: the largest weight that corrects for the difference of sampler and trainer; None for no weights.
+      mismatch_cap: the largest weight of a token in the gradient, for a sampler that differs from the trainer; None for
+        no limit.
 
     Raises:
       UserError: a setting is out of range.
@@ -48,7 +49,7 @@ class PolicyLoss:
                 raise UserError(f"policy loss: {name} is {value}: give 0 or a positive number")
         if self.mismatch_cap is not None and not 0 < self.mismatch_cap < float("inf"):
             raise UserError(
-                f"policy loss: mismatch_cap is {self.mismatch_cap}: give a number above 0, or None for no weights"
+                f"policy loss: mismatch_cap is {self.mismatch_cap}: give a number above 0, or None for no limit"
             )
 
     @property
@@ -86,7 +87,7 @@ class PolicyLoss:
             "clip_fraction_high": clipped & (ratio > 1),
         }
         if self.mismatch_cap is not None:
-            to_log["mismatch_capped"] = ratio > self.mismatch_cap
+            to_log["mismatch_capped"] = (ratio > self.mismatch_cap) & ~clipped
         return loss, to_log
 
 
@@ -103,12 +104,16 @@ def grpo_token_loss(
 ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
     """The clipped policy loss of each token, `-min(ratio A, clip(ratio) A) + kl_coef KL`.
 
-    With `mismatch_cap` the policy term is multiplied by `min(trainer / sampler, mismatch_cap)`. Both are probabilities
-    of the token under the old policy: as the trainer computes it, and as the sampler did, with other kernels, another
-    precision or another batch. On the first update after a rollout the old policy is the one in training, so
-    the trainer's probability is taken from `logprob`, held fixed, and the clipped ratio is 1, with the policy gradient
-    as its gradient. This is exact on that first update, which is the only one that the stages take. On a second update
-    of the same batch the weight would hold the policy's change as well, and nothing but the weight would be clipped.
+    The ratio of a token is the trainer's probability over the sampler's. On the first update after a rollout, the only
+    one that the stages take, the policy has not changed yet, and the ratio is what sets the sampler apart: other
+    kernels, another precision, another batch. It is then the importance weight of a token that the sampler drew too
+    often or too rarely, and the gradient of an unclipped token is `ratio A` times that of its log-probability.
+
+    Where the clip holds, as in PPO, a token has no gradient: above `1 + clip_high` with a positive advantage, and below
+    `1 - clip_low` with a negative one. On the other sides nothing bounds the weight, and a rare token that the sampler
+    all but excluded outweighs the batch. `mismatch_cap` truncates it: the gradient there is `min(ratio, mismatch_cap)
+    A` times that of the log-probability. A sampler that equals the trainer meets neither limit, and the loss with a cap
+    is then the loss without one, bit for bit.
 
     There is no mask: every position must hold finite numbers (`grpo_loss` masks its arguments before). No gradient goes
     into `old_logprob`, `advantage` or `ref_logprob`, so `old_logprob=logprob` is the on-policy update.
@@ -121,8 +126,7 @@ def grpo_token_loss(
       clip_high: the ratio is clipped above at `1 + clip_high` (a separate setting: DAPO's clip-higher).
       kl_coef: weight of the KL to the reference; 0 in the paper.
       ref_logprob: [B, T], under the reference policy.
-      mismatch_cap: the largest weight of a token that the trainer finds likelier than the sampler did. None applies no
-        weights and takes `old_logprob` as the old policy's. The KL term is not weighted.
+      mismatch_cap: the largest weight of a token in the gradient; None for no limit. The KL term is not weighted.
 
     Returns:
       f32[B, T] losses, and arrays [B, T]: `ratio`, `exp(logprob - old_logprob)`; `clipped` (bool), where the policy
@@ -146,21 +150,19 @@ def grpo_token_loss(
             f"kl_coef is {kl_coef} but there is no ref_logprob: score the reference policy or set kl_coef 0."
         )
     if mismatch_cap is not None and not mismatch_cap > 0:
-        raise UserError(f"mismatch_cap is {mismatch_cap}: give a number above 0, such as 2, or None for no weights.")
+        raise UserError(f"mismatch_cap is {mismatch_cap}: give a number above 0, such as 2, or None for no limit.")
     check_same_shape("grpo_token_loss", 2, logprob=logprob, old_logprob=old_logprob, ref_logprob=ref_logprob)
     token_advantages = jax.lax.stop_gradient(token_advantage("grpo_token_loss", advantage, logprob).astype(jnp.float32))
     logprob = logprob.astype(jnp.float32)
     ratio = bounded_ratio(logprob, old_logprob.astype(jnp.float32))
 
     # The policy term, which is minimised: minus the smaller of the two sides of the clip.
-    if mismatch_cap is None:
-        clipped = ((ratio > 1 + clip_high) & (token_advantages > 0)) | ((ratio < 1 - clip_low) & (token_advantages < 0))
-        loss = -jnp.minimum(ratio * token_advantages, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * token_advantages)
-    else:
-        # 1, with the gradient of a ratio: no clip can hold.
+    clipped = ((ratio > 1 + clip_high) & (token_advantages > 0)) | ((ratio < 1 - clip_low) & (token_advantages < 0))
+    loss = -jnp.minimum(ratio * token_advantages, jnp.clip(ratio, 1 - clip_low, 1 + clip_high) * token_advantages)
+    if mismatch_cap is not None:
+        # This factor is 1 and has the gradient of the log-probability, so the weight in front of it is held fixed.
         unit_ratio = jnp.exp(logprob - jax.lax.stop_gradient(logprob))
-        loss = -jax.lax.stop_gradient(jnp.minimum(ratio, mismatch_cap)) * unit_ratio * token_advantages
-        clipped = jnp.zeros_like(ratio, bool)
+        loss = jnp.where((ratio > mismatch_cap) & ~clipped, -mismatch_cap * unit_ratio * token_advantages, loss)
 
     # The distance to the reference is measured whenever there is one, and enters the loss by its coefficient.
     kl = jnp.zeros_like(ratio)

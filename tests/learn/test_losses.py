@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -343,26 +344,59 @@ def test_what_cannot_be_meant_is_refused():
 
 
 def test_mismatch_weights_by_hand():
-    """The trainer finds the tokens 1.5, 4 and 0.5 times as likely as the sampler did; none counts more than double."""
-    logprob = jnp.log(jnp.array([[0.3, 0.4, 0.2]]))
-    sampler = jnp.log(jnp.array([[0.2, 0.1, 0.4]]))
-    advantage = jnp.array([-3.0])
+    """The trainer finds the tokens 1.1, 1.5, 4 and 0.5 times as likely as the sampler did; none counts above double.
 
-    def losses(x, **settings):
-        return grpo_token_loss(x, sampler, advantage, **settings)
+    A token that is pushed further to the side on which it is already more than 20 % off has no gradient.
+    """
+    ratio = jnp.array([[1.1, 1.5, 4.0, 0.5]])
+    sampler = jnp.log(jnp.array([[0.2, 0.2, 0.1, 0.4]]))
+    logprob = sampler + jnp.log(ratio)
 
-    actual, parts = losses(logprob, mismatch_cap=2.0)
-    np.testing.assert_allclose(actual, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
-    np.testing.assert_allclose(parts["ratio"], [[1.5, 4.0, 0.5]], rtol=1e-6)
-    # The gradient of each is weight * A: no clip stops the third, which the plain loss leaves out (0.5 < 0.8, A < 0).
-    slope = jax.grad(lambda x: losses(x, mismatch_cap=2.0)[0].sum())(logprob)
-    np.testing.assert_allclose(slope, [[3 * 1.5, 3 * 2.0, 3 * 0.5]], rtol=1e-6)
-    plain = jax.grad(lambda x: losses(x)[0].sum())(logprob)
-    np.testing.assert_allclose(plain, [[3 * 1.5, 3 * 4.0, 0.0]], rtol=1e-6)
+    def losses(x, advantage, **settings):
+        return grpo_token_loss(x, sampler, jnp.array([advantage]), **settings)
 
-    _, metrics = grpo_loss(logprob, sampler, advantage, jnp.array([[True, True, False]]), mismatch_cap=2.0)
-    assert metrics["mismatch_capped"] == 0.5 and metrics["clip_fraction_high"] == 0
-    assert metrics["ratio_max"] == pytest.approx(4.0)
+    def slope(advantage, **settings):
+        return jax.grad(lambda x: losses(x, advantage, **settings)[0].sum())(logprob)
+
+    # Discouraged: the third token is capped, the fourth is rarer than it was sampled already, so the clip holds.
+    actual, parts = losses(logprob, -3.0, mismatch_cap=2.0)
+    np.testing.assert_allclose(actual, [[3 * 1.1, 3 * 1.5, 3 * 2.0, 3 * 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(parts["ratio"], ratio, rtol=1e-6)
+    np.testing.assert_array_equal(parts["clipped"], [[False, False, False, True]])
+    np.testing.assert_allclose(slope(-3.0, mismatch_cap=2.0), [[3 * 1.1, 3 * 1.5, 3 * 2.0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(slope(-3.0), [[3 * 1.1, 3 * 1.5, 3 * 4.0, 0]], rtol=1e-6)
+    # Encouraged: the second and third are likelier than they were sampled already.
+    actual, parts = losses(logprob, 3.0, mismatch_cap=2.0)
+    np.testing.assert_allclose(actual, [[-3 * 1.1, -3 * 1.2, -3 * 1.2, -3 * 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(parts["clipped"], [[False, True, True, False]])
+    np.testing.assert_allclose(slope(3.0, mismatch_cap=2.0), [[-3 * 1.1, 0, 0, -3 * 0.5]], rtol=1e-6)
+    # A cap within the clip's range holds on both sides.
+    np.testing.assert_allclose(slope(3.0, mismatch_cap=1.05), [[-3 * 1.05, 0, 0, -3 * 0.5]], rtol=1e-6)
+
+    mask = jnp.array([[True, True, True, True]])
+    _, metrics = grpo_loss(logprob, sampler, jnp.array([-3.0]), mask, mismatch_cap=2.0)
+    assert metrics["mismatch_capped"] == 0.25 and metrics["ratio_max"] == pytest.approx(4.0)
+    assert metrics["clip_fraction_low"] == 0.25 and metrics["clip_fraction_high"] == 0
+    _, metrics = grpo_loss(logprob, sampler, jnp.array([3.0]), mask, mismatch_cap=2.0)
+    assert metrics["mismatch_capped"] == 0, "a clipped token has no weight that a cap could limit"
+    assert metrics["clip_fraction_low"] == 0 and metrics["clip_fraction_high"] == 0.5
+
+
+def test_without_a_mismatch_the_weights_change_no_bit():
+    """On the first update, where the policy is the sampler's; and wherever no ratio is above the cap."""
+    logprob, old, _, advantage, _ = map(jnp.array, a_batch(3))
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def loss_and_slope(x, sampler, cap):
+        def total(y):
+            losses = grpo_token_loss(y, sampler, advantage, mismatch_cap=cap)[0]
+            return losses.sum(), losses
+
+        return jax.grad(total, has_aux=True)(x)
+
+    for sampler in (logprob, jnp.maximum(old, logprob - 0.5)):
+        plain, weighted = (loss_and_slope(logprob, sampler, cap) for cap in (None, 2.0))
+        jax.tree.map(np.testing.assert_array_equal, plain, weighted)
 
 
 def test_mismatch_weights_leave_the_kl_term_and_a_matching_sampler_alone():
