@@ -104,10 +104,10 @@ def grpo_token_loss(
 ) -> tuple[Float[Array, "batch time"], dict[str, Array]]:
     """The clipped policy loss of each token, `-min(ratio A, clip(ratio) A) + kl_coef KL`.
 
-    The ratio of a token is the trainer's probability over the sampler's. On the first update after a rollout, the only
-    one that the stages take, the policy has not changed yet, and the ratio is what sets the sampler apart: other
-    kernels, another precision, another batch. It is then the importance weight of a token that the sampler drew too
-    often or too rarely, and the gradient of an unclipped token is `ratio A` times that of its log-probability.
+    The ratio of a token is the trainer's probability over the sampler's. Where the policy has not changed since the
+    rollout, it is what sets the sampler apart: other kernels, another precision, another batch, rounded weights. Where
+    it has changed (`Online.staleness`), the ratio holds both. It is the importance weight of a token that the sampler
+    drew too often or too rarely: the gradient of an unclipped token is `ratio A` times that of its log-probability.
 
     Where the clip holds, as in PPO, a token has no gradient: above `1 + clip_high` with a positive advantage, and below
     `1 - clip_low` with a negative one. On the other sides nothing bounds the weight, and a rare token that the sampler

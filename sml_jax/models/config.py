@@ -12,6 +12,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.common.json_text import parse_json
 from sml_jax.models.json_fields import check_fields, typed_values
 from sml_jax.models.ops.attention import ATTENTIONS
+from sml_jax.models.ops.int8 import ROLLOUT_WEIGHTS
 from sml_jax.models.ops.rope import RopeScaling
 
 # Far above any real model. A larger number is a slip that would otherwise allocate gigabytes.
@@ -162,6 +163,9 @@ class DecoderConfig:
       remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all
         of a layer, so that one hidden state a layer is stored. "dots": all but products with weights.
       scan_unroll: layers per step of the scan over layers.
+      rollout_weights: how an engine holds the weights that it samples with: None for `dtype`, "int8" for integers with
+        a scale for each output channel, made from the parameters whenever these change ("Int8 rollouts" in
+        docs/engine.md). Training is computed with the parameters themselves.
       lora: adapters on the projections, which are then the only parameters that training changes; None for none.
         `add_lora` gives a model adapters.
     """
@@ -208,6 +212,7 @@ class DecoderConfig:
     param_dtype: str = "float32"
     remat: bool | str = False
     scan_unroll: int = 1
+    rollout_weights: str | None = None
     lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
@@ -229,6 +234,8 @@ class DecoderConfig:
         if self.cache_dtype is not None:
             _check_choice("cache_dtype", self.cache_dtype, ("float32", "bfloat16"))
         _check_choice("param_dtype", self.param_dtype, ("float32", "bfloat16"))
+        if self.rollout_weights is not None:
+            _check_choice("rollout_weights", self.rollout_weights, ROLLOUT_WEIGHTS)
         if not isinstance(self.remat, bool):
             _check_choice("remat", self.remat, REMATS)
         # Rotary embeddings rotate pairs of numbers.
@@ -336,7 +343,9 @@ class DecoderConfig:
             raise UserError(f"model config: {str(error).split('__() ')[-1]}") from error
 
 
-RUN_FIELDS = ("attention", "dtype", "cache_dtype", "param_dtype", "max_length", "remat", "scan_unroll")
+RUN_FIELDS = (
+    *("attention", "dtype", "cache_dtype", "param_dtype", "max_length", "remat", "scan_unroll", "rollout_weights"),
+)
 """The fields that say how a model is run or stored, not which function it computes."""
 
 

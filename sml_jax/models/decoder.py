@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.layer_stack import declare_layers, run_layers
+from sml_jax.models.ops.int8 import AnyInt8Kernel
 from sml_jax.models.ops.products import Product, float32_product, projection
-from sml_jax.models.parts import RMSNorm
+from sml_jax.models.parts import Embedding, Projection, RMSNorm
 from sml_jax.models.per_layer import PerLayerEmbedding
 from sml_jax.models.prefix_sharing import SharedPrefix
 
@@ -36,24 +37,18 @@ class Decoder(nn.Module):
         """Makes the submodules, whose parameters Flax then creates; called by Flax."""
         c = self.config
         # Each parameter names its logical axes, by which `sml_jax.sharding` lays it out on a mesh.
-        self.embedding = nn.Embed(
-            c.vocab_size,
-            c.embed_dim,
-            dtype=c.compute_dtype,
-            param_dtype=c.param_dtype,
-            embedding_init=nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed")),
-        )
+        self.embedding = Embedding(c)
         self.layers = declare_layers(c)
         self.final_norm = RMSNorm(c.norm_eps, c.norm_plus_one)
         # A tied model reads the embedding's table as its output layer and has no parameter of its own for it.
         if not c.tied_embeddings:
-            self.output = nn.Dense(
-                c.vocab_size,
-                use_bias=False,
-                dtype=c.compute_dtype,
-                param_dtype=c.param_dtype,
-                kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "vocab")),
-                dot_general=self.product or (lambda x, kernel, *_, **__: float32_product(x, kernel)),
+            self.output = Projection(
+                c,
+                (c.vocab_size,),
+                ("embed", "vocab"),
+                self.product or (lambda x, kernel, *_: float32_product(x, kernel)),
+                nn.initializers.lecun_normal(),
+                float32_result=True,
             )
         if c.per_layer_dim:
             self.per_layer = PerLayerEmbedding(c, self.product or projection)
@@ -129,7 +124,11 @@ class Decoder(nn.Module):
           float32 logits.
         """
         c = self.config
-        if c.tied_embeddings:
+        if not c.tied_embeddings:
+            out = self.output(hidden)
+        elif isinstance(self.embedding.embedding, AnyInt8Kernel):
+            out = self.embedding.embedding.product(hidden.astype(c.compute_dtype))
+        else:
             table = self.embedding.embedding.astype(c.compute_dtype)
             hidden = hidden.astype(c.compute_dtype)
             # A product of its own takes the table as it is and sums over its last axis, so nothing is transposed.
@@ -137,8 +136,6 @@ class Decoder(nn.Module):
                 out = float32_product(hidden, table.T)
             else:
                 out = self.product(hidden, table, (((hidden.ndim - 1,), (1,)), ((), ())))
-        else:
-            out = self.output(hidden)
         return out if c.final_softcap is None else jnp.tanh(out / c.final_softcap) * c.final_softcap
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from flax.linen.dtypes import promote_dtype
+from jaxtyping import Array, Float, Int
 
 from sml_jax.models.config import DecoderConfig
+from sml_jax.models.ops.int8 import AnyInt8Kernel
 from sml_jax.models.ops.products import Product
 
 
@@ -46,6 +49,87 @@ def unit_rms(x: Float[Array, "*batch dim"], eps: float) -> Float[Array, "*batch 
     # The mean of squares loses too much in bfloat16.
     y = x.astype(jnp.float32)
     return y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + eps)
+
+
+class Projection(nn.Module):
+    """A dense layer, whose kernel may be in int8.
+
+    Its parameters and results are those of Flax's `DenseGeneral`, bit for bit. An engine puts a kernel in int8 in the
+    place of the parameter "kernel" (`DecoderConfig.rollout_weights`); it is never made here.
+
+    Attributes:
+      config: the decoder's configuration.
+      features: sizes of the output dimensions.
+      axes: logical axes of the input and output dimensions.
+      product: the function that multiplies activations by weights; see `ops.products.Product`.
+      kernel_init: makes the first weights from a key, the shape of a matrix and a dtype.
+      use_bias: whether a bias is added, which starts at 0.
+      float32_result: whether the product with a kernel in int8 stays float32, whatever the compute dtype.
+    """
+
+    config: DecoderConfig
+    features: tuple[int, ...]
+    axes: tuple[str | None, ...]
+    product: Product
+    kernel_init: Any
+    use_bias: bool = False
+    float32_result: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch_and_inner"]) -> Float[Array, "*batch_and_outer"]:
+        """The projection of the last dimensions of `x`, as many as have an axis and are no output dimension."""
+        c, inner = self.config, len(self.axes) - len(self.features)
+        kernel: Any = self.get_variable("params", "kernel")
+        if isinstance(kernel, AnyInt8Kernel):
+            y = kernel.product(x.astype(c.compute_dtype))
+            y = y if self.float32_result else y.astype(c.compute_dtype)
+        else:
+            inner_shape = x.shape[x.ndim - inner :]
+            init = nn.with_logical_partitioning(_as_matrix(self.kernel_init, math.prod(self.features)), self.axes)
+            kernel = self.param("kernel", init, (*inner_shape, *self.features), c.param_dtype)
+            x, kernel = promote_dtype(x, kernel, dtype=c.compute_dtype)
+            x_axes = tuple(range(x.ndim - inner, x.ndim))
+            y = self.product(x, kernel, ((x_axes, tuple(range(inner))), ((), ())))
+        if self.use_bias:
+            bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[inner:])
+            bias: Any = self.param("bias", bias_init, self.features, c.param_dtype)
+            y = y + bias.astype(c.compute_dtype)
+        return y
+
+
+def _as_matrix(init: Any, outer: int) -> Any:
+    """The initialiser of a kernel [*inner, *outer] as of a matrix with `outer` columns, whose rows are all inputs."""
+
+    def init_kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        matrix: jax.Array = init(key, (math.prod(shape) // outer, outer), dtype)
+        return matrix.reshape(shape)
+
+    return init_kernel
+
+
+class Embedding(nn.Module):
+    """A table of embeddings, as Flax's `Embed` has it, which may be in int8, as the kernel of a `Projection` may be.
+
+    Attributes:
+      config: the decoder's configuration.
+    """
+
+    config: DecoderConfig
+
+    def setup(self) -> None:
+        """Takes the table, or makes it; called by Flax."""
+        c = self.config
+        table: Any = self.get_variable("params", "embedding")
+        if not isinstance(table, AnyInt8Kernel):
+            init = nn.with_logical_partitioning(nn.initializers.normal(c.embed_dim**-0.5), ("vocab", "embed"))
+            table = self.param("embedding", init, (c.vocab_size, c.embed_dim), c.param_dtype)
+        self.embedding = table
+
+    def __call__(self, tokens: Int[Array, "*batch"]) -> Float[Array, "*batch embed"]:
+        """The embeddings of tokens, in the compute dtype."""
+        if isinstance(self.embedding, AnyInt8Kernel):
+            return self.embedding.rows(tokens).astype(self.config.compute_dtype)
+        return jnp.take(self.embedding.astype(self.config.compute_dtype), tokens, axis=0)
 
 
 class LoraAdapter(nn.Module):
@@ -128,15 +212,8 @@ def dense(
       axes: logical axes of the input and the output dimension.
       gain: scales the variance of the initial weights.
     """
-    y = nn.Dense(
-        size,
-        use_bias=False,
-        dtype=c.compute_dtype,
-        param_dtype=c.param_dtype,
-        kernel_init=nn.with_logical_partitioning(nn.initializers.variance_scaling(gain, "fan_in", "normal"), axes),
-        dot_general=product,
-        name=name,
-    )(x)
+    init = nn.initializers.variance_scaling(gain, "fan_in", "normal")
+    y = Projection(c, (size,), axes, product, init, name=name)(x)
     return add_adapter(c, name, x, y, axes[:1], axes[1:])
 
 
@@ -159,18 +236,8 @@ def project_into(
       features: sizes of the result's dimensions behind time. axes: their logical axes.
       use_bias: whether a bias is added.
     """
-    y = nn.DenseGeneral(
-        features,
-        use_bias=use_bias,
-        dtype=c.compute_dtype,
-        param_dtype=c.param_dtype,
-        kernel_init=nn.with_logical_partitioning(
-            nn.initializers.variance_scaling(1.0, "fan_in", "normal"), ("embed", *axes)
-        ),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes),
-        dot_general=product,
-        name=name,
-    )(x)
+    init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+    y = Projection(c, features, ("embed", *axes), product, init, use_bias, name=name)(x)
     return add_adapter(c, name, x, y, ("embed",), axes)
 
 
@@ -183,17 +250,7 @@ def project_heads_out(c: DecoderConfig, product: Product, name: str, heads: jax.
       c, product, name: as for `dense`.
       heads: [batch, time, heads, head_dim].
     """
-    y = nn.DenseGeneral(
-        c.embed_dim,
-        axis=(-2, -1),
-        use_bias=False,
-        dtype=c.compute_dtype,
-        param_dtype=c.param_dtype,
-        # What adds to the residual stream starts small, the smaller the more layers there are.
-        kernel_init=nn.with_logical_partitioning(
-            nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal"), ("heads", "head_dim", "embed")
-        ),
-        dot_general=product,
-        name=name,
-    )(heads)
+    # What adds to the residual stream starts small, the smaller the more layers there are.
+    init = nn.initializers.variance_scaling(1.0 / (2 * c.layers), "fan_in", "normal")
+    y = Projection(c, (c.embed_dim,), ("heads", "head_dim", "embed"), product, init, name=name)(heads)
     return add_adapter(c, name, heads, y, ("heads", "head_dim"), ("embed",))

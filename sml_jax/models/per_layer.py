@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops.products import Product, projection
-from sml_jax.models.parts import RMSNorm
+from sml_jax.models.parts import Projection, RMSNorm
 
 
 class PerLayerEmbedding(nn.Module):
@@ -47,17 +47,10 @@ class PerLayerEmbedding(nn.Module):
             name="table",
         )
         of_token = table(tokens) * jnp.asarray(size**0.5, c.compute_dtype)
-        of_embedding = nn.Dense(
-            width,
-            use_bias=False,
-            dtype=c.compute_dtype,
-            param_dtype=c.param_dtype,
-            kernel_init=nn.with_logical_partitioning(
-                nn.initializers.variance_scaling(1.0, "fan_in", "normal"), ("embed", "per_layer")
-            ),
-            dot_general=self.product,
-            name="projection",
-        )(x) * jnp.asarray(c.embed_dim**-0.5, c.compute_dtype)
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        of_embedding = Projection(c, (width,), ("embed", "per_layer"), self.product, init, name="projection")(
+            x
+        ) * jnp.asarray(c.embed_dim**-0.5, c.compute_dtype)
 
         # A norm over the numbers of one layer; its weight is the same in all layers.
         by_layer = of_embedding.reshape(*tokens.shape, c.layers, size)

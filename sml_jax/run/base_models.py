@@ -31,7 +31,8 @@ class Pretrained:
         ships with the package.
       config: the shape that the model must have (`gin/models`); its settings of computation (see `overrides`) are then
         used too. None accepts whatever is at `path`.
-      overrides: settings of computation to change: attention, dtype, param_dtype, max_length, remat, scan_unroll.
+      overrides: settings of computation to change: attention, dtype, cache_dtype, param_dtype, max_length, remat,
+        scan_unroll, rollout_weights.
       lora: adapters to train in place of the weights; None trains the weights.
     """
 

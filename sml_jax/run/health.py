@@ -61,7 +61,10 @@ class AlertThresholds:
         """
         # By metric: its limit, and what a warning says of the cause or the cure.
         limits = {
-            "logprob_mismatch": (self.logprob_mismatch, "sampler and trainer disagree: use a wider dtype"),
+            "logprob_mismatch": (
+                self.logprob_mismatch,
+                "sampler and trainer disagree: use a wider dtype, or weights that are not rounded (rollout_weights)",
+            ),
             "zero_variance_fraction": (self.zero_variance, "most groups teach nothing: easier or harder problems"),
             "truncated_rate": (self.truncated, "turns do not end: a larger student_tokens or teacher_tokens"),
             "leak_rate": (self.leak, "the teacher gives answers away: look at its prompt"),

@@ -63,6 +63,21 @@ def test_an_updates_rows_are_filled_up_to_the_meshs_shards():
     assert (gradients.name, gradients.calls) == ("gradients of 8 x 48", 2)  # of 16 dialogues, not six of 3
 
 
+def test_weights_in_int8_are_planned_with_their_bytes():
+    """A byte for each number of a matrix and of the table, four for each of their columns; norms stay float32."""
+    config = tiny_config(layers=1)
+    plain, rounded = (
+        phases_of(tiny_job(each), make_mesh(over=jax.devices()[:1]))[0].state
+        for each in (config, dataclasses.replace(config, rollout_weights="int8"))
+    )
+    numbers = config.vocab_size * config.embed_dim + matrices(config)
+    attention = config.head_dim * (config.heads + 2 * config.kv_heads) + config.embed_dim
+    columns = config.vocab_size + attention + 2 * config.mlp_dim + config.embed_dim
+    for side in ("student's weights", "teacher's weights"):
+        assert shard_bytes(plain[side]) - shard_bytes(rounded[side]) == 3 * numbers - 4 * columns
+    assert plain["student's parameters"] == rounded["student's parameters"], "training is as it was"
+
+
 @pytest.mark.slow
 def test_rollouts_are_planned_on_the_mesh_that_they_have(cache):
     """Weights and caches lie by `rollout_mesh`; the parameters are there a second time, moved to it."""

@@ -189,3 +189,28 @@ def test_settings_of_grpo_that_cannot_work(setting, value):
 def test_a_method_that_was_not_made():
     with pytest.raises(UserError, match=r"online: method is the class Grpo: write Grpo\(\)"):
         dataclasses.replace(ONLINE, method=Grpo)
+
+
+def test_rounded_weights_without_a_limit_on_the_mismatch_are_told_of(new_run, tokenizer, capsys):
+    plain = toy_experiment(tokenizer).base.config
+    run = new_run(base=RandomWeights(dataclasses.replace(plain, rollout_weights="int8")))
+    run.context = dataclasses.replace(run.context, engines={})
+    for loss, told in ((PolicyLoss(), True), (PolicyLoss(mismatch_cap=2.0), False), (lambda *_: None, False)):
+        dataclasses.replace(ONLINE, loss=loss).check(run.context)
+        said = capsys.readouterr().out
+        assert (said.count("--gin.PolicyLoss.mismatch_cap=2.0") == 1) == told and said.count("\n") == told
+    new_run().run(dataclasses.replace(ONLINE, steps=0))
+    assert "mismatch_cap" not in capsys.readouterr().out
+
+
+@pytest.mark.slow  # other kernels than the other tests': `pytest -m slow tests/run/test_online.py`
+def test_a_student_that_samples_with_rounded_weights_learns_with_a_measured_mismatch(new_run, tokenizer):
+    plain = toy_experiment(tokenizer).base.config
+    run = new_run(base=RandomWeights(dataclasses.replace(plain, rollout_weights="int8")))
+    run.context = dataclasses.replace(run.context, engines={})
+    before = host(run.context.initial)
+    after = run.run(dataclasses.replace(ONLINE, loss=PolicyLoss(mismatch_cap=2.0)))
+    lines = [line for line in run.metrics() if line["dialogues_trained"]]
+    assert lines and not same(before, after) and len({line["compiled"] for line in lines}) == 1
+    for line in lines:
+        assert 1e-5 < line["logprob_mismatch"] < 0.05 and line["mismatch_capped"] == 0

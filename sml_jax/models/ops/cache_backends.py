@@ -1,4 +1,4 @@
-"""Which code computes attention over caches, and what that choice asks of the caches, the mesh and the products.
+"""Which code computes attention over caches, and what that choice asks of caches, mesh, products and int8 weights.
 
 This is the one place that tells the choices apart. Everybody else asks the `CacheBackend`.
 """
@@ -16,6 +16,7 @@ from sml_jax.common.errors import UserError
 from sml_jax.models.ops.attention import choose_implementation
 from sml_jax.models.ops.cached_attention import cached_attention
 from sml_jax.models.ops.cached_attention_native import native_cached_attention
+from sml_jax.models.ops.int8 import AnyInt8Kernel, quantise, quantise_and_pack
 from sml_jax.models.ops.native_product import native_product, native_product_pays
 from sml_jax.models.ops.products import Product
 from sml_jax.sharding import num_decode_loops
@@ -36,6 +37,8 @@ class CacheBackend:
         `KVSegment.rows`. If not, the caller must gather the caches of these rows.
       single_core: whether each device computes attention with one CPU core, in compiled C++. Then a mesh may have
         several devices on its `data` axis alone.
+      int8_kernel: a function of a kernel and the axes that a product sums over, which gives the kernel in int8 in the
+        form that the devices read fastest.
     """
 
     name: str
@@ -44,6 +47,7 @@ class CacheBackend:
     reads_full_capacity: bool
     selects_rows: bool
     single_core: bool
+    int8_kernel: Callable[[jax.Array, tuple[int, ...]], AnyInt8Kernel]
 
     def product(self, rows: int) -> Product | None:
         """The matrix product to use in decoding steps with this many rows; None for the decoder's usual product."""
@@ -76,11 +80,23 @@ class CacheBackend:
 
 # A product over whole caches, which the compiler can split over a mesh.
 _XLA = CacheBackend(
-    "xla", cached_attention, time_axis=2, reads_full_capacity=True, selects_rows=False, single_core=False
+    "xla",
+    cached_attention,
+    time_axis=2,
+    reads_full_capacity=True,
+    selects_rows=False,
+    single_core=False,
+    int8_kernel=quantise,
 )
 # C++ that walks through the slots of one row after the other. Time comes first, so that these are contiguous.
 _NATIVE = CacheBackend(
-    "native", native_cached_attention, time_axis=1, reads_full_capacity=False, selects_rows=True, single_core=True
+    "native",
+    native_cached_attention,
+    time_axis=1,
+    reads_full_capacity=False,
+    selects_rows=True,
+    single_core=True,
+    int8_kernel=quantise_and_pack,
 )
 
 

@@ -17,7 +17,7 @@ import jax
 from sml_jax.common.errors import UserError
 
 # Names under which XLA finds the functions (`jax.ffi.ffi_call`).
-ATTEND, MULTIPLY = "sml_jax_attend", "sml_jax_multiply"
+ATTEND, MULTIPLY, MULTIPLY_INT8 = "sml_jax_attend", "sml_jax_multiply", "sml_jax_multiply_int8"
 
 SOURCES = Path(__file__).with_name("native")
 _CURE = 'install one (Debian: apt install g++), name one in CXX, or set DecoderConfig.attention = "auto"'
@@ -32,7 +32,7 @@ _loading = threading.Lock()
 
 
 def load_native() -> None:
-    """Compiles and loads the C++ code and registers its functions with XLA as `ATTEND` and `MULTIPLY`.
+    """Compiles and loads the C++ code and registers its functions with XLA under the names above.
 
     The first call in a process takes seconds, later ones do nothing. No file is left on disk.
 
@@ -48,7 +48,7 @@ def load_native() -> None:
 def _load_once() -> None:
     """Does `load_native` for the first call."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
-    sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc")]
+    sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc", "multiply_int8.cc")]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
         library_path = Path(folder) / "native.so"
         command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *sources, "-o", str(library_path)]
@@ -63,7 +63,12 @@ def _load_once() -> None:
             )
         # The library stays mapped after its file is gone.
         library = ctypes.CDLL(str(library_path))
-    for name, handler in ((ATTEND, library.SmlJaxAttend), (MULTIPLY, library.SmlJaxMultiply)):
+    handlers = {
+        ATTEND: library.SmlJaxAttend,
+        MULTIPLY: library.SmlJaxMultiply,
+        MULTIPLY_INT8: library.SmlJaxMultiplyInt8,
+    }
+    for name, handler in handlers.items():
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 

@@ -1,4 +1,4 @@
-"""Matrix products of a few rows on a CPU, in compiled C++ that shares the work among all cores."""
+"""Matrix products on a CPU in compiled C++ that shares the work among all cores: of a few rows, or in int8."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 
 from sml_jax.common.cores import cores
-from sml_jax.models.ops.native_build import MULTIPLY, load_native
+from sml_jax.models.ops.native_build import MULTIPLY, MULTIPLY_INT8, load_native
 
 MAX_ROWS = 4
 """Up to this many rows, reading the kernel bounds a product, and several cores read faster than one. With more rows the
@@ -21,9 +22,13 @@ def native_product_pays(rows: int) -> bool:
 
     It is false on a mesh of several CPU devices, where the other cores are busy with the work of the other devices.
     """
+    return rows <= MAX_ROWS and _on_one_device() and cores() > 1
+
+
+def _on_one_device() -> bool:
+    """Whether what is traced runs on one device, whose work all cores may share."""
     # Inside a shard_map this is the mesh that the map runs on.
-    one_device = jax.sharding.get_abstract_mesh().size <= 1
-    return rows <= MAX_ROWS and one_device and cores() > 1
+    return jax.sharding.get_abstract_mesh().size <= 1
 
 
 def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any) -> jax.Array:
@@ -56,3 +61,26 @@ def native_product(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **op
     result_shape = jax.ShapeDtypeStruct((x_matrix.shape[0], math.prod(outer_shape)), np.float32)
     out: jax.Array = jax.ffi.ffi_call(MULTIPLY, result_shape)(x_matrix, kernel_matrix, turned=is_table)
     return out.reshape(*batch_shape, *outer_shape)
+
+
+def int8_native_product(
+    x: Float[Array, "rows inner"],
+    words: UInt8[Array, "blocks lines 16 4"],
+    scale: Float[Array, " columns"],
+    outer: int,
+) -> Float[Array, "rows {outer}"]:
+    """The product of float32 rows and a kernel in int8, packed as `int8.PackedInt8Kernel` says. It has no derivative.
+
+    With a CPU's instructions for bytes (VNNI) each row is rounded to integers of 16 bits, whose step is the row's
+    largest magnitude / 32,639; sums are exact, and whatever else is rounded is float32's last digits. Other CPUs widen
+    the kernel's integers to floats in registers. Neither depends on the number of cores.
+
+    Args:
+      x: activations, float32.
+      words, scale: the kernel.
+      outer: how many of the columns are real; static.
+    """
+    load_native()
+    result_shape = jax.ShapeDtypeStruct((x.shape[0], outer), np.float32)
+    out: jax.Array = jax.ffi.ffi_call(MULTIPLY_INT8, result_shape)(x, words, scale, shared=_on_one_device())
+    return out

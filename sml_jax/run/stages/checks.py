@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sml_jax.common.errors import UserError
+from sml_jax.learn.losses import PolicyLoss, TokenLoss
 
 
 def check_name(name: str) -> None:
@@ -56,3 +57,19 @@ def check_function(stage: str, setting: str, value: Any) -> None:
         raise UserError(f"{stage}: {setting} is the class {value.__name__}: write {value.__name__}() for what it makes")
     if not callable(value):
         raise UserError(f"{stage}: {setting} is {value!r}; give a function, such as @my_module.my_{setting}")
+
+
+def tell_of_unlimited_mismatch(stage: str, rollout_weights: str | None, loss: PolicyLoss | TokenLoss) -> None:
+    """Prints a line where a policy learns from what rounded weights sampled, and nothing limits what a token weighs.
+
+    Args:
+      stage: its name, for the line.
+      rollout_weights: of the model, `DecoderConfig.rollout_weights`.
+      loss: of the stage. A function of the user's own may have a limit of its own, so nothing is said of it.
+    """
+    if rollout_weights is not None and isinstance(loss, PolicyLoss) and loss.mismatch_cap is None:
+        print(
+            f"{stage}: rollout_weights are {rollout_weights}, so sampler and trainer differ: "
+            "--gin.PolicyLoss.mismatch_cap=2.0 limits what a token weighs that the sampler found unlikely",
+            flush=True,
+        )

@@ -34,7 +34,7 @@ from sml_jax.run.learning_record import learning_fields
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
 from sml_jax.run.stages.ahead import Ahead
-from sml_jax.run.stages.checks import check_buckets, check_function, check_name
+from sml_jax.run.stages.checks import check_buckets, check_function, check_name, tell_of_unlimited_mismatch
 from sml_jax.run.state import RunPosition, RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
@@ -128,6 +128,7 @@ class Online:
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
         check_answer_format(self.name, self.method, context.task)
+        tell_of_unlimited_mismatch(self.name, context.model.config.rollout_weights, self.loss)
 
     def workload(self, rules: DialogueRules) -> StageWork:
         """One step: a rollout and its update. See `Stage.workload`."""
