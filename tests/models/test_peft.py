@@ -59,7 +59,7 @@ def test_the_files_say_our_merged_weights(name: str, tmp_path: Path) -> None:
     assert changed == len(LORA_TARGETS) * model.config.layers == len(adapters) // 2
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma3_text", "qwen2"])
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "qwen2", "gemma4_dense", "gemma4_e"])
 def test_peft_computes_our_logits(name: str, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="the live comparison needs peft")
     transformers = pytest.importorskip("transformers", reason="the live comparison needs transformers")
