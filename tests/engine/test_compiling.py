@@ -40,6 +40,7 @@ def test_layers_of_a_kind_are_traced_once(monkeypatch, pattern, kinds) -> None:
         jit_kernels.cache_clear()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("mesh", [(1, 1, 1), pytest.param((2, 2, 1), marks=pytest.mark.slow)], ids=str)
 def test_calls_find_what_was_compiled_ahead(make_engine, model, params, mesh) -> None:
     jit_kernels.cache_clear()  # engines of one setting share what was compiled, also by the tests before

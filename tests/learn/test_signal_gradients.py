@@ -146,7 +146,13 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.parametrize(
-    "method", [TurnReturns(), InformationGain(weight=0.5, decay=0.5), InformationGain(TurnReturns())], ids=str
+    "method",
+    [
+        TurnReturns(),
+        InformationGain(weight=0.5, decay=0.5),
+        pytest.param(InformationGain(TurnReturns()), marks=pytest.mark.extra),
+    ],
+    ids=str,
 )
 def test_credit_by_turn(model, params, script, method):
     signals = signals_of(method, script)

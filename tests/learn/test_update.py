@@ -196,6 +196,7 @@ def test_learners_of_one_loss_share_what_was_compiled(model, params, batch, noth
     np.testing.assert_allclose(norms[1], 2 * norms[0], rtol=1e-5)
 
 
+@pytest.mark.extra
 def test_compiles_once_a_shape(model, params, batch, nothing_compiled):
     learner = Learner(model, SGD)
     step(learner, params, batch, 2, (4, TIME))

@@ -35,7 +35,9 @@ def with_adapters(folder: Path, name: str, lora: LoraConfig = LORA):
     return model, jax.tree.map_with_path(noisy, params), weights, arrays["tokens2"]
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma3_text", "qwen2"])
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.extra) for name in ("gemma3_text", "qwen2"))]
+)
 def test_the_files_say_our_merged_weights(name: str, tmp_path: Path) -> None:
     model, params, weights, _ = with_adapters(tmp_path / "base", name)
     save_peft(tmp_path / "peft", model.config, params, base="somewhere/base")

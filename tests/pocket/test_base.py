@@ -74,22 +74,26 @@ def test_as_teacher_it_says_what_the_scripted_teacher_says(dialogues):
     assert agreed / replies >= 0.98
 
 
+@pytest.mark.extra
 def test_single_turn_success_is_weak_but_there(dialogues):
     _, played = dialogues
     first = (solved(played["feedback"], 1) + solved(played["retry"], 1)) / 2
     assert 0.03 <= first <= 0.35  # aimed at: 5 % to 35 %; the sample's own error is about 2 points
 
 
+@pytest.mark.extra
 def test_feedback_helps_the_base_little_more_than_trying_again(dialogues):
     _, played = dialogues
     assert solved(played["feedback"], 4) - solved(played["retry"], 4) < 0.2
 
 
+@pytest.mark.extra
 def test_its_turns_end_by_themselves(dialogues):
     _, played = dialogues
     assert sum(d.truncated for d in played["feedback"]) <= len(played["feedback"]) * 0.05
 
 
+@pytest.mark.extra
 def test_the_same_seed_is_not_the_same_dialogue_for_each_problem(dialogues):
     _, played = dialogues
     assert len({d.turns[1].text for d in played["feedback"]}) > 20

@@ -59,6 +59,7 @@ def test_the_error_of_a_model_of_another_size_is_short_and_begins_with_the_cure(
     assert cure.startswith("set Pretrained.config = None") and "--gin.Pretrained.config=None" in cure
 
 
+@pytest.mark.extra
 def test_adapters_leave_the_model_as_it_was(folder, tokenizer) -> None:
     tokens = jax.numpy.arange(12).reshape(1, 12)
     model, params = Pretrained(str(folder)).load(tokenizer, 0, make_mesh(), 1024)
