@@ -22,11 +22,13 @@ from sml_jax.engine.sampling import Sampling
 from sml_jax.engine.sizes import (
     CHUNK_SIZES,
     DECODE_STEPS,
+    CallSizes,
     check_rising,
     default_batch_sizes,
     default_capacities,
     longest_cache_length,
     rows_of_a_shard,
+    sizes_of_calls,
 )
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layer_kinds import layer_kinds
@@ -387,52 +389,40 @@ class Engine:
         # Calls find what was compiled above. The cache grows through all its lengths, and every kernel runs at each
         # length and batch size.
         weights, cache = self.prepare_params(params), self.empty_cache(self.cache_lengths[0])
-        for capacity in self.cache_lengths:
-            cache = self.ensure_capacity(cache, capacity)
-            for batch_size in self.batch_sizes:
-                # A row number past the shard's rows belongs to no row: whatever is written there is dropped.
-                no_rows = np.full((self.shards, batch_size), self.rows_per_shard, np.int32)
-                rows = None if batch_size == self.rows_per_shard else no_rows
-                zeros = np.zeros(self.shards * batch_size, np.int32)
-                for size in self._chunk_sizes_at(capacity):
-                    cache = self.extend(weights, cache, np.zeros((len(zeros), size), np.int32), zeros, zeros, rows)
-                if self._is_passed_through(capacity):
-                    continue
-                keys = self.turn_keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
-                new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
-                if self.decode_steps <= capacity:
-                    cache = self.write(cache, new, zeros, zeros, rows)
-                cache = self.copy_prefix(cache, no_rows, no_rows, 1)
+        for sizes in self._call_sizes():
+            cache = self.ensure_capacity(cache, sizes.capacity)
+            # A row number past the shard's rows belongs to no row: whatever is written there is dropped.
+            no_rows = np.full((self.shards, sizes.batch_size), self.rows_per_shard, np.int32)
+            rows = None if sizes.batch_size == self.rows_per_shard else no_rows
+            zeros = np.zeros(self.shards * sizes.batch_size, np.int32)
+            for chunk_size in sizes.chunk_sizes:
+                no_tokens = np.zeros((len(zeros), chunk_size), np.int32)
+                cache = self.extend(weights, cache, no_tokens, zeros, zeros, rows)
+            if not sizes.samples:
+                continue
+            keys = self.turn_keys(jax.random.key(0), zeros, zeros.astype(np.uint32))
+            new, _ = self.decode(weights, cache, zeros, zeros, zeros, keys, rows)
+            if self.decode_steps <= sizes.capacity:
+                cache = self.write(cache, new, zeros, zeros, rows)
+            cache = self.copy_prefix(cache, no_rows, no_rows, 1)
 
-    def _is_passed_through(self, capacity: int) -> bool:
-        """Whether caches outgrow this capacity before any row has read the whole opening of its context.
-
-        Nothing is sampled or copied then, and the openings are read in the largest chunks.
-        """
-        return capacity < self.shortest_context - 1
-
-    def _chunk_sizes_at(self, capacity: int) -> list[int]:
-        """The chunk sizes that may be met in a cache of `capacity` slots."""
-        # A window that is longer than the cache is never written to it.
-        fitting = [size for size in self.chunk_sizes if size <= capacity]
-        # Recurrent layers may have to stop at any token.
-        if not self._is_passed_through(capacity) or self.has_states:
-            return fitting
-        return [size for size in fitting if size == self.chunk_sizes[-1]]
+    def _call_sizes(self) -> list[CallSizes]:
+        """The sizes of all calls that contexts of this engine can meet."""
+        lists = self.cache_lengths, self.batch_sizes, self.chunk_sizes
+        # Recurrent layers may have to stop at any token, where a turn's state is kept.
+        return sizes_of_calls(*lists, self.shortest_context, stops_anywhere=self.has_states)
 
     def _call_executables(self) -> list[Executable]:
         """Those of all calls, but for what is compiled in a moment: the keys of turns and the growth of caches."""
         executables: list[Executable] = []
-        for capacity in self.cache_lengths:
-            for batch_size in self.batch_sizes:
-                calls = self._shapes.at(capacity, batch_size, mask=not self._allowed_on_host.all())
-                chunk_sizes = self._chunk_sizes_at(capacity)
-                written = set(chunk_sizes)
-                if not self._is_passed_through(capacity):
-                    # What a decode returns may be as long as a chunk, and is then written by the same executable.
-                    written |= {self.decode_steps} if self.decode_steps <= capacity else set()
-                    executables += [calls.decode(), calls.copy()]
-                executables += [*map(calls.extend, chunk_sizes), *map(calls.write, sorted(written))]
+        for sizes in self._call_sizes():
+            calls = self._shapes.at(sizes.capacity, sizes.batch_size, mask=not self._allowed_on_host.all())
+            written = set(sizes.chunk_sizes)
+            if sizes.samples:
+                # What a decode returns may be as long as a chunk, and is then written by the same executable.
+                written |= {self.decode_steps} if self.decode_steps <= sizes.capacity else set()
+                executables += [calls.decode(), calls.copy()]
+            executables += [*map(calls.extend, sizes.chunk_sizes), *map(calls.write, sorted(written))]
         return executables
 
     def executable_count(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jax.sharding import Mesh
 
@@ -65,6 +66,49 @@ def default_capacities(max_length: int, attention: str) -> tuple[int, ...]:
         sizes.append(size)
         size *= 2
     return (*sizes, max_length)
+
+
+@dataclass(frozen=True)
+class CallSizes:
+    """The sizes of the calls that contexts can meet in caches of one length, with one number of rows.
+
+    Attributes:
+      capacity: slots of the caches.
+      batch_size: rows of each shard that a call works on.
+      chunk_sizes: given tokens of a row that an `extend` and its `write` take.
+      samples: whether rows are sampled and copied, besides being extended.
+    """
+
+    capacity: int
+    batch_size: int
+    chunk_sizes: tuple[int, ...]
+    samples: bool
+
+
+def sizes_of_calls(
+    cache_lengths: Sequence[int],
+    batch_sizes: Sequence[int],
+    chunk_sizes: Sequence[int],
+    shortest_context: int,
+    stops_anywhere: bool,
+) -> list[CallSizes]:
+    """The sizes of all calls that contexts can meet, caches rising.
+
+    Args:
+      cache_lengths, batch_sizes, chunk_sizes, shortest_context: see `Engine`.
+      stops_anywhere: whether reading a context may have to stop at any token, as recurrent layers do.
+    """
+    sizes = []
+    for capacity in cache_lengths:
+        # A window that is longer than the cache is never written to it.
+        fitting = tuple(size for size in chunk_sizes if size <= capacity)
+        # Caches outgrow such a capacity before any row has read the whole opening of its context: nothing is sampled or
+        # copied then, and openings are read in the largest chunks.
+        passed_through = capacity < shortest_context - 1
+        if passed_through and not stops_anywhere:
+            fitting = tuple(size for size in fitting if size == chunk_sizes[-1])
+        sizes += [CallSizes(capacity, batch_size, fitting, not passed_through) for batch_size in batch_sizes]
+    return sizes
 
 
 def check_rising(name: str, sizes: Sequence[int]) -> None:
