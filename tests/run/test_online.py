@@ -89,6 +89,25 @@ def test_every_device_of_a_mesh_has_rows_of_an_update(new_run, monkeypatch):
     assert all(len(parts) == -(-sum(parts) // 8) for parts in rows)
 
 
+@pytest.mark.extra
+def test_an_engine_with_one_length_of_caches_does_not_pad_updates_to_it(new_run, tokenizer, monkeypatch):
+    """Attention in C++ reads only what a row holds, so its caches have one length; rows of the update have several."""
+    config = dataclasses.replace(toy_experiment(tokenizer).base.config, head_dim=16, attention="native")
+    rules = dataclasses.replace(RULES, student_tokens=40, teacher_tokens=20)
+    run, lengths, update = new_run(base=RandomWeights(config), rules=rules), [], Learner.update
+    run.context = dataclasses.replace(run.context, engines={})
+
+    def seen(learner, state, parts):
+        lengths.extend(part.tokens.shape[1] for part in parts)
+        return update(learner, state, parts)
+
+    monkeypatch.setattr(Learner, "update", seen)
+    run.run(dataclasses.replace(ONLINE, steps=2))
+    (engine,) = run.context.engines.values()
+    assert engine.capacities == (engine.max_length,) and engine.max_length > 64
+    assert 64 in lengths and set(lengths) <= {64, engine.max_length}
+
+
 def test_steps_take_their_own_problems(new_run):
     run = new_run()
     run.run(dataclasses.replace(ONLINE, steps=3, problems_per_step=4, dialogues_logged=100))

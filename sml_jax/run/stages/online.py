@@ -21,7 +21,7 @@ from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.learn.batches import MicroBatch, micro_batches
+from sml_jax.learn.batches import MicroBatch, default_buckets, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
 from sml_jax.learn.signals import Method, Signals, min_group_size_of, signals_of
@@ -145,7 +145,7 @@ class Online:
         """Rolls out and updates, step by step; see `Stage.run`."""
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
-        buckets = self.buckets or engine.capacities
+        buckets = self.buckets or default_buckets(engine.max_length)
         # The initial student is the reference policy of a KL term.
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state.sampling_with_present_params() if self.staleness else state, self.optimizer)
