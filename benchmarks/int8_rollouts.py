@@ -43,7 +43,7 @@ def sample(engine: Engine, weights: object, prompts: np.ndarray, tokens: int) ->
     contexts = ContextBatch(engine, weights, jax.random.key(0))
     started = time.perf_counter()
     for row, prompt in enumerate(prompts):
-        contexts.start(row, row, prompt)
+        contexts.start(row, row, prompt.tolist())
     turns = contexts.sample(range(len(prompts)), tokens)
     return time.perf_counter() - started, turns
 

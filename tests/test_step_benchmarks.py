@@ -1,4 +1,4 @@
-"""The benchmarks of a decoding step and of long dialogues, on a tiny model."""
+"""The benchmarks of a decoding step, of long dialogues and of weights in int8, on a tiny model."""
 
 import re
 import shutil
@@ -11,9 +11,11 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
 import decode_step  # noqa: E402
+import int8_rollouts  # noqa: E402
 import turns  # noqa: E402
 from setting import Setting  # noqa: E402
 
+from sml_jax.models import DecoderConfig  # noqa: E402
 from sml_jax.models.ops import native_product  # noqa: E402
 
 del sys.path[:2]
@@ -59,3 +61,18 @@ def test_a_step_is_timed(flag, capsys, monkeypatch):
     decode_step.main(["--rows=2", "--capacity=64", "--steps=4", "--repeats=2", flag], TINY)
     said = capsys.readouterr().out
     assert re.fullmatch(r"2 rows on \d devices, caches of 64: [\d.]+ ms a step, least [\d.]+\n", said)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_weights_in_int8_are_compared_with_float32(capsys):
+    config = DecoderConfig(
+        vocab_size=64, embed_dim=32, layers=1, heads=2, kv_heads=2, head_dim=16, mlp_dim=32, max_length=64
+    )
+    flags = ["--rows=2", "--prompt=8", "--sample=4", "--repeats=1", "--scored=2"]
+    int8_rollouts.main(flags, config)
+    *lines, last = capsys.readouterr().out.splitlines()
+    found = [re.match(r"(\w+): \d+ tokens/s .* mismatch mean ([\d.]+), max", line) for line in lines]
+    assert [one[1] for one in found] == ["float32", "int8"]
+    assert float(found[0][2]) < 1e-5 < float(found[1][2])
+    assert re.fullmatch(r"int8 / float32: [\d.]+ times", last)
