@@ -42,6 +42,7 @@ MIXED = DecoderConfig(
 )
 
 
+@partial(jax.jit, static_argnums=0)
 def sharp_params(config: DecoderConfig) -> dict:
     """Random parameters, sharp enough that a wrong weight shows; biases and adapters are not 0 either."""
     params = init_params(Decoder(config), jax.random.key(0))
@@ -51,6 +52,7 @@ def sharp_params(config: DecoderConfig) -> dict:
     return jax.tree.unflatten(structure, noisy)
 
 
+@partial(jax.jit, static_argnums=0)
 def rounded_params(config: DecoderConfig, params: dict) -> dict:
     """The float parameters that the engine's int8 weights stand for."""
 
@@ -86,10 +88,10 @@ def talk(config: DecoderConfig, mesh: tuple[int, int, int] = (1, 1, 1), sampling
     return list(zip(contexts, logprobs, strict=True))
 
 
-def scores(config: DecoderConfig, params: dict, tokens: np.ndarray) -> np.ndarray:
+@partial(jax.jit, static_argnums=0)
+def scores(config: DecoderConfig, params: dict, tokens: jax.Array) -> jax.Array:
     """The trainer's log-probs of the tokens of whole contexts."""
-    score = jax.jit(lambda rows: token_logprobs(Decoder(config).apply(params, rows), rows))
-    return np.asarray(score(jnp.asarray(tokens)))
+    return token_logprobs(Decoder(config).apply(params, tokens), tokens)
 
 
 def test_it_samples_with_the_log_probs_of_the_rounded_model():
