@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -20,10 +22,11 @@ from sml_jax.common.errors import UserError
 ATTEND, MULTIPLY, MULTIPLY_INT8 = "sml_jax_attend", "sml_jax_multiply", "sml_jax_multiply_int8"
 
 SOURCES = Path(__file__).with_name("native")
+_SOURCE_NAMES = ("attend.cc", "multiply.cc", "multiply_int8.cc")
 _CURE = 'install one (Debian: apt install g++), name one in CXX, or set DecoderConfig.attention = "auto"'
 # No -ffast-math: g++ would link code that changes how the whole process rounds tiny numbers.
 _FLAGS = (
-    *("-std=c++17", "-O3", "-fPIC", "-shared", "-march=native"),
+    *("-std=c++17", "-O3", "-fPIC", "-march=native"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
 )
 
@@ -48,19 +51,15 @@ def load_native() -> None:
 def _load_once() -> None:
     """Does `load_native` for the first call."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
-    sources = [str(SOURCES / name) for name in ("attend.cc", "multiply.cc", "multiply_int8.cc")]
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
         library_path = Path(folder) / "native.so"
-        command = [*compiler, *_FLAGS, "-isystem", jax.ffi.include_dir(), *sources, "-o", str(library_path)]
-        try:
-            compilation = subprocess.run(command, capture_output=True, text=True)
-        except OSError as error:
-            raise UserError(f'attention "native": cannot run {compiler[0]!r} ({error.strerror}): {_CURE}') from error
-        if compilation.returncode:
-            compiler_output = "\n".join(compilation.stderr.splitlines()[:20])
-            raise UserError(
-                f'attention "native": {compiler[0]} failed: {_CURE}\n{shlex.join(command)}\n{compiler_output}'
-            )
+        objects = {SOURCES / name: Path(folder, name).with_suffix(".o") for name in _SOURCE_NAMES}
+        # Files are compiled side by side, and linked to one library: all of its functions share one crew of threads.
+        include = ("-isystem", jax.ffi.include_dir())
+        commands = [(*compiler, *_FLAGS, *include, "-c", str(source), "-o", str(to)) for source, to in objects.items()]
+        with ThreadPoolExecutor(len(commands)) as pool:
+            list(pool.map(_run_compiler, commands))
+        _run_compiler((*compiler, "-shared", *map(str, objects.values()), "-o", str(library_path)))
         # The library stays mapped after its file is gone.
         library = ctypes.CDLL(str(library_path))
     handlers = {
@@ -70,6 +69,17 @@ def _load_once() -> None:
     }
     for name, handler in handlers.items():
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+
+
+def _run_compiler(command: Sequence[str]) -> None:
+    """Runs the compiler; raises UserError if it cannot be run, or fails."""
+    try:
+        compilation = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f'attention "native": cannot run {command[0]!r} ({error.strerror}): {_CURE}') from error
+    if compilation.returncode:
+        compiler_output = "\n".join(compilation.stderr.splitlines()[:20])
+        raise UserError(f'attention "native": {command[0]} failed: {_CURE}\n{shlex.join(command)}\n{compiler_output}')
 
 
 def _find_compiler() -> str:
