@@ -31,7 +31,7 @@ from sml_jax.run.io.display import Progress
 from sml_jax.run.io.warm_up import warm_up
 from sml_jax.run.problem_order import problems_at
 from sml_jax.run.score import StepScore
-from sml_jax.run.stages.checks import check_buckets, check_function, check_name, tell_of_unlimited_mismatch
+from sml_jax.run.stages.checks import check_buckets, check_function, check_name
 from sml_jax.run.stages.chunks import RolloutChunk, read_chunk, write_chunk
 from sml_jax.run.state import RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
@@ -106,7 +106,6 @@ class Offline:
         engine = context.engine(context.task, self._rules(context.rules), "train")
         check_buckets(self.name, self.buckets, engine.max_length)
         check_answer_format(self.name, self.method, context.task)
-        tell_of_unlimited_mismatch(self.name, context.model.config.rollout_weights, self.loss)
 
     def workload(self, rules: DialogueRules) -> StageWork:
         """The rollout, and the updates of all epochs if every dialogue is selected. See `Stage.workload`."""
