@@ -47,17 +47,18 @@ def test_the_recipe_takes_the_settings_of_the_page(tmp_path):
     assert len(train_questions) + len(test_questions) == 19 * 19 and not train_questions & test_questions
 
 
-def processor_seconds() -> float:
-    """Of all processes that this one has started and that have ended."""
+def used_so_far() -> tuple[float, float]:
+    """Seconds of a processor of all processes that this one has started and that have ended; the most GB of any."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
 
 
 @pytest.mark.slow
 def test_the_first_hour(tmp_path):
     """All commands: `pytest -s -m slow tests/test_first_hour.py`, up to an hour on two cores.
 
-    It prints how long each took by the clock, and how much time of a processor it used.
+    It prints how long each took by the clock, how much time of a processor it used, and the most memory that any
+    process had so far.
     """
     cache = Path(os.environ.get("SML_JAX_CACHE") or Path.home() / ".cache" / "sml-jax")
     if not (cache / MODEL).is_file():
@@ -69,12 +70,15 @@ def test_the_first_hour(tmp_path):
     # What a person would type into the chat.
     typed = "Check each step and try again.\n/save\n/quit\n"
     for command in commands(tmp_path):
-        started, used = time.monotonic(), processor_seconds()
+        started, (used, _) = time.monotonic(), used_so_far()
         done = subprocess.run(
             ["bash", "-c", command], cwd=ROOT, env=environment, input=typed, text=True, capture_output=True
         )
-        seconds, processor = time.monotonic() - started, processor_seconds() - used
-        print(f"{seconds:7.0f} s, {processor:7.0f} s of a processor  {command.splitlines()[0]}", flush=True)
+        seconds, (processor, memory) = time.monotonic() - started, used_so_far()
+        print(
+            f"{seconds:7.0f} s, {processor - used:7.0f} s of a processor, {memory:5.1f} GB  {command.splitlines()[0]}",
+            flush=True,
+        )
         print(done.stdout)
         assert done.returncode == 0, done.stderr
 
