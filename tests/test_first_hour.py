@@ -55,7 +55,7 @@ def used_so_far() -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_the_first_hour(tmp_path):
-    """All commands: `pytest -s -m slow tests/test_first_hour.py`, up to an hour on two cores.
+    """All commands: `pytest -s -m slow tests/test_first_hour.py`, half an hour on two cores.
 
     It prints how long each took by the clock, how much time of a processor it used, and the most memory that any
     process had so far.
