@@ -80,21 +80,24 @@ class Projection(nn.Module):
         """The projection of the last dimensions of `x`, as many as have an axis and are no output dimension."""
         c, inner = self.config, len(self.axes) - len(self.features)
         kernel: Any = self.get_variable("params", "kernel")
-        if isinstance(kernel, AnyInt8Kernel):
-            y = kernel.product(x.astype(c.compute_dtype))
-            y = y if self.float32_result else y.astype(c.compute_dtype)
-        else:
-            inner_shape = x.shape[x.ndim - inner :]
+        in_int8 = isinstance(kernel, AnyInt8Kernel)
+        if not in_int8:
             init = nn.with_logical_partitioning(_as_matrix(self.kernel_init, math.prod(self.features)), self.axes)
-            kernel = self.param("kernel", init, (*inner_shape, *self.features), c.param_dtype)
-            x, kernel = promote_dtype(x, kernel, dtype=c.compute_dtype)
-            x_axes = tuple(range(x.ndim - inner, x.ndim))
-            y = self.product(x, kernel, ((x_axes, tuple(range(inner))), ((), ())))
+            kernel = self.param("kernel", init, (*x.shape[x.ndim - inner :], *self.features), c.param_dtype)
+        bias: Any = None
         if self.use_bias:
             bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[inner:])
-            bias: Any = self.param("bias", bias_init, self.features, c.param_dtype)
-            y = y + bias.astype(c.compute_dtype)
-        return y
+            bias = self.param("bias", bias_init, self.features, c.param_dtype)
+
+        if in_int8:
+            x, bias = promote_dtype(x, bias, dtype=c.compute_dtype)
+            y = kernel.product(x)
+            y = y if self.float32_result else y.astype(c.compute_dtype)
+        else:
+            x, kernel, bias = promote_dtype(x, kernel, bias, dtype=c.compute_dtype)
+            x_axes = tuple(range(x.ndim - inner, x.ndim))
+            y = self.product(x, kernel, ((x_axes, tuple(range(inner))), ((), ())))
+        return y if bias is None else y + bias.reshape((1,) * (x.ndim - inner) + self.features)
 
 
 def _as_matrix(init: Any, outer: int) -> Any:
