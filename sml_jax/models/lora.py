@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from sml_jax.common.errors import UserError
-from sml_jax.models.config import DecoderConfig, LoraConfig
+from sml_jax.models.config import RUN_FIELDS, DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import shapes_by_path
 from sml_jax.models.stored_arrays import check_stored_arrays
@@ -27,7 +27,7 @@ Params = dict[str, Any]
 _SUFFIX = "_lora"
 # Fields in which a base may differ from the one that adapters were trained on: they change neither the shape nor the
 # meaning of parameters.
-_FREE_FIELDS = ("lora", "max_length", "attention", "dtype", "param_dtype", "remat", "scan_unroll")
+_FREE_FIELDS = ("lora", *RUN_FIELDS)
 
 
 def split_lora(params: Params) -> tuple[Params, Params]:

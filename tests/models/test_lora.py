@@ -258,7 +258,9 @@ def test_adapters_alone_come_back_bit_for_bit(base: dict, tmp_path: Path) -> Non
         save_adapters(tmp_path, model, params)
     with ocp.StandardCheckpointer() as checkpointer:
         assert same(checkpointer.restore(tmp_path / "adapters"), split_lora(params)[1])  # no base beside them
-    runs_else = Decoder(dataclasses.replace(CONFIG, max_length=32, remat=True))
+    runs_else = Decoder(
+        dataclasses.replace(CONFIG, max_length=32, remat=True, cache_dtype="bfloat16", rollout_weights="int8")
+    )
     again, loaded_params = load_adapters(tmp_path, runs_else, base)
     assert again.config == dataclasses.replace(runs_else.config, lora=LORA)
     assert same(loaded_params, params)
