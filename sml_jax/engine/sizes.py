@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from sml_jax.common.errors import UserError
+from sml_jax.common.lengths import powers_of_two_up_to
 from sml_jax.engine.caches import align_slots
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.sharding import num_row_shards
 
 CHUNK_SIZES = (16, 64)  # given tokens of a row that one `extend` takes
 DECODE_STEPS = 32  # the most tokens that a row samples in one call, so that waiting rows get their turn soon
-_SMALLEST_CAPACITY = 64
 _MIN_ROWS_TO_SPLIT = 32  # below this, calls of fewer rows save less time than their compilation costs
 _MIN_BATCH_SIZE = 4
 
@@ -61,11 +61,7 @@ def default_capacities(max_length: int, attention: str) -> tuple[int, ...]:
     """
     if not cache_backend(attention).reads_full_capacity:
         return (max_length,)
-    sizes, size = [], _SMALLEST_CAPACITY
-    while size < max_length:
-        sizes.append(size)
-        size *= 2
-    return (*sizes, max_length)
+    return powers_of_two_up_to(max_length)
 
 
 @dataclass(frozen=True)

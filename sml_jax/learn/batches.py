@@ -27,7 +27,6 @@ from sml_jax.learn.signals import (
 from sml_jax.models.prefix_sharing import SharedPrefix
 
 NOWHERE = 2**31 - 1  # the place of no token in any micro-batch
-_SMALLEST_BUCKET = 64  # tokens; shorter rows save less time than compiling for them takes
 _MIN_SHARED = 16  # tokens; a shorter prefix is not worth compiling another executable
 
 
@@ -79,15 +78,6 @@ class MicroBatch:
     likelihood: LikelihoodSignal | None = None
     distill: DistillPart | None = None
     shared: SharedPrefix | None = None
-
-
-def default_buckets(longest: int) -> tuple[int, ...]:
-    """Padded lengths for rows of up to `longest` tokens: the powers of two from 64 on, then `longest`.
-
-    A row is padded to less than twice its length, and few lengths have to be compiled.
-    """
-    powers = (_SMALLEST_BUCKET << i for i in range(longest.bit_length()))
-    return (*(size for size in powers if size < longest), longest)
 
 
 def bucket_of(length: int, buckets: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from learn_toys import policy_of
 
 from sml_jax.common.errors import UserError
-from sml_jax.learn.batches import bucket_of, default_buckets, micro_batches, pad_rows
+from sml_jax.learn.batches import bucket_of, micro_batches, pad_rows
 from sml_jax.learn.signals import Signals
 
 BUCKETS = (4, 8, 16)
@@ -17,12 +17,6 @@ def test_bucket_of():
     assert [bucket_of(n, BUCKETS) for n in (1, 4, 5, 8, 9, 16)] == [4, 4, 8, 8, 16, 16]
     with pytest.raises(UserError, match="17 tokens is longer than the largest bucket, 16: raise max_length"):
         bucket_of(17, BUCKETS)
-
-
-def test_default_buckets():
-    assert [default_buckets(longest) for longest in (1, 64, 65, 300)] == [
-        (1,), (64,), (64, 65), (64, 128, 256, 300)
-    ]  # fmt: skip
 
 
 def test_pad_rows():

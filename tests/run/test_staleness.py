@@ -30,12 +30,15 @@ def one_after_the_other(run, stage):
     """
     context = run.context
     engine = context.engine(context.task, context.rules, "train")
+    train_problems = context.task.problems("train")
     learner = Learner(context.model, stage.optimizer, stage.loss, context.initial, context.mesh)
     context.bookkeeper.enter_stage(stage.name, stage.score, run.state.position)
     state = context.bookkeeper.begin(run.state, stage.optimizer)
     before, said = jax.tree.map(jax.numpy.copy, state.params), []
     for _ in range(stage.steps):
-        played = stage._roll_out(context, context.rules, state.position, before, lambda: None).played
+        played = stage._roll_out(
+            context, engine, context.rules, train_problems, state.position, before, lambda: None
+        ).played
         state = state.after_rollout(stage.problems_per_step, len(played.dialogues))
         said.append([[turn.text for turn in dialogue.turns] for dialogue in played.dialogues])
         before = jax.tree.map(jax.numpy.copy, state.params)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from sml_jax.common.errors import UserError, at_least
+from sml_jax.common.lengths import powers_of_two_up_to
 from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import play
 from sml_jax.dialogue.rules import DialogueRules, QuestionInjection
@@ -20,7 +21,7 @@ from sml_jax.dialogue.statistics import dialogue_statistics
 from sml_jax.dialogue.transcript import Transcript, dialogues_at, joined
 from sml_jax.distributed.processes import any_process, is_primary
 from sml_jax.engine.engine import Engine
-from sml_jax.learn.batches import default_buckets, micro_batches
+from sml_jax.learn.batches import micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import OfflineSml
 from sml_jax.learn.signals import Method, signals_of
@@ -125,7 +126,7 @@ class Offline:
         """Rolls out once, then trains for some epochs; see `Stage.run`."""
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
-        buckets = self.buckets or default_buckets(engine.max_length)
+        buckets = self.buckets or powers_of_two_up_to(engine.max_length)
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
         selected_dialogues = self._selected_dialogues(context, state, rules, engine)

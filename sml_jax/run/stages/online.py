@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -17,11 +17,13 @@ import numpy as np
 import optax
 
 from sml_jax.common.errors import UserError, at_least, within
+from sml_jax.common.lengths import powers_of_two_up_to
 from sml_jax.dialogue.drops import dialogues_to_log
 from sml_jax.dialogue.rollout import Played, play
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.dialogue.statistics import dialogue_statistics
-from sml_jax.learn.batches import MicroBatch, default_buckets, micro_batches
+from sml_jax.engine.engine import Engine
+from sml_jax.learn.batches import MicroBatch, micro_batches
 from sml_jax.learn.losses import PolicyLoss, TokenLoss
 from sml_jax.learn.methods import Grpo
 from sml_jax.learn.signals import Method, Signals, min_group_size_of, signals_of
@@ -38,6 +40,7 @@ from sml_jax.run.stages.checks import check_buckets, check_function, check_name,
 from sml_jax.run.state import RunPosition, RunState
 from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
+from sml_jax.tasks.problems.types import Problem
 
 
 @dataclass(frozen=True)
@@ -145,11 +148,11 @@ class Online:
         """Rolls out and updates, step by step; see `Stage.run`."""
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
-        buckets = self.buckets or default_buckets(engine.max_length)
+        buckets = self.buckets or powers_of_two_up_to(engine.max_length)
         # The initial student is the reference policy of a KL term.
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state.sampling_with_present_params() if self.staleness else state, self.optimizer)
-        roll_out = partial(self._roll_out, context, rules)
+        roll_out = partial(self._roll_out, context, engine, rules, context.task.problems("train"))
         micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
         with Progress(self.name, self.steps) as progress, Ahead[_Rollout]() as ahead:
             # Compiled before the first step, so that no step's time holds it.
@@ -207,14 +210,15 @@ class Online:
     def _roll_out(
         self,
         context: RunContext,
+        engine: Engine,
         rules: DialogueRules,
+        train_problems: Sequence[Problem],
         position: RunPosition,
         params: dict,
         between_turns: Callable[[], None],
     ) -> _Rollout:
         """Plays the dialogues of the step at `position` with a student that has `params`."""
-        started, engine = time.monotonic(), context.engine(context.task, rules, "train")
-        train_problems = context.task.problems("train")
+        started = time.monotonic()
         problems = problems_at(train_problems, context.seed, position.problems, self.problems_per_step)
         played = play(
             context.task,
