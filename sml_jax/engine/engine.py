@@ -16,6 +16,7 @@ from sml_jax.engine import kernels
 from sml_jax.engine.caches import Cache, CacheLayout
 from sml_jax.engine.compiling import Tell, compile_ahead
 from sml_jax.engine.jitted import cache_shardings, jit_kernels
+from sml_jax.engine.laid_out import LaidOutParams
 from sml_jax.engine.layer_params import LayerParams
 from sml_jax.engine.programs import EngineShapes
 from sml_jax.engine.sampling import Sampling
@@ -146,6 +147,7 @@ class Engine:
         largest_write = max(self.chunk_sizes[-1], self.decode_steps)
         self.layout = CacheLayout.for_config(config, self.cache_lengths[-1], largest_write, self.max_rewind)
         self._jitted = jit_kernels(model, self.mesh, self.layout, self.decode_steps, self.sampling, self._stop_ids)
+        self._laid_out = LaidOutParams(model, self.mesh, self._jitted)
         self._compiled: set[Hashable] = set()  # keys of the executables that `warm_up` has compiled
 
     @cached_property
@@ -178,14 +180,12 @@ class Engine:
     def prepare_params(self, params: Any) -> LayerParams:
         """Parameters in the form that the kernels take, on this engine's mesh.
 
+        The same arrays, adapters aside, are laid out once as long as the result is in use (see `LaidOutParams`).
+
         Args:
           params: the model's `{"params": ...}`, or LayerParams, which are returned unchanged.
         """
-        return (
-            params
-            if isinstance(params, LayerParams)
-            else self._jitted.prepare(place_params(self.mesh, self.model, params))
-        )
+        return params if isinstance(params, LayerParams) else self._laid_out.of(params)
 
     def empty_cache(self, capacity: int | None = None) -> Cache:
         """A cache of zeros for all rows, with room for `capacity` tokens in each; None for the longest capacity."""
@@ -380,7 +380,7 @@ class Engine:
         executables = self._call_executables()
         if not isinstance(params, LayerParams):
             params = place_params(self.mesh, self.model, params)
-            executables.insert(0, self._shapes.prepare(params=params))
+            executables[:0] = self._shapes.prepare_all(params)
         missing = [executable for executable in executables if executable.key not in self._compiled]
         if not missing:
             return

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from sml_jax.engine import caches, kernels, state_cache
 from sml_jax.engine.caches import Cache, CacheLayout, LayerCache
-from sml_jax.engine.layer_params import unstack_layers, weight_shardings
+from sml_jax.engine.layer_params import split_adapters, unstack_layers, weight_shardings
 from sml_jax.engine.sampling import Sampling, turn_keys
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layer_kinds import LayerKind, layer_kinds
@@ -24,7 +24,8 @@ class JittedKernels:
     """Functions from `jax.jit`, each of which compiles at its first call with arguments of new shapes.
 
     Attributes:
-      prepare: `layer_params.unstack_layers` of one model.
+      prepare: `layer_params.unstack_layers` of one model's parameters without adapters. prepare_adapters: of its
+        adapters alone.
       empty, copy, write: the functions of `caches` of these names.
       grow: `caches.grow`, for each sharding that arrays of the cache have.
       keys: `sampling.turn_keys`.
@@ -32,6 +33,7 @@ class JittedKernels:
     """
 
     prepare: Any
+    prepare_adapters: Any
     empty: Any
     grow: dict[Any, Any]
     keys: Any
@@ -58,8 +60,11 @@ def jit_kernels(
     sharding_of_results = cache_shardings(model, mesh, layout, of_results=True)
     extend = _per_loop(partial(kernels.extend, model, layout), mesh, split=6)
     decode = partial(kernels.decode, model, layout, decode_steps, sampling, stop_ids)
+    of_base, of_adapters = split_adapters(weight_shardings(model, mesh))
     return JittedKernels(
-        prepare=jax.jit(partial(unstack_layers, model), out_shardings=weight_shardings(model, mesh)),
+        # Apart, so that models that differ in their adapters alone share one copy of the base.
+        prepare=jax.jit(partial(unstack_layers, model), out_shardings=of_base),
+        prepare_adapters=jax.jit(partial(unstack_layers, model), out_shardings=of_adapters),
         # Each device makes its own part of a cache: the whole cache need not fit on one device.
         empty=jax.jit(caches.empty_cache, static_argnums=(0, 1, 2, 3), out_shardings=sharding_of_cache),
         grow={

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, abstract_params
 from sml_jax.models.layer_kinds import layer_places, layers_of_stacks
+from sml_jax.models.lora import join_lora, split_lora
 from sml_jax.models.ops.cache_backends import cache_backend
 from sml_jax.models.ops.int8 import Int8Kernel
 from sml_jax.sharding import to_mesh_axes
@@ -44,7 +45,8 @@ def unstack_layers(model: Decoder, params: Any) -> LayerParams:
     Arrays that modules cast to the compute dtype at each use are cast once here, or rounded to int8.
 
     Args:
-      params: `{"params": ...}` with layers stacked along axis 0, as the trainer holds them.
+      params: `{"params": ...}` with layers stacked along axis 0, as the trainer holds them. It may be a part of the
+        decoder's parameters, such as the adapters alone; a layer that has nothing of it is then empty.
     """
     config = model.config
     to_int8 = cache_backend(config.attention).int8_kernel
@@ -62,7 +64,7 @@ def unstack_layers(model: Decoder, params: Any) -> LayerParams:
     # Slices of the stacked arrays become arrays of their own: a kernel would copy a slice at every step.
     outside = {"params": {name: value for name, value in cast_params.items() if name != "layers"}}
     by_layer = tuple(
-        {"params": jax.tree.map(lambda x, i=index: x[i], _at(cast_params, path))}
+        {"params": jax.tree.map(lambda x, i=index: x[i], _at(cast_params, path, {}))}
         for path, index in layer_places(model.config)
     )
     return LayerParams(outside, by_layer)
@@ -84,6 +86,24 @@ def int8_inner_axes(config: DecoderConfig, names: tuple[str, ...]) -> tuple[int,
     if names[-1] == "kernel" and names[-2] not in _NEVER_INT8:
         return (0, 1) if names[-2] in _FROM_HEADS else (0,)
     return (1,) if names == ("embedding", "embedding") and config.tied_embeddings else None
+
+
+def split_adapters(weights: LayerParams) -> tuple[LayerParams, LayerParams]:
+    """Splits LayerParams into (base, adapters), as `models.lora.split_lora` does; no array is copied."""
+
+    def part(number: int) -> LayerParams:
+        outside, *layers = (
+            {"params": split_lora(tree["params"])[number]} for tree in (weights.outside, *weights.layers)
+        )
+        return LayerParams(outside, tuple(layers))
+
+    return part(0), part(1)
+
+
+def join_adapters(base: LayerParams, adapters: LayerParams) -> LayerParams:
+    """Undoes `split_adapters`; no array is copied."""
+    layers = (join_lora(*layer) for layer in zip(base.layers, adapters.layers, strict=True))
+    return LayerParams(join_lora(base.outside, adapters.outside), tuple(layers))
 
 
 def weight_shardings(model: Decoder, mesh: Mesh) -> LayerParams:
@@ -123,8 +143,10 @@ def _names(path: tuple) -> tuple[str, ...]:
     return tuple(getattr(step, "key", "") for step in path)
 
 
-def _at(tree: Any, path: tuple[str, ...]) -> Any:
-    """What nested dicts hold at a path of names."""
+def _at(tree: Any, path: tuple[str, ...], missing: Any = None) -> Any:
+    """What nested dicts hold at a path of names; `missing` where they hold nothing."""
     for name in path:
+        if name not in tree:
+            return missing
         tree = tree[name]
     return tree

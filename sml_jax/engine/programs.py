@@ -18,6 +18,7 @@ from sml_jax.engine.layer_params import LayerParams, unstack_layers, weight_shar
 from sml_jax.engine.sampling import Sampling
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
+from sml_jax.models.lora import split_lora
 from sml_jax.sharding import decode_loop_sharding, num_decode_loops, num_row_shards, replicated, row_sharding
 
 
@@ -62,7 +63,7 @@ class EngineShapes:
         return jax.tree.map(_with_sharding, shapes, shardings)
 
     def prepare(self, calls: int = 1, params: Any = None) -> Executable:
-        """The executable that makes the engine's weights.
+        """The executable that makes the engine's weights, adapters aside.
 
         Args:
           calls: see `Executable`.
@@ -73,12 +74,20 @@ class EngineShapes:
             "weights for the engine",
             "weights",
             self.jitted.prepare,
-            (placed,),
+            (split_lora(placed)[0],),
             calls,
             reads=("params",),
             makes="weights",
             unrolled=True,
         )
+
+    def prepare_all(self, params: Any) -> list[Executable]:
+        """The executables that make the engine's weights: of the base, and of adapters. For `params` see `prepare`."""
+        adapters = split_lora(params)[1]
+        if not adapters:
+            return [self.prepare(params=params)]
+        of_adapters = Executable("adapters for the engine", "adapters", self.jitted.prepare_adapters, (adapters,), 1)
+        return [self.prepare(params=params), of_adapters]
 
     def at(self, capacity: int, batch_size: int, *, mask: bool) -> CallShapes:
         """The executables of calls.

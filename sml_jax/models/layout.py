@@ -45,7 +45,7 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
     Args:
       mesh: the devices.
       model: the decoder that the parameters belong to.
-      params: `{"params": ...}`, the same in every process.
+      params: `{"params": ...}` or a part of it, such as the adapters alone; the same in every process.
 
     Returns:
       The parameters as arrays on the mesh.
@@ -54,8 +54,13 @@ def shard_params(mesh: Mesh, model: Decoder, params: Any) -> Any:
       UserError: a mesh axis does not divide the dimension that it splits; the error names the parameter.
     """
     # The parameters themselves carry no axis names; those come from the model.
-    specs = nn.get_partition_spec(abstract_params(model))
+    specs = _of_names(nn.get_partition_spec(abstract_params(model)), params)
     return jax.tree.map(put_global, params, param_shardings(mesh, specs, params))
+
+
+def _of_names(tree: Any, like: Any) -> Any:
+    """The part of a nested dict that has the names of another one."""
+    return {name: _of_names(tree[name], value) for name, value in like.items()} if isinstance(like, dict) else tree
 
 
 def place_params(mesh: Mesh, model: Decoder, params: Any) -> Any:

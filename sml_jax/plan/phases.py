@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from sml_jax.common.executables import Executable
 from sml_jax.engine.engine import Engine
+from sml_jax.engine.layer_params import split_adapters
 from sml_jax.learn.train_state import TrainState, abstract_state
 from sml_jax.learn.update import Learner
 from sml_jax.models.decoder import Decoder
@@ -117,7 +118,7 @@ def _rollout(
     waves = -(-dialogues.number // job.max_concurrent)
     calls_of_a_wave = sum(turns * -(-tokens // engine.decode_steps) for turns, tokens in dialogues.sampled_turns())
     executables = engine.programs(
-        prepare_calls=1 + dialogues.teacher,
+        prepare_calls=1 if job.model.lora else 1 + dialogues.teacher,
         extend_calls=waves * dialogues.extend_calls(engine.chunk_sizes[-1]),
         decode_calls=waves * calls_of_a_wave,
         copy_calls=0,  # how much can be copied depends on the problems: the plan takes it that nothing is
@@ -131,7 +132,11 @@ def _rollout(
     # size only later, unless the engine has one capacity alone.
     begins_short = cache_backend(job.model.attention).reads_full_capacity
     made_later = [kind for kind in resident if begins_short or kind == "student's cache"]
-    resident |= {f"{side}'s weights": weights for side in ("student", "teacher")[: 1 + dialogues.teacher]}
+    resident["student's weights"] = weights
+    if dialogues.teacher:
+        # With adapters both sides read one copy of the base.
+        teachers_own = split_adapters(weights)[1]
+        resident["teacher's weights"] = teachers_own if jax.tree.leaves(teachers_own) else weights
     resident |= _own_models(job, dialogues, mesh, "weights") | _own_models(job, dialogues, mesh, "cache")
 
     # On a mesh of its own the engine first gets a copy of the parameters, which is there beside those of the update.

@@ -12,6 +12,7 @@ from plan_toys import matrices, tiny_config, tiny_job
 from sml_jax.cli.plan import main
 from sml_jax.common.errors import UserError
 from sml_jax.engine.layer_params import weight_shardings
+from sml_jax.models.config import LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in
@@ -76,6 +77,22 @@ def test_weights_in_int8_are_planned_with_their_bytes():
     for side in ("student's weights", "teacher's weights"):
         assert shard_bytes(plain[side]) - shard_bytes(rounded[side]) == 3 * numbers - 4 * columns
     assert plain["student's parameters"] == rounded["student's parameters"], "training is as it was"
+
+
+def test_adapters_are_planned_with_one_copy_of_the_base():
+    """Both sides read it, and the teacher has adapters of its own besides."""
+    config = tiny_config(layers=1)
+    lora = LoraConfig(rank=4)
+    plain, adapted = (
+        phases_of(tiny_job(each), make_mesh(over=jax.devices()[:1]))[0]
+        for each in (config, dataclasses.replace(config, lora=lora))
+    )
+    adapters = shard_bytes(adapted.state["frozen parameters"])
+    whole = shard_bytes(plain.state["student's weights"])
+    assert adapters < whole == shard_bytes(plain.state["teacher's weights"])
+    assert shard_bytes(adapted.state["student's weights"]) == whole + adapters
+    assert shard_bytes(adapted.state["teacher's weights"]) == adapters
+    assert [phase.executables[0].calls for phase in (plain, adapted)] == [2, 1]
 
 
 @pytest.mark.slow
