@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from sml_jax.engine.jitted import JittedKernels
-from sml_jax.engine.layer_params import LayerParams, join_adapters, split_adapters
+from sml_jax.engine.layer_params import LayerParams, join_adapters
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import place_params
 from sml_jax.models.lora import split_lora

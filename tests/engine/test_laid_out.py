@@ -10,7 +10,7 @@ import pytest
 from engine_toys import CONFIG, END, mesh_of
 
 from sml_jax.engine.engine import Engine
-from sml_jax.engine.layer_params import unstack_layers
+from sml_jax.engine.layer_params import LayerParams, unstack_layers
 from sml_jax.models.config import LoraConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.layout import shard_params
@@ -39,6 +39,12 @@ def nbytes(tree: Any) -> int:
     return sum(leaf.nbytes for leaf in {id(leaf): leaf for leaf in jax.tree.leaves(tree)}.values())
 
 
+def check_laid_out(weights: LayerParams, params: dict) -> None:
+    """Holds what an engine has laid out of the model with adapters against the parameters in one piece."""
+    expected = jax.jit(unstack_layers, static_argnums=0)(ADAPTED, params)
+    jax.tree.map(np.testing.assert_array_equal, weights, expected)
+
+
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
 def test_teacher_and_student_share_the_frozen_base(sizes):
     """Also on a mesh of the rollout's own, where the parameters are moved first."""
@@ -51,7 +57,7 @@ def test_teacher_and_student_share_the_frozen_base(sizes):
     assert nbytes((frozen, trained)) == nbytes(frozen) + adapters
     # Each side computes with its own adapters all the same.
     for laid_out, params in ((frozen, initial), (trained, student)):
-        jax.tree.map(np.testing.assert_array_equal, laid_out, jax.jit(unstack_layers, static_argnums=0)(ADAPTED, params))
+        check_laid_out(laid_out, params)
 
 
 def test_a_student_that_is_still_the_initial_one_is_there_once():
@@ -74,11 +80,11 @@ def test_nothing_is_kept_that_nobody_uses():
     assert len(jax.live_arrays()) == before
     # What is gone is made anew.
     again = engine.prepare_params(params)
-    jax.tree.map(np.testing.assert_array_equal, again, jax.jit(unstack_layers, static_argnums=0)(ADAPTED, params))
+    check_laid_out(again, params)
 
 
 def test_parameters_in_the_place_of_others_are_not_taken_for_them():
-    """A number of an array in memory may be given to the next one; the old arrays are gone, what was made of them not."""
+    """The next array may get the place in memory of one that is gone, while what was made of that one is in use."""
     engine = engine_of(PLAIN)
     params = params_of(PLAIN, seed=0)
     first = engine.prepare_params(params)
