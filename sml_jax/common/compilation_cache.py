@@ -74,7 +74,15 @@ def default_folder() -> Path:
     # The standard says that a path which is not absolute is to be ignored (XDG Base Directory Specification).
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     caches = named if named.is_absolute() else Path.home() / ".cache"
-    return caches / "sml-jax" / "compiled" / _cpu_kind()
+    return caches / "sml-jax" / "compiled" / cpu_kind()
+
+
+def local_folder() -> Path | None:
+    """The folder of this machine in which JAX keeps executables; None if it keeps none, or elsewhere."""
+    settings = jax.config.values
+    folder = settings["jax_compilation_cache_dir"]
+    is_local = bool(folder) and "://" not in folder
+    return Path(folder) if is_local and settings["jax_enable_compilation_cache"] else None
 
 
 def executables_read() -> int:
@@ -95,7 +103,7 @@ def _reads() -> list[str]:
     return reads
 
 
-def _cpu_kind() -> str:
+def cpu_kind() -> str:
     """The architecture of this machine's CPU and a hash of what it can do."""
     try:
         first_core = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
 import os
 import shlex
 import shutil
@@ -12,10 +14,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
 
+from sml_jax.common.compilation_cache import cpu_kind, local_folder
 from sml_jax.common.errors import UserError
 
 # Names under which XLA finds the functions (`jax.ffi.ffi_call`).
@@ -35,9 +39,10 @@ _loading = threading.Lock()
 
 
 def load_native() -> None:
-    """Compiles and loads the C++ code and registers its functions with XLA under the names above.
+    """Loads the C++ code, compiled if need be, and registers its functions with XLA under the names above.
 
-    The first call in a process takes seconds, later ones do nothing. No file is left on disk.
+    Compiling takes seconds. Where JAX keeps executables in a folder of this machine (`keep_executables`), the library
+    is kept there too, and the next process loads it. Later calls in a process do nothing.
 
     Raises:
       UserError: there is no C++ compiler, or it failed.
@@ -50,18 +55,7 @@ def load_native() -> None:
 @cache
 def _load_once() -> None:
     """Does `load_native` for the first call."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
-    with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as folder:
-        library_path = Path(folder) / "native.so"
-        objects = {SOURCES / name: Path(folder, name).with_suffix(".o") for name in _SOURCE_NAMES}
-        # Files are compiled side by side, and linked to one library: all of its functions share one crew of threads.
-        include = ("-isystem", jax.ffi.include_dir())
-        commands = [(*compiler, *_FLAGS, *include, "-c", str(source), "-o", str(to)) for source, to in objects.items()]
-        with ThreadPoolExecutor(len(commands)) as pool:
-            list(pool.map(_run_compiler, commands))
-        _run_compiler((*compiler, "-shared", *map(str, objects.values()), "-o", str(library_path)))
-        # The library stays mapped after its file is gone.
-        library = ctypes.CDLL(str(library_path))
+    library = _open_library()
     handlers = {
         ATTEND: library.SmlJaxAttend,
         MULTIPLY: library.SmlJaxMultiply,
@@ -71,8 +65,67 @@ def _load_once() -> None:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
-def _run_compiler(command: Sequence[str]) -> None:
-    """Runs the compiler; raises UserError if it cannot be run, or fails."""
+def _open_library() -> ctypes.CDLL:
+    """The library that was kept for these sources, this compiler and this CPU; where there is none, a new one."""
+    compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
+    folder = local_folder()
+    kept_as = None if folder is None else f"native-{_fingerprint(compiler)}"
+    if folder and kept_as and (library := _open_kept(folder, kept_as)):
+        return library
+    with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as build_folder:
+        library_path = Path(build_folder) / "native.so"
+        _build(compiler, library_path)
+        if folder and kept_as:
+            _keep(library_path, folder, kept_as)
+        # The library stays mapped after its file is gone.
+        return ctypes.CDLL(str(library_path))
+
+
+def _build(compiler: Sequence[str], library_path: Path) -> None:
+    """Compiles the sources into one library; raises UserError if the compiler cannot be run, or fails."""
+    objects = {SOURCES / name: library_path.with_name(name).with_suffix(".o") for name in _SOURCE_NAMES}
+    # Files are compiled side by side, and linked to one library: all of its functions share one crew of threads.
+    include = ("-isystem", jax.ffi.include_dir())
+    commands = [(*compiler, *_FLAGS, *include, "-c", str(source), "-o", str(to)) for source, to in objects.items()]
+    with ThreadPoolExecutor(len(commands)) as pool:
+        list(pool.map(_run_compiler, commands))
+    _run_compiler((*compiler, "-shared", *map(str, objects.values()), "-o", str(library_path)))
+
+
+def _fingerprint(compiler: Sequence[str]) -> str:
+    """A hash of all that the library is made from: sources, flags, compiler, JAX's headers, and the CPU."""
+    made_from = [*_FLAGS, *compiler, _run_compiler((*compiler, "--version")), version("jaxlib"), cpu_kind()]
+    digest = hashlib.sha256(repr(made_from).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(repr((path.name, path.read_bytes())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _open_kept(folder: Path, kept_as: str) -> ctypes.CDLL | None:
+    """The library that was kept under this name; None if there is none, or none that is whole and can be loaded."""
+    for path in folder.glob(f"{kept_as}-*.so"):
+        with contextlib.suppress(OSError):
+            # The system would end the process, with no error to catch, if it mapped a file that was cut short.
+            if path.name == _name_with_digest(kept_as, path):
+                return ctypes.CDLL(str(path))
+    return None
+
+
+def _keep(library_path: Path, folder: Path, kept_as: str) -> None:
+    """Copies the library into the folder for other processes. A folder that cannot be written is no error."""
+    # Several processes may do this at once, so each writes a file of its own and then gives it its name.
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder, prefix="native-") as own_folder:
+        copy = shutil.copyfile(library_path, Path(own_folder) / "native.so")
+        os.replace(copy, folder / _name_with_digest(kept_as, library_path))
+
+
+def _name_with_digest(kept_as: str, library_path: Path) -> str:
+    """The name under which a library is kept, which says what its content must be."""
+    return f"{kept_as}-{hashlib.sha256(library_path.read_bytes()).hexdigest()[:16]}.so"
+
+
+def _run_compiler(command: Sequence[str]) -> str:
+    """What the compiler writes to stdout; raises UserError if it cannot be run, or fails."""
     try:
         compilation = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
@@ -80,6 +133,7 @@ def _run_compiler(command: Sequence[str]) -> None:
     if compilation.returncode:
         compiler_output = "\n".join(compilation.stderr.splitlines()[:20])
         raise UserError(f'attention "native": {command[0]} failed: {_CURE}\n{shlex.join(command)}\n{compiler_output}')
+    return compilation.stdout
 
 
 def _find_compiler() -> str:
