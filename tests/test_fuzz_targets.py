@@ -14,7 +14,7 @@ from fuzz.campaign import Campaign, HangError, Target, allowed, random_cases, ru
 from fuzz.run import TARGETS, load, main
 from fuzz.source import MAX_CHARACTERS, Source, broken, changed, dumps
 
-CASES = {"math": 6, "gin_overrides": 12, "rows": 20}
+CASES = {"math": 6, "gin_overrides": 12, "rows": 20, "tokenizer_file": 12}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -68,6 +68,7 @@ def test_another_configuration_is_refused_with_the_difference(finished_run, monk
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.extra
 def test_a_finished_run_is_given_more_steps_and_another_evaluation(finished_run, tokenizer, tmp_path):
     """Three steps and then two more, checkpoints every second step: the folder of a run of five that nobody stopped."""
     stages = [dataclasses.replace(ONLINE, steps=steps) for steps in (3, 5)]
@@ -200,7 +201,7 @@ class Struck(Exception):
     """Stands in for a crash."""
 
 
-@pytest.mark.parametrize("turn", [pytest.param(3, marks=pytest.mark.slow), 14])
+@pytest.mark.parametrize("turn", [pytest.param(3, marks=pytest.mark.slow), pytest.param(14, marks=pytest.mark.extra)])
 def test_sigterm_is_obeyed_between_turns_with_the_state_saved(finished_run, tmp_path, monkeypatch, turn):
     """In the offline stage's rollout, between its steps, and in online rollouts."""
     experiment, folder = finished_run

@@ -55,6 +55,7 @@ def test_the_wheel_holds_the_page_of_the_report(unpacked_wheel):
     assert packed == {path.name for path in (ROOT / assets).iterdir()} >= {"page.html", "page.css", "reader.js"}
 
 
+@pytest.mark.extra
 def test_a_recipe_of_the_wheel_loads_in_an_empty_folder(unpacked_wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
     done = subprocess.run(

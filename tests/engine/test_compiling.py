@@ -15,7 +15,9 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.layers import Layer
 
 
-@pytest.mark.parametrize(("pattern", "kinds"), [(("global",), 1), (("local", "global"), 2)], ids=str)
+@pytest.mark.parametrize(
+    ("pattern", "kinds"), [(("global",), 1), pytest.param(("local", "global"), 2, marks=pytest.mark.extra)], ids=str
+)
 def test_layers_of_a_kind_are_traced_once(monkeypatch, pattern, kinds) -> None:
     traced = []
 

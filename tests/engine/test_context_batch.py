@@ -61,7 +61,7 @@ def test_log_probs_over_turns_are_those_of_one_full_pass(batch, scores_of) -> No
 @pytest.mark.parametrize(
     ("size", "mesh"),
     [
-        (16, (1, 1, 1)),
+        pytest.param(16, (1, 1, 1), marks=pytest.mark.extra),
         pytest.param(16, (8, 1, 1), marks=pytest.mark.slow),
         (8, (2, 2, 2)),
         pytest.param(4, (1, 1, 2), marks=pytest.mark.slow),

@@ -108,6 +108,7 @@ def test_it_samples_with_the_log_probs_of_the_rounded_model():
     assert sampled.sum() > 20 and mismatch.max() > 1e-3, "rounding that changes nothing shows nothing"
 
 
+@pytest.mark.extra
 def test_other_layers_are_the_rounded_models_too():
     """Biases, adapters, an output layer and a delta net: given tokens are scored as the trainer scores them."""
     params, tokens = sharp_params(MIXED), np.random.default_rng(0).integers(0, 14, (4, 8)).astype(np.int32)
@@ -131,7 +132,7 @@ def test_the_c_product_says_what_plain_jax_says():
 @pytest.mark.parametrize(
     ("attention", "mesh"),
     [
-        ("auto", (2, 1, 2)),
+        pytest.param("auto", (2, 1, 2), marks=pytest.mark.extra),
         pytest.param("auto", (2, 2, 2), marks=pytest.mark.slow),
         pytest.param("native", (4, 1, 1), marks=[needs_compiler, pytest.mark.slow]),
     ],

@@ -75,6 +75,7 @@ def test_numbers_that_grow_too_large_end_the_call(value: float) -> None:
         spoken("plain", lambda params: with_output(params, value, slice(None)))
 
 
+@pytest.mark.extra
 def test_a_model_that_speaks_goes_on_and_what_lies_behind_its_tokens_is_not_looked_at() -> None:
     for name in SAMPLINGS:
         spoken(name, lambda params: params)

@@ -74,6 +74,7 @@ def say(batch: ContextBatch, rows: list[int], limit: int = 5, salt: int = 0) -> 
     return said
 
 
+@pytest.mark.extra
 def test_a_turn_that_is_drawn_again_costs_no_token_twice() -> None:
     batch = new_batch()
     batch.start(0, 0, [3, 4, 6, 7, 1, 8, 3])

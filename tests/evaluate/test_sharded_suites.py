@@ -93,6 +93,7 @@ def test_rules_leave_room_for_all_that_a_user_says(tokenizer):
     assert tight.private_tokens == len(framing.text("2, 3"))
 
 
+@pytest.mark.extra
 def test_a_run_writes_sharded_results_beside_the_others(tokenizer, tmp_path, capsys):
     suite = Suite(ToyTask(), arms=(Retry(),), problems=3, max_turns=2)
     experiment = toy_experiment(tokenizer, suites=[suite], sharded_suites=[SUITE])

@@ -13,6 +13,7 @@ NATIVE, SOURCE = native_build.SOURCES, Path(__file__).with_name("crew_test.cc")
 NO_START = ("unexpected memory mapping", "ThreadSanitizer: CHECK failed")
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler, c++")
 def test_every_part_is_run_once(tmp_path) -> None:
     flags = ["c++", "-std=c++17", "-O2", "-g", f"-I{NATIVE}", "-pthread", str(SOURCE), "-o"]

@@ -110,6 +110,7 @@ def test_a_prefix_that_rows_share_is_read_once_and_the_same() -> None:
     np.testing.assert_allclose(shared.unpack(packed), run(params(), tokens, positions, None), atol=2e-5)
 
 
+@pytest.mark.extra
 def test_padding_behind_a_row_changes_nothing_before_it() -> None:
     run, short = jax.jit(partial(Decoder(CONFIG).apply, params())), TOKENS.copy()
     short[:, 14:] = 0

@@ -71,6 +71,7 @@ def test_a_written_model_is_read_back(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 
 
+@pytest.mark.extra
 def test_adapters_are_merged(tmp_path: Path) -> None:
     model, params = add_lora(Decoder(CONFIGS["qwen3"]), f16_params(CONFIGS["qwen3"]), LoraConfig(2), jax.random.key(2))
     params = jax.tree.map(lambda leaf: leaf + 0.01, params)

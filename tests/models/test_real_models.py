@@ -62,6 +62,7 @@ def test_tokens_of_a_file_are_those_of_the_published_tokenizer(model: str, publi
         assert file.decode(file.encode(text)) == tokenizer.decode(tokenizer.encode(text))
 
 
+@pytest.mark.extra
 def test_the_merges_of_gemma_are_the_published_ones() -> None:
     made = tokenizer_spec(read_gguf(fetched("gemma3")))
     published = json.loads(fetched("gemma3_tokenizer").read_text())

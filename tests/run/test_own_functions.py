@@ -68,6 +68,7 @@ def train(tokenizer, tmp_path):
     return run
 
 
+@pytest.mark.extra
 def test_a_teacher_a_return_and_a_loss(train):
     plain, _ = train("plain")
     lines, dialogues = train(

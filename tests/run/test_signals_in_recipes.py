@@ -54,6 +54,7 @@ def test_turn_returns_train(train):  # noqa: F811
     assert sum(line["dialogues_trained"] for line in lines)
 
 
+@pytest.mark.extra
 def test_self_distillation_trains_beside_grpo_and_compiles_once(train):  # noqa: F811
     lines, _ = train(
         "distil",

@@ -128,9 +128,8 @@ def ask_to_stop_at(monkeypatch, call: int) -> list:
     return looks
 
 
-@pytest.mark.parametrize(
-    "way", [pytest.param("killed", marks=pytest.mark.extra), "asked to stop while a rollout is under way"]
-)
+@pytest.mark.extra
+@pytest.mark.parametrize("way", ["killed", "asked to stop while a rollout is under way"])
 def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(tokenizer, tmp_path, monkeypatch, way):
     """Bit for bit: the checkpoint holds what the rollout under way sampled with, and it is played again."""
     experiment = toy_experiment(tokenizer, [STALE], checkpoint_every=1)

@@ -107,7 +107,7 @@ NUMBER_JOINTS = (
 )
 
 
-@pytest.mark.parametrize("last", [pytest.param(100, marks=pytest.mark.slow), 20])
+@pytest.mark.parametrize("last", [pytest.param(100, marks=pytest.mark.slow), 9])
 def test_a_text_that_holds_every_number_is_paid_for_one_at_most(last: int) -> None:
     """Up to 100: `pytest -m slow tests/tasks/test_math_rewards.py`."""
     for joint in NUMBER_JOINTS:
