@@ -90,6 +90,8 @@ def _is_denied(text: str, box: Box) -> bool:
     asked = re.match(r"[\s$)\]*\\]{0,8}\?", text[box[1] : box[1] + 20])
     if asked and re.match(r"\W*(?:is|was|could|would|does|should|can|might)\b", before, re.IGNORECASE):
         return True
+    if re.match(r"[\s$)\]*\\]{0,8}\?\s*(?:no|not|nope|hmm|wait|wrong)\b", text[box[1] : box[1] + 30], re.IGNORECASE):
+        return True
     answer = _NAMES_ANSWER.search(before)
     return (answer is not None and tells_old_answer(before[: answer.start()])) or denied(text[box[1] : box[1] + 200])
 

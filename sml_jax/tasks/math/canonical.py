@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from fractions import Fraction
 
 from sml_jax.tasks.math.value_words import with_values
 
@@ -70,20 +71,20 @@ _COLOURED = re.compile(
     r"\\color\s+[a-z]{3,10}(?![a-z])"
 )
 # A style before one sign, and braces that hold the whole answer.
-_BARE_STYLE = re.compile(_WRAP + r"(?![A-Za-z])(?=\s*[0-9A-Z\\-])")
+_BARE_STYLE = re.compile(_WRAP + r"(?![A-Za-z])(?=\s*[0-9A-Zei\\-])")
 _IN_BRACES = re.compile(r"\s*\{([^{}]*)\}\s*")
 _UNIT_FRACTION = re.compile(
     r"(?<=[0-9}\s~,!])\\[dt]?frac\s?\{\s?" + _WRAP + r"\s?\{[~\s]?[A-Za-z]{1,8}\s?\}(?:\^\{?[0-9]\}?)?\s?\}"
     r"\s?\{\s?" + _WRAP + r"\s?\{[~\s]?[A-Za-z]{1,8}\s?\}(?:\^\{?[0-9]\}?)?\s?\}|"
     r"(?<=[0-9}\s~,!])\\frac\s?\{\s?(?:km|mi|miles|meters|cm|ft|feet|dollars|"
-    r"kg)\s?\}\s?\{\s?[A-Za-z]{1,7}(?:\^\{?[0-9]\}?)?\s?\}"
+    r"kg|m(?=\s?\}\s?\{\s?(?:s|h|min)\b))\s?\}\s?\{\s?[A-Za-z]{1,7}(?:\^\{?[0-9]\}?)?\s?\}"
 )
 _UNIT_POWER = re.compile(
     r"(?<=[0-9}\s~,!;])" + _WRAP + r"\s?\{(?=[^{}]{0,40}\^\{-?[0-9]\})(?:[^{}]|\{-?[0-9]\}){1,40}\}$"
 )
 _MICRO = re.compile(r"(?<=[0-9])\s?(?:\\mu\s?[A-Za-z]{1,3}|[kM]?\s?\\Omega|\\times)$")
 _CURRENCY = re.compile(r"^(?:Rs\.?|USD|US|EUR|GBP|INR|CAD|AUD|CNY|RMB|A|C|HK|NT)(?= ?[-$]?\s?[0-9])\.? ?")
-_WRAPPED = re.compile(_WRAP + r"\s*\{([^{}]*)\}")
+_WRAPPED = re.compile(_WRAP + r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _WRAPPED_UNIT = re.compile(r"(?<=[0-9}\s~,!])" + _WRAP + r"\s*\{[~\s\\]*[A-DF-HJ-Za-df-hj-z]\s*\}(?=[\s^/.$\\-]|$)")
 _UNIT_PRODUCT = re.compile(r"\bunit\s*(?:\\cdot|\\times|\*|/)\s*unit\b")
 _SPACING = re.compile(
@@ -91,7 +92,7 @@ _SPACING = re.compile(
     r"(?:[lL]arge|LARGE|[hH]uge|normalsize|scriptsize|footnotesize|small|tiny|bf|rm|it|sf|tt|bfseries|"
     r"itshape)(?![A-Za-z])|"
     r"quad|qquad|enspace|thinspace|[hv]?phantom\{[^{}]*\}|[hv]space\{[^{}]*\}|limits|boldsymbol|bm)(?![A-Za-z])"
-    r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)"
+    r"|(?<!\\)\\[!,;:> \n()\[\]]|\\\$|[$\"`]|~|&(?=\s*=)|(?<!\\)\\$"
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{\s*(-?[0-9]{1,60})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,60})\s*\}|([0-9]))")
 # Numbers with thousands' separators.
@@ -106,13 +107,28 @@ _LEAD = re.compile(
 _THREE_DOTS = re.compile(r"(?<=[,+ ])\.\.\.(?=[,+ ]|$)")
 # "a 20% increase" and "an increase of 20%" are a "20% increase"; the 12th of a month is its day 12.
 _CHANGE = r"increase|decrease|loss|gain|profit|drop|rise|reduction|discount|growth|decline|deficit|surplus"
-_CHANGE_OF = re.compile(rf"^(?:an? )?({_CHANGE}) (?:of|by) (\$?\s?[0-9][0-9.,]{{0,30}} ?%?)$", re.IGNORECASE)
+_CHANGE_OF = re.compile(
+    rf"^(?:an? )?({_CHANGE}) (?:of|by) (\$?\s?[0-9][0-9.,]{{0,30}} ?(?:%|"
+    rf"percent)?)$",
+    re.IGNORECASE,
+)
 _A_NUMBER = re.compile(r"^an? (?=(?:negative |minus )?[0-9])", re.IGNORECASE)
 _ORDINAL_DAY = re.compile(
     r"^((?:january|february|march|april|may|june|july|august|september|october|november|december) [0-9]{1,2})"
     r"(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
+_DAY_BEFORE_MONTH = re.compile(
+    r"^(?:the )?([0-9]{1,2})(?:st|nd|rd|th)?(?: of)? (january|february|march|april|may|june|july|august|september|"
+    r"october|november|december)$",
+    re.IGNORECASE,
+)
+_WORDED_SIGN = re.compile(r"^(?:(negative|minus)|positive|plus) infinity$|^plus or minus (?=[0-9\\])", re.IGNORECASE)
+# "k \in \mathbb{Z}": what a letter of a family of solutions may be.
+_FOR_ALL = re.compile(r"[,;]? ?(?:where |for |with )?\(?[a-z] ?\\in ?\\mathbb ?\{? ?[ZN] ?\}?\)?$")
+_ROOT_SIGN = re.compile("\u221a ?([0-9]{1,40}(?:\\.[0-9]{1,40})?)")
+# "0.1\overline{6}"
+_REPEATING = re.compile(r"(?<![\w.])([0-9]{1,9})\.([0-9]{0,9})\\(?:overline|bar) ?(?:\{ ?([0-9]{1,9}) ?\}|([0-9]))")
 _POWER_OF_UNIT = re.compile(
     r"(?<=[0-9]) ?(?:[cmk]?m|in|ft|yd|mi|meters?|metres?|inch(?:es)?|feet|yards|miles) (?:squared|cubed)$", re.I
 )
@@ -142,8 +158,9 @@ def canonical(text: str, thousands: bool = True) -> str:
       thousands: whether "1,000" is one number; if not, its comma stays.
     """
     if not text.isascii():
-        text = _ascii(text)
+        text = _ascii(_ROOT_SIGN.sub(r"\\sqrt{\1}", text))
     text = text.replace("{,}", ",") if thousands else text
+    text = text.replace("{:}", ":")
     # LaTeX: wrappers, thousands' separators, spacing, fractions, degrees and relations.
     if "slant" in text:
         text = re.sub(r"\\([lg])eqslant(?![A-Za-z])", r"\\\1eq ", text)
@@ -165,12 +182,14 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = re.sub(r"\\(?:l|c|hdots|)dots[a-z]?(?![A-Za-z])", r"\\dots ", text)
         text = re.sub(r"(^|[,(\[]) ?\+ ?\\infty", r"\1\\infty", _MICRO.sub(" unit", text.strip()))
         text = text.replace("\\%", "%").replace("\\le ", "\\leq ").replace("\\ge ", "\\geq ").replace("\\ne ", "\\neq ")
+        text = _REPEATING.sub(_as_fraction, text)
     if thousands:
         text = _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
         text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), " ".join(text.split()))
+    text = re.sub(r"(?<=[0-9])x (?=as |more\b|bigger\b|larger\b|longer\b|faster\b)", " times ", text)
     text = re.sub(r"(?<=[0-9])[- ]?fold$", "", text)
     text = re.sub(
-        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*/\s*[a-z]{1,3}(?:\^\{?[0-9]\}?)?)?$",
+        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*\^\{?-?[0-9]\}?)?(?:\s*/\s*[a-z]{1,3}(?:\^\{?[0-9]\}?)?)?$",
         " unit",
         text.rstrip(),
     )
@@ -185,9 +204,20 @@ def canonical(text: str, thousands: bool = True) -> str:
     while braced := _IN_BRACES.fullmatch(text):
         text = braced[1].strip()
     text = re.sub(r"^([A-Za-z]) is (?=[-0-9\\])", r"\1 = ", text)
+    text = _WORDED_SIGN.sub(
+        lambda sign: "\\pm " if sign[0].endswith(" ") else ("-" if sign[1] else "") + "\\infty", _FOR_ALL.sub("", text)
+    )
+    text = _DAY_BEFORE_MONTH.sub(r"\2 \1", text)
     text = _FULL_HOUR.sub(r"\1", _ORDINAL_DAY.sub(r"\1", _A_NUMBER.sub("", text)))
     text = with_values(_CURRENCY.sub("", _CHANGE_OF.sub(r"\2 \1", text)))
     return re.sub(r"([-+]) (?=[0-9.])", r"\1", text) if re.match(r"[-+] [0-9.]", text) else text
+
+
+def _as_fraction(repeating: re.Match[str]) -> str:
+    r"""A repeating decimal as a fraction: `0.\overline{3}` is `\frac{1}{3}`."""
+    whole, fixed, period = repeating[1], repeating[2], repeating[3] or repeating[4]
+    value = Fraction(int(whole + fixed + period) - int(whole + fixed), (10 ** len(period) - 1) * 10 ** len(fixed))
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}" if value.denominator > 1 else str(value.numerator)
 
 
 def _ascii(text: str) -> str:

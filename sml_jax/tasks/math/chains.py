@@ -55,7 +55,7 @@ def is_consistent(text: str, approximates: Callable[[str, str], bool]) -> bool:
         return all(_equals(numbers[-1], number) for number in numbers)
     left, right = (answer_number(end) for end in ends)
     if left is not None and right is not None:
-        return _rounds_to(left, right) or _rounds_to(right, left)
+        return _rounds_to(left, right) or _rounds_to(right, left) or (not left.decimal and _shows(left, right, ends[1]))
     return approximates(*ends)
 
 
@@ -71,6 +71,12 @@ def _rounds_to(exact: AnswerNumber, rounded: AnswerNumber) -> bool:
     gap = abs(exact.value - rounded.value)
     whole = rounded.value.denominator == 1 and exact.value.denominator != 1
     return gap * 200 <= abs(exact.value) or (whole and gap * 2 <= 1)
+
+
+def _shows(exact: AnswerNumber, rounded: AnswerNumber, written: str) -> bool:
+    """Whether a decimal is a fraction to as many places as it is written with: 0.33 for 1/3."""
+    places = re.search(r"\.([0-9]{1,20})(?![0-9])", written)
+    return places is not None and abs(exact.value - rounded.value) * 2 * 10 ** len(places[1]) <= 1
 
 
 def digits_and_base(text: str) -> tuple[str, int] | None:

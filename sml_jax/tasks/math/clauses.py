@@ -24,7 +24,8 @@ _SUBORDINATE = re.compile(
     r"has|had|pays?|gets?|needs?|takes?) )|(?<=, )as(?= (?:there|the|each|every|all|both|it|he|she|they|in|"
     r"[0-9]{1,20}|[A-Z][a-z]{1,20}) [^,]{3})|(?<=, )for(?= (?:[a-z0-9]{1,15} ){1,6}?(?:is|are|was|were|makes?|gives?|"
     r"costs?) ))|\b(?P<condition>(?i:if|unless|when|whenever|provided that|assuming|whether)\b)|"
-    r"\b(?P<aside>(?i:although|though|despite)\b|(?<=[ (])where\b|(?<=, )which (?:is|are|was|"
+    r"\b(?P<aside>(?i:although|though|despite)\b|(?<=[ (])where\b|who(?=['\u2019]s | is [0-9])|(?<=, )which (?:is|are|"
+    r"was|"
     r"were)(?= (?:[^,; ]{1,20} ){1,6}(?:more|less|fewer|greater|larger|smaller|higher|lower|times|half|twice|double|"
     r"than)\b)|(?i:after|before|once|until)(?= (?:[a-z]{2,12}ing|he|she|it|they|we|I|you|the|his|her|their|"
     r"[A-Z][a-z]{1,20}|all(?! but)|[0-9]{1,9})\b))|\A(?P<purpose>(?i:to|in order to)(?= [a-z]{2,12} ))"
@@ -40,7 +41,8 @@ _REPORT = re.compile(
     r"ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|"
     r"the (?:final )?(?:answer|total|result))\b)|you (?:already |just |also )?(?:said|say|told|mentioned|gave|wrote|"
     r"mean)|(?:it|they|[a-z]{3,12})(?: is| are|['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|"
-    r"(?:given|known|facts|givens)(?=\)?:)|so far (?:I|we) have|i understand that|(?:the )?given (?:information|facts|"
+    r"(?:given|known|facts|givens|start|input|data)(?=\)?:)|so far (?:I|we) have|i understand that|(?:the )?given "
+    r"(?:information|facts|"
     r"values|data)|the (?:known|given) (?:facts|values|quantities)|(?:let me|let['\u2019]s|i(?: will|['\u2019]ll)|"
     r"to) (?:first )?(?:restate|rephrase|repeat|recap|(?:go over|go through|list|review|write down) (?:the|"
     r"what) (?:facts|problem|information|givens|we know)|summari[sz]e)|there (?:are|"
@@ -66,7 +68,7 @@ _WORDS = re.compile("[a-z]+")
 _SUBORDINATE_WORDS = frozenset(
     _WORDS.findall(
         "because for since given seeing considering due thanks as if unless when whenever provided assuming whether "
-        "although though despite where which after before once until not longer instead rather opposed now"
+        "although though who despite where which after before once until not longer instead rather opposed now"
     )
 )
 _REPORT_WORDS = frozenset(
@@ -94,6 +96,9 @@ _CALCULATED = re.compile(r"=|\b(?:is|are|was|were) [$]?[0-9]")
 _RESULT = re.compile(r"[=\u2248]|\\boxed")
 _TIME = re.compile(r"(?:after|before|until|once) [0-9]", re.IGNORECASE)
 _UNREAL = re.compile(r"\w+ (?:it|that|this|(?:the|my|his|her) [a-z]{2,12}|[a-z]) were\b", re.IGNORECASE)
+# "When I first tried it, I got 18", "If each box held 7 pens, 14 would be the answer"
+_AT_FIRST = re.compile(r"when (?:I|we) (?:first|last) ", re.IGNORECASE)
+_WOULD_ANSWER = re.compile(r"\bwould be (?:the|my|our) answer\b", re.IGNORECASE)
 _OTHERWISE = re.compile(r"\b(?:otherwise|or else|if not)\b", re.IGNORECASE)
 _WITH_AND_WITHOUT = re.compile(
     r"\b(?:if|unless|with|without) [^,;]{1,60}[0-9][^;]{0,20}[,;] (?:and |but |or )?(?:with|"
@@ -107,7 +112,8 @@ _CONCLUDES_NOTHING = (
 )
 _BE = r"(?:is|are|was|were|has|have|had|costs?)"
 _SEVERAL_FACTS = re.compile(
-    rf"\A{_CONCLUDES_NOTHING}(?:[^,]{{0,80}}[0-9][^,]{{0,60}}, and (?:[a-z]{{1,12}} ){{0,2}}?[A-Za-z]{{2,15}} "
+    rf"\A{_CONCLUDES_NOTHING}(?:[^,]{{0,80}}[0-9][^,]{{0,60}}, and (?!since|because|as\b|if\b|when)"
+    rf"(?:[a-z]{{1,12}} ){{0,2}}?[A-Za-z]{{2,15}} "
     rf"(?:{_BE}|[a-z]{{2,12}}s) [^,]{{0,40}}[0-9][^,]{{0,40}}\Z|[^,]{{0,80}}\b{_BE} [^,]{{0,10}}[0-9][^,]{{0,30}} and "
     rf"(?:[A-Za-z']{{1,12}} ){{0,3}}?{_BE} [^,]{{0,20}}(?:[0-9]|\b(?:half|twice|double|triple) )[^,]{{0,40}}\Z)",
     re.IGNORECASE,
@@ -250,7 +256,9 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
         and "=" not in sentence
         and any(part.role == "condition" and re.search(r"\b(?:were|had)\b", part.text) for part in parts)
     )
-    if unreal or supposed:
+    tells_old = any(part.role == "condition" and _AT_FIRST.match(part.text) for part in parts)
+    wished = any(part.role == "condition" for part in parts) and _WOULD_ANSWER.search(sentence)
+    if unreal or supposed or tells_old or wished:
         return ""
     said = " ".join(part.text.strip() for part in parts if part.role == "says").strip(" ,")
     if not _NUMBER.search(said) and any(_TIME.match(part.text) for part in parts):

@@ -33,12 +33,20 @@ _HEDGE = re.compile(
     r"hundred|thousand|million|billion|trillion)\b",
     re.IGNORECASE,
 )
+_ELSE = re.compile(r"\b(?:or|maybe|perhaps|possibly|not|no|but|either|else)\b", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z][a-z]{2,20}(?: [0-9]{1,2})?|[a-z]{3,20}(?: [a-z]{3,20})?")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{2,}")
 _SET_BUILDER = re.compile(r"\\\{ ?[a-z](?: ?\\in ?\\mathbb ?\{R\})? ?(?:\\mid(?![A-Za-z])|[|:]) ?([^|{}]*)\\\}")
 _BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|pi|exp|infty)(?![A-Za-z])")
 # "3 and 1/2" is one number where one is asked for; "25g" has a unit that runs into it.
 _MIXED = re.compile(r"^([0-9]{1,9}) and ((?:[0-9]{1,4} ?/ ?[0-9]{1,4}|\\frac\{[0-9]{1,4}\}\{[0-9]{1,4}\})\b)")
 _GLUED_UNIT = re.compile(r"^([-+]?[0-9][0-9.]{0,30})([gmshLKNJWVCF])$")
+# What is worked out on the left of a value: a modulus, a length, the value of a function.
+_MEASURE = re.compile(
+    r"^ ?(?:\|[^|=]{1,30}\||[A-Za-z]\([^()=]{1,10}\)|[A-Z]{2,3}|(?:\\angle|\\overline) "
+    r"?\{?[A-Z]{1,3}\}?) ?$"
+)
+_PARAMETER = re.compile(r"(?<![\\A-Za-z])[kmn](?![A-Za-z])")
 _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
@@ -58,6 +66,8 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     if not left or not right:
         return False
     if folded(left) == folded(right) != "":
+        return True
+    if _says_first(left, right):
         return True
     # Yes and no, and choices: the words and the labels are compared, or the label of the attempt is cut off.
     chosen = same_choice(left, right)
@@ -87,6 +97,14 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     if answer_number(left) is not None and answer_number(right, letter_units=True) is not None:
         return False
     return _same_mathematics(gold, attempt, equal)
+
+
+def _says_first(gold: str, attempt: str) -> bool:
+    """Whether an attempt is words, and a remark behind the gold words: "Friday, ten days after the Tuesday"."""
+    if not _WORDS.fullmatch(gold):
+        return False
+    head = re.split(r", | ?\(", re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", attempt), maxsplit=1)
+    return len(head) > 1 and folded(head[0]) == folded(gold) and not _ELSE.search(head[1])
 
 
 def _side_pairs(left: str, right: str) -> list[tuple[str, str]]:
@@ -136,12 +154,22 @@ def _same_mathematics(gold: str, attempt: str, equal: Equal) -> bool:
     if 1 < len(lefts) == len(rights) <= _MAX_PARTS:
         return _match(*_without_names(lefts, rights), equal) or _same_list(gold, attempt, equal)
     name, _, value = right.partition("=")
+    name = _MEASURE.sub("m", name)
     if "=" not in left + value and value and NAME.fullmatch(name.strip()) and name.strip() not in ("e", "i"):
         right = value.strip()  # z = 2 - 3i
+    right = _same_parameter(left, right)
     for left_side, right_side in _side_pairs(left, right):
         if folded(left_side) == folded(right_side) or equal(left_side, right_side):
             return True
     return _same_list(gold, attempt, equal)
+
+
+def _same_parameter(gold: str, attempt: str) -> str:
+    r"""A family of angles with the gold answer's name for its whole number: `n\pi` as `k\pi`."""
+    names = [set(_PARAMETER.findall(text)) for text in (gold, attempt)]
+    if "\\pi" not in gold or not len(names[0]) == len(names[1]) == 1:
+        return attempt
+    return re.sub(rf"(?<![\\A-Za-z]){names[1].pop()}(?![A-Za-z])", names[0].pop(), attempt)
 
 
 def _same_list(gold: str, attempt: str, equal: Equal) -> bool:

@@ -18,6 +18,7 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
     import contextlib
     import json
     import random
+    import re
     import resource
     import signal
     import sys
@@ -79,10 +80,16 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
         value = expression.doit()
         return value if value.is_Rational else None
 
-    def rounds_to(exact, rounded):  # type: ignore[no-untyped-def]
-        """Whether the second of two numbers is the first one, rounded: within one part in 200, or to a whole number."""
+    def rounds_to(exact, rounded, written=""):  # type: ignore[no-untyped-def]
+        """Whether the second of two numbers is the first one, rounded.
+
+        It may be off by one part in 200, or is rounded to a whole number or to the decimals it is written with.
+        """
+        places = re.search(r"\.([0-9]{1,12})(?![0-9])", written)
         exact, rounded = complex(exact.evalf(20)), complex(rounded.evalf(20))
         gap = abs(exact - rounded)
+        if places and gap * 2 * 10 ** len(places[1]) <= 1:
+            return True
         return gap * 200 <= abs(exact) or (gap * 2 <= 1 and rounded.real == round(rounded.real))
 
     def nearly_equal(left, right):  # type: ignore[no-untyped-def]
@@ -180,7 +187,7 @@ def serve_equivalence(path: list[str], memory_bytes: int, soft_s: float) -> None
         if asks_rounding:
             left, right = gold_readings[0], attempt_readings[0]
             numbers = has_values(left) and has_values(right) and not (left.free_symbols | right.free_symbols)
-            return bool(numbers and (rounds_to(left, right) or rounds_to(right, left)))
+            return bool(numbers and (rounds_to(left, right, attempt) or rounds_to(right, left)))
         # A percent sign may be meant either way, which math-verify knows.
         if "%" not in gold + attempt:
             equal = by_values(gold_readings[0], attempt_readings[0])

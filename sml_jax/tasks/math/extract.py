@@ -11,7 +11,12 @@ from sml_jax.tasks.math.unmarked import unmarked_answer
 __all__ = ["ANSWER_CHARACTERS", "after_last_marker", "extract_answer", "final_answer"]
 
 # "<<48+24=72>>", what GSM8K's calculator was given.
-_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+_CALCULATOR = re.compile(r"<<[^<>=\n]{0,200}=[^<>\n]{0,200}>>")
+# "not 20 but 16": what is denied in passing.
+_NOT_BUT = re.compile(
+    r"(?:\bnot|(?<=is)n['\u2019]t) ([*$]{0,3}-?[0-9][^\s,;]{0,20}(?: [a-z]{2,12})?),? but (?:rather "
+    r")?(?=[*$]{0,3}-?[0-9])"
+)
 _STRUCK_OUT = re.compile(r"~~[^~\n]{1,80}~~")
 # Tags that change how a text looks, and the special tokens that end a turn.
 _STYLE_TAG = re.compile(r"</?(?:b|strong|i|em|u|code|p|span|mark)>|<\|[a-z_]{1,20}\|>|</?s>", re.IGNORECASE)
@@ -25,7 +30,7 @@ def final_answer(gold: str) -> str:
     return (boxes[-1][2] if boxes else gold).strip()
 
 
-def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
+def extract_answer(utterance: str, unmarked: bool = True, gold: str = "") -> str | None:
     r"""The text of the one answer that an utterance gives, None if it gives none.
 
     Of the places that state an answer the last one decides: a `\boxed{..}` that holds a value (boxes that follow each
@@ -37,9 +42,11 @@ def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
     Args:
       utterance: what was said.
       unmarked: whether a value that nothing marks as the answer counts.
+      gold: the gold answer, whose kind says what an unmarked value looks like: a number, a choice, a day.
     """
     text = _STRUCK_OUT.sub("", utterance) if "~~" in utterance else utterance
     text = _STYLE_TAG.sub("", _CALCULATOR.sub("", text)) if "<" in text else text
+    text = _NOT_BUT.sub("", text) if " but " in text else text
     box = boxed_answer(text)
     marked = [Marked(box[0], box[1], "value")] if box else []
     marked += [*tagged(text), *after_hashes(text), *after_markers(text, correcting=bool(box))]
@@ -48,7 +55,7 @@ def extract_answer(utterance: str, unmarked: bool = True) -> str | None:
         answers = [(answer.place, answer.text) for answer in marked if answer.kind == kind and answer.text.strip()]
         if answers:
             return max(answers)[1].strip()[:ANSWER_CHARACTERS].rstrip()
-    bare = unmarked_answer(text) if unmarked else None
+    bare = unmarked_answer(text, gold) if unmarked else None
     # The heading "Answer:" over a text states nothing itself, unless nothing else does.
     headed = [answer.text for answer in marked if answer.kind == "heading" and answer.text.strip()]
     if bare is None and headed:

@@ -39,6 +39,12 @@ _TAKES_BACK = re.compile(
     r"fails?\b|(?:does|is|can)(?: not|n['\u2019]t|not) (?:work|fit|make sense|right|correct|be|possible|add up))",
     re.IGNORECASE,
 )
+_SCRAPS = re.compile(
+    r"(?:(?:actually|wait|no|oh|oops|hmm|sorry)\b[, ]{1,2}){0,2}(?:scrap|scratch|strike|forget|ignore|disregard) "
+    r"(?:that|it|"
+    r"this|what I)\b",
+    re.IGNORECASE,
+)
 # What a sentence about the talk itself speaks of.
 _TALK = re.compile(r"\b(?:hints?|help|exercise|explanation|tips?|advice|patience|puzzle)\b", re.IGNORECASE)
 _SHORT = 10  # words of a sentence that only rounds off
@@ -61,7 +67,8 @@ _ASKS_APPROVAL = re.compile(
     r"further )?questions|(?:can|could|would|will) you (?:please )?(?:check|confirm|verify|tell me (?:if|whether)|"
     r"agree|like|let me know)|how(?:'s| is| was| about) (?:that|this|it)$|how did I do|did I|would you like|"
     r"isn['\u2019]t (?:it|that)|any (?:feedback|thoughts|comments|advice)|makes? sense|what (?:is|was|"
-    r"did you get as) your (?:result|answer|solution)|do you|does (?:that|this|it)|shall (?:I|we)|should I (?:show|"
+    r"did you get as) your (?:result|answer|solution)|do you|(?:how )?does (?:that|this|it)|(?:on to|ready for) the "
+    r"next|shall (?:I|we)|should I (?:show|round|"
     r"explain|write|go|continue|box|do)\b|(?:what|who)(?:['\u2019]s| is) (?:the )?next|anything else$|what else$|"
     r"(?:the )?next (?:question|one|problem)$|are you|what(?:['\u2019]s| is) wrong\b|where (?:did I|is (?:the|"
     r"my)) (?:go wrong|mistake|error)|(?:what|anything)(?: else)? (?:should|can|shall) (?:I|we) do next|(?:can|could|"
@@ -114,9 +121,14 @@ def is_check(sentence: str) -> bool:
     return _CHECK.match(sentence) is not None and not _TELLS.search(sentence)
 
 
+def is_pleasantry(sentence: str) -> bool:
+    """Whether a sentence thanks, hopes or asks to look at what was said, whatever numbers it has."""
+    return _PLEASANTRY.match(sentence) is not None
+
+
 def takes_back(sentence: str) -> bool:
     """Whether a sentence takes back what was stated before it: "That's wrong."."""
-    return _TAKES_BACK.match(sentence) is not None
+    return _SCRAPS.match(sentence.strip(" *_")) is not None or _TAKES_BACK.match(sentence) is not None
 
 
 def asks_about_step(question: str) -> bool:
@@ -148,7 +160,7 @@ def is_remark(sentence: str, end: str) -> bool:
         return False
     if _PLEASANTRY.match(sentence) or _UNSURE.match(sentence):
         return True
-    if re.search(r"\b(?:before|earlier|at first)$", sentence) and re.match(r"(?:I|my|that|it)\b", sentence, re.I):
+    if re.search(r"\b(?:before|earlier|at first)$", sentence) and re.match(r"(?:I|my|that|it|the)\b", sentence, re.I):
         return True
     if _TALK.search(sentence) and not (_OPEN.search(sentence) or _LOST.search(sentence) or begins_plan(sentence)):
         return True

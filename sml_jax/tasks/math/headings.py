@@ -30,6 +30,23 @@ _COUNTS = re.compile(
     r"makes?|gives?|gets?|needs?|eats?|sells?|buys?|takes?)\b"
 )
 
+# "5 rows", over other lines of the same kind.
+_THINGS = re.compile(r"[0-9.,$]{1,20}(?: [a-z]{2,15}){1,3}")
+_THINGS_BELOW = re.compile(r"\s*[0-9.,$]{1,20}(?: [a-z]{2,15}){1,4}\n")
+# A line over a check of what was found: "**Verification of the answer:**".
+_CHECKS = re.compile(
+    r"\n[\s*#_]{0,8}(?:(?:let me|let['\u2019]s|to|quick) ){0,2}(?:(?:double-?)?check(?:ing)?|verif(?:y|ication)|proof|"
+    r"test)\b"
+    r"[^\n:]{0,40}:[*_ ]{0,4}\n",
+    re.IGNORECASE,
+)
+
+
+def without_check(text: str) -> str:
+    """A text without the part under the heading of a check, which tells nothing new."""
+    heading = _CHECKS.search(text)
+    return text[: heading.start()] if heading else text
+
 
 def is_worked(answer: str, is_value: bool, rest: str) -> bool:
     """Whether the text under a heading is worked out: prose with numbers, or calculations one after another."""
@@ -41,6 +58,8 @@ def is_worked(answer: str, is_value: bool, rest: str) -> bool:
         prose = re.search(r"[0-9]", answer) and re.match(r"(?:[A-Za-z']{2,}[ ,]+[A-Za-z0-9']|An? [a-z]{2})", answer)
         return prose is not None and (rest.strip() != "" or _SAYS.search(answer) is not None)
     if _LABELLED.match(answer) and re.search("[A-Za-z]", answer) and _LABELLED.match(rest.lstrip()):
+        return True
+    if _THINGS.fullmatch(answer) and (_THINGS_BELOW.match(rest) or CALCULATION.match(rest.lstrip())):
         return True
     if _COUNTS.match(answer) and re.search(r"[0-9]", rest):
         return True

@@ -28,12 +28,14 @@ _ADVERBS = (
 _WHAT_WE = r"what (?:I|we|she|he|they|it|you|was|is)\b(?! (?:guessed|thought|said|wrote|had))"
 # "5 is left", "5 was sold"; not "5 is confusing".
 _DONE = (
-    r"(?!mistaken|ruled|reject|exclud|add|subtract|divid|multipl|confus|surpris|mislead|given|used|based|known|said|"
+    r"(?!when|then|even|often|mistaken|ruled|reject|exclud|add|subtract|divid|multipl|confus|surpris|mislead|given|"
+    r"used|based|known|said|"
     r"stated|mentioned|disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
 )
 _APPROVED = re.compile(
-    rf"{_QUOTES}(?: it (?:is|must be)\W*\Z| is, I (?:think|believe|guess)\b|{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
-    rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|"
+    rf"{_QUOTES}(?: it (?:is|must be)(?:, then)?\W*\Z|{_UNIT} (?:is|does|was)\W*\Z| is, I (?:think|believe|guess)\b|"
+    rf"{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
+    rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|better|"
     r"fine|ok|okay|true|left|enough|there|final|more|less|fewer|how|(?:the|my|our|his|her|"
     r"their) (?:[a-z]{2,15} ){0,3}?[a-z]{2,15}(?! (?:I|you|that|which|we)\b(?! (?:get|got|find|found|give|chose|"
     r"choose|have|asked|need|want|were|was|is)))|sold|spent|lost|"

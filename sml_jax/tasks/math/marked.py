@@ -21,7 +21,9 @@ _MARKERS = 50  # at most so many of a text are read, from its end
 _HASHES = re.compile(r"####(?!#)[ \t*:]*")
 _TAGGED = re.compile(r"<(answer|final_answer|final|ans|result)>([^<>]{1,500})</\1>", re.IGNORECASE)
 _HEADING = re.compile(
-    r"(?:\d+[.)] )?(?:step|part|solution|explanation|conclusion|summary|final|verif|check|case|calculat)", re.IGNORECASE
+    r"(?:\d+[.)] )?(?:step|part|solution|explanation|conclusion|summary|section|chapter|question|problem|exercise|"
+    r"final|verif|check|case|calculat)",
+    re.IGNORECASE,
 )
 _MARKER = re.compile(
     r"\b(?:answers?\b(?: (?:to|of|for) (?:the|this|your) (?:question|problem)| here)?|(?<=final )(?:result|"
@@ -32,7 +34,7 @@ _MARKER = re.compile(
 )
 # A correction behind an answer that was stated: "No, it is 15."
 _CORRECTION = re.compile(
-    r"(?:(?<=[.!?] )|(?<=\n))(?:(?:no|wait(?=[,.:!]| no)|hold on|actually|oops|sorry|hmm|"
+    r"(?:(?<=[.!?;] )|(?<=\n))(?:(?:no|wait(?=[,.:!]| no)|hold on|actually|oops|sorry|hmm|"
     r"correction)[,.:! ]{1,3}){1,3}(?:I mean|(?:it|that) (?:should be|is|must be)|it's|"
     r"make that)? ?(?=[-$]{0,2}[0-9][0-9.,]{0,20}(?:\s[a-z]{2,12})?[.!]?(?:\s|$))",
     re.IGNORECASE,
@@ -62,7 +64,7 @@ _STOP = re.compile(
 # Another candidate in the next sentence.
 _NEXT_HEDGE = re.compile(
     r"[\s.,;!?*]{0,6}(?:or|alternatively|otherwise|maybe|perhaps|possibly|or maybe|(?:but )?it (?:could|might|"
-    r"may)(?: also)? be)\b(?:[^.!?\n]{0,40}?[0-9(]| \(?[A-J]\b)",
+    r"may)(?: also)? be)\b(?:[^.!?\n]{0,40}?[0-9(]| \(?[A-J]\b)|[\s.]{0,4}-?[0-9][0-9.,]{0,12}\?",
     re.IGNORECASE,
 )
 # What follows a marker and is not an answer: "the answer is not ...", "the answer is wrong".
@@ -71,10 +73,14 @@ _NO_ANSWER = re.compile(
     r"incorrect|missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|"
     r"far from|left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|"
     r"might|could|maybe|perhaps|possibly|between|likely wrong|there|below|above|here|as (?:above|before)|"
+    r"see\b|(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|divisible by|on (?:page|line)|in (?:step|"
+    r"line)|"
     r"still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
 )
 _MINE = re.compile(r"\b(?:my|our|your) (?:\w{1,12} )?$", re.IGNORECASE)
+# "3 steps are needed:", over these steps.
+_INTRODUCES = re.compile(r"[^\n:=]{0,120}[a-z)]:[*_ ]{0,4}\n\s*\S")
 _UNDERLINE = re.compile(r"\A[-=]{3,}\s*\n")  # of the heading "Answer"
 _FETCHES = re.compile(
     r"\b(?:check|verify|find|get|getting|compute|calculate|reach|explain|justify|confirm|see|about|double-check|revise|"
@@ -156,7 +162,7 @@ def after_hashes(text: str) -> list[Marked]:
         named = re.match(r"(?:the )?(?:final )?answer\b[ :*]*(?:is\b)?[ :*]*", line, re.IGNORECASE)
         line = plain(line[named.end() :] if named else line)
         heading = _HEADING.match(line) or line.endswith(":")
-        if line and not (heading and following.strip()):
+        if line and not (heading and (following.strip() or re.fullmatch(r"(?:step|part|case) [0-9]{1,3}", line, re.I))):
             is_value = _VALUE.match(line) is not None or not following.strip()
             if _VALUE.match(line):
                 line = without_remark(line)
@@ -225,6 +231,8 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         following = re.sub(re.escape(opened[1]) + r"(?![\w(])", "", following, count=1)
     following = following.removeprefix("} ")  # \text{Answer: } 72
     following = _UNDERLINE.sub("", following)
+    if (opens_line or marker[2]) and _INTRODUCES.match(following):
+        return None
     sentence, end, rest = _first_sentence(following)
     if not sentence or re.match(r"[.!?,;)\"](?![0-9])", following):
         return None if linked and not re.match(r"\s*[.!?,;)\"](?![0-9])", following) else _stated_before(text, marker)
@@ -263,6 +271,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     rest = tail + rest if re.match(r",? (?:so|then|thus|hence|therefore)\b", tail) else rest
     if heading and (steps_follow or is_worked(answer, is_value, rest)):
         return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
+    answer = re.sub(r"(?<=\w) (?:then|indeed|though|obviously|definitely|for sure)$", "", answer)
     answer = without_remark(answer) if is_value else answer
     return Marked(marker.start(), answer, "value" if is_value else "words")
 

@@ -30,7 +30,22 @@ _GROUPS = [
 _SIDES = [
     (
         ("increas", "ris", "rose", "grew", "grow", "gain", "profit", "more", "surplus"),
-        ("decreas", "reduc", "drop", "fell", "fall", "los", "declin", "less", "fewer", "discount", "deficit"),
+        (
+            "decreas",
+            "reduc",
+            "drop",
+            "fell",
+            "fall",
+            "los",
+            "declin",
+            "less",
+            "fewer",
+            "discount",
+            "deficit",
+            "down",
+            "cut",
+            "lower",
+        ),
     ),
     (("faster",), ("slower",)),
     (("earl", "sooner"), ("late",)),

@@ -40,7 +40,8 @@ _INTENDS = re.compile(
     re.IGNORECASE,
 )
 _RESULT = re.compile(
-    r"[=\u2248]|\bso [-$]{0,2}[0-9]|\b(?:that|it)['\u2019]s\b|\b(?:gets?|gives?|equals?|makes?|obtain|is|are|"
+    r"[=\u2248]|\bso [-$]{0,2}[0-9]|\b(?:that|it)['\u2019]s\b|[0-9] times\b(?! (?:the|as|[0-9]))|"
+    r"\b(?:gets?|gives?|equals?|makes?|leaves?|obtain|is|are|"
     r"becomes?)\b(?=[^=]{0,200}[0-9])|:(?=[^:]{0,80}[0-9])",
     re.IGNORECASE,
 )

@@ -16,7 +16,7 @@ _ASIDE = re.compile(
     r" ?(?:--|\u2014) ?(?=[A-Za-z0-9])| ?[\U0001F300-\U0001FAFF\u2600-\u27BF\uFE0F]",
 )
 # Behind a plain number, perhaps with a unit of words: a calculation or a circumstance.
-NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?: ?\\?%)?\$?"
+NUMBER = r"[-+~]?[$\u00a3\u20ac]?(?:[0-9][0-9,]{0,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?:/[0-9]{1,30})?(?: ?\\?%)?\$?"
 _CIRCUMSTANCE = re.compile(
     rf"({NUMBER}(?: (?!or\b|and\b|times\b|plus\b|minus\b|over\b|out\b|of\b|to\b|by\b|in\b|"
     rf"for\b)[A-Za-z]{{1,20}}){{0,3}})"
@@ -38,11 +38,15 @@ _OR = re.compile(r"\b(?:or|either|maybe|perhaps|possibly|alternatively|otherwise
 _EMPHASIS = re.compile(r"(?<![\w)*\\^])(\*{1,3}|__)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![\w*(])")
 _ORNAMENTS = " #>\u2192\u2190\u21d2\u27f9\u2705\u2714\u2713\u2605\u2606\u2022\u25b6\u276f\u00bb\U0001f449\U0001f389"
 _AROUND = re.compile(
-    r"\[\[(.{1,200})\]\]|[\u27e8\u2039]([^\u27e8\u27e9\u2039\u203a]{1,80})[\u27e9\u203a]|"
+    r"<<([^<>=]{1,80})>>|\[\[(.{1,200})\]\]|[\u27e8\u2039]([^\u27e8\u27e9\u2039\u203a]{1,80})[\u27e9\u203a]|"
     r"\u00ab([^\u00ab\u00bb]{1,80})\u00bb|<([^<>=]{1,80})>|\u3010(.{1,80})\u3011|==(.{1,80})==|"
     r"\u300c(.{1,80})\u300d",
     re.DOTALL,
 )
+
+
+# A remark in brackets behind a value of one word: "2\u03c0 (about 6.28)".
+_IN_BRACKETS = re.compile(r"(\S{1,60}) \((?=[A-Za-z]{2})(?!(?:or|and|mod)\b)[^()]{1,200}\)\Z")
 
 
 def without_aside(text: str) -> str:
@@ -62,7 +66,7 @@ def plain(text: str) -> str:
 def without_remark(answer: str) -> str:
     """An answer up to a remark or a circumstance behind its value; one that holds another candidate stays whole."""
     cut = without_aside(answer)
-    for behind in (_REMARK_BEHIND, _CIRCUMSTANCE):
+    for behind in (_IN_BRACKETS, _REMARK_BEHIND, _CIRCUMSTANCE):
         found = behind.match(cut)
         cut = found[1] if found else cut
     return answer if not cut or _OR.search(answer[len(cut) :]) else cut.strip(" :*_")

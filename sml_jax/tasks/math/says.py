@@ -25,7 +25,8 @@ _ADVERBS = (
 )
 _SPEAKER = re.compile(
     r"(?:(?:now|also|again|actually|finally|still|instead|overall|altogether|here|there|yes|no|okay|ok|right|well|"
-    r"in all|in total|this time|(?:after|with|without|from|for|in|by|at|on|using|based on|thanks to) [^,]{1,60}?)\b,? "
+    r"in all|in total|this time|(?:[a-z]{2,10}ing|after|with|without|from|for|in|by|at|on|using|based on|thanks to) "
+    r"[^,]{1,60}?)\b,? "
     r"){0,2}(?:I|we|you)(?:['\u2019](?:m|ve|d|ll|re))?(?= )",
     re.IGNORECASE,
 )
@@ -41,8 +42,10 @@ _GETS = re.compile(
     rf"{_ADVERBS} (?:gets?(?: to)?|got(?: to)?|gotten|getting|have|find|found|obtain(?:ed)?|calculated?|computed?|"
     rf"counte?d?|derived?|"
     r"reach(?:ed)?|arrived? at|c[ao]me (?:to|up with|out (?:at|with))|(?:end|wind|ended|wound|ending) up (?:with|at)|"
-    r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choose|pick|go(?:ing)? (?:with|for)|(?:stick|"
-    r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|vote for|settled? (?:on|for)|"
+    r"left with|conclude[ds]?|estimated?|think|believe|guess|reckon|bet|choos(?:e|ing)|pick(?:ing)?|go(?:ing)? "
+    r"(?:with|for)|(?:stick|"
+    r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|vot(?:e|ing) for|settled? (?:on|"
+    r"for)|"
     r"(?:put|place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
     r"want to )?(?:say|said|written)|replac(?:e|ed|ing) .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
     r"adjust)[a-z]{0,3}\b.{0,40}? to|(?!(?:supposed|expected|asked|trying|hoping|unable|told)\b).{1,60} to (?:get|"
@@ -71,6 +74,8 @@ _CARRIED_AS = {
         r"plausible|wrong|false|thinkable|strange|odd|doubtful|conceivable) that\b|"
         r"\b(?:hard|difficult|impossible|tough) to [a-z]{2,12} (?:that|how|why)\b"
     ),
+    "what would be silly": r"\b(?:silly|wrong|foolish|nonsense|absurd|stupid|strange|ridiculous) to (?:say|think|"
+    r"claim|answer)\b",
     "what others say": (
         r"\b(?:they|people|some|others|everyone|everybody|he|she) (?:[a-z]{2,8} )?(?:say|says|claim|claims|think|"
         r"thinks|believe|believes)\b"
@@ -79,22 +84,27 @@ _CARRIED_AS = {
         r"\b(?:divi[ds]|multipl|subtract|addi|adding|factor)[a-z]{0,10}(?: [a-z0-9.]{1,12}){0,3} (?:by|from|with) [$]?$"
     ),
     "an earlier answer": (
-        r"\b(?:my|your|our|his|her|their) (?:[a-z]{1,12} ){0,3}?(?:answer|result|guess|solution|attempt|response|"
+        r"\b(?:my|your|our|his|her|their) (?:[a-z]{1,12} ){0,3}?(?:answer|result|guess|solution|attempt|choice|pick|"
+        r"response|"
         r"reply)(?: (?:then|before))? (?:was|had been|used to be)\b|\b(?:number|value|answer|result|"
         r"one) (?:that )?(?:I|we|you) (?:gave|said|wrote|put|had|submitted|guessed|used|mentioned) (?:was|were|is)\b"
     ),
+    "how long it took a speaker": r"\btook me\b",
     "what was so before": r"\balready\b",
-    "a thing that is known": (r"(?<!is )(?<!are )(?<!was )(?<!were )(?<!be )\b(?:the|these|those|your|another) [$]?$"),
+    "a thing that is known": (
+        r"(?<!is )(?<!are )(?<!was )(?<!were )(?<!be )\b(?:the|this|these|those|your|another) [$]?$"
+    ),
     "a thing of the speakers": (
         r"\A\W*(?:my|your) (?!(?:[a-z]{1,12} ){0,3}?(?:answer|result|total|sum|calculation|solution|guess|count|"
         r"estimate|conclusion|attempt|try|value|work|math|reasoning|final|new|corrected|second|third|next|latest|"
-        r"current|last)\b)"
+        r"current|last|choice|pick|option|vote|selection|response)\b)"
     ),
 }
 _CARRIES = re.compile("|".join(_CARRIED_AS.values()), re.IGNORECASE)
 # Behind a number: it belongs to the talk of the speakers.
 _OF_TALK = re.compile(
-    r"(?: [a-z]{2,15}){0,2} (?:(?:left )?to|that (?:must|has|have)) (?:be |to be )?(?:add|subtract|divi|multipl|"
+    r"(?: [a-z]{2,15}){0,2} (?:more )?to go\b|(?: [a-z]{2,15}){0,2} (?:(?:left )?to|that (?:must|has|have)) (?:be |to "
+    r"be )?(?:add|subtract|divi|multipl|"
     r"take off|consider|use)|[^,.;]{0,40}\b(?:in|of|from|with) (?:your|my)\b|[^,.;]{0,30} (?:on|for|"
     r"with) this(?: one)?\b\W*$|[^.;]{0,60}, (?:as )?you (?:just |already )?(?:told|said|mentioned|wrote|gave|"
     r"explained|write|say|tell|mention)\b|[^.;]{0,60}, (?:it|they|the [a-z]{3,12}) (?:says?|said|tells?|states?)\b",
@@ -106,6 +116,7 @@ _SUBJECT = re.compile(
 )
 # What a bare value may be the result of: "Including the fee, 5 dollars".
 _ADJUNCT = re.compile(
+    r"(?:so |then )?(?:an? (?:[a-z]{3,15} ){1,2}of (?:about )?|(?:in|on|at)(?: the)?(?: year)? )[$]?|"
     r"(?:so |then )?(?:including|with|without|adding|counting|after|together with|for) [^,0-9]{1,60}, ?[$]?",
     re.IGNORECASE,
 )
@@ -118,8 +129,11 @@ STATES = re.compile(
     r"sells?|sold|leaves?|left|remains?|remaining|eats?|ate|saves?|saved|uses?|used|buys?|bought|receives?|received|"
     r"did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|adds? up|"
     r"sums? up|amounts?|went|say|says|result|find|found|leaving|giving|making|sum|product|difference|corrected|okay|"
-    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|go with|submit|means|fits? into|"
-    r"goe?s? into|getting|actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
+    r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|go(?:ing)? with|picking|choosing|"
+    r"(?:chang|switch|revis|updat)ing .{1,40} to|submit|means|fits?(?: in(?:to)?)?|corresponds? to|match(?:es)?|"
+    r"satisfies|replaced (?:by|with)|"
+    r"goe?s? into|(?:(?:increas|decreas|dropp|shrink|grow)(?:s|ed|es)?|r[io]ses?|f[ae]lls?|gr[eo]ws?|(?:went|goes|is|"
+    r"are) (?:up|down)) by|getting|actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
     re.IGNORECASE,
 )
 # Somebody, what they do, and how much: "She swims 7 times".
@@ -129,6 +143,13 @@ _DOES = re.compile(
     r"[Hh]er|[Tt]heir|[Ee]ach|[Ee]very) [a-z]{2,14}) (?:only |also |now |then )?[a-z]{2,14}(?:s|ed|ew|ook|ote|ove|ang|"
     r"ame|old|ent|ave)|[Tt]h(?:at|is) (?:all )?[a-z]{2,14}s) (?:(?:it|them) )?(?:(?:(?:up|down|out|back) )?(?:with|to|"
     r"at|as|for|in|out|after|within) )?(?:a total of |only |about )?[$]?$"
+)
+
+
+# "I need 5 more minutes": time for the talk.
+_ASKS_FOR = re.compile(r"\b(?:I|we)(?: just| still)? need ?$|\bgive me ?$", re.IGNORECASE)
+_HOW_OFTEN_IT_CAN = re.compile(
+    r"\b(?:can|could|must|will|(?:has|have|need|needs) to|['\u2019]d (?:have|need) to)\b", re.IGNORECASE
 )
 
 
@@ -157,6 +178,11 @@ def only_carries(before: str, behind: str) -> bool:
         return True
     if _CARRIES.search(clause) or _OF_TALK.match(behind):
         return True
+    if _ASKS_FOR.search(clause) and re.match(r" more (?:minutes?|seconds?|moments?|hints?)\b", behind):
+        return True
+    # "You can subtract 9 from 63 exactly 7 times" tells how often.
+    if re.match(r" times\b(?! (?:the|as|[0-9]))", behind) and _HOW_OFTEN_IT_CAN.search(clause):
+        return False
     if not speaks or _GETS.fullmatch(told):
         return False
     act = _ACTS.fullmatch(told)

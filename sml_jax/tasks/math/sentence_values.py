@@ -1,17 +1,11 @@
-"""Values as sentences write them: formulas, lists and ranges, and numbers with the words that change them."""
+"""Values as sentences write them: lists and ranges, and numbers with the words that change them."""
 
 from __future__ import annotations
 
 import re
 
-from sml_jax.tasks.problems.number_words import WHOLE_PHRASE, whole_phrase_value
+from sml_jax.tasks.problems.number_words import DENOMINATORS, WHOLE_PHRASE, whole_phrase_value
 
-FORMULA = re.compile(
-    r"(?:\$\$(?=[^\s$])([^$]{1,400})(?<!\s)\$\$|(?<!\$)\$(?=[^\s$])([^$\n]{1,300})(?<!\s)\$|"
-    r"\\\(((?:(?!\\\)).){1,300})\\\)|\\\[((?:(?!\\\]).){1,400})\\\]|"
-    r"(-?\\[dt]?frac ?\{[^{}]{1,40}\} ?\{[^{}]{1,40}\}))(?: (?!of\b)[A-Za-z][a-z]{0,15}){0,3}$",
-    re.DOTALL,
-)
 _COUNTED = re.compile(
     r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december|day|week|month|year|"
     r"page|chapter|room|grade|level|round|floor|row) $",
@@ -44,15 +38,19 @@ NAMED_LIST = re.compile(
     r"(?:[A-Za-z]\w{0,2} ?= ?)?-?[0-9][0-9./]{0,20}$"
 )
 _RATIO = re.compile(r"(?<![\w.:])[0-9]{1,4}(?:(?::| : )[0-9]{1,4}){1,4}(?: ?[ap]\.? ?m\.?)?$", re.IGNORECASE)
-# An amount in two units: "3 hours and 24 minutes".
-_TWO_UNITS = re.compile(
+TWO_UNITS = re.compile(
     r"[0-9.]{1,12} ?(?:years?|months?|weeks?|days?|hours?|hrs?|h|minutes?|mins?|feet|foot|ft|yards?|pounds?|lbs?|kg|"
     r"km|met(?:er|re)s?|m|dollars?|gallons?),? (?:and )?[0-9.]{1,12} ?(?:months?|weeks?|days?|hours?|hrs?|h|minutes?|"
     r"mins?|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz|grams?|g|m|met(?:er|re)s?|centimet(?:er|re)s?|cm|cents?|"
     r"quarts?)$",
     re.IGNORECASE,
 )
+"""An amount in two units: "3 hours and 24 minutes"."""
+_PART_OF = re.compile(r"\b(negative |minus )?(?:an? |one )?(half|third|quarter)(?= of\b|\W*$)", re.IGNORECASE)
 _SPELLED = re.compile(rf"(?<![\w-])(?a:{WHOLE_PHRASE})(?![\w-])", re.IGNORECASE)
+_THIRD = re.compile(
+    r"\b(?:and (?:a|one)[- ](?:half|third|quarter)|the third|take (?:a|one)|first|second)\b", re.IGNORECASE
+)
 NOT_COUNTED = re.compile(
     r" (?:more |different |other |small |quick )?(?:hints?|clues?|steps?|questions?|things?|ways?|problems?|mistakes?|"
     r"errors?|ideas?|parts?|cases?|numbers?|of (?:them|us|these|those|(?:your|my|the) (?:hints?|tips?|clues?|steps?|"
@@ -73,6 +71,10 @@ def in_digits(sentence: str, one: bool = False) -> str | None:
         for phrase in _SPELLED.finditer(sentence[-400:])
         if one or phrase[0].lower() != "one" or _CHANGES.match(phrase.string, phrase.end())
     ]
+    part = _PART_OF.search(sentence[-400:])
+    if part and not _THIRD.search(sentence[-400:]) and (not phrases or phrases[-1].end() <= part.end()):
+        sentence, sign = sentence[-400:], "-" if part[1] else ""
+        return f"{sentence[: part.start()]}{sign}1/{DENOMINATORS[part[2].lower()]}{sentence[part.end() :]}"
     if not phrases or re.search(r"\bplease\b", sentence, re.IGNORECASE):
         return None
     phrase, sentence = phrases[-1], sentence[-400:]
@@ -88,7 +90,7 @@ def several(sentence: str) -> str | None:
     if brackets:
         return brackets[0].strip("$")
     sentence = sentence.rstrip("$")[-300:]
-    amount = _TWO_UNITS.search(sentence[-60:])
+    amount = TWO_UNITS.search(sentence[-60:])
     if amount:
         return amount[0]
     listed = NAMED_LIST.search(sentence) or _RATIO.search(sentence)

@@ -8,14 +8,16 @@ SENTENCE_END = re.compile(r"[.!?;\u3002](?=[\s*\"')]|$)|\n")
 """The end of a sentence, without regard to mathematics."""
 OLD = re.compile(
     r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.,]{0,30}?\b(?:answer|result|"
-    r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|earlier|previously|"
+    r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|when I first|"
+    r"earlier|previously|"
     r"before I|had been|used to be)\b",
     re.IGNORECASE,
 )
 """Words of a sentence without the word "answer" that tell an earlier value."""
 # What a sentence says of a value begins anew at these.
 _CLAUSE = re.compile(
-    r"[,;:\u2014](?!\d)|(?<!anything )(?<!nothing )\b(?:but|so|then|therefore|thus|hence|and|because|since|however|"
+    r"[,;:\u2014](?!\d)|(?<!anything )(?<!nothing )\b(?:but|(?<!not )(?<!n't )so|then|therefore|thus|hence|and|"
+    r"because|since|however|"
     r"now|instead|actually)\b",
     re.IGNORECASE,
 )
@@ -56,18 +58,22 @@ _OLD_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _DISAGREES = re.compile(
-    r"[^.]{0,40},? but (?:I (?:disagree|doubt|do not|don)|(?:that|this|it)(?:['\u2019]s| is| was)? ?(?:isn|wasn|not|"
-    r"wrong|incorrect|false|too|a mistake)\b)",
+    r"[^.]{0,40},? but (?:I (?:disagree|doubt|do not|don)|(?:something|it|that|this) (?:seems|looks|feels|sounds|is|"
+    r"must be) "
+    r"(?:off|wrong|strange|weird|odd|fishy|too)\b|(?:that|this|it)(?:['\u2019]s| is| was)? ?(?:isn|wasn|not|"
+    r"wrong|incorrect|false|too|a mistake|a trap|nonsense|not)\b)",
     re.IGNORECASE,
 )
 # Behind a value: it is denied after all.
 _DENIED = re.compile(
-    r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b)[\s,*]{0,4}(?:(?:[A-Za-z]{1,20},?\s){0,2}?(?:which|that|this|"
+    r"(?!\W{0,4}(?:because|since|as|so|if|when|where)\b|, (?:the|my) (?!answer|result|number|value|total|first|last)"
+    r"[a-z]{3,15} (?:was|were)\b)[\s,*]{0,4}(?:(?:[A-Za-z]{1,20},?\s){0,2}?(?:which|that|this|"
     r"it|but it|and it)\s)?(?:[A-Za-z]{1,20}\s){0,2}?(?:(?:that|it|this|which)['\u2019]s (?:[a-z]{2,12} )?(?:wrong|"
     r"incorrect|false|impossible|a mistake|not|too)|(?:is|was|are|were|be|seems?|looks?|turned out(?: to be)?|"
     r"must be)\s(?:\w{1,12}\s)?(?:wrong|incorrect|false|impossible|mistaken|not (?:right|correct|true|possible|it|the|"
     r"my|our|your|an?|valid|what)|a mistake|an error|too [a-z]+)|(?:isn|wasn|aren)['\u2019]t (?:right|correct|true|"
-    r"possible|it|the|valid|what)|(?:cannot|can not|can['\u2019]t|couldn['\u2019]t) be|it (?:isn|ain|wasn)['\u2019]t|"
+    r"possible|it|the|valid|what)|(?:cannot|can not|can['\u2019]t|couldn['\u2019]t)(?: [a-z]{4,12})? be|it (?:isn|ain|"
+    r"wasn)['\u2019]t|"
     r"(?:does not|doesn['\u2019]t) (?:work|make sense|fit|add up|look|seem)|makes? no sense|(?:could|might|"
     r"may)(?: also| well)? be|(?:is|was|looks|seems) (?:confusing|unclear|strange|odd)|(?:is|was|seems|"
     r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |is )?not)\b",
@@ -81,7 +87,8 @@ _NOT_SAID = re.compile(
     r"is|was|have|had|can)?(?:n['\u2019]t|not| not)\b|\b(?:is|are|was|were|it|equal|be|['\u2019]s)(?: not| never|"
     r"n['\u2019]t)(?: (?:exactly|just|really|equal to|going to be|simply|even))? ?[$]?$|\b(?:cannot|(?:can|won|couldn|"
     r"shouldn)['\u2019]t) [a-z]|\bnot (?:be|equal)\b|\bnever\b|\b(?:under|by|at|in) no [a-z]|(?:not|"
-    r"n['\u2019]t) (?:get|see|understand|mean|recall|think|believe|true|sure|certain|know|say|correct|right|the case|"
+    r"n['\u2019]t) (?:so |really |quite |entirely |too |that )?(?:get|see|understand|mean|recall|think|believe|true|"
+    r"sure|certain|know|say|correct|right|the case|"
     r"agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|"
     r"\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|"
     r"unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|"

@@ -6,12 +6,15 @@ import re
 
 from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
-from sml_jax.tasks.math.sentence_values import FORMULA, NAMED_LIST, NOT_COUNTED, several, with_words
+from sml_jax.tasks.math.sentence_values import NAMED_LIST, NOT_COUNTED, TWO_UNITS, several, with_words
 from sml_jax.tasks.math.sentences import OLD, after_turn, denied, not_said, unstated
 from sml_jax.tasks.math.unsolved import is_unsolved
 
 _REQUEST = re.compile(
-    r"\W*(?:please|could|can|would|should(?! be)|tell|give|let me know|what(?! (?:I|we|he|she|they|you|it|is left|"
+    r"\W*(?:(?:ok|okay|so|hey|well|wait|sorry|oh|hang on|hold on|and|but|just)[, ]{1,2}){0,2}(?:wait (?:for "
+    r")?[0-9]{1,9}|"
+    r"please|could|can|"
+    r"would|should(?! be)|tell|give|let me know|what(?! (?:I|we|he|she|they|you|it|is left|"
     r"remains)\b)|which(?! means)|how|why|do|does|is|are|was|were)\b(?!['\u2019]s)",
     re.IGNORECASE,
 )
@@ -19,6 +22,9 @@ _REQUEST = re.compile(
 _HEDGE = re.compile(
     r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|over|step|problem|question|"
     r"part|maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|"
+    r"rul(?:es?|ed|ing) out|to do with|(?:multiple|factor|divisor)s? of|divisible by|(?:eliminat|exclud|"
+    r"reject)[a-z]{1,3}|(?:(?<!after )all|everything|anything|"
+    r"nothing) but|"
     r"hint|tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
     r"divid)[a-z]{1,8}(?: (?:it|this|that|them))? by)|n't|[#?<>\u2260\u00b1]|\\(?:neq?|pm|leq?|geq?)|"
     r"\\sqrt\{) ?[-+$\u00a3\u20ac]*$",
@@ -53,10 +59,12 @@ _REPLACES = re.compile(
 _PART_OF = re.compile(
     r"[0-9] (?:[a-z]{2,15} ){0,2}?(?:out )?of (?:the|its|his|her|their|all|these|those) (?:[a-z]{2,12} )?$"
 )
-_NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *= *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
+_NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *[=\u2248] *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|o+h+|u+h+|h*m+|"
-    r"wow|phew|then|now|right|sure|alright|all right|only|exactly|obviously|clearly|definitely|certainly|naturally|"
+    r"(?:\W{0,4}(?:minus|negative|yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|"
+    r"o+h+|u+h+|h*m+|"
+    r"wow|phew|then|now|right|sure|scratch that|corrected|fixed(?: it)?|make that|alright|all right|only|exactly|"
+    r"obviously|clearly|definitely|certainly|naturally|"
     r"surely|apparently|simply|my bad|my mistake|good point|fair enough|of course|exactly|indeed|correct|got it|"
     r"I see)\b){1,4}\W*|\W*not [^,.]{1,20},? but |\w+ing (?:it|them|these|this|both)(?: all)?(?: up| together)?, ",
     re.IGNORECASE,
@@ -72,6 +80,11 @@ _MOVES = re.compile(
 )
 # Behind a number: the speaker goes on to what is still to be done, or quotes the question.
 _UNFINISHED = re.compile(
+    r"[^,;.]{0,30}\bso far\b| would only be\b|[^.;]{0,60}\b(?:more|another|last|final|one) steps? (?:to go|left|"
+    r"remain)|[^.;]{0,60}[,;] ?(?:so |and |but )?not "
+    r"(?:yet )?(?:done|finished|the (?:final )?(?:answer|total))\b| (?:is|was|are) (?:only|just|merely) (?:the "
+    r"(?:number|"
+    r"amount|cost|price|first|length|part|weight|sum) (?:of|for|step|part)|(?:a |one |the first )?part\b|half of the)|"
     r"[^,;.]{0,60}(?:[,;]|[,;]? ?\b(?:so|and|but)(?: now)?) (?:I|we) (?:now |still |also |then |just ){0,2}(?:need|"
     r"have to|must|want|should|will|can|am going)\b(?![^=]{0,80}=)|[^,;.]{0,40} (?:in|from|of) the (?:question|"
     r"problem|text|story|hint)\b",
@@ -84,20 +97,23 @@ _SUPPOSES = re.compile(
 )
 # Another candidate, or a bound, behind a number.
 _MORE = re.compile(
-    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|give or take\b|or (?:more|less|fewer|thereabouts|maybe|even|possibly|"
+    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|or not\b|or$|(?:maybe|perhaps|possibly)\W*$|give or take\b|or (?:more|less|"
+    r"fewer|thereabouts|maybe|even|possibly|"
     r"perhaps)\b)|(?: [a-z]{2,12})? (?:at (?:the very )?(?:most|least|best)|tops|maximum|minimum)\W*$",
     re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(
-    r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's)\b"
+    r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's|"
+    r"the [a-z]{3,15} (?:is|are|has|measures|comes to|becomes))\b"
 )
 _BEFORE_NOW = re.compile(
     r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
 )
 # "2.5 m times the coats" is still to be worked out.
 _OPERATOR_BEHIND = re.compile(
-    r"(?: [a-z]{1,12})? (?:times|plus|minus|divided by|multiplied by) (?:the|that|this|those|its|his|her)\b"
+    r"(?: [a-z]{1,12})? (?:times|plus|minus|divided by|multiplied by) (?:the(?! (?:original|initial|size|old|former|"
+    r"previous)\b)|that|this|those|its|his|her)\b"
 )
 _LISTED = re.compile(r"(?:\A|\D)[0-9.]{1,6}(?:,| and| &) [$]?$")
 _TWO_COUNTS = re.compile(
@@ -130,7 +146,8 @@ _EMPHASISED = re.compile(
 # "He earns 18 dollars in 1 day", ".. by 5 pm", ".. from the original 20 eggs": when that is so, and of what.
 _CIRCUMSTANCE = re.compile(
     r"(\b[a-z]{2,20} -?[$]?[0-9][0-9,.]{0,20}\b[^0-9.;:=]{0,80}?),? (?:in (?:the )?(?:1|one) [a-z]{3,12}|(?:by|at|"
-    r"before|until|after) [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock)|(?:at|by|after) the end of [^.;:=]{1,60}|"
+    r"before|until|after) [0-9]{1,2}(?::[0-9]{2}(?! ?[ap]m)|(?::[0-9]{2})? ?(?:[ap]\.?m\.?|o'clock))|(?:at|by|after) "
+    r"the end of [^.;:=]{1,60}|"
     r"with [$]?[0-9.]{1,12} [a-z ]{1,30}(?:each|apiece|per [a-z]{1,12})|"
     r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |"
     r"total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5})$"
@@ -147,6 +164,20 @@ _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
 _PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
 
 
+# "Mon: 2, Tue: 4, Wed: 8": one number for each of several names.
+_BY_NAME = re.compile(
+    r"\b[A-Za-z]{2,12}: ?[$]?[0-9.]{1,12}[,;] (?!(?i:total|sum|answer|altogether|result|both|all))[A-Za-z]{2,12}: "
+    r"?[$]?[0-9.]{1,12}\W*$"
+)
+_IN_PAIR = re.compile(r"[(\[][^()\[\]]{1,80}, ?$")
+# "The answer has 5 digits": what it looks like.
+_TELLS_FORM = re.compile(
+    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|ends?|begins?|contains?|lies|has|"
+    r"have)\b[^=]{0,20}$",
+    re.IGNORECASE,
+)
+
+
 def stated_number(sentence: str, states: bool = False) -> str | None:
     """The number that a sentence states: in bold if anything is, behind the last "=", or else the last one.
 
@@ -161,11 +192,14 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     sentence = _BRACKETS_BEHIND.sub("", sentence) if "(" in sentence else sentence
     sentence = _ARROW.sub(" = ", sentence).strip()
     sentence = _OLD_IN_BRACKETS.sub("", sentence) if "(" in sentence else sentence
-    sentence = _HEADING.sub("", _CIRCUMSTANCE.sub(r"\1", sentence))
+    sentence, cut = _CIRCUMSTANCE.subn(r"\1", sentence)
+    raw = sentence if cut else raw
+    sentence = _HEADING.sub("", sentence)
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
     mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
     if (
         mishap
+        or raw.endswith(":")
         or _SUPPOSES.match(sentence)
         or _REQUEST.match(sentence)
         or sentence.endswith(", please")
@@ -177,7 +211,8 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         return sentence  # "6 -> 7 = 8" says one number only if all are one
     if (replacing := _replaced(sentence)) is not None:
         return replacing
-    whole = _formula(raw, states) or (sentence if _SQUARE_UNIT.match(sentence) else None)
+    whole = TWO_UNITS.fullmatch(sentence) and sentence
+    whole = whole or (sentence if _SQUARE_UNIT.match(sentence) else None)
     if whole:
         return whole
     # What is in bold goes before all else.
@@ -261,6 +296,10 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
         not calculated and _OPERATOR_BEFORE.search(before[-20:])
     ):
         return False
+    if _BY_NAME.search(sentence) or (re.match(r"[)\]]\$? ?[A-Za-z]", behind) and _IN_PAIR.search(before)):
+        return False
+    if _TELLS_FORM.search(before):
+        return False
     # 2. An earlier answer, unless the sentence turned to a new one.
     spoken = after_turn(sentence[: sentence.find(place) + number.start()])
     if place is sentence and "=" not in place and OLD.search(spoken[-80:]):
@@ -270,25 +309,6 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     words = behind if re.search(r"[0-9]", behind) else behind.partition(",")[0]
     alone = (not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)) and len(words.split()) <= 4
     return bool(alone or states or _PLACE.search(sentence) or calculated or says(before, behind))
-
-
-def _formula(sentence: str, states: bool) -> str | None:
-    """The formula in dollar signs or their like that a sentence ends in, if it states it; no single number."""
-    segment = FORMULA.search(sentence.strip(" *_.!,;")[-500:])
-    if segment is None:
-        return None
-    content = next(filter(None, segment.groups()))
-    before = sentence[: len(sentence.rstrip(" *_.!,;")) - len(segment[0])]
-    is_formula = re.search(r"[0-9\u221e\u03c0]|\\(?:infty|pi|emptyset|varnothing)", content) and not re.search(
-        r"(?<![\\A-Za-z])[A-Za-z]{4,}", re.sub(r"\\(?:text|mathrm|operatorname) ?\{[^{}]*\}", "", content)
-    )
-    left, equals, _ = content.rpartition("=")
-    if equals and is_unsolved(left, most=1):
-        return None
-    if not is_formula or LAST_NUMBER.fullmatch(content.replace("\\", "")) or _HEDGE.search(before) or not_said(before):
-        return None
-    said = states or says(before, "") or not re.search(r"\w", before) or _INTERJECTION.fullmatch(before)
-    return segment[0] if said and not _SPAN.search(before) else None
 
 
 def _is_range(before: str) -> bool:

@@ -6,13 +6,25 @@ import re
 from dataclasses import dataclass
 
 from sml_jax.tasks.math.clauses import clauses, what_is_said
-from sml_jax.tasks.math.followers import asks_about_step, is_check, is_neutral, is_remark, without_tag
+from sml_jax.tasks.math.followers import (
+    asks_about_step,
+    is_check,
+    is_neutral,
+    is_pleasantry,
+    is_remark,
+    takes_back,
+    without_tag,
+)
+from sml_jax.tasks.math.headings import without_check
 from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import OLD, SENTENCE_END, denied
 from sml_jax.tasks.math.short_answer import short_answer
+from sml_jax.tasks.math.stand_ins import StandIns, expressions
 from sml_jax.tasks.math.stated_choice import stated_choice
 from sml_jax.tasks.math.stated_number import LAST_NUMBER, describes, stated_number
+from sml_jax.tasks.math.worded_answer import in_words, kind_of, yes_or_no
+from sml_jax.tasks.problems.number_words import BELOW_100
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
@@ -43,7 +55,7 @@ _ANSWERS = re.compile(
 )
 _GOES_ON = re.compile(
     r"\b(?:so|therefore|thus|hence|total|altogether|in all|now|then|but|wait|actually|should|finally|answer|it|this|"
-    r"that|half|twice|double|left)\b",
+    r"that|half|twice|double|left|no|not|or|sorry)\b",
     re.IGNORECASE,
 )
 # "Let me restate the problem: .."
@@ -59,6 +71,16 @@ _CONCLUDES_HERE = re.compile(
     rf"{_CONCLUDES.pattern}|\b(?:it|it['\u2019]s|that|this|that['\u2019]s|I get|we get|I got)\b",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(r"(?m)^ {0,3}>{1,3} ?")
+_SPELLED_TIMES = re.compile(
+    rf"\b({'|'.join(BELOW_100)})(?= times\b(?! (?:as|the|more|{'|'.join(BELOW_100)})\b))", re.IGNORECASE
+)
+_AND_A_HALF = re.compile(
+    r"\ban? (hour|minute|day|week|month|year|mile|cup|dozen|pound|gallon) and a "
+    r"half\b",
+    re.IGNORECASE,
+)
+_BY_THE_WAY = re.compile(r"\b(?:by the way|btw|fun fact|took me)\b", re.IGNORECASE)
 _BARE = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}%?(?: [a-z]{1,15}){0,2}")
 _OPENS_FORMULA = re.compile(r"(?<!\\)\\[(\[]")
 _ABBREVIATION = re.compile(r"\b(?:i\.e|e\.g|Rs|No|approx|[ap]\.m)$")
@@ -78,32 +100,49 @@ _WORDS = re.compile(
     r"(?:(?:so|okay|ok|now|then|well|thus|hence|I think|I believe|I get|I guess|I'd say)[, ]{1,2}){0,3}(?:(?:it|"
     r"that)(?: is|['\u2019]s) )?((?:minus |negative )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|"
     r"twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|"
-    r"eighty|ninety|a hundred|a thousand|a dozen)\b(?:[ -](?!way\b|of\b|for\b|thing\b|moment\b|more\b|"
+    r"eighty|ninety|a hundred|a thousand|a million|a pair|half a dozen|half a hundred|a dozen)\b(?:[ -](?!way\b|is\b|"
+    r"are\b|makes?\b|times\b|plus\b|minus\b|of\b|"
+    r"for\b|thing\b|moment\b|more\b|"
     r"(?:clue|idea|step|question|hint|problem|mistake|error|thing|part|case|comment|remark)s?\b)[a-z]{2,15}){0,4})$",
     re.IGNORECASE,
 )
 
 
-def unmarked_answer(utterance: str) -> str | None:
+def unmarked_answer(utterance: str, gold: str = "") -> str | None:
     """The value of the last sentence that has one, if that sentence states it.
 
     Remarks, questions for approval, reasons and checks behind that sentence are passed over; a plan, a request, a hedge
     or a denial behind it leaves the utterance without an answer. "Yes, it is 32. He drank 2 * 8 = 16 ounces." answers
     first and explains then.
+
+    Args:
+      utterance: what was said.
+      gold: the gold answer, whose kind says what is looked for: a number or an expression, a choice, words.
     """
     whole = _HEADING.sub("", utterance.strip())
-    short = short_answer(whole)
-    if short:
-        return short
     opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
     if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
         return None  # the end of the text cuts a formula off
-    text = _CODE.sub("\n", whole)[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
-    sentences = _sentences(text)
+    text = without_check(_CODE.sub("\n", whole))[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
+    text = _QUOTED.sub("", text) if ">" in text else text
+    text = _SPELLED_TIMES.sub(lambda often: str(BELOW_100[often[1].lower()]), text)
+    text = _AND_A_HALF.sub(r"1.5 \1s", text)
+    kind = kind_of(gold)
+    worded = yes_or_no(text) if kind == "yes or no" else _read(in_words(text, gold, kind)) if kind else None
+    if worded is not None:
+        return worded
+    number = (None if kind else short_answer(whole)) or _read(expressions(text, gold))
+    # What is no answer in words may still be an attempt with a number.
+    return number if number is None or not kind or _DIGIT.search(number) else None
+
+
+def _read(read: StandIns) -> str | None:
+    """The value of the last sentence that has one, if that sentence states it."""
+    sentences = _sentences(read.text)
     answer = _last_stated(sentences)
-    if answer is not None and _only_restates(text):
+    if answer is None or _only_restates(read.text):
         return None
-    return _answered_first(sentences, answer) if answer is not None else None
+    return read.put_back(_answered_first(sentences, answer))
 
 
 @dataclass(frozen=True)
@@ -180,7 +219,11 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
         if spelled is not None and (number := stated_number(spelled, said_answer or sentence.reasoned)):
             return None if weak and not _CONCLUDES_HERE.search(said) else number
         if not has_value or is_check(said):
-            leaves = sentence.explains or is_check(said) or is_remark(sentence.whole if asks else said, sentence.end)
+            leaves = (
+                (sentence.explains and not takes_back(sentence.whole))
+                or is_check(said)
+                or is_remark(sentence.whole if asks else said, sentence.end)
+            )
             if remarks >= _MOST_REMARKS or not (leaves or is_neutral(said, sentence.end)):
                 return None
             weak = weak or not leaves
@@ -197,7 +240,7 @@ def _last_stated(sentences: list[tuple[str, str]]) -> str | None:
             text = statement
         number = stated_number(text, said_answer or sentence.reasoned)
         number = (_calculated(sentence, number) if sentence.reasoned else number) or _before_denial(said)
-        if number is None and remarks < _MOST_REMARKS and describes(said):
+        if number is None and remarks < _MOST_REMARKS and (describes(said) or is_pleasantry(said)):
             remarks += 1
             continue
         if number is None and remarks < _MOST_REMARKS and (_passes_over(said) or tells_past_mishap(said)):
@@ -277,10 +320,15 @@ def _passes_over(sentence: str) -> bool:
         return False
     number = numbers[-1]
     before, behind = sentence[: number.start()], sentence[number.end() :]
-    return OLD.search(sentence) is not None or (
-        (
-            denied(behind)
-            or re.search(r"\b(?:not|isn['\u2019]t|wasn['\u2019]t|instead of|rather than) $", before[-20:]) is not None
+    return (
+        OLD.search(sentence) is not None
+        or _BY_THE_WAY.search(sentence) is not None
+        or (
+            (
+                denied(behind)
+                or re.search(r"\b(?:not|isn['\u2019]t|wasn['\u2019]t|instead of|rather than) $", before[-20:])
+                is not None
+            )
+            and not plans(sentence)
         )
-        and not plans(sentence)
     )

@@ -25,6 +25,11 @@ _POWER = re.compile(rf"({_DECIMAL}) (factorial|squared|cubed)\b", re.IGNORECASE)
 # A calculation in words.
 _SIGNS = {"times": "\\times", "plus": "+", "minus": "-", "divided by": "/", "multiplied by": "\\times"}
 _CALCULATION = re.compile(rf"(?<=[0-9)]) ({'|'.join(_SIGNS)}) (?=\(?[0-9])", re.IGNORECASE)
+_ALONE = {"dozen": "12", "a pair": "2", "half a hundred": "50", "half a dozen": "6"}
+_SPELLED_POWER = re.compile(
+    r"^[a-z]{3,9}(?:[ -][a-z]{3,5})?(?= (?:squared|cubed|factorial|(?:degrees )?below zero)\b)", re.IGNORECASE
+)
+_DOLLARS_AND_CENTS = re.compile(r"^([0-9]{1,9}) dollars?,? (?:and )?([0-9]{1,2}) cents?$", re.IGNORECASE)
 _BELOW_ZERO = re.compile(rf"({_DECIMAL}(?: [A-Za-z]{{1,12}}){{0,2}}) below(?: zero)?$", re.IGNORECASE)
 
 
@@ -32,8 +37,9 @@ def with_values(text: str) -> str:
     """An answer whose first number has the value that the words beside it give: "36 eggs" for "3 dozen eggs"."""
     if not re.search("[A-Za-z]{3}", text):
         return text
-    if text.lower() == "dozen":
-        return "12"
+    if text.lower() in _ALONE:
+        return _ALONE[text.lower()]
+    text = _SPELLED_POWER.sub(_in_digits, text)
     sign = _SIGN.match(text)
     worded = text
     text = text[sign.end() :] if sign else text
@@ -45,12 +51,19 @@ def with_values(text: str) -> str:
         text = _with_part(text, count.end(), value)
     below = _BELOW_ZERO.match(text)
     text = "-" + below[1] if below else text
+    text = _DOLLARS_AND_CENTS.sub(lambda amount: f"{amount[1]}.{int(amount[2]):02d}", text)
     text = _CALCULATION.sub(lambda match: f" {_SIGNS[match[1].lower()]} ", text)
     signs = {"factorial": "!", "squared": "^2", "cubed": "^3"}
     text = _POWER.sub(lambda match: match[1] + signs[match[2].lower()], text, count=1)
     if sign and not re.match(r"[0-9.$\\(]", text):
         return worded  # "minus seven" is read as it stands
     return "-" + text if sign else text
+
+
+def _in_digits(spelled: re.Match[str]) -> str:
+    """A number in words in digits, if it is one."""
+    value = _counted(spelled[0])
+    return spelled[0] if value is None else _written(value)
 
 
 def _counted(text: str) -> Fraction | None:

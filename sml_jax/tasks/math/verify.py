@@ -12,6 +12,7 @@ from sml_jax.tasks.math.choices import is_yes_or_no
 from sml_jax.tasks.math.compare import same_answer
 from sml_jax.tasks.math.equivalence import TimedEquivalence, worker_count
 from sml_jax.tasks.math.extract import ANSWER_CHARACTERS, after_last_marker, extract_answer, final_answer
+from sml_jax.tasks.math.opposites import opposite_words
 from sml_jax.tasks.problems.numbers import DECIMAL, answer_number
 from sml_jax.tasks.problems.types import Verdict
 
@@ -20,6 +21,8 @@ __all__ = ["extract_answer", "final_answer", "verify_math", "verify_math_many"]
 # An answer comes at the end.
 _UTTERANCE_CHARACTERS = 20_000
 _SHOWN_CHARACTERS = 80
+_GOES_UP = re.compile(r"\b(?:went|go(?:es|ne|ing)?|is|are|was|were|shot) up\b")
+_WORD = re.compile(r"(?<![\\a-z])[a-z]{2,}")
 
 
 def verify_math(gold: str, utterance: str, unmarked: bool = True) -> Verdict:
@@ -49,7 +52,7 @@ def verify_math(gold: str, utterance: str, unmarked: bool = True) -> Verdict:
     """
     answer = final_answer(gold or "")[:_UTTERANCE_CHARACTERS]
     end_of_utterance = (utterance or "")[-_UTTERANCE_CHARACTERS:]
-    attempt = extract_answer(end_of_utterance, unmarked)
+    attempt = extract_answer(end_of_utterance, unmarked, answer)
     # An utterance that is nothing but the gold answer is right, even where no answer can be told in it.
     if _repeats(answer, end_of_utterance) and (unmarked or attempt is not None):
         return Verdict(correct=True, attempted=True, detail="correct")
@@ -60,7 +63,8 @@ def verify_math(gold: str, utterance: str, unmarked: bool = True) -> Verdict:
     if not answer:
         return Verdict(correct=False, attempted=True, detail="wrong")
     try:
-        if same_answer(answer, attempt, TimedEquivalence().equal):
+        said = same_answer(answer, attempt, TimedEquivalence().equal)
+        if said and not _in_opposite_words(answer, attempt, end_of_utterance):
             return Verdict(correct=True, attempted=True, detail="correct")
         outcome = "wrong"
     except TimeoutError:
@@ -106,6 +110,20 @@ def _repeats(answer: str, utterance: str) -> bool:
     texts += [end] if 0 < len(end) <= length else []
     wanted = folded(canonical(answer)) if texts and len(answer) <= 10 * ANSWER_CHARACTERS else ""
     return wanted != "" and any(folded(canonical(text)) == wanted for text in texts)
+
+
+def _in_opposite_words(gold: str, attempt: str, utterance: str) -> bool:
+    """Whether the sentence around an attempt says the opposite: "He lost $5" where the gold answer is a gain of $5."""
+    words = set(_WORD.findall(gold.lower())) - set(_WORD.findall(attempt.lower()))
+    place = utterance.rfind(attempt)
+    if not words or place < 0:
+        return False
+    before = re.split(r"[.!?\n] ", utterance[max(0, place - 200) : place])[-1]
+    behind = re.split(r"[.!?\n](?: |$)", utterance[place : place + len(attempt) + 100])[0]
+    sentence = re.sub(
+        r"\b(?:w[ae]nt|go(?:es|ne|ing)?|is|are|was|were|shot) up\b", "increased", (before + behind).lower()
+    )
+    return opposite_words(words, set(_WORD.findall(sentence)))
 
 
 def _holds(text: str, gold: str) -> bool:

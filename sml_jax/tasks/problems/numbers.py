@@ -49,7 +49,9 @@ _SHORT_UNIT = re.compile(
 )
 # Units of area and volume, which may stand right behind the number; "times", where nothing is multiplied.
 _SQUARE_UNIT = re.compile(r" ?(?:[mkcd]?m|ft|in|yd|mi)\^? ?\{?-?[23]\}?")
-_HOW_OFTEN = re.compile(r"\btimes\b(?!\W*(?:[0-9\\]|[b-z]\b))")
+_HOW_OFTEN = re.compile(
+    r"\btimes\b(?!\W*(?:[0-9\\]|[b-z]\b|(?:the|that|its|his|her) (?!original|initial|size|old|former|previous|same)))"
+)
 _LETTER_UNIT = re.compile(r"[mgshlLNJWVCFK]")
 # Words after a number that change its value, or make it part of an expression.
 _NO_UNIT = re.compile(
@@ -149,6 +151,8 @@ def _is_unit(unit: str, letter_units: bool) -> bool:
         return True
     if re.fullmatch(r" ?times ?(?:[a-z ]*)", unit):
         return _HOW_OFTEN.search(unit) is not None
+    if re.match(r" ?[-*] ?[A-Za-z](?![A-Za-z])", unit):
+        return False  # "12 - g" subtracts
     words = re.findall(r"[A-Za-z]+", unit)
     if not words or not _UNIT.fullmatch(unit) or any(_NO_UNIT.fullmatch(word.lower()) for word in words):
         return False
