@@ -36,6 +36,43 @@ class Executable:
     unrolled: bool = False
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one device's memory that an executable uses while it runs, as the compiler counts them, with padding.
+
+    Attributes:
+      arguments, outputs: of the arrays that go in and come out.
+      temporaries: of everything else that exists while it runs.
+      aliased: of outputs that are written into the memory of a donated argument.
+    """
+
+    arguments: float
+    outputs: float
+    temporaries: float
+    aliased: float
+
+    @property
+    def total(self) -> float:
+        """Bytes of all arrays together; an output in the memory of a donated argument (`aliased`) counts once."""
+        return self.arguments + self.added
+
+    @property
+    def added(self) -> float:
+        """Bytes that it needs beside its arguments."""
+        return self.outputs + self.temporaries - self.aliased
+
+
+def memory_of(compiled: Any) -> Memory:
+    """The memory analysis of a `jax.stages.Compiled`."""
+    stats = compiled.memory_analysis()
+    return Memory(
+        float(stats.argument_size_in_bytes),
+        float(stats.output_size_in_bytes),
+        float(stats.temp_size_in_bytes),
+        float(stats.alias_size_in_bytes),
+    )
+
+
 def executable_count(jitted: Any) -> int:
     """How many executables a function from `jax.jit` has compiled and still holds.
 

@@ -27,7 +27,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 # Names for what the backward pass computes again; see `DecoderConfig.remat`.
-REMATS = ("none", "layer", "dots")
+REMATS = ("auto", "none", "layer", "dots")
 
 # The projections of a layer that have an adapter unless others are named, and those of some families that may have one.
 LORA_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
@@ -161,7 +161,8 @@ class DecoderConfig:
         rounds keys and values where the trainer does not (`logprob_mismatch` says by how much that matters).
       param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
       remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all
-        of a layer, so that one hidden state a layer is stored. "dots": all but products with weights.
+        of a layer, so that one hidden state a layer is stored. "dots": all but products with weights. "auto": a run
+        chooses the first of "none", "dots" and "layer" that fits (see `sml_jax.run.fit`); elsewhere it is "none".
       scan_unroll: layers per step of the scan over layers.
       rollout_weights: how an engine holds the weights that it samples with: None for `dtype`, "int8" for integers with
         a scale for each output channel, made from the parameters whenever these change ("Int8 rollouts" in
@@ -210,7 +211,7 @@ class DecoderConfig:
     dtype: str = "float32"
     cache_dtype: str | None = None
     param_dtype: str = "float32"
-    remat: bool | str = False
+    remat: bool | str = "auto"
     scan_unroll: int = 1
     rollout_weights: str | None = None
     lora: LoraConfig | None = None

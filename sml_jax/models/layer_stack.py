@@ -267,7 +267,7 @@ def _run_layer(
 
 def _rematerialised(run: Callable, remat: bool | str, prevent_cse: bool) -> Callable:
     """The function `run` with what the backward pass computes again, as `DecoderConfig.remat` says."""
-    if remat in (False, "none"):
+    if remat in (False, "none", "auto"):
         return run
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
     return jax.checkpoint(run, prevent_cse=prevent_cse, policy=policy)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
-from sml_jax.common.executables import Executable
+from sml_jax.common.executables import Executable, Memory, memory_of
 from sml_jax.plan.chips import GIB
 from sml_jax.plan.counting import Count, count_work
 from sml_jax.plan.hlo import parse_hlo
@@ -20,27 +19,6 @@ from sml_jax.plan.work import kernel_flops, traced_flops
 # "... required for HLO temporaries (57.95G) exceeds ..." and "Used 20.12G of 15.75G hbm": GiB.
 _WANTED = re.compile(r"temporaries \(([\d.]+)([KMGT])\)|Used ([\d.]+)([KMGT]) of")
 _UNITS = {"K": 2.0**10, "M": 2.0**20, "G": float(GIB), "T": 2.0**40}
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes of one device's memory that an executable uses while it runs, as the compiler counts them, with padding.
-
-    Attributes:
-      arguments, outputs: of the arrays that go in and come out.
-      temporaries: of everything else that exists while it runs.
-      aliased: of outputs that are written into the memory of a donated argument.
-    """
-
-    arguments: float
-    outputs: float
-    temporaries: float
-    aliased: float
-
-    @property
-    def total(self) -> float:
-        """Bytes of all arrays together; an output in the memory of a donated argument (`aliased`) counts once."""
-        return self.arguments + self.outputs + self.temporaries - self.aliased
 
 
 @dataclass(frozen=True)
@@ -85,7 +63,7 @@ def compile_executable(executable: Executable) -> Compiled:
         return Compiled(None, wanted_bytes(str(error)), None, useful_flops, time.monotonic() - started)
     # What XLA's own cost analysis counts once, such as the body of a loop, is counted here as often as it runs.
     work = count_work(parse_hlo(compiled.as_text()), executable.loop_steps, kernel_flops(traced.jaxpr))
-    return Compiled(_memory(compiled), None, work, useful_flops, time.monotonic() - started)
+    return Compiled(memory_of(compiled), None, work, useful_flops, time.monotonic() - started)
 
 
 @contextmanager
@@ -101,17 +79,6 @@ def _named_kernels() -> Iterator[None]:
         yield
     finally:
         jax.config.update(option, before)
-
-
-def _memory(compiled: Any) -> Memory:
-    """The memory analysis of a `jax.stages.Compiled`."""
-    stats = compiled.memory_analysis()
-    return Memory(
-        float(stats.argument_size_in_bytes),
-        float(stats.output_size_in_bytes),
-        float(stats.temp_size_in_bytes),
-        float(stats.alias_size_in_bytes),
-    )
 
 
 def wanted_bytes(message: str) -> float | None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from sml_jax.common.executables import Executable
@@ -198,14 +196,3 @@ def _planned(
 def _shardings(tree: Arrays) -> list[Any]:
     """The shardings of a tree in the order of its arrays, to compare layouts."""
     return [leaf.sharding for leaf in jax.tree.leaves(tree)]
-
-
-def shard_bytes(tree: Arrays) -> float:
-    """Number of bytes that the (abstract) arrays of a tree take on one device."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape)
-        # A random key has no itemsize of its own; it is stored as unsigned integers.
-        dtype = jnp.uint32 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype
-        total += int(np.prod(shape)) * jnp.dtype(dtype).itemsize
-    return float(total)

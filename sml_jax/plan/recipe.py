@@ -22,6 +22,7 @@ from sml_jax.plan.job import Dialogues, Job, Update
 from sml_jax.run.base_models import BaseModel
 from sml_jax.run.experiment import Experiment
 from sml_jax.run.stage import Stage
+from sml_jax.run.workload import MAX_CONCURRENT
 from sml_jax.tasks.problems.types import Task
 
 _EXPERIMENT = f"{Experiment.__module__}.{Experiment.__qualname__}"
@@ -153,7 +154,7 @@ def _job(
         )
     return Job(
         model=config,
-        max_concurrent=experiment.max_concurrent,
+        max_concurrent=experiment.max_concurrent or MAX_CONCURRENT,
         data=experiment.data,
         fsdp=experiment.fsdp,
         tensor=experiment.tensor,

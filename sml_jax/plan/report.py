@@ -12,10 +12,10 @@ from sml_jax.models.config import DecoderConfig
 from sml_jax.plan.chips import CHIPS, Chip
 from sml_jax.plan.compiling import Compiled, compile_executable
 from sml_jax.plan.job import Job
-from sml_jax.plan.phases import Phase, PlannedExecutable, phases_of, shard_bytes
+from sml_jax.plan.phases import Phase, PlannedExecutable, phases_of
 from sml_jax.plan.scaling import scale_to_depth, shallow_depths
 from sml_jax.plan.topology import devices_of
-from sml_jax.sharding import make_mesh
+from sml_jax.sharding import make_mesh, shard_bytes
 
 # What can limit an executable's speed.
 BINDS = ("arithmetic", "memory", "links")

@@ -8,8 +8,9 @@ keeps copies of all layers.
 
 from __future__ import annotations
 
+from sml_jax.common.executables import Memory
 from sml_jax.models.config import DecoderConfig
-from sml_jax.plan.compiling import Compiled, Memory
+from sml_jax.plan.compiling import Compiled
 from sml_jax.plan.counting import Count
 
 _MIN_LAYERS = 4  # with fewer, the first and the last layer are most of the model

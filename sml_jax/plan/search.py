@@ -153,7 +153,7 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
     updates = [update for _, update in job.stages if update]
     asked_micro_batch_size = updates[0].micro_batch_size if updates else 0
     remats: list[tuple[float, dict[str, Any]]] = [(0.0, {})]
-    remats += [(1.0, {"remat": True})] if not job.model.remat and updates else []
+    remats += [(1.0, {"remat": True})] if _keeps_all(job) and updates else []
     concurrencies = [
         (2.0 * i, {"max_concurrent": job.max_concurrent >> i} if i else {})
         for i in range(_MAX_HALVINGS)
@@ -170,6 +170,11 @@ def _candidates(plan: Plan) -> Iterator[_Candidate]:
                 distance = slice_distance + remat_distance + rows_distance + mesh_distance + micro_distance
                 if settings or topology != plan.topology:
                     yield _Candidate(distance, topology, settings)
+
+
+def _keeps_all(job: Job) -> bool:
+    """Whether the backward pass computes nothing again; "auto" is planned as that."""
+    return job.model.remat in (False, "none", "auto")
 
 
 def _meshes(job: Job, chips: int) -> Iterator[tuple[float, dict[str, Any]]]:
@@ -234,7 +239,7 @@ def _guesses(plan: Plan, candidate: _Candidate, correction: dict[str, float]) ->
         else:
             factor = _rows_per_shard(job, new_row_shards) / _rows_per_shard(plan.job, old_row_shards)
             # A first guess of what recomputing layers saves; the correction learns how wrong it is.
-            if job.model.remat and not plan.job.model.remat:
+            if _keeps_all(plan.job) and not _keeps_all(job):
                 factor /= 2
         guessed_bytes[phase.name] = (state + _temporaries(phase) * factor) * correction.get(phase.name, 1.0)
     return guessed_bytes

@@ -34,6 +34,8 @@ from sml_jax.run.chats import Chat, RoleChat
 from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
 from sml_jax.run.context import RunContext
 from sml_jax.run.evaluation import Evaluation
+from sml_jax.run.fit.fitted import fitted
+from sml_jax.run.fit.limit import device_limit
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.replies import RecordedReplies
 from sml_jax.run.io.shared import open_folder
@@ -44,6 +46,7 @@ from sml_jax.run.problem_order import fingerprint
 from sml_jax.run.resume import check_found, check_new, check_record
 from sml_jax.run.stage import Stage, check_stage
 from sml_jax.run.state import RunState
+from sml_jax.run.workload import MAX_CONCURRENT
 from sml_jax.sharding import MeshShape, make_mesh
 from sml_jax.tasks.problems.types import Task
 
@@ -67,7 +70,9 @@ class Experiment:
       sampling: temperature, top-k and top-p of both sides, in training and evaluation.
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       seed: of everything random.
-      max_concurrent: the largest number of dialogues that run at the same time.
+      max_concurrent: the largest number of dialogues that run at the same time; None for 128, or for what fits the
+        devices' memory where 128 do not (see `sml_jax.run.fit`).
+      memory_gb: GB of each device that the run may use; None for what the devices tell, less a reserve.
       data, fsdp, tensor: sizes of the device mesh's axes; one of them may be -1, for all devices that the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters
         are laid out anew before each. None for the same.
@@ -100,7 +105,8 @@ class Experiment:
     sampling: Sampling = Sampling()
     teacher: TeacherSpec = Feedback()
     seed: int = 0
-    max_concurrent: int = 128
+    max_concurrent: int | None = None
+    memory_gb: float | None = None
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
@@ -124,6 +130,7 @@ class Experiment:
             checkpoints_kept=1,
             samples_shown=0,
             evaluate_every=1,
+            memory_gb=0,
         )
         within(self, seed=SEEDS)
         check_arms([self.teacher], "experiment: teacher")
@@ -177,17 +184,20 @@ class Experiment:
                     asked_to_stop=lambda: next(filter(None, all_gather(stop.name)), ""),
                     thresholds=self.alerts,
                 )
+                limit = device_limit(self.memory_gb)
                 context = self._context(bookkeeper, task)
-                if context.model.config.lora is None:
-                    checkpointer.config = context.model.config
                 self._evaluation().check(context)
                 for stage in self.stages:
                     stage.check(context)
+                # What cannot fit is refused now, and what the recipe leaves open is chosen so that it does.
+                context, stages = fitted(context, self.stages, self.max_concurrent, self._taught(), limit)
+                if context.model.config.lora is None:
+                    checkpointer.config = context.model.config
                 bookkeeper.validation = self._evaluation().while_training(context, self.validation, self.evaluate_every)
                 folder.write_config(config_text)
 
                 # The work. Stages end when their last checkpoint is on its way, so the run waits for it.
-                params = self._run_stages(context, checkpointer)
+                params = self._run_stages(context, stages, checkpointer)
                 checkpointer.finish()
                 save_model(folder.checkpoints_path / "final", context.model.config, params)
                 # The tokenizer and the chat template go with the model, so that it can be handed on.
@@ -221,11 +231,13 @@ class Experiment:
         with open_folder(workdir) as folder:
             # Adapters are merged: what is evaluated is a plain model, and so is the base beside it.
             plain_experiment = dataclasses.replace(self, base=dataclasses.replace(self.base, lora=None))
+            limit = device_limit(self.memory_gb)
             context = plain_experiment._context(Bookkeeper(folder))
             model, params = merge_lora(*load_model(checkpoint, context.mesh, run_settings(context.model.config)))
             if model.config != context.model.config:
                 raise UserError(f"the model at {checkpoint} is not of the base's shape: give the recipe it came from")
             self._evaluation().check(context)
+            context, _ = fitted(context, (), self.max_concurrent, self._taught(), limit)
             folder.write_config(config_text)
             trained_params = place_params(context.mesh, context.model, params)
             self._evaluation().run(context, self._policies(context, trained_params))
@@ -250,7 +262,7 @@ class Experiment:
             rules=self.rules,
             initial=initial_params,
             seed=self.seed,
-            max_concurrent=self.max_concurrent,
+            max_concurrent=self.max_concurrent or MAX_CONCURRENT,
             sampling=self.sampling,
             teacher=self.teacher,
             store=TeacherStore(RecordedReplies(bookkeeper.folder)),
@@ -295,11 +307,17 @@ class Experiment:
             alerts=self.alerts,
         )
 
-    def _run_stages(self, context: RunContext, checkpointer: Checkpointer) -> dict:
+    def _taught(self) -> bool:
+        """Whether a suite has a teacher that runs the model, and so caches of its own."""
+        arms = [arm for suite in self.suites for arm in suite.arms]
+        return any(arm.runs_model for arm in arms) or any("language" in suite.users for suite in self.sharded_suites)
+
+    def _run_stages(self, context: RunContext, stages: Sequence[Stage], checkpointer: Checkpointer) -> dict:
         """Runs the stages in order, from the newest checkpoint if there is one.
 
         Args:
-          context: of the run. checkpointer: whose `newest_record` says where to go on.
+          context: of the run. stages: of the run, as they fit its devices.
+          checkpointer: whose `newest_record` says where to go on.
 
         Returns:
           The parameters that the last stage ends with.
@@ -324,7 +342,7 @@ class Experiment:
         # would stay on the devices as long as it runs.
         states = [RunState.of_params(context.initial, bookkeeper.position)]
         first_stage = bookkeeper.position.stage
-        for index, stage in enumerate(self.stages[first_stage:], start=first_stage):
+        for index, stage in enumerate(stages[first_stage:], start=first_stage):
             position = states[0].position.at_stage(index)
             restore = record is not None and index == first_stage
             bookkeeper.enter_stage(stage.name, stage.score, position, restore)

@@ -1,6 +1,6 @@
 """The device mesh, and how rows and parameters are split over it. This room knows arrays and meshes, no models."""
 
-from sml_jax.sharding.arrays import padded_row_count, put_global, shard_rows
+from sml_jax.sharding.arrays import padded_row_count, put_global, shard_bytes, shard_rows
 from sml_jax.sharding.mesh import (
     AXES,
     MeshShape,
@@ -30,6 +30,7 @@ __all__ = [
     "put_global",
     "replicated",
     "row_sharding",
+    "shard_bytes",
     "shard_rows",
     "to_mesh_axes",
 ]

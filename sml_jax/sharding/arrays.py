@@ -60,3 +60,14 @@ def shard_rows(mesh: Mesh, rows: Any) -> Any:
 
     # Every array of the tree counts the same rows, so all of them are padded alike.
     return jax.tree.map(pad_and_put, rows)
+
+
+def shard_bytes(tree: Any) -> float:
+    """Number of bytes that the (abstract) arrays of a tree take on one device."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.sharding.shard_shape(leaf.shape)
+        # A random key has no itemsize of its own; it is stored as unsigned integers.
+        dtype = jnp.uint32 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype
+        total += int(np.prod(shape)) * jnp.dtype(dtype).itemsize
+    return float(total)

@@ -20,8 +20,8 @@ from sml_jax.learn.optimizers import adamw
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.ops import attention
 from sml_jax.plan.job import Dialogues, Job, Update
-from sml_jax.plan.phases import phases_of, shard_bytes
-from sml_jax.sharding import make_mesh
+from sml_jax.plan.phases import phases_of
+from sml_jax.sharding import make_mesh, shard_bytes
 
 # As XLA describes the card: https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs
 H100 = """gpu_device_info {

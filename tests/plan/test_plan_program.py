@@ -11,20 +11,21 @@ from plan_toys import matrices, tiny_config, tiny_job
 
 from sml_jax.cli.plan import main
 from sml_jax.common.errors import UserError
+from sml_jax.common.executables import Memory
 from sml_jax.engine.layer_params import weight_shardings
 from sml_jax.models.config import LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.plan import report, topology
 from sml_jax.plan.chips import CHIPS, chips_in
-from sml_jax.plan.compiling import Compiled, Memory, wanted_bytes
+from sml_jax.plan.compiling import Compiled, wanted_bytes
 from sml_jax.plan.counting import Count
 from sml_jax.plan.job import with_settings
-from sml_jax.plan.phases import phases_of, shard_bytes
+from sml_jax.plan.phases import phases_of
 from sml_jax.plan.recipe import read_job
 from sml_jax.plan.scaling import scale_to_depth, shallow_depths
 from sml_jax.plan.search import changed_flags, nearest_that_fits
 from sml_jax.plan.table import plan_as_json
-from sml_jax.sharding import MeshShape, make_mesh
+from sml_jax.sharding import MeshShape, make_mesh, shard_bytes
 
 GEMMA = ["gin/models/gemma3_12b.gin", "gin/recipes/math_online.gin"]
 

@@ -18,7 +18,7 @@ from sml_jax.evaluate.suites import Suite
 from sml_jax.models.config import DecoderConfig
 from sml_jax.models.decoder import Decoder, init_params
 from sml_jax.models.hf.checkpoint import load_model, save_model
-from sml_jax.plan.phases import phases_of, shard_bytes
+from sml_jax.plan.phases import phases_of
 from sml_jax.plan.recipe import read_job
 from sml_jax.pocket import world
 from sml_jax.run.base_models import RandomWeights
@@ -26,7 +26,7 @@ from sml_jax.run.chats import RoleChat
 from sml_jax.run.stages import Online
 from sml_jax.run.teachers import OtherModel
 from sml_jax.run.teachers.other_model import OtherModelTeacher
-from sml_jax.sharding import make_mesh
+from sml_jax.sharding import make_mesh, shard_bytes
 from sml_jax.tasks.problems.types import Turn, Verdict
 
 SMALL = {"embed_dim": 16, "heads": 2, "kv_heads": 1, "head_dim": 8, "mlp_dim": 16, "tied_embeddings": False}

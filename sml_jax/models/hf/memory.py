@@ -13,8 +13,7 @@ from typing import Any
 import jax
 
 from sml_jax.common.errors import UserError
-
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+from sml_jax.common.free_memory import free_bytes
 
 
 def check_memory(folder: Path, shapes: Any) -> None:
@@ -31,27 +30,13 @@ def check_memory(folder: Path, shapes: Any) -> None:
     """
     leaves = jax.tree.leaves(shapes)
     devices = {device for leaf in leaves for device in leaf.sharding.device_set}
-    free_bytes = _free_bytes()
-    if free_bytes is None or not all(device.platform == "cpu" for device in devices):
+    free = free_bytes()
+    if free is None or not all(device.platform == "cpu" for device in devices):
         return
     # At least: what is replicated is there once for each device. Each process holds its part.
     needed_bytes = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) // jax.process_count()
-    if needed_bytes > free_bytes:
+    if needed_bytes > free:
         raise UserError(
-            f"the parameters of {folder} take {needed_bytes / 1e9:,.1f} GB, but {free_bytes / 1e9:,.1f} GB of memory "
+            f"the parameters of {folder} take {needed_bytes / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB of memory "
             "are free: give a smaller model, param_dtype bfloat16, or a machine with more memory"
         )
-
-
-def _free_bytes() -> int | None:
-    """Bytes of memory that this machine, or the container, can still give; None where that is not told."""
-    try:
-        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-        free_bytes = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        return None
-    try:
-        # A container may use less than its machine has; "max" says that it may use all.
-        return min(free_bytes, int(_CGROUP.read_text()))
-    except (OSError, ValueError):
-        return free_bytes

@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "Experiment.fsdp",
     "Experiment.alerts",
     "Experiment.max_concurrent",
+    "Experiment.memory_gb",
     "Experiment.samples_shown",
     "Experiment.tensor",
     "Experiment.trackers",

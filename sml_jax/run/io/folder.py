@@ -35,7 +35,7 @@ class RunFolder:
 
     Attributes:
       path: the run's folder, absolute.
-      config_path, metrics_path, dialogues_path, replies_path, eval_path: of the files in it.
+      config_path, fit_path, metrics_path, dialogues_path, replies_path, eval_path: of the files in it.
       checkpoints_path, tensorboard_path: of the folders in it.
 
     Raises:
@@ -54,14 +54,17 @@ class RunFolder:
                 f"cannot write to workdir {self.path} ({error.strerror}): give --workdir a folder you may write to."
             ) from error
         self.config_path = self.path / "config.gin"
+        self.fit_path = self.path / "fit.json"
         self.metrics_path = self.path / "metrics.jsonl"
         self.dialogues_path = self.path / "dialogues.jsonl"
         self.replies_path = self.path / "replies.jsonl"  # see `sml_jax.run.io.replies`
         self.eval_path = self.path / "eval.json"
         self.checkpoints_path = self.path / "checkpoints"
         self.tensorboard_path = self.path / "tensorboard"
-        files = (self.config_path, self.metrics_path, self.dialogues_path, self.replies_path, self.eval_path)
-        _check_kinds(files, (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path))
+        files = (self.config_path, self.fit_path, self.metrics_path, self.dialogues_path, self.replies_path)
+        _check_kinds(
+            (*files, self.eval_path), (self.checkpoints_path, self.checkpoints_path / "steps", self.tensorboard_path)
+        )
         # Logs are opened at their first line, and trackers at their first point.
         self._logs = (self.metrics_path, self.dialogues_path)
         self._files: dict[Path, TextIO] = {}

@@ -35,7 +35,7 @@ from sml_jax.run.score import StepScore
 from sml_jax.run.stages.checks import check_buckets, check_function, check_name
 from sml_jax.run.stages.chunks import RolloutChunk, read_chunk, write_chunk
 from sml_jax.run.state import RunState
-from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
+from sml_jax.run.workload import MICRO_BATCH_SIZE, RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
 
 
@@ -55,7 +55,8 @@ class Offline:
       batch: dialogues of an optimiser step.
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
-      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards.
+      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards; None for 64, or
+        for what fits the devices' memory where 64 do not (see `sml_jax.run.fit`).
       buckets: padded lengths, rising; None for powers of two.
       dialogues_logged: how many dialogues of the rollout are written to `dialogues.jsonl`.
       problems_per_chunk: problems whose dialogues are written to disk together; a rollout that is stopped loses less
@@ -74,7 +75,7 @@ class Offline:
     batch: int = 128
     injection: QuestionInjection | None = None
     max_turns: int | None = None
-    micro_batch_size: int = 64
+    micro_batch_size: int | None = None
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 64
     problems_per_chunk: int = 512
@@ -114,7 +115,8 @@ class Offline:
         longest_row = self.buckets[-1] if self.buckets else None
         steps = self.epochs * -(-dialogues // self.batch)
         rows_trained = dialogues * self.epochs
-        update = UpdateWork(self.optimizer, None, self.micro_batch_size, longest_row, rows_trained, steps)
+        micro_batch_size = self.micro_batch_size or MICRO_BATCH_SIZE
+        update = UpdateWork(self.optimizer, None, micro_batch_size, longest_row, rows_trained, steps)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
@@ -127,7 +129,7 @@ class Offline:
         rules, bookkeeper = self._rules(context.rules), context.bookkeeper
         engine = context.engine(context.task, rules, "train")
         buckets = self.buckets or powers_of_two_up_to(engine.max_length)
-        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
+        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size or MICRO_BATCH_SIZE)
         # The data. The rollout is played by the student that the stage begins with, so it comes before `begin`.
         selected_dialogues = self._selected_dialogues(context, state, rules, engine)
         # A checkpoint of this stage was written after the rollout, and so counts its problems and ids already.

@@ -38,7 +38,7 @@ from sml_jax.run.score import StepScore
 from sml_jax.run.stages.ahead import Ahead
 from sml_jax.run.stages.checks import check_buckets, check_function, check_name, tell_of_unlimited_mismatch
 from sml_jax.run.state import RunPosition, RunState
-from sml_jax.run.workload import RolloutWork, StageWork, UpdateWork
+from sml_jax.run.workload import MICRO_BATCH_SIZE, RolloutWork, StageWork, UpdateWork
 from sml_jax.sharding import padded_row_count
 from sml_jax.tasks.problems.types import Problem
 
@@ -71,7 +71,8 @@ class Online:
         two do not compete for the same devices: with `Experiment.rollout_devices`, or with a teacher to wait for. The
         run must have one process.
       max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
-      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards.
+      micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards; None for 64, or
+        for what fits the devices' memory where 64 do not (see `sml_jax.run.fit`).
       buckets: padded lengths, rising; None for powers of two.
       rows_per_prefix: the largest number of dialogues about one problem that share one copy of their common prefix in
         the update; it is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. A larger number
@@ -93,7 +94,7 @@ class Online:
     loss: PolicyLoss | TokenLoss = field(default_factory=PolicyLoss)
     staleness: int = 0
     max_turns: int | None = None
-    micro_batch_size: int = 64
+    micro_batch_size: int | None = None
     rows_per_prefix: int = 4
     buckets: tuple[int, ...] | None = None
     dialogues_logged: int = 2
@@ -137,7 +138,8 @@ class Online:
         """One step: a rollout and its update. See `Stage.workload`."""
         dialogues = self.problems_per_step * self.group_size
         longest_row = self.buckets[-1] if self.buckets else None
-        update = UpdateWork(self.optimizer, self.loss, self.micro_batch_size, longest_row, dialogues, steps=1)
+        micro_batch_size = self.micro_batch_size or MICRO_BATCH_SIZE
+        update = UpdateWork(self.optimizer, self.loss, micro_batch_size, longest_row, dialogues, steps=1)
         return StageWork(RolloutWork(self._rules(rules), dialogues), update)
 
     def _rules(self, rules: DialogueRules) -> DialogueRules:
@@ -153,7 +155,7 @@ class Online:
         learner = Learner(context.model, self.optimizer, self.loss, context.initial, context.mesh)
         state = bookkeeper.begin(state.sampling_with_present_params() if self.staleness else state, self.optimizer)
         roll_out = partial(self._roll_out, context, engine, rules, context.task.problems("train"))
-        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size)
+        micro_batch_size = padded_row_count(context.mesh, self.micro_batch_size or MICRO_BATCH_SIZE)
         with Progress(self.name, self.steps) as progress, Ahead[_Rollout]() as ahead:
             # Compiled before the first step, so that no step's time holds it.
             warm_up(engine, state.params, progress)
