@@ -212,7 +212,7 @@ BOMBS = [
 
 
 def test_there_are_cases_of_every_kind() -> None:
-    assert len(KINDS) == 25 and len(CASES) >= 2_300
+    assert len(KINDS) == 25 and len(CASES) >= 3_000
     assert {case["correct"] for case in CASES} == {True, False}
 
 

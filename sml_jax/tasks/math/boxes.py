@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sml_jax.tasks.math.sentences import denied, last_clause, tells_old_answer
 
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?:\{|(?=[^\s{]))")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?:\{|(?=[^\s{]))|(?<![\\A-Za-z])boxed\{")
 # What stands in a box without braces: a command with its arguments, or one word.
 _WITHOUT_BRACES = re.compile(r"\\[A-Za-z]{1,20}(?:\s?\{[^{}]{0,200}\}|[0-9]){0,2}|[^\s$.,}\\]+")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -43,7 +43,7 @@ def complete_boxes(text: str, most: int = 20) -> list[Box]:
     A box that the end of the text cuts off may have meant any value: it takes away the boxes before it.
     """
     boxes: list[Box] = []
-    if "\\" not in text:
+    if "\\" not in text and "boxed{" not in text:
         return boxes
     for box in list(_BOX.finditer(text))[-most:]:
         if not box[0].endswith("{"):
@@ -90,7 +90,11 @@ def _is_denied(text: str, box: Box) -> bool:
     asked = re.match(r"[\s$)\]*\\]{0,8}\?", text[box[1] : box[1] + 20])
     if asked and re.match(r"\W*(?:is|was|could|would|does|should|can|might)\b", before, re.IGNORECASE):
         return True
-    if re.match(r"[\s$)\]*\\]{0,8}\?\s*(?:no|not|nope|hmm|wait|wrong)\b", text[box[1] : box[1] + 30], re.IGNORECASE):
+    if re.match(
+        r"[\s$)\]*\\]{0,8}(?:\?\s*(?:no|not|nope|hmm|wait|wrong)|\(?(?:wrong|incorrect))\b",
+        text[box[1] : box[1] + 30],
+        re.IGNORECASE,
+    ):
         return True
     answer = _NAMES_ANSWER.search(before)
     return (answer is not None and tells_old_answer(before[: answer.start()])) or denied(text[box[1] : box[1] + 200])

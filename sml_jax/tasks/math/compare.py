@@ -10,6 +10,7 @@ from sml_jax.tasks.math.chains import NAME, approximate_sides, digits_and_base, 
 from sml_jax.tasks.math.choices import is_hedged_choice, same_choice
 from sml_jax.tasks.math.intervals import as_intervals
 from sml_jax.tasks.math.opposites import opposite_words, say_opposites
+from sml_jax.tasks.math.unsolved import is_unsolved
 from sml_jax.tasks.problems.numbers import answer_number, same_number
 
 Equal = Callable[[str, str], bool]
@@ -46,6 +47,12 @@ _MEASURE = re.compile(
     r"^ ?(?:\|[^|=]{1,30}\||[A-Za-z]\([^()=]{1,10}\)|[A-Z]{2,3}|(?:\\angle|\\overline) "
     r"?\{?[A-Z]{1,3}\}?) ?$"
 )
+_IN_LETTERS = re.compile(r"(?=.*[-0-9+*/^(])[-0-9a-z+*/^(){} .]{2,200}")
+# "step 6" is no 6.
+_REFERENCE = re.compile(
+    r"\b(?:step|question|problem|part|line|hint|exercise|door|chapter|example) (?:number |#)?$", re.IGNORECASE
+)
+_LETTER = re.compile(r"(?<![\\A-Za-z])[a-z](?![A-Za-z])")
 _PARAMETER = re.compile(r"(?<![\\A-Za-z])[kmn](?![A-Za-z])")
 _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
@@ -80,6 +87,20 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     if not left.startswith("(") and _STRIP_LABEL.match(right):
         attempt = re.sub(r"^.*?[A-J]\s*[).:](?:\s*\})?", "", attempt, count=1, flags=re.DOTALL)
         right = canonical(attempt)
+    # "1/8, or 12.5%" says one number twice.
+    twice = [answer_number(part) for part in split_parts(right)] if " or " in right else []
+    if len(twice) == 2 and twice[0] is not None and twice[1] is not None and same_number(twice[0], twice[1]):
+        attempt = right = split_parts(right)[0]
+    # "2x = 3" is still to be solved.
+    sides = _LAST_EQUATION.split(right)
+    letters = set(_LETTER.findall(sides[0])) if len(sides) == 2 and "=" not in left else set()
+    if len(letters) == 1 and answer_number(left) is not None and is_unsolved(sides[0] + " =", most=1):
+        return False
+    # "5s + 3s = 8s" simplifies, if that is so.
+    if letters and _IN_LETTERS.fullmatch(sides[0]) and letters <= set(_LETTER.findall(sides[1])):
+        if not equal(sides[0], sides[1]):
+            return False
+        attempt = right = sides[1].strip()
     # What stands around equal numbers may contradict, and bases and sets are compared as such.
     if _unlike_times(left, right) or say_opposites(left, right):
         return False
@@ -265,6 +286,8 @@ def _strip_words(text: str) -> tuple[str, set[str]]:
         prose = lead[0]
         while prose and _FUNCTION.fullmatch(prose.split()[-1]):
             prose = prose[: prose.rindex(prose.split()[-1])]
+        if _REFERENCE.search(prose):
+            return "", words
         words |= {word.lower() for word in _WORD.findall(prose)}
         text = text[len(prose) :]
     # At the end: units and other words after a number, a bracket or a letter.

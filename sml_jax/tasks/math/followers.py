@@ -21,7 +21,11 @@ _REMARK = re.compile(
     re.IGNORECASE,
 )
 _PLEASANTRY = re.compile(
-    r"(?:I )?(?:hope|let me know|feel free|if you|thanks?|thank you|good luck|correct me|tell me if|please (?:let|"
+    r"I can (?:explain|show|walk)|you(?: were| are|['\u2019]re) right (?:that|about|to)|(?:your|the) (?:hint|tip|"
+    r"picture|advice|drawing)s? "
+    r"(?:helped|"
+    r"was|worked|made)|(?:drawing|making|using|doing) [^.,]{1,40} (?:helped|helps)|(?:I )?(?:hope|let me know|feel "
+    r"free|if you|thanks?|thank you|good luck|correct me|tell me if|please (?:let|"
     r"double-check|look|tell|check|confirm|correct|verify))\b(?! me (?:try|check))",
     re.IGNORECASE,
 )

@@ -51,6 +51,8 @@ def without_check(text: str) -> str:
 def is_worked(answer: str, is_value: bool, rest: str) -> bool:
     """Whether the text under a heading is worked out: prose with numbers, or calculations one after another."""
     if not is_value:
+        if answer.startswith("|"):
+            return True  # a table
         if _LABELLED.match(answer) and _LABELLED.match(rest.lstrip()):
             return True
         if rest.strip() and _BEGINS_WORK.match(answer):

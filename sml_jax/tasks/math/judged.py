@@ -25,7 +25,7 @@ _ADVERBS = (
     r"(?: (?:also|indeed|now|then|still|therefore|thus|definitely|clearly|certainly|really|just|actually|probably|"
     r"exactly|simply|only|about))*"
 )
-_WHAT_WE = r"what (?:I|we|she|he|they|it|you|was|is)\b(?! (?:guessed|thought|said|wrote|had))"
+_WHAT_WE = r"what (?:I|we|she|he|they|it|you|was|is)\b(?! (?:guessed|thought|said|wrote|had|wanted|tried))"
 # "5 is left", "5 was sold"; not "5 is confusing".
 _DONE = (
     r"(?!when|then|even|often|mistaken|ruled|reject|exclud|add|subtract|divid|multipl|confus|surpris|mislead|given|"
@@ -33,7 +33,8 @@ _DONE = (
     r"stated|mentioned|disappoint|question|exaggerat)[a-z]{1,12}(?:ed|ing|en)"
 )
 _APPROVED = re.compile(
-    rf"{_QUOTES}(?: it (?:is|must be)(?:, then)?\W*\Z|{_UNIT} (?:is|does|was)\W*\Z| is, I (?:think|believe|guess)\b|"
+    rf"{_QUOTES}(?: it (?:is|must be)(?:, then)?(?:\W*\Z|, )|{_UNIT} (?:is|does|was)\W*\Z| is, I (?:think|believe|"
+    rf"guess)\b|"
     rf"{_UNIT} (?:{_MUST_BE} (?!wrong|false|add|"
     rf"subtract|divid|multipl|too\b|not\b|taken)[a-z]|{_BE}{_ADVERBS} (?:(?:right|correct|it|good|better|"
     r"fine|ok|okay|true|left|enough|there|final|more|less|fewer|how|(?:the|my|our|his|her|"

@@ -73,7 +73,8 @@ _NO_ANSWER = re.compile(
     r"incorrect|missing|too|off|in|based|given|to|the same|that|obtained|found|anything but|nothing like|other than|"
     r"far from|left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|"
     r"might|could|maybe|perhaps|possibly|between|likely wrong|there|below|above|here|as (?:above|before)|"
-    r"see\b|(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|divisible by|on (?:page|line)|in (?:step|"
+    r"see\b|"
+    r"(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|divisible by|on (?:page|line)|in (?:step|"
     r"line)|"
     r"still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
@@ -108,6 +109,26 @@ _CONNECTIVES = re.compile(
     re.IGNORECASE,
 )
 _LABEL_ALONE = re.compile(r"\(?[A-J]\)?")
+_PUTS = re.compile(
+    r"\b(?:I|we)(?:['\u2019](?:m|ll|d))? (?:am |will |would |now |have to |then )*(?:put|submit|giv|writ|choos|choose|"
+    r"tak|record|"
+    r"enter|mark|go|hav|got|get)(?:e|ing|ting)?(?: down| with)? ",
+    re.IGNORECASE,
+)
+# "the interval [-2, 5]"
+_KIND_OF_VALUE = re.compile(
+    r"(?:the|an?) (?:[a-z]{3,12} )?(?:interval|point|pair|set|ratio|list|triple|vector|number|value|expression|"
+    r"function|"
+    r"equation|fraction|angle|date|line) (?=[-(\[{$\\*0-9]|[a-z] ?[=<>])"
+)
+# "30 apples minus 6 apples makes 24 apples"
+_SPOKEN_RESULT = re.compile(
+    r"[0-9][^=.]{0,60} (?:minus|plus|times|divided by) [^=.]{1,60} (?:makes?|equals?|gives?|leaves?|is|are) "
+    r"(?=[$]?[0-9])"
+)
+_PROPERTY = re.compile(
+    r"(?:an? )?(?:positive|negative|even|odd|whole|integer|bigger|smaller|larger|greater)\b[^.0-9]{0,40}\bso\b"
+)
 _OTHER_LABEL = re.compile(r"\b(?:no|wait|actually|maybe|else|or|perhaps)\b\W{1,3}\(?[A-J]\b")
 _NUMBER_AHEAD = re.compile(rf"{NUMBER}|\$[^$]{{1,200}}\$|\S{{1,40}}")
 _CHANGED_SINCE = re.compile(r",? but\b[^.]{0,60}\b(?:it|that|this|I|now)\b[^.]{0,30}[0-9]")
@@ -231,6 +252,8 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         following = re.sub(re.escape(opened[1]) + r"(?![\w(])", "", following, count=1)
     following = following.removeprefix("} ")  # \text{Answer: } 72
     following = _UNDERLINE.sub("", following)
+    if opens_line and not steps_follow:
+        following = re.sub(r"\A[-\u2022] (?=[$]?[0-9])", "", following)
     if (opens_line or marker[2]) and _INTRODUCES.match(following):
         return None
     sentence, end, rest = _first_sentence(following)
@@ -244,6 +267,11 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     whole = plain(sentence)
     if cases_differ(whole):
         return None  # "25 if we count the driver, and 24 if not"
+    whole = _KIND_OF_VALUE.sub("", whole, count=1) if _KIND_OF_VALUE.match(whole) else whole
+    if re.search(r"[\"\u201d],? ?(?:said|says|claimed|is what)\b", whole):
+        return None  # "The answer is 5", said nobody
+    if _PROPERTY.match(whole):
+        return None  # "The answer has to be positive, so 75."
     answer = without_aside(whole)
     if _LABEL_ALONE.fullmatch(answer) and _OTHER_LABEL.search(whole, len(answer)):
         answer = whole  # "C - no, D"
@@ -271,6 +299,10 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
     rest = tail + rest if re.match(r",? (?:so|then|thus|hence|therefore)\b", tail) else rest
     if heading and (steps_follow or is_worked(answer, is_value, rest)):
         return None if steps_follow or is_value else Marked(marker.start(), answer, "heading")
+    spoken = _SPOKEN_RESULT.match(answer)
+    answer = answer[spoken.end() :] if spoken else answer
+    if answer.count("}") > answer.count("{"):  # \textbf{The answer is 21.}
+        answer = answer.rstrip("}. ")
     answer = re.sub(r"(?<=\w) (?:then|indeed|though|obviously|definitely|for sure)$", "", answer)
     answer = without_remark(answer) if is_value else answer
     return Marked(marker.start(), answer, "value" if is_value else "words")
@@ -289,6 +321,10 @@ def _stated_before(text: str, marker: re.Match[str]) -> Marked | None:
     connectives = _CONNECTIVES.match(value)
     value = plain(value[connectives.end() if connectives else 0 :]).strip(" ,*_")
     value = re.sub(r"(?:,|:|;) ?(?:and )?(?:that|this|it|which)$", "", value)
+    put = _PUTS.search(before[: link.start()]) if link[0].startswith("as") else None
+    value = before[put.end() : link.start()].strip() if put else value  # "I'm putting down 5 as the answer"
+    if not _VALUE.match(value.strip("$")) and not _BEFORE_LINK.fullmatch(value):
+        value = value.rpartition(" and ")[2]
     if re.search(r"\b(?:this|that|it|these)$", value):
         return None  # "With 8 rolls a bag this is the answer" points back
     if CALCULATION.match(value):

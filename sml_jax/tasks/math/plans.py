@@ -7,7 +7,8 @@ import re
 from sml_jax.tasks.math.verbs import is_act
 
 _WORK = (
-    r"(?:add|subtract|multiply|divide|use|find(?! [$]?[0-9])|figure|calculate|compute|check|try|recalculate|redo|"
+    r"(?:add|subtract|multiply|divide|use|find(?! [$]?[0-9]{1,9}\b(?! ?%| percent))|figure|calculate|compute|check|"
+    r"try|recalculate|redo|"
     r"rework|solve|start|look|count(?! on)|determine|take|plug|substitute|simplify|factor|compare|convert|set up|"
     r"write|apply|consider|begin|review|verify|correct|fix|double|halve|round|break|work|think about|focus|account|"
     r"include|remember|know|be careful|make sure|show|explain|see how|change|replace|remove)"
@@ -41,6 +42,8 @@ _INTENDS = re.compile(
 )
 _RESULT = re.compile(
     r"[=\u2248]|\bso [-$]{0,2}[0-9]|\b(?:that|it)['\u2019]s\b|[0-9] times\b(?! (?:the|as|[0-9]))|"
+    r"\b(?:you|we|I)(?: will|['\u2019](?:ll|re)| are)? (?:see|have(?! to)|(?:be )?left with|end up|reach|"
+    r"arrive)\b(?=.{0,80}[0-9])|"
     r"\b(?:gets?|gives?|equals?|makes?|leaves?|obtain|is|are|"
     r"becomes?)\b(?=[^=]{0,200}[0-9])|:(?=[^:]{0,80}[0-9])",
     re.IGNORECASE,

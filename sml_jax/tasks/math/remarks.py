@@ -24,7 +24,9 @@ _CIRCUMSTANCE = re.compile(
     r"(?<=[A-Za-z]) (?:in|from|after|with|at|on) (?=[^.]{0,80}[0-9]))"
 )
 # Behind a plain number or a formula, perhaps with a unit of words: anything that is no list, sum or choice.
-_VALUE = rf"(?:{NUMBER}|\\\(\s?{NUMBER}\s?\\\)|\$[^$\n]{{1,200}}\$|\\\([^\n]{{1,200}}?\\\))"
+_VALUE = (
+    rf"(?:{NUMBER}|[(\[][^()\[\]\n]{{1,60}}[)\]]|\\\(\s?{NUMBER}\s?\\\)|\$[^$\n]{{1,200}}\$|\\\([^\n]{{1,200}}?\\\))"
+)
 _REMARK_BEHIND = re.compile(
     rf"({_VALUE}(?: (?!(?:or|and|times|plus|minus|over|out|divided|mod|if|but)\b)[A-Za-z][A-Za-z./'-]{{0,19}}){{0,4}}?)"
     r"(?: ?[:;=]-?[)(DPp](?=\W|$)| ?(?:->|\u2192|=>|\u21d2|<-|\u2190) ?(?=[^\n]{0,60}[-+*/x=\u00d7])|"
@@ -38,7 +40,8 @@ _OR = re.compile(r"\b(?:or|either|maybe|perhaps|possibly|alternatively|otherwise
 _EMPHASIS = re.compile(r"(?<![\w)*\\^])(\*{1,3}|__)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![\w*(])")
 _ORNAMENTS = " #>\u2192\u2190\u21d2\u27f9\u2705\u2714\u2713\u2605\u2606\u2022\u25b6\u276f\u00bb\U0001f449\U0001f389"
 _AROUND = re.compile(
-    r"<<([^<>=]{1,80})>>|\[\[(.{1,200})\]\]|[\u27e8\u2039]([^\u27e8\u27e9\u2039\u203a]{1,80})[\u27e9\u203a]|"
+    r"<<([^<>=]{1,80})>>|\u00bb([^\u00ab\u00bb]{1,80})\u00ab|\[\[(.{1,200})\]\]|"
+    r"[\u27e8\u2039]([^\u27e8\u27e9\u2039\u203a]{1,80})[\u27e9\u203a]|"
     r"\u00ab([^\u00ab\u00bb]{1,80})\u00bb|<([^<>=]{1,80})>|\u3010(.{1,80})\u3011|==(.{1,80})==|"
     r"\u300c(.{1,80})\u300d",
     re.DOTALL,

@@ -46,7 +46,8 @@ _GETS = re.compile(
     r"(?:with|for)|(?:stick|"
     r"stay)(?:ing)? (?:with|to|at)|stand by|(?:happy|fine|okay) with|leaning towards?|vot(?:e|ing) for|settled? (?:on|"
     r"for)|"
-    r"(?:put|place|set) it at|looking at|give|submit|enter|meant?|make (?:it|that)|need|owe|at|(?:(?<=have )|mean to |"
+    r"(?:put|place|set) it at|looking at|give|submit|enter|write|put(?:ting)? down|meant?|make (?:it|that)|need|owe|"
+    r"at|(?:(?<=have )|mean to |"
     r"want to )?(?:say|said|written)|replac(?:e|ed|ing) .{1,40} (?:by|with)|(?:chang|revis|correct|updat|switch|amend|"
     r"adjust)[a-z]{0,3}\b.{0,40}? to|(?!(?:supposed|expected|asked|trying|hoping|unable|told)\b).{1,60} to (?:get|"
     r"obtain|reach))(?: (?:my|the|our|an?) (?:[a-z]{1,12} ){0,2}?(?:answer|result|total|sum|value|number|cost|price|"
@@ -74,7 +75,8 @@ _CARRIED_AS = {
         r"plausible|wrong|false|thinkable|strange|odd|doubtful|conceivable) that\b|"
         r"\b(?:hard|difficult|impossible|tough) to [a-z]{2,12} (?:that|how|why)\b"
     ),
-    "what would be silly": r"\b(?:silly|wrong|foolish|nonsense|absurd|stupid|strange|ridiculous) to (?:say|think|"
+    "what would be silly": r"\b(?:silly|wrong|foolish|nonsense|absurd|stupid|strange|ridiculous|tempting|tempted|"
+    r"easy) to (?:say|think|"
     r"claim|answer)\b",
     "what others say": (
         r"\b(?:they|people|some|others|everyone|everybody|he|she) (?:[a-z]{2,8} )?(?:say|says|claim|claims|think|"
@@ -89,6 +91,7 @@ _CARRIED_AS = {
         r"reply)(?: (?:then|before))? (?:was|had been|used to be)\b|\b(?:number|value|answer|result|"
         r"one) (?:that )?(?:I|we|you) (?:gave|said|wrote|put|had|submitted|guessed|used|mentioned) (?:was|were|is)\b"
     ),
+    "a number that stands somewhere": r"\bthere(?:['\u2019]s| is) an? $",
     "how long it took a speaker": r"\btook me\b",
     "what was so before": r"\balready\b",
     "a thing that is known": (
@@ -130,7 +133,8 @@ STATES = re.compile(
     r"did|does|do|weighs?|reads?|drives?|drove|runs?|ran|works?|worked|contains?|becomes?|answer|came|comes|adds? up|"
     r"sums? up|amounts?|went|say|says|result|find|found|leaving|giving|making|sum|product|difference|corrected|okay|"
     r"altogether|in total|in all|overall|(?:looks|seems) like|ends? up|leads? to|go(?:ing)? with|picking|choosing|"
-    r"(?:chang|switch|revis|updat)ing .{1,40} to|submit|means|fits?(?: in(?:to)?)?|corresponds? to|match(?:es)?|"
+    r"(?:chang|switch|revis|updat)ing .{1,40} to|submit|means|fits?(?: in(?:to)?)?|corresponds? to|goes to|"
+    r"match(?:es)?|"
     r"satisfies|replaced (?:by|with)|"
     r"goe?s? into|(?:(?:increas|decreas|dropp|shrink|grow)(?:s|ed|es)?|r[io]ses?|f[ae]lls?|gr[eo]ws?|(?:went|goes|is|"
     r"are) (?:up|down)) by|getting|actually|rounds? (?:up|down)|(?:can|will|must|should|would)(?: [a-z]{2,12}){1,2})\b",
@@ -147,10 +151,11 @@ _DOES = re.compile(
 
 
 # "I need 5 more minutes": time for the talk.
-_ASKS_FOR = re.compile(r"\b(?:I|we)(?: just| still)? need ?$|\bgive me ?$", re.IGNORECASE)
-_HOW_OFTEN_IT_CAN = re.compile(
-    r"\b(?:can|could|must|will|(?:has|have|need|needs) to|['\u2019]d (?:have|need) to)\b", re.IGNORECASE
+_ASKS_FOR = re.compile(
+    r"\b(?:I|we)(?: just| still|['\u2019]d| would)? need(?: about| around| at least)? ?$|\bgive me ?$", re.IGNORECASE
 )
+_FOR_THE_TALK = re.compile(r" more (?:minutes?|seconds?|moments?|hints?|examples?|problems?|tries|weeks? of)\b")
+_HOW_OFTEN_IT_CAN = re.compile(r"\b(?:can|could|must|will|(?:has|have|need|needs) to|['\u2019]d)\b", re.IGNORECASE)
 
 
 def says(before: str, behind: str) -> bool:
@@ -178,7 +183,7 @@ def only_carries(before: str, behind: str) -> bool:
         return True
     if _CARRIES.search(clause) or _OF_TALK.match(behind):
         return True
-    if _ASKS_FOR.search(clause) and re.match(r" more (?:minutes?|seconds?|moments?|hints?)\b", behind):
+    if _ASKS_FOR.search(clause) and _FOR_THE_TALK.match(behind):
         return True
     # "You can subtract 9 from 63 exactly 7 times" tells how often.
     if re.match(r" times\b(?! (?:the|as|[0-9]))", behind) and _HOW_OFTEN_IT_CAN.search(clause):

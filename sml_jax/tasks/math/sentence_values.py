@@ -16,7 +16,7 @@ _CHANGES = re.compile(
     r" ?(?:(?:and )?(?:a|one|two|three|four|five|six|seven|nine) (?:half|quarters?|thirds?|fifths?|sixths?|eighths?|"
     r"tenths?)\b|-?(?:hundred|thousand|million|billion|trillion|dozens?|score|halves|quarters?|thirds?|fourths?|"
     r"fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|twelfths?|hundredths?|thousandths?|factorial|squared|cubed|"
-    r"percent|per cent)\b|and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below zero\b|!(?=\s|$))",
+    r"percent|per cent)\b|and a half\b|(?:[a-z\u00b0]{1,12} ){0,2}below(?: zero\b|(?=\W*$))|!(?=\s|$))",
     re.IGNORECASE,
 )
 _SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion)\b")

@@ -25,7 +25,8 @@ _CLAUSE = re.compile(
 _UNSTATED = re.compile(
     r"\b(?:not|never|cannot|can ?not|no (?:way|chance|reason|longer)|nobody|no one|doubts?|doubtful|unsure|unlikely|"
     r"wrong|incorrect|false|impossible|mistaken|mistakenly|incorrectly|wrongly|(?<!I )suppose|supposing|assume|"
-    r"assumes|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|thought|"
+    r"assumes|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|"
+    r"(?<!second )thought|"
     r"said|guessed|claimed|believed|wrote|told|assumed|asked|originally|initially|at first|formerly|refuse|disagree|"
     r"you (?:say|think|mean|want|tell)|(?:they|he|she|some|people|book|friend|teacher|key|hint|"
     r"it) (?:[a-z]{2,6} )?(?:says?|claims?|thinks?|believes?|suggests?)|(?:says|claims|insists|swears)|why|neither|"
@@ -51,9 +52,12 @@ _TURN = re.compile(
 # Behind a value: it was an earlier one ("12 was my first answer", "12 before, but now").
 _OLD_BEHIND = re.compile(
     r"(?:\s[a-z]{1,15}){0,2}?\s(?:was what (?:I|we|you)\b|was\s(?:my|our|your)\s(?:answer|"
-    r"result|guess|solution|response)\b|(?:was|were|is|as|in|for)\s(?:my|the|our|your|an?)\s(?:old|"
+    r"result|guess|solution|response)\b|(?:was|were|is|as)\s(?:my|the|our|your|an?)\s(?:old|"
     r"older|previous|first|earlier|initial|original|former|prior|last|wrong|incorrect)\b(?! (?:day|week|month|year|"
-    r"hour|time))|(?:was|is)\sthe\sanswer\s(?:to|of|for)\s(?:the|a|an|my)\s(?:previous|last|first|other|earlier)|"
+    r"hour|time))|(?:in|for)\s(?:my|the|our|your)\s(?:old|older|previous|first|earlier|initial|original|former|prior|"
+    r"last|"
+    r"wrong)\s(?:answer|result|guess|solution|response|try|attempt|version|message|reply|one)\b|(?:was|"
+    r"is)\sthe\sanswer\s(?:to|of|for)\s(?:the|a|an|my)\s(?:previous|last|first|other|earlier)|"
     r"(?:earlier|at first|initially|previously|originally|last time)(?=\W*$|\W? but\b|,)|before(?=,| but\b))",
     re.IGNORECASE,
 )
@@ -92,7 +96,7 @@ _NOT_SAID = re.compile(
     r"agree|[a-z]{3,12} (?:that|it is|it['\u2019]s|how|whether))\b|\bno (?:way|chance|reason|longer|clue|idea)\b|"
     r"\bfail(?:s|ed)? to \b|\b(?:false|wrong|incorrect|untrue) (?:that|to)\b|\b(?:nobody|no one|doubt|doubts|unsure|"
     r"unlikely|(?<!I )suppose|supposing|assume|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|"
-    r"perhaps|possibly|(?:thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
+    r"perhaps|possibly|(?:(?<!second )thought|said|guessed|claimed|wrote)(?! (?:is|are|was|were)\b)|previously|earlier|"
     r"anything but|nothing like|other than|far from|used to|why|you (?:say|said|told|mean|meant|wrote)|(?:want|"
     r"expect)(?:s|ed)? (?:me |us )?to (?:hear|say|get)|your hint(?! (?:I|we)\b)|(?:problem|question) (?:says|said|"
     r"tells|states|asks|wants|gives|mentions)|wrong to|wrongly|mistakenly|incorrectly|instead of|rather than|(?:could|"

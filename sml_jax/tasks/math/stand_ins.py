@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from sml_jax.tasks.problems.number_words import BELOW_100
+
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[0-9]{1,60})(?:\.[0-9]{1,60})?"
 _FRACTION_SIGNS = "\u00bc-\u00be\u2150-\u215e"
 _WRITTEN = re.compile(
@@ -23,6 +25,9 @@ _WRITTEN = re.compile(
     r"(?:[0-9]{1,2}|[a-z]{3,8})\)?)(?!\w)|"
     rf"(?<![\w.,])[0-9]{{0,9}} ?[{_FRACTION_SIGNS}]|"
     rf"(?<![\w.,]){_DECIMAL} and [0-9]{{1,2}}/[0-9]{{1,2}}(?![\w/])|"
+    rf"(?<![\w.,])(?:{_DECIMAL} (?:times )?)?(?:the )?square root (?:of )?-?{_DECIMAL}(?!\w)|(?<![\w.,]){_DECIMAL} "
+    rf"pi\b|(?<![\w.,]){_DECIMAL} root "
+    rf"{_DECIMAL}(?!\w)|"
     # Both signs, and infinity.
     rf"(?<![0-9)] )(?<![0-9)a-z])(?:\u00b1|\+/-|\bplus or minus\b) ?{_DECIMAL}(?!\w|\.\w)|"
     r"(?<![\w-])(?:(?:negative|minus|positive|plus) |[-+])?(?:infinity\b|\u221e)",
@@ -55,15 +60,31 @@ _ONLY_NAME = re.compile(r"\s*(?:[A-Za-z]{1,3}(?:_\{?\w{1,3}\}?)?'?(?:\([A-Za-z]\
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[0-9]{1,60})(?:\.[0-9]{1,60})?|\.[0-9]{1,60})|"
     r"(?P<word>[A-Za-z]+(?:['\u2019][A-Za-z]+)*|[\u03c0\u221a])|(?P<relation><=|>=|[<>\u2264\u2265])|"
-    r"(?P<sign>[-+/^\u00b7\u00d7*\u00b1])|(?P<opens>\()|(?P<closes>\))|(?P<space>[ ])|(?P<other>.)",
+    r"(?P<sign>[-+/^\u00b7\u00d7*\u00b1])|(?P<power>[\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u207b]+)|(?P<opens>\()|"
+    r"(?P<closes>\))|(?P<space>[ ])|(?P<other>.)",
     re.DOTALL,
 )
 _NAMES = frozenset({"sqrt", "pi", "sin", "cos", "tan", "log", "ln", "exp", "\u03c0", "\u221a"})
 _MAY_HOLD_EXPRESSION = re.compile(r"(?<![A-Za-z'\u2019])[a-z](?![A-Za-z'\u2019])|[\u03c0\u221a]")
 _RELATION = re.compile(r"[<>\u2264\u2265]|\\(?:[lg]eq?|[lg]eqslant|neq?)(?![A-Za-z])")
 # "9.8 m/s", "12 m^2"
-_UNIT = re.compile(r"[mgslhk](?:\^?-?[0-9])?(?: ?[/\u00b7] ?[a-z](?:\^?-?[0-9])?)*")
+_UNIT = re.compile(r"[mgslhk](?:\^?-?[0-9]|[\u00b2\u00b3])?(?: ?[/\u00b7] ?[a-z](?:\^?-?[0-9]|[\u00b2\u00b3])?)*")
 _AMOUNT = re.compile(r"[0-9] ?(?:[a-z]{1,3} )?\Z")
+_LEFT_SIDE = re.compile(r" ?(?:=|\u2248|\\approx)")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\'\u2019])[a-z](?![A-Za-z'\u2019])")
+_AMOUNTS = (
+    r"[0-9]{1,9} ?(?:hours?|hrs?|h|minutes?|mins?|days?|feet|foot|ft|pounds?|lbs?),? (?:and )?[0-9]{1,9} ?(?:minutes?|"
+    r"mins?|m|"
+    r"hours?|hrs?|h|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz)"
+)
+_COUNT = rf"([0-9]{{1,6}}|{'|'.join(BELOW_100)})"
+_SHARE = re.compile(rf"(?<![\w.]){_COUNT} (?:out of|in)(?: every)? {_COUNT}(?![\w.]\w| [a-z]{{3}})", re.IGNORECASE)
+_SIGNS = {"less": "<", "smaller": "<", "greater": ">", "more": ">", "larger": ">", "bigger": ">", "at": ">="}
+_WORDED_RELATION = re.compile(
+    rf"\b([a-z]) (?:is|must be|has to be|should be) (less than|smaller than|greater than|more than|larger than|bigger "
+    rf"than|"
+    rf"at least) (-?{_DECIMAL})(?!\w| or)"
+)
 _MOST = 200  # values of a text
 
 
@@ -115,11 +136,20 @@ def expressions(text: str, gold: str) -> StandIns:
     if ":" in gold:
         read.replace(_TIMES)
         read.replace(_RATIO, lambda ratio: f"{ratio[1]}:{ratio[2]}")
+    amounts = re.fullmatch(rf"\$?{_AMOUNTS}\$?", gold)
+    if amounts:
+        read.replace(re.compile(rf"(?<![\w.]){_AMOUNTS}(?!\w)"))
+    if re.search(r"frac|/|\.|%", gold):  # "2 out of 5" is a share only where one is asked for
+        read.replace(_SHARE, lambda share: f"{_digits(share[1])}/{_digits(share[2])}")
+    if _RELATION.search(gold):
+        read.replace(_WORDED_RELATION, lambda said: f"{said[1]} {_SIGNS[said[2].split()[0].lower()]} {said[3]}")
+    # Where an expression is asked for, "5s + 3s - 1 = 8s - 1" simplifies one, and is no equation to solve.
+    simplifies = _VARIABLE.search(gold) is not None and "=" not in gold
     if "$" in text or "\\" in text:
-        read.text = _FORMULA.sub(lambda formula: _formula(formula, read), read.text)
+        read.text = _FORMULA.sub(lambda formula: _formula(formula, read, simplifies), read.text)
     read.replace(_WRITTEN)
     if _MAY_HOLD_EXPRESSION.search(read.text):
-        read.text = _without_expressions(read)
+        read.text = _without_expressions(read, simplifies)
     _join_relations(read)
     if re.search(r"[0-9}] ?(?:,|;|and\b|or\b|\\pm)", gold):
         read.replace(
@@ -130,7 +160,12 @@ def expressions(text: str, gold: str) -> StandIns:
     return read
 
 
-def _formula(formula: re.Match[str], read: StandIns) -> str:
+def _digits(number: str) -> str:
+    """A number below a hundred in digits."""
+    return str(BELOW_100.get(number.lower(), number))
+
+
+def _formula(formula: re.Match[str], read: StandIns, simplifies: bool) -> str:
     """A formula with a number for its last side, unless that is a plain number or no value."""
     content = next(filter(None, formula.groups()))
     if _LONG_WORD.search(_IN_TEXT.sub("", content)) or "boxed" in content:
@@ -142,13 +177,22 @@ def _formula(formula: re.Match[str], read: StandIns) -> str:
     if not _NOT_PLAIN.search(right) or _ONLY_NAME.fullmatch(right) or _BRACKETS.fullmatch(right):
         return formula[0]
     whole = f"${right.strip()}$"
+    if simplifies and _VARIABLE.search(left) and _VARIABLE.search(right) and not _ONLY_NAME.fullmatch(left.rstrip("=")):
+        left, whole = "", f"${content.strip()}$"
     return f"${left} {read.stand_in(whole)}$" if left else read.stand_in(whole)
 
 
-def _without_expressions(read: StandIns) -> str:
+def _without_expressions(read: StandIns, simplifies: bool) -> str:
     """The text with numbers for the expressions that stand in it without dollar signs: "3n + 2", "x > 3"."""
     text, pieces, end = read.text, [], 0
+    left = None  # where the left side of an equation begins
     for begin, stop in _runs(text):
+        if _LEFT_SIDE.match(text, stop):  # the calculation's rules read it
+            left = (begin, stop) if _VARIABLE.search(text, begin, stop) else None
+            continue
+        if simplifies and left is not None and re.fullmatch(r" ?= ?", text[left[1] : begin]):
+            begin = left[0]
+        left = None
         pieces += [text[end:begin], read.stand_in(text[begin:stop])]
         end = stop
     return "".join([*pieces, text[end:]])
@@ -176,7 +220,7 @@ def _runs(text: str) -> list[tuple[int, int]]:
     run: list[re.Match[str]] = []
     for token in _TOKEN.finditer(text):
         kind = token.lastgroup
-        belongs = kind in ("number", "relation", "sign", "opens", "closes", "space") or _is_name(token)
+        belongs = kind in ("number", "relation", "sign", "opens", "closes", "space", "power") or _is_name(token)
         operand = kind in ("number", "word", "opens")
         # Two operands side by side are a product only if nothing stands between them: "3n", not "3 n".
         apart = len(run) > 1 and operand and run[-1].lastgroup == "space" and run[-2].lastgroup in _ENDS_OPERAND
@@ -190,7 +234,7 @@ def _runs(text: str) -> list[tuple[int, int]]:
     return found
 
 
-_ENDS_OPERAND = ("number", "word", "closes")
+_ENDS_OPERAND = ("number", "word", "closes", "power")
 
 
 def _is_name(token: re.Match[str]) -> bool:
@@ -206,7 +250,7 @@ def _add_run(text: str, run: list[re.Match[str]], found: list[tuple[int, int]]) 
         run = run[:-1]
     while run and (
         run[0].lastgroup in ("space", "closes", "relation")
-        or (run[0].lastgroup == "sign" and (run[0][0] != "-" or len(run) < 2 or run[1].lastgroup == "space"))
+        or (run[0].lastgroup == "sign" and (run[0][0] not in "-\u00b1" or len(run) < 2 or run[1].lastgroup == "space"))
         or (run[0].lastgroup == "opens" and _unbalanced(run))
     ):
         run = run[1:]
@@ -223,8 +267,6 @@ def _add_run(text: str, run: list[re.Match[str]], found: list[tuple[int, int]]) 
     # "5 - i think", "5 - a guess": a pronoun and an article.
     if run[-1][0] in ("a", "i") and run[-2].lastgroup == "space" and re.match(r" [A-Za-z]{2}", text[stop : stop + 3]):
         return
-    if re.match(r" ?(?:=|\u2248|\\approx)", text[stop : stop + 9]):
-        return  # the left side of an equation, which the calculation's rules read
     found.append((begin, stop))
 
 
@@ -240,5 +282,5 @@ def _unbalanced(run: list[re.Match[str]]) -> bool:
 
 def _is_expression(run: list[re.Match[str]]) -> bool:
     """Whether a run is more than a letter on its own: "3n", "-i", "x + 2"; "x" alone may be no value at all."""
-    operands = [token for token in run if token.lastgroup in ("number", "word")]
+    operands = [token for token in run if token.lastgroup in ("number", "word", "power")]
     return len(operands) > 1 or (run[0][0] == "-" and operands[0].lastgroup == "word")

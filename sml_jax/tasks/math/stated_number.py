@@ -22,7 +22,8 @@ _REQUEST = re.compile(
 _HEDGE = re.compile(
     r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|over|step|problem|question|"
     r"part|maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|"
-    r"rul(?:es?|ed|ing) out|to do with|(?:multiple|factor|divisor)s? of|divisible by|(?:eliminat|exclud|"
+    r"rul(?:es?|ed|ing) out|, say|for example|such as|to do with|(?:multiple|factor|divisor)s? of|divisible by|"
+    r"(?:eliminat|exclud|"
     r"reject)[a-z]{1,3}|(?:(?<!after )all|everything|anything|"
     r"nothing) but|"
     r"hint|tip|clue|help with number|sentence|paragraph|item|comment|exercise|example|either|(?:multipl|"
@@ -43,7 +44,9 @@ _NUMBER = (
 )
 # A number may run into a unit of two letters or more, or of an area: "25cm", "25m^2".
 _RUN_IN_UNIT = (
-    r"(?:[cmk]m|ft|in|yd|mi|k?g|mg|m?l|lbs?|oz|hrs?|min|mph|km/h|m/s|[A-Za-z]{3,20})(?:\^?[23])?(?![\w^*+=/])|"
+    r"[VWANJKCFL](?![\w^*+=/])|(?:[cmk]m|ft|in|yd|mi|k?g|mg|m?l|lbs?|oz|hrs?|min|mph|km/h|m/s|(?![ap]m\b|st\b|nd\b|"
+    r"rd\b|th\b)"
+    r"[A-Za-z]{2,20}|[\u00b5\u03bc][A-Za-z]{1,2}|[kM]?[\u03a9\u2126]|\u00b0[CFK]?)(?:\^?[23])?(?![\w^*+=/])|"
     r"m(?:\^?[23])(?![\w^*+=/])|[/-](?=[A-Za-z]{2})"
 )
 LAST_NUMBER = re.compile(
@@ -60,8 +63,11 @@ _PART_OF = re.compile(
     r"[0-9] (?:[a-z]{2,15} ){0,2}?(?:out )?of (?:the|its|his|her|their|all|these|those) (?:[a-z]{2,12} )?$"
 )
 _NUMBER_CHAIN = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *[=\u2248] *{_DIGITS}(?:\.{_DIGITS})?){{1,20}}")
+_APPROXIMATIONS = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?: *\u2248 *{_DIGITS}(?:\.{_DIGITS})?){{2,20}}")
+_NOT_DONE = re.compile(r"(?:\bnot|n['\u2019]t) (?:quite |yet )?(?:done|finished)\b", re.IGNORECASE)
 _INTERJECTION = re.compile(
-    r"(?:\W{0,4}(?:minus|negative|yes|yeah|yup|yep|nope|fine|still|sorry|wait|oops|finally|no|ok|okay|so|well|a+h+a?|"
+    r"(?:\W{0,4}(?:about|approximately|roughly|up|down|minus|negative|yes|yeah|yup|yep|nope|fine|still|sorry|wait|"
+    r"oops|finally|no|ok|okay|so|well|a+h+a?|"
     r"o+h+|u+h+|h*m+|"
     r"wow|phew|then|now|right|sure|scratch that|corrected|fixed(?: it)?|make that|alright|all right|only|exactly|"
     r"obviously|clearly|definitely|certainly|naturally|"
@@ -104,15 +110,17 @@ _MORE = re.compile(
 )
 # Behind the result of a calculation: what comes of it.
 _GOES_ON = re.compile(
-    r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is)|thus|hence|therefore|that's|"
+    r"[^,;=]{0,60}[,;] ?(?:and )?(?:so|for|making|giving|which (?:gives|makes|is|means)|thus|hence|therefore|that's|"
     r"the [a-z]{3,15} (?:is|are|has|measures|comes to|becomes))\b"
 )
 _BEFORE_NOW = re.compile(
-    r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time|at first)$", re.IGNORECASE
+    r"(?: [a-z]{2,12}){0,4} (?:before|earlier|(?:the )?(?:last|first) time(?: around)?|at first)$", re.IGNORECASE
 )
 # "2.5 m times the coats" is still to be worked out.
 _OPERATOR_BEHIND = re.compile(
-    r"(?: [a-z]{1,12})? (?:times|plus|minus|divided by|multiplied by) (?:the(?! (?:original|initial|size|old|former|"
+    r"(?: [a-z]{1,12})? (?:times|plus|minus|divided by|multiplied by) (?:something|some|what|a bit|a little|a few|"
+    r"the(?! (?:original|"
+    r"initial|size|old|former|"
     r"previous)\b)|that|this|those|its|his|her)\b"
 )
 _LISTED = re.compile(r"(?:\A|\D)[0-9.]{1,6}(?:,| and| &) [$]?$")
@@ -152,7 +160,7 @@ _CIRCUMSTANCE = re.compile(
     r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |"
     r"total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5})$"
 )
-_ARROW = re.compile(r"=+>|-+>|[\u2192\u21d2]")
+_ARROW = re.compile(r" ?(?:=+>|-+>|[\u2192\u21d2]) ?")
 # "72 (68 + 4)", "72 (the price with tax)"
 _BRACKETS_BEHIND = re.compile(
     r"(?<=[0-9a-z]) \((?![^()]*\b(?:or|maybe)\b)(?=[^()]*(?:[0-9] ?[-+*/\u00d7]|[a-z]{3}))[^(),]{1,80}$"
@@ -161,7 +169,7 @@ _OLD_IN_BRACKETS = re.compile(r" \((?:old|previous|previously|was|not|instead|be
 _HEADING = re.compile(r"^#{1,3} ")
 _BOLD = re.compile(r"\*\*([^*]{1,80})(?:\*\*[^*]*)?$")
 _NAME = re.compile(r"(?:^|[\s(:$*_])(?<![-+*/=] )([A-Za-z]) ?= ?-?[$]?$")
-_PLACE = re.compile(r"\b(?:at|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?\(")
+_PLACE = re.compile(r"\b(?:at|in|point|through|vertex|cent(?:er|re)|meet|cross) ?\$?\\?[(\[]")
 
 
 # "Mon: 2, Tue: 4, Wed: 8": one number for each of several names.
@@ -172,7 +180,7 @@ _BY_NAME = re.compile(
 _IN_PAIR = re.compile(r"[(\[][^()\[\]]{1,80}, ?$")
 # "The answer has 5 digits": what it looks like.
 _TELLS_FORM = re.compile(
-    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|ends?|begins?|contains?|lies|has|"
+    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|ends?|begins?|contains?|exceeds?|lies|has|"
     r"have)\b[^=]{0,20}$",
     re.IGNORECASE,
 )
@@ -207,6 +215,10 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         or "\\boxed" in sentence
     ):
         return None
+    if _NOT_DONE.search(sentence):
+        return None
+    if several_sides := _APPROXIMATIONS.search(sentence):
+        return several_sides[0]
     if _NUMBER_CHAIN.fullmatch(sentence):
         return sentence  # "6 -> 7 = 8" says one number only if all are one
     if (replacing := _replaced(sentence)) is not None:

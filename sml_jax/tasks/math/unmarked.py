@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from sml_jax.tasks.math.clauses import clauses, what_is_said
 from sml_jax.tasks.math.followers import (
@@ -16,6 +17,7 @@ from sml_jax.tasks.math.followers import (
     without_tag,
 )
 from sml_jax.tasks.math.headings import without_check
+from sml_jax.tasks.math.judged import is_doubtful
 from sml_jax.tasks.math.plans import plans, tells_past_mishap
 from sml_jax.tasks.math.sentence_values import in_digits
 from sml_jax.tasks.math.sentences import OLD, SENTENCE_END, denied
@@ -24,7 +26,7 @@ from sml_jax.tasks.math.stand_ins import StandIns, expressions
 from sml_jax.tasks.math.stated_choice import stated_choice
 from sml_jax.tasks.math.stated_number import LAST_NUMBER, describes, stated_number
 from sml_jax.tasks.math.worded_answer import in_words, kind_of, yes_or_no
-from sml_jax.tasks.problems.number_words import BELOW_100
+from sml_jax.tasks.problems.number_words import BELOW_100, PART_PHRASE, SCALES, part_phrase_value
 
 _MINUS_SIGNS = str.maketrans("\u2212\u2013\uff0d\u2010\u2011", "-----")
 _READ_CHARACTERS = 4_000
@@ -74,6 +76,11 @@ _CONCLUDES_HERE = re.compile(
 _QUOTED = re.compile(r"(?m)^ {0,3}>{1,3} ?")
 _SPELLED_TIMES = re.compile(
     rf"\b({'|'.join(BELOW_100)})(?= times\b(?! (?:as|the|more|{'|'.join(BELOW_100)})\b))", re.IGNORECASE
+)
+# "2.5x as fast", "a quarter of a million"
+_SO_MANY_X = re.compile(r"(?<=[0-9])x(?= (?:as|more|bigger|larger|longer|faster|taller|heavier|greater|higher)\b)")
+_PART_OF_SCALE = re.compile(
+    rf"\b({PART_PHRASE}|half)(?: of)? an? (hundred|thousand|million|billion|trillion)\b", re.IGNORECASE
 )
 _AND_A_HALF = re.compile(
     r"\ban? (hour|minute|day|week|month|year|mile|cup|dozen|pound|gallon) and a "
@@ -126,6 +133,7 @@ def unmarked_answer(utterance: str, gold: str = "") -> str | None:
     text = without_check(_CODE.sub("\n", whole))[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
     text = _QUOTED.sub("", text) if ">" in text else text
     text = _SPELLED_TIMES.sub(lambda often: str(BELOW_100[often[1].lower()]), text)
+    text = _PART_OF_SCALE.sub(_scaled, _SO_MANY_X.sub(" times", text))
     text = _AND_A_HALF.sub(r"1.5 \1s", text)
     kind = kind_of(gold)
     worded = yes_or_no(text) if kind == "yes or no" else _read(in_words(text, gold, kind)) if kind else None
@@ -134,6 +142,13 @@ def unmarked_answer(utterance: str, gold: str = "") -> str | None:
     number = (None if kind else short_answer(whole)) or _read(expressions(text, gold))
     # What is no answer in words may still be an attempt with a number.
     return number if number is None or not kind or _DIGIT.search(number) else None
+
+
+def _scaled(phrase: re.Match[str]) -> str:
+    """A part of a million or the like in digits."""
+    part = Fraction(1, 2) if phrase[1].lower() == "half" else part_phrase_value(phrase[1])
+    value = part * SCALES[phrase[2].lower()]
+    return str(value) if value.denominator == 1 else phrase[0]
 
 
 def _read(read: StandIns) -> str | None:
@@ -319,6 +334,9 @@ def _passes_over(sentence: str) -> bool:
     if not numbers:
         return False
     number = numbers[-1]
+    # "25 would be odd": why another number is not the answer.
+    if len(numbers) == 1 and not sentence[: number.start()].strip() and is_doubtful(sentence[number.end() :]):
+        return True
     before, behind = sentence[: number.start()], sentence[number.end() :]
     return (
         OLD.search(sentence) is not None

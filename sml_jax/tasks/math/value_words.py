@@ -25,6 +25,21 @@ _POWER = re.compile(rf"({_DECIMAL}) (factorial|squared|cubed)\b", re.IGNORECASE)
 # A calculation in words.
 _SIGNS = {"times": "\\times", "plus": "+", "minus": "-", "divided by": "/", "multiplied by": "\\times"}
 _CALCULATION = re.compile(rf"(?<=[0-9)]) ({'|'.join(_SIGNS)}) (?=\(?[0-9])", re.IGNORECASE)
+_UNITS = {
+    "h": "hours?|hrs?|h",
+    "min": "minutes?|mins?|m",
+    "s": "seconds?|secs?|s",
+    "ft": "feet|foot|ft|'",
+    "in": "inch(?:es)?|in|''",
+    "d": "days?|d",
+    "lb": "pounds?|lbs?",
+    "oz": "ounces?|oz",
+}
+_UNIT = "|".join(_UNITS.values())
+_TWO_UNITS = re.compile(rf"^([0-9]{{1,9}}) ?({_UNIT}),? (?:and )?([0-9]{{1,9}}) ?({_UNIT})\.?$")
+_ROOT_WORDS = re.compile(
+    r"\b(?:([0-9]{1,9}) (?:times )?)?(?:the )?(?:square )?root (?:of )?(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)", re.IGNORECASE
+)
 _ALONE = {"dozen": "12", "a pair": "2", "half a hundred": "50", "half a dozen": "6"}
 _SPELLED_POWER = re.compile(
     r"^[a-z]{3,9}(?:[ -][a-z]{3,5})?(?= (?:squared|cubed|factorial|(?:degrees )?below zero)\b)", re.IGNORECASE
@@ -37,6 +52,7 @@ def with_values(text: str) -> str:
     """An answer whose first number has the value that the words beside it give: "36 eggs" for "3 dozen eggs"."""
     if not re.search("[A-Za-z]{3}", text):
         return text
+    text = _two_units(_ROOT_WORDS.sub(lambda root: f"{root[1] or ''}\\sqrt{{{root[2]}}}", text))
     if text.lower() in _ALONE:
         return _ALONE[text.lower()]
     text = _SPELLED_POWER.sub(_in_digits, text)
@@ -58,6 +74,17 @@ def with_values(text: str) -> str:
     if sign and not re.match(r"[0-9.$\\(]", text):
         return worded  # "minus seven" is read as it stands
     return "-" + text if sign else text
+
+
+def _two_units(text: str) -> str:
+    """An amount in two units with one name for each: "3 h 20 min" for "3 hours and 20 minutes"."""
+    amount = _TWO_UNITS.match(text)
+    if amount is None:
+        return text
+    first, second = (
+        next(short for short, unit in _UNITS.items() if re.fullmatch(unit, name)) for name in amount.group(2, 4)
+    )
+    return f"{amount[1]} {first} {amount[3]} {second}"
 
 
 def _in_digits(spelled: re.Match[str]) -> str:

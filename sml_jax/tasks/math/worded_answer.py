@@ -57,9 +57,10 @@ _BEFORE_LABEL = frozenset(
         "supports favor prefer keep keeping stay stick take taking mark marking circle vote voting guess guessing "
         "believe settle on must get got gives giving find found namely probably maybe perhaps than over out exclude "
         "reject eliminate eliminated like rule about why how what if letter correct right best option isn't wasn't "
-        "can't couldn't that except still also us mean ",
+        "can't couldn't that except still also us mean all ",
     )
 )
+_BEFORE_NAME = _BEFORE_LABEL | {"called", "named", "name", "winner", "be", "child", "kid", "city", "player"}
 _LAST_WORD = re.compile(r"([A-Za-z'\u2019]+)(?: the)? \Z")
 # A letter that names a choice, and not a point, a quantity or an article.
 _LABEL_LETTER = re.compile(
@@ -79,7 +80,7 @@ _NAMES_A_THING = re.compile(
 _STANDS_FOR = re.compile(
     r" (?:stands for|means|denotes)\b| (?:is|be) (?:the (?!one|answer|correct|right|best|only)|for |an? )|"
     # "Option B gives 24": what one choice comes to.
-    r" (?:says|gives|has|equals|reads|would [a-z]{2,8}) many\b"
+    r" (?:says|gives|has|equals|reads|would [a-z]{2,8}) many\b| (?:comes|needs|goes|starts|begins)\b"
 )
 _STYLED_LABEL = re.compile(r"\\(?:text|math|bold)[a-z]{0,6} ?\{ ?(\(?[A-J]\)?[.):]?) ?\}")
 # A label in front of the words of its choice, and what may take it back or name another.
@@ -93,8 +94,14 @@ _DOUBTS = re.compile(
 )
 # "I'd pick D over C": what is not chosen.
 _REJECTED = re.compile(r" (?:over|instead of|rather than) (?:option |choice )?\(?[A-J]\)?(?![A-Za-z'\u2019])")
+_ORDINALS = re.findall(
+    "[a-z]+",
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth",
+)
 _WRITTEN_DATE = re.compile(
-    rf"\b(?:the )?(?:({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?|([0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTHS}))\b",
+    rf"\b(?:the )?(?:({_MONTHS}) ([0-9]{{1,2}})(?:st|nd|rd|th)?|(?:([0-9]{{1,2}})(?:st|nd|rd|th)?|"
+    rf"({'|'.join(_ORDINALS)}))(?: of)? ({_MONTHS}))\b",
     re.IGNORECASE,
 )
 _READ_CHARACTERS = 4_000
@@ -112,9 +119,8 @@ _WORDS_FOR = {"yes": "yes", "yeah": "yes", "yep": "yes", "no": "no", "nope": "no
 _ASKS_BACK = re.compile(
     r"[\s,.;:!*-]*(?:(?:but|and|so|oh|hmm|I mean)[, ]{1,2}){0,2}(?:wait|idea|way\b|clue|problem|thanks?|thank|please|"
     r"sorry|let (?:me|us)|let['\u2019]s|(?:the |your )?hint|help|more|need|that (?:helps|makes sense|was)|"
-    r"that['\u2019]s (?:not what|ok|fine|good|all|it)|I(?: said| meant| would|['\u2019]d| will|['\u2019]ll| want| "
-    r"need| am|"
-    r"['\u2019]m| have| can| could| did| do| don['\u2019]t| made| see| understand| forgot| should| was| was wrong)\b|"
+    r"that['\u2019]s (?:not what|ok|fine|good|all|it)|I(?! (?:think|believe|checked|computed|calculated|found|get|"
+    r"got)\b)\b|"
     r"you\b|we (?:should|need|have to|must)\b|(?:could|can|would|should|what|how|why|which)\b|my\b|or\b|and no\b|"
     r"and yes\b|(?:no|yes|maybe|perhaps)(?=[,.]|$)|don['\u2019]t\b|go on\b|ok(?:ay)?\b|sir\b|hold on|not sure|one "
     r"(?:can|could) )",
@@ -157,7 +163,7 @@ def in_words(text: str, gold: str, kind: GoldKind) -> StandIns:
 def _labels(text: str) -> StandIns:
     """A text with a number for every letter that names a choice; its own numbers are left out."""
     text = _STYLED_LABEL.sub(r"\1", text.replace("$", "") if "$" in text else text)
-    read = StandIns(_MASK.sub("many", text))
+    read = StandIns(_MASK.sub("many", text.replace(", i.e. ", ", so it is ")))
 
     def label(match: re.Match[str]) -> str | None:
         before, behind = match.string[max(0, match.start() - 20) : match.start()], match.string[match.end() :][:30]
@@ -192,8 +198,14 @@ def _only(value: str, read: StandIns) -> StandIns:
 def _dates(text: str) -> StandIns:
     """A text with a number for every date, which stands for it as "July 12"; its own numbers are left out."""
     read = StandIns(text)
-    read.replace(_WRITTEN_DATE, lambda date: f"{date[1] or date[4]} {date[2] or date[3]}")
+    read.replace(_WRITTEN_DATE, _date)
     return _placed(_masked(read))
+
+
+def _date(written: re.Match[str]) -> str:
+    """A date as "July 12"."""
+    day = written[2] or written[3] or str(_ORDINALS.index(written[4].lower()) + 1)
+    return f"{written[1] or written[5]} {day}"
 
 
 def _counted(text: str, gold: str) -> StandIns:
@@ -228,6 +240,10 @@ def _words(text: str, gold: str) -> StandIns:
 
     def value(word: re.Match[str]) -> str:
         bare = re.sub(r"^(?:the|an?) ", "", word[0], flags=re.IGNORECASE)
+        word_before = _LAST_WORD.search(word.string[max(0, word.start() - 20) : word.start()])
+        a_name = group == re.escape(phrase) and phrase[:1].isupper()
+        if a_name and word_before and word_before[1].lower() not in _BEFORE_NAME:
+            return f"{word_before[1]} {bare}"  # "Tom beats Emma"
         return gold if bare.lower() == phrase.lower() else bare
 
     read.replace(named, value)
