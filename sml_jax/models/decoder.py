@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import flax.linen as nn
 import jax
@@ -151,6 +151,7 @@ def init_params(model: Decoder, key: jax.Array) -> dict:
     return params
 
 
+@lru_cache(maxsize=8)  # tracing a model takes a good part of a second, and many ask for the same one
 def abstract_params(model: Decoder) -> dict:
     """Shapes, dtypes and logical axes of a decoder's parameters; no array is made.
 

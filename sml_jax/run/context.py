@@ -37,6 +37,7 @@ class RunContext:
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       store: what is kept for teachers between rollouts; stages hand it to `play`.
       engines: the engines made so far, by their sizes and sampling; `engine` and `engine_of` fill it.
+      lengths: of dialogues' contexts, by split and rules, with the task and the framing; `engine` fills it.
     """
 
     bookkeeper: Bookkeeper
@@ -53,6 +54,7 @@ class RunContext:
     teacher: TeacherSpec = Feedback()
     store: TeacherStore = field(default_factory=TeacherStore)
     engines: dict = field(default_factory=dict)
+    lengths: dict = field(default_factory=dict)
 
     def engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing | None = None) -> Engine:
         """An engine whose contexts hold the longest dialogue under these rules. Equal sizes share one engine.
@@ -67,10 +69,20 @@ class RunContext:
           UserError: the dialogues do not fit the model, or no problem can be written as tokens.
         """
         # Room for the longest problem's dialogue, every turn at its limit.
-        shortest, length = context_lengths(framing or self.framing, task, list(task.problems(split)), rules)
+        shortest, length = self._lengths(task, rules, split, framing)
         max_rewind = TurnCosts.under(framing or self.framing, rules).max_rewind
         max_new_tokens = max(rules.student_tokens, rules.teacher_tokens)
         return self.engine_of(length, max_new_tokens, self.sampling, max_rewind, shortest)
+
+    def _lengths(self, task: Task, rules: DialogueRules, split: str, framing: Framing | None) -> tuple[int, int]:
+        """See `context_lengths`. The problems are not written as tokens each time, which may take seconds."""
+        own_framing = framing or self.framing
+        known_task, known_framing, lengths = self.lengths.get((split, rules), (None, None, (0, 0)))
+        # Another task, or another way of writing, is told from the one before by its object.
+        if known_task is not task or known_framing is not own_framing:
+            lengths = context_lengths(own_framing, task, list(task.problems(split)), rules)
+            self.lengths[split, rules] = task, own_framing, lengths
+        return lengths
 
     def compiled_engine(self, task: Task, rules: DialogueRules, split: str, framing: Framing) -> Engine:
         """An engine for these dialogues, as `engine` makes one, or the smallest that is there already with room enough.

@@ -199,10 +199,10 @@ def test_remat_decides_what_the_backward_pass_keeps() -> None:
 
 
 def test_remat_takes_names_and_what_older_files_say() -> None:
-    for remat in (True, False, "none", "layer", "dots"):
+    for remat in (True, False, "auto", "none", "layer", "dots"):
         config = dataclasses.replace(BASE, remat=remat)
         assert DecoderConfig.from_json(config.to_json()) == config
-    with pytest.raises(UserError, match="remat is 'all'; it takes 'none', 'layer', 'dots'"):
+    with pytest.raises(UserError, match="remat is 'all'; it takes 'auto', 'none', 'layer', 'dots'"):
         dataclasses.replace(BASE, remat="all")
     with pytest.raises(UserError, match="remat is 1; it takes"):
-        DecoderConfig.from_json(BASE.to_json().replace('"remat": false', '"remat": 1'))
+        DecoderConfig.from_json(BASE.to_json().replace('"remat": "auto"', '"remat": 1'))

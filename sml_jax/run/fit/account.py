@@ -131,7 +131,7 @@ class Account:
         )
 
     def rollouts(self, max_concurrent: int) -> list[Need]:
-        """What each stage's rollout and each engine of the evaluation needs with this number of dialogues at once."""
+        """What each stage's rollout and the evaluation's longest dialogues need with this number of them at once."""
         context, needs = self.context, []
         for index, key in enumerate(self._keys):
             rollout, update = self.works[index].rollout, self.works[index].update
@@ -142,12 +142,11 @@ class Account:
             # The evaluation while it trains plays with the same engine, and perhaps with another teacher.
             if self.taught and not context.teacher.runs_model:
                 needs.append(self._rollout("the evaluation", key, max_concurrent, beside, self.taught))
-        after_training = self._beside_rollout(None)
-        needs += [
-            self._rollout("the evaluation", key, max_concurrent, after_training, self.taught)
-            for key in context.engines
-            if key not in self._keys
-        ]
+        other_keys = [key for key in context.engines if key not in self._keys]
+        if other_keys:
+            longest = max(other_keys, key=lambda key: key[0])
+            after_training = self._beside_rollout(None)
+            needs.append(self._rollout("the evaluation", longest, max_concurrent, after_training, self.taught))
         return needs
 
     def beside_update(self, index: int, max_concurrent: int) -> float:

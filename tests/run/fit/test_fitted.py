@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import pytest
-from run_toys import OPTIMIZER, host, same, toy_experiment
+from run_toys import OPTIMIZER, ToyTask, host, same, toy_experiment
 
 from sml_jax.common.errors import UserError
 from sml_jax.dialogue.teachers import Feedback, Scripted
@@ -178,6 +178,25 @@ def test_a_stage_without_micro_batches_and_one_that_trains_given_rows(tokenizer,
     account = account_of(wide(tokenizer, [offline]), tmp_path)
     assert "8 x 64" in account.update(0, "none", 8).executables[0].name
     assert "4 x 64" in account.update(0, "none", 4).executables[0].name
+
+
+def test_problems_are_measured_once_for_a_task(tokenizer, one_device, tmp_path):
+    """Writing all problems as tokens may take seconds, and many ask for the same engine."""
+    measured = []
+
+    class Counted(ToyTask):
+        def problems(self, split):
+            measured.append(self)
+            return super().problems(split)
+
+    task, other = Counted(), Counted()
+    context = wide(tokenizer)._context(Bookkeeper(RunFolder(tmp_path)), task)
+    first = context.engine(task, context.rules, "train")
+    assert context.engine(task, context.rules, "train") is first and measured == [task]
+    longer = dataclasses.replace(context.rules, max_turns=3)
+    assert context.engine(task, longer, "train").max_length > first.max_length and len(measured) == 2
+    context.engine(other, context.rules, "train")
+    assert measured[2] is other
 
 
 def test_the_limit_of_a_device(monkeypatch):
