@@ -20,7 +20,7 @@ from pathlib import Path
 
 from math_verify import parse, verify
 
-from sml_jax.tasks.math import verify as verify_math
+from sml_jax.tasks import verify_math
 from sml_jax.tasks.math.equivalence import shared_pool
 from sml_jax.tasks.math.verify import verify_math_many
 

@@ -204,10 +204,12 @@ def canonical(text: str, thousands: bool = True) -> str:
     while braced := _IN_BRACES.fullmatch(text):
         text = braced[1].strip()
     text = re.sub(r"^([A-Za-z]) is (?=[-0-9\\])", r"\1 = ", text)
-    text = _WORDED_SIGN.sub(
-        lambda sign: "\\pm " if sign[0].endswith(" ") else ("-" if sign[1] else "") + "\\infty", _FOR_ALL.sub("", text)
-    )
-    text = _DAY_BEFORE_MONTH.sub(r"\2 \1", text)
+    if len(text) > 4 and not text.isdigit():  # most answers are short numbers
+        text = _WORDED_SIGN.sub(
+            lambda sign: "\\pm " if sign[0].endswith(" ") else ("-" if sign[1] else "") + "\\infty",
+            _FOR_ALL.sub("", text),
+        )
+        text = _DAY_BEFORE_MONTH.sub(r"\2 \1", text)
     text = _FULL_HOUR.sub(r"\1", _ORDINAL_DAY.sub(r"\1", _A_NUMBER.sub("", text)))
     text = with_values(_CURRENCY.sub("", _CHANGE_OF.sub(r"\2 \1", text)))
     return re.sub(r"([-+]) (?=[0-9.])", r"\1", text) if re.match(r"[-+] [0-9.]", text) else text

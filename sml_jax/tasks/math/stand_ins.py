@@ -65,7 +65,13 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _NAMES = frozenset({"sqrt", "pi", "sin", "cos", "tan", "log", "ln", "exp", "\u03c0", "\u221a"})
-_MAY_HOLD_EXPRESSION = re.compile(r"(?<![A-Za-z'\u2019])[a-z](?![A-Za-z'\u2019])|[\u03c0\u221a]")
+# Most texts have no such value, and a look for its signs is far quicker than the patterns above.
+_MAY_HOLD_EXPRESSION = re.compile(
+    r"[0-9)][a-z](?![A-Za-z'\u2019])|(?<![A-Za-z'\u2019])[a-z] ?[-+*/^<>=(\u2264\u2265\u00b7\u00d7\u00b2\u00b3]|"
+    r"[-+*/^<>(\u2264\u2265\u00b7\u00d7\u00b1] ?[a-z](?![A-Za-z'\u2019])|[\u03c0\u221a]"
+)
+_MAY_BE_WRITTEN = re.compile(r"[0-9][eE][-+0-9]|10 ?[\^*]|and [0-9]{1,2}/")
+_MARKS = ("_", "+/-", "lus or minus", "nfinity", "base", "root", " pi")
 _RELATION = re.compile(r"[<>\u2264\u2265]|\\(?:[lg]eq?|[lg]eqslant|neq?)(?![A-Za-z])")
 # "9.8 m/s", "12 m^2"
 _UNIT = re.compile(r"[mgslhk](?:\^?-?[0-9]|[\u00b2\u00b3])?(?: ?[/\u00b7] ?[a-z](?:\^?-?[0-9]|[\u00b2\u00b3])?)*")
@@ -147,7 +153,9 @@ def expressions(text: str, gold: str) -> StandIns:
     simplifies = _VARIABLE.search(gold) is not None and "=" not in gold
     if "$" in text or "\\" in text:
         read.text = _FORMULA.sub(lambda formula: _formula(formula, read, simplifies), read.text)
-    read.replace(_WRITTEN)
+    lowered = read.text.lower()
+    if not text.isascii() or any(mark in lowered for mark in _MARKS) or _MAY_BE_WRITTEN.search(lowered):
+        read.replace(_WRITTEN)
     if _MAY_HOLD_EXPRESSION.search(read.text):
         read.text = _without_expressions(read, simplifies)
     _join_relations(read)

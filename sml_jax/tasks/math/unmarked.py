@@ -132,9 +132,11 @@ def unmarked_answer(utterance: str, gold: str = "") -> str | None:
         return None  # the end of the text cuts a formula off
     text = without_check(_CODE.sub("\n", whole))[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
     text = _QUOTED.sub("", text) if ">" in text else text
-    text = _SPELLED_TIMES.sub(lambda often: str(BELOW_100[often[1].lower()]), text)
-    text = _PART_OF_SCALE.sub(_scaled, _SO_MANY_X.sub(" times", text))
-    text = _AND_A_HALF.sub(r"1.5 \1s", text)
+    if " times" in text:
+        text = _SPELLED_TIMES.sub(lambda often: str(BELOW_100[often[1].lower()]), text)
+    text = _SO_MANY_X.sub(" times", text)
+    if " a" in text:
+        text = _AND_A_HALF.sub(r"1.5 \1s", _PART_OF_SCALE.sub(_scaled, text))
     kind = kind_of(gold)
     worded = yes_or_no(text) if kind == "yes or no" else _read(in_words(text, gold, kind)) if kind else None
     if worded is not None:
