@@ -74,7 +74,7 @@ def _check_types(config: DecoderConfig) -> None:
         assert value is None or (isinstance(value, int | float) and not isinstance(value, bool)), f"{name} is {value!r}"
     for name in ("qk_norm", "qkv_bias", "post_norms", "norm_plus_one", "embedding_scale", "tied_embeddings"):
         assert type(getattr(config, name)) is bool, f"{name} is {getattr(config, name)!r}"
-    assert type(config.remat) is bool or config.remat in ("none", "layer", "dots"), f"remat is {config.remat!r}"
+    assert type(config.remat) is bool or config.remat in ("auto", "none", "layer", "dots"), f"remat is {config.remat!r}"
 
 
 def _check_ours(source: Source) -> None:

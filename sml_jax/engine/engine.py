@@ -471,8 +471,10 @@ class Engine:
           "extend"; "write" of the extended tokens; "decode"; "write" of the sampled tokens; "copy". "extend" and
           "decode" read "weights" and "cache", "write" and "copy" read "cache".
         """
-        chunk, mask = self.chunk_sizes[-1], not self._allowed_on_host.all()
-        calls = self._shapes.at(self.cache_lengths[-1], batch_size or self.rows_per_shard, mask=mask)
+        capacity, mask = self.cache_lengths[-1], not self._allowed_on_host.all()
+        # The caches of short contexts have no room for the largest chunk, and are never given it.
+        chunk = max(size for size in self.chunk_sizes if size <= capacity)
+        calls = self._shapes.at(capacity, batch_size or self.rows_per_shard, mask=mask)
         return (
             self._shapes.prepare(prepare_calls),
             calls.extend(chunk, extend_calls),
