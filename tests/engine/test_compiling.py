@@ -44,7 +44,7 @@ def test_layers_of_a_kind_are_traced_once(monkeypatch, pattern, kinds) -> None:
 
 def test_the_programs_of_short_contexts_take_chunks_that_fit() -> None:
     """A cache of 48 slots has no room for the default's largest chunk, of 64 tokens."""
-    engine = Engine(Decoder(CONFIG), 2, 40, 4, (2,), mesh=mesh_of(1, 1, 1))
+    engine = Engine(Decoder(CONFIG), 2, 28, 4, (2,), mesh=mesh_of(1, 1, 1))
     assert engine.cache_lengths[-1] < engine.chunk_sizes[-1]
     for executable in engine.programs():
         executable.jitted.trace(*executable.args)
