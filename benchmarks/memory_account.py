@@ -23,7 +23,7 @@ from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
-from sml_jax.run.fit.liveness import temporary_bytes
+from sml_jax.run.memory_liveness import temporary_bytes
 from sml_jax.sharding import make_mesh
 
 MB = 1e6

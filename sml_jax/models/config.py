@@ -162,7 +162,7 @@ class DecoderConfig:
       param_dtype: dtype that parameters are stored in; norms and adapters are always float32.
       remat: what the backward pass computes again instead of storing it. False or "none": nothing. True or "layer": all
         of a layer, so that one hidden state a layer is stored. "dots": all but products with weights. "auto": a run
-        chooses the first of "none", "dots" and "layer" that fits (see `sml_jax.run.fit`); elsewhere it is "none".
+        chooses the first of "none", "dots" and "layer" that fits (`sml_jax.run.memory_fit`); elsewhere it is "none".
       scan_unroll: layers per step of the scan over layers.
       rollout_weights: how an engine holds the weights that it samples with: None for `dtype`, "int8" for integers with
         a scale for each output channel, made from the parameters whenever these change ("Int8 rollouts" in

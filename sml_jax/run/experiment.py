@@ -34,14 +34,14 @@ from sml_jax.run.chats import Chat, RoleChat
 from sml_jax.run.checkpointer import Checkpointer, failed_writes_reported_once
 from sml_jax.run.context import RunContext
 from sml_jax.run.evaluation import Evaluation
-from sml_jax.run.fit.fitted import fitted
-from sml_jax.run.fit.limit import device_limit
 from sml_jax.run.health import AlertThresholds
 from sml_jax.run.io.replies import RecordedReplies
 from sml_jax.run.io.shared import open_folder
 from sml_jax.run.io.stop import stop_request
 from sml_jax.run.io.tracker import Tracker
 from sml_jax.run.io.trackers import TensorBoard
+from sml_jax.run.memory_fit import fitted
+from sml_jax.run.memory_limit import device_limit
 from sml_jax.run.problem_order import fingerprint
 from sml_jax.run.resume import check_found, check_new, check_record
 from sml_jax.run.stage import Stage, check_stage
@@ -71,7 +71,7 @@ class Experiment:
       teacher: who answers the student in training; see `sml_jax.dialogue.teachers`.
       seed: of everything random.
       max_concurrent: the largest number of dialogues that run at the same time; None for 128, or for what fits the
-        devices' memory where 128 do not (see `sml_jax.run.fit`).
+        devices' memory where 128 do not (see `sml_jax.run.memory_fit`).
       memory_gb: GB of each device that the run may use; None for what the devices tell, less a reserve.
       data, fsdp, tensor: sizes of the device mesh's axes; one of them may be -1, for all devices that the others leave.
       rollout_mesh: another shape of the mesh for rollouts and evaluation, `MeshShape(data, fsdp, tensor)`: parameters

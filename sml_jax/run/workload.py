@@ -9,7 +9,7 @@ import optax
 from sml_jax.dialogue.rules import DialogueRules
 from sml_jax.learn.losses import TokenLoss
 
-# What a recipe that leaves it open gets, if it fits (see `sml_jax.run.fit`).
+# What a recipe that leaves it open gets, if it fits (see `sml_jax.run.memory_fit`).
 MAX_CONCURRENT = 128  # dialogues that run at the same time
 MICRO_BATCH_SIZE = 64  # dialogues of a micro-batch
 

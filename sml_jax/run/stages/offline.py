@@ -56,7 +56,7 @@ class Offline:
       injection: Q-priming's questions; None for plain offline SML.
       max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
       micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards; None for 64, or
-        for what fits the devices' memory where 64 do not (see `sml_jax.run.fit`).
+        for what fits the devices' memory where 64 do not (see `sml_jax.run.memory_fit`).
       buckets: padded lengths, rising; None for powers of two.
       dialogues_logged: how many dialogues of the rollout are written to `dialogues.jsonl`.
       problems_per_chunk: problems whose dialogues are written to disk together; a rollout that is stopped loses less

@@ -72,7 +72,7 @@ class Online:
         run must have one process.
       max_turns: the largest number of student turns of a dialogue; None for that of the run's rules.
       micro_batch_size: dialogues of one micro-batch, rounded up to a multiple of the mesh's row shards; None for 64, or
-        for what fits the devices' memory where 64 do not (see `sml_jax.run.fit`).
+        for what fits the devices' memory where 64 do not (see `sml_jax.run.memory_fit`).
       buckets: padded lengths, rising; None for powers of two.
       rows_per_prefix: the largest number of dialogues about one problem that share one copy of their common prefix in
         the update; it is reduced until it divides a device's rows of a micro-batch. 1 for no sharing. A larger number

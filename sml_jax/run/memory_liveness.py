@@ -23,7 +23,7 @@ def temporary_bytes(traced: Any, wide_bfloat16: bool) -> float:
 
     It goes through the equations in their order. An array counts from where it is made to where it is read for the last
     time, and results of elementwise arithmetic are written over an operand that nobody reads again. A compiler
-    may fuse more than that, or less (`tests/run/fit/test_liveness.py` says how near the two are).
+    may fuse more than that, or less (`tests/run/test_memory_liveness.py` says how near the two are).
 
     Args:
       traced: from `jax.stages.Traced`, of a function for one device.

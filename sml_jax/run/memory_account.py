@@ -22,7 +22,7 @@ from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
 from sml_jax.models.lora import split_trainable
 from sml_jax.run.context import RunContext
-from sml_jax.run.fit.liveness import temporary_bytes
+from sml_jax.run.memory_liveness import temporary_bytes
 from sml_jax.run.stage import Stage
 from sml_jax.run.workload import StageWork, UpdateWork
 from sml_jax.sharding import make_mesh, num_row_shards, padded_row_count, shard_bytes

@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from sml_jax.common.errors import UserError
-from sml_jax.run.fit.account import Need
-from sml_jax.run.fit.choose import Chooser, Open, Settings, remat_name
+from sml_jax.run.memory_account import Need
+from sml_jax.run.memory_choice import Chooser, Open, Settings, remat_name
 from sml_jax.sharding import make_mesh
 
 ASKED = Settings(128, "none", (64,))

@@ -18,8 +18,8 @@ from sml_jax.learn.update import Learner
 from sml_jax.models.config import DecoderConfig, LoraConfig
 from sml_jax.models.decoder import Decoder
 from sml_jax.models.layout import sharded_param_shapes
-from sml_jax.run.fit.account import MARGIN
-from sml_jax.run.fit.liveness import temporary_bytes
+from sml_jax.run.memory_account import MARGIN
+from sml_jax.run.memory_liveness import temporary_bytes
 from sml_jax.sharding import make_mesh
 
 KB = 1000
@@ -68,7 +68,7 @@ def test_gradients_need_what_is_counted(changes: dict[str, Any], rows, length, l
     check_near(gradients(dataclasses.replace(CONFIG, **changes), rows, length, loss))
 
 
-@pytest.mark.slow  # half a minute of compilation: `pytest -m slow tests/run/fit`
+@pytest.mark.slow  # half a minute of compilation: `pytest -m slow tests/run/test_memory_liveness.py`
 @pytest.mark.parametrize("remat", ["none", "dots", "layer"])
 def test_gradients_of_smollm2_need_what_is_counted(remat):
     check_near(gradients(dataclasses.replace(SMOLLM2, remat=remat), 16, 256, PolicyLoss()))

@@ -16,10 +16,10 @@ from sml_jax.learn.methods import OfflineSml
 from sml_jax.learn.train_state import init_state
 from sml_jax.models.config import LoraConfig
 from sml_jax.models.hf.checkpoint import load_model, read_model_config
+from sml_jax.run import memory_limit as limits
 from sml_jax.run.bookkeeper import Bookkeeper
-from sml_jax.run.fit import limit as limits
-from sml_jax.run.fit.account import Account, Need
 from sml_jax.run.io.folder import RunFolder
+from sml_jax.run.memory_account import Account, Need
 from sml_jax.run.stages import Offline, Online
 
 STAGE = Online(OPTIMIZER, steps=2, problems_per_step=4, group_size=4, dialogues_logged=0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from sml_jax.common.errors import UserError
-from sml_jax.run.fit.account import Account, Need
-from sml_jax.run.fit.limit import gb_text
+from sml_jax.run.memory_account import Account, Need
+from sml_jax.run.memory_limit import gb_text
 from sml_jax.sharding import num_row_shards
 
 # From what keeps everything to what keeps least; the second needs one more forward pass of the layers at most.

@@ -15,11 +15,11 @@ from sml_jax.common.json_text import parse_json
 from sml_jax.distributed.processes import assert_equal, is_primary, run_on_primary
 from sml_jax.models.decoder import Decoder
 from sml_jax.run.context import RunContext
-from sml_jax.run.fit.account import Account, Need
-from sml_jax.run.fit.choose import Chooser, Open, Settings, changes, remat_name
-from sml_jax.run.fit.limit import gb_text
 from sml_jax.run.io.folder import RunFolder
 from sml_jax.run.io.json_lines import writing
+from sml_jax.run.memory_account import Account, Need
+from sml_jax.run.memory_choice import Chooser, Open, Settings, changes, remat_name
+from sml_jax.run.memory_limit import gb_text
 from sml_jax.run.stage import Stage
 from sml_jax.run.workload import MAX_CONCURRENT, MICRO_BATCH_SIZE
 
