@@ -138,7 +138,9 @@ def test_adapters_of_delta_nets_are_merged() -> None:
     )
     merged_model, merged = merge_lora(model, adapted)
     ours = jax.jit(model.apply)(adapted, TOKENS)
-    np.testing.assert_allclose(jax.jit(merged_model.apply)(merged, TOKENS), ours, atol=1e-4)
+    # Delta nets add up over all tokens, so rounding is compared with the largest of the logits.
+    tolerance = 1e-4 * float(jnp.abs(ours).max())
+    np.testing.assert_allclose(jax.jit(merged_model.apply)(merged, TOKENS), ours, atol=tolerance)
     assert float(jnp.abs(ours - jax.jit(Decoder(CONFIG).apply)(params(), TOKENS)).max()) > 0.1
 
 
