@@ -38,7 +38,7 @@ def fitted(
       stages: of the run; none for an evaluation alone, which leaves nothing in the folder.
       max_concurrent: of the recipe.
       taught: whether a suite has a teacher that runs the model.
-      limit: bytes of a device that may be used, see `limit.device_limit`; None for no check.
+      limit: bytes of a device that may be used, see `memory_limit.device_limit`; None for no check.
 
     Raises:
       UserError: the run does not fit.

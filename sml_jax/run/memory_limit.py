@@ -12,7 +12,7 @@ from sml_jax.distributed.processes import all_gather
 GB = 1e9
 # The share that is left for what no account sees. On a CPU: Python's objects, the compiler and other programs of the
 # machine. On an accelerator: gaps between arrays.
-_RESERVES = {"cpu": 0.10}
+_RESERVE_OF_CPUS = 0.10
 _RESERVE_OF_ACCELERATORS = 0.05
 
 
@@ -45,7 +45,7 @@ def _limit_here() -> float | None:
         # Simulated devices share the machine's memory, and so do several processes on one machine.
         sharing = len(devices) * hosts.count(socket.gethostname())
         free = free_bytes()
-        return None if free is None else free * (1 - _RESERVES["cpu"]) / sharing
+        return None if free is None else free * (1 - _RESERVE_OF_CPUS) / sharing
     sizes = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
     known_sizes = [size for size in sizes if size]
     return min(known_sizes) * (1 - _RESERVE_OF_ACCELERATORS) if known_sizes else None

@@ -69,13 +69,13 @@ def _open_library() -> ctypes.CDLL:
     """The library that was kept for these sources, this compiler and this CPU; where there is none, a new one."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
     folder = local_folder()
-    kept_as = None if folder is None else f"native-{_fingerprint(compiler)}"
-    if folder and kept_as and (library := _open_kept(folder, kept_as)):
+    kept_as = f"native-{_fingerprint(compiler)}" if folder else ""
+    if folder and (library := _open_kept(folder, kept_as)):
         return library
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as build_folder:
         library_path = Path(build_folder) / "native.so"
         _build(compiler, library_path)
-        if folder and kept_as:
+        if folder:
             _keep(library_path, folder, kept_as)
         # The library stays mapped after its file is gone.
         return ctypes.CDLL(str(library_path))
