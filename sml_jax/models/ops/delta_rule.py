@@ -80,6 +80,7 @@ def reference_delta_rule(
     return jnp.moveaxis(out, 0, 1), state
 
 
+@jax.custom_jvp
 def inverse_unit_lower(system: Float[Array, "*batch size size"]) -> Float[Array, "*batch size size"]:
     """The inverse of I + strict_lower(system), by products: what stands on and above the diagonal is never read.
 
@@ -87,29 +88,35 @@ def inverse_unit_lower(system: Float[Array, "*batch size size"]) -> Float[Array,
 
         [A 0; C B]^-1 = [A^-1 0; -B^-1 C A^-1  B^-1]
 
+    With X the inverses of all blocks of one width along the diagonal, and C what stands below the diagonal within the
+    pairs, that is X - X C X, for all pairs at once. Products of whole matrices do more arithmetic than those of the
+    blocks would, but a TPU's compiler takes a second for them, and minutes for many small ones. The derivative is that
+    of any inverse, d(X) = -X d(system) X, and needs none of the steps.
+
     `jax.lax.linalg.triangular_solve` would do, but on a CPU it hands its work to the threads that it itself runs on,
     and waits: with several devices in a process, all of these threads came to wait for each other, for ever.
     """
     size = system.shape[-1]
-    full = 1 << (size - 1).bit_length()
-    system = jnp.pad(system, [(0, 0)] * (system.ndim - 2) + [(0, full - size)] * 2)
-    inverse = jnp.ones((*system.shape[:-2], full, 1, 1), system.dtype)  # of the diagonal's blocks of width 1
-    while (width := inverse.shape[-1]) < full:
-        pairs = full // (2 * width)
-        blocks = system.reshape(*system.shape[:-2], pairs, 2 * width, pairs, 2 * width)
-        # The block C of each pair; the pairs are the diagonal of rows and columns of blocks.
-        below = jnp.diagonal(blocks[..., width:, :, :width], axis1=-4, axis2=-2)
-        below = jnp.moveaxis(below, -1, -3)
-        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
-        below = -_einsum("...rj,...jk,...kx->...rx", second, below, first)
-        inverse = jnp.concatenate(
-            [
-                jnp.concatenate([first, jnp.zeros_like(first)], axis=-1),
-                jnp.concatenate([below, second], axis=-1),
-            ],
-            axis=-2,
-        )
-    return inverse[..., 0, :size, :size]
+    row, column = jnp.arange(size)[:, None], jnp.arange(size)[None, :]
+
+    def pair_up(inverse: jax.Array, width: jax.Array) -> tuple[jax.Array, None]:
+        in_a_pair = (row // (2 * width) == column // (2 * width)) & (row // width > column // width)
+        below = jnp.where(in_a_pair, system, 0.0)
+        return inverse - _einsum("...rj,...jk,...kx->...rx", inverse, below, inverse), None
+
+    widths = 1 << jnp.arange((size - 1).bit_length())
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=system.dtype), system.shape)
+    return jax.lax.scan(pair_up, identity, widths)[0]
+
+
+@inverse_unit_lower.defjvp
+def _derivative_of_inverse(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[Float[Array, "*batch size size"], Float[Array, "*batch size size"]]:
+    """The inverse, and its change where the system changes."""
+    inverse = inverse_unit_lower(*primals)
+    change = _einsum("...rj,...jk,...kx->...rx", inverse, jnp.tril(tangents[0], -1), inverse)
+    return inverse, -change
 
 
 def delta_rule(
@@ -123,8 +130,9 @@ def delta_rule(
 ) -> tuple[Float[Array, "batch time heads value"], Float[Array, "batch heads key value"]]:
     """The rule for many tokens, in chunks (section 3.3 of the paper). All arrays are float32.
 
-    Within a chunk, the values that its tokens write depend on each other through a triangular system, which is solved
-    for all chunks at once. Then the state goes from chunk to chunk.
+    Within a chunk, the values that its tokens write depend on each other through a triangular system. The state goes
+    from chunk to chunk. All of a chunk's work is done in its turn: where the systems of all chunks were solved at once,
+    the TPU's compiler took minutes for each layer, since its time grows with the number of matrices in a product.
 
     Args:
       state: S before the first token.
@@ -147,36 +155,33 @@ def delta_rule(
         array = array.reshape(batch, chunks, size, *array.shape[2:])
         return jnp.moveaxis(array, (1, 3), (0, 2))
 
-    q, k, v, g, beta = map(cut, (q, k, v, g, beta))
-    # log gamma_r: the decay from the chunk's start to its token r, that of r included.
-    log_gamma = jnp.cumsum(g, axis=-1)
-    # Gamma_rj = gamma_r / gamma_j: the decay between two tokens. Above the diagonal the difference is positive and its
-    # exponential may overflow, so it is masked before, where a gradient of infinity times zero cannot arise.
     causal = jnp.tril(jnp.ones((size, size), bool))
-    decay = jnp.exp(jnp.where(causal, log_gamma[..., :, None] - log_gamma[..., None, :], -jnp.inf))
-
-    # (I + strict_lower(diag(beta) (Gamma * K K^T))) [U W] = diag(beta) [V  gamma K].
-    system = beta[..., None] * decay * _einsum("...rk,...jk->...rj", k, k)
-    gamma = jnp.exp(log_gamma)[..., None]
-    right_side = beta[..., None] * jnp.concatenate([v, gamma * k], axis=-1)
-    solved = _einsum("...rj,...jx->...rx", inverse_unit_lower(system), right_side)
-    u, w = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
-
-    # What a chunk's tokens see of each other; what the chunk's start state gives to its queries; what its keys write
-    # into the state at its end.
-    attention = decay * _einsum("...rk,...jk->...rj", q, k)
-    q_decayed = gamma * q
-    k_decayed = jnp.exp(log_gamma[..., -1:] - log_gamma)[..., None] * k
-    gamma_chunk = gamma[..., -1:, :]
 
     def next_chunk(state: jax.Array, of_chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        u, w, attention, q_decayed, k_decayed, gamma_chunk = of_chunk
+        q, k, v, g, beta = of_chunk
+        # log gamma_r: the decay from the chunk's start to its token r, that of r included.
+        log_gamma = jnp.cumsum(g, axis=-1)
+        gamma = jnp.exp(log_gamma)[..., None]
+        # Gamma_rj = gamma_r / gamma_j: the decay between two tokens. Above the diagonal the difference is positive and
+        # its exponential may overflow, so it is masked before, where a gradient of infinity times zero cannot arise.
+        decay = jnp.exp(jnp.where(causal, log_gamma[..., :, None] - log_gamma[..., None, :], -jnp.inf))
+
+        # (I + strict_lower(diag(beta) (Gamma * K K^T))) [U W] = diag(beta) [V  gamma K].
+        system = beta[..., None] * decay * _einsum("bhrk,bhjk->bhrj", k, k)
+        right_side = beta[..., None] * jnp.concatenate([v, gamma * k], axis=-1)
+        solved = _einsum("bhrj,bhjx->bhrx", inverse_unit_lower(system), right_side)
+        u, w = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
+
         # The values that the tokens write, less what the state already holds at their keys.
         delta = u - _einsum("bhrk,bhkv->bhrv", w, state)
-        out = _einsum("bhrk,bhkv->bhrv", q_decayed, state) + _einsum("bhrj,bhjv->bhrv", attention, delta)
-        return gamma_chunk * state + _einsum("bhrk,bhrv->bhkv", k_decayed, delta), out
+        # What the chunk's start state gives to its queries, and what its tokens see of each other.
+        attention = decay * _einsum("bhrk,bhjk->bhrj", q, k)
+        out = _einsum("bhrk,bhkv->bhrv", gamma * q, state) + _einsum("bhrj,bhjv->bhrv", attention, delta)
+        # What the keys write into the state at the chunk's end.
+        k_decayed = jnp.exp(log_gamma[..., -1:] - log_gamma)[..., None] * k
+        return gamma[..., -1:, :] * state + _einsum("bhrk,bhrv->bhkv", k_decayed, delta), out
 
-    state, out = jax.lax.scan(next_chunk, state, (u, w, attention, q_decayed, k_decayed, gamma_chunk))
+    state, out = jax.lax.scan(next_chunk, state, tuple(map(cut, (q, k, v, g, beta))))
     # Back to [batch, time, heads, value], without what filled the last chunk up.
     out = jnp.moveaxis(out, (0, 2), (1, 3)).reshape(batch, chunks * size, heads, -1)
     return out[:, :time], state
