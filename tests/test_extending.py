@@ -131,6 +131,7 @@ def endpoint():
     server.shutdown()
 
 
+@pytest.mark.extra
 def test_a_teacher_behind_an_endpoint_teaches_and_is_an_arm(examples, endpoint):
     url, asked = endpoint
     _, dialogues, evaluation = run(examples, ["remote_teacher"], *SMALL, *FEW, f"RemoteTeacher.url='{url}'")
@@ -169,6 +170,7 @@ def test_credit_grows_towards_the_correct_turn(examples):
     np.testing.assert_allclose(signal.weights, student / 3, atol=1e-6)
 
 
+@pytest.mark.extra
 def test_a_reward_and_a_loss_train(examples):
     (line,), _, _ = run(examples, ["reward_and_loss", "easy"], *SMALL)
     # Solved dialogues are worth from a half up, for as much as the student said.
@@ -198,6 +200,7 @@ def test_dates_are_judged_and_guarded(examples):
     assert not {p.id for p in task.problems("train")} & {p.id for p in task.problems("test")}
 
 
+@pytest.mark.extra
 def test_a_kind_of_answer_is_trained_on(examples):
     _, dialogues, evaluation = run(examples, ["dates"], *SMALL)
     assert set(replies(dialogues, "scripted")) == {"please give a date"}
@@ -220,6 +223,7 @@ def test_a_game_remembers_what_is_left(examples):
     assert game.left[6] == (0, 99) and game.collect() == {}
 
 
+@pytest.mark.extra
 def test_an_environment_is_trained_in(examples):
     _, dialogues, evaluation = run(examples, ["guess_number"], *SMALL)
     heard = replies(dialogues, "game")
@@ -233,6 +237,7 @@ def test_a_tracker_is_handed_every_line(examples, capsys):
     assert printed == [f"step 1: online/success {line['success']:.4g}"]
 
 
+@pytest.mark.extra
 def test_a_family_is_read_and_written(examples):
     """A copy of the package with the page's two files reads a configuration of the family, saves and loads a model."""
     shutil.copytree(ROOT / "sml_jax", examples / "sml_jax", ignore=shutil.ignore_patterns("__pycache__"))

@@ -76,6 +76,7 @@ def test_overlong_lines_are_those_of_prose(tmp_path):
     assert house.overlong_prose(page) == [1, 6]
 
 
+@pytest.mark.extra
 def test_the_repository_keeps_its_own_measures():
     modules = house.read_modules(ROOT)
     assert house.missing_steps(ROOT, modules, house.STRAIGHT_PATH) == []

@@ -379,6 +379,7 @@ def test_every_token_goes_through_each_side_once(monkeypatch, random_words) -> N
         assert went == sum(len(context) - 1 for context in context_of.values())
 
 
+@pytest.mark.extra
 def test_judging_while_the_teacher_reads_changes_no_dialogue(random_words) -> None:
     apart, together = random_words(overlap=False, rows=8), random_words(overlap=True, rows=4)
     assert [d.tokens for d in apart.dialogues] == [d.tokens for d in together.dialogues]

@@ -129,6 +129,7 @@ def test_what_is_fixed_and_does_not_fit_is_refused_before_the_first_step(tokeniz
         dataclasses.replace(experiment, memory_gb=1e-6).train(tmp_path / "other", "")
 
 
+@pytest.mark.extra
 def test_an_evaluation_plays_fewer_dialogues_at_once_where_more_do_not_fit(tokenizer, one_device, tmp_path, capsys):
     from sml_jax.evaluate.suites import Suite
 

@@ -74,6 +74,7 @@ def test_every_aggregation(new_run, aggregation):
     assert len(run.metrics()) == 2 and run.metrics()[1]["loss"] > 0
 
 
+@pytest.mark.extra
 def test_nothing_solved_says_so(new_run):
     with pytest.raises(UserError, match="offline: none of 32 dialogues succeeded"):
         new_run(task=ToyTask(impossible="0123")).run(OFFLINE)
