@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sml_jax.evaluate.label_text import FENCE, SENTENCE_END
+from sml_jax.evaluate.label_text import FENCE, SENTENCE_END, without_runs
 
 # An answer as it may be offered: a number, inline code, a number word.
 _OFFERED = r"(?:[-$+\\]?\(?\d[\w.,/%^]*|`[^`\n]+`|one|two|three|four|five|six|seven|eight|nine|ten)"
@@ -88,10 +88,11 @@ def hedges(text: str) -> bool:
     "Either 5 or 6" hedges, and so does "if the rate is 5 then 10, if it is 6 then 12". A derivation by cases that ends
     in one answer does not, nor do the two roots of an equation ("x = 2 or x = -3").
     """
-    # Only prose is read: a program's branches are part of one answer.
-    prose = FENCE.sub(" `code` ", text)
+    # Only prose is read: a program's branches are part of one answer. Runs that no text has are cut, since the patterns
+    # take time in the square of such a run.
+    prose = without_runs(FENCE.sub(" `code` ", text))
     if "\n" in prose:
-        prose = _CODE_LINE.sub("", prose)
+        prose = without_runs(_CODE_LINE.sub("", prose))  # taking lines out leaves a run of line ends
     # Who announces an answer without conditions has settled.
     if any(_COMMITS.search(line) and not _CONDITIONAL.search(line) for line in SENTENCE_END.split(prose)):
         return False

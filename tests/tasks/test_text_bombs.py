@@ -45,7 +45,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "feedback": lambda text: marked(text, "feedback"),
     # The label rules are given a turn whose long runs were cut, since some take time in the square of such a run.
     "count_questions": lambda text: count_questions(without_runs(text[:TURN])),
-    "hedges": lambda text: hedges(without_runs(text[:TURN])),
+    "hedges": lambda text: hedges(text[:TURN]),
     "declines": lambda text: declines(without_runs(text[:TURN])),
     "is_missing": lambda text: is_missing(without_runs(text[:TURN])),
     "same_output": lambda text: same_output(text, text + "x"),
@@ -218,3 +218,9 @@ def test_spaces_behind_a_fence_are_read_at_once() -> None:
         "```python" + " " * 99_000 + "x",
     ):
         assert seconds(extract_code, text) < QUICK_S
+
+
+@pytest.mark.parametrize("unit", ["5", "if ", "5 or ", " ", "`5 ", "def a:\n", "case a ", "not sure 5 when "])
+def test_hedges_are_looked_for_in_time_that_grows_no_faster_than_the_turn(unit: str) -> None:
+    quarter, whole = (seconds(hedges, text_of(unit, ("", ""), TURN // parts)) for parts in (4, 1))
+    assert whole < max(0.05, 8 * quarter)

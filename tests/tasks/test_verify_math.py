@@ -119,7 +119,7 @@ def test_extraction_and_final_answer() -> None:
 def test_detail_shows_the_attempt_and_hides_the_gold_answer() -> None:
     assert verify_math("18", "the answer is 17").detail == "attempt 17; wrong"
     assert verify_math("18", "the answer is 5 or 18").detail == "wrong"
-    assert verify_math("Paris", "the answer is not far, answer: near Paris").detail == "wrong"
+    assert verify_math("Paris", "the answer is not far, answer: old Paris").detail == "wrong"
 
 
 @given(st.integers(-9999, 9999), st.text(max_size=40), st.integers(-9999, 9999))

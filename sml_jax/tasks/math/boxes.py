@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from sml_jax.tasks.math.followers import takes_back
 from sml_jax.tasks.math.sentences import denied, last_clause, tells_old_answer
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?:\{|(?=[^\s{]))|(?<![\\A-Za-z])boxed\{")
@@ -23,9 +24,18 @@ _HEDGED = re.compile(
     r"[\s$*.)\]\\]{0,9},? ?or (?:maybe |perhaps |possibly |even )?[-$\\]{0,3}\(?[0-9A-J]\S{0,40}", re.I
 )
 
+# Within a box, behind its value: "6 (maybe)", "6 is wrong".
+_UNSURE_WITHIN = re.compile(r"[0-9].*\b(?:maybe|perhaps|possibly|wrong|incorrect|unsure)\b", re.IGNORECASE)
+_SHORT = 5  # words of a sentence that takes a box back, and not something else behind it
+_EXAMPLE = re.compile(
+    r"(?:\A,? ?|\b)for (?:example|instance)\Z|\A,? ?(?:for (?:example|instance)|as an example)\b", re.IGNORECASE
+)
+
 # In front of a box: what it holds is not so, or was an earlier answer.
 _DENIES_NEXT = re.compile(
-    r"(?:\b(?:is|are|was|be|it|answer)(?: not|n['\u2019]t)|\b(?:cannot|can['\u2019]t|couldn['\u2019]t|never) be|\bnot)"
+    r"(?:\b(?:is|are|was|be|it|answer)(?: not|n['\u2019]t)|\b(?:cannot|can['\u2019]t|couldn['\u2019]t|never|may|"
+    r"might|could)(?: (?:very |just )?(?:well|also|possibly))? be|"
+    r"\bnever (?:say|write|claim|accept)|\bnot)"
     r"(?: (?:equal to|exactly|just|simply))?:?$",
     re.IGNORECASE,
 )
@@ -95,6 +105,12 @@ def _is_denied(text: str, box: Box) -> bool:
         text[box[1] : box[1] + 30],
         re.IGNORECASE,
     ):
+        return True
+    behind = text[box[1] : box[1] + 200].lstrip(" $)]*\\.")
+    leads_in = text[max(0, box[0] - 30) : box[0]].rstrip(" $\\([,:")
+    next_sentence = re.split(r"[.!?\n]", behind, maxsplit=1)[0]
+    taken_back = len(next_sentence.split()) <= _SHORT and takes_back(next_sentence)
+    if taken_back or _UNSURE_WITHIN.search(box[2]) or _EXAMPLE.match(behind) or _EXAMPLE.search(leads_in):
         return True
     answer = _NAMES_ANSWER.search(before)
     return (answer is not None and tells_old_answer(before[: answer.start()])) or denied(text[box[1] : box[1] + 200])

@@ -38,7 +38,7 @@ _REPORT = re.compile(
     r"mentions?|mentioned|asks?|asked|wants?|specifies)|according to (?:the|your|this|you)|(?:summary|recap) of|"
     r"as (?:stated|given|mentioned|described)|(?:in|from) (?:the|this|your) (?:problem|question|text|story|hint|"
     r"message|task|description|explanation)(?=,)|(?:we|i)(?: are| am| were| was| have been|['\u2019](?:re|m|"
-    r"ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |also )?kn[eo]w(?! (?:that )?(?:it|"
+    r"ve been)) (?:also )?(?:given|told)|(?:we|i) (?:already |also |only |just )?kn[eo]w(?! (?:that )?(?:it|"
     r"the (?:final )?(?:answer|total|result))\b)|you (?:already |just |also )?(?:said|say|told|mentioned|gave|wrote|"
     r"mean)|(?:it|they|[a-z]{3,12})(?: is| are|['\u2019]s) (?:given|stated|mentioned|known) (?:as|that|in|to be)|"
     r"(?:given|known|facts|givens|start|input|data)(?=\)?:)|so far (?:I|we) have|i understand that|(?:the )?given "
@@ -138,7 +138,14 @@ _AGREES = re.compile(
 _VALUE = re.compile(r"[0-9][0-9.,]*")
 _ONLY_NUMBER = re.compile(r"[-$]{0,2}[0-9][0-9.,]{0,20}")
 _CASE = re.compile(r"\b(?:if|when|unless|assuming|otherwise|else)\b", re.IGNORECASE)
-_UNLESS = re.compile(rf"unless (?:it|that)(?: is|['\u2019]s|was) {_SIGNED}", re.IGNORECASE)
+# A value for one case alone: "5, unless it is 6", "5 if n is even".
+_ONE_CASE = re.compile(r"unless (?!I\b|we\b)|if [a-z] is [a-z]{3,12}\W*\Z", re.IGNORECASE)
+WISHED = re.compile(
+    r"\bif (?:you (?:want|wish|like|insist|prefer)(?=\W*,|\W*\Z)|(?:you|they|he|she|the [a-z]{3,12}|everybody|"
+    r"everyone) (?:says?|thinks?|insists?) so\b)",
+    re.IGNORECASE,
+)
+"""A condition of the talk: with "If you want, the answer is 5" a speaker does not say that it is so."""
 _CONTRASTED = re.compile(
     rf"(?:not|no longer|instead of|rather than|as opposed to) (?:the )?{_SIGNED}[0-9.,]{{0,20}}"
     r"(?<![.,])(?:(?: [a-z]{2,15}){0,2},|,?)",
@@ -257,7 +264,9 @@ def what_is_said(sentence: str, parts: list[Clause] | None = None) -> str:
         and any(part.role == "condition" and re.search(r"\b(?:were|had)\b", part.text) for part in parts)
     )
     tells_old = any(part.role == "condition" and _AT_FIRST.match(part.text) for part in parts)
-    wished = any(part.role == "condition" for part in parts) and _WOULD_ANSWER.search(sentence)
+    wished = any(part.role == "condition" for part in parts) and (
+        _WOULD_ANSWER.search(sentence) or (WISHED.search(sentence) and _NUMBER.search(sentence))
+    )
     if unreal or supposed or tells_old or wished:
         return ""
     said = " ".join(part.text.strip() for part in parts if part.role == "says").strip(" ,")
@@ -278,8 +287,8 @@ def cases_differ(sentence: str, parts: list[Clause] | None = None) -> bool:
         return False
     if _OTHERWISE.search(sentence) and len(_VALUE.findall(sentence)) > 1:
         return True
-    if any(_UNLESS.match(part.text) for part in conditions) and _VALUE.search(parts[0].text):
-        return True  # "5, unless it is 6"
+    if any(_ONE_CASE.match(part.text) for part in conditions) and _VALUE.search(parts[0].text):
+        return True
     said = sum(part.role == "says" and _NUMBER.search(part.text) is not None for part in parts)
     # "5 if it rains, and 6 if not" holds the other case within the condition.
     inner = any(len(_CASE.findall(part.text)) > 1 and _NUMBER.search(part.text) for part in conditions)

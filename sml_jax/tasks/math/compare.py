@@ -54,6 +54,9 @@ _REFERENCE = re.compile(
 )
 _LETTER = re.compile(r"(?<![\\A-Za-z])[a-z](?![A-Za-z])")
 _PARAMETER = re.compile(r"(?<![\\A-Za-z])[kmn](?![A-Za-z])")
+_CLOCK = re.compile(r"([0-9]{1,2}) ?: ?([0-9]{2})(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
+_IMAGINARY = re.compile(r"(?<![\\A-Za-z])i(?![A-Za-z])")
+_PYTHON_IMAGINARY = re.compile(r"(?<![\\A-Za-z])j(?![A-Za-z])")
 _LAST_EQUATION = re.compile(r"(?<![<>!\\])=(?!=)")
 
 
@@ -72,8 +75,11 @@ def same_answer(gold: str, attempt: str, equal: Equal) -> bool:
     left, right = canonical(gold), canonical(attempt)
     if not left or not right:
         return False
-    if folded(left) == folded(right) != "":
+    if folded(left) == folded(right) != "" or _same_clock(left, right):
         return True
+    if _IMAGINARY.search(left) and "j" not in left:
+        right = _PYTHON_IMAGINARY.sub("i", right)  # 3+4j
+        attempt = _PYTHON_IMAGINARY.sub("i", attempt)
     if _says_first(left, right):
         return True
     # Yes and no, and choices: the words and the labels are compared, or the label of the attempt is cut off.
@@ -150,12 +156,24 @@ def _same_number(gold: str, attempt: str) -> bool:
     if given is None and "=" in attempt and _has_one_part(attempt) and len(_prose(attempt)) <= 8:
         sides = [side.strip() for side in _LAST_EQUATION.split(attempt)]
         said = sides[0] if len(sides) == 2 and NAME.fullmatch(sides[1]) else sides[-1]  # 5 = x
-        given = answer_number(said, letter_units=True)
+        given = answer_number(_GLUED_UNIT.sub(r"\1 \2", said), letter_units=True)
     return given is not None and same_number(wanted, given)
 
 
 def _has_one_part(text: str) -> bool:
     return len(split_parts(text)) == 1
+
+
+def _same_clock(gold: str, attempt: str) -> bool:
+    """Whether two times of the day are the same: 15:30 is 3:30 PM, and a gold answer without AM or PM allows either."""
+    left, right = _CLOCK.fullmatch(gold), _CLOCK.fullmatch(attempt)
+    if left is None or right is None or left[2] != right[2] or bool(left[3]) == bool(right[3]):
+        return False
+    plain, named = (right, left) if left[3] else (left, right)
+    if not plain[3] and plain is left and plain[1].lstrip("0") == named[1].lstrip("0"):
+        return True
+    hours = int(named[1]) % 12 + (12 if named[3].lower() == "p" else 0)
+    return (int(plain[1]) > 12 or plain[1].startswith("0")) and int(plain[1]) == hours
 
 
 def _unlike_times(left: str, right: str) -> bool:

@@ -18,6 +18,11 @@ _NOT_BUT = re.compile(
     r")?(?=[*$]{0,3}-?[0-9])"
 )
 _STRUCK_OUT = re.compile(r"~~[^~\n]{1,80}~~")
+_COMMENT = re.compile(r"<!--(?:(?!-->).){0,500}-->", re.DOTALL)  # is not shown
+# "12,50 \u20ac": beside the sign of a currency that is written so, the comma is a decimal point.
+_EUROS = re.compile(
+    r"(?<![0-9.,])([0-9]{1,9}),([0-9]{2})(?= ?(?:\u20ac|EUR\b|euros?\b))|(?<=\u20ac)([0-9]{1,9}),([0-9]{2})(?![0-9,])"
+)
 # Tags that change how a text looks, and the special tokens that end a turn.
 _STYLE_TAG = re.compile(r"</?(?:b|strong|i|em|u|code|p|span|mark)>|<\|[a-z_]{1,20}\|>|</?s>", re.IGNORECASE)
 
@@ -45,7 +50,10 @@ def extract_answer(utterance: str, unmarked: bool = True, gold: str = "") -> str
       gold: the gold answer, whose kind says what an unmarked value looks like: a number, a choice, a day.
     """
     text = _STRUCK_OUT.sub("", utterance) if "~~" in utterance else utterance
-    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", text)) if "<" in text else text
+    text = _STYLE_TAG.sub("", _CALCULATOR.sub("", _COMMENT.sub("", text))) if "<" in text else text
+    if "," in text:
+        text = _EUROS.sub(lambda amount: f"{amount[1] or amount[3]}.{amount[2] or amount[4]}", text)
+    text = text.replace("!=", "\u2260")
     text = _NOT_BUT.sub("", text) if " but " in text else text
     box = boxed_answer(text)
     marked = [Marked(box[0], box[1], "value")] if box else []

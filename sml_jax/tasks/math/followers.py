@@ -46,7 +46,7 @@ _TAKES_BACK = re.compile(
 _SCRAPS = re.compile(
     r"(?:(?:actually|wait|no|oh|oops|hmm|sorry)\b[, ]{1,2}){0,2}(?:scrap|scratch|strike|forget|ignore|disregard) "
     r"(?:that|it|"
-    r"this|what I)\b",
+    r"this|what I)\b|(?:just |only )?(?:kidding|joking)\b|not\b\W*(?:\n|\Z)",
     re.IGNORECASE,
 )
 # What a sentence about the talk itself speaks of.

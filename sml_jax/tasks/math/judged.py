@@ -11,7 +11,8 @@ _JUDGED = re.compile(
     rf"{_QUOTES}(?:{_UNIT} (?:is|was|would|will|seems?|sounds?|looks?|feels?|appears?|must|should|has|had|(?:have|"
     rf"needs?) to|can|could|may|might|[a-z]{{2,7}}n['\u2019]t|(?:are|were) (?:given|mentioned|stated|known|ruled|"
     rf"excluded|rejected|listed|described|specified))\b(?!['\u2019]s)| (?:fails|lacks|contradicts|breaks|violates|"
-    rf"ignores|misses|surprises|confuses|puzzles|bothers|(?:leaves|makes|gives) me|c[ao]mes? from)\b|(?! (?:is|was|"
+    rf"ignores|misses|surprises|confuses|puzzles|bothers|(?:leaves|makes|gives) me|c[ao]mes? (?:from|to mind))\b|"
+    rf"(?! (?:is|was|"
     rf"are|were|becomes|makes|gives|leaves|for|with|from|per|and|plus|times|minus|after|before|than|"
     rf"then)\b) [a-z]{{3,12}} (?:me|us|like|as|too|my|your|next|first|the)\b)",
     re.IGNORECASE,

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from sml_jax.tasks.math.clauses import cases_differ
+from sml_jax.tasks.math.clauses import WISHED, cases_differ
 from sml_jax.tasks.math.followers import takes_back, without_tag
 from sml_jax.tasks.math.headings import CALCULATION, STEPS, is_worked
 from sml_jax.tasks.math.remarks import NUMBER, last_sentence, plain, without_aside, without_remark
-from sml_jax.tasks.math.sentences import denied, last_clause, tells_old_answer, unstated
+from sml_jax.tasks.math.sentences import denied, is_quoted, last_clause, tells_old_answer, unstated
 from sml_jax.tasks.problems.numbers import answer_number
 
 ANSWER_CHARACTERS = 2_000
@@ -56,7 +56,7 @@ _MATHS = (
 # The end of a statement, unless it stands inside mathematics. A semicolon before a number goes on with a list.
 _STOP = re.compile(
     rf"({_MATHS})|(?:(?<!\b[A-Z])|(?<=\A[A-J])(?=. \())"
-    r"(?<!\b[ap]\.m)(?<!\b[ie]\.[eg])(?<!\bRs)[.!?\u3002](?=[\s*\"')$]|$)|"
+    r"(?<!\b[ap]\.m)(?<!\b[ie]\.[eg])(?<!\bRs)(?!! ?[=+*/^])[.!?\u3002](?=[\s*\"')$]|$)|"
     r";(?=\s)(?!\s?(?:[-$]?[0-9.]{1,20}|\(?[A-J]\)?)(?:;|\.?\s*$|\.?\s*\n))|\n\s*\n|\n(?=[^\n]*[A-Za-z]{3})|\n\Z|"
     r"</[a-z_]{1,15}>",
     re.DOTALL,
@@ -74,7 +74,9 @@ _NO_ANSWER = re.compile(
     r"far from|left as|left to|determined by|nowhere near|different|neither|hardly|no longer|cannot|may(?! [0-9])|"
     r"might|could|maybe|perhaps|possibly|between|likely wrong|there|below|above|here|as (?:above|before)|"
     r"see\b|"
-    r"(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|divisible by|on (?:page|line)|in (?:step|"
+    r"(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|close to|near|just (?:under|over|"
+    r"short of)|under|(?:depends|rhymes) (?:on|with)|a (?:number|value) (?:near|close)|divisible by|on (?:page|line)|"
+    r"in (?:step|"
     r"line)|"
     r"still unknown|hard|easy|false|somewhere|either wrong)\b",
     re.IGNORECASE,
@@ -230,6 +232,8 @@ def _may_state(text: str, marker: re.Match[str]) -> bool:
         return True  # "Let me correct my previous answer: 25."
     if marker[1] == "was" and _MINE.search(before[-30:]):
         return False  # "My answer was 5" tells what was said
+    if WISHED.search(last_sentence(before)):
+        return False
     fetches = not marker[1] and _FETCHES.search(before[-80:]) is not None
     return not (tells_old_answer(before) or unstated(before) or fetches or _ASKS.match(last_clause(before)))
 
@@ -280,7 +284,7 @@ def _stated(text: str, marker: re.Match[str]) -> Marked | None:
         not answer
         or re.match(r"\\boxed\{[\s.?]*\}", answer)
         or _NO_ANSWER.match(answer)
-        or (value and denied(whole[value.end() :]))
+        or (value and (denied(whole[value.end() :]) or is_quoted("answer", whole[value.end() :])))
     ):
         return None
     if (_CHANGED_SINCE if marker[1] == "was" else _CHANGED).search(whole):

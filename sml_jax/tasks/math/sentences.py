@@ -24,7 +24,8 @@ _CLAUSE = re.compile(
 # Before a value: it is denied, doubted, supposed, or was said earlier.
 _UNSTATED = re.compile(
     r"\b(?:not|never|cannot|can ?not|no (?:way|chance|reason|longer)|nobody|no one|doubts?|doubtful|unsure|unlikely|"
-    r"wrong|incorrect|false|impossible|mistaken|mistakenly|incorrectly|wrongly|(?<!I )suppose|supposing|assume|"
+    r"wrong|incorrect|false|impossible|(?:possible|conceivable|plausible) that|mistaken|mistakenly|incorrectly|"
+    r"wrongly|(?<!I )suppose|supposing|assume|"
     r"assumes|assuming|imagine|pretend|if|whether|unless|wonder|wondering|maybe|perhaps|possibly|might|could|"
     r"(?<!second )thought|"
     r"said|guessed|claimed|believed|wrote|told|assumed|asked|originally|initially|at first|formerly|refuse|disagree|"
@@ -83,6 +84,13 @@ _DENIED = re.compile(
     r"looks) [a-z]{2,12}, but (?:it is |it['\u2019]s |is )?not)\b",
     re.IGNORECASE,
 )
+# Behind a value: it is a bound, or one value of many.
+_VAGUE = re.compile(
+    r"(?: [a-z]{2,12}){0,2}? (?:or so\b(?! (?:I|we|it)\b)|or thereabouts\b|and (?:up|above|over|beyond|"
+    r"counting)(?=\W*$)|plus or minus\b|give or take\b)|,? said (?:nobody|no one)\b|,? only (?:if|when)\b|"
+    r"\W{1,4}(?:not\W*$|just kidding\b)",
+    re.IGNORECASE,
+)
 # Before a value that no word marks as the answer, "not" may belong to what is counted: "the eggs not eaten are 12".
 _NOT_SAID = re.compile(
     r"(?:\bso far\b|\bstuck\b|\bimpossible to\b|(?<!calculation )(?<!calculator )(?<!math )\b(?:says|claims|thinks|"
@@ -134,7 +142,12 @@ def tells_old_answer(before: str) -> bool:
     return _OLD.search(before[-60:]) is not None
 
 
+def is_quoted(before: str, behind: str) -> bool:
+    """Whether a value ends a sentence that is only quoted: '"The answer is 5" would be a lie'."""
+    return "answer" in before and before[-1:] not in '"\u201c' and re.match(r"[\"\u201d],? [a-z]", behind) is not None
+
+
 def denied(behind: str) -> bool:
     """Whether the words behind a value take it back ("12, which is incorrect") or call it an earlier one."""
     behind = behind[:200]
-    return any(pattern.match(behind) for pattern in (_DENIED, _OLD_BEHIND, _DISAGREES))
+    return any(pattern.match(behind) for pattern in (_DENIED, _OLD_BEHIND, _DISAGREES, _VAGUE))

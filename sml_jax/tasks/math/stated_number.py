@@ -7,7 +7,7 @@ import re
 from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import NAMED_LIST, NOT_COUNTED, TWO_UNITS, several, with_words
-from sml_jax.tasks.math.sentences import OLD, after_turn, denied, not_said, unstated
+from sml_jax.tasks.math.sentences import OLD, after_turn, denied, is_quoted, not_said, unstated
 from sml_jax.tasks.math.unsolved import is_unsolved
 
 _REQUEST = re.compile(
@@ -20,7 +20,8 @@ _REQUEST = re.compile(
 )
 # What stands before the last number and makes it no statement: "5 or 6", "step 3".
 _HEDGE = re.compile(
-    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|over|step|problem|question|"
+    r"(?:\b(?:in|into) [a-z]{2,12}s of|\b(?:or|not|nor|than|least|most|between|except|near|close to|over|step|"
+    r"problem|question|"
     r"part|maybe|perhaps|chapter|line|equation|(?:differ[a-z]{0,3}|different|far|away) from|below|above|under|beyond|"
     r"rul(?:es?|ed|ing) out|, say|for example|such as|to do with|(?:multiple|factor|divisor)s? of|divisible by|"
     r"(?:eliminat|exclud|"
@@ -97,13 +98,15 @@ _UNFINISHED = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
+    r"\W*(?:I|we|let['\u2019]s)(?:['\u2019]ll| will| can)? (?:try|test|guess) [a-z] ?= ?\S{1,12}$|"
     r"\W*(?:otherwise|alternatively)\b|\W*(?:let|say|suppose|assume) (?!me|us|['\u2019]s)(?!.{0,200}\b(?:so|then|thus|"
     r"gives|hence)\b)",
     re.IGNORECASE,
 )
 # Another candidate, or a bound, behind a number.
 _MORE = re.compile(
-    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|or not\b|or$|(?:maybe|perhaps|possibly)\W*$|give or take\b|or (?:more|less|"
+    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|or not\b|or$|(?:maybe|perhaps|possibly)\W*$|give or take\b|or so\b(?! (?:I|"
+    r"we|it)\b)|or (?:more|less|"
     r"fewer|thereabouts|maybe|even|possibly|"
     r"perhaps)\b)|(?: [a-z]{2,12})? (?:at (?:the very )?(?:most|least|best)|tops|maximum|minimum)\W*$",
     re.IGNORECASE,
@@ -180,7 +183,8 @@ _BY_NAME = re.compile(
 _IN_PAIR = re.compile(r"[(\[][^()\[\]]{1,80}, ?$")
 # "The answer has 5 digits": what it looks like.
 _TELLS_FORM = re.compile(
-    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|ends?|begins?|contains?|exceeds?|lies|has|"
+    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|depends|varies|rhymes|ends?|begins?|contains?|"
+    r"exceeds?|lies|has|"
     r"have)\b[^=]{0,20}$",
     re.IGNORECASE,
 )
@@ -194,6 +198,8 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
       states: whether a sentence behind it says that this was the answer.
     """
     raw = sentence.strip(" \t\r\n").replace("\\$", "$").replace("***", "**").replace("`", "")
+    if raw.startswith("**") and raw.count("**") == 2:
+        raw = raw[2:].replace("**", "", 1)  # "**$250** is what he pays"
     sentence = raw.strip(" *_").rstrip(" \t\r\n*_$.,;!\"')")
     if "*" in sentence or "__" in sentence:
         sentence = _EMPHASISED.sub(lambda emphasised: next(filter(None, emphasised.groups())), sentence)
@@ -272,6 +278,8 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     before, behind = place[: number.start()], place[number.end() :]
     if not _ABOUT_ANSWERS.search(before):
         behind = _AT_FIRST.sub("", behind)  # "she had 16 at first": before what the problem tells
+    if " or " in behind and re.search(r"\beither\b", before, re.IGNORECASE):
+        return False
     # 1. Hedges, ranges, and values that are denied, doubted or quoted.
     if _HEDGE.search(before) or _is_range(before) or _MORE.match(behind):
         return False
@@ -297,14 +305,19 @@ def _is_stated(sentence: str, place: str, number: re.Match[str], states: bool) -
     # "15 more than twice as many": what is still to be worked out.
     if not calculated and _COMPARES.match(behind):
         return False
-    if _UNFINISHED.match(behind) or denied(behind) or (not calculated and not_said(before)):
+    if (
+        is_quoted(before, behind)
+        or _UNFINISHED.match(behind)
+        or denied(behind)
+        or (not calculated and not_said(before))
+    ):
         return False
     if not calculated and only_carries(before, behind):
         return False
     if "answer" in sentence and unstated(before):
         return False
     # A calculation whose result is still to come: "so 16 - 3 - 4 first".
-    if re.match(r" ?[-+*/\u00d7\u00f7=](?: ?[0-9($\\]|\s*$)| first\b", behind) or (
+    if re.match(r" ?\u2260| ?[-+*/\u00d7\u00f7=](?: ?[0-9($\\]|\s*$)| first\b", behind) or (
         not calculated and _OPERATOR_BEFORE.search(before[-20:])
     ):
         return False

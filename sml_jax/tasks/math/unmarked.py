@@ -82,6 +82,12 @@ _SO_MANY_X = re.compile(r"(?<=[0-9])x(?= (?:as|more|bigger|larger|longer|faster|
 _PART_OF_SCALE = re.compile(
     rf"\b({PART_PHRASE}|half)(?: of)? an? (hundred|thousand|million|billion|trillion)\b", re.IGNORECASE
 )
+# Where the gold answer is 0: "None", "None of them are left.", "There are no eggs left."
+_NONE = re.compile(
+    r"\A\W*none\b(?=\W*\Z)|\bnone(?: of (?:it|them|us|(?:the|his|her|their) [a-z]{2,15}))?(?= (?:is|are|was|were|"
+    r"will be|remains?|left)\b)|\bno(?= (?:[a-z]{2,15} ){1,3}(?:left|remain(?:s|ing)?)\b)",
+    re.IGNORECASE,
+)
 _AND_A_HALF = re.compile(
     r"\ban? (hour|minute|day|week|month|year|mile|cup|dozen|pound|gallon) and a "
     r"half\b",
@@ -137,6 +143,8 @@ def unmarked_answer(utterance: str, gold: str = "") -> str | None:
     text = _SO_MANY_X.sub(" times", text)
     if " a" in text:
         text = _AND_A_HALF.sub(r"1.5 \1s", _PART_OF_SCALE.sub(_scaled, text))
+    if gold.strip("$ ") == "0":
+        text = _NONE.sub("0", text)
     kind = kind_of(gold)
     worded = yes_or_no(text) if kind == "yes or no" else _read(in_words(text, gold, kind)) if kind else None
     if worded is not None:

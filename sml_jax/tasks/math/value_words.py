@@ -40,6 +40,9 @@ _TWO_UNITS = re.compile(rf"^([0-9]{{1,9}}) ?({_UNIT}),? (?:and )?([0-9]{{1,9}}) 
 _ROOT_WORDS = re.compile(
     r"\b(?:([0-9]{1,9}) (?:times )?)?(?:the )?(?:square )?root (?:of )?(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)", re.IGNORECASE
 )
+# "twice 5", "the square of 6"
+_MULTIPLE = re.compile(rf"^(?:(twice|double|triple|half)(?: of)?|the (square|cube) of) ({_DECIMAL})$", re.IGNORECASE)
+_MULTIPLES = {"twice": Fraction(2), "double": Fraction(2), "triple": Fraction(3), "half": Fraction(1, 2)}
 _ALONE = {"dozen": "12", "a pair": "2", "half a hundred": "50", "half a dozen": "6"}
 _SPELLED_POWER = re.compile(
     r"^[a-z]{3,9}(?:[ -][a-z]{3,5})?(?= (?:squared|cubed|factorial|(?:degrees )?below zero)\b)", re.IGNORECASE
@@ -55,7 +58,7 @@ def with_values(text: str) -> str:
     text = _two_units(_ROOT_WORDS.sub(lambda root: f"{root[1] or ''}\\sqrt{{{root[2]}}}", text))
     if text.lower() in _ALONE:
         return _ALONE[text.lower()]
-    text = _SPELLED_POWER.sub(_in_digits, text)
+    text = _MULTIPLE.sub(_multiplied, _SPELLED_POWER.sub(_in_digits, text))
     sign = _SIGN.match(text)
     worded = text
     text = text[sign.end() :] if sign else text
@@ -74,6 +77,14 @@ def with_values(text: str) -> str:
     if sign and not re.match(r"[0-9.$\\(]", text):
         return worded  # "minus seven" is read as it stands
     return "-" + text if sign else text
+
+
+def _multiplied(phrase: re.Match[str]) -> str:
+    """The value of "twice 5" or "the square of 6"."""
+    number = Fraction(phrase[3])
+    if phrase[1]:
+        return _written(number * _MULTIPLES[phrase[1].lower()])
+    return f"{phrase[3]}^{2 if phrase[2].lower() == 'square' else 3}"
 
 
 def _two_units(text: str) -> str:
