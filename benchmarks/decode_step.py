@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
-from ours import EngineShapes, engine_of, qwen3
+from ours import EngineShapes, engine_of, model_of
 from setting import Setting
 
 from sml_jax.models.ops import native_product
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, setting: Setting | None = None) -> N
     flags, setting = parser.parse_args(argv), setting or Setting()
     if flags.one_core:
         native_product.MAX_ROWS = 0
-    model, params = qwen3(setting, flags.attention)
+    model, params = model_of(setting, flags.attention)
     shapes = EngineShapes(capacity_step=flags.capacity, decode_steps=flags.steps)
     engine = engine_of(setting, model, flags.rows, flags.capacity, flags.steps, [1], shapes)
     weights, cache = engine.prepare_params(params), engine.empty_cache(flags.capacity)

@@ -19,41 +19,23 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import ours
+from ceiling import memory_speed
 from setting import Setting
 
-from sml_jax.common.cores import cores
-
 TURNS = (2, 4, 8, 16)
-# Bytes of the array that each core reads: more than any cache holds.
-ARRAY = 1 << 28
 
 
 def bytes_read(s: Setting, cache_dtype: str = "float32") -> float:
     """Bytes of caches that a sampled token reads on average: all slots of its row, its own included."""
     slots = s.prompt + (s.turns - 1) / 2 * (s.said + s.given) + (s.said + 1) / 2
     return slots * s.layers * 2 * s.kv_heads * s.head_dim * jnp.dtype(cache_dtype).itemsize
-
-
-def memory_speed(size: int = ARRAY, repeats: int = 5) -> float:
-    """Bytes a second that all cores read together, each looking for the largest number of an array: the best repeat."""
-    count = cores()
-    arrays = [np.ones(size // 4, np.float32) for _ in range(count)]
-    best = float("inf")
-    with ThreadPoolExecutor(count) as pool:
-        for _ in range(repeats):
-            started = time.perf_counter()
-            list(pool.map(np.max, arrays))
-            best = min(best, time.perf_counter() - started)
-    return size * count / best
 
 
 def main(argv: Sequence[str] | None = None, base: Setting | None = None) -> None:

@@ -1,9 +1,10 @@
-"""Measures what the machine itself can do: a float32 matrix product and a copy, by jax and by torch."""
+"""Measures what the machine itself can do: a float32 matrix product, a copy, and reading memory."""
 
 from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from setting import Setting
@@ -56,6 +57,24 @@ def torch_copy(s: Setting) -> Run:
     return _timed(lambda: b.copy_(a), 2 * COPIED / 1e9)
 
 
+def memory_speed(size: int = COPIED, repeats: int = 5) -> float:
+    """Bytes a second that all cores read together, each looking for the largest number of an array: the best repeat."""
+    count = os.cpu_count() or 1
+    arrays = [np.ones(size // 4, np.float32) for _ in range(count)]
+    best = float("inf")
+    with ThreadPoolExecutor(count) as pool:
+        for _ in range(repeats):
+            started = time.perf_counter()
+            list(pool.map(np.max, arrays))
+            best = min(best, time.perf_counter() - started)
+    return size * count / best
+
+
+def read(s: Setting) -> Run:
+    """Bytes that all cores read together, by NumPy."""
+    return lambda seed: {"units": memory_speed() / 1e9, "seconds": 1.0}
+
+
 def _timed(call, units: float, times: int = 5) -> Run:
     """Times `call`: the best of a few, since this is a ceiling. `units` are what one call does, in units of 1e9."""
     call()
@@ -72,4 +91,12 @@ def _timed(call, units: float, times: int = 5) -> Run:
 
 
 if __name__ == "__main__":
-    serve({"jax_product": jax_product, "torch_product": torch_product, "jax_copy": jax_copy, "torch_copy": torch_copy})
+    serve(
+        {
+            "jax_product": jax_product,
+            "torch_product": torch_product,
+            "jax_copy": jax_copy,
+            "torch_copy": torch_copy,
+            "read": read,
+        }
+    )

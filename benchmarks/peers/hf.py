@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from setting import Setting
 from side import Run, check_samples, lengths_to_end, serve
-from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 
-def qwen3(s: Setting) -> Qwen3ForCausalLM:
-    """The benchmarks' model with random weights."""
+def model_of(s: Setting) -> PreTrainedModel:
+    """The setting's model, with the weights of its folder if it names one and random ones if not."""
     torch.set_num_threads(os.cpu_count() or 1)
+    if s.weights:
+        model = AutoModelForCausalLM.from_pretrained(s.weights, attn_implementation="sdpa", dtype=torch.float32)
+        return model.eval()
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=s.vocab,
@@ -119,7 +122,7 @@ def by_loop(model, context: Context, most: int, end_ids: list[int], carried: boo
 
 def sample(s: Setting, rows: int, way=by_generate, logprobs: bool = False) -> Run:
     """Samples `sample` tokens behind a prompt in each row."""
-    model, prompts = qwen3(s), s.prompt_rows(rows)
+    model, prompts = model_of(s), s.prompt_rows(rows)
 
     def run(seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
@@ -136,7 +139,7 @@ def dialogue(
     s: Setting, way=by_generate, carried: bool = True, random_length: bool = False, batch: int | None = None
 ) -> Run:
     """Plays dialogues of `turns` turns in batches of `batch`; each turn waits for the batch's longest."""
-    model, end_ids = qwen3(s), s.end_ids() if random_length else []
+    model, end_ids = model_of(s), s.end_ids() if random_length else []
     batch = batch or s.rows
     total = s.peer_dialogues if random_length else s.rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf import qwen3
+from hf import model_of
 from setting import Setting
 from side import Run, serve
 from transformers import ContinuousBatchingConfig, GenerationConfig
@@ -13,7 +13,7 @@ PAGE = 16
 
 def dialogues(s: Setting) -> Run:
     """Dialogues with turns of random length: each turn is a request, made as soon as the one before has ended."""
-    model, ends = qwen3(s), s.end_ids()
+    model, ends = model_of(s), s.end_ids()
     # Enough blocks for every row's longest dialogue, so that no request is put off.
     blocks = -(-s.dialogue_tokens // PAGE) * s.rows
     manager = model.init_continuous_batching(

@@ -29,12 +29,13 @@ class Others:
         return max(0.0, ticks / os.sysconf("SC_CLK_TCK") / max(seconds, 1e-9))
 
     def _ticks(self) -> tuple[int, int] | None:
-        """Ticks of all cores that were not idle (steal by other machines included), and the process's own."""
+        """Ticks of all cores that were not idle (steal by other machines included), and those of the process."""
         try:
-            # The first line counts ticks by kind over all cores; the process's line has its own at places 11 and 12.
+            # The first line counts ticks by kind over all cores; the process's line has its own at places 11 and 12,
+            # and those of children that have ended at 13 and 14.
             all_cores = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
             process = Path(f"/proc/{self._process}/stat").read_text().rsplit(")", 1)[1].split()
         except (OSError, IndexError, ValueError):
             return None
         # Places 3 and 4 are idle time and waiting for disks.
-        return sum(all_cores) - all_cores[3] - all_cores[4], int(process[11]) + int(process[12])
+        return sum(all_cores) - all_cores[3] - all_cores[4], sum(map(int, process[11:15]))

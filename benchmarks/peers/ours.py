@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from setting import Setting
+from setting import RANDOM_BATCHES, Setting
 from side import Run, check_samples, serve
+from weights import config_of
 
 from sml_jax.dialogue.rollout import STOP_FRACTION
 from sml_jax.engine import ContextBatch, Engine
@@ -26,29 +27,21 @@ from sml_jax.learn.optimizers import adamw
 from sml_jax.learn.signals import PolicySignal, Signals
 from sml_jax.learn.train_state import init_state
 from sml_jax.learn.update import Learner
-from sml_jax.models import Decoder, DecoderConfig, init_params
+from sml_jax.models import Decoder, init_params
+from sml_jax.models.hf.checkpoint import load_model
 from sml_jax.models.layout import place_params
 from sml_jax.sharding import make_mesh
 
 
-def qwen3(s: Setting, attention: str = "native", cache_dtype: str | None = None) -> tuple[Decoder, dict]:
-    """A model with random weights, with the attention and the dtype of caches that an engine of it is to have."""
-    config = DecoderConfig(
-        vocab_size=s.vocab,
-        embed_dim=s.width,
-        layers=s.layers,
-        heads=s.heads,
-        kv_heads=s.kv_heads,
-        head_dim=s.head_dim,
-        mlp_dim=s.hidden,
-        max_length=4096,
-        rope_base=1e6,
-        qk_norm=True,
-        tied_embeddings=False,
-        attention=attention,
-        cache_dtype=cache_dtype,
-    )
-    model = Decoder(config)
+def model_of(s: Setting, attention: str = "native", cache_dtype: str | None = None) -> tuple[Decoder, dict]:
+    """The setting's model, with the attention and the dtype of caches that an engine of it is to have.
+
+    Its weights are those of the setting's folder if it names one, and random ones if not.
+    """
+    if s.weights:
+        model, params = load_model(s.weights)
+        return Decoder(replace(model.config, attention=attention, cache_dtype=cache_dtype)), params
+    model = Decoder(config_of(s, attention, cache_dtype))
     return model, init_params(model, jax.random.key(0))
 
 
@@ -101,7 +94,7 @@ def engine_of(
 
 def sample(s: Setting, rows: int) -> Run:
     """A prompt, then `sample` tokens with log-probabilities, which the engine always gives."""
-    model, params = qwen3(s)
+    model, params = model_of(s)
     # All tokens in one call: no row waits for another one's end.
     shapes = EngineShapes(decode_steps=s.sample)
     engine, prompts = engine_of(s, model, rows, s.prompt + s.sample, s.sample, [1], shapes), s.prompt_rows(rows)
@@ -132,7 +125,7 @@ def dialogue(
 
     A turn that ends is answered, and a dialogue that ends makes room for the next one, while other rows go on.
     """
-    model, params = qwen3(s, cache_dtype=shapes.cache_dtype)
+    model, params = model_of(s, cache_dtype=shapes.cache_dtype)
     engine = engine_of(s, model, rows, s.dialogue_tokens, s.said, stop_ids, shapes)
     weights = engine.prepare_params(params)
     engine.warm_up(weights)
@@ -170,15 +163,18 @@ def dialogue(
 
 
 def grpo(s: Setting) -> Run:
-    """Steps of `rows` rollouts of `sample` tokens and one AdamW update on all of them.
+    """Steps of `rows` rollouts, of one turn or of a dialogue's, and one AdamW update on all of them.
 
     The reward is the share of tokens in the lower half of the vocabulary.
     """
-    model, params = qwen3(s)
-    length = s.prompt + s.sample
-    engine, prompts = engine_of(s, model, s.rows, length, s.sample, [1], EngineShapes()), s.prompt_rows()
+    model, params = model_of(s)
+    length = s.prompt + s.step_completion
+    engine, prompts = engine_of(s, model, s.rows, length, s.step_said, [1], EngineShapes()), s.prompt_rows()
+    replies = [s.replies(s.rows, turn).tolist() for turn in range(s.step_turns - 1)]
     optimizer = adamw(1e-5)
     mesh = engine.mesh
+    # Every device has rows of its own in memory.
+    micro_rows = s.micro_rows * mesh.size if s.weights else s.micro_rows
     learner = Learner(model, optimizer, PolicyLoss(), mesh=mesh)
     state = init_state(place_params(mesh, model, params), optimizer)
 
@@ -188,25 +184,31 @@ def grpo(s: Setting) -> Run:
         contexts = ContextBatch(engine, state.params, jax.random.key(seed))
         for row in range(s.rows):
             contexts.start(row, row, prompts[row].tolist())
-        turns = contexts.sample(range(s.rows), s.sample)
+        # The mask of sampled tokens and their log-probabilities, padded to one length.
+        mask, logprob = np.zeros((s.rows, length), bool), np.zeros((s.rows, length), np.float32)
+        for turn in range(s.step_turns):
+            # Turns run their full length, so that no row waits for another one's end.
+            for row, said in enumerate(contexts.sample(range(s.rows), s.step_said)):
+                end = len(contexts.context(row))
+                mask[row, end - len(said.tokens) : end] = True
+                logprob[row, end - len(said.tokens) : end] = said.logprobs
+                if turn + 1 < s.step_turns:
+                    contexts.append(row, replies[turn][row])
         rollout_ended = time.perf_counter()
 
-        # The sampled tokens, their mask and log-probabilities, padded to one length.
-        tokens, mask = np.zeros((s.rows, length), np.int32), np.zeros((s.rows, length), bool)
-        logprob, lengths = np.zeros((s.rows, length), np.float32), np.zeros(s.rows, np.int32)
-        for row, turn in enumerate(turns):
+        tokens, lengths = np.zeros((s.rows, length), np.int32), np.zeros(s.rows, np.int32)
+        for row in range(s.rows):
             lengths[row] = len(contexts.context(row))
             tokens[row, : lengths[row]] = contexts.context(row)
-            mask[row, s.prompt : lengths[row]] = True
-            logprob[row, s.prompt : lengths[row]] = turn.logprobs
-        check_samples(mask.sum(1), s.sample, logprob[mask])
-        rewards = jnp.asarray([np.mean(np.array(turn.tokens) < s.vocab // 2) for turn in turns], jnp.float32)
+        check_samples(mask.sum(1), s.step_turns * s.step_said, logprob[mask])
+        low = (tokens < s.vocab // 2) & mask
+        rewards = jnp.asarray(low.sum(1) / mask.sum(1), jnp.float32)
         advantage, weights = group_advantages(rewards, s.samples), token_weights(jnp.asarray(mask))
         per_token = np.broadcast_to(np.asarray(advantage)[:, None], mask.shape)
         signals = Signals(policy=PolicySignal(per_token, np.asarray(weights), logprob))
         group = np.arange(s.rows) // s.samples
         parts = micro_batches(
-            tokens, lengths, signals, min(s.rows, 64), [length], group=group, rows_per_prefix=s.samples
+            tokens, lengths, signals, min(s.rows, micro_rows), [length], group=group, rows_per_prefix=s.samples
         )
         state, metrics = learner.update(state, parts)
         jax.block_until_ready(state.params)
@@ -223,7 +225,7 @@ def grpo(s: Setting) -> Run:
 
 def recompiles(s: Setting) -> Run:
     """What changed numbers of rows, prompt lengths and limits of new tokens cost after a warm-up."""
-    model, params = qwen3(s)
+    model, params = model_of(s)
     engine = engine_of(s, model, s.rows, 4 * s.prompt, s.said, [1], EngineShapes(64))
     engine.warm_up(params)
     rng = np.random.default_rng(0)
@@ -257,7 +259,7 @@ WORKS = {
     "one": lambda s: sample(s, 1),
     "dialogue": lambda s: dialogue(s, s.rows, [1], s.rows, EngineShapes()),
     "random": lambda s: dialogue(
-        s, 2 * s.rows, s.end_ids(), s.dialogues, EngineShapes(None, (1, 4, 8, 16, 64), 16), 0.25
+        s, RANDOM_BATCHES * s.rows, s.end_ids(), s.dialogues, EngineShapes(None, (1, 4, 8, 16, 64), 16), 0.25
     ),
     "grpo": grpo,
     "recompiles": recompiles,

@@ -7,13 +7,20 @@ import json
 
 import numpy as np
 
+# Times the rows of the other works that ours has at once where turns are of random length.
+RANDOM_BATCHES = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """The model's shape and the works' sizes. Reported results are for the defaults.
+    """The model's shape and the works' sizes. The defaults are a small shape; `shapes.py` has those of real models.
 
     Attributes:
-      width, layers, heads, kv_heads, head_dim, hidden, vocab: Qwen 3's skeleton, embeddings not tied, QK norm.
+      width, layers, heads, kv_heads, head_dim, hidden, vocab: the decoder's sizes.
+      family: "qwen3" (QK norm), "llama", or "qwen2" (biases on queries, keys and values).
+      tied: whether the logits' matrix is that of the embeddings.
+      rope_base, norm_eps: of the rotary embeddings and of the RMS norms.
+      weights: a Hugging Face folder whose weights every side loads; empty for random weights that each side draws.
       prompts, samples: rows are `prompts * samples`, `samples` dialogues a prompt.
       prompt: tokens of a prompt. sample: tokens sampled where nothing ends a row.
       turns, said, given: of a dialogue: student turns, the most tokens of each, tokens that the teacher gives back.
@@ -32,6 +39,11 @@ class Setting:
     head_dim: int = 32
     hidden: int = 1024
     vocab: int = 4096
+    family: str = "qwen3"
+    tied: bool = False
+    rope_base: float = 1e6
+    norm_eps: float = 1e-6
+    weights: str = ""
     prompts: int = 8
     samples: int = 8
     prompt: int = 64
@@ -42,6 +54,9 @@ class Setting:
     dialogues: int = 512
     peer_dialogues: int = 512
     stop_tokens: int = 197
+    step_turns: int = 1
+    micro_rows: int = 64
+    warm_ups: int = 2
 
     @property
     def rows(self) -> int:
@@ -52,6 +67,16 @@ class Setting:
     def dialogue_tokens(self) -> int:
         """The longest context of a dialogue, the teacher's last reply left out: nobody samples after it."""
         return self.prompt + self.turns * (self.said + self.given) - self.given
+
+    @property
+    def step_said(self) -> int:
+        """Tokens sampled in a turn of the GRPO step."""
+        return self.sample if self.step_turns == 1 else self.said
+
+    @property
+    def step_completion(self) -> int:
+        """Tokens behind the prompt in the GRPO step, those that the teacher gives included."""
+        return self.step_turns * (self.step_said + self.given) - self.given
 
     def end_ids(self) -> list[int]:
         """Tokens that end a turn of random length: spread over the vocabulary, never token 0, which peers pad with."""

@@ -1,13 +1,15 @@
 """The worker's side of the pipe: it builds one work, warms up, and then runs it once for each line that it reads.
 
 It is started as `python SCRIPT WORK SETTING_JSON` and answers on its standard output with one JSON object a line;
-whatever libraries print goes to standard error. Between runs it waits in a read, which costs no CPU.
+whatever libraries print goes to standard error. Between runs it waits in a read, which costs no CPU. "start_up" is the
+time from the start of the process to the end of its first run, "peak_gb" the most memory that it has held.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +21,8 @@ from setting import Setting
 # only a part of itself, or a mean of many, returns "seconds" too.
 Run = Callable[[int], dict[str, float]]
 Work = Callable[[Setting], Run]
+# The environment variable that says when the process was started, from `time.time`.
+SPAWNED = "PEERS_SPAWNED"
 
 
 def serve(works: Mapping[str, Work], warm_ups: int = 2) -> None:
@@ -27,16 +31,26 @@ def serve(works: Mapping[str, Work], warm_ups: int = 2) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     name, setting = sys.argv[1], Setting.from_json(sys.argv[2])
-    started = time.perf_counter()
+    started, spawned = time.perf_counter(), float(os.environ.get(SPAWNED, time.time()))
     run = works[name](setting)
+    warm_ups, start_up = min(warm_ups, setting.warm_ups), None
     for seed in range(warm_ups):
         run(seed)
-    print(json.dumps({"ready": True, "warm_up_seconds": time.perf_counter() - started}), file=answers)
+        start_up = start_up or time.time() - spawned
+    ready = {"ready": True, "warm_up_seconds": time.perf_counter() - started, "peak_gb": peak_gb()}
+    print(json.dumps(ready if start_up is None else {**ready, "start_up": start_up}), file=answers)
     for seed, _ in enumerate(sys.stdin, start=warm_ups):
         started = time.perf_counter()
         answer = run(seed)
         answer.setdefault("seconds", time.perf_counter() - started)
+        answer.setdefault("peak_gb", peak_gb())
         print(json.dumps(answer), file=answers)
+
+
+def peak_gb() -> float:
+    """The most memory that this process has held so far, in GB."""
+    # Linux counts in kB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def check_samples(lengths: np.ndarray, most: int, logprobs: np.ndarray | None = None) -> None:

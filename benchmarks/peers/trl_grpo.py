@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import torch
 from datasets import Dataset
-from hf import qwen3
+from hf import Context, by_loop, model_of
 from setting import Setting
 from side import Run, check_samples, serve
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -39,7 +39,7 @@ class Gate(TrainerCallback):
 
 
 def grpo(s: Setting) -> Run:
-    """GRPO steps: `rows` rollouts of `sample` tokens and an AdamW update on all. The reward is the share of low ids."""
+    """GRPO steps: `rows` rollouts and an AdamW update on all. The reward is the share of low ids."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     seen: list[np.ndarray] = []
 
@@ -47,19 +47,43 @@ def grpo(s: Setting) -> Run:
         seen.append(np.array([len(row) for row in completion_ids]))
         return [float(np.mean(np.asarray(row) < s.vocab // 2)) for row in completion_ids]
 
+    def dialogues(prompts: list[str], trainer: GRPOTrainer) -> dict[str, list]:
+        """Plays the dialogues of a step with the model's cache carried from turn to turn, and masks what is given."""
+        starts = np.array([prompt.split() for prompt in prompts], int)
+        context, own = Context(starts), np.zeros((len(starts), 0), int)
+        trainer.model.eval()
+        for turn in range(s.step_turns):
+            sampled, _ = by_loop(trainer.model, context, s.step_said, [], True, False)
+            context.append(sampled)
+            own = np.pad(own, ((0, 0), (0, sampled.shape[1])), constant_values=1)
+            if turn + 1 < s.step_turns:
+                context.append(torch.as_tensor(s.replies(len(starts), turn), dtype=torch.long))
+                own = np.pad(own, ((0, 0), (0, s.given)))
+        trainer.model.train()
+        completions = context.tokens[:, s.prompt :].tolist()
+        return {
+            "prompt_ids": starts.tolist(),
+            "completion_ids": completions,
+            "logprobs": None,
+            "env_mask": own.tolist(),
+        }
+
     rows = [" ".join(map(str, row)) for row in s.prompt_rows()[:: s.samples]]
-    model, gate = qwen3(s).train(), Gate()
+    model, gate = model_of(s).train(), Gate()
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=reward,
         train_dataset=Dataset.from_dict({"prompt": rows}),
         processing_class=numbers(s.vocab),
         callbacks=[gate],
+        # One turn is sampled by the trainer itself, which knows no dialogue whose other side answers at once.
+        rollout_func=None if s.step_turns == 1 else dialogues,
         args=GRPOConfig(
             output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=s.rows,
+            per_device_train_batch_size=min(s.rows, s.micro_rows),
+            gradient_accumulation_steps=-(-s.rows // s.micro_rows),
             num_generations=s.samples,
-            max_completion_length=s.sample,
+            max_completion_length=s.step_completion,
             max_steps=1_000_000,
             learning_rate=1e-5,
             beta=0.0,
@@ -90,7 +114,8 @@ def grpo(s: Setting) -> Run:
 
     # The trainer owns its loop, so it runs in a thread and stops at the gate before every step.
     threading.Thread(target=work, daemon=True).start()
-    first = {name: p.detach().clone() for name, p in model.named_parameters() if name.endswith("lm_head.weight")}
+    last = "embed_tokens.weight" if s.tied else "lm_head.weight"
+    first = {name: p.detach().clone() for name, p in model.named_parameters() if name.endswith(last)}
 
     def run(seed: int) -> dict[str, float]:
         seen.clear()
@@ -101,7 +126,7 @@ def grpo(s: Setting) -> Run:
         # A step that sampled too little, or changed no parameter, must not be timed.
         lengths = np.concatenate(seen)
         assert len(lengths) == s.rows, lengths
-        check_samples(lengths, s.sample)
+        check_samples(lengths, s.step_completion)
         assert any(not torch.equal(p, dict(model.named_parameters())[name]) for name, p in first.items())
         return {"units": 1.0, "mean_length": float(lengths.mean())}
 

@@ -6,11 +6,17 @@ import time
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from setting import Setting
 from side import Run, check_samples, serve
 from tunix.generate.sampler import CacheConfig, Sampler
+from tunix.models.llama3 import model as llama3_lib
+from tunix.models.llama3 import params as llama3_params
+from tunix.models.qwen2 import model as qwen2_lib
+from tunix.models.qwen2 import params as qwen2_params
 from tunix.models.qwen3 import model as qwen3_lib
 
 # Given as end of turn where no token is to end one.
@@ -36,8 +42,10 @@ class Numbers:
         return 0
 
 
-def qwen3(s: Setting) -> qwen3_lib.Qwen3:
-    """A model with random weights."""
+def model_of(s: Setting) -> nnx.Module:
+    """The setting's model, with the weights of its folder if it names one and random ones if not."""
+    if s.weights:
+        return _loaded(s)
     config = qwen3_lib.ModelConfig(
         num_layers=s.layers,
         vocab_size=s.vocab,
@@ -53,7 +61,27 @@ def qwen3(s: Setting) -> qwen3_lib.Qwen3:
     return qwen3_lib.Qwen3(config, rngs=nnx.Rngs(0))
 
 
-def sampler(s: Setting, model: qwen3_lib.Qwen3, cache: int) -> Sampler:
+def _loaded(s: Setting) -> nnx.Module:
+    sizes = {
+        "num_layers": s.layers,
+        "vocab_size": s.vocab,
+        "embed_dim": s.width,
+        "hidden_dim": s.hidden,
+        "num_heads": s.heads,
+        "head_dim": s.head_dim,
+        "num_kv_heads": s.kv_heads,
+        "rope_theta": s.rope_base,
+        "norm_eps": s.norm_eps,
+    }
+    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
+    if s.family == "llama":
+        config = llama3_lib.ModelConfig(**sizes, weight_tying=s.tied)
+        return llama3_params.create_model_from_safe_tensors(s.weights, config, mesh, jnp.float32)
+    config = qwen2_lib.ModelConfig(**sizes, use_tied_embedding=s.tied)
+    return qwen2_params.create_model_from_safe_tensors(s.weights, config, mesh, jnp.float32)
+
+
+def sampler(s: Setting, model: nnx.Module, cache: int) -> Sampler:
     """A sampler with caches of `cache` tokens: attention goes over all of them."""
     return Sampler(model, Numbers(), CacheConfig(cache, s.layers, s.kv_heads, s.head_dim))
 
@@ -64,7 +92,7 @@ def texts(rows) -> list[str]:
 
 def sample(s: Setting, rows: int, logprobs: bool) -> Run:
     """Samples `sample` tokens behind a prompt in each row. The cache is exactly as long as needed."""
-    ours, prompts = sampler(s, qwen3(s), s.prompt + s.sample), texts(s.prompt_rows(rows))
+    ours, prompts = sampler(s, model_of(s), s.prompt + s.sample), texts(s.prompt_rows(rows))
 
     def run(seed: int) -> dict[str, float]:
         out = ours(
@@ -91,7 +119,7 @@ def dialogue(s: Setting, random_length: bool = False, batch: int | None = None) 
     Each turn has a sampler of its own with the shortest cache and prompt length that will do, which is faster than one
     for all turns, and compiles nothing after the first dialogue.
     """
-    model, end_ids = qwen3(s), s.end_ids() if random_length else [NEVER]
+    model, end_ids = model_of(s), s.end_ids() if random_length else [NEVER]
     batch = batch or s.rows
     total = s.peer_dialogues if random_length else s.rows
     known = [s.prompt + turn * (s.said + s.given) for turn in range(s.turns)]
@@ -135,7 +163,7 @@ def recompiles(s: Setting) -> Run:
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: events.append(seconds) if name.endswith("backend_compile_duration") else None
     )
-    model, rng = qwen3(s), np.random.default_rng(0)
+    model, rng = model_of(s), np.random.default_rng(0)
     ours = sampler(s, model, 8 * s.prompt)
 
     def call(rows: int, length: int, steps: int) -> None:

@@ -47,6 +47,7 @@ class Work:
       key: its letter in `--works`. title: its name in the table.
       unit: of the reported value: "tokens/s" and the like are units over seconds; "s" is seconds a unit.
       aim: the ratio to the best peer that we want at least; None if there is none.
+      most_repeats: repeats at most, where one takes minutes; None for no such limit.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Work:
     unit: str
     aim: float | None
     sides: tuple[Side, ...]
+    most_repeats: int | None = None
 
     @property
     def more_is_better(self) -> bool:
@@ -166,4 +168,5 @@ WORKS = (
             Side("torch (copy)", "torch", "ceiling.py", "torch_copy"),
         ),
     ),
+    Work("i", "the machine: memory read by all cores", "GB/s", None, (Side("NumPy", "ours", "ceiling.py", "read"),)),
 )
