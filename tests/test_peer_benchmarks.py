@@ -180,8 +180,14 @@ def our_answers() -> dict[str, dict[str, float]]:
         "s = setting.Setting.from_json(sys.argv[1])\n"
         "print(json.dumps({name: work(s)(3) for name, work in ours.WORKS.items()}))\n"
     )
+    answers: dict[str, dict[str, float]] = json.loads(_printed(script, TINY))
+    return answers
+
+
+def _printed(script: str, setting: Setting) -> str:
+    """What a script prints that is run beside the peers' modules, on one device, with the setting as its argument."""
     done = subprocess.run(
-        [sys.executable, "-c", script, TINY.to_json()],
+        [sys.executable, "-c", script, setting.to_json()],
         cwd=PEERS,
         capture_output=True,
         text=True,
@@ -189,8 +195,7 @@ def our_answers() -> dict[str, dict[str, float]]:
         env=_one_device(),
     )
     assert done.returncode == 0, done.stderr
-    answers: dict[str, dict[str, float]] = json.loads(done.stdout)
-    return answers
+    return done.stdout
 
 
 def _one_device() -> dict[str, str]:
@@ -229,16 +234,7 @@ def test_our_side_takes_a_step_of_dialogues_on_weights_that_others_load_too(tmp_
         "apart = float(abs(numpy.asarray(model.apply(params, tokens)) - theirs).max())\n"
         "print(json.dumps({**ours.WORKS['grpo'](s)(3), 'apart': apart}))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, s.to_json()],
-        cwd=PEERS,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=_one_device(),
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(_printed(script, s).splitlines()[-1])
     assert answer["apart"] < 1e-4 and answer["logprob_mismatch"] < 1e-4
     assert 2 <= answer["mean_length"] <= 8
 

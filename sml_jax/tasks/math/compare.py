@@ -170,7 +170,7 @@ def _same_clock(gold: str, attempt: str) -> bool:
     if left is None or right is None or left[2] != right[2] or bool(left[3]) == bool(right[3]):
         return False
     plain, named = (right, left) if left[3] else (left, right)
-    if not plain[3] and plain is left and plain[1].lstrip("0") == named[1].lstrip("0"):
+    if plain is left and plain[1].lstrip("0") == named[1].lstrip("0"):
         return True
     hours = int(named[1]) % 12 + (12 if named[3].lower() == "p" else 0)
     return (int(plain[1]) > 12 or plain[1].startswith("0")) and int(plain[1]) == hours
