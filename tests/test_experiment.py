@@ -156,6 +156,7 @@ def sorted_lines(workdir):
     return sorted((workdir / "dialogues.jsonl").read_text().splitlines())
 
 
+@pytest.mark.extra
 def test_the_steps_that_a_checkpoint_keeps_and_a_shorter_recipe(tokenizer, tmp_path):
     experiment = toy_experiment(
         tokenizer, [dataclasses.replace(OFFLINE, epochs=1), dataclasses.replace(ONLINE, steps=1)]

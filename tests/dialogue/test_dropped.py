@@ -101,7 +101,7 @@ def fails_on(*said, problem=PROBLEMS[BAD].id):
 
 CASES = [
     ("own", {}),
-    ("own", {"overlap_verification": True}),
+    pytest.param("own", {"overlap_verification": True}, marks=pytest.mark.extra),
     ("own", {"injection": QuestionInjection(1.0)}),
     ("scripted", {"overlap_verification": True}),
 ]

@@ -92,6 +92,7 @@ def test_a_turn_that_is_drawn_again_costs_no_token_twice() -> None:
     assert batch.forwarded_tokens - once <= 3 * 5 and again[0].tokens != first[0].tokens
 
 
+@pytest.mark.extra
 def test_a_turn_in_several_calls_is_taken_back_to_its_start() -> None:
     batch = new_batch()
     batch.start(0, 0, [3, 4, 6, 7, 1, 8, 3])

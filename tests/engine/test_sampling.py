@@ -83,7 +83,7 @@ def test_draws_follow_the_distribution(sampling: Sampling) -> None:
     assert chisquare(counts[likely], n * share / share.sum()).pvalue > 1e-3
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.permutations(range(6)), st.integers(0, 5))
 def test_a_draw_depends_on_its_dialogue_and_position_alone(order: list[int], rows: int) -> None:
     keys = row_keys(jax.random.key(0), jnp.arange(6, dtype=jnp.uint32))

@@ -161,6 +161,7 @@ def test_credit_by_turn(model, params, script, method):
     assert metrics["student_tokens"] == script.student[script.turn > 0].sum()
 
 
+@pytest.mark.extra
 def test_critique_prediction_beside_grpo_in_one_pass(model, params, script):
     method = CritiquePrediction(weight=0.3)
     grpo = signals_of(Grpo(), script)
@@ -174,6 +175,7 @@ def test_critique_prediction_beside_grpo_in_one_pass(model, params, script):
     assert metrics["nll"] == pytest.approx(float(plain_critique(model, params, script)), rel=1e-5)
 
 
+@pytest.mark.extra
 def test_self_distillation_from_feedback(model, params, script):
     method = SelfDistillation(weight=0.3)
     grpo, plain = signals_of(Grpo(), script), PLAIN_DIVERGENCES[reverse_kl]

@@ -173,6 +173,7 @@ def test_parameters_may_be_kept_in_bfloat16() -> None:
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes) if leaf.ndim > 2} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.extra
 def test_remat_and_unrolling_change_no_gradient() -> None:
     params = made()[1]
     tokens = jnp.asarray([[1, 2, 3, 4]])

@@ -1,6 +1,7 @@
 """The C++ library is built once for each compiler, source and kind of CPU where executables are kept."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import pytest
@@ -48,7 +49,14 @@ def test_it_is_built_once(tmp_path, commands):
     assert answer() == 1 and len(commands) == len(FUNCTIONS) + 1
 
 
-@pytest.mark.parametrize("change", ["source", "header", "flags", "compiler", "cpu", "headers of JAX"])
+def test_of_those_that_start_together_one_builds(tmp_path, commands):
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: answer(), range(3))) == [1, 1, 1]
+    assert len(commands) == len(FUNCTIONS) + 1
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".so"]
+
+
+@pytest.mark.parametrize("change", ["source", "header", "flags", "CXXFLAGS", "compiler", "cpu", "headers of JAX"])
 def test_what_it_is_made_from_is_in_its_name(tmp_path, commands, monkeypatch, change):
     assert answer() == 1
     if change == "source":
@@ -57,6 +65,8 @@ def test_what_it_is_made_from_is_in_its_name(tmp_path, commands, monkeypatch, ch
         (tmp_path / "sources" / "numbers.h").write_text("")
     elif change == "flags":
         monkeypatch.setattr(native_build, "_FLAGS", (*native_build._FLAGS, "-O1"))
+    elif change == "CXXFLAGS":
+        monkeypatch.setenv("CXXFLAGS", "-DNOTHING -g0")
     elif change == "compiler":
         monkeypatch.setenv("CXX", f"{shutil.which('c++')} -g0")
     elif change == "cpu":

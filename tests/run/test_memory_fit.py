@@ -88,6 +88,7 @@ def test_adapters_cost_no_second_base(tokenizer, one_device, tmp_path):
     assert cache == (2 * base - base) + (2 * base - base) + base - 5 * adapters + 2 * (moments[0] - moments[1])
 
 
+@pytest.mark.extra
 def test_a_run_takes_what_fits_and_goes_on_with_it(tokenizer, one_device, tmp_path, capsys):
     """Of two runs with less memory one was never stopped, and both end alike; with more memory nothing changes."""
     needs = needs_of(wide(tokenizer), tmp_path / "measured")

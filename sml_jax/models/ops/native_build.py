@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import shlex
@@ -11,9 +12,9 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,35 +67,59 @@ def _load_once() -> None:
 
 
 def _open_library() -> ctypes.CDLL:
-    """The library that was kept for these sources, this compiler and this CPU; where there is none, a new one."""
+    """The library that was kept for these sources, this compiler and this CPU; where there is none, a new one.
+
+    `CXX` names the compiler, and the options of `CXXFLAGS` come after this module's own.
+    """
     compiler = shlex.split(os.environ.get("CXX", "")) or [_find_compiler()]
+    flags = [*_FLAGS, *shlex.split(os.environ.get("CXXFLAGS", ""))]
     folder = local_folder()
-    kept_as = f"native-{_fingerprint(compiler)}" if folder else ""
-    if folder and (library := _open_kept(folder, kept_as)):
+    if folder is None:
+        return _build([*compiler, *flags])
+    kept_as = f"native-{_fingerprint(compiler, flags)}"
+    if library := _open_kept(folder, kept_as):
         return library
+    # Of processes that start together, one builds, and the others wait for what it keeps.
+    with _locked(folder):
+        return _open_kept(folder, kept_as) or _build([*compiler, *flags], keep=partial(_keep, folder, kept_as))
+
+
+def _build(compiler: Sequence[str], keep: Callable[[Path], None] | None = None) -> ctypes.CDLL:
+    """Compiles the sources, hands the library's path to `keep`, and opens it; raises UserError if that fails."""
     with tempfile.TemporaryDirectory(prefix="sml-jax-native-") as build_folder:
         library_path = Path(build_folder) / "native.so"
-        _build(compiler, library_path)
-        if folder:
-            _keep(library_path, folder, kept_as)
+        _compile(compiler, library_path)
+        if keep:
+            keep(library_path)
         # The library stays mapped after its file is gone.
         return ctypes.CDLL(str(library_path))
 
 
-def _build(compiler: Sequence[str], library_path: Path) -> None:
+def _compile(compiler: Sequence[str], library_path: Path) -> None:
     """Compiles the sources into one library; raises UserError if the compiler cannot be run, or fails."""
     objects = {SOURCES / name: library_path.with_name(name).with_suffix(".o") for name in _SOURCE_NAMES}
     # Files are compiled side by side, and linked to one library: all of its functions share one crew of threads.
     include = ("-isystem", jax.ffi.include_dir())
-    commands = [(*compiler, *_FLAGS, *include, "-c", str(source), "-o", str(to)) for source, to in objects.items()]
+    commands = [(*compiler, *include, "-c", str(source), "-o", str(to)) for source, to in objects.items()]
     with ThreadPoolExecutor(len(commands)) as pool:
         list(pool.map(_run_compiler, commands))
     _run_compiler((*compiler, "-shared", *map(str, objects.values()), "-o", str(library_path)))
 
 
-def _fingerprint(compiler: Sequence[str]) -> str:
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of the same lines meanwhile. Where the disk knows no locks, nobody waits."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _fingerprint(compiler: Sequence[str], flags: Sequence[str]) -> str:
     """A hash of all that the library is made from: sources, flags, compiler, JAX's headers, and the CPU."""
-    made_from = [*_FLAGS, *compiler, _run_compiler((*compiler, "--version")), version("jaxlib"), cpu_kind()]
+    made_from = [*flags, *compiler, _run_compiler((*compiler, "--version")), version("jaxlib"), cpu_kind()]
     digest = hashlib.sha256(repr(made_from).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(repr((path.name, path.read_bytes())).encode())
@@ -111,7 +136,7 @@ def _open_kept(folder: Path, kept_as: str) -> ctypes.CDLL | None:
     return None
 
 
-def _keep(library_path: Path, folder: Path, kept_as: str) -> None:
+def _keep(folder: Path, kept_as: str, library_path: Path) -> None:
     """Copies the library into the folder for other processes. A folder that cannot be written is no error."""
     # Several processes may do this at once, so each writes a file of its own and then gives it its name.
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder, prefix="native-") as own_folder:

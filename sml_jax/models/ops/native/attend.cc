@@ -22,7 +22,7 @@ using sml_jax::Slots;
 template <int kDim, typename Number>
 void Row(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh, int64_t slot,
          float* out) {
-  const auto row = p.queries() < 8 ? sml_jax::RowOfFew<kDim, Number> : sml_jax::RowOfMany<kDim, Number>;
+  const auto row = p.queries() < 8 ? sml_jax::RowOfFew<kDim, Number> : sml_jax::RowOfMany<Number>;
   row(p, query, kept, fresh, slot, out);
 }
 

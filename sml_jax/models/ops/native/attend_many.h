@@ -37,9 +37,8 @@ struct Queries {
 
 // score[j][q] = key[j] . query[q] for kSlots neighbouring slots. The slots `ahead` are prefetched little by little
 // meanwhile: a core stalls when too many prefetches are outstanding.
-template <int kDim, int kSlots, int kLines>
-void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim_, int64_t ahead, float* score) {
-  const int64_t dim = kDim ? kDim : dim_;
+template <int kSlots, int kLines>
+void Dots(const float* turned, const float* keys, int64_t stride, int64_t dim, int64_t ahead, float* score) {
   constexpr int kParts = kLines / kLanes;
   Lanes sum[kSlots][kParts] = {};
   for (int64_t d = 0; d < dim; ++d) {
@@ -94,14 +93,14 @@ void Weigh(float* score, int64_t count, Queries<kLines>& queries, float* fade) {
 
 // Adds a chunk of one head's slots to the sums. The chunk's first slot is number `from` of the row; the next chunk is
 // `ahead` numbers further.
-template <int kDim, int kLines>
+template <int kLines>
 void TakeIn(const Problem& p, const Slots<float>& slots, int64_t from, int64_t ahead, const Sight* sights,
             Queries<kLines>& queries) {
   constexpr int kSlots = kSums * kLanes / kLines;
   float score[kChunk * kLines], fade[kLines];
   const auto dots = [&](auto count, int64_t first) {
     const float* keys = slots.keys + first * slots.stride;
-    Dots<kDim, count, kLines>(queries.turned, keys, slots.stride, p.dim, ahead, score + first * kLines);
+    Dots<count, kLines>(queries.turned, keys, slots.stride, p.dim, ahead, score + first * kLines);
   };
   int64_t j = 0;
   for (; j + kSlots <= slots.count; j += kSlots) dots(std::integral_constant<int, kSlots>(), j);
@@ -134,10 +133,10 @@ inline Slots<float> AsFloats(const Slots<Bfloat16>& chunk, int64_t dim) {
 }
 
 // Attention of up to kLines queries of a row, from number `first` on, for every head.
-template <int kDim, int kLines, typename Number>
+template <int kLines, typename Number>
 void Lines(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh, int64_t own,
            int64_t first, float* out) {
-  const int64_t dim = kDim ? kDim : p.dim, group = p.group(), size = dim * kLines;
+  const int64_t dim = p.dim, group = p.group(), size = dim * kLines;
   const int64_t count = std::min<int64_t>(kLines, p.queries() - first);
   thread_local std::vector<float> numbers;
   thread_local std::vector<Queries<kLines>> heads;
@@ -165,7 +164,7 @@ void Lines(const Problem& p, const float* query, const Slots<Number>& kept, cons
       for (int64_t h = 0; h < p.kv_heads; ++h) {
         const int64_t at = j * slots.stride + h * p.dim;
         const Slots<Number> chunk{slots.keys + at, slots.values + at, std::min(kChunk, end - j), slots.stride};
-        TakeIn<kDim, kLines>(p, AsFloats(chunk, p.dim), before + j, ahead, sights.data(), heads[h]);
+        TakeIn<kLines>(p, AsFloats(chunk, p.dim), before + j, ahead, sights.data(), heads[h]);
       }
     }
   };
@@ -179,14 +178,14 @@ void Lines(const Problem& p, const float* query, const Slots<Number>& kept, cons
 }
 
 // Attention of one row, for all heads of this part of the work.
-template <int kDim, typename Number>
+template <typename Number>
 void RowOfMany(const Problem& p, const float* query, const Slots<Number>& kept, const Slots<Number>& fresh,
                int64_t slot, float* out) {
   const int64_t own = kept.count + slot;
   int64_t first = 0;
   for (; first + kLanes < p.queries(); first += 2 * kLanes)
-    Lines<kDim, 2 * kLanes>(p, query, kept, fresh, own, first, out);
-  if (first < p.queries()) Lines<kDim, kLanes>(p, query, kept, fresh, own, first, out);
+    Lines<2 * kLanes>(p, query, kept, fresh, own, first, out);
+  if (first < p.queries()) Lines<kLanes>(p, query, kept, fresh, own, first, out);
 }
 
 }  // namespace sml_jax
