@@ -80,7 +80,8 @@ _UNIT_FRACTION = re.compile(
     r"kg|m(?=\s?\}\s?\{\s?(?:s|h|min)\b))\s?\}\s?\{\s?[A-Za-z]{1,7}(?:\^\{?[0-9]\}?)?\s?\}"
 )
 _UNIT_POWER = re.compile(
-    r"(?<=[0-9}\s~,!;])" + _WRAP + r"\s?\{(?=[^{}]{0,40}\^\{-?[0-9]\})(?:[^{}]|\{-?[0-9]\}){1,40}\}$"
+    r"(?<=[0-9}\s~,!;])" + _WRAP + r"\s?\{(?=[^{}]{0,40}\^\{-?[0-9]\})(?:[^{}]|\{-?[0-9]\}){1,40}\}$|"
+    r"(?<=[0-9}\s~,!;i])" + _WRAP + r"\s?\{[~\s\\]{0,4}(?:[A-Za-z]{2,12}|m)\.?[~\s\\]{0,4}\}\s?\^\s?(?:[23]|\{[23]\})$"
 )
 _MICRO = re.compile(r"(?<=[0-9])\s?(?:\\mu\s?[A-Za-z]{1,3}|[kM]?\s?\\Omega|\\times)$")
 _CURRENCY = re.compile(r"^(?:Rs\.?|USD|US|EUR|GBP|INR|CAD|AUD|CNY|RMB|A|C|HK|NT)(?= ?[-$]?\s?[0-9])\.? ?")
@@ -189,7 +190,7 @@ def canonical(text: str, thousands: bool = True) -> str:
     text = re.sub(r"(?<=[0-9])x (?=as |more\b|bigger\b|larger\b|longer\b|faster\b)", " times ", text)
     text = re.sub(r"(?<=[0-9])[- ]?fold$", "", text)
     text = re.sub(
-        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*\^\{?-?[0-9]\}?)?(?:\s*/\s*[a-z]{1,3}(?:\^\{?[0-9]\}?)?)?$",
+        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*\^\{?-?[0-9]\}?)?(?:\s*/\s*[a-z]{1,4}\s*(?:\^\{?[0-9]\}?)?)?$",
         " unit",
         text.rstrip(),
     )
@@ -255,6 +256,8 @@ def folded(text: str) -> str:
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
     if NO_SOLUTION.fullmatch(text):
         return "\\emptyset"
+    if re.fullmatch(r"dne|(?:the )?(?:limit )?does ?n[o'\u2019]?t exist", text):
+        return "dne"
     if _ALL_REALS.fullmatch(text):
         return "\\mathbb{r}"
     text = re.sub(r"([\^_]) ?\{ ?(\w) ?\}", r"\1\2", text)

@@ -103,8 +103,8 @@ _TELLS = re.compile(
     re.IGNORECASE,
 )
 _CHECK = re.compile(
-    r"(?:\W{0,4})(?:(?:to|let me|let['\u2019]s|I|we|now|and|as a|a|quick)[ ,]{1,2}){0,3}(?:double-?|quick )?(?:check|"
-    r"verif)",
+    r"(?:\W{0,4})(?:(?:to|let me|let['\u2019]s|I|we|now|and|as a|a|quick)[ ,]{1,2}){0,3}(?:(?:double-?|quick )?"
+    r"(?:check|verif)|(?:plug|substitut|put)[a-z]{0,5} (?:(?:it|this|that|[a-z] ?= ?-?[0-9]{1,9}) )?back\b)",
     re.IGNORECASE,
 )
 

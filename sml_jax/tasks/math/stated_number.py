@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
@@ -163,6 +164,14 @@ _CIRCUMSTANCE = re.compile(
     r"(?:from|out of) (?:the |his |her |their )?(?:original |initial |"
     r"total )?[0-9][0-9,.]{0,20}(?: [a-z]{1,15}){1,5})$"
 )
+# "She earns $64 for 16 hours of work": an amount of money, and for what.
+_PRICE = re.compile(
+    r"(\b[a-z]{2,20} (?:about )?(?:[$\u00a3\u20ac][0-9][0-9,.]{0,20}|[0-9][0-9,.]{0,20} "
+    r"(?:dollars|cents|euros|pounds))),? (?:for|in|on|from|over|after) "
+    r"(?:(?:the|all|all the|her|his|their|those|these) )?[0-9]{1,6}(?: [a-z]{1,15}){1,6}$"
+)
+# "0.75, or 75%": one value in two forms.
+_TWICE = re.compile(rf"(?<![\w.,/$])({_NUMBER})(%?),? or ({_NUMBER})(%?)(?![\w%/^*])")
 _ARROW = re.compile(r" ?(?:=+>|-+>|[\u2192\u21d2]) ?")
 # "72 (68 + 4)", "72 (the price with tax)"
 _BRACKETS_BEHIND = re.compile(
@@ -206,8 +215,10 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
     sentence = _BRACKETS_BEHIND.sub("", sentence) if "(" in sentence else sentence
     sentence = _ARROW.sub(" = ", sentence).strip()
     sentence = _OLD_IN_BRACKETS.sub("", sentence) if "(" in sentence else sentence
-    sentence, cut = _CIRCUMSTANCE.subn(r"\1", sentence)
-    raw = sentence if cut else raw
+    sentence = _TWICE.sub(_once, sentence) if " or " in sentence else sentence
+    for circumstance in (_CIRCUMSTANCE, _PRICE):
+        sentence, cut = circumstance.subn(r"\1", sentence)
+        raw = sentence if cut else raw
     sentence = _HEADING.sub("", sentence)
     # Requests, plans and tales of mistakes state nothing; nor does a box that is empty or that the end cuts off.
     mishap = tells_mishap(sentence) and not _MENDED.search(sentence)
@@ -249,6 +260,23 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
         name = _NAME.search(before[-12:])
         return f"{name[1]} = {value}" if name else value
     return several(raw) if STATES.search(sentence) or _PLACE.search(sentence) else None
+
+
+def _once(twice: re.Match[str]) -> str:
+    """One value for "0.75 or 75%"; two values stay as they are."""
+    first, second = (
+        _value(number) / (100 if percent else 1) for number, percent in (twice.group(1, 2), twice.group(3, 4))
+    )
+    return twice[1] + twice[2] if first == second else twice[0]
+
+
+def _value(number: str) -> Fraction:
+    """The value of a number in digits: "1,200", "2.5", "3/4", "1 1/2"."""
+    *whole, last = number.replace(",", "").replace(" /", "/").replace("/ ", "/").split()
+    numerator, _, denominator = last.partition("/")
+    if denominator and not int(denominator):
+        return Fraction(-1)
+    return sum(map(Fraction, whole), Fraction(numerator) / int(denominator or 1))
 
 
 def _replaced(sentence: str) -> str | None:

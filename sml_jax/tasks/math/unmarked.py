@@ -136,7 +136,7 @@ def unmarked_answer(utterance: str, gold: str = "") -> str | None:
     opened = [formula.start() for formula in _OPENS_FORMULA.finditer(whole)]
     if opened and opened[-1] > max(whole.rfind("\\)"), whole.rfind("\\]")):
         return None  # the end of the text cuts a formula off
-    text = without_check(_CODE.sub("\n", whole))[-_READ_CHARACTERS:].translate(_MINUS_SIGNS)
+    text = without_check(_CODE.sub("\n", whole))[-_READ_CHARACTERS:].translate(_MINUS_SIGNS).replace("{,}", ",")
     text = _QUOTED.sub("", text) if ">" in text else text
     if " times" in text:
         text = _SPELLED_TIMES.sub(lambda often: str(BELOW_100[often[1].lower()]), text)

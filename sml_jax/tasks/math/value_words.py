@@ -15,10 +15,11 @@ _SIGN = re.compile(r"(?:negative|minus) ?(?=[0-9.$\\(]|[a-z]{3})", re.IGNORECASE
 _ARTICLE = re.compile(r"\ban? (?=(?:hundred|thousand|million|billion|trillion|dozen)\b)", re.IGNORECASE)
 _HALF = re.compile(r"^half (?:a |an )?(?=(?:hundred|thousand|million|billion|dozen)\b)", re.IGNORECASE)
 _COUNT = re.compile(
-    rf"({_DECIMAL}|[a-z]{{1,9}}(?:[ -][a-z]{{1,9}}){{0,4}}?)(?=[ -](?:dozens?|and an? |{_PART}s?\b|and ))",
+    rf"({_DECIMAL}|[a-z]{{1,9}}(?:[ -][a-z]{{1,9}}){{0,4}}?)(?=[ -](?:dozens?|score|and an? |{_PART}s?\b|and ))",
     re.IGNORECASE,
 )
-_DOZEN = re.compile(r"[ -]dozens?\b(?! eggs? cartons?)", re.IGNORECASE)
+# "6 score" is 120; "a score of 6" and "the final 6 score points" count no twenties.
+_GROUP = re.compile(r"[ -](?:(dozens?)\b(?! eggs? cartons?)|score\b(?! (?:of|points?)\b))", re.IGNORECASE)
 _PARTS = re.compile(rf"(?:[ -]({_PART})(s?)\b(?![a-z-]))", re.IGNORECASE)
 _AND_PART = re.compile(rf"(?:[ -]and)[ -](an?|[a-z]{{3,5}})[ -]({_PART})s?\b", re.IGNORECASE)
 _POWER = re.compile(rf"({_DECIMAL}) (factorial|squared|cubed)\b", re.IGNORECASE)
@@ -116,20 +117,25 @@ def _counted(text: str) -> Fraction | None:
 
 
 def _with_part(text: str, end: int, value: Fraction) -> str:
-    """A text whose first number, which ends at `end`, is joined with the part or the dozen behind it."""
-    dozen, parts, more = _DOZEN.match(text, end), _PARTS.match(text, end), _AND_PART.match(text, end)
-    if dozen:
-        return _written(value * 12) + text[dozen.end() :]
+    """A text whose first number, which ends at `end`, is joined with the part, the dozen or the score behind it."""
+    group, parts, more = _GROUP.match(text, end), _PARTS.match(text, end), _AND_PART.match(text, end)
+    if group:
+        return _written(value * _size(group)) + text[group.end() :]
     if more:
         count = 1 if more[1].lower() in ("a", "an") else BELOW_100.get(more[1].lower())
         if count is not None:
             value += Fraction(count, _DENOMINATORS[more[2].lower()])
-            scale = _DOZEN.match(text, more.end())
-            return _written(value * (12 if scale else 1)) + text[(scale or more).end() :]
+            scale = _GROUP.match(text, more.end())
+            return _written(value * (_size(scale) if scale else 1)) + text[(scale or more).end() :]
     # "three quarters" and "one quarter", but not "twenty fifth".
     if parts and (parts[2] or value == 1):
         return _written(value / _DENOMINATORS[parts[1].lower()]) + text[parts.end() :]
     return text
+
+
+def _size(group: re.Match[str]) -> int:
+    """How many a dozen or a score is."""
+    return 12 if group[1] else 20
 
 
 def _written(value: Fraction) -> str:
