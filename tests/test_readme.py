@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.extra
 def test_the_library_example_runs_as_it_stands():
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     names: dict = {}

@@ -54,7 +54,13 @@ def test_smollm2_is_converted_with_all_that_it_brings(tmp_path: Path) -> None:
     assert tokenizer.encode("Hello world 42") == [19556, 905, 216, 36, 34]
 
 
-@pytest.mark.parametrize(("model", "published"), [("gemma3", "gemma3_tokenizer"), ("qwen2_5_coder", "qwen3_tokenizer")])
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        pytest.param("gemma3", "gemma3_tokenizer", marks=pytest.mark.extra),
+        ("qwen2_5_coder", "qwen3_tokenizer"),
+    ],
+)
 def test_tokens_of_a_file_are_those_of_the_published_tokenizer(model: str, published: str) -> None:
     file, tokenizer = HuggingFaceTokenizer(fetched(model)), load_tokenizer(fetched(published))
     for text in TEXTS:

@@ -149,7 +149,8 @@ def test_an_evaluation_plays_fewer_dialogues_at_once_where_more_do_not_fit(token
     assert json.loads((tmp_path / "eval" / "eval.json").read_text())["toy"]["trained"]["feedback"]["n"] == 4
 
 
-@pytest.mark.parametrize("sizes", [(1, 8, 1), pytest.param((2, 2, 2), marks=pytest.mark.extra)])
+@pytest.mark.extra
+@pytest.mark.parametrize("sizes", [(1, 8, 1), (2, 2, 2)])
 def test_what_is_counted_bounds_what_a_mesh_needs(tokenizer, tmp_path, sizes):
     """Eight simulated devices; what they gather and send each other is counted too, and may be counted too high."""
     data, fsdp, tensor = sizes

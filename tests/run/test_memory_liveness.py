@@ -57,7 +57,7 @@ def check_near(executable: Executable) -> None:
     [
         ({}, 8, 128, PolicyLoss()),
         ({"remat": "layer"}, 8, 128, PolicyLoss()),
-        ({"dtype": "bfloat16", "remat": "dots"}, 16, 64, None),
+        pytest.param({"dtype": "bfloat16", "remat": "dots"}, 16, 64, None, marks=pytest.mark.extra),
         pytest.param(
             {"lora": LoraConfig(rank=4), "tied_embeddings": False}, 4, 128, PolicyLoss(kl_coef=0.1),
             marks=pytest.mark.extra,
