@@ -33,6 +33,8 @@ from sml_jax.tasks.math.extract import extract_answer, final_answer
         ("So she has 5 of the 7 eggs.", "5"),
         ("So 2 + 3 = 5 of the 7 eggs.", "5"),
         ("So she has **5** of the 7 eggs.", "5"),
+        ("She has to pay $5 for the 7 eggs.", "$5"),
+        ("The share is 0.5, or 50%.", "0.5"),
         ("So she has 5 eggs.\nHope this helps!", "5"),
         ("5", "5"),
         ("5 eggs", "5"),

@@ -6,6 +6,8 @@ import re
 
 SENTENCE_END = re.compile(r"[.!?;\u3002](?=[\s*\"')]|$)|\n")
 """The end of a sentence, without regard to mathematics."""
+VAGUE = r"or so\b(?! (?:I|we|it)\b)|or thereabouts\b|plus or minus\b|give or take\b"
+"""Words behind a number, as a pattern, that leave open which number it is."""
 OLD = re.compile(
     r"\b(?:old|previous|first|earlier|last|initial|original|former|wrong|incorrect)\b[^.,]{0,30}?\b(?:answer|result|"
     r"try|attempt|guess|solution|calculation)\b|\b(?:I (?:said|wrote|thought|guessed|had said|put)|when I first|"
@@ -86,8 +88,7 @@ _DENIED = re.compile(
 )
 # Behind a value: it is a bound, or one value of many.
 _VAGUE = re.compile(
-    r"(?: [a-z]{2,12}){0,2}? (?:or so\b(?! (?:I|we|it)\b)|or thereabouts\b|and (?:up|above|over|beyond|"
-    r"counting)(?=\W*$)|plus or minus\b|give or take\b)|,? said (?:nobody|no one)\b|,? only (?:if|when)\b|"
+    rf"(?: [a-z]{{2,12}}){{0,2}}? (?:{VAGUE}|and (?:up|above|over|beyond|counting)(?=\W*$))|,? only (?:if|when)\b|"
     r"\W{1,4}(?:not\W*$|just kidding\b)",
     re.IGNORECASE,
 )

@@ -8,7 +8,7 @@ from fractions import Fraction
 from sml_jax.tasks.math.plans import plans, tells_mishap
 from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import NAMED_LIST, NOT_COUNTED, TWO_UNITS, several, with_words
-from sml_jax.tasks.math.sentences import OLD, after_turn, denied, is_quoted, not_said, unstated
+from sml_jax.tasks.math.sentences import OLD, VAGUE, after_turn, denied, is_quoted, not_said, unstated
 from sml_jax.tasks.math.unsolved import is_unsolved
 
 _REQUEST = re.compile(
@@ -106,10 +106,9 @@ _SUPPOSES = re.compile(
 )
 # Another candidate, or a bound, behind a number.
 _MORE = re.compile(
-    r"-?ish\b|,? (?:(?:or|and) [-$]?[0-9]|or not\b|or$|(?:maybe|perhaps|possibly)\W*$|give or take\b|or so\b(?! (?:I|"
-    r"we|it)\b)|or (?:more|less|"
-    r"fewer|thereabouts|maybe|even|possibly|"
-    r"perhaps)\b)|(?: [a-z]{2,12})? (?:at (?:the very )?(?:most|least|best)|tops|maximum|minimum)\W*$",
+    rf"-?ish\b|,? (?:{VAGUE}|(?:or|and) [-$]?[0-9]|or not\b|or$|(?:maybe|perhaps|possibly)\W*$|"
+    r"or (?:more|less|fewer|maybe|even|possibly|perhaps)\b)|"
+    r"(?: [a-z]{2,12})? (?:at (?:the very )?(?:most|least|best)|tops|maximum|minimum)\W*$",
     re.IGNORECASE,
 )
 # Behind the result of a calculation: what comes of it.
@@ -192,7 +191,7 @@ _BY_NAME = re.compile(
 _IN_PAIR = re.compile(r"[(\[][^()\[\]]{1,80}, ?$")
 # "The answer has 5 digits": what it looks like.
 _TELLS_FORM = re.compile(
-    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|depends|varies|rhymes|ends?|begins?|contains?|"
+    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|depends|varies|ends?|begins?|contains?|"
     r"exceeds?|lies|has|"
     r"have)\b[^=]{0,20}$",
     re.IGNORECASE,
