@@ -61,7 +61,7 @@ def stable(line):
 @pytest.mark.parametrize(
     ("stages", "stops"),
     [
-        ([ONLINE], (3,)),
+        pytest.param([ONLINE], (3,), marks=pytest.mark.extra),
         pytest.param([OFFLINE], (5,), marks=pytest.mark.slow),
         pytest.param([QPRIMING, dataclasses.replace(ONLINE, steps=3)], (1, 5), marks=pytest.mark.slow),
     ],

@@ -141,6 +141,7 @@ def test_a_teacher_behind_an_endpoint_teaches_and_is_an_arm(examples, endpoint):
     assert list(evaluation["pocket_math"]["base"]) == ["remote", "retry"]
 
 
+@pytest.mark.extra
 def test_a_learning_signal_trains(examples):
     (line,), _, _ = run(examples, ["turn_credit", "easy"], *SMALL)
     assert line["stage"] == "online" and 0 < line["credit"] < 1

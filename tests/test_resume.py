@@ -222,6 +222,7 @@ def test_sigterm_is_obeyed_between_turns_with_the_state_saved(finished_run, tmp_
     assert differences(folder, tmp_path / "run") == []
 
 
+@pytest.mark.extra
 def test_chunks_of_a_rollout_are_played_once_and_a_damaged_one_again(finished_run, tmp_path, monkeypatch):
     experiment, folder = finished_run
     rolled, crash = [], [2]

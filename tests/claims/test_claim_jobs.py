@@ -55,6 +55,7 @@ def done(toy_jobs, tmp_path_factory):
     return workdir, store, list(asked)
 
 
+@pytest.mark.extra
 def test_a_job_trains_and_measures_and_leaves_a_small_file(done):
     workdir, store, asked = done
     record = store.read(ONLINE)
@@ -69,6 +70,7 @@ def test_a_job_trains_and_measures_and_leaves_a_small_file(done):
     assert record["recipe"] == {"files": ["gin/recipes/pocket_math_online.gin"], "bindings": ["SEED=0"]}
 
 
+@pytest.mark.extra
 def test_what_is_kept_says_what_eval_json_says(done):
     workdir, store, _ = done
     evaluated = json.loads((workdir / "runs/online_math_s0/evaluation/eval.json").read_text())["pocket_math"]
@@ -86,6 +88,7 @@ def test_what_is_kept_says_what_eval_json_says(done):
     assert len(kept["feedback"]["questions"]) == 5
 
 
+@pytest.mark.extra
 def test_a_job_that_is_done_is_not_done_again(done, tmp_path, monkeypatch):
     _, store, _ = done
     monkeypatch.setattr(runner, "load_experiment", None)
@@ -93,6 +96,7 @@ def test_a_job_that_is_done_is_not_done_again(done, tmp_path, monkeypatch):
     assert run_jobs([ONLINE], tmp_path, store) == [] and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.extra
 def test_only_the_arms_that_are_missing_are_measured(done, monkeypatch):
     workdir, store, _ = done
     more = Job("online", "math", 0, {"math": (*QUICK["math"], "self")})
@@ -150,6 +154,7 @@ def test_processes_begin_with_their_own_share_and_help_each_other(tmp_path, monk
         assert taken == [jobs[index] for index in order]
 
 
+@pytest.mark.extra
 def test_an_evaluation_that_lacks_an_arm_is_an_error(done, monkeypatch):
     workdir, store, _ = done
     job = Job("online", "math", 0, {"math": ("uninformed",)})
@@ -332,6 +337,7 @@ def test_tries_are_counted_by_problem():
     assert tries_entry(entries) == {"n": 3, "problems": "p", "tries": 3, "solved_tries": [2, 0, 1]}
 
 
+@pytest.mark.extra
 def test_the_plan_says_what_is_left_and_learns_from_what_was_measured(done):
     _, store, _ = done
     other = Job("online", "math", 1, QUICK)

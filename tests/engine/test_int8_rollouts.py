@@ -94,6 +94,7 @@ def scores(config: DecoderConfig, params: dict, tokens: jax.Array) -> jax.Array:
     return token_logprobs(Decoder(config).apply(params, tokens), tokens)
 
 
+@pytest.mark.extra
 def test_it_samples_with_the_log_probs_of_the_rounded_model():
     """The trainer's forward pass over whole contexts, with the rounded parameters, gives the sampler's log-probs."""
     said = talk(INT8)

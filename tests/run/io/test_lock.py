@@ -22,7 +22,9 @@ from sml_jax.run.io.shared import open_folder
 SILENCE = 2.0
 # Where the holder runs, and what the disk knows.
 PLACES = pytest.mark.parametrize(
-    "flags", [(), ("--no_flock",), ("--elsewhere",), ("--elsewhere", "--no_flock")], ids=" ".join
+    "flags",
+    [(), ("--no_flock",), ("--elsewhere",), pytest.param(("--elsewhere", "--no_flock"), marks=pytest.mark.extra)],
+    ids=" ".join,
 )
 
 
@@ -133,6 +135,7 @@ def test_a_child_that_a_killed_holder_left_behind_keeps_nothing(start, newcomer,
     os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.extra
 def test_of_five_that_begin_at_once_one_holds(start, tmp_path):
     """Also where a killed holder has left its lock."""
     killed = start()
