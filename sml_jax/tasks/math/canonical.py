@@ -130,6 +130,11 @@ _FOR_ALL = re.compile(r"[,;]? ?(?:where |for |with )?\(?[a-z] ?\\in ?\\mathbb ?\
 _ROOT_SIGN = re.compile("\u221a ?([0-9]{1,40}(?:\\.[0-9]{1,40})?)")
 # "0.1\overline{6}"
 _REPEATING = re.compile(r"(?<![\w.])([0-9]{1,9})\.([0-9]{0,9})\\(?:overline|bar) ?(?:\{ ?([0-9]{1,9}) ?\}|([0-9]))")
+# "kg \cdot m / s^2"
+_PRODUCT_OF_UNITS = re.compile(
+    r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*\^\{?-?[0-9]\}?)?"
+    r"(?:\s*/\s*[a-z]{1,4}\s*(?:\^\{?[0-9]\}?)?)?$"
+)
 _POWER_OF_UNIT = re.compile(
     r"(?<=[0-9]) ?(?:[cmk]?m|in|ft|yd|mi|meters?|metres?|inch(?:es)?|feet|yards|miles) (?:squared|cubed)$", re.I
 )
@@ -140,6 +145,7 @@ _ALL_REALS = re.compile(
     r"(?:the set of )?all (?:real numbers?|reals)|"
     r"(?:any )?real numbers"
 )
+_DOES_NOT_EXIST = re.compile(r"dne|(?:the )?(?:limit )?does ?n[o'\u2019]?t exist")
 NO_SOLUTION = re.compile(
     r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|\\emptyset|\\varnothing|\\oslash|"
     r"\\\{ ?\\\}|(?:the )?empty set"
@@ -189,11 +195,7 @@ def canonical(text: str, thousands: bool = True) -> str:
         text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), " ".join(text.split()))
     text = re.sub(r"(?<=[0-9])x (?=as |more\b|bigger\b|larger\b|longer\b|faster\b)", " times ", text)
     text = re.sub(r"(?<=[0-9])[- ]?fold$", "", text)
-    text = re.sub(
-        r"(?<=[0-9])\s+[A-Za-z]{1,5}\s*\\cdot\s*[A-Za-z]{1,4}(?:\s*\^\{?-?[0-9]\}?)?(?:\s*/\s*[a-z]{1,4}\s*(?:\^\{?[0-9]\}?)?)?$",
-        " unit",
-        text.rstrip(),
-    )
+    text = _PRODUCT_OF_UNITS.sub(" unit", text.rstrip())
     text = _POWER_OF_UNIT.sub(" unit", text)
     text = _THREE_DOTS.sub(r"\\dots ", re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text))
     # What stands around the answer: emphasis, a full stop, words such as "about", brackets around a number.
@@ -256,7 +258,7 @@ def folded(text: str) -> str:
     text = re.sub(r"\\[A-Za-z]+|[A-Za-z]{2,}", lambda word: word[0] if word[0][0] == "\\" else word[0].casefold(), text)
     if NO_SOLUTION.fullmatch(text):
         return "\\emptyset"
-    if re.fullmatch(r"dne|(?:the )?(?:limit )?does ?n[o'\u2019]?t exist", text):
+    if _DOES_NOT_EXIST.fullmatch(text):
         return "dne"
     if _ALL_REALS.fullmatch(text):
         return "\\mathbb{r}"

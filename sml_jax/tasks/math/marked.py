@@ -75,7 +75,7 @@ _NO_ANSWER = re.compile(
     r"might|could|maybe|perhaps|possibly|between|likely wrong|there|below|above|here|as (?:above|before)|"
     r"see\b|"
     r"(?:an? |the )?(?:multiple|factor|divisor|power|root|digit) of|close to|near|just (?:under|over|"
-    r"short of)|under|depends on|a (?:number|value) (?:near|close)|divisible by|on (?:page|line)|"
+    r"short of)|under|(?:depends|rhymes) (?:on|with)|a (?:number|value) (?:near|close)|divisible by|on (?:page|line)|"
     r"in (?:step|"
     r"line)|"
     r"still unknown|hard|easy|false|somewhere|either wrong)\b",

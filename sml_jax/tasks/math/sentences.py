@@ -88,7 +88,8 @@ _DENIED = re.compile(
 )
 # Behind a value: it is a bound, or one value of many.
 _VAGUE = re.compile(
-    rf"(?: [a-z]{{2,12}}){{0,2}}? (?:{VAGUE}|and (?:up|above|over|beyond|counting)(?=\W*$))|,? only (?:if|when)\b|"
+    rf"(?: [a-z]{{2,12}}){{0,2}}? (?:{VAGUE}|and (?:up|above|over|beyond|counting)(?=\W*$))|"
+    r",? said (?:nobody|no one)\b|,? only (?:if|when)\b|"
     r"\W{1,4}(?:not\W*$|just kidding\b)",
     re.IGNORECASE,
 )

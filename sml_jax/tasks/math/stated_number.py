@@ -10,6 +10,7 @@ from sml_jax.tasks.math.says import STATES, only_carries, says
 from sml_jax.tasks.math.sentence_values import NAMED_LIST, NOT_COUNTED, TWO_UNITS, several, with_words
 from sml_jax.tasks.math.sentences import OLD, VAGUE, after_turn, denied, is_quoted, not_said, unstated
 from sml_jax.tasks.math.unsolved import is_unsolved
+from sml_jax.tasks.problems.numbers import AnswerNumber, answer_number
 
 _REQUEST = re.compile(
     r"\W*(?:(?:ok|okay|so|hey|well|wait|sorry|oh|hang on|hold on|and|but|just)[, ]{1,2}){0,2}(?:wait (?:for "
@@ -170,7 +171,7 @@ _PRICE = re.compile(
     r"(?:(?:the|all|all the|her|his|their|those|these) )?[0-9]{1,6}(?: [a-z]{1,15}){1,6}$"
 )
 # "0.75, or 75%": one value in two forms.
-_TWICE = re.compile(rf"(?<![\w.,/$])({_NUMBER})(%?),? or ({_NUMBER})(%?)(?![\w%/^*])")
+_TWICE = re.compile(rf"(?<![-+^*(\w.,/$])(?<![-+*] )((?:{_NUMBER})%?),? or ((?:{_NUMBER})%?)(?![\w%/^*])")
 _ARROW = re.compile(r" ?(?:=+>|-+>|[\u2192\u21d2]) ?")
 # "72 (68 + 4)", "72 (the price with tax)"
 _BRACKETS_BEHIND = re.compile(
@@ -191,7 +192,7 @@ _BY_NAME = re.compile(
 _IN_PAIR = re.compile(r"[(\[][^()\[\]]{1,80}, ?$")
 # "The answer has 5 digits": what it looks like.
 _TELLS_FORM = re.compile(
-    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|depends|varies|ends?|begins?|contains?|"
+    r"\b(?:answer|number|result) (?:must |should |has to )?(?:starts?|depends|varies|rhymes|ends?|begins?|contains?|"
     r"exceeds?|lies|has|"
     r"have)\b[^=]{0,20}$",
     re.IGNORECASE,
@@ -263,19 +264,14 @@ def stated_number(sentence: str, states: bool = False) -> str | None:
 
 def _once(twice: re.Match[str]) -> str:
     """One value for "0.75 or 75%"; two values stay as they are."""
-    first, second = (
-        _value(number) / (100 if percent else 1) for number, percent in (twice.group(1, 2), twice.group(3, 4))
-    )
-    return twice[1] + twice[2] if first == second else twice[0]
+    first, second = (answer_number(form.replace(",", "")) for form in twice.groups())
+    is_same = first is not None and second is not None and _worth(first) == _worth(second)
+    return twice[1] if is_same else twice[0]
 
 
-def _value(number: str) -> Fraction:
-    """The value of a number in digits: "1,200", "2.5", "3/4", "1 1/2"."""
-    *whole, last = number.replace(",", "").replace(" /", "/").replace("/ ", "/").split()
-    numerator, _, denominator = last.partition("/")
-    if denominator and not int(denominator):
-        return Fraction(-1)
-    return sum(map(Fraction, whole), Fraction(numerator) / int(denominator or 1))
+def _worth(number: AnswerNumber) -> Fraction:
+    """The value of a number, of a percentage as a part of one."""
+    return number.value / 100 if number.percent else number.value
 
 
 def _replaced(sentence: str) -> str | None:
